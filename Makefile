@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: quickstart test lint clean
+
+quickstart: $(VENV)/.run
+	$(BIN)/dpo-lightning fit --config configs/quickstart.yaml
+
+test: $(VENV)/.test
+	$(BIN)/pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone: only the exact pin finds a CPU build where one is offered.
+$(VENV)/.torch: $(BIN)/python constraints.txt
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	touch $@
+
+$(VENV)/.run: $(VENV)/.torch setup.cfg
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.torch setup.cfg
+	$(PIP) --editable ".[test]"
+	touch $@ $(VENV)/.run
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,81 @@
+"""The named types that cross layers.
+
+Axes: ``P`` pairs in the batch, ``N`` scored tokens, ``R`` rows and ``L`` columns of the model's input.
+Sequences are numbered ``0 .. 2P-1``: the chosen completion of pair ``p`` is sequence ``p``, the rejected one ``P + p``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class TokenizedPair(NamedTuple):
+    """A preference triple as token ids, the prompt stored once.
+
+    ``pair_id`` is the row of the source data, counted from 0; messages and predictions name it.
+    """
+
+    pair_id: int
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+
+class PairBatch(NamedTuple):
+    """A micro-batch of pairs in some layout, with the scored-token view that every layout shares.
+
+    A layout decides what ``input_ids`` looks like; everything after the model only reads the view: scored token ``n``
+    has the id ``targets[n]``, is predicted at flat position ``predict_index[n]`` of ``input_ids`` and belongs to
+    sequence ``sequence_id[n]``. All tensors are integers, since Lightning casts the floating tensors of a batch under
+    ``bf16-true``.
+    """
+
+    input_ids: Int[Tensor, "R L"]
+    predict_index: Int[Tensor, " N"]
+    targets: Int[Tensor, " N"]
+    sequence_id: Int[Tensor, " N"]
+    lengths: Int[Tensor, " 2*P"]
+    pair_ids: Int[Tensor, " P"]
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs ``P``."""
+        return self.pair_ids.shape[0]
+
+    def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " 2*P"]:
+        """Sum a value of each scored token over the completion that it belongs to."""
+        return token_values.new_zeros(self.lengths.shape[0]).index_add(0, self.sequence_id, token_values)
+
+
+class PairScores(NamedTuple):
+    """What an objective may read, each ``[P]``: summed completion log-probs in nats, completion lengths in tokens."""
+
+    policy_chosen_logps: Float[Tensor, " P"]
+    policy_rejected_logps: Float[Tensor, " P"]
+    reference_chosen_logps: Float[Tensor, " P"]
+    reference_rejected_logps: Float[Tensor, " P"]
+    chosen_lengths: Int[Tensor, " P"]
+    rejected_lengths: Int[Tensor, " P"]
+
+    @classmethod
+    def from_sequences(
+        cls,
+        policy_logps: Float[Tensor, " 2*P"],
+        reference_logps: Float[Tensor, " 2*P"],
+        lengths: Int[Tensor, " 2*P"],
+    ) -> PairScores:
+        """Split per-sequence values ``[2P]``, chosen first, into pairs."""
+        return cls(*policy_logps.chunk(2), *reference_logps.chunk(2), *lengths.chunk(2))
+
+    @property
+    def chosen_logratio(self) -> Float[Tensor, " P"]:
+        """Log policy(chosen | prompt) - log reference(chosen | prompt), in nats."""
+        return self.policy_chosen_logps - self.reference_chosen_logps
+
+    @property
+    def rejected_logratio(self) -> Float[Tensor, " P"]:
+        """Log policy(rejected | prompt) - log reference(rejected | prompt), in nats."""
+        return self.policy_rejected_logps - self.reference_rejected_logps

@@ -1,0 +1,17 @@
+"""Preference data: formats, tokenisation, batches and the DataModule."""
+
+from dpo_lightning.data.collate import collate_padded
+from dpo_lightning.data.datamodule import PreferenceDataModule
+from dpo_lightning.data.formats import PreferencePair, RowFormat
+from dpo_lightning.data.sampling import LazyLoader, PairBatchSampler
+from dpo_lightning.data.tokenize import PairTokenizer
+
+__all__ = [
+    "LazyLoader",
+    "PairBatchSampler",
+    "PairTokenizer",
+    "PreferenceDataModule",
+    "PreferencePair",
+    "RowFormat",
+    "collate_padded",
+]

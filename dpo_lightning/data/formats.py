@@ -1,0 +1,142 @@
+"""A row of a dataset -> a preference triple; every field is checked here, with the row and the field named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, Union
+
+from dpo_lightning.errors import InputError
+
+Message: TypeAlias = dict[str, str]
+Conversation: TypeAlias = list[Message]
+
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+class PreferencePair(NamedTuple):
+    """A preference triple: three texts, or three lists of messages (the completions without the prompt's)."""
+
+    prompt: Union[str, Conversation]
+    chosen: Union[str, Conversation]
+    rejected: Union[str, Conversation]
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    r"""Where a row keeps its triple, and how plain text is framed.
+
+    A row without the prompt column has an *implicit prompt*: its two completions are whole dialogues, which are split
+    at the last turn that both share, never inside a word.
+
+    Args:
+        prompt: Column of the prompt: text, or a list of messages.
+        chosen: Column of the preferred completion, or of the whole dialogue.
+        rejected: Column of the other completion, or of the whole dialogue.
+        prompt_template: Text around a plain-text prompt; ``{prompt}`` stands for it.
+        completion_template: Text around a plain-text completion; ``{completion}`` stands for it.
+        turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
+    """
+
+    prompt: str = "prompt"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+    prompt_template: str = "{prompt}"
+    completion_template: str = "{completion}"
+    turn_marker: str = "\n\nAssistant:"
+
+    def __post_init__(self) -> None:
+        for name, field in (("prompt_template", "{prompt}"), ("completion_template", "{completion}")):
+            if getattr(self, name).count(field) != 1:
+                raise InputError(f"RowFormat.{name} must contain {field} once, got {getattr(self, name)!r}")
+        if not self.turn_marker:
+            raise InputError("RowFormat.turn_marker must not be empty")
+
+    def parse(self, row: Mapping[str, Any]) -> PreferencePair:
+        """Check a row and turn it into a triple.
+
+        Raises:
+            InputError: naming the field, when one is missing, null, of another type, or has wrong roles.
+        """
+        chosen, rejected = _field(row, self.chosen), _field(row, self.rejected)
+        if isinstance(chosen, str) != isinstance(rejected, str):
+            raise InputError(f"fields `{self.chosen}` and `{self.rejected}`: one is text, the other a list of messages")
+        if isinstance(chosen, str):
+            return self._parse_text(row, chosen, rejected)
+        return self._parse_messages(row, chosen, rejected)
+
+    def _parse_text(self, row: Mapping[str, Any], chosen: str, rejected: str) -> PreferencePair:
+        if self.prompt in row:
+            prompt = _field(row, self.prompt)
+            if not isinstance(prompt, str):
+                raise InputError(f"field `{self.prompt}`: a list of messages, but `{self.chosen}` is text")
+        else:
+            prompt, chosen, rejected = self._split_dialogues(chosen, rejected)
+        frame = self.completion_template
+        return PreferencePair(
+            self.prompt_template.replace("{prompt}", prompt),
+            frame.replace("{completion}", chosen),
+            frame.replace("{completion}", rejected),
+        )
+
+    def _split_dialogues(self, chosen: str, rejected: str) -> tuple[str, str, str]:
+        shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071 - of texts, character by character
+        start = shared.rfind(self.turn_marker)
+        if start < 0:
+            raise InputError(
+                f"no column `{self.prompt}`, and `{self.chosen}` and `{self.rejected}` share no turn that opens with "
+                f"{self.turn_marker!r}: name the prompt column in `format.prompt`, or set `format.turn_marker`"
+            )
+        end = start + len(self.turn_marker)
+        return shared[:end], chosen[end:], rejected[end:]
+
+    def _parse_messages(self, row: Mapping[str, Any], chosen: Conversation, rejected: Conversation) -> PreferencePair:
+        prompt = _field(row, self.prompt) if self.prompt in row else []
+        if isinstance(prompt, str):
+            prompt = [{"role": "user", "content": prompt}]
+        if not prompt or chosen[: len(prompt)] == prompt == rejected[: len(prompt)]:
+            shared = _shared_turns(chosen, rejected)
+            prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+        if not prompt or prompt[-1]["role"] == "assistant":
+            raise InputError(f"field `{self.prompt}`: a prompt must end with a turn that the assistant answers")
+        for name, completion in ((self.chosen, chosen), (self.rejected, rejected)):
+            if not completion or completion[0]["role"] != "assistant" or completion[-1]["role"] != "assistant":
+                raise InputError(f"field `{name}`: a completion must begin and end with an assistant message")
+        return PreferencePair(prompt, chosen, rejected)
+
+
+def _shared_turns(chosen: Conversation, rejected: Conversation) -> int:
+    """Messages that both dialogues share, cut back to where both go on with the assistant."""
+    shared = 0
+    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+        shared += 1
+    while shared and not all(
+        len(dialogue) > shared and dialogue[shared]["role"] == "assistant" for dialogue in (chosen, rejected)
+    ):
+        shared -= 1
+    return shared
+
+
+def _field(row: Mapping[str, Any], name: str) -> Any:
+    if name not in row:
+        raise InputError(f"no column `{name}`; the columns are {', '.join(f'`{column}`' for column in row)}")
+    value = row[name]
+    if value is None:
+        raise InputError(f"field `{name}`: null")
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise InputError(f"field `{name}`: {type(value).__name__}, not text or a list of messages")
+    return [_message(message, f"field `{name}`, message {index}") for index, message in enumerate(value)]
+
+
+def _message(message: Any, place: str) -> Message:
+    if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+        raise InputError(f"{place}: not a mapping with `role` and `content`")
+    role, content = message["role"], message["content"]
+    if role not in _ROLES:
+        raise InputError(f"{place}: role {role!r} is none of {', '.join(_ROLES)}")
+    if not isinstance(content, str):
+        raise InputError(f"{place}: content is {type(content).__name__}, not text")
+    return {"role": role, "content": content}

@@ -1,0 +1,1 @@
+"""The preference lab: a small world with a known true reward."""

@@ -1,0 +1,94 @@
+"""What a model does to its head's output: found by feeding the head known values, never by the model's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# Raw logits of about 0.03 show the scale alone, those of about 1e4 saturate a soft-cap; the rest check the fit between.
+_MAGNITUDES = (0.03, 1.0, 10.0, 100.0, 1e4)
+
+
+@dataclass(frozen=True)
+class LogitTransform:
+    """``logits = cap(scale x head(hidden))`` with ``cap(x) = softcap x tanh(x / softcap)``.
+
+    Granite divides and Cohere multiplies its logits, Gemma 2 caps them; most models leave them alone.
+    """
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def __call__(self, raw: Float[Tensor, "*N V"]) -> Float[Tensor, "*N V"]:
+        """Apply it to the head's output, any shape, in the output's dtype."""
+        scaled = raw if self.scale == 1.0 else raw * self.scale
+        return scaled if self.softcap is None else self.softcap * torch.tanh(scaled / self.softcap)
+
+
+@dataclass(frozen=True)
+class HeadProbe:
+    """The result of a probe: the transform, and the head's output width ``V``."""
+
+    transform: LogitTransform
+    vocab_size: int
+
+
+def probe_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> HeadProbe | None:
+    """Replace the input of ``head`` inside one forward of ``model``, and compare what goes out with ``logits``.
+
+    Args:
+        model: A causal language model whose output has ``logits``.
+        head: Its output embedding.
+        input_ids: ``[1, n]`` with ``n >= 5``, any tokens.
+
+    Returns:
+        None when the model does not call its head as a module, or does more than a scale and a soft-cap to the output.
+    """
+    raw: list[Tensor] = []
+
+    def replace_input(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (_known_hidden(head, args[0]), *args[1:])
+
+    def keep_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        raw.append(output)
+
+    handles = [head.register_forward_pre_hook(replace_input), head.register_forward_hook(keep_output)]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(input_ids)):
+            logits = model(input_ids=input_ids).logits
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(raw) != 1 or raw[0].shape != logits.shape:
+        return None
+    transform = _fit(raw[0], logits)
+    return None if transform is None else HeadProbe(transform, logits.shape[-1])
+
+
+def _known_hidden(head: nn.Module, hidden: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(len(_MAGNITUDES), hidden.shape[-1], generator=generator).to(hidden)
+    spread = head.forward(direction).float().std(dim=-1, keepdim=True)
+    magnitudes = torch.tensor(_MAGNITUDES, device=hidden.device).unsqueeze(-1)
+    return (direction * (magnitudes / spread)).to(hidden.dtype).unsqueeze(0)
+
+
+def _fit(raw: Tensor, logits: Tensor) -> LogitTransform | None:
+    tolerance = 4 * max(torch.finfo(raw.dtype).eps, torch.finfo(logits.dtype).eps, 1e-6)
+    raw, logits = raw.double(), logits.double()
+    largest = raw[0, 0].abs() > raw[0, 0].abs().median()
+    # Rounded logits give each ratio an error of mean zero; 1 is what nearly every model means.
+    scale = (logits[0, 0] / raw[0, 0])[largest].mean().item()
+    scale = 1.0 if abs(scale - 1.0) < tolerance else float(f"{scale:.5g}")
+    softcap = float(f"{logits.abs().max().item():.5g}")
+    for candidate in (LogitTransform(scale), LogitTransform(scale, softcap)):
+        if torch.allclose(candidate(raw), logits, rtol=tolerance, atol=tolerance * 0.03):
+            return candidate
+    return None
+
+
+def _cuda_devices(tensor: Tensor) -> list[torch.device]:
+    return [tensor.device] if tensor.is_cuda else []

@@ -1,0 +1,251 @@
+"""Load the policy: dtype, LoRA, dropout, train mode, gradient checkpointing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional, Union, cast
+
+import torch
+from torch import nn
+
+from dpo_lightning.errors import InputError
+
+_DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Low-rank adapters on the policy (arXiv:2106.09685), through PEFT.
+
+    Args:
+        r: Rank.
+        alpha: Scale: the update is multiplied by alpha / r.
+        dropout: Dropout on the adapters' input; it stays on when the model's own dropout is off.
+        target_modules: Names of the modules to adapt, a regular expression, or `all-linear`, which leaves out the head.
+        use_rslora: Multiply by alpha / sqrt(r) instead (arXiv:2312.03732).
+        use_dora: Learn magnitude and direction apart (arXiv:2402.09353).
+        modules_to_save: Names of modules to train whole, such as a new embedding.
+        init_lora_weights: PEFT's initialisation.
+    """
+
+    r: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    target_modules: Union[str, list[str]] = "all-linear"
+    use_rslora: bool = False
+    use_dora: bool = False
+    modules_to_save: Optional[list[str]] = None
+    init_lora_weights: Union[bool, str] = True
+
+    def __post_init__(self) -> None:
+        if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise InputError(f"lora: r >= 1, alpha > 0 and 0 <= dropout < 1 are needed, got {self}")
+
+
+def precision_dtype(precision: str | None) -> torch.dtype:
+    """Dtype of the weights under a Lightning precision: float32 unless the precision is `*-true` and not 32.
+
+    transformers would take the checkpoint's dtype, which trains bfloat16 master weights under `bf16-mixed`.
+    """
+    return _DTYPES.get(precision or "32-true", torch.float32)
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """How the policy is prepared; the fields are documented at `PreferenceModule`, which hands them on."""
+
+    lora: LoRA | None = None
+    quantization_config: Mapping[str, Any] | None = None
+    model_kwargs: Mapping[str, Any] | None = None
+    gradient_checkpointing: bool = False
+    dropout: bool = False
+
+
+def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: PolicyOptions) -> nn.Module:
+    """Load or take the policy, and make it ready to train.
+
+    Args:
+        source: Hub name or directory of a causal LM or of a PEFT adapter, or a module.
+        dtype: Dtype of the weights.
+        options: What to do with it.
+
+    Raises:
+        InputError: for a model that cannot be loaded, or options that do not fit it.
+    """
+    if isinstance(source, nn.Module):
+        if options.quantization_config or options.model_kwargs:
+            raise InputError("quantization_config and model_kwargs load a model: give its name, not a module")
+        policy = source
+        with float32_buffers_kept(policy):
+            policy.to(dtype)
+    else:
+        policy = load_model(source, dtype, options.quantization_config, options.model_kwargs)
+    if not options.dropout:
+        disable_dropout(policy)
+    if options.lora is not None:
+        policy = _add_lora(policy, options.lora)
+    if hasattr(policy, "config"):
+        cast(Any, policy).config.use_cache = False
+    if options.gradient_checkpointing:
+        _enable_checkpointing(policy)
+    return policy.train()
+
+
+def load_model(
+    name: str,
+    dtype: torch.dtype,
+    quantization_config: Mapping[str, Any] | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Load a causal LM, or a trained adapter on its base model.
+
+    Args:
+        name: Hub name or directory.
+        dtype: Dtype of the weights.
+        quantization_config: Arguments of `transformers.BitsAndBytesConfig`.
+        model_kwargs: Further arguments of `from_pretrained`.
+
+    Raises:
+        InputError: when there is no such model or the arguments do not fit it.
+    """
+    from transformers import AutoModelForCausalLM
+
+    kwargs = dict(model_kwargs or {})
+    if quantization_config:
+        kwargs["quantization_config"] = _quantization(quantization_config, dtype)
+    adapter = adapter_config(name)
+    base = adapter.base_model_name_or_path if adapter is not None else name
+    with _one_line(f"model {base!r}"):
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **kwargs)
+    if quantization_config:
+        from peft import prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if adapter is None:
+        return model
+    from peft import PeftModel
+
+    with _one_line(f"adapter {name!r}"):
+        return PeftModel.from_pretrained(model, name, is_trainable=True)
+
+
+def check_model(name: str, model_kwargs: Mapping[str, Any] | None = None) -> None:
+    """Raise ``InputError`` unless a config can be found under this name, before anything is written."""
+    from transformers import AutoConfig
+
+    adapter = adapter_config(name)
+    kwargs = {key: value for key, value in (model_kwargs or {}).items() if key in ("revision", "trust_remote_code")}
+    with _one_line(f"model {name!r}"):
+        AutoConfig.from_pretrained(adapter.base_model_name_or_path if adapter is not None else name, **kwargs)
+
+
+def adapter_config(name: str) -> Any:
+    """The PEFT config in a local directory, or None."""
+    if not (Path(name) / "adapter_config.json").is_file():
+        return None
+    from peft import PeftConfig
+
+    return PeftConfig.from_pretrained(name)
+
+
+def is_adapted(model: nn.Module) -> bool:
+    """Whether the model carries PEFT adapters."""
+    return hasattr(model, "peft_config")
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Set every dropout rate to 0: modules, float attributes that functional dropout reads, and the config.
+
+    Setting `nn.Dropout.p` alone leaves attention dropout on in 20 of 23 architectures.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+        config = getattr(module, "config", None)
+        for name, value in vars(config).items() if config is not None else ():
+            if ("dropout" in name or "pdrop" in name) and isinstance(value, float):
+                setattr(config, name, 0.0)
+
+
+@contextmanager
+def float32_buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Undo, for non-persistent float32 buffers, a change of dtype that happens inside; a change of device stays.
+
+    These are RoPE's inverse frequencies: in bfloat16 their cosine is off by more than 1 at position 8000.
+    """
+    kept = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if name in module._non_persistent_buffers_set and buffer is not None and buffer.dtype == torch.float32
+    ]
+    yield
+    for module, name, before in kept:
+        after = module._buffers[name]
+        if after is not None and after.dtype != before.dtype:
+            module._buffers[name] = before.to(after.device)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put the model in eval mode, and each of its modules back into the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _quantization(settings: Mapping[str, Any], dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+    from transformers.utils import is_bitsandbytes_available
+
+    if not is_bitsandbytes_available():
+        raise InputError("quantization_config needs bitsandbytes: pip install 'dpo_lightning[qlora]'")
+    try:
+        return BitsAndBytesConfig(**{"bnb_4bit_compute_dtype": dtype, **settings})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"quantization_config: {error}") from None
+
+
+def _add_lora(policy: nn.Module, lora: LoRA) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    if is_adapted(policy):
+        raise InputError("lora: the policy carries a trained adapter already; leave `lora` out to train that one on")
+    settings = asdict(lora)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        lora_alpha=settings.pop("alpha"),
+        lora_dropout=settings.pop("dropout"),
+        **settings,
+    )
+    with _one_line("lora"):
+        return get_peft_model(policy, config)
+
+
+def _enable_checkpointing(policy: nn.Module) -> None:
+    enable: Callable[..., None] | None = getattr(policy, "activation_checkpointing_enable", None)
+    if enable is None or not getattr(policy, "supports_gradient_checkpointing", True):
+        raise InputError(f"gradient_checkpointing: {type(policy).__name__} does not support it")
+    enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    if not policy.is_gradient_checkpointing:
+        raise InputError(f"gradient_checkpointing: {type(policy).__name__} accepted it and left it off")
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Turn what a loader raises into one line."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        raise InputError(f"{what}: {' '.join(str(error).split())[:300]}") from error

@@ -1,0 +1,106 @@
+"""The policy's own weights with another adapter, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dpo_lightning.batch import PairBatch
+from dpo_lightning.errors import InputError
+from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.models import evaluating, is_adapted
+from dpo_lightning.reference.base import Reference
+
+# These leave the base weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) move part of them into the
+# adapter: with it off, the model is 0.2 to 0.5 nats away from the original.
+_BASE_PRESERVING = (True, False, "gaussian", "eva", "orthogonal")
+
+
+@dataclass
+class AdapterOff(Reference):
+    """The policy with its adapters disabled: the base weights. Costs no memory."""
+
+    def bind(self, policy: nn.Module) -> None:
+        """Check that the base weights are the original model's.
+
+        Raises:
+            InputError: without adapters, or with an initialisation that changes the base weights.
+        """
+        if not is_adapted(policy):
+            raise InputError("reference AdapterOff needs a policy with adapters: set `lora`, or use FrozenCopy")
+        for config in cast(Any, policy).peft_config.values():
+            initialisation = getattr(config, "init_lora_weights", True)
+            if initialisation not in _BASE_PRESERVING:
+                raise InputError(
+                    f"reference AdapterOff: init_lora_weights={initialisation!r} moves part of the base weights into "
+                    "the adapter, so the model without it is not the original one: use the reference FrozenCopy"
+                )
+        self._policy = [policy]
+        self._score = TokenScorer(policy)
+
+    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+        """Score with the adapters off."""
+        policy = cast(Any, self._policy[0])
+        with torch.no_grad(), evaluating(policy), policy.disable_adapter():
+            return self._score(batch)
+
+    def diagnose(self, policy: nn.Module) -> str:
+        """The adapter is not a no-op."""
+        return (
+            "the adapter changes the policy before it was trained here: it was trained elsewhere (use the reference "
+            "FrozenAdapter), or initialised with init_lora_weights=False"
+        )
+
+
+@dataclass
+class FrozenAdapter(Reference):
+    """A frozen copy of the trained adapter that the policy starts from; the base weights are shared."""
+
+    NAME: ClassVar[str] = "reference"
+
+    def bind(self, policy: nn.Module) -> None:
+        """Copy the policy's active adapter.
+
+        Raises:
+            InputError: without adapters.
+        """
+        if not is_adapted(policy):
+            raise InputError("reference FrozenAdapter needs a policy with adapters: set `lora`, or use FrozenCopy")
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+        peft_policy = cast(Any, policy)
+        self._trained = peft_policy.active_adapter
+        weights = get_peft_model_state_dict(peft_policy, adapter_name=self._trained)
+        # The copy gets its weights below; an initialisation such as PiSSA would change the base weights once more.
+        config = replace(peft_policy.peft_config[self._trained], init_lora_weights=False)
+        peft_policy.add_adapter(self.NAME, config)
+        set_peft_model_state_dict(peft_policy, weights, adapter_name=self.NAME)
+        with self._active(peft_policy):
+            pass
+        self._policy = [peft_policy]
+        self._score = TokenScorer(policy)
+
+    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+        """Score with the copy active."""
+        policy = self._policy[0]
+        with torch.no_grad(), evaluating(policy), self._active(policy):
+            return self._score(batch)
+
+    def diagnose(self, policy: nn.Module) -> str:
+        """The adapter moved on."""
+        return "the policy's adapter is no longer the one that the reference copied"
+
+    @contextmanager
+    def _active(self, policy: Any) -> Iterator[None]:
+        """Switch adapters; switching back makes the trained one trainable and the copy frozen again."""
+        policy.set_adapter(self.NAME, inference_mode=True)
+        try:
+            yield
+        finally:
+            policy.set_adapter(self._trained)

@@ -1,0 +1,25 @@
+"""For objectives without a reference."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dpo_lightning.batch import PairBatch
+from dpo_lightning.reference.base import Reference
+
+
+class NoReference(Reference):
+    """Zero log-probs: a log-ratio is then the policy's log-prob."""
+
+    def bind(self, policy: nn.Module) -> None:
+        """Nothing to take."""
+
+    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+        """Zeros ``[N]``."""
+        return torch.zeros_like(batch.targets, dtype=torch.float32)
+
+    def diagnose(self, policy: nn.Module) -> str:
+        """There is nothing to agree with."""
+        return "the objective has no reference"

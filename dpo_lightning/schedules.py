@@ -1,0 +1,117 @@
+"""Learning-rate schedules per optimizer step, all with a linear warm-up."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Union
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from dpo_lightning.errors import InputError
+
+
+class Schedule(ABC):
+    """A callable that makes a scheduler, stepped once per optimizer step."""
+
+    @abstractmethod
+    def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
+        """Build the scheduler for a run of ``total_steps`` optimizer steps (``inf`` where the run has no end)."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """Warm up, then stay.
+
+    Args:
+        warmup: Optimizer steps (int), or a fraction of the run (float below 1).
+    """
+
+    warmup: Union[int, float] = 0
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.warmup)
+
+    def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
+        """Factor min(1, (step + 1) / (warm-up + 1))."""
+        warmup = _warmup_steps(self.warmup, total_steps)
+        return LambdaLR(optimizer, lambda step: _ramp(step, warmup))
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """Warm up, then fall linearly to ``floor`` at the end of the run.
+
+    Args:
+        warmup: Optimizer steps (int), or a fraction of the run (float below 1).
+        floor: Factor at the end.
+    """
+
+    warmup: Union[int, float] = 0.1
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.warmup)
+
+    def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
+        """The ramp of the warm-up, then 1 - (1 - floor) x progress."""
+        warmup, decay = _warmup_steps(self.warmup, total_steps), _decay_steps(self, total_steps)
+        return LambdaLR(
+            optimizer,
+            lambda step: _ramp(step, warmup) * (1 - (1 - self.floor) * _progress(step, warmup, decay)),
+        )
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Warm up, then fall along half a cosine to ``floor`` at the end of the run (arXiv:1608.03983).
+
+    Args:
+        warmup: Optimizer steps (int), or a fraction of the run (float below 1).
+        floor: Factor at the end.
+    """
+
+    warmup: Union[int, float] = 0.1
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.warmup)
+
+    def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
+        """The ramp of the warm-up, then floor + (1 - floor) (1 + cos(pi x progress)) / 2."""
+        warmup, decay = _warmup_steps(self.warmup, total_steps), _decay_steps(self, total_steps)
+
+        def factor(step: int) -> float:
+            cosine = 0.5 * (1 + math.cos(math.pi * _progress(step, warmup, decay)))
+            return _ramp(step, warmup) * (self.floor + (1 - self.floor) * cosine)
+
+        return LambdaLR(optimizer, factor)
+
+
+def _check_warmup(warmup: float) -> None:
+    if warmup < 0 or (isinstance(warmup, float) and warmup >= 1):
+        raise InputError(f"schedule.warmup is a number of steps (int) or a fraction below 1 (float), got {warmup}")
+
+
+def _warmup_steps(warmup: float, total_steps: float) -> int:
+    if isinstance(warmup, int):
+        return warmup
+    if warmup and math.isinf(total_steps):
+        raise InputError("schedule.warmup: a fraction of an endless run; set trainer.max_steps or a number of steps")
+    return math.ceil(warmup * total_steps) if warmup else 0
+
+
+def _decay_steps(schedule: Schedule, total_steps: float) -> float:
+    if math.isinf(total_steps):
+        raise InputError(f"schedule {type(schedule).__name__} needs an end: set trainer.max_steps or max_epochs")
+    return total_steps
+
+
+def _ramp(step: int, warmup: int) -> float:
+    return min(1.0, (step + 1) / (warmup + 1))
+
+
+def _progress(step: int, warmup: int, total_steps: float) -> float:
+    return min(1.0, max(0.0, (step - warmup) / max(1.0, total_steps - warmup)))

@@ -1,0 +1,46 @@
+"""Tiny models, tokenizers and pairs that every test shares; nothing is downloaded."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from dpo_lightning.batch import TokenizedPair
+
+VOCAB_SIZE = 64
+
+PAIRS = [
+    TokenizedPair(0, [1, 5, 6, 7], [8, 9, 10, 2], [11, 12, 2]),
+    TokenizedPair(1, [1, 13], [14, 2], [15, 16, 17, 18, 2]),
+    TokenizedPair(2, [1, 19, 20, 21, 22, 23], [24, 25, 26, 2], [27, 2]),
+]
+
+
+def tiny_llama(seed: int = 0, **overrides: object) -> PreTrainedModel:
+    """A random two-layer Llama with weights large enough that mistakes show."""
+    settings = {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": None,
+        "initializer_range": 0.2,
+    }
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **{**settings, **overrides}))
+
+
+def tiny_tokenizer(**overrides: object) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of VOCAB_SIZE + 256 - 64 ids would be large; this one knows lower-case letters and marks."""
+    vocab = {"<unk>": 0, "<s>": 1, "</s>": 2}
+    for character in "abcdefghijklmnopqrstuvwxyz .,!?:\nABCDEFGHIJKLMNOPQRST'<>|{}":
+        vocab.setdefault(character, len(vocab))
+    tokenizer = Tokenizer(models.WordLevel({c: i for c, i in vocab.items() if i < VOCAB_SIZE}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    settings = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", **overrides}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **settings)
