@@ -1,45 +1,87 @@
-"""The command: LightningCLI with one-line errors."""
+"""The command: LightningCLI, with short class names and errors of one line."""
 
 from __future__ import annotations
 
-import difflib
-import re
 import sys
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+import lightning.pytorch as pl
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+import dpo_lightning
+from dpo_lightning import callbacks, report, schedules
+from dpo_lightning.callbacks import WriteRewards
+from dpo_lightning.cli_errors import one_line
 from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.errors import DPOLightningError
 from dpo_lightning.module import PreferenceModule
 
+_CLASSES = [*dpo_lightning.__all__, *callbacks.__all__, *report.__all__, *schedules.__all__]
 
-class SuggestingParser(LightningArgumentParser):
-    """Answers a misspelt key with the nearest one."""
+
+class OneLineParser(LightningArgumentParser):
+    """Refuses abbreviated keys, and answers a wrong one with one line that names the nearest right one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print one line and exit 2."""
-        print(message)
+        """Print the line and exit 2; inside a nested value, raise to the parser around it."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        keys = [option.removeprefix("--") for option in parser._option_string_actions]
+        self.exit(2, f"error: {one_line(message, keys, _CLASSES)}\n")
         raise SystemExit(2)
 
 
+class SaveFitConfig(SaveConfigCallback):
+    """Saves the config of a fit. Another command's would overwrite it, and does not load in `fit`."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Save in `fit` only."""
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
+
 class PreferenceCLI(LightningCLI):
-    """`fit | validate | test | predict`."""
+    """`fit | validate | test | predict`, for `PreferenceModule` and `PreferenceDataModule` or subclasses of them."""
+
+    def _parse_ckpt_path(self) -> None:
+        """In `fit`, keep config and flags as they are: Lightning would let a checkpoint's settings override them."""
+        if self.config.get("subcommand") != "fit":
+            super()._parse_ckpt_path()
+
+    def before_predict(self) -> None:
+        """Write the rewards to a file, since the command returns nothing."""
+        if not any(isinstance(callback, WriteRewards) for callback in self.trainer.callbacks):
+            self.trainer.callbacks.append(WriteRewards())
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Run the command."""
+def main(args: list[str] | None = None) -> None:
+    """Run the command; exit 0 on success, 1 on wrong input or a stopped run, 2 on a wrong key."""
     try:
         PreferenceCLI(
             PreferenceModule,
             PreferenceDataModule,
+            parser_class=OneLineParser,
+            save_config_callback=SaveFitConfig,
+            save_config_kwargs={"overwrite": True},
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             args=args,
         )
-    except DPOLightningError as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        known = _known_cause(error)
+        if known is None:
+            raise
+        sys.exit(f"error: {known}")
+
+
+def _known_cause(error: BaseException | None) -> DPOLightningError | None:
+    """The error of ours behind what the parser made of it while it built objects."""
+    while error is not None and not isinstance(error, DPOLightningError):
+        error = error.__cause__
+    return error

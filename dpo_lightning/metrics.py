@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -52,7 +52,8 @@ def pair_metrics(
 class PairMean(Metric):
     """Mean over pairs of the values of :func:`pair_metrics`, weighted by pairs over batches and ranks.
 
-    The sums and the number of pairs are one tensor, so that ranks exchange one.
+    The sums and the number of pairs are one tensor, so that ranks exchange one. It stays float32 when the module is
+    cast: in bfloat16 a count would stop at 256.
     """
 
     full_state_update = False
@@ -60,13 +61,17 @@ class PairMean(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("totals", torch.zeros(len(NAMES) + 1), dist_reduce_fx="sum")
+        self.add_state("totals", torch.zeros(len(NAMES) + 1, dtype=torch.float32), dist_reduce_fx="sum")
 
     def update(self, values: Mapping[str, Float[Tensor, " P"]]) -> None:
         """Add the pairs of a batch."""
         stacked = torch.stack([values[name] for name in NAMES]).float()
-        self.totals += torch.cat([stacked.sum(-1), stacked.new_full((1,), stacked.shape[-1])])
+        # Not in place: a reset inside Lightning's inference mode makes a tensor that nothing outside may write to.
+        self.totals = self.totals + torch.cat([stacked.sum(-1), stacked.new_full((1,), stacked.shape[-1])])
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         """The means, 0-d float32 on the device; NaN when no pair was added."""
         return dict(zip(NAMES, self.totals[:-1] / self.totals[-1], strict=True))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> PairMean:
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)  # type: ignore[return-value]

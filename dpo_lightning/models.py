@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Optional, Union, cast
+from typing import Any, Optional, Union
 
 import torch
 from torch import nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.files import check_source
 
-_DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
+_DTYPES = {
+    "bf16-true": torch.bfloat16,
+    "16-true": torch.float16,
+    "64-true": torch.float64,
+    "transformer-engine": torch.bfloat16,
+    "transformer-engine-float16": torch.float16,
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class LoRA:
 
 
 def precision_dtype(precision: str | None) -> torch.dtype:
-    """Dtype of the weights under a Lightning precision: float32 unless the precision is `*-true` and not 32.
+    """Dtype of the weights under a Lightning precision: what its plugin casts the module to, or float32.
 
     transformers would take the checkpoint's dtype, which trains bfloat16 master weights under `bf16-mixed`.
     """
@@ -79,16 +85,16 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
         if options.quantization_config or options.model_kwargs:
             raise InputError("quantization_config and model_kwargs load a model: give its name, not a module")
         policy = source
-        with float32_buffers_kept(policy):
-            policy.to(dtype)
+        if not getattr(policy, "is_quantized", False):
+            with float32_buffers_kept(policy):
+                policy.to(dtype)
     else:
         policy = load_model(source, dtype, options.quantization_config, options.model_kwargs)
     if not options.dropout:
         disable_dropout(policy)
     if options.lora is not None:
         policy = _add_lora(policy, options.lora)
-    if hasattr(policy, "config"):
-        cast(Any, policy).config.use_cache = False
+    disable_cache(policy)
     if options.gradient_checkpointing:
         _enable_checkpointing(policy)
     return policy.train()
@@ -105,50 +111,67 @@ def load_model(
     Args:
         name: Hub name or directory.
         dtype: Dtype of the weights.
-        quantization_config: Arguments of `transformers.BitsAndBytesConfig`.
+        quantization_config: Arguments of `transformers.BitsAndBytesConfig`; quantized models come frozen.
         model_kwargs: Further arguments of `from_pretrained`.
 
     Raises:
-        InputError: when there is no such model or the arguments do not fit it.
+        InputError: when there is no such model, weights are missing in it, or the arguments do not fit it.
     """
     from transformers import AutoModelForCausalLM
 
     kwargs = dict(model_kwargs or {})
     if quantization_config:
         kwargs["quantization_config"] = _quantization(quantization_config, dtype)
+    check_source("model", name)
     adapter = adapter_config(name)
     base = adapter.base_model_name_or_path if adapter is not None else name
     with _one_line(f"model {base!r}"):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **kwargs)
+        model, found = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, output_loading_info=True, **kwargs)
+    if missing := sorted(found["missing_keys"]):
+        raise InputError(f"model {base!r}: {len(missing)} weights are not in it and would be random: {missing[:3]}")
     if quantization_config:
-        from peft import prepare_model_for_kbit_training
-
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        model.requires_grad_(False)
     if adapter is None:
         return model
     from peft import PeftModel
 
     with _one_line(f"adapter {name!r}"):
-        return PeftModel.from_pretrained(model, name, is_trainable=True)
+        return PeftModel.from_pretrained(model, name, is_trainable=True, autocast_adapter_dtype=False)
 
 
-def check_model(name: str, model_kwargs: Mapping[str, Any] | None = None) -> None:
-    """Raise ``InputError`` unless a config can be found under this name, before anything is written."""
+def load_config(name: str, model_kwargs: Mapping[str, Any] | None = None) -> Any:
+    """The config of the model, or of a trained adapter's base model; cheap, without weights.
+
+    Raises:
+        InputError: when there is none under this name.
+    """
     from transformers import AutoConfig
 
+    check_source("model", name)
     adapter = adapter_config(name)
     kwargs = {key: value for key, value in (model_kwargs or {}).items() if key in ("revision", "trust_remote_code")}
     with _one_line(f"model {name!r}"):
-        AutoConfig.from_pretrained(adapter.base_model_name_or_path if adapter is not None else name, **kwargs)
+        return AutoConfig.from_pretrained(adapter.base_model_name_or_path if adapter is not None else name, **kwargs)
 
 
 def adapter_config(name: str) -> Any:
-    """The PEFT config in a local directory, or None."""
-    if not (Path(name) / "adapter_config.json").is_file():
-        return None
+    """The PEFT config under a hub name or in a directory, or None.
+
+    Raises:
+        InputError: when it cannot be read, or does not name its base model.
+    """
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    with _one_line(f"model {name!r}"):
+        if find_adapter_config_file(name) is None:
+            return None
     from peft import PeftConfig
 
-    return PeftConfig.from_pretrained(name)
+    with _one_line(f"adapter {name!r}"):
+        config = PeftConfig.from_pretrained(name)
+    if not config.base_model_name_or_path:
+        raise InputError(f"adapter {name!r}: its adapter_config.json has no base_model_name_or_path")
+    return config
 
 
 def is_adapted(model: nn.Module) -> bool:
@@ -157,20 +180,32 @@ def is_adapted(model: nn.Module) -> bool:
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """Set every dropout rate to 0: modules, float attributes that functional dropout reads, and the config.
+    """Set every dropout rate to 0: modules, float attributes that functional dropout reads, and the configs.
 
-    Setting `nn.Dropout.p` alone leaves attention dropout on in 20 of 23 architectures.
+    Setting `nn.Dropout.p` alone leaves attention dropout on in 20 of 23 architectures. The attributes are called
+    `attention_dropout`, `resid_pdrop`, `layerdrop`, `drop_prob`.
     """
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        for name, value in vars(module).items():
-            if "dropout" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
-        config = getattr(module, "config", None)
-        for name, value in vars(config).items() if config is not None else ():
-            if ("dropout" in name or "pdrop" in name) and isinstance(value, float):
-                setattr(config, name, 0.0)
+    for holder in [*model.modules(), *_configs(model)]:
+        attributes = vars(holder)
+        for name, value in attributes.items():
+            if "drop" in name and isinstance(value, float):
+                attributes[name] = 0.0
+
+
+def disable_cache(model: nn.Module) -> None:
+    """Keep the model, and any model inside it, from collecting keys and values that nobody reads."""
+    for config in _configs(model):
+        if hasattr(config, "use_cache"):
+            config.use_cache = False
+
+
+def _configs(model: nn.Module) -> list[Any]:
+    """The config of each module that has one; PEFT gives a plain module a dict, which holds no settings."""
+    configs = [getattr(module, "config", None) for module in model.modules()]
+    return list({id(config): config for config in configs if hasattr(config, "__dict__")}.values())
 
 
 @contextmanager
@@ -224,13 +259,14 @@ def _add_lora(policy: nn.Module, lora: LoRA) -> nn.Module:
         raise InputError("lora: the policy carries a trained adapter already; leave `lora` out to train that one on")
     settings = asdict(lora)
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if hasattr(policy, "prepare_inputs_for_generation") else None,
         lora_alpha=settings.pop("alpha"),
         lora_dropout=settings.pop("dropout"),
         **settings,
     )
     with _one_line("lora"):
-        return get_peft_model(policy, config)
+        # In the weights' dtype at once: Lightning would cast the adapter later, when a reference has copied it.
+        return get_peft_model(policy, config, autocast_adapter_dtype=False)
 
 
 def _enable_checkpointing(policy: nn.Module) -> None:

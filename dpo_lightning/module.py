@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Optional, Union, cast
 
@@ -13,8 +14,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from dpo_lightning.batch import PairBatch, PairScores
-from dpo_lightning.callbacks.non_finite import NonFiniteStop
-from dpo_lightning.callbacks.step_zero import StepZeroCheck
+from dpo_lightning.callbacks import NonFiniteStop, StepZeroCheck
 from dpo_lightning.errors import InputError
 from dpo_lightning.hparams import plain_hyperparameters
 from dpo_lightning.logprobs import TokenScorer
@@ -25,16 +25,16 @@ from dpo_lightning.models import (
     PolicyOptions,
     adapter_config,
     build_policy,
-    check_model,
     float32_buffers_kept,
     is_adapted,
+    load_config,
     precision_dtype,
 )
 from dpo_lightning.optimization import decay_groups, gradient_norm
 from dpo_lightning.reference import NoReference, Reference, default_reference
 from dpo_lightning.schedules import Constant, Schedule
 
-_ON_THE_BAR = ("loss", "rewards/margins", "rewards/accuracies")
+_ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
 
 
 class PreferenceModule(pl.LightningModule):
@@ -92,7 +92,7 @@ class PreferenceModule(pl.LightningModule):
     def prepare_data(self) -> None:
         """Find out that there is no such model before anything is written."""
         if isinstance(self._source[0], str):
-            check_model(self._source[0], self._options.model_kwargs)
+            load_config(self._source[0], self._options.model_kwargs)
 
     def configure_model(self) -> None:
         """Build policy and reference once; Lightning calls this again for each stage."""
@@ -100,11 +100,17 @@ class PreferenceModule(pl.LightningModule):
             return
         source = self._source[0]
         dtype = precision_dtype(str(self.trainer.precision) if self._trainer is not None else None)
+        self._config = copy.deepcopy(getattr(source, "config", None))
         trained_adapter = adapter_config(source) is not None if isinstance(source, str) else is_adapted(source)
         self.policy = build_policy(source, dtype, self._options)
         self.reference = self.reference or default_reference(self.policy, trained_adapter)
         self.reference.bind(self.policy)
         self._scorer = TokenScorer(self.policy)
+
+    def original_config(self) -> dict[str, Any]:
+        """The model's config as it was given, before caching and dropout were switched off for training."""
+        config = self._config or load_config(str(self._source[0]), self._options.model_kwargs)
+        return config.to_dict()
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The two checks that every run gets; one of the Trainer's own of the same kind replaces it."""
@@ -179,8 +185,12 @@ class PreferenceModule(pl.LightningModule):
         return cast(Any, self.trainer).log_every_n_steps
 
     def _log_means(self, metrics: PairMean, stage: str) -> None:
-        for name, value in metrics.compute().items():
-            self.log(f"{stage}/{name}", value, prog_bar=name in _ON_THE_BAR, rank_zero_only=stage == "train")
+        means = metrics.compute()
+        for name, value in means.items():
+            self.log(f"{stage}/{name}", value, rank_zero_only=stage == "train")
+        for label, name in _ON_THE_BAR.items():
+            prefix = "" if stage == "train" else f"{stage}_"
+            self.log(prefix + label, means[name], prog_bar=True, logger=False, rank_zero_only=stage == "train")
         metrics.reset()
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

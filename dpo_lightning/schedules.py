@@ -12,6 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dpo_lightning.errors import InputError
 
+__all__ = ["Constant", "Cosine", "Linear", "Schedule"]
+
 
 class Schedule(ABC):
     """A callable that makes a scheduler, stepped once per optimizer step."""
@@ -54,6 +56,7 @@ class Linear(Schedule):
 
     def __post_init__(self) -> None:
         _check_warmup(self.warmup)
+        _check_floor(self.floor)
 
     def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
         """The ramp of the warm-up, then 1 - (1 - floor) x progress."""
@@ -78,6 +81,7 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         _check_warmup(self.warmup)
+        _check_floor(self.floor)
 
     def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
         """The ramp of the warm-up, then floor + (1 - floor) (1 + cos(pi x progress)) / 2."""
@@ -91,8 +95,13 @@ class Cosine(Schedule):
 
 
 def _check_warmup(warmup: float) -> None:
-    if warmup < 0 or (isinstance(warmup, float) and warmup >= 1):
+    if not 0 <= warmup < (1 if isinstance(warmup, float) else math.inf):
         raise InputError(f"schedule.warmup is a number of steps (int) or a fraction below 1 (float), got {warmup}")
+
+
+def _check_floor(floor: float) -> None:
+    if not 0 <= floor <= 1:
+        raise InputError(f"schedule.floor is a factor from 0 to 1, got {floor}")
 
 
 def _warmup_steps(warmup: float, total_steps: float) -> int:

@@ -21,18 +21,20 @@ def collate_padded(pairs: Sequence[TokenizedPair]) -> PairBatch:
     rows = [(pair.prompt_ids, pair.chosen_ids) for pair in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
     width = max(len(prompt) + len(completion) for prompt, completion in rows)
     input_ids = torch.full((len(rows), width), _PADDING)
-    predict_index, targets = [], []
+    predict_index: list[int] = []
+    sequence_id: list[int] = []
+    targets: list[int] = []
     for number, (prompt, completion) in enumerate(rows):
         input_ids[number, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
         first = number * width + len(prompt) - 1
-        predict_index.append(torch.arange(first, first + len(completion)))
+        predict_index += range(first, first + len(completion))
+        sequence_id += [number] * len(completion)
         targets += completion
-    lengths = torch.tensor([len(completion) for _, completion in rows])
     return PairBatch(
         input_ids=input_ids,
-        predict_index=torch.cat(predict_index),
+        predict_index=torch.tensor(predict_index),
         targets=torch.tensor(targets),
-        sequence_id=torch.repeat_interleave(torch.arange(len(rows)), lengths),
-        lengths=lengths,
+        sequence_id=torch.tensor(sequence_id),
+        lengths=torch.tensor([len(completion) for _, completion in rows]),
         pair_ids=torch.tensor([pair.pair_id for pair in pairs]),
     )

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset
 
 from dpo_lightning.batch import TokenizedPair
 from dpo_lightning.data.collate import collate_padded
 from dpo_lightning.data.formats import RowFormat
+from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.sampling import LazyLoader, PairBatchSampler
 from dpo_lightning.data.sources import describe, load_rows
-from dpo_lightning.data.tokenize import Outcome, PairTokenizer
+from dpo_lightning.data.tokenize import PairTokenizer
+from dpo_lightning.data.tokenizers import load_tokenizer
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
-
-_TOKEN_COLUMNS_VERSION = "1"  # part of the cache key: change it with anything that changes the tokens
 
 
 class PairDataset(Dataset[TokenizedPair]):
@@ -54,10 +52,11 @@ class PreferenceDataModule(pl.LightningDataModule):
         dataset: A hub name, a local file (.jsonl, .json, .parquet, .csv, also .gz), a directory, a mapping from split
             to file, or a `datasets.Dataset` or `DatasetDict`.
         tokenizer: Name or directory of the tokenizer, or the tokenizer itself; null takes the policy's own.
-        train_split: Split to train on, or a slice of one, as in `train[:1000]`.
+        train_split: Split to train on, a slice of one, as in `train[:1000]`, or a sum, as in `train+test`.
         val_split: Split or slice to validate on, or the fraction of the training split to hold out; null for none.
         test_split: Split or slice that `test` and `predict` run on; null takes the validation pairs.
-        load_options: Further arguments of `datasets.load_dataset`, such as `name`, `data_dir`, `revision`.
+        load_options: Further arguments of `datasets.load_dataset`, such as `name`, `data_dir`, `revision`; and
+            `keep_default_na: false` for a CSV whose texts may be `None` or `NA`.
         format: Columns and text templates.
         chat_template: File with a Jinja chat template that replaces the tokenizer's; null keeps it.
         max_length: Most tokens of prompt and completion together; completions keep their start.
@@ -89,8 +88,15 @@ class PreferenceDataModule(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if isinstance(val_split, float) and not 0 < val_split < 1:
+        if isinstance(val_split, int | float) and not 0 < val_split < 1:
             raise InputError(f"data.val_split: a held-out fraction is between 0 and 1, got {val_split}")
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("num_workers", num_workers, 0),
+        ):
+            if value is not None and value < least:
+                raise InputError(f"data.{name} must be at least {least}, got {value}")
         self.dataset = dataset
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.load_options = dict(load_options or {})
@@ -106,37 +112,46 @@ class PreferenceDataModule(pl.LightningDataModule):
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._pairs: dict[str, datasets.Dataset] = {}
-        self._position: dict[str, Any] | None = None
+        self._val_limit: int | float = 1.0
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, loaded at first use, with the chat template in force."""
         if self._tokenizer is None:
-            self._tokenizer = _load_tokenizer(self._tokenizer_source or self._policy_name())
-            if self.chat_template is not None:
-                self._tokenizer.chat_template = _read_template(self.chat_template)
+            source = self._policy_name() if self._tokenizer_source is None else self._tokenizer_source
+            self._tokenizer = load_tokenizer(source, self.chat_template)
         return self._tokenizer
 
     def _policy_name(self) -> str:
         module = getattr(self.trainer, "lightning_module", None)
         name = getattr(module, "policy_name", None)
-        if name is None:
+        if not name:
             raise InputError("data.tokenizer: give a name or directory, since the policy has none to take it from")
         return name
 
     def prepare_data(self) -> None:
         """Download, check and tokenise, into the cache of `datasets`."""
-        self.setup()
+        self._load()
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the tokenised pairs of every split from the cache."""
+        """Read the tokenised pairs of every split, from the cache where `prepare_data` has run."""
+        self._load()
+        if self.trainer is not None and stage == "fit" and "val" not in self._pairs:
+            # Lightning's switch for a fit without validation: it warns about a loader that is empty or missing.
+            self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
+
+    def teardown(self, stage: str) -> None:
+        """Leave the Trainer as it was."""
+        if self.trainer is not None and stage == "fit" and "val" not in self._pairs:
+            self.trainer.limit_val_batches = self._val_limit
+
+    def _load(self) -> None:
         if self._pairs:
             return
         train, val, test = (self.splits[name] for name in ("train", "val", "test"))
         pairs = {"train": self._tokenize(str(train))}
         if isinstance(val, float):
-            held_out = pairs["train"].train_test_split(test_size=val, seed=self.seed)
-            pairs = {"train": held_out["train"], "val": held_out["test"]}
+            pairs = self._hold_out(pairs["train"], val)
         elif val is not None:
             pairs["val"] = self._tokenize(val)
         if test is not None:
@@ -144,44 +159,38 @@ class PreferenceDataModule(pl.LightningDataModule):
         self._pairs = pairs
 
     def _tokenize(self, split: str) -> datasets.Dataset:
-        from datasets.fingerprint import Hasher
-
         rows = load_rows(self.dataset, split, self.load_options)
         encode = PairTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
-        place = f"{describe(self.dataset)}, split {split}"
+        return tokenize_rows(rows, self.format, encode, f"{describe(self.dataset)}, split {split}")
 
-        def encode_row(row: Mapping[str, Any], index: int) -> dict[str, Any]:
-            try:
-                encoding = encode(self.format.parse(row))
-            except InputError as error:
-                raise InputError(f"{place}, row {index} (from 0): {error}") from None
-            return {"pair_id": index, **encoding._asdict(), "length": encoding.length}
-
-        # `datasets` would hash the function, and a fast tokenizer's hash changes as it is used.
-        settings = (self.format, self.max_length, self.max_prompt_length, _tokenizer_identity(self.tokenizer))
-        key = Hasher.hash((_TOKEN_COLUMNS_VERSION, rows._fingerprint, settings))
-        encoded = rows.map(
-            encode_row,
-            with_indices=True,
-            remove_columns=rows.column_names,
-            new_fingerprint=key,
-            desc=f"tokenising {split}",
-        )
-        return _keep(encoded, place)
+    def _hold_out(self, pairs: datasets.Dataset, fraction: float) -> dict[str, datasets.Dataset]:
+        try:
+            parts = pairs.train_test_split(test_size=fraction, seed=self.seed)
+        except ValueError as error:
+            raise InputError(f"data.val_split: {fraction} of {len(pairs)} pairs: {error}") from None
+        return {"train": parts["train"], "val": parts["test"]}
 
     def train_dataloader(self) -> LazyLoader:
-        """Shuffled by seed and epoch; goes on where a restored checkpoint stopped."""
-        loader = self._loader("train", self.batch_size, shuffle=True)
-        if self._position is not None:
-            self._resume(loader.sampler, self._position)
-        return loader
+        """Shuffled by seed and epoch; goes on at the batch at which Lightning goes on after a restore."""
+        overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
+        return self._loader("train", self.batch_size, shuffle=not overfit, position=self._position)
 
-    def val_dataloader(self) -> LazyLoader | list[Any]:
-        """The validation pairs, in order; an empty list without a validation split."""
-        return self._loader("val", self.eval_batch_size) if "val" in self._pairs else []
+    def val_dataloader(self) -> LazyLoader:
+        """The validation pairs, in order.
+
+        Raises:
+            InputError: without a validation split.
+        """
+        if "val" not in self._pairs:
+            raise InputError("nothing to validate on: set data.val_split")
+        return self._loader("val", self.eval_batch_size)
 
     def test_dataloader(self) -> LazyLoader:
-        """The test pairs, in order; without a test split, the validation pairs."""
+        """The test pairs, in order; without a test split, the validation pairs.
+
+        Raises:
+            InputError: without either.
+        """
         for name in ("test", "val"):
             if name in self._pairs:
                 return self._loader(name, self.eval_batch_size)
@@ -189,16 +198,29 @@ class PreferenceDataModule(pl.LightningDataModule):
 
     predict_dataloader = test_dataloader
 
-    def _loader(self, name: str, batch_size: int, shuffle: bool = False) -> LazyLoader:
+    def prompts(self, split: str) -> list[list[int]]:
+        """Token ids of the prompts of `train`, `val` or `test`, in order.
+
+        Raises:
+            InputError: when there is no such split.
+        """
+        if split not in self._pairs:
+            raise InputError(f"there are no {split} pairs: set data.{split}_split")
+        return self._pairs[split]["prompt_ids"][:]
+
+    def _loader(
+        self, name: str, batch_size: int, shuffle: bool = False, position: Callable[[], int] | None = None
+    ) -> LazyLoader:
         pairs = self._pairs[name]
+        world_size, rank = self._data_ranks()
         sampler = PairBatchSampler(
-            pairs["length"],
+            pairs["length"][:],
             batch_size,
             shuffle=shuffle,
             length_grouped=self.length_grouped and shuffle,
             seed=self.seed,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
+            rank=rank,
+            world_size=world_size,
         )
         loader = DataLoader(
             PairDataset(pairs),
@@ -209,72 +231,38 @@ class PreferenceDataModule(pl.LightningDataModule):
             # Starting an iteration draws a seed; without its own generator it would draw from the global one.
             generator=torch.Generator().manual_seed(self.seed),
         )
-        return LazyLoader(loader, sampler)
+        return LazyLoader(loader, sampler, position)
+
+    def _data_ranks(self) -> tuple[int, int]:
+        """Number of data-parallel ranks, and this one; fewer than the processes under tensor parallelism."""
+        ranks = cast(Any, self.trainer).distributed_sampler_kwargs if self.trainer is not None else None
+        return (ranks["num_replicas"], ranks["rank"]) if ranks else (1, 0)
+
+    def _position(self) -> int:
+        """Batches of the epoch that Lightning counts as done: more than 0 only right after a restore in mid-epoch."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer is not None else 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Position in the epoch. Lightning's counter goes on after a restore, its data does not."""
-        assert self.trainer is not None
-        progress = cast(Any, self.trainer.fit_loop.epoch_loop.batch_progress.current)
+        """What gives Lightning's count of batches its meaning."""
         return {
-            "batches": progress.processed,
+            "pairs": len(self._pairs["train"]),
             "batch_size": self.batch_size,
-            "world_size": self.trainer.world_size,
+            "world_size": self._data_ranks()[0],
             "seed": self.seed,
+            "length_grouped": self.length_grouped,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the position for the training loader."""
-        self._position = state_dict
+        """Refuse to go on with a training run whose batches were other ones.
 
-    def _resume(self, sampler: PairBatchSampler, position: Mapping[str, Any]) -> None:
-        now = {"batch_size": sampler.batch_size, "world_size": sampler.world_size, "seed": sampler.seed}
-        for name, value in now.items():
-            if position[name] != value:
+        Raises:
+            InputError: naming what has changed since the checkpoint was written.
+        """
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        for name, now in self.state_dict().items():
+            if state_dict[name] != now:
                 raise InputError(
-                    f"the checkpoint was written with {name} {position[name]}, this run has {value}: its position in "
+                    f"the checkpoint was written with {name} {state_dict[name]}, this run has {now}: its position in "
                     "the epoch means nothing here. Resume with the same value, or start from exported weights"
                 )
-        sampler.start = position["batches"] % len(sampler)
-        self._position = None
-
-
-def _load_tokenizer(source: Any) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    if not isinstance(source, str | Path):
-        return source
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise InputError(f"tokenizer {str(source)!r}: {str(error).splitlines()[0]}") from None
-
-
-def _read_template(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"data.chat_template: {error}") from None
-
-
-def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:
-    return type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), _rules(tokenizer), tokenizer.chat_template
-
-
-def _rules(tokenizer: PreTrainedTokenizerBase) -> Any:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return backend.to_str() if backend is not None else tokenizer.init_kwargs
-
-
-def _keep(encoded: datasets.Dataset, place: str) -> datasets.Dataset:
-    """Drop what cannot be trained on, and say once how much that was."""
-    outcomes = encoded["outcome"]
-    counts = Counter(outcomes)
-    dropped = [f"{counts[outcome]} {outcome.reason}" for outcome in Outcome if outcome and counts[outcome]]
-    truncated = sum(cut for cut, outcome in zip(encoded["truncated"], outcomes, strict=True) if outcome == Outcome.KEPT)
-    rank_zero_info(
-        f"{place}: {len(encoded)} pairs, {counts[Outcome.KEPT]} kept ({truncated} of them truncated)"
-        + (f"; dropped {', '.join(dropped)}" if dropped else "")
-    )
-    if not counts[Outcome.KEPT]:
-        raise InputError(f"{place}: no pair is left: {', '.join(dropped)}")
-    return encoded.select([row for row, outcome in enumerate(outcomes) if outcome == Outcome.KEPT])

@@ -73,12 +73,12 @@ class RowFormat:
                 raise InputError(f"field `{self.prompt}`: a list of messages, but `{self.chosen}` is text")
         else:
             prompt, chosen, rejected = self._split_dialogues(chosen, rejected)
-        frame = self.completion_template
-        return PreferencePair(
-            self.prompt_template.replace("{prompt}", prompt),
-            frame.replace("{completion}", chosen),
-            frame.replace("{completion}", rejected),
-        )
+        framed = self.prompt_template.replace("{prompt}", prompt)
+        return PreferencePair(framed, self._frame(chosen), self._frame(rejected))
+
+    def _frame(self, completion: str) -> str:
+        # A blank completion stays blank, so that it is counted as empty.
+        return self.completion_template.replace("{completion}", completion) if completion.strip() else completion
 
     def _split_dialogues(self, chosen: str, rejected: str) -> tuple[str, str, str]:
         shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071 - of texts, character by character
@@ -95,15 +95,32 @@ class RowFormat:
         prompt = _field(row, self.prompt) if self.prompt in row else []
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
-        if not prompt or chosen[: len(prompt)] == prompt == rejected[: len(prompt)]:
+        if chosen[: len(prompt)] == prompt == rejected[: len(prompt)]:
             shared = _shared_turns(chosen, rejected)
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-        if not prompt or prompt[-1]["role"] == "assistant":
-            raise InputError(f"field `{self.prompt}`: a prompt must end with a turn that the assistant answers")
+        if not prompt:
+            raise InputError(
+                f"fields `{self.chosen}` and `{self.rejected}`: after the turns that they share, both must go on with "
+                "an assistant message"
+            )
+        if prompt[-1]["role"] == "assistant":
+            raise InputError(f"field `{self.prompt}`: the last message is the assistant's, so there is none to answer")
         for name, completion in ((self.chosen, chosen), (self.rejected, rejected)):
-            if not completion or completion[0]["role"] != "assistant" or completion[-1]["role"] != "assistant":
-                raise InputError(f"field `{name}`: a completion must begin and end with an assistant message")
+            _check_completion(name, completion)
         return PreferencePair(prompt, chosen, rejected)
+
+
+def _check_completion(name: str, completion: Conversation) -> None:
+    if not completion:
+        raise InputError(f"field `{name}`: no message that answers the prompt")
+    first, last = completion[0]["role"], completion[-1]["role"]
+    if first != "assistant":
+        raise InputError(
+            f"field `{name}`: it begins with {first!r}: a completion begins with an assistant message, a whole "
+            "dialogue with the messages of the prompt"
+        )
+    if last != "assistant":
+        raise InputError(f"field `{name}`: it ends with {last!r}, not with an assistant message")
 
 
 def _shared_turns(chosen: Conversation, rejected: Conversation) -> int:
@@ -127,7 +144,7 @@ def _field(row: Mapping[str, Any], name: str) -> Any:
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise InputError(f"field `{name}`: {type(value).__name__}, not text or a list of messages")
+        raise InputError(f"field `{name}`: {_kind(value)}, not text or a list of messages")
     return [_message(message, f"field `{name}`, message {index}") for index, message in enumerate(value)]
 
 
@@ -138,5 +155,11 @@ def _message(message: Any, place: str) -> Message:
     if role not in _ROLES:
         raise InputError(f"{place}: role {role!r} is none of {', '.join(_ROLES)}")
     if not isinstance(content, str):
-        raise InputError(f"{place}: content is {type(content).__name__}, not text")
+        raise InputError(f"{place}: content is {_kind(content)}, not text")
+    if message.get("tool_calls"):
+        raise InputError(f"{place}: `tool_calls` are not supported: write the call into the content")
     return {"role": role, "content": content}
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ class PairBatchSampler:
     """Batches of indices for one rank; each pair once per epoch, none dropped, none repeated.
 
     The pairs are spread over the fewest batches that respect ``batch_size``, so sizes differ by at most one, and every
-    rank gets equally many batches, none of them empty. (With fewer than ``batch_size x world_size`` pairs that is only
-    possible with one pair more than ``batch_size`` in some.)
+    rank gets equally many batches, none of them empty. (With a ``batch_size`` of 1 and a number of pairs that
+    ``world_size`` does not divide, that is only possible with two pairs in some batches.)
 
     Args:
         lengths: Tokens of each pair, for grouping.
@@ -28,6 +28,12 @@ class PairBatchSampler:
         seed: Seed of the order.
         rank: Data-parallel rank.
         world_size: Number of data-parallel ranks.
+
+    Attributes:
+        start: Batches of the epoch that an iteration skips, without reading their pairs.
+
+    Raises:
+        InputError: for fewer pairs than ranks, or a batch size below 1.
     """
 
     def __init__(
@@ -65,9 +71,8 @@ class PairBatchSampler:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the batches from ``start`` on; the next epoch begins at 0 again."""
-        start, self.start = self.start, 0
-        for step in self._steps()[start:]:
+        """Yield the batches of the epoch from ``start`` on."""
+        for step in self._steps()[self.start :]:
             yield step[self.rank :: self.world_size].tolist()
 
     def _steps(self) -> list[np.ndarray]:
@@ -89,21 +94,38 @@ class PairBatchSampler:
 class LazyLoader:
     """An iterable around a DataLoader whose iteration begins at the first ``next``.
 
-    Lightning primes a DataLoader's workers before it has set the epoch and restored the position; this waits until
-    both are known. It is no ``DataLoader``, so Lightning injects no sampler of its own. ``sampler`` is where Lightning
+    Lightning primes a DataLoader's workers before it has set the epoch and restored its counters; this waits until both
+    are known. It is no ``DataLoader``, so Lightning injects no sampler of its own. ``sampler`` is where Lightning
     looks for ``set_epoch``; ``batch_sampler`` is read beside it.
+
+    Args:
+        batches: What yields the batches of ``sampler``.
+        sampler: Chooses the pairs of each batch.
+        position: Batches of the epoch that are done, asked at the first ``next``; null for none, ever.
     """
 
     batch_sampler = None
 
-    def __init__(self, batches: Iterable[Any], sampler: PairBatchSampler) -> None:
+    def __init__(
+        self, batches: Iterable[Any], sampler: PairBatchSampler, position: Callable[[], int] | None = None
+    ) -> None:
         self.batches = batches
         self.sampler = sampler
+        self.position = position
 
     def __len__(self) -> int:
         """Batches of an epoch."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        """Iterate over one epoch."""
+        """Iterate over what is left of the epoch."""
+        if self.position is not None:
+            self.sampler.start = self.position()
         yield from self.batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the position is Lightning's own counter. To have this tells Lightning that resuming is safe."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to load."""

@@ -4,42 +4,39 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.files import check_source
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 _READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 
+# In one chunk a column has one type, or is kept as it is. `datasets` takes the type from the first 10 MB, and would
+# turn a list of messages behind them into text.
+_READER_OPTIONS = {"json": {"chunksize": 1 << 30}}
+
 
 def load_rows(source: Any, split: str, options: Mapping[str, Any]) -> Dataset:
     """Load one split.
 
     Args:
-        source: A hub name, a local file (``.jsonl``, ``.json``, ``.parquet``, ``.csv``, also ``.gz``), a directory,
-            a mapping from split to file, a ``datasets.Dataset`` (its one split is ``train``) or a ``DatasetDict``.
-        split: A split, or a slice of one: ``train``, ``train[:1000]``, ``test[90%:]``.
+        source: A hub name, a local file (``.jsonl``, ``.json``, ``.parquet``, ``.csv``, also ``.gz``), a directory (of
+            such files, or written by ``save_to_disk``), a mapping from split to file, a ``datasets.Dataset`` (its one
+            split is ``train``) or a ``DatasetDict``.
+        split: A split, a slice of one, or a sum: ``train``, ``train[:1000]``, ``test[90%:]``, ``train+test``.
         options: Further arguments of ``datasets.load_dataset``: ``name``, ``data_dir``, ``revision``, ...
 
     Raises:
         InputError: naming the source, and the line of a malformed JSON file.
     """
-    from datasets import Dataset, DatasetDict
-
-    if isinstance(source, DatasetDict):
-        if split not in source:
-            raise InputError(f"the dataset has no split {split!r}; it has {', '.join(source)}")
-        rows = source[split]
-    elif isinstance(source, Dataset):
-        if split != "train":
-            raise InputError(f"a dataset in memory has the one split `train`, not {split!r}: pass a DatasetDict")
-        rows = source
-    else:
-        rows = _load(source, split, options)
+    rows = _take(_load_splits(source, options), split, describe(source))
     if not len(rows):
         raise InputError(f"{describe(source)}: split {split!r} has no rows")
     return rows
@@ -47,33 +44,96 @@ def load_rows(source: Any, split: str, options: Mapping[str, Any]) -> Dataset:
 
 def describe(source: Any) -> str:
     """The source as messages name it."""
-    if isinstance(source, str):
-        return source
+    if isinstance(source, str | Path):
+        return str(source)
     return ", ".join(map(str, source.values())) if type(source) is dict else "the dataset in memory"
 
 
-def _load(source: Any, split: str, options: Mapping[str, Any]) -> Dataset:
-    from datasets import load_dataset, load_from_disk
+def _take(splits: Mapping[str, Dataset], split: str, place: str) -> Dataset:
+    from datasets import ReadInstruction, concatenate_datasets
+
+    sizes = {name: len(rows) for name, rows in splits.items()}
+    try:
+        parts = ReadInstruction.from_spec(split).to_absolute(sizes)
+    except ValueError as error:
+        raise InputError(f"{place}: {_first_line(error)}") from None
+    chosen = [splits[part.splitname].select(range(part.from_, max(part.from_, part.to))) for part in parts]
+    return chosen[0] if len(chosen) == 1 else concatenate_datasets(chosen)
+
+
+def _load_splits(source: Any, options: Mapping[str, Any]) -> Mapping[str, Dataset]:
+    from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+
+    if isinstance(source, IterableDataset | IterableDatasetDict):
+        raise InputError("the dataset streams: its rows must be known before training, so load it without streaming")
+    in_memory = isinstance(source, Dataset | DatasetDict)
+    if in_memory and options:
+        raise InputError(f"data.load_options: {', '.join(options)} mean nothing for a dataset in memory")
+    if in_memory:
+        return source if isinstance(source, DatasetDict) else {"train": source}
+    if not isinstance(source, str | Path | dict) or not source:
+        raise InputError(f"data.dataset: give a hub name, a file, a directory or a `datasets.Dataset`, not {source!r}")
+    return _load(source, options)
+
+
+def _load(source: str | Path | dict[str, Any], options: Mapping[str, Any]) -> Mapping[str, Dataset]:
+    from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 
     files = _local_files(source)
+    reader = _reader_of(files)
     try:
-        if files:
-            reader = _reader(next(iter(files.values())))
-            return load_dataset(reader, data_files={k: str(v) for k, v in files.items()}, split=split, **options)
-        if (Path(source) / "state.json").is_file():
-            return load_from_disk(source)
-        return load_dataset(source, split=split, **options)
+        with _no_log():
+            if reader:
+                paths = {split: str(path) for split, path in files.items()}
+                loaded = load_dataset(reader, data_files=paths, **{**_READER_OPTIONS.get(reader, {}), **options})
+            elif _saved_to_disk(str(source)):
+                loaded = load_from_disk(str(source), **options)
+            else:
+                check_source("data.dataset", str(source))
+                loaded = load_dataset(str(source), **options)
+    except InputError:
+        raise
     except Exception as error:  # `datasets` raises a dozen kinds, several of them bare
         for path in files.values():
             _raise_on_malformed_json(path)
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{describe(source)}: cannot load split {split!r}: {first_line}") from error
+        raise _load_error(source, error) from error
+    if isinstance(loaded, Dataset) and _saved_to_disk(str(source)):
+        return {"train": loaded}
+    if not isinstance(loaded, DatasetDict):
+        raise InputError("data.load_options: take out `streaming` (rows must be known) and `split` (data.train_split)")
+    _check_columns(loaded, describe(source))
+    return cast(Mapping[str, Any], loaded)
 
 
-def _local_files(source: Any) -> dict[str, Path]:
-    files = {split: Path(path) for split, path in source.items()} if isinstance(source, dict) else {}
-    if isinstance(source, str) and (Path(source).is_file() or _reader(Path(source))):
-        files = {"train": Path(source)}
+def _load_error(source: Any, error: Exception) -> InputError:
+    from datasets.exceptions import DatasetGenerationError
+
+    if "corresponds to no data" in str(error):
+        return InputError(f"{describe(source)}: split {str(error).split(chr(34))[1]!r} has no rows")
+    cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
+    return InputError(f"{describe(source)}: cannot be loaded: {_first_line(cause)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _check_columns(splits: Mapping[str, Dataset], place: str) -> None:
+    """Pandas takes the leading fields of a CSV whose rows are longer than its header for row names."""
+    if any(name.startswith("__index_level_") for rows in splits.values() for name in rows.column_names):
+        raise InputError(f"{place}: the rows have more fields than the header: put fields with commas in quotes")
+
+
+def _saved_to_disk(source: str) -> bool:
+    return any((Path(source) / name).is_file() for name in ("state.json", "dataset_dict.json"))
+
+
+def _local_files(source: str | Path | dict[str, Any]) -> dict[str, Path]:
+    if isinstance(source, dict):
+        files = {split: Path(path) for split, path in source.items()}
+    else:
+        path = Path(source)
+        files = {"train": path} if path.is_file() or (_reader(path) and not path.is_dir()) else {}
     for path in files.values():
         if not path.is_file():
             raise InputError(f"{path}: no such file")
@@ -84,38 +144,69 @@ def _local_files(source: Any) -> dict[str, Path]:
     return files
 
 
+def _reader_of(files: Mapping[str, Path]) -> str | None:
+    readers = {_reader(path) for path in files.values()}
+    if len(readers) > 1:
+        raise InputError(f"{', '.join(map(str, files.values()))}: the files of one dataset must be of one kind")
+    return next(iter(readers), None)
+
+
 def _reader(path: Path) -> str | None:
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     return _READERS.get(suffixes[-1]) if suffixes else None
 
 
+@contextmanager
+def _no_log() -> Iterator[None]:
+    """Keep the readers from logging an error that is raised as well."""
+    logger = logging.getLogger("datasets.packaged_modules")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _raise_on_malformed_json(path: Path) -> None:
-    """Find what `datasets` could not read: its own message names neither line nor reason."""
+    """Find what `datasets` could not read: its own message names no line of the file.
+
+    Raises:
+        InputError: naming the line; nothing when the file is not JSON, or well formed.
+    """
     if _reader(path) != "json":
         return
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            if ".jsonl" not in path.suffixes:
-                json.load(file)
-                return
-            types: dict[str, type] = {}
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    _check_json_line(f"{path}: line {number}", line, types)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: line {error.lineno}: malformed JSON: {error.msg}") from None
+            if ".jsonl" in path.suffixes:
+                _check_json_lines(path, file)
+            else:
+                _check_json(path, file.read())
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _check_json_line(place: str, line: str, types: dict[str, type]) -> None:
+def _check_json(path: Path, text: str) -> None:
     try:
-        row = json.loads(line)
+        json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{place}: malformed JSON: {error.msg} (column {error.colno})") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{place}: not a JSON object")
-    for field, value in row.items():
-        expected = types.setdefault(field, type(value)) if value is not None else type(None)
-        if value is not None and type(value) is not expected:
-            raise InputError(f"{place}, field `{field}`: {type(value).__name__}, but earlier {expected.__name__}")
+        if error.msg == "Extra data":  # one object a line, which `datasets` accepts in a .json too
+            _check_json_lines(path, iter(text.splitlines()))
+        else:
+            raise _malformed(path, error.lineno, error) from None
+
+
+def _check_json_lines(path: Path, lines: Iterator[str]) -> None:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise _malformed(path, number, error) from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: line {number}: not a JSON object")
+
+
+def _malformed(path: Path, line: int, error: json.JSONDecodeError) -> InputError:
+    return InputError(f"{path}: line {line}: malformed JSON: {error.msg} (column {error.colno})")

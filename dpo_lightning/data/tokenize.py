@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from dpo_lightning.data.formats import Conversation, PreferencePair
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# Texts after which a completion is tokenised where its first characters would merge with the prompt's last ones.
+# After one of them, a SentencePiece tokenizer does not put a space of its own before the completion.
+_ANCHORS = ("\n", ".", "a")
 
 
 class Outcome(IntEnum):
@@ -49,13 +55,23 @@ class Encoding(NamedTuple):
         return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
 
 
+class RenderedPair(NamedTuple):
+    """A triple as the text that the model sees, BOS and EOS of plain text left out."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    templated: bool  # written by a chat template, which has put its own special tokens
+    empty: bool  # a completion says nothing
+
+
 @dataclass(frozen=True)
 class PairTokenizer:
     """Tokenises triples so that both completions continue the very same prompt tokens.
 
     The prompt is tokenised alone. A completion is what the joint text adds to it; where the joint text would merge
-    across the boundary, the completion is tokenised apart. Text gets the tokenizer's own BOS and one EOS; a
-    conversation gets what its chat template writes, and an EOS if the template ends without a special token.
+    across the boundary, the completion is tokenised apart. Text gets what the tokenizer itself puts in front (BOS), and
+    one EOS; a conversation gets what its chat template writes, and an EOS if the template ends without a special token.
 
     Args:
         tokenizer: A Hugging Face tokenizer with an EOS token.
@@ -79,96 +95,126 @@ class PairTokenizer:
                 raise InputError(f"data.{name} must be at least 1, got {value}")
 
     def __call__(self, pair: PreferencePair) -> Encoding:
-        """Tokenise, truncate, and say what became of the pair."""
+        """Tokenise one triple, truncate, and say what became of it."""
+        return self.encode([self.render(pair)])[0]
+
+    def render(self, pair: PreferencePair) -> RenderedPair:
+        """Write a triple as text.
+
+        Raises:
+            InputError: when a conversation meets no chat template, or one that does not fit it.
+        """
+        empty = any(_is_blank(completion) for completion in pair[1:])
         if isinstance(pair.prompt, str):
-            prompt, chosen, rejected = self._encode_text(pair)
-        else:
-            prompt, chosen, rejected = self._encode_conversation(pair)
+            return RenderedPair(pair.prompt, cast(str, pair.chosen), cast(str, pair.rejected), False, empty)
+        prompt = self._write(pair.prompt, answered=False)
+        chosen, rejected = (
+            self._continuation(prompt, self._write(pair.prompt + cast(Conversation, reply), answered=True))
+            for reply in pair[1:]
+        )
+        return RenderedPair(prompt, chosen, rejected, True, empty)
+
+    def encode(self, pairs: Sequence[RenderedPair]) -> list[Encoding]:
+        """Tokenise triples, truncate them, and say what became of each."""
+        prompts = self._ids([pair.prompt for pair in pairs])
+        chosen = self._ids([pair.prompt + pair.chosen for pair in pairs])
+        rejected = self._ids([pair.prompt + pair.rejected for pair in pairs])
+        return [self._encode(*columns) for columns in zip(pairs, prompts, chosen, rejected, strict=True)]
+
+    def _encode(self, pair: RenderedPair, prompt: list[int], *joint: list[int]) -> Encoding:
+        replies = (
+            self._end(self._continue(prompt, whole, text), pair.templated)
+            for whole, text in zip(joint, (pair.chosen, pair.rejected), strict=True)
+        )
+        return self._fit(pair, prompt if pair.templated else self._begin(prompt), *replies)
+
+    def _fit(self, pair: RenderedPair, prompt: list[int], chosen: list[int], rejected: list[int]) -> Encoding:
         cut_prompt = self._cut_prompt(prompt)
         room = max(0, self.max_length - len(cut_prompt))
-        cut_chosen, cut_rejected = chosen[:room], rejected[:room]
-        kept = len(cut_prompt) + len(cut_chosen) + len(cut_rejected)
-        truncated = kept < len(prompt) + len(chosen) + len(rejected)
-        outcome = _outcome(pair, cut_prompt, cut_chosen, cut_rejected)
-        return Encoding(cut_prompt, cut_chosen, cut_rejected, outcome, truncated)
+        cut = cut_prompt, chosen[:room], rejected[:room]
+        truncated = sum(map(len, cut)) < len(prompt) + len(chosen) + len(rejected)
+        return Encoding(*cut, _outcome(pair, *cut), truncated)
 
     def _cut_prompt(self, prompt: list[int]) -> list[int]:
         limit = self.max_prompt_length
         if limit is None or len(prompt) <= limit:
             return prompt
-        bos = prompt[:1] if prompt[0] == self.tokenizer.bos_token_id else []
-        tail = limit - len(bos)
-        return bos + prompt[len(prompt) - tail :]
+        head = next((head for head in (self._opening, self._bos) if head and prompt[: len(head)] == head), [])[:limit]
+        return head + prompt[len(prompt) - (limit - len(head)) :]
 
-    def _encode_text(self, pair: PreferencePair) -> tuple[list[int], list[int], list[int]]:
-        prompt = cast(str, pair.prompt)
-        prompt_ids = self._ids(prompt)
-        chosen, rejected = (self._end(self._continue(prompt_ids, prompt, cast(str, text))) for text in pair[1:])
-        return self._begin(prompt_ids), chosen, rejected
+    def _continue(self, prompt_ids: list[int], joint_ids: list[int], completion: str) -> list[int]:
+        if joint_ids[: len(prompt_ids)] == prompt_ids:
+            return joint_ids[len(prompt_ids) :]
+        text = self.tokenizer.decode(joint_ids)
+        apart = [ids for anchor in _ANCHORS if (ids := self._after(anchor, completion)) is not None]
+        apart += self._ids([completion])
+        return next((ids for ids in apart if self.tokenizer.decode(prompt_ids + ids) == text), apart[0])
 
-    def _continue(self, prompt_ids: list[int], prompt: str, completion: str) -> list[int]:
-        joint = self._ids(prompt + completion)
-        if joint[: len(prompt_ids)] == prompt_ids:
-            return joint[len(prompt_ids) :]
-        # After a line break a SentencePiece tokenizer does not put a space of its own before the completion.
-        anchor = self._ids("\n")
-        anchored = self._ids("\n" + completion)
-        return anchored[len(anchor) :] if anchored[: len(anchor)] == anchor else self._ids(completion)
+    def _after(self, anchor: str, completion: str) -> list[int] | None:
+        before, both = self._ids([anchor, anchor + completion])
+        return both[len(before) :] if both[: len(before)] == before else None
 
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        # Not verbose: the warning about the tokenizer's own limit would come before anything is truncated.
+        return self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
 
     def _begin(self, ids: list[int]) -> list[int]:
-        bos = self.tokenizer.bos_token_id
-        adds_bos = bos is not None and self.tokenizer("")["input_ids"][:1] == [bos]
-        return [bos, *ids] if adds_bos and ids[:1] != [bos] else ids
+        return ids if ids[: len(self._opening)] == self._opening else self._opening + ids
 
-    def _end(self, ids: list[int]) -> list[int]:
+    def _end(self, ids: list[int], templated: bool) -> list[int]:
         eos = self.tokenizer.eos_token_id
-        return ids if ids[-1:] == [eos] else [*ids, eos]
-
-    def _encode_conversation(self, pair: PreferencePair) -> tuple[list[int], list[int], list[int]]:
-        prompt = cast(Conversation, pair.prompt)
-        prompt_ids = self._template(prompt, tokenize=True, add_generation_prompt=True)
-        chosen, rejected = (self._reply(prompt, prompt_ids, cast(Conversation, reply)) for reply in pair[1:])
-        return prompt_ids, chosen, rejected
-
-    def _reply(self, prompt: Conversation, prompt_ids: list[int], reply: Conversation) -> list[int]:
-        joint = self._template(prompt + reply, tokenize=True)
-        if joint[: len(prompt_ids)] == prompt_ids:
-            ids = joint[len(prompt_ids) :]
-        else:
-            text, prompt_text = (
-                self._template(messages, tokenize=False, add_generation_prompt=generate)
-                for messages, generate in ((prompt + reply, False), (prompt, True))
-            )
-            if not text.startswith(prompt_text):
-                raise InputError("the chat template writes a prompt differently once it is answered")
-            ids = self._ids(text[len(prompt_text) :])
-        return ids if self._closes(ids) else self._end(ids)
+        ends = self._closes(ids) if templated else ids[-1:] == [eos]
+        return ids if ends else [*ids, eos]
 
     def _closes(self, ids: list[int]) -> bool:
-        special = set(self.tokenizer.all_special_ids)
+        """Whether the last token that is not white space is a special one."""
         for token in reversed(ids):
-            if token in special:
+            if token in self._special:
                 return True
             if self.tokenizer.decode([token]).strip():
                 return False
         return False
 
-    def _template(self, messages: Conversation, **options: Any) -> Any:
+    @property
+    def _bos(self) -> list[int]:
+        return [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+
+    @cached_property
+    def _opening(self) -> list[int]:
+        """What the tokenizer puts in front of a text: its BOS, nothing, or more than one token."""
+        whole, bare = self.tokenizer("a")["input_ids"], self._ids(["a"])[0]
+        start = next(start for start in range(len(whole) + 1) if whole[start : start + len(bare)] == bare)
+        return whole[:start]
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset(self.tokenizer.all_special_ids).union(token for token, entry in added if entry.special)
+
+    def _write(self, messages: Conversation, answered: bool) -> str:
+        from jinja2 import TemplateError
+
         if self.tokenizer.chat_template is None:
             raise InputError(
                 f"the rows are message lists, but tokenizer {self.tokenizer.name_or_path!r} has no chat template: "
                 "give one in `data.chat_template`"
             )
-        if options["tokenize"]:
-            options["return_dict"] = False
-        return self.tokenizer.apply_chat_template(messages, **options)
+        try:
+            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not answered)
+        except TemplateError as error:
+            raise InputError(f"the chat template does not take these messages: {error}") from None
+
+    def _continuation(self, prompt: str, dialogue: str) -> str:
+        if not dialogue.startswith(prompt):
+            raise InputError(
+                "the chat template writes a prompt differently once it is answered, so the completion has no clear "
+                "start: give another template in `data.chat_template`"
+            )
+        return dialogue[len(prompt) :]
 
 
-def _outcome(pair: PreferencePair, prompt: list[int], chosen: list[int], rejected: list[int]) -> Outcome:
-    if any(_is_blank(completion) for completion in pair[1:]):
+def _outcome(pair: RenderedPair, prompt: list[int], chosen: list[int], rejected: list[int]) -> Outcome:
+    if pair.empty:
         return Outcome.EMPTY_COMPLETION
     if not prompt:
         return Outcome.EMPTY_PROMPT

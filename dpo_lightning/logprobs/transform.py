@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# Raw logits of about 0.03 show the scale alone, those of about 1e4 saturate a soft-cap; the rest check the fit between.
-_MAGNITUDES = (0.03, 1.0, 10.0, 100.0, 1e4)
+# Raw logits of about 0.03 show the scale alone, those of about 1e3 saturate a soft-cap; the rest check the fit between.
+_MAGNITUDES = (0.03, 1.0, 10.0, 100.0, 1e3)
+# Half of what float16 holds: autocast may turn the head's input into it.
+_LARGEST_INPUT = 2.0**15
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,15 @@ def probe_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> HeadProb
         input_ids: ``[1, n]`` with ``n >= 5``, any tokens.
 
     Returns:
-        None when the model does not call its head as a module, or does more than a scale and a soft-cap to the output.
+        None when the model does not call its head once as a module, with the hidden states as its first positional
+        argument, or does more than a scale and a soft-cap to the output.
     """
     raw: list[Tensor] = []
+    replaced: list[bool] = []
 
     def replace_input(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (_known_hidden(head, args[0]), *args[1:])
+        replaced.append(bool(args))
+        return (_known_hidden(head, args[0]), *args[1:]) if args else args
 
     def keep_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
         raw.append(output)
@@ -62,7 +68,7 @@ def probe_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> HeadProb
     finally:
         for handle in handles:
             handle.remove()
-    if len(raw) != 1 or raw[0].shape != logits.shape:
+    if replaced != [True] or raw[0].shape != logits.shape:
         return None
     transform = _fit(raw[0], logits)
     return None if transform is None else HeadProbe(transform, logits.shape[-1])
@@ -73,21 +79,34 @@ def _known_hidden(head: nn.Module, hidden: Tensor) -> Tensor:
     direction = torch.randn(len(_MAGNITUDES), hidden.shape[-1], generator=generator).to(hidden)
     spread = head.forward(direction).float().std(dim=-1, keepdim=True)
     magnitudes = torch.tensor(_MAGNITUDES, device=hidden.device).unsqueeze(-1)
-    return (direction * (magnitudes / spread)).to(hidden.dtype).unsqueeze(0)
+    factors = torch.minimum(magnitudes / spread, _LARGEST_INPUT / direction.abs().amax(dim=-1, keepdim=True))
+    return (direction * factors).to(hidden.dtype).unsqueeze(0)
 
 
 def _fit(raw: Tensor, logits: Tensor) -> LogitTransform | None:
     tolerance = 4 * max(torch.finfo(raw.dtype).eps, torch.finfo(logits.dtype).eps, 1e-6)
     raw, logits = raw.double(), logits.double()
-    largest = raw[0, 0].abs() > raw[0, 0].abs().median()
-    # Rounded logits give each ratio an error of mean zero; 1 is what nearly every model means.
-    scale = (logits[0, 0] / raw[0, 0])[largest].mean().item()
-    scale = 1.0 if abs(scale - 1.0) < tolerance else float(f"{scale:.5g}")
+    scale = _scale(raw[0, 0], logits[0, 0])
     softcap = float(f"{logits.abs().max().item():.5g}")
     for candidate in (LogitTransform(scale), LogitTransform(scale, softcap)):
         if torch.allclose(candidate(raw), logits, rtol=tolerance, atol=tolerance * 0.03):
             return candidate
     return None
+
+
+def _scale(raw: Tensor, logits: Tensor) -> float:
+    """The mean ratio, as the roundest factor or divisor within its error: models say 0.0625 or 6, not 0.16667."""
+    ratios = (logits / raw)[raw.abs() > raw.abs().median()]
+    # Rounding gives each ratio an error of mean zero; a soft-cap bends them by less than 1e-6.
+    estimate = ratios.mean().item()
+    error = max(4 * ratios.std().item() / math.sqrt(len(ratios)), 1e-6 * abs(estimate))
+    if not (math.isfinite(estimate) and estimate):
+        return estimate
+    for digits in range(1, 6):
+        for candidate in (float(f"{estimate:.{digits}g}"), 1 / float(f"{1 / estimate:.{digits}g}")):
+            if abs(candidate - estimate) < error:
+                return candidate
+    return estimate
 
 
 def _cuda_devices(tensor: Tensor) -> list[torch.device]:

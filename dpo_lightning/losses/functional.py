@@ -1,12 +1,13 @@
 """Preference losses as pure functions: log-ratios in, one loss per pair out.
 
 A log-ratio is the policy's summed completion log-prob minus the reference's, in nats, shape ``[P]``. Nothing is reduced
-here; the mean over the batch is the module's. Every function raises ``ValueError`` when the two log-ratios differ in
-shape, so that nothing broadcasts by accident.
+here; the mean over the batch is the module's. Every function computes in float32 at least, since the square of a margin
+overflows float16, and raises ``ValueError`` when its inputs differ in shape, so that nothing broadcasts by accident.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -98,10 +99,19 @@ def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) ->
     Returns:
         ``[P]``, nats per token.
     """
-    return -chosen_logps / chosen_lengths
+    _require_one_shape(chosen_logps, chosen_lengths)
+    return -_at_least_float32(chosen_logps) / chosen_lengths
 
 
 def _margin(chosen_logratio: Tensor, rejected_logratio: Tensor) -> Tensor:
-    if chosen_logratio.shape != rejected_logratio.shape:
-        raise ValueError(f"log-ratios differ in shape: {chosen_logratio.shape} and {rejected_logratio.shape}")
-    return chosen_logratio - rejected_logratio
+    _require_one_shape(chosen_logratio, rejected_logratio)
+    return _at_least_float32(chosen_logratio) - _at_least_float32(rejected_logratio)
+
+
+def _require_one_shape(first: Tensor, second: Tensor) -> None:
+    if first.shape != second.shape:
+        raise ValueError(f"the inputs differ in shape: {tuple(first.shape)} and {tuple(second.shape)}")
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -153,5 +154,5 @@ def _scaled_logratios(scores: PairScores, scale: float) -> Rewards:
 
 
 def _require_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise InputError(f"{name} must be greater than 0, got {value}")
+    if not 0 < value < math.inf:
+        raise InputError(f"{name} must be a finite number greater than 0, got {value}")

@@ -30,17 +30,12 @@ class AdapterOff(Reference):
         """Check that the base weights are the original model's.
 
         Raises:
-            InputError: without adapters, or with an initialisation that changes the base weights.
+            InputError: without adapters, or where the adapter's initialisation or the training changes base weights.
         """
         if not is_adapted(policy):
             raise InputError("reference AdapterOff needs a policy with adapters: set `lora`, or use FrozenCopy")
-        for config in cast(Any, policy).peft_config.values():
-            initialisation = getattr(config, "init_lora_weights", True)
-            if initialisation not in _BASE_PRESERVING:
-                raise InputError(
-                    f"reference AdapterOff: init_lora_weights={initialisation!r} moves part of the base weights into "
-                    "the adapter, so the model without it is not the original one: use the reference FrozenCopy"
-                )
+        _refuse_moved_base(policy)
+        _refuse_trained_base(policy)
         self._policy = [policy]
         self._score = TokenScorer(policy)
 
@@ -79,7 +74,7 @@ class FrozenAdapter(Reference):
         weights = get_peft_model_state_dict(peft_policy, adapter_name=self._trained)
         # The copy gets its weights below; an initialisation such as PiSSA would change the base weights once more.
         config = replace(peft_policy.peft_config[self._trained], init_lora_weights=False)
-        peft_policy.add_adapter(self.NAME, config)
+        peft_policy.add_adapter(self.NAME, config, autocast_adapter_dtype=False)
         set_peft_model_state_dict(peft_policy, weights, adapter_name=self.NAME)
         with self._active(peft_policy):
             pass
@@ -104,3 +99,24 @@ class FrozenAdapter(Reference):
             yield
         finally:
             policy.set_adapter(self._trained)
+
+
+def _refuse_moved_base(policy: nn.Module) -> None:
+    for config in cast(Any, policy).peft_config.values():
+        initialisation = getattr(config, "init_lora_weights", True)
+        if initialisation not in _BASE_PRESERVING:
+            raise InputError(
+                f"reference AdapterOff: init_lora_weights={initialisation!r} moves part of the base weights into "
+                "the adapter, so the model without it is not the original one: use the reference FrozenCopy"
+            )
+
+
+def _refuse_trained_base(policy: nn.Module) -> None:
+    """PEFT freezes its own parameters while they are off: what is still trainable then, is the base's."""
+    with cast(Any, policy).disable_adapter():
+        trained = [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
+    if trained:
+        raise InputError(
+            f"reference AdapterOff: {len(trained)} base parameters are trained too ({trained[0]}, ...), so the model "
+            "without the adapter does not stay the original one: use the reference FrozenCopy"
+        )

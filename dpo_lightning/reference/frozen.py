@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Optional, cast
+from typing import Any, Optional
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.models import load_model
+from dpo_lightning.models import disable_cache, load_model
 from dpo_lightning.reference.base import Reference
 
 
@@ -37,8 +37,10 @@ class FrozenCopy(Reference):
     def _load(self, policy: nn.Module) -> nn.Module:
         if self.checkpoint is None:
             return copy.deepcopy(policy)
-        model = load_model(self.checkpoint, next(policy.parameters()).dtype, model_kwargs=self.model_kwargs)
-        cast(Any, model).config.use_cache = False
+        # A quantized weight is an integer.
+        dtype = next(parameter.dtype for parameter in policy.parameters() if parameter.is_floating_point())
+        model = load_model(self.checkpoint, dtype, model_kwargs=self.model_kwargs)
+        disable_cache(model)
         return model
 
     def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:

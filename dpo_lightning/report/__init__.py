@@ -1,1 +1,7 @@
 """Pictures and tables of a run."""
+
+from dpo_lightning.report.curves import plot_curves
+from dpo_lightning.report.logger import PlotLogger
+from dpo_lightning.report.samples import SampledPrompt, print_samples, write_samples
+
+__all__ = ["PlotLogger", "SampledPrompt", "plot_curves", "print_samples", "write_samples"]

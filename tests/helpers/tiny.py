@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from dpo_lightning.batch import TokenizedPair
@@ -36,11 +36,12 @@ def tiny_llama(seed: int = 0, **overrides: object) -> PreTrainedModel:
 
 
 def tiny_tokenizer(**overrides: object) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer of VOCAB_SIZE + 256 - 64 ids would be large; this one knows lower-case letters and marks."""
+    """One token a character: letters, a few marks, and the line break; it adds no BOS by itself."""
     vocab = {"<unk>": 0, "<s>": 1, "</s>": 2}
     for character in "abcdefghijklmnopqrstuvwxyz .,!?:\nABCDEFGHIJKLMNOPQRST'<>|{}":
         vocab.setdefault(character, len(vocab))
     tokenizer = Tokenizer(models.WordLevel({c: i for c, i in vocab.items() if i < VOCAB_SIZE}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
     settings = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", **overrides}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **settings)

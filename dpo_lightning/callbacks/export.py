@@ -1,0 +1,102 @@
+"""The trained policy as a Hugging Face directory."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, cast
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.files import replaced
+from dpo_lightning.models import is_adapted
+
+if TYPE_CHECKING:
+    from dpo_lightning.module import PreferenceModule
+
+
+class Export(pl.Callback):
+    """Writes weights (safetensors), tokenizer and chat template when the fit ends; plain transformers or peft load it.
+
+    With LoRA, `path` holds the adapter. A directory is written under a temporary name and renamed.
+
+    Args:
+        path: Directory of the export; an earlier one is replaced.
+        merged_path: With LoRA, also write the merged weights here, as a model without adapters.
+        every_checkpoint: Also export to `path` + `-step-N` whenever a checkpoint is saved.
+    """
+
+    def __init__(self, path: str, merged_path: Optional[str] = None, every_checkpoint: bool = False) -> None:
+        self.path = path
+        self.merged_path = merged_path
+        self.every_checkpoint = every_checkpoint
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse before training what cannot be exported after it.
+
+        Raises:
+            InputError: for a policy that transformers cannot save, or weights that cannot be merged.
+        """
+        policy = _policy(pl_module)
+        if not hasattr(policy, "save_pretrained"):
+            raise InputError(f"Export: {type(policy).__name__} is no Hugging Face model: leave the callback out")
+        if self.merged_path is not None and not is_adapted(policy):
+            raise InputError("Export.merged_path: the policy has no adapter to merge; `path` holds the whole model")
+        if self.merged_path is not None and getattr(policy, "is_quantized", False):
+            raise InputError(
+                "Export.merged_path: merging into 4-bit weights loses precision: export the adapter, then load it on "
+                "the unquantised model with peft and merge there"
+            )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Export the policy as it stands."""
+        self._export(trainer, pl_module, self.path)
+        if self.merged_path is not None and trainer.is_global_zero:
+            merged = copy.deepcopy(_policy(pl_module)).cpu().merge_and_unload()
+            _write(cast(Any, pl_module), merged, _tokenizer(trainer), self.merged_path)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Export beside a checkpoint, if asked."""
+        if self.every_checkpoint:
+            self._export(trainer, pl_module, f"{self.path}-step-{trainer.global_step}")
+
+    def _export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: str) -> None:
+        if trainer.is_global_zero:
+            _write(cast(Any, pl_module), _policy(pl_module), _tokenizer(trainer), path)
+
+
+def _policy(pl_module: pl.LightningModule) -> Any:
+    return cast(Any, pl_module).policy
+
+
+def _tokenizer(trainer: pl.Trainer) -> Any:
+    """The DataModule's; a pipeline with its own loaders saves its own."""
+    return getattr(getattr(trainer, "datamodule", None), "tokenizer", None)
+
+
+def _write(module: PreferenceModule, policy: nn.Module, tokenizer: Any, path: str) -> None:
+    model = cast(Any, policy)
+    with replaced(path) as directory:
+        if is_adapted(policy):
+            model.save_pretrained(directory, selected_adapters=[model.active_adapter])
+        else:
+            model.save_pretrained(directory)
+            _restore_config(directory / "config.json", module.original_config())
+        if tokenizer is not None:
+            tokenizer.save_pretrained(directory)
+    rank_zero_info(f"exported to {path}")
+
+
+def _restore_config(path: Path, original: dict[str, Any]) -> None:
+    """Give the exported config the caching and dropout that training switched off."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for name in config:
+        if name in original and (name == "use_cache" or "dropout" in name or "pdrop" in name):
+            config[name] = original[name]
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

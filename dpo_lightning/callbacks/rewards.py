@@ -1,0 +1,47 @@
+"""What `predict` found, as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info
+
+from dpo_lightning.files import replaced
+
+
+class WriteRewards(pl.Callback):
+    """Writes one JSON line per predicted pair: `pair_id`, `chosen`, `rejected`, `margin`, in the objective's scale.
+
+    Args:
+        path: The file. With several ranks, each writes its own, with its number before the suffix.
+    """
+
+    def __init__(self, path: str = "rewards.jsonl") -> None:
+        self.path = path
+        self._rows: list[dict[str, float]] = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the pairs of the batch."""
+        columns = {name: values.tolist() for name, values in outputs.items()}
+        self._rows += [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the file."""
+        path = Path(self.path)
+        if trainer.world_size > 1:
+            path = path.with_suffix(f".{trainer.global_rank}{path.suffix}")
+        with replaced(path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in self._rows), encoding="utf-8")
+        rank_zero_info(f"rewards of {len(self._rows)} pairs in {path}")
+        self._rows = []

@@ -1,0 +1,90 @@
+"""Samples of the policy before and after the fit, side by side."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, cast
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.generation import sample_completions
+from dpo_lightning.report.samples import RewardFunction, SampledPrompt, print_samples, summarise, write_samples
+
+
+class SampleTable(pl.Callback):
+    """Samples from the policy when the fit starts and when it ends, prints a table, and writes all of it as Markdown.
+
+    Args:
+        path: The Markdown file.
+        prompts: How many prompts, the first different ones of the validation pairs.
+        samples_per_prompt: Completions of each prompt; the table shows one, the file all.
+        max_new_tokens: Most tokens of a completion.
+        temperature: Softmax temperature; 1 samples from the policy itself.
+        seed: Seed of the samples, the same before and after.
+        reward: Function of prompt and completion, where a true reward is known; its means are reported.
+        shown: Rows of the printed table.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        prompts: int = 16,
+        *,
+        samples_per_prompt: int = 4,
+        max_new_tokens: int = 64,
+        temperature: float = 1.0,
+        seed: int = 0,
+        reward: Optional[RewardFunction] = None,
+        shown: int = 5,
+    ) -> None:
+        self.path = path
+        self.prompts = prompts
+        self.samples_per_prompt = samples_per_prompt
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.seed = seed
+        self.reward = reward
+        self.shown = shown
+        self._before: list[list[str]] = []
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sample before the first step."""
+        self._before = self._sample(trainer, pl_module)
+
+    @rank_zero_only
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sample again, print and write."""
+        after = self._sample(trainer, pl_module)
+        prompts = [self._tokenizer(trainer).decode(ids, skip_special_tokens=True) for ids in self._prompt_ids(trainer)]
+        rows = [SampledPrompt(*row) for row in zip(prompts, self._before, after, strict=True)]
+        print_samples(rows[: self.shown], self.reward)
+        write_samples(rows, self.reward, self.path)
+        if self.reward is not None:
+            rank_zero_info(summarise(rows, self.reward))
+        rank_zero_info(f"samples in {self.path}")
+
+    def _sample(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[list[str]]:
+        return sample_completions(
+            cast(Any, pl_module).policy,
+            self._tokenizer(trainer),
+            self._prompt_ids(trainer),
+            samples_per_prompt=self.samples_per_prompt,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+        )
+
+    def _prompt_ids(self, trainer: pl.Trainer) -> list[list[int]]:
+        different = dict.fromkeys(tuple(ids) for ids in self._data(trainer).prompts("val"))
+        return [list(ids) for ids in list(different)[: self.prompts]]
+
+    def _tokenizer(self, trainer: pl.Trainer) -> Any:
+        return self._data(trainer).tokenizer
+
+    def _data(self, trainer: pl.Trainer) -> Any:
+        data = getattr(trainer, "datamodule", None)
+        if not hasattr(data, "prompts"):
+            raise InputError("SampleTable takes its prompts from a PreferenceDataModule: pass one to fit")
+        return data

@@ -1,0 +1,103 @@
+"""Rows -> tokenised pairs that can be trained on, through the cache of `datasets`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from dpo_lightning.data.formats import RowFormat
+from dpo_lightning.data.tokenizers import tokenizer_identity
+from dpo_lightning.data.tokenize import Outcome, PairTokenizer, RenderedPair
+from dpo_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+_TOKENS_VERSION = "2"  # part of the cache key: change it with anything that changes the tokens
+
+
+def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, place: str) -> Dataset:
+    """Tokenise a split, drop what cannot be trained on, and report once how much that was.
+
+    Args:
+        rows: The split.
+        row_format: Finds the triple in a row.
+        encode: Tokenises it.
+        place: The split as messages name it.
+
+    Returns:
+        Columns ``pair_id``, ``prompt_ids``, ``chosen_ids``, ``rejected_ids``, ``outcome``, ``truncated``, ``length``.
+        ``pair_id`` is the row in ``rows``, counted from 0. It comes from the cache when rows, format, tokenizer and
+        lengths are those of an earlier run.
+
+    Raises:
+        InputError: naming the row and the field, or when no pair is left.
+    """
+    from datasets.fingerprint import Hasher
+
+    def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
+        table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        pairs = [_render(row, row_format, encode, f"{place}, row {i}") for i, row in zip(indices, table, strict=True)]
+        encodings = encode.encode(pairs)
+        encoded = dict(zip(encodings[0]._fields, map(list, zip(*encodings, strict=True)), strict=True))
+        return {"pair_id": list(indices), **encoded, "length": [encoding.length for encoding in encodings]}
+
+    settings = (row_format, encode.max_length, encode.max_prompt_length, tokenizer_identity(encode.tokenizer))
+    try:
+        encoded = rows.map(
+            encode_batch,
+            batched=True,
+            batch_size=256,
+            with_indices=True,
+            remove_columns=rows.column_names,
+            features=_features(),
+            # `datasets` would hash the function, and a fast tokenizer's hash changes as it is used.
+            new_fingerprint=Hasher.hash((_TOKENS_VERSION, rows._fingerprint, settings)),
+            desc=f"tokenising {place}",
+        )
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: not UTF-8: {error}") from None
+    return _keep(encoded.with_format(None), place)
+
+
+def _render(row: Mapping[str, Any], row_format: RowFormat, encode: PairTokenizer, place: str) -> RenderedPair:
+    try:
+        return encode.render(row_format.parse(row))
+    except InputError as error:
+        raise InputError(f"{place} (from 0): {error}") from None
+
+
+def _features() -> Features:
+    from datasets import Features, List, Value
+
+    ids = List(Value("int32"))
+    return Features(
+        {
+            "pair_id": Value("int64"),
+            "prompt_ids": ids,
+            "chosen_ids": ids,
+            "rejected_ids": ids,
+            "outcome": Value("int8"),
+            "truncated": Value("bool"),
+            "length": Value("int32"),
+        }
+    )
+
+
+def _keep(encoded: Dataset, place: str) -> Dataset:
+    outcomes = encoded["outcome"][:]
+    counts = Counter(outcomes)
+    dropped = [f"{counts[outcome]} {outcome.reason}" for outcome in Outcome if outcome and counts[outcome]]
+    kept = [row for row, outcome in enumerate(outcomes) if outcome == Outcome.KEPT]
+    cut = encoded["truncated"][:]
+    truncated = sum(cut[row] for row in kept)
+    rank_zero_info(
+        f"{place}: {len(encoded)} pairs, {len(kept)} kept ({truncated} of them truncated)"
+        + (f"; dropped {', '.join(dropped)}" if dropped else "")
+    )
+    if not kept:
+        raise InputError(f"{place}: no pair is left: {', '.join(dropped)}")
+    return encoded.select(kept)

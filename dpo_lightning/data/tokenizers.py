@@ -1,0 +1,64 @@
+"""Loading a tokenizer, and what makes two of them the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.files import check_source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def load_tokenizer(source: Any, chat_template: str | None = None) -> PreTrainedTokenizerBase:
+    """Load a tokenizer by name or directory, or take the one given.
+
+    Args:
+        source: Hub name, directory, or tokenizer.
+        chat_template: File with a Jinja chat template that replaces the tokenizer's; None keeps it.
+
+    Raises:
+        InputError: when there is no such tokenizer or file.
+    """
+    tokenizer = _from_name(str(source)) if isinstance(source, str | Path) else source
+    if chat_template is not None:
+        tokenizer.chat_template = _read_template(chat_template)
+    return tokenizer
+
+
+def _from_name(name: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    check_source("tokenizer", name)
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # bare ones among them, from the tokenizers library
+        lines = str(error).splitlines()
+        raise InputError(f"tokenizer {name!r}: {lines[0] if lines else type(error).__name__}") from error
+
+
+def _read_template(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"data.chat_template: {path}: {error}") from None
+
+
+def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:
+    """All that decides on a tokenizer's output, in plain types: equal identities give equal tokens."""
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    added = sorted((token, repr(entry)) for token, entry in tokenizer.added_tokens_decoder.items())
+    splits_special = getattr(tokenizer, "split_special_tokens", False)
+    return type(tokenizer).__name__, _rules(tokenizer), special, added, splits_special, tokenizer.chat_template
+
+
+def _rules(tokenizer: PreTrainedTokenizerBase) -> Any:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return sorted(tokenizer.get_vocab().items()), repr(tokenizer.init_kwargs)
+    rules = json.loads(backend.to_str())
+    # A call sets these two, and each of ours sets them anew.
+    return json.dumps({key: value for key, value in rules.items() if key not in ("truncation", "padding")})

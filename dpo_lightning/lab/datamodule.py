@@ -1,0 +1,118 @@
+"""The lab as a DataModule: makes its world and its starting policy, then loads the pairs like any other data."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Optional
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from dpo_lightning.data import PreferenceDataModule
+from dpo_lightning.errors import InputError
+from dpo_lightning.files import replaced
+from dpo_lightning.lab.pairs import draw_pairs, draw_texts, split_scenes
+from dpo_lightning.lab.policy import PolicyRecipe, fit_policy
+from dpo_lightning.lab.tokenizer import build_tokenizer
+from dpo_lightning.lab.world import WORLD_VERSION
+
+_SETTINGS = "settings.json"
+
+
+class LabDataModule(PreferenceDataModule):
+    """Preference pairs of a small world whose true reward is known, and a policy fitted on that world's text.
+
+    ``prepare_data`` writes `train.jsonl`, `validation.jsonl` and `policy/` (model and tokenizer) under `root`, all of
+    it or nothing; later runs with the same settings take what is there. The module's `policy` is then `root` +
+    `/policy`: Lightning loads it after ``prepare_data``. Nothing is downloaded.
+
+    Args:
+        root: Directory of the lab.
+        train_pairs: Pairs to train on.
+        val_pairs: Held-out pairs, about scenes that occur in no training pair and no text of the starting policy.
+        recipe: How the starting policy is made.
+        world_seed: Seed of the pairs and texts.
+        batch_size: Pairs of a micro-batch on each device.
+        eval_batch_size: The same for validation, test and prediction; null takes `batch_size`.
+        length_grouped: Put pairs of similar length into a batch.
+        num_workers: Processes that prepare batches; 0 prepares them in the main process.
+        seed: Seed of the order.
+    """
+
+    def __init__(
+        self,
+        root: str = "runs/quickstart/lab",
+        *,
+        train_pairs: int = 3000,
+        val_pairs: int = 300,
+        recipe: PolicyRecipe = PolicyRecipe(),  # noqa: B008 - frozen
+        world_seed: int = 0,
+        batch_size: int = 32,
+        eval_batch_size: Optional[int] = None,
+        length_grouped: bool = True,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.root = Path(root)
+        super().__init__(
+            {split: str(self.root / f"{split}.jsonl") for split in ("train", "validation")},
+            str(self.root / "policy"),
+            val_split="validation",
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            length_grouped=length_grouped,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        self.recipe = recipe
+        self.settings = {
+            "world_version": WORLD_VERSION,
+            "train_pairs": train_pairs,
+            "val_pairs": val_pairs,
+            "world_seed": world_seed,
+            "recipe": asdict(recipe),
+        }
+
+    def prepare_data(self) -> None:
+        """Make the lab unless it is there, then tokenise its pairs.
+
+        Raises:
+            InputError: when `root` holds anything but a lab.
+        """
+        if _read_settings(self.root) == self.settings:
+            rank_zero_info(f"lab: taking the world and the policy in {self.root}")
+        else:
+            rank_zero_info(f"lab: making a world in {self.root}, and fitting a policy on its text")
+            with replaced(self.root) as directory:
+                self._make(directory)
+        super().prepare_data()
+
+    def _make(self, directory: Path) -> None:
+        seed = self.settings["world_seed"]
+        train, held_out = split_scenes(seed)
+        directory.mkdir()
+        for split, scenes, count in (
+            ("train", train, self.settings["train_pairs"]),
+            ("validation", held_out, self.settings["val_pairs"]),
+        ):
+            rows = draw_pairs(scenes, count, random.Random(f"{split} {seed}"))
+            _write_json_lines(directory / f"{split}.jsonl", rows)
+        texts = draw_texts(train, self.recipe.texts, random.Random(f"texts {seed}"))
+        fit_policy(self.recipe, build_tokenizer(), texts, directory / "policy")
+        (directory / _SETTINGS).write_text(json.dumps(self.settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_settings(root: Path) -> Any:
+    """The settings of the lab in ``root``; None where there is nothing yet."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return None
+    path = root / _SETTINGS
+    if not path.is_file():
+        raise InputError(f"data.root: {root} is there and holds no lab: give another directory")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,55 @@
+"""Preference pairs of the lab's world, labelled by its true reward."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from dpo_lightning.lab.reward import true_reward
+from dpo_lightning.lab.world import OPENINGS, SCENES, Scene, write_completion
+
+_HELD_OUT = 0.1
+# The objective SFT reads the chosen completion only; a pair needs another one, and the shortest costs least.
+_UNREAD = "."
+
+
+def split_scenes(seed: int) -> tuple[list[Scene], list[Scene]]:
+    """All scenes, shuffled, as those to train on and the tenth that is held out: no combination is in both."""
+    scenes = list(SCENES)
+    random.Random(f"split {seed}").shuffle(scenes)
+    held_out = round(_HELD_OUT * len(scenes))
+    return scenes[held_out:], scenes[:held_out]
+
+
+def draw_pairs(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Rows with prompt, chosen, rejected and their true rewards, greater for the chosen one."""
+    return [_draw_pair(rng.choice(scenes), rng) for _ in range(count)]
+
+
+def draw_texts(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Rows for the objective SFT: the chosen completion is one of mixed quality, the rejected one is not read."""
+    rows = []
+    for _ in range(count):
+        scene = rng.choice(scenes)
+        prompt = scene.prompt(rng.randrange(len(OPENINGS)))
+        rows.append({"prompt": prompt, "chosen": write_completion(scene, rng), "rejected": _UNREAD})
+    return rows
+
+
+def _draw_pair(scene: Scene, rng: random.Random) -> dict[str, Any]:
+    """Two independent completions of one prompt; a tie is drawn again."""
+    prompt = scene.prompt(rng.randrange(len(OPENINGS)))
+    while True:
+        drawn = [write_completion(scene, rng) for _ in range(2)]
+        rewards = [true_reward(prompt, completion) for completion in drawn]
+        if rewards[0] != rewards[1]:
+            break
+    (chosen_reward, chosen), (rejected_reward, rejected) = sorted(zip(rewards, drawn, strict=True), reverse=True)
+    return {
+        "prompt": prompt,
+        "chosen": chosen,
+        "rejected": rejected,
+        "chosen_reward": chosen_reward,
+        "rejected_reward": rejected_reward,
+    }

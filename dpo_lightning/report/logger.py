@@ -1,0 +1,53 @@
+"""A Lightning logger whose file is a picture."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+
+from dpo_lightning.report.curves import plot_curves
+
+
+class PlotLogger(Logger):
+    """Collects what is logged and draws it when the run ends, however it ends.
+
+    Args:
+        path: The PNG file.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self.history: dict[str, list[tuple[int, float]]] = defaultdict(list)
+
+    @property
+    def name(self) -> str:
+        """`curves`."""
+        return "curves"
+
+    @property
+    def version(self) -> str:
+        """There is one."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """A picture has none."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add a point to each curve; Lightning counts steps from 0, the picture from 1."""
+        for name, value in metrics.items():
+            self.history[name].append(((step or 0) + 1, float(value)))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Draw a fit; a validation alone has no curves, and would replace the fit's."""
+        if any(name.startswith("train/") for name in self.history):
+            plot_curves(self.history, self.path)
+            rank_zero_info(f"curves in {self.path}")

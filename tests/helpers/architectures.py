@@ -1,0 +1,67 @@
+"""Tiny random models of many architectures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+VOCAB_SIZE = 64
+_LLAMA_LIKE = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+_GPT_LIKE = {"vocab_size": VOCAB_SIZE, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+_SPECIAL_TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "llama": _LLAMA_LIKE,
+    "llama4_text": {**_LLAMA_LIKE, "num_local_experts": 2, "head_dim": 8, "intermediate_size_mlp": 32},
+    "mistral": _LLAMA_LIKE,
+    "qwen2": _LLAMA_LIKE,
+    "qwen3": {**_LLAMA_LIKE, "head_dim": 8},
+    "gemma2": {**_LLAMA_LIKE, "head_dim": 8},
+    "gemma3_text": {**_LLAMA_LIKE, "head_dim": 8},
+    "granite": {**_LLAMA_LIKE, "logits_scaling": 6.0},
+    "cohere": _LLAMA_LIKE,
+    "cohere2": _LLAMA_LIKE,
+    "olmo2": _LLAMA_LIKE,
+    "phi": _LLAMA_LIKE,
+    "gpt_neox": _LLAMA_LIKE,
+    "gpt_oss": {**_LLAMA_LIKE, "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8},
+    "opt": {**_LLAMA_LIKE, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 64},
+    "bloom": {"vocab_size": VOCAB_SIZE, "hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "falcon": {"vocab_size": VOCAB_SIZE, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "mpt": {"vocab_size": VOCAB_SIZE, "d_model": 32, "n_layers": 2, "n_heads": 4},
+    "gpt2": _GPT_LIKE,
+    "gptj": {**_GPT_LIKE, "rotary_dim": 8},
+    "mamba": {"vocab_size": VOCAB_SIZE, "hidden_size": 32, "num_hidden_layers": 2},
+    "recurrent_gemma": {**_LLAMA_LIKE, "num_hidden_layers": 3, "lru_width": 32},
+    "qwen3_next": {**_LLAMA_LIKE, "layer_types": ["linear_attention", "full_attention"]},
+}
+ARCHITECTURES = tuple(_SETTINGS)
+
+
+def tiny_config(name: str, **overrides: Any) -> PreTrainedConfig:
+    """The config of a random model with a vocabulary of `VOCAB_SIZE`."""
+    return AutoConfig.for_model(name, **{**_SPECIAL_TOKENS, **_SETTINGS[name], **overrides})
+
+
+def tiny_model(name: str, **overrides: Any) -> PreTrainedModel:
+    """A random model in eval mode, as `from_pretrained` returns one, with weights large enough that mistakes show."""
+    return randomised(AutoModelForCausalLM.from_config(tiny_config(name, **overrides)))
+
+
+def randomised(model: PreTrainedModel) -> PreTrainedModel:
+    """Matrices and biases drawn anew: initial biases are zero, and initial logits nearly so."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 or name.endswith("bias"):
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
