@@ -9,7 +9,7 @@ quickstart: $(VENV)/.run
 	$(BIN)/dpo-lightning fit --config configs/quickstart.yaml
 
 test: $(VENV)/.test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """The named types that cross layers.
 
-Axes: ``P`` pairs in the batch, ``N`` scored tokens, ``R`` rows and ``L`` columns of the model's input.
+Axes: ``P`` pairs in the batch, ``S`` = 2P sequences, ``N`` scored tokens, ``R`` rows and ``L`` columns of the input.
 Sequences are numbered ``0 .. 2P-1``: the chosen completion of pair ``p`` is sequence ``p``, the rejected one ``P + p``.
 """
 
@@ -37,7 +37,7 @@ class PairBatch(NamedTuple):
     predict_index: Int[Tensor, " N"]
     targets: Int[Tensor, " N"]
     sequence_id: Int[Tensor, " N"]
-    lengths: Int[Tensor, " 2*P"]
+    lengths: Int[Tensor, " S"]
     pair_ids: Int[Tensor, " P"]
 
     @property
@@ -45,7 +45,7 @@ class PairBatch(NamedTuple):
         """Number of pairs ``P``."""
         return self.pair_ids.shape[0]
 
-    def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " 2*P"]:
+    def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
         """Sum a value of each scored token over the completion that it belongs to."""
         return token_values.new_zeros(self.lengths.shape[0]).index_add(0, self.sequence_id, token_values)
 
@@ -63,9 +63,9 @@ class PairScores(NamedTuple):
     @classmethod
     def from_sequences(
         cls,
-        policy_logps: Float[Tensor, " 2*P"],
-        reference_logps: Float[Tensor, " 2*P"],
-        lengths: Int[Tensor, " 2*P"],
+        policy_logps: Float[Tensor, " S"],
+        reference_logps: Float[Tensor, " S"],
+        lengths: Int[Tensor, " S"],
     ) -> PairScores:
         """Split per-sequence values ``[2P]``, chosen first, into pairs."""
         return cls(*policy_logps.chunk(2), *reference_logps.chunk(2), *lengths.chunk(2))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
@@ -160,11 +162,9 @@ def adapter_config(name: str) -> Any:
     Raises:
         InputError: when it cannot be read, or does not name its base model.
     """
-    from transformers.utils.peft_utils import find_adapter_config_file
-
-    with _one_line(f"model {name!r}"):
-        if find_adapter_config_file(name) is None:
-            return None
+    here = Path(name)
+    if not ((here / "adapter_config.json").is_file() if here.is_dir() else _is_adapter_on_hub(name)):
+        return None
     from peft import PeftConfig
 
     with _one_line(f"adapter {name!r}"):
@@ -172,6 +172,15 @@ def adapter_config(name: str) -> Any:
     if not config.base_model_name_or_path:
         raise InputError(f"adapter {name!r}: its adapter_config.json has no base_model_name_or_path")
     return config
+
+
+@lru_cache
+def _is_adapter_on_hub(name: str) -> bool:
+    """Asked once a process: without a network each question takes half a minute of retries."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    with _one_line(f"model {name!r}"):
+        return find_adapter_config_file(name) is not None
 
 
 def is_adapted(model: nn.Module) -> bool:
@@ -274,7 +283,7 @@ def _enable_checkpointing(policy: nn.Module) -> None:
     if enable is None or not getattr(policy, "supports_gradient_checkpointing", True):
         raise InputError(f"gradient_checkpointing: {type(policy).__name__} does not support it")
     enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    if not policy.is_gradient_checkpointing:
+    if not policy.is_activation_checkpointing:
         raise InputError(f"gradient_checkpointing: {type(policy).__name__} accepted it and left it off")
 
 

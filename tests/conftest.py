@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Tiny tensors: a second thread costs more than it brings, and tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 import pytest
 import torch
+
+torch.set_num_threads(1)  # a plugin has imported torch already
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

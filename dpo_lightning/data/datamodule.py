@@ -17,7 +17,7 @@ from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.sampling import LazyLoader, PairBatchSampler
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.tokenize import PairTokenizer
-from dpo_lightning.data.tokenizers import load_tokenizer
+from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.data.formats import RowFormat
-from dpo_lightning.data.tokenizers import tokenizer_identity
 from dpo_lightning.data.tokenize import Outcome, PairTokenizer, RenderedPair
+from dpo_lightning.data.tokenizer_loading import tokenizer_identity
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:

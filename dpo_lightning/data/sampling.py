@@ -10,7 +10,10 @@ import numpy as np
 
 from dpo_lightning.errors import InputError
 
-_WINDOW_STEPS = 64
+# Steps in which pairs are sorted by length. Fewer in a small epoch: sorted as a whole, it would have the same batches
+# every time.
+_MOST_WINDOW_STEPS = 64
+_LEAST_WINDOWS = 2
 
 
 class PairBatchSampler:
@@ -24,7 +27,7 @@ class PairBatchSampler:
         lengths: Tokens of each pair, for grouping.
         batch_size: Most pairs of a batch on one rank.
         shuffle: A new order each epoch, from ``seed`` and the epoch; otherwise the order of the data.
-        length_grouped: Put pairs of similar length into a batch, within windows of 64 shuffled steps: less padding.
+        length_grouped: Put pairs of similar length into a batch, in windows of up to 64 shuffled steps: less padding.
         seed: Seed of the order.
         rank: Data-parallel rank.
         world_size: Number of data-parallel ranks.
@@ -84,7 +87,8 @@ class PairBatchSampler:
         rng.shuffle(order)
         if not self.length_grouped:
             return np.array_split(order, len(self))
-        window = _WINDOW_STEPS * self.batch_size * self.world_size
+        window_steps = min(_MOST_WINDOW_STEPS, max(1, len(self) // _LEAST_WINDOWS))
+        window = window_steps * self.batch_size * self.world_size
         windows = [order[start : start + window] for start in range(0, len(order), window)]
         order = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in windows])
         steps = np.array_split(order, len(self))

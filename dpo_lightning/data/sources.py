@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,10 +37,7 @@ def load_rows(source: Any, split: str, options: Mapping[str, Any]) -> Dataset:
     Raises:
         InputError: naming the source, and the line of a malformed JSON file.
     """
-    rows = _take(_load_splits(source, options), split, describe(source))
-    if not len(rows):
-        raise InputError(f"{describe(source)}: split {split!r} has no rows")
-    return rows
+    return _take(_load_splits(source, options), split, describe(source))
 
 
 def describe(source: Any) -> str:
@@ -57,8 +55,10 @@ def _take(splits: Mapping[str, Dataset], split: str, place: str) -> Dataset:
         parts = ReadInstruction.from_spec(split).to_absolute(sizes)
     except ValueError as error:
         raise InputError(f"{place}: {_first_line(error)}") from None
-    chosen = [splits[part.splitname].select(range(part.from_, max(part.from_, part.to))) for part in parts]
-    return chosen[0] if len(chosen) == 1 else concatenate_datasets(chosen)
+    taken = [splits[part.splitname].select(range(part.from_, part.to)) for part in parts if part.from_ < part.to]
+    if not taken:
+        raise InputError(f"{place}: split {split!r} has no rows")
+    return taken[0] if len(taken) == 1 else concatenate_datasets(taken)
 
 
 def _load_splits(source: Any, options: Mapping[str, Any]) -> Mapping[str, Dataset]:
@@ -108,8 +108,9 @@ def _load(source: str | Path | dict[str, Any], options: Mapping[str, Any]) -> Ma
 def _load_error(source: Any, error: Exception) -> InputError:
     from datasets.exceptions import DatasetGenerationError
 
-    if "corresponds to no data" in str(error):
-        return InputError(f"{describe(source)}: split {str(error).split(chr(34))[1]!r} has no rows")
+    empty = re.search('Instruction "(.+)" corresponds to no data', str(error))
+    if empty:
+        return InputError(f"{describe(source)}: split {empty[1]!r} has no rows")
     cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
     return InputError(f"{describe(source)}: cannot be loaded: {_first_line(cause)}")
 

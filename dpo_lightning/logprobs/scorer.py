@@ -51,7 +51,7 @@ class TokenScorer:
         )
 
 
-def sequence_logps(scorer: TokenScorer, batch: PairBatch) -> Float[Tensor, " 2*P"]:
+def sequence_logps(scorer: TokenScorer, batch: PairBatch) -> Float[Tensor, " S"]:
     """Summed log-probs of the completions in nats, ``[2P]``, chosen first."""
     return batch.sum_per_sequence(scorer(batch))
 

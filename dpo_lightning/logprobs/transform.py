@@ -86,9 +86,10 @@ def _known_hidden(head: nn.Module, hidden: Tensor) -> Tensor:
 def _fit(raw: Tensor, logits: Tensor) -> LogitTransform | None:
     tolerance = 4 * max(torch.finfo(raw.dtype).eps, torch.finfo(logits.dtype).eps, 1e-6)
     raw, logits = raw.double(), logits.double()
-    scale = _scale(raw[0, 0], logits[0, 0])
-    softcap = float(f"{logits.abs().max().item():.5g}")
-    for candidate in (LogitTransform(scale), LogitTransform(scale, softcap)):
+    largest = float(f"{logits.abs().max().item():.5g}")
+    for softcap in (None, largest):
+        uncapped = logits[0, 0] if softcap is None else softcap * torch.atanh(logits[0, 0] / softcap)
+        candidate = LogitTransform(_scale(raw[0, 0], uncapped), softcap)
         if torch.allclose(candidate(raw), logits, rtol=tolerance, atol=tolerance * 0.03):
             return candidate
     return None
@@ -97,7 +98,7 @@ def _fit(raw: Tensor, logits: Tensor) -> LogitTransform | None:
 def _scale(raw: Tensor, logits: Tensor) -> float:
     """The mean ratio, as the roundest factor or divisor within its error: models say 0.0625 or 6, not 0.16667."""
     ratios = (logits / raw)[raw.abs() > raw.abs().median()]
-    # Rounding gives each ratio an error of mean zero; a soft-cap bends them by less than 1e-6.
+    # Rounding gives each ratio an error of mean zero.
     estimate = ratios.mean().item()
     error = max(4 * ratios.std().item() / math.sqrt(len(ratios)), 1e-6 * abs(estimate))
     if not (math.isfinite(estimate) and estimate):

@@ -54,6 +54,7 @@ def tiny_config(name: str, **overrides: Any) -> PreTrainedConfig:
 
 def tiny_model(name: str, **overrides: Any) -> PreTrainedModel:
     """A random model in eval mode, as `from_pretrained` returns one, with weights large enough that mistakes show."""
+    torch.manual_seed(0)
     return randomised(AutoModelForCausalLM.from_config(tiny_config(name, **overrides)))
 
 

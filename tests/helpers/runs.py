@@ -1,0 +1,70 @@
+"""A small run in a directory: data, model and a Trainer that writes nothing unless asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from torch.optim import AdamW
+
+from dpo_lightning import PreferenceDataModule, PreferenceModule
+from tests.helpers.tiny import tiny_llama, tiny_tokenizer
+
+WORDS = ["sun", "moon", "star", "cloud", "rain", "snow", "wind", "storm"]
+
+
+def rows(count: int) -> list[dict[str, str]]:
+    """Pairs with a rule: the chosen completion is polite."""
+    return [
+        {
+            "prompt": f"the {WORDS[i % 8]} {WORDS[i // 8 % 8]}:",
+            "chosen": f" please {i % 7}",
+            "rejected": f" no {i % 5}!",
+        }
+        for i in range(count)
+    ]
+
+
+def write_rows(path: Path, count: int = 24) -> str:
+    """Write pairs as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(count)))
+    return str(path)
+
+
+def saved_model(directory: Path, **overrides: Any) -> str:
+    """A tiny Llama with its tokenizer, as a Hugging Face directory."""
+    tiny_llama(**overrides).save_pretrained(directory)
+    tiny_tokenizer().save_pretrained(directory)
+    return str(directory)
+
+
+def data(path: Path, count: int = 24, **settings: Any) -> PreferenceDataModule:
+    """A DataModule over written pairs, with four of them per batch."""
+    settings = {"tokenizer": tiny_tokenizer(), "val_split": "train[:8]", "batch_size": 4, **settings}
+    return PreferenceDataModule(write_rows(path / "pairs.jsonl", count), **settings)
+
+
+def module(policy: Any = None, lr: float = 1e-3, **settings: Any) -> PreferenceModule:
+    """A PreferenceModule on a tiny Llama."""
+    return PreferenceModule(
+        tiny_llama() if policy is None else policy,
+        optimizer=lambda params: AdamW(params, lr=lr, weight_decay=0.1),
+        **settings,
+    )
+
+
+def trainer(**settings: Any) -> pl.Trainer:
+    """A quiet Trainer on one CPU."""
+    quiet: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+        "max_steps": 3,
+    }
+    return pl.Trainer(**{**quiet, **settings})

@@ -1,0 +1,64 @@
+"""What holds for every reference inside a module: it is never trained, saved or listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import AdamW
+
+from dpo_lightning import PreferenceModule
+from dpo_lightning.losses import SFT
+from dpo_lightning.models import LoRA
+from dpo_lightning.optimization import decay_groups
+from dpo_lightning.reference import FrozenAdapter, FrozenCopy, NoReference, Reference
+from tests.helpers.tiny import tiny_llama
+from tests.reference.common import BATCH, policy_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT 0.21
+
+
+def settings_of(case: str, path: Path) -> dict[str, Any]:
+    tiny_llama().save_pretrained(path / "model")
+    return {
+        "copy": {"policy": tiny_llama()},
+        "checkpoint": {"policy": tiny_llama(), "reference": FrozenCopy(str(path / "model"))},
+        "adapter off": {"policy": tiny_llama(), "lora": LoRA(r=2)},
+        "copy of an adapter": {"policy": tiny_llama(), "lora": LoRA(r=2), "reference": FrozenCopy()},
+        "frozen adapter": {"policy": policy_of(lora=LoRA(r=2, init_lora_weights=False))},
+        "none": {"policy": tiny_llama(), "objective": SFT()},
+    }[case]
+
+
+@pytest.mark.parametrize(
+    "case", ["copy", "checkpoint", "adapter off", "copy of an adapter", "frozen adapter", "none"]
+)
+def test_a_module_neither_saves_nor_trains_its_reference(case: str, tmp_path: Path) -> None:
+    settings = settings_of(case, tmp_path)
+    module = PreferenceModule(**settings)
+    module.configure_model()
+    assert module.policy is not None
+    assert isinstance(module.reference, Reference)
+    trainable = {f"policy.{name}" for name, p in module.policy.named_parameters() if p.requires_grad}
+    optimized = {id(p) for group in AdamW(decay_groups(module)).param_groups for p in group["params"]}
+
+    assert module.state_dict().keys() == trainable
+    assert {name for name, p in module.named_parameters() if id(p) in optimized} == trainable
+    assert not any(FrozenAdapter.NAME in name for name in trainable)
+    registered = {name for name, _ in module.named_parameters()}
+    assert registered == {f"policy.{name}" for name, _ in module.policy.named_parameters()}
+    assert {name for name, _ in module.named_children()} == {"policy", "train_metrics", "eval_metrics"}
+
+
+def test_no_reference_is_zero() -> None:
+    reference = NoReference()
+    reference.bind(tiny_llama())
+
+    scores = reference.token_logps(BATCH)
+
+    assert scores.tolist() == [0.0] * len(BATCH.targets)
+    assert scores.dtype == torch.float32
+    assert not scores.requires_grad
+    assert reference.diagnose(tiny_llama()) == "the objective has no reference"

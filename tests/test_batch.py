@@ -1,0 +1,74 @@
+"""The types that cross layers: sums per completion, pairs out of sequences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dpo_lightning.batch import PairBatch, PairScores
+from dpo_lightning.data.collate import collate_padded
+from tests.helpers.tiny import PAIRS
+
+
+def interleaved_batch() -> PairBatch:
+    """Two pairs whose scored tokens stand in the order of a packed row: c0 c0 r0 c1 r1 r1 r1."""
+    return PairBatch(
+        input_ids=torch.zeros(1, 9, dtype=torch.long),
+        predict_index=torch.arange(7),
+        targets=torch.zeros(7, dtype=torch.long),
+        sequence_id=torch.tensor([0, 0, 2, 1, 3, 3, 3]),
+        lengths=torch.tensor([2, 1, 1, 3]),
+        pair_ids=torch.tensor([5, 9]),
+    )
+
+
+def test_sums_each_token_into_its_own_completion() -> None:
+    values = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
+
+    sums = interleaved_batch().sum_per_sequence(values)
+
+    assert sums.tolist() == [3.0, 8.0, 4.0, 112.0]  # chosen 0, chosen 1, rejected 0, rejected 1
+
+
+def test_each_token_gets_the_gradient_of_its_completion() -> None:
+    values = torch.zeros(7, dtype=torch.float64, requires_grad=True)
+
+    (interleaved_batch().sum_per_sequence(values) * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+
+    assert values.grad is not None
+    assert values.grad.tolist() == [1, 1, 3, 2, 4, 4, 4]
+    assert values.grad.dtype == torch.float64
+
+
+def test_sums_of_a_padded_batch_against_a_loop() -> None:
+    batch = collate_padded(PAIRS)
+    values = torch.rand(len(batch.targets), dtype=torch.float64)
+
+    expected, start = [], 0
+    for completion in [pair.chosen_ids for pair in PAIRS] + [pair.rejected_ids for pair in PAIRS]:
+        expected.append(sum(values[start : start + len(completion)].tolist()))
+        start += len(completion)
+
+    assert batch.sum_per_sequence(values).tolist() == pytest.approx(expected)
+    assert batch.pairs == len(PAIRS)
+
+
+def test_no_tensor_of_a_batch_is_floating() -> None:
+    assert not any(tensor.is_floating_point() for tensor in collate_padded(PAIRS))
+
+
+def test_scores_from_sequences_put_the_chosen_first() -> None:
+    scores = PairScores.from_sequences(
+        torch.tensor([-1.0, -2.0, -3.0, -4.0]), torch.tensor([-1.5, -2.5, -2.0, -1.0]), torch.tensor([1, 2, 3, 4])
+    )
+
+    assert [value.tolist() for value in scores] == [
+        [-1.0, -2.0],
+        [-3.0, -4.0],
+        [-1.5, -2.5],
+        [-2.0, -1.0],
+        [1, 2],
+        [3, 4],
+    ]
+    assert scores.chosen_logratio.tolist() == [0.5, 0.5]
+    assert scores.rejected_logratio.tolist() == [-1.0, -3.0]

@@ -1,0 +1,228 @@
+"""The module as wiring: what a run logs, saves, restores and checks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from dpo_lightning import DPO, SFT, AdapterOff, FrozenCopy, LoRA, PreferenceModule
+from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.schedules import Linear
+from tests.helpers.runs import data, module, saved_model, trainer
+from tests.helpers.tiny import tiny_llama
+
+
+class Recorder(pl.Callback):
+    """Keeps the losses and log-ratios of every training step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.losses.append(outputs["loss"].item())
+
+
+def fit(path: Path, model: PreferenceModule, **settings) -> tuple[pl.Trainer, list[float]]:
+    recorder = Recorder()
+    run = trainer(callbacks=[recorder, *settings.pop("callbacks", [])], **settings)
+    run.fit(model, data(path))
+    return run, recorder.losses
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["full", "lora"])
+def test_the_first_loss_is_ln_2_and_training_lowers_it(tmp_path, lora):
+    _, losses = fit(tmp_path, module(lora=lora, lr=1e-2), max_steps=12)
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert losses[-1] < 0.6
+
+
+def test_one_epoch_logs_the_names_of_the_design(tmp_path):
+    run, _ = fit(tmp_path, module(), max_epochs=1, max_steps=-1)
+    names = {
+        "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
+        "logps/chosen", "logps/rejected", "logratios/chosen", "logratios/rejected",
+    }  # fmt: skip
+    logged = set(run.callback_metrics)
+    assert {f"{stage}/{name}" for stage in ("train", "val") for name in names} | {"train/grad_norm"} <= logged
+    assert {"loss", "margin", "accuracy"} <= set(run.progress_bar_metrics)
+
+
+def test_training_means_cover_the_pairs_since_the_last_log(tmp_path):
+    class Logged(Recorder):
+        means: list[float] = []
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            self.means.append(trainer.callback_metrics.get("train/loss", torch.tensor(math.nan)).item())
+
+    logged = Logged()
+    run = trainer(callbacks=[logged], max_steps=6, log_every_n_steps=3)
+    run.fit(module(lr=1e-2), data(tmp_path))
+    assert all(math.isnan(mean) for mean in logged.means[:3])
+    assert logged.means[3] == pytest.approx(sum(logged.losses[:3]) / 3, rel=1e-6)
+    assert run.callback_metrics["train/loss"].item() == pytest.approx(sum(logged.losses[3:]) / 3, rel=1e-6)
+
+
+def test_the_logged_gradient_norm_is_that_before_clipping(tmp_path):
+    class Norm(pl.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+            self.norm = math.sqrt(sum(p.grad.square().sum().item() for p in pl_module.parameters()))
+
+    norm = Norm()
+    run, _ = fit(tmp_path, module(), callbacks=[norm], max_steps=1, gradient_clip_val=1e-3)
+    assert norm.norm > 1e-2
+    assert run.callback_metrics["train/grad_norm"].item() == pytest.approx(norm.norm, rel=1e-5)
+
+
+def test_validation_means_weight_pairs_not_batches(tmp_path):
+    model = module(lr=1e-2)
+    fit(tmp_path, model, max_steps=4)
+    means = []
+    for size in (1, 3, 8):  # 8 pairs as 8 batches, as 3 + 3 + 2, as 1
+        (metrics,) = trainer().validate(model, data(tmp_path, eval_batch_size=size), verbose=False)
+        means.append(metrics)
+    for other in means[1:]:
+        assert other == pytest.approx(means[0], rel=1e-5, abs=1e-6)
+
+
+def test_predict_gives_rewards_of_each_pair(tmp_path):
+    model = module()
+    batches = trainer().predict(model, data(tmp_path))
+    assert torch.cat([batch["pair_id"] for batch in batches]).tolist() == list(range(8))
+    assert all(torch.equal(batch["margin"], batch["chosen"] - batch["rejected"]) for batch in batches)
+    assert torch.cat([batch["margin"] for batch in batches]).abs().max() == 0
+
+
+def test_decay_warmup_and_schedule_reach_the_optimizer(tmp_path):
+    model = module(schedule=Linear(warmup=2))
+    run, _ = fit(tmp_path, model, max_steps=4)
+    decayed, undecayed = run.optimizers[0].param_groups
+    assert decayed["weight_decay"] == 0.1
+    assert undecayed["weight_decay"] == 0.0
+    assert {p.ndim for p in undecayed["params"]} == {1}
+    assert run.lr_scheduler_configs[0].interval == "step"
+    assert run.lr_scheduler_configs[0].scheduler.get_last_lr()[0] == pytest.approx(0.0)
+
+
+def test_accumulation_steps_the_schedule_once_per_optimizer_step(tmp_path):
+    model = module(schedule=Linear(warmup=0))
+    run, _ = fit(tmp_path, model, max_steps=2, accumulate_grad_batches=3)
+    assert run.global_step == 2
+    assert run.lr_scheduler_configs[0].scheduler.last_epoch == 2
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["full", "lora"])
+def checkpointed(path: Path, model: PreferenceModule, step: int) -> Path:
+    """The checkpoint that a run writes after an optimizer step."""
+    saving = ModelCheckpoint(dirpath=path / "checkpoints", every_n_train_steps=step, save_top_k=-1, filename="{step}")
+    fit(path, model, callbacks=[saving], max_steps=step, enable_checkpointing=True)
+    return path / "checkpoints" / f"step={step}.ckpt"
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["full", "lora"])
+def test_a_checkpoint_holds_the_trainable_parameters_and_resumes_strictly(tmp_path, lora):
+    model = module(lora=lora, lr=1e-2)
+    path = checkpointed(tmp_path, model, step=4)
+    saved = torch.load(path, weights_only=True)["state_dict"]
+    assert set(saved) == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert all(("lora_" in name) == (lora is not None) for name in saved)
+
+    _, straight = fit(tmp_path, module(lora=lora, lr=1e-2), max_steps=6)
+    recorder = Recorder()
+    trainer(callbacks=[recorder], max_steps=6).fit(module(lora=lora, lr=1e-2), data(tmp_path), ckpt_path=str(path))
+    assert recorder.losses == straight[4:]
+
+
+def test_a_checkpoint_of_other_parameters_is_refused(tmp_path):
+    path = checkpointed(tmp_path, module(lora=LoRA(r=4)), step=1)
+    with pytest.raises(InputError, match="trainable parameters are not this run's"):
+        trainer(max_steps=2).fit(module(), data(tmp_path), ckpt_path=str(path))
+
+
+def test_load_from_checkpoint_rebuilds_objective_and_adapter(tmp_path):
+    name = saved_model(tmp_path / "model")
+    model = module(name, objective=DPO(beta=0.3), lora=LoRA(r=4), lr=1e-2)
+    loaded = PreferenceModule.load_from_checkpoint(checkpointed(tmp_path, model, step=3))
+    assert loaded.objective == DPO(beta=0.3)
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_precision_decides_on_the_weights_and_step_zero_holds(tmp_path, precision):
+    model = module(saved_model(tmp_path / "model"), lora=LoRA(r=4))
+    _, losses = fit(tmp_path, model, precision=precision)
+    dtypes = {p.dtype for p in model.policy.get_base_model().model.layers[0].mlp.parameters() if not p.requires_grad}
+    assert dtypes == {torch.bfloat16 if precision == "bf16-true" else torch.float32}
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-3)
+    rope = [buffer for name, buffer in model.named_buffers() if "inv_freq" in name]
+    assert {buffer.dtype for buffer in rope} == {torch.float32}
+
+
+def test_the_policy_is_built_once_and_trains(tmp_path):
+    model = module(saved_model(tmp_path / "model"))
+    run, _ = fit(tmp_path, model)
+    policy = model.policy
+    assert policy.training
+    assert all(m.training for m in policy.modules())
+    run.validate(model, data(tmp_path), verbose=False)
+    assert model.policy is policy
+
+
+def test_the_reference_stays_out_of_everything(tmp_path):
+    model = module(reference=FrozenCopy())
+    run, _ = fit(tmp_path, model)
+    parameters = sum(p.numel() for p in tiny_llama().parameters())
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert sum(p.numel() for group in run.optimizers[0].param_groups for p in group["params"]) == parameters
+    assert not any("reference" in name for name in [*model.state_dict(), *dict(model.named_modules())])
+
+
+def test_a_reference_for_an_objective_without_one_is_refused():
+    with pytest.raises(InputError, match="SFT has no reference"):
+        module(objective=SFT(), reference=FrozenCopy())
+
+
+def test_sft_trains_without_a_reference(tmp_path):
+    _, losses = fit(tmp_path, module(objective=SFT(), lr=1e-2), max_steps=12)
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_pair_losses_can_be_extended(tmp_path):
+    class Doubled(PreferenceModule):
+        def pair_losses(self, batch, scores):
+            return 2 * super().pair_losses(batch, scores)
+
+    recorder = Recorder()
+    trainer(callbacks=[recorder], max_steps=1).fit(Doubled(tiny_llama()), data(tmp_path))
+    assert recorder.losses[0] == pytest.approx(2 * math.log(2), abs=1e-6)
+
+
+def test_a_nan_loss_stops_and_names_the_pairs(tmp_path):
+    model = module()
+    with torch.no_grad():
+        model._source[0].model.norm.weight.fill_(math.nan)
+    with pytest.raises(RunError, match=r"loss is nan at optimizer step 0, on the pairs \[(\d+, ){3}\d+\]"):
+        fit(tmp_path, model)
+
+
+def test_nan_reaches_no_weight(tmp_path):
+    class Break(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            if batch_idx == 1:
+                self.before = {n: p.detach().clone() for n, p in pl_module.policy.named_parameters()}
+                pl_module.pair_losses = lambda batch, scores: scores.policy_chosen_logps * math.nan
+
+    model, broken = module(), Break()
+    with pytest.raises(RunError, match="optimizer step 1"):
+        fit(tmp_path, model, callbacks=[broken])
+    assert all(torch.equal(p, broken.before[n]) for n, p in model.policy.named_parameters())
+
+
+def test_adapter_off_without_an_adapter_says_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="set `lora`, or use FrozenCopy"):
+        fit(tmp_path, module(reference=AdapterOff()))
