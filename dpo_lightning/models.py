@@ -92,6 +92,7 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
                 policy.to(dtype)
     else:
         policy = load_model(source, dtype, options.quantization_config, options.model_kwargs)
+    _keep_quantized_backward(policy)
     if not options.dropout:
         disable_dropout(policy)
     if options.lora is not None:
@@ -215,6 +216,16 @@ def _configs(model: nn.Module) -> list[Any]:
     """The config of each module that has one; PEFT gives a plain module a dict, which holds no settings."""
     configs = [getattr(module, "config", None) for module in model.modules()]
     return list({id(config): config for config in configs if hasattr(config, "__dict__")}.values())
+
+
+def _keep_quantized_backward(model: nn.Module) -> None:
+    """On some CPUs the first eval forward of a 4-bit layer repacks its weight for good, and that form has no backward.
+
+    Scoring a reference is such a forward: the gradients of all layers below would be wrong, without a word.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 @contextmanager

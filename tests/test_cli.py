@@ -141,7 +141,9 @@ def bad_rows(path: Path, change: object) -> None:
     if isinstance(change, str):
         path.write_text("".join(json.dumps(row) + "\n" for row in pairs[:2]) + change)
     else:
-        path.write_text("".join(json.dumps({**row, **(change if i == 2 else {})}) + "\n" for i, row in enumerate(pairs)))
+        path.write_text(
+            "".join(json.dumps({**row, **(change if i == 2 else {})}) + "\n" for i, row in enumerate(pairs))
+        )
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,10 @@ def test_bad_messages(project, capsys, pair, line):
     ("arguments", "line"),
     [
         (["--model.policy=./nowhere"], "no such directory: ./nowhere"),
-        (["--model.objective=DPO", "--model.objective.beta=0"], "DPO.beta must be a finite number greater than 0, got 0"),
+        (
+            ["--model.objective=DPO", "--model.objective.beta=0"],
+            "DPO.beta must be a finite number greater than 0, got 0",
+        ),
         (["--model.objective=SFT", "--model.reference=FrozenCopy"], "SFT has no reference: leave `reference` out"),
         (["--data.dataset=nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["--data.val_split=tset"], "tset"),

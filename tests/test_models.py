@@ -331,7 +331,9 @@ class TestFloat32Buffers:
 
 
 class TestLoading:
-    @pytest.mark.parametrize("load", [lambda name: load_model(name, torch.float32), load_config], ids=["model", "config"])
+    @pytest.mark.parametrize(
+        "load", [lambda name: load_model(name, torch.float32), load_config], ids=["model", "config"]
+    )
     @pytest.mark.parametrize("name", ["/no/such/directory", "./nowhere", "nobody/nothing", "not a name"])
     def test_of_an_unknown_name_is_one_line(self, name: str, load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

@@ -104,12 +104,9 @@ def write_completion(scene: Scene, rng: random.Random) -> str:
     """
     kindness, attention = rng.choice(_KINDNESS), rng.choice(_ATTENTION)
     subject, pronoun = scene.hero, HEROES[scene.hero]
-    unused = list(ACTS)
     sentences = []
     for _ in range(rng.choice(_ACT_COUNTS)):
-        act = _draw_line(unused, kindness, rng)
-        unused.remove(act)
-        sentences.append(fill(act, _seen(scene, attention, rng), subject))
+        sentences.append(fill(_draw_line(ACTS, kindness, rng), _seen(scene, attention, rng), subject))
         subject = pronoun
     sentences.append(fill(_draw_line(ENDINGS, kindness, rng), _seen(scene, attention, rng), subject))
     return "".join(f" {sentence}" for sentence in sentences)

@@ -71,7 +71,8 @@ class FrozenAdapter(Reference):
 
         peft_policy = cast(Any, policy)
         self._trained = peft_policy.active_adapter
-        weights = get_peft_model_state_dict(peft_policy, adapter_name=self._trained)
+        # Without the embeddings that PEFT adds to a file when the head is adapted: the base is shared.
+        weights = get_peft_model_state_dict(peft_policy, adapter_name=self._trained, save_embedding_layers=False)
         # The copy gets its weights below; an initialisation such as PiSSA would change the base weights once more.
         config = replace(peft_policy.peft_config[self._trained], init_lora_weights=False)
         peft_policy.add_adapter(self.NAME, config, autocast_adapter_dtype=False)

@@ -1,0 +1,121 @@
+"""What is exported loads in plain transformers and peft, and scores the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dpo_lightning import LoRA
+from dpo_lightning.callbacks import Export
+from dpo_lightning.data import collate_padded
+from dpo_lightning.errors import InputError
+from tests.helpers.runs import data, module, saved_model, trainer
+from tests.helpers.tiny import PAIRS, tiny_llama
+
+
+def plain_logps(model: torch.nn.Module) -> torch.Tensor:
+    """Completion log-probs through the model's own logits, each sequence alone."""
+    values = []
+    for pair in PAIRS:
+        for completion in (pair.chosen_ids, pair.rejected_ids):
+            ids = torch.tensor([pair.prompt_ids + completion])
+            logps = model(ids).logits[0, :-1].double().log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+            values.append(logps[len(pair.prompt_ids) - 1 :].sum())
+    return torch.stack(values).detach()
+
+
+def trained_logps(model: pl.LightningModule) -> torch.Tensor:
+    """The same through the module, in the same order."""
+    with torch.no_grad():
+        chosen_then_rejected = model.score(collate_padded(PAIRS))
+    return torch.stack(
+        [chosen_then_rejected.policy_chosen_logps, chosen_then_rejected.policy_rejected_logps], 1
+    ).flatten()
+
+
+def fit(path: Path, export: Export, **settings: object) -> pl.LightningModule:
+    model = module(saved_model(path / "model", attention_dropout=0.1), lr=1e-2, **settings)
+    trainer(callbacks=[export]).fit(model, data(path))
+    return model
+
+
+def test_a_full_model(tmp_path):
+    model = fit(tmp_path, Export(str(tmp_path / "out")))
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    torch.testing.assert_close(plain_logps(loaded).float(), trained_logps(model), rtol=1e-5, atol=1e-5)
+    assert (plain_logps(tiny_llama()) - plain_logps(loaded)).abs().max() > 0.1  # it did train
+    assert loaded.config.use_cache  # training's settings stay behind
+    assert loaded.config.attention_dropout == 0.1
+    assert (tmp_path / "out/model.safetensors").is_file()
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token == "</s>"
+
+
+def test_an_adapter_and_the_merged_weights(tmp_path):
+    model = fit(tmp_path, Export(str(tmp_path / "out"), merged_path=str(tmp_path / "merged")), lora=LoRA(r=4))
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    adapted = PeftModel.from_pretrained(base, tmp_path / "out").eval()
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    expected = trained_logps(model)
+    torch.testing.assert_close(plain_logps(adapted).float(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(plain_logps(merged).float(), expected, rtol=1e-5, atol=1e-5)
+    assert (plain_logps(tiny_llama()) - expected).abs().max() > 0.1
+    assert (tmp_path / "out/adapter_model.safetensors").is_file()
+    assert not (tmp_path / "out/model.safetensors").exists()
+    # merging worked on a copy: the trained module still has its adapter
+    assert hasattr(model.policy, "peft_config")
+
+
+def test_an_export_trains_on_as_an_adapter(tmp_path):
+    first = fit(tmp_path, Export(str(tmp_path / "out")), lora=LoRA(r=4))
+    second = module(str(tmp_path / "out"))
+    second.configure_model()
+    torch.testing.assert_close(trained_logps(second), trained_logps(first), rtol=1e-5, atol=1e-5)
+    scores = second.score(collate_padded(PAIRS))
+    assert torch.equal(scores.chosen_logratio.detach(), torch.zeros(3))  # the reference is the trained adapter
+    assert {name.split(".")[-2] for name in second.state_dict()} == {"default"}
+
+
+def test_beside_checkpoints_if_asked(tmp_path):
+    saving = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "ckpt", every_n_train_steps=2, save_top_k=-1)
+    export = Export(str(tmp_path / "out"), every_checkpoint=True)
+    run = trainer(callbacks=[saving, export], enable_checkpointing=True, max_steps=4)
+    run.fit(module(saved_model(tmp_path / "model")), data(tmp_path))
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out", "out-step-2", "out-step-4"]
+
+
+def test_an_earlier_export_is_replaced_whole(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/stale").write_text("")
+    fit(tmp_path, Export(str(tmp_path / "out")))
+    assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == "llama"
+    assert not (tmp_path / "out/stale").exists()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_failing_export_leaves_the_earlier_one(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/earlier").write_text("")
+    policy = type(tiny_llama())
+
+    def broken(self, directory, **settings):
+        Path(directory).mkdir()
+        raise OSError("disk full")
+
+    monkeypatch.setattr(policy, "save_pretrained", broken)
+    with pytest.raises(OSError, match="disk full"):
+        trainer(callbacks=[Export(str(tmp_path / "out"))], max_steps=1).fit(module(), data(tmp_path))
+    assert [path.name for path in tmp_path.glob("*out*")] == ["out"]
+    assert (tmp_path / "out/earlier").exists()
+
+
+def test_what_cannot_be_exported_is_refused_before_training(tmp_path):
+    run = trainer(callbacks=[Export(str(tmp_path / "out"), merged_path=str(tmp_path / "merged"))])
+    with pytest.raises(InputError, match="no adapter to merge"):
+        run.fit(module(), data(tmp_path))
+    assert run.global_step == 0

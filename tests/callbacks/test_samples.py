@@ -1,0 +1,76 @@
+"""Samples before and after, with a known reward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dpo_lightning.callbacks import SampleTable
+from dpo_lightning.generation import sample_completions
+from tests.helpers.runs import data, module, trainer
+from tests.helpers.tiny import tiny_llama, tiny_tokenizer
+
+
+def vowels(prompt: str, completion: str) -> float:
+    return float(sum(completion.count(letter) for letter in "aeiou"))
+
+
+def test_the_table_is_printed_and_written(tmp_path, capsys):
+    table = SampleTable(str(tmp_path / "samples.md"), prompts=4, samples_per_prompt=3, max_new_tokens=8, reward=vowels)
+    trainer(callbacks=[table]).fit(module(lr=1e-2), data(tmp_path))
+    text = (tmp_path / "samples.md").read_text()
+    assert text.count("* *before*: [") == text.count("* *after*: [") == 12
+    assert text.count("\n## the ") == 4
+    assert "mean true reward of 12 fresh samples" in text
+    assert "Samples before and after" in capsys.readouterr().out
+
+
+def test_samples_depend_on_the_seed_alone():
+    model = tiny_llama()
+
+    def sample(seed: int) -> list[list[str]]:
+        return sample_completions(
+            model, tiny_tokenizer(), [[1, 5], [1, 6, 7]],
+            samples_per_prompt=2, max_new_tokens=6, temperature=1.0, seed=seed,
+        )  # fmt: skip
+
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = sample(0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(3)
+    assert sample(0) == first
+    assert sample(1) != first
+
+
+def test_sampling_follows_the_models_distribution():
+    """The first sampled token's frequencies against the softmax, by a chi-square statistic."""
+    model, tokenizer = tiny_llama(), tiny_tokenizer()
+    with torch.no_grad():
+        expected = model(torch.tensor([[1, 5]])).logits[0, -1].softmax(-1)
+    count = 4000
+    (texts,) = sample_completions(
+        model, tokenizer, [[1, 5]], samples_per_prompt=count, max_new_tokens=1, temperature=1.0, seed=0
+    )
+    seen = torch.bincount(torch.tensor([tokenizer(text)["input_ids"][0] for text in texts if text]), minlength=64)
+    ids = torch.arange(64)
+    plain = (ids > 2) & (ids < len(tokenizer))  # the rest decodes to nothing
+    plain &= expected * count > 5
+    statistic = ((seen - expected * count) ** 2 / (expected * count))[plain].sum()
+    assert statistic < 2 * plain.sum()
+
+
+def test_modes_are_restored(tmp_path):
+    model = module()
+    table = SampleTable(str(tmp_path / "samples.md"), prompts=1, samples_per_prompt=1, max_new_tokens=2)
+    trainer(callbacks=[table]).fit(model, data(tmp_path))
+    assert model.policy.training
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_without_a_preference_data_module_it_says_so(tmp_path):
+    source = data(tmp_path)
+    source.setup()
+    table = SampleTable(str(tmp_path / "samples.md"))
+    with pytest.raises(ValueError, match="takes its prompts from a PreferenceDataModule"):
+        trainer(callbacks=[table]).fit(module(), source.train_dataloader())
