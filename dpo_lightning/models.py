@@ -24,6 +24,10 @@ _DTYPES = {
 }
 
 
+# Where nothing is said, transformers asks at the terminal.
+_NO_REMOTE_CODE = {"trust_remote_code": False}
+
+
 @dataclass(frozen=True)
 class LoRA:
     """Low-rank adapters on the policy (arXiv:2106.09685), through PEFT.
@@ -122,7 +126,7 @@ def load_model(
     """
     from transformers import AutoModelForCausalLM
 
-    kwargs = dict(model_kwargs or {})
+    kwargs = {**_NO_REMOTE_CODE, **(model_kwargs or {})}
     if quantization_config:
         kwargs["quantization_config"] = _quantization(quantization_config, dtype)
     check_source("model", name)
@@ -152,7 +156,8 @@ def load_config(name: str, model_kwargs: Mapping[str, Any] | None = None) -> Any
 
     check_source("model", name)
     adapter = adapter_config(name)
-    kwargs = {key: value for key, value in (model_kwargs or {}).items() if key in ("revision", "trust_remote_code")}
+    known = {key: value for key, value in (model_kwargs or {}).items() if key in ("revision", "trust_remote_code")}
+    kwargs = {**_NO_REMOTE_CODE, **known}
     with _one_line(f"model {name!r}"):
         return AutoConfig.from_pretrained(adapter.base_model_name_or_path if adapter is not None else name, **kwargs)
 
@@ -300,8 +305,8 @@ def _enable_checkpointing(policy: nn.Module) -> None:
 
 @contextmanager
 def _one_line(what: str) -> Iterator[None]:
-    """Turn what a loader raises into one line."""
+    """Turn what a loader raises into one line; a broken weight file and a wrong config field share no base class."""
     try:
         yield
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        raise InputError(f"{what}: {' '.join(str(error).split())[:300]}") from error
+    except Exception as error:
+        raise InputError(f"{what}: {' '.join(str(error).split())[:600]}") from error

@@ -353,6 +353,33 @@ class TestLoading:
         with pytest.raises(InputError, match=r"1 weights are not in it and would be random: \['lm_head.weight'\]"):
             load_model(str(tmp_path), torch.float32)
 
+    def test_of_broken_files_is_one_line(self, tmp_path: Path) -> None:
+        tiny_llama().save_pretrained(tmp_path)
+        config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
+        good_config, good_weights = config.read_text(), weights.read_bytes()
+        broken = [
+            (good_config, good_weights[:1000], "deserializing"),
+            (good_config.replace('"intermediate_size": 48', '"intermediate_size": 64'), good_weights, "mismatch"),
+            (good_config.replace('"intermediate_size": 48', '"intermediate_size": "x"'), good_weights, "expected int"),
+        ]
+        for config_text, weight_bytes, message in broken:
+            config.write_text(config_text)
+            weights.write_bytes(weight_bytes)
+            with pytest.raises(InputError, match=rf"^model .*{message}") as caught:
+                load_model(str(tmp_path), torch.float32)
+            assert "\n" not in str(caught.value)
+
+    def test_runs_no_code_of_a_model_unless_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        (tmp_path / "own.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+        monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked at the terminal"))
+
+        for load in (load_config, lambda name: load_model(name, torch.float32)):
+            with pytest.raises(InputError, match="trust_remote_code"):
+                load(str(tmp_path))
+        assert not (tmp_path / "ran").exists()
+
     def test_tied_weights_are_not_missing(self, tmp_path: Path) -> None:
         tied = tiny_llama(tie_word_embeddings=True)
         tied.save_pretrained(tmp_path)

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from torch import nn
 from torch.optim import AdamW
+from transformers import AutoModelForCausalLM
 
 from dpo_lightning import LoRA, PreferenceDataModule, PreferenceModule
-from dpo_lightning.models import evaluating
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
+]
 
 SAMPLES_PER_PROMPT = 4
 NEW_TOKENS = 96
@@ -30,26 +37,25 @@ def happy_reward(shared: Path) -> Reward:
     return module.happy_reward
 
 
+def test_pretrained_model_starts_low(shared: Path, happy_reward: Reward) -> None:
+    data = _stories(shared)
+    data.setup()
+    policy = AutoModelForCausalLM.from_pretrained(shared / "models" / "stories260K", dtype=torch.float32)
+    assert _mean_reward(policy, data, happy_reward) == pytest.approx(1.7, abs=0.5)
+
+
 @pytest.mark.parametrize(
     ("lora", "lr"),
     [pytest.param(None, 2e-4, id="full"), pytest.param(LoRA(r=8, alpha=16), 1e-3, id="lora")],
 )
-def test_held_out_pairs_and_fresh_samples(lora: LoRA | None, lr: float, shared: Path, happy_reward: Reward) -> None:
+def test_training_lifts_the_true_reward(lora: LoRA | None, lr: float, shared: Path, happy_reward: Reward) -> None:
     pl.seed_everything(0)
-    data = PreferenceDataModule(
-        str(shared / "data" / "stories_happy.jsonl.gz"),
-        train_split="train[:1200]",
-        val_split="train[1200:]",
-        max_length=512,
-        batch_size=16,
-        eval_batch_size=48,
-    )
+    data = _stories(shared)
     module = PreferenceModule(
         str(shared / "models" / "stories260K"),
         lora=lora,
         optimizer=lambda params: AdamW(params, lr=lr, weight_decay=0.0),
     )
-    module.configure_model()
     trainer = pl.Trainer(
         max_epochs=2,
         check_val_every_n_epoch=2,
@@ -62,20 +68,47 @@ def test_held_out_pairs_and_fresh_samples(lora: LoRA | None, lr: float, shared: 
         enable_model_summary=False,
     )
     trainer.fit(module, data)
+    assert trainer.global_step == 2 * 1200 / 16
     assert trainer.callback_metrics["val/rewards/accuracies"] >= 0.92
-    assert trainer.callback_metrics["val/loss"] <= 0.25
-
-    prompts = [pair.prompt_ids for pair in data.val_dataloader().batches.dataset]
-    assert len(prompts) == 240
-    after = _mean_reward(module.policy, data.tokenizer, prompts, happy_reward)
-    assert after >= 9
+    assert trainer.callback_metrics["val/loss"] <= 0.22
+    assert _mean_reward(module.policy, data, happy_reward) >= 9
 
 
-def test_reward_before_training(shared: Path, happy_reward: Reward) -> None:
-    """The start that the rise is measured from."""
+def _stories(shared: Path) -> PreferenceDataModule:
+    return PreferenceDataModule(
+        str(shared / "data" / "stories_happy.jsonl.gz"),
+        str(shared / "models" / "stories260K"),
+        train_split="train[:1200]",
+        val_split="train[1200:]",
+        max_length=512,
+        batch_size=16,
+        eval_batch_size=48,
+    )
 
 
-def _mean_reward(policy: torch.nn.Module, tokenizer: object, prompts: Sequence[list[int]], reward: Reward) -> float:
-    """Mean true reward of fresh samples at temperature 1."""
-    texts = _sample(policy, tokenizer, prompts)
-    return sum(map(reward, texts)) / len(texts)
+def _mean_reward(policy: nn.Module, data: PreferenceDataModule, reward: Reward) -> float:
+    """Mean true reward of fresh samples on every second held-out prompt."""
+    prompts = [pair.prompt_ids for pair in data.val_dataloader().batches.dataset][::2]
+    rewards = [reward(text) for text in _sample(policy, data.tokenizer, prompts)]
+    assert len(rewards) == 120 * SAMPLES_PER_PROMPT
+    return sum(rewards) / len(rewards)
+
+
+@torch.no_grad()
+def _sample(policy: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> list[str]:
+    """All completions in one left-padded batch at temperature 1, which is a minute faster than prompt by prompt."""
+    width = max(map(len, prompts))
+    padding = [[0] * (width - len(prompt)) for prompt in prompts]
+    torch.manual_seed(0)
+    output = policy.eval().generate(
+        input_ids=torch.tensor([pad + prompt for pad, prompt in zip(padding, prompts, strict=True)]),
+        attention_mask=torch.tensor([pad + [1] * len(prompt) for pad, prompt in zip(padding, prompts, strict=True)]),
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        num_return_sequences=SAMPLES_PER_PROMPT,
+        max_new_tokens=NEW_TOKENS,
+        pad_token_id=tokenizer.eos_token_id,
+        use_cache=True,
+    )
+    return tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)

@@ -32,9 +32,7 @@ def settings_of(case: str, path: Path) -> dict[str, Any]:
     }[case]
 
 
-@pytest.mark.parametrize(
-    "case", ["copy", "checkpoint", "adapter off", "copy of an adapter", "frozen adapter", "none"]
-)
+@pytest.mark.parametrize("case", ["copy", "checkpoint", "adapter off", "copy of an adapter", "frozen adapter", "none"])
 def test_a_module_neither_saves_nor_trains_its_reference(case: str, tmp_path: Path) -> None:
     settings = settings_of(case, tmp_path)
     module = PreferenceModule(**settings)

@@ -1,0 +1,94 @@
+"""The design as a test: imports go one way, and the step never waits for the device."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from importlinter.cli import lint_imports
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import dpo_lightning
+from dpo_lightning.batch import PairScores
+from dpo_lightning.data.collate import collate_padded
+from dpo_lightning.logprobs import chunked_logps
+from dpo_lightning.losses import DPO, IPO, SFT, Hinge, Objective
+from dpo_lightning.metrics import PairMean, pair_metrics
+from tests.helpers.tiny import PAIRS
+
+PACKAGE = Path(dpo_lightning.__file__).parent
+REPOSITORY = Path(__file__).parents[1]
+IN_THE_STEP = ["batch.py", "losses", "logprobs", "reference", "metrics.py", "module.py"]
+# A probe runs once, a diagnosis when the run is about to stop.
+MAY_WAIT = {"_fit", "_scale", "diagnose"}
+WAITING = {"item", "cpu", "tolist", "numpy"}
+
+
+def files() -> list[Path]:
+    paths = [PACKAGE / name for name in IN_THE_STEP]
+    return sorted(file for path in paths for file in ([path] if path.is_file() else path.glob("*.py")))
+
+
+def waits(tree: ast.AST) -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef) and node.name in MAY_WAIT:
+            continue
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WAITING:
+            yield f"line {node.lineno}: .{node.func.attr}()"
+        yield from waits(node)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_imports_go_in_one_direction(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(config_filename=str(REPOSITORY / "setup.cfg"), no_cache=True)
+
+    assert status == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_nothing_in_the_step_waits_for_the_device(file: Path) -> None:
+    assert list(waits(ast.parse(file.read_text()))) == []
+
+
+def test_the_search_finds_what_waits() -> None:
+    tree = ast.parse("def step(x):\n    return x.sum().item()\ndef diagnose(x):\n    return x.item()")
+
+    assert list(waits(tree)) == ["line 2: .item()"]
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where a value of a tensor is asked for: `.item()`, `bool(x)`, `x.tolist()`, `nonzero`, masks as indices."""
+
+    FORBIDDEN = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.name().split(".")[0] not in self.FORBIDDEN, func.name()
+        return func(*args, **(kwargs or {}))
+
+
+def test_waiting_is_noticed() -> None:
+    with NoWaiting(), pytest.raises(AssertionError, match="_local_scalar_dense"):
+        bool(torch.ones(1) > 0)
+
+
+@pytest.mark.parametrize("objective", [DPO(), DPO(label_smoothing=0.1), IPO(per_token=True), Hinge(), SFT()], ids=str)
+def test_neither_log_probs_nor_loss_nor_metrics_wait(objective: Objective) -> None:
+    batch = collate_padded(PAIRS)
+    head = torch.nn.Linear(4, 30)
+    hidden = torch.randn(len(batch.targets), 4, requires_grad=True)
+    metric = PairMean()
+    with NoWaiting():
+        token_logps: Tensor = chunked_logps(hidden, batch.targets, head, vocab_size=30, chunk_logits=90)
+        policy = batch.sum_per_sequence(token_logps)
+        scores = PairScores.from_sequences(policy, policy.detach() - 1, batch.lengths)
+        losses = objective(scores)
+        losses.mean().backward()
+        metric.update(pair_metrics(scores, objective.rewards(scores), losses))
+
+    assert hidden.grad is not None
+    assert hidden.grad.abs().sum() > 0
