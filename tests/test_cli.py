@@ -23,7 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = {
         "model": {
             "policy": saved_model(tmp_path / "model"),
-            "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.01}},
+            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
         },
         "data": {
             "dataset": write_rows(tmp_path / "pairs.jsonl"),

@@ -21,7 +21,7 @@ def run(path: Path, processes: int, lora: bool) -> tuple[list[dict[str, str]], d
         "model": {
             "policy": str(path / "model"),
             "lora": {"r": 4} if lora else None,
-            "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.01}},
+            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
         },
         "data": {
             "dataset": str(path / "pairs.jsonl"),

@@ -73,7 +73,7 @@ def test_no_empty_group() -> None:
 
 
 def test_nothing_to_train_is_said_so() -> None:
-    with pytest.raises(InputError, match="^the policy has no trainable parameters: set `lora`"):
+    with pytest.raises(InputError, match=r"^the policy has no trainable parameters: set `lora`"):
         decay_groups(tiny_llama().requires_grad_(False))
 
 

@@ -65,7 +65,7 @@ def fit_policy(
             model,
             SFT(),
             optimizer=partial(AdamW, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
-            schedule=Cosine(warmup=0.05, floor=0.05),
+            schedule=Cosine(warmup=0.05, floor=0.02),
         )
         # Only this process fits; in a distributed run the others wait, and cannot take part in a reduction.
         module.train_metrics.sync_on_compute = False

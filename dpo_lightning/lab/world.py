@@ -13,10 +13,10 @@ from typing import NamedTuple
 WORLD_VERSION = 1
 """Goes up with every change of the grammar, its weights or the reward: what was written before is then made anew."""
 
-HEROES = {"Ada": "She", "Ben": "He", "Ida": "She", "Leo": "He", "Mia": "She", "Max": "He", "Tom": "He", "Zoe": "She"}
+HEROES = {"Ada": "She", "Ben": "He", "Ida": "She", "Leo": "He", "Mia": "She", "Tom": "He"}
 NEEDS = ("hungry", "thirsty", "cold", "lost", "sad", "tired", "hurt")
-CREATURES = ("bear", "dragon", "fox", "frog", "hedgehog", "owl", "rabbit", "wolf")
-PLACES = ("by the river", "in the forest", "in the garden", "near the mill", "on the hill", "under the bridge")
+CREATURES = ("dragon", "fox", "frog", "hedgehog", "owl", "wolf")
+PLACES = ("by the river", "in the forest", "near the mill", "on the hill", "under the bridge")
 OPENINGS = (
     "{hero} met a {need} {creature} {place}.",
     "One day {hero} found a {need} {creature} {place}.",
@@ -49,9 +49,7 @@ ACTS = (
     Line("{subject} laughed at the {creature}.", -1),
     Line("{subject} chased the {creature} with a stick.", -1),
     Line("{subject} called the {creature} ugly.", -1),
-    Line("{subject} shouted at the {creature}.", -1),
     Line("{subject} stole the dinner of the {creature}.", -1),
-    Line("{subject} kicked mud at the {creature}.", -1),
     Line("{subject} locked the {creature} in a box.", -1),
     Line("{subject} looked at the {creature} for a while.", 0),
     Line("{subject} walked once around the {creature}.", 0),

@@ -89,18 +89,18 @@ def _fit(raw: Tensor, logits: Tensor) -> LogitTransform | None:
     largest = float(f"{logits.abs().max().item():.5g}")
     for softcap in (None, largest):
         uncapped = logits[0, 0] if softcap is None else softcap * torch.atanh(logits[0, 0] / softcap)
-        candidate = LogitTransform(_scale(raw[0, 0], uncapped), softcap)
+        candidate = LogitTransform(_scale(raw[0, 0], uncapped, tolerance / 128), softcap)
         if torch.allclose(candidate(raw), logits, rtol=tolerance, atol=tolerance * 0.03):
             return candidate
     return None
 
 
-def _scale(raw: Tensor, logits: Tensor) -> float:
+def _scale(raw: Tensor, logits: Tensor, tolerance: float) -> float:
     """The mean ratio, as the roundest factor or divisor within its error: models say 0.0625 or 6, not 0.16667."""
     ratios = (logits / raw)[raw.abs() > raw.abs().median()]
-    # Rounding gives each ratio an error of mean zero.
+    # Rounding gives each ratio an error of mean zero, unless it hides what a soft-cap does to small values.
     estimate = ratios.mean().item()
-    error = max(4 * ratios.std().item() / math.sqrt(len(ratios)), 1e-6 * abs(estimate))
+    error = max(4 * ratios.std().item() / math.sqrt(len(ratios)), max(tolerance, 1e-6) * abs(estimate))
     if not (math.isfinite(estimate) and estimate):
         return estimate
     for digits in range(1, 6):

@@ -35,7 +35,7 @@ class AdapterOff(Reference):
         if not is_adapted(policy):
             raise InputError("reference AdapterOff needs a policy with adapters: set `lora`, or use FrozenCopy")
         _refuse_moved_base(policy)
-        _refuse_trained_base(policy)
+        _refuse_trained_base("AdapterOff", policy)
         self._policy = [policy]
         self._score = TokenScorer(policy)
 
@@ -63,10 +63,11 @@ class FrozenAdapter(Reference):
         """Copy the policy's active adapter.
 
         Raises:
-            InputError: without adapters.
+            InputError: without adapters, or where the training changes base weights.
         """
         if not is_adapted(policy):
             raise InputError("reference FrozenAdapter needs a policy with adapters: set `lora`, or use FrozenCopy")
+        _refuse_trained_base("FrozenAdapter", policy)
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         peft_policy = cast(Any, policy)
@@ -74,7 +75,9 @@ class FrozenAdapter(Reference):
         # Without the embeddings that PEFT adds to a file when the head is adapted: the base is shared.
         weights = get_peft_model_state_dict(peft_policy, adapter_name=self._trained, save_embedding_layers=False)
         # The copy gets its weights below; an initialisation such as PiSSA would change the base weights once more.
-        config = replace(peft_policy.peft_config[self._trained], init_lora_weights=False)
+        config = peft_policy.peft_config[self._trained]
+        if hasattr(config, "init_lora_weights"):
+            config = replace(config, init_lora_weights=False)
         peft_policy.add_adapter(self.NAME, config, autocast_adapter_dtype=False)
         set_peft_model_state_dict(peft_policy, weights, adapter_name=self.NAME)
         with self._active(peft_policy):
@@ -112,12 +115,12 @@ def _refuse_moved_base(policy: nn.Module) -> None:
             )
 
 
-def _refuse_trained_base(policy: nn.Module) -> None:
+def _refuse_trained_base(reference: str, policy: nn.Module) -> None:
     """PEFT freezes its own parameters while they are off: what is still trainable then, is the base's."""
     with cast(Any, policy).disable_adapter():
         trained = [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
     if trained:
         raise InputError(
-            f"reference AdapterOff: {len(trained)} base parameters are trained too ({trained[0]}, ...), so the model "
-            "without the adapter does not stay the original one: use the reference FrozenCopy"
+            f"reference {reference}: {len(trained)} base parameters are trained too ({trained[0]}, ...), which the "
+            "reference shares, so it would change with them: use the reference FrozenCopy"
         )

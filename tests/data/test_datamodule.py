@@ -90,7 +90,7 @@ class Recorder(pl.LightningModule):
 
     def __init__(self, reads_steps: bool = False) -> None:
         super().__init__()
-        self.layer = nn.Linear(1, 1)
+        self.layer = nn.Linear(1, 1, bias=False)
         self.reads_steps = reads_steps
         self.seen: dict[str, list[list[int]]] = {"train": [], "val": [], "test": [], "predict": []}
         self.dtypes: set[torch.dtype] = set()
@@ -193,6 +193,16 @@ def test_the_format_of_a_dataset_in_memory_does_not_matter():
 # Errors
 
 
+def tokens_on_disk() -> list[str]:
+    """Files with tokens, whole or half written, in the cache."""
+    return [file.name for file in Path(datasets.config.HF_DATASETS_CACHE).rglob("*") if file.name[:3] in ("cac", "tmp")]
+
+
+def test_where_tokens_are_kept(tmp_path):
+    ready(write(tmp_path / "pairs.jsonl", rows()))
+    assert len(tokens_on_disk()) == 1
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -209,8 +219,7 @@ def test_a_bad_row_is_named_and_a_corrected_file_works(tmp_path, bad, message, i
         data(path).prepare_data()
     assert type(error.value) is InputError
     assert str(error.value).startswith(f"{path}, split train, row {index} (from 0): {message}")
-    leftover = [file for file in Path(datasets.config.HF_DATASETS_CACHE).rglob("*") if "tmp" in file.name]
-    assert not leftover
+    assert not tokens_on_disk()
     rewrite(path, good)
     assert sorted(flat(ready(path).train_dataloader())) == list(range(310))
 
@@ -333,7 +342,6 @@ def test_the_same_again_comes_from_the_cache(tokenised):
 
 def test_a_tokenizer_that_was_used_otherwise_in_between_is_still_the_same(tokenised):
     tokenizer = tiny_tokenizer()
-    tokenizer(["abc"] * 3, padding="max_length", truncation=True, max_length=2) if tokenizer.pad_token else None
     tokenizer.backend_tokenizer.enable_truncation(2)
     ready(tokenised, tokenizer=tokenizer)
 
@@ -432,7 +440,7 @@ def test_the_test_pairs_are_the_validation_pairs_unless_named():
 
 
 def test_nothing_to_evaluate_on():
-    with pytest.raises(InputError, match="nothing to validate on: set data.val_split"):
+    with pytest.raises(InputError, match=r"nothing to validate on: set data.val_split"):
         trainer().validate(Recorder(), datamodule=data())
     with pytest.raises(InputError, match=r"nothing to test on: set data.test_split or data.val_split"):
         trainer().test(Recorder(), datamodule=data())
@@ -441,7 +449,7 @@ def test_nothing_to_evaluate_on():
 def test_prompts_are_those_of_the_split():
     module = ready(val_split="train[:3]")
     assert [module.tokenizer.decode(prompt) for prompt in module.prompts("val")] == [":", "ab:", "abab:"]
-    with pytest.raises(InputError, match="there are no test pairs: set data.test_split"):
+    with pytest.raises(InputError, match=r"there are no test pairs: set data.test_split"):
         module.prompts("test")
 
 
@@ -624,13 +632,24 @@ def test_whatever_an_epoch_is(stopped, settings):
         assert resumed(checkpoints / f"step={step}.ckpt", **settings) == whole[done:], step
 
 
-@pytest.mark.parametrize("step", [3, 6, 8])
-def test_a_run_stopped_by_max_steps_and_saved_by_hand(tmp_path, step):
+@pytest.mark.parametrize(("step", "epochs_done"), [(3, 1), (6, 1), (8, 2)])
+def test_the_epoch_in_which_max_steps_stops_a_run_is_done_for_lightning_and_so_for_the_data(
+    tmp_path, step, epochs_done
+):
     whole = Recorder()
     run(whole, data())
     fit = run(Recorder(), data(), max_steps=step)
     fit.save_checkpoint(tmp_path / "last.ckpt")
-    assert resumed(tmp_path / "last.ckpt") == whole.seen["train"][step:]
+    assert resumed(tmp_path / "last.ckpt") == whole.seen["train"][epochs_done * BATCHES :]
+
+
+@pytest.mark.parametrize("step", [3, 6, 8])
+def test_a_checkpoint_of_the_step_at_which_max_steps_stops_a_run(tmp_path, step):
+    whole = Recorder()
+    run(whole, data())
+    last = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=step)
+    run(Recorder(), data(), max_steps=step, callbacks=[last], enable_checkpointing=True)
+    assert resumed(tmp_path / f"step={step}.ckpt") == whole.seen["train"][step:]
 
 
 def test_a_checkpoint_of_the_epochs_end(tmp_path):
@@ -713,7 +732,7 @@ def test_a_resumed_preference_run_has_the_losses_of_one_that_was_not_interrupted
         module = PreferenceModule(
             tiny_llama(), optimizer=lambda params: torch.optim.AdamW(params, lr=1e-2, weight_decay=0.0)
         )
-        fit = trainer(max_epochs=2, max_steps=-1, callbacks=callbacks, enable_checkpointing=True)
+        fit = trainer(max_epochs=2, max_steps=-1, callbacks=callbacks, enable_checkpointing=ckpt_path is None)
         fit.fit(module, datamodule=data(), ckpt_path=ckpt_path)
 
     whole, rest = Losses(), Losses()

@@ -82,7 +82,10 @@ def test_finds_scale_and_softcap_together(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("std", [0.002, 2.0])
 @every_dtype
 def test_the_size_of_the_weights_does_not_matter(dtype: torch.dtype, std: float) -> None:
-    assert probe(HeadOnly(softcapped(20.0), std).to(dtype)) == HeadProbe(LogitTransform(softcap=20.0), VOCAB_SIZE)
+    model = HeadOnly(softcapped(20.0), std).to(dtype)
+    nn.init.zeros_(model.head.bias)
+
+    assert probe(model) == HeadProbe(LogitTransform(softcap=20.0), VOCAB_SIZE)
 
 
 @pytest.mark.parametrize(

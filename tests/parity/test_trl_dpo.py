@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,11 +17,6 @@ from torch.optim import AdamW
 from dpo_lightning import DPO, IPO, Hinge, LoRA, Objective, PairBatch, PreferenceDataModule, PreferenceModule
 from tests.parity.trl_side import RecordingTrainer, gradients, make_trainer, score
 from tests.parity.worlds import World, stories_world, tiny_world
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
-]
 
 BETA = 0.1
 BATCH = 4
@@ -127,7 +123,7 @@ def test_training_runs_agree(world: World, lora: bool, tmp_path: Path) -> None:
 
     assert len(ours.losses) == len(trainer.losses) == STEPS
     assert ours.losses[0] == pytest.approx(0.693147, abs=1e-5)
-    assert ours.losses[-1] < ours.losses[0] - 0.02, "the run must move, or this proves nothing"
+    assert mean(ours.losses[-5:]) < ours.losses[0] - 0.02, "the run must move, or this proves nothing"
     assert ours.losses == pytest.approx(trainer.losses, abs=1e-4)
 
 

@@ -39,7 +39,7 @@ def stories_world(shared: Path) -> World:
         policy=lambda: AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32),
         tokenizer=lambda: AutoTokenizer.from_pretrained(name),
         rows=[{field: row[field] for field in ("prompt", "chosen", "rejected")} for row in rows],
-        lr=2e-4,
+        lr=1e-3,
     )
 
 

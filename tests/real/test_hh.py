@@ -17,66 +17,84 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from dpo_lightning import SFT, PairBatch, PairScores, PreferenceDataModule, PreferenceModule, TokenizedPair
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
-
 PAIRS = 2312
-MAX_LENGTH = 1024
-COUNTS = re.compile(r"split train: (\d+) pairs, (\d+) kept \((\d+) of them truncated\)(?:; dropped (.*))?")
+PROMPT_TOKENS, COMPLETION_TOKENS = 64, 8
+REPORT = re.compile(
+    r"split train: (\d+) pairs, (\d+) kept \((\d+) of them truncated\)(?:; dropped (.*))?$", re.MULTILINE
+)
 
 
-class HH(NamedTuple):
-    """The data module after its pass, the raw rows, the kept pairs by row, and what the pass reported."""
+class Pass(NamedTuple):
+    """A data module after it has read all pairs, what it reported, and what it kept, by row."""
 
     data: PreferenceDataModule
-    rows: list[dict[str, str]]
-    kept: dict[int, TokenizedPair]
     report: str
+    kept: dict[int, TokenizedPair]
 
 
-@pytest.fixture
-def hh(shared: Path, caplog: pytest.LogCaptureFixture) -> HH:
-    path = shared / "data" / "hh_harmless_test.jsonl.gz"
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    data = PreferenceDataModule(
-        {"train": str(path)},
-        str(shared / "tokenizers" / "gpt2"),
-        val_split="train",
-        max_length=MAX_LENGTH,
-        eval_batch_size=16,
+@pytest.fixture(scope="module")
+def rows(shared: Path) -> list[dict[str, str]]:
+    with gzip.open(_path(shared), "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pass:
+    """Long enough for every dialogue."""
+    return _pass(shared, tmp_path_factory.mktemp("whole"), max_length=2048)
+
+
+@pytest.fixture(scope="module")
+def cut(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pass:
+    """So short that nearly every dialogue is truncated, and some pairs become identical."""
+    return _pass(
+        shared,
+        tmp_path_factory.mktemp("cut"),
+        max_length=PROMPT_TOKENS + COMPLETION_TOKENS,
+        max_prompt_length=PROMPT_TOKENS,
     )
-    with caplog.at_level(logging.INFO):
-        data.setup()
-    pairs = data.val_dataloader().batches.dataset
-    return HH(data, rows, {pair.pair_id: pair for pair in pairs.__getitems__(list(range(len(pairs))))}, caplog.text)
 
 
-def test_every_pair_is_kept_or_counted(hh: HH) -> None:
-    match = COUNTS.search(hh.report)
-    assert match is not None, hh.report
-    total, kept, _, reasons = match.groups()
-    dropped = {reason: int(count) for count, reason in re.findall(r"(\d+) ([^,]+)", reasons or "")}
-    assert int(total) == len(hh.rows) == PAIRS
-    assert int(kept) == len(hh.kept)
-    assert int(kept) + sum(dropped.values()) == PAIRS
-    print(dropped, kept)
+def test_every_pair_is_kept_or_dropped_for_a_reason(whole: Pass, rows: list[dict[str, str]]) -> None:
+    kept, truncated, dropped = _counts(whole)
+    assert (len(rows), truncated) == (PAIRS, 0)
+    assert kept + sum(dropped.values()) == PAIRS
+    lost = [row for number, row in enumerate(rows) if number not in whole.kept]
+    assert dropped == {"with an empty completion": len(lost)}
+    assert all(row["chosen"].endswith("Assistant:") or row["rejected"].endswith("Assistant:") for row in lost)
 
 
-def test_kept_pairs_are_the_dialogues(hh: HH) -> None:
-    tokenizer = hh.data.tokenizer
-    truncated = 0
-    for row, pair in hh.kept.items():
-        prompt = tokenizer.decode(pair.prompt_ids)
-        assert prompt.endswith("\n\nAssistant:"), row
-        for ids, dialogue in ((pair.chosen_ids, hh.rows[row]["chosen"]), (pair.rejected_ids, hh.rows[row]["rejected"])):
-            text = tokenizer.decode(pair.prompt_ids + ids)
-            if len(pair.prompt_ids) + len(ids) < MAX_LENGTH:
-                assert text == dialogue + tokenizer.eos_token, row
-            else:
-                truncated += 1
-                assert dialogue.startswith(text), row
-    assert truncated < 20
-    print("truncated", truncated)
+def test_every_truncated_pair_is_kept_or_dropped_for_a_reason(cut: Pass, whole: Pass) -> None:
+    kept, truncated, dropped = _counts(cut)
+    assert kept + sum(dropped.values()) == PAIRS
+    assert truncated > 0.9 * kept
+    identical = [
+        pair.pair_id
+        for pair in whole.kept.values()
+        if pair.chosen_ids[:COMPLETION_TOKENS] == pair.rejected_ids[:COMPLETION_TOKENS]
+        and len(pair.prompt_ids) >= PROMPT_TOKENS
+    ]
+    assert len(identical) > 10
+    assert not set(identical) & set(cut.kept)
+    assert dropped["whose completions are identical after truncation"] == len(whole.kept.keys() - cut.kept.keys())
+
+
+def test_kept_pairs_are_the_dialogues(whole: Pass, rows: list[dict[str, str]]) -> None:
+    tokenizer = whole.data.tokenizer
+    for row, pair in whole.kept.items():
+        assert tokenizer.decode(pair.prompt_ids).endswith("\n\nAssistant:"), row
+        for name in ("chosen", "rejected"):
+            completion = getattr(pair, f"{name}_ids")
+            assert tokenizer.decode(pair.prompt_ids + completion) == rows[row][name] + tokenizer.eos_token, row
+
+
+def test_truncation_keeps_the_prompts_end_and_the_completions_start(cut: Pass, whole: Pass) -> None:
+    for row, pair in cut.kept.items():
+        uncut = whole.kept[row]
+        room = PROMPT_TOKENS + COMPLETION_TOKENS - len(pair.prompt_ids)
+        assert pair.prompt_ids == uncut.prompt_ids[-PROMPT_TOKENS:], row
+        assert pair.chosen_ids == uncut.chosen_ids[:room], row
+        assert pair.rejected_ids == uncut.rejected_ids[:room], row
 
 
 class Scored(PreferenceModule):
@@ -93,19 +111,63 @@ class Scored(PreferenceModule):
         return super().pair_losses(batch, scores)
 
 
-def test_metrics_are_means_over_the_kept_pairs(hh: HH) -> None:
+def test_metrics_are_means_over_exactly_the_kept_pairs(cut: Pass) -> None:
     torch.manual_seed(0)
-    config = GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=MAX_LENGTH, initializer_range=0.3)
+    config = GPT2Config(n_embd=16, n_layer=1, n_head=2, initializer_range=0.3)
     module = Scored(GPT2LMHeadModel(config), SFT())
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
-    (metrics,) = trainer.validate(module, hh.data, verbose=False)
+    (metrics,) = trainer.validate(module, cut.data, verbose=False)
 
-    assert sorted(module.seen) == sorted(hh.kept)
+    assert module.seen == list(cut.kept)
     scores = PairScores(*(torch.cat(column) for column in zip(*module.scores, strict=True)))
-    assert scores.chosen_lengths.tolist() == [len(hh.kept[pair].chosen_ids) for pair in module.seen]
+    assert scores.chosen_lengths.tolist() == [len(pair.chosen_ids) for pair in cut.kept.values()]
     chosen = scores.policy_chosen_logps / scores.chosen_lengths
     rejected = scores.policy_rejected_logps / scores.rejected_lengths
     assert metrics["val/loss"] == pytest.approx(-chosen.mean().item(), rel=1e-5)
     assert metrics["val/logps/chosen"] == pytest.approx(scores.policy_chosen_logps.mean().item(), rel=1e-5)
     assert metrics["val/rewards/accuracies"] == pytest.approx((chosen > rejected).float().mean().item(), rel=1e-6)
-    assert metrics["val/loss"] > 10.8  # a random model cannot beat the uniform distribution's ln 50257
+    assert metrics["val/loss"] > 10.8, "a random model beats the uniform distribution's ln 50257 = 10.82"
+
+
+def _path(shared: Path) -> Path:
+    return shared / "data" / "hh_harmless_test.jsonl.gz"
+
+
+def _pass(shared: Path, cache: Path, **lengths: int) -> Pass:
+    data = PreferenceDataModule(
+        {"train": str(_path(shared))},
+        str(shared / "tokenizers" / "gpt2"),
+        val_split="train",
+        load_options={"cache_dir": str(cache)},
+        eval_batch_size=30,  # the last batch is smaller, which a mean over batches would weight wrongly
+        **lengths,
+    )
+    reports = _Messages()
+    logging.getLogger("lightning.pytorch").addHandler(reports)
+    try:
+        data.setup()
+    finally:
+        logging.getLogger("lightning.pytorch").removeHandler(reports)
+    pairs = data.val_dataloader().batches.dataset
+    kept = pairs.__getitems__(list(range(len(pairs))))
+    return Pass(data, "\n".join(reports.texts), {pair.pair_id: pair for pair in kept})
+
+
+class _Messages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def _counts(result: Pass) -> tuple[int, int, dict[str, int]]:
+    """Kept, truncated, and dropped by reason, as the report has them."""
+    match = REPORT.search(result.report)
+    assert match is not None, result.report
+    total, kept, truncated, reasons = match.groups()
+    assert int(total) == PAIRS
+    assert int(kept) == len(result.kept)
+    dropped = {reason: int(count) for count, reason in re.findall(r"(\d+) ([^,]+)", reasons or "")}
+    return int(kept), int(truncated), dropped

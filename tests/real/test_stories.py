@@ -16,11 +16,6 @@ from transformers import AutoModelForCausalLM
 
 from dpo_lightning import LoRA, PreferenceDataModule, PreferenceModule
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
-]
-
 SAMPLES_PER_PROMPT = 4
 NEW_TOKENS = 96
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoHaConfig, LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from dpo_lightning.errors import InputError
@@ -90,8 +90,9 @@ class TestAdapterOff:
 
         for policy, count, name in ((with_biases, 8, "bias"), (with_norms, 1, r"norm\.weight")):
             before = state(policy)
-            with pytest.raises(InputError, match=rf"{count} base parameters are trained too \(.*{name}, \.\.\.\)"):
-                AdapterOff().bind(policy)
+            for reference in (AdapterOff(), FrozenAdapter()):
+                with pytest.raises(InputError, match=rf"{count} base parameters are trained too \(.*{name}, \.\.\.\)"):
+                    reference.bind(policy)
             assert state(policy) == before
 
     def test_needs_adapters(self) -> None:
@@ -156,6 +157,17 @@ class TestFrozenAdapter:
 
         assert torch.equal(reference.token_logps(BATCH), start)
         assert torch.equal(logps(policy), start)
+
+    def test_copies_an_adapter_of_another_kind(self) -> None:
+        policy = get_peft_model(tiny_llama(), LoHaConfig(r=2, target_modules=["q_proj"], init_weights=False)).train()
+        start = logps(policy)
+        reference = default_reference(policy, trained_adapter=True)
+        reference.bind(policy)
+
+        train(policy)
+
+        assert torch.equal(reference.token_logps(BATCH), start)
+        assert distance(logps(policy), start) > 0.1
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
     def test_has_the_policys_dtype(self, base: str, tmp_path: Path, dtype: torch.dtype) -> None:
