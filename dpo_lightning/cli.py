@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Optional, cast
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_info
 
 import dpo_lightning
 from dpo_lightning import callbacks, report, schedules
@@ -47,15 +49,40 @@ class SaveFitConfig(SaveConfigCallback):
 class PreferenceCLI(LightningCLI):
     """`fit | validate | test | predict`, for `PreferenceModule` and `PreferenceDataModule` or subclasses of them."""
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what concerns the process."""
+        parser.add_argument(
+            "--torch_threads",
+            type=Optional[int],
+            default=None,
+            help="Threads of torch on a CPU; 1 is fastest for tiny models. null leaves torch's own number.",
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Set the threads before anything is computed."""
+        threads = self._get(self.config, "torch_threads")
+        if threads is not None:
+            torch.set_num_threads(threads)
+
     def _parse_ckpt_path(self) -> None:
         """In `fit`, keep config and flags as they are: Lightning would let a checkpoint's settings override them."""
         if self.config.get("subcommand") != "fit":
             super()._parse_ckpt_path()
 
+    def after_fit(self) -> None:
+        """Say how the run ended on held-out pairs, and where its metrics lie."""
+        metrics = self.trainer.callback_metrics
+        if "val/loss" in metrics:
+            rank_zero_info(
+                f"held-out pairs: loss {metrics['val/loss']:.4f}, "
+                f"reward accuracy {metrics['val/rewards/accuracies']:.4f}; metrics in {self.trainer.log_dir}"
+            )
+
     def before_predict(self) -> None:
         """Write the rewards to a file, since the command returns nothing."""
-        if not any(isinstance(callback, WriteRewards) for callback in self.trainer.callbacks):
-            self.trainer.callbacks.append(WriteRewards())
+        callbacks: list[pl.Callback] = cast(Any, self.trainer).callbacks
+        if not any(isinstance(callback, WriteRewards) for callback in callbacks):
+            callbacks.append(WriteRewards())
 
 
 def main(args: list[str] | None = None) -> None:

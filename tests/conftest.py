@@ -18,6 +18,11 @@ torch.set_num_threads(1)  # a plugin has imported torch already
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Here and not in setup.cfg: pytest would import Lightning, and with it the hub's client, before it is offline."""
+    config.addinivalue_line("filterwarnings", "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

@@ -44,10 +44,10 @@ def waits(tree: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_imports_go_in_one_direction(capsys: pytest.CaptureFixture[str]) -> None:
+def test_imports_go_in_one_direction(capfd: pytest.CaptureFixture[str]) -> None:
     status = lint_imports(config_filename=str(REPOSITORY / "setup.cfg"), no_cache=True)
 
-    assert status == 0, capsys.readouterr().out
+    assert status == 0, capfd.readouterr().out
 
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(PACKAGE)))

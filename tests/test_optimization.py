@@ -57,7 +57,6 @@ def test_the_optimizers_own_decay_reaches_matrices_only() -> None:
     assert linear.bias.tolist() == [1.0, 1.0]
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT 0.21
 def test_only_trainable_parameters() -> None:
     policy = build_policy(tiny_llama(), torch.float32, PolicyOptions(lora=LoRA(r=2, use_dora=True)))
     groups = decay_groups(policy)

@@ -17,16 +17,26 @@ def load_tokenizer(source: Any, chat_template: str | None = None) -> PreTrainedT
     """Load a tokenizer by name or directory, or take the one given.
 
     Args:
-        source: Hub name, directory, or tokenizer.
+        source: Hub name; directory of a model, a tokenizer or an adapter (which may leave it to its base model); or a
+            tokenizer.
         chat_template: File with a Jinja chat template that replaces the tokenizer's; None keeps it.
 
     Raises:
         InputError: when there is no such tokenizer or file.
     """
-    tokenizer = _from_name(str(source)) if isinstance(source, str | Path) else source
+    tokenizer = _from_name(_tokenizer_of(str(source))) if isinstance(source, str | Path) else source
+    if not hasattr(tokenizer, "eos_token_id"):
+        raise InputError(f"data.tokenizer: give a name, a directory or a Hugging Face tokenizer, not {source!r}")
     if chat_template is not None:
         tokenizer.chat_template = _read_template(chat_template)
     return tokenizer
+
+
+def _tokenizer_of(name: str) -> str:
+    adapter = Path(name) / "adapter_config.json"
+    if not adapter.is_file() or any(Path(name).glob("tokenizer*")):
+        return name
+    return json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or name
 
 
 def _from_name(name: str) -> PreTrainedTokenizerBase:
@@ -36,8 +46,8 @@ def _from_name(name: str) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(name)
     except Exception as error:  # bare ones among them, from the tokenizers library
-        lines = str(error).splitlines()
-        raise InputError(f"tokenizer {name!r}: {lines[0] if lines else type(error).__name__}") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"tokenizer {name!r} cannot be loaded (`data.tokenizer` names another): {reason}") from error
 
 
 def _read_template(path: str) -> str:

@@ -67,7 +67,7 @@ class LabDataModule(PreferenceDataModule):
             seed=seed,
         )
         self.recipe = recipe
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "world_version": WORLD_VERSION,
             "train_pairs": train_pairs,
             "val_pairs": val_pairs,

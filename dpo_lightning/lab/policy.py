@@ -40,8 +40,8 @@ class PolicyRecipe:
     layers: int = 2
     heads: int = 4
     texts: int = 9600
-    batch_size: int = 32
-    learning_rate: float = 8e-3
+    batch_size: int = 16
+    learning_rate: float = 1e-2
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,13 +65,11 @@ def fit_policy(
             model,
             SFT(),
             optimizer=partial(AdamW, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
-            schedule=Cosine(warmup=0.05, floor=0.02),
+            schedule=Cosine(warmup=0.05, floor=0.05),
         )
         # Only this process fits; in a distributed run the others wait, and cannot take part in a reduction.
         module.train_metrics.sync_on_compute = False
-        data = PreferenceDataModule(
-            Dataset.from_list(rows), tokenizer, batch_size=recipe.batch_size, length_grouped=False, seed=recipe.seed
-        )
+        data = PreferenceDataModule(Dataset.from_list(rows), tokenizer, batch_size=recipe.batch_size, seed=recipe.seed)
         _trainer().fit(module, datamodule=data)
     model.config.use_cache = True
     model.save_pretrained(path)

@@ -80,8 +80,6 @@ class FrozenAdapter(Reference):
             config = replace(config, init_lora_weights=False)
         peft_policy.add_adapter(self.NAME, config, autocast_adapter_dtype=False)
         set_peft_model_state_dict(peft_policy, weights, adapter_name=self.NAME)
-        with self._active(peft_policy):
-            pass
         self._policy = [peft_policy]
         self._score = TokenScorer(policy)
 

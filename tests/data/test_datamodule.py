@@ -275,8 +275,14 @@ def test_an_unknown_tokenizer(source):
 
 
 def test_a_directory_without_a_tokenizer(tmp_path):
-    with pytest.raises(InputError, match=f"tokenizer '{tmp_path}': "):
+    with pytest.raises(InputError, match=f"tokenizer '{tmp_path}' cannot be loaded") as error:
         ready(tokenizer=tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_something_that_is_no_tokenizer():
+    with pytest.raises(InputError, match=r"data.tokenizer: give a name, a directory or .*, not 5"):
+        ready(tokenizer=5)
 
 
 def test_a_chat_template_that_is_not_there(tmp_path):
@@ -318,6 +324,15 @@ def test_the_policys_own_tokenizer(tmp_path):
     module = data(tokenizer=None)
     trainer(max_steps=1).fit(PreferenceModule(saved_model(tmp_path / "model")), datamodule=module)
     assert module.tokenizer.get_vocab() == tiny_tokenizer().get_vocab()
+
+
+def test_an_adapter_without_a_tokenizer_has_its_base_models(tmp_path):
+    base = saved_model(tmp_path / "model")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    assert ready(tokenizer=tmp_path / "adapter").tokenizer.get_vocab() == tiny_tokenizer().get_vocab()
+    tiny_tokenizer(eos_token="!").save_pretrained(tmp_path / "adapter")
+    assert ready(tokenizer=tmp_path / "adapter").tokenizer.eos_token == "!"
 
 
 # The cache

@@ -208,7 +208,6 @@ def test_leaves_no_hook_behind_when_the_model_fails(llama: LlamaForCausalLM) -> 
     assert not llama.lm_head._forward_pre_hooks
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT 0.21
 @pytest.mark.parametrize(
     "settings",
     [

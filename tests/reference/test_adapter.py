@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ from dpo_lightning.models import LoRA, PolicyOptions, adapter_config, build_poli
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Reference, default_reference
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import BATCH, distance, logps, policy_of, train
-
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT 0.21
 
 VARIANTS = {
     "lora": LoRA(r=2),
@@ -112,12 +111,13 @@ def trained_adapter(base: str, lora: LoRA, path: Path) -> str:
     """The directory of an adapter that training has moved."""
     policy = policy_of(base, lora)
     train(policy)
-    policy.save_pretrained(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Setting `save_embedding_layers`")  # PEFT's, on an adapted head
+        policy.save_pretrained(path)
     return str(path)
 
 
 class TestFrozenAdapter:
-    @pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")  # on saving an adapted head
     @pytest.mark.parametrize(
         "lora",
         [
@@ -136,6 +136,7 @@ class TestFrozenAdapter:
         trainable = [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
         reference = default_reference(policy, trained_adapter=adapter_config(path) is not None)
         reference.bind(policy)
+        assert [name for name, parameter in policy.named_parameters() if parameter.requires_grad] == trainable
         seen = [reference.token_logps(BATCH)]
 
         train(policy, after_each=lambda: seen.append(reference.token_logps(BATCH)))

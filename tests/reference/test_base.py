@@ -17,8 +17,6 @@ from dpo_lightning.reference import FrozenAdapter, FrozenCopy, NoReference, Refe
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import BATCH, policy_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT 0.21
-
 
 def settings_of(case: str, path: Path) -> dict[str, Any]:
     tiny_llama().save_pretrained(path / "model")
