@@ -143,8 +143,11 @@ SIDES = {"dpo_lightning": run_ours, "trl": run_trl}
 
 def main() -> None:
     """`stories_sides.py SIDE SHARED MODE SEED OUTPUT`: run one side and write its figures as JSON."""
+    import torch
+
     side, shared, mode, seed, output = sys.argv[1:]
     figures = SIDES[side](Path(shared), mode, int(seed))
+    figures["threads"] = torch.get_num_threads()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     figures["peak_rss_mib"] = peak / (2**20 if sys.platform == "darwin" else 2**10)
     Path(output).write_text(json.dumps(figures), encoding="utf-8")

@@ -14,7 +14,9 @@ _CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
 _UNKNOWN_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 _UNKNOWN_KEY = re.compile(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)(?P<name>[\w.+-]+)")
 _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (?P<name>\S+)")
-_SCAFFOLD = re.compile(r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)")
+_SCAFFOLD = re.compile(
+    r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)"
+)
 
 
 def one_line(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -77,6 +78,8 @@ class PreferenceModule(pl.LightningModule):
             raise InputError(f"objective {type(objective).__name__} has no reference: leave `reference` out")
         self.save_hyperparameters(ignore=["policy"] if isinstance(policy, nn.Module) else [])
         plain_hyperparameters(self.hparams)
+        if "objective" not in self.hparams:
+            rank_zero_warn(f"{type(objective).__name__} is no dataclass: pass it to load_from_checkpoint again")
         self.policy_name = policy if isinstance(policy, str) else getattr(policy, "name_or_path", None)
         self.objective = objective
         self.reference = reference if objective.needs_reference else NoReference()

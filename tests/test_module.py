@@ -54,7 +54,9 @@ def test_one_epoch_logs_the_names_of_the_design(tmp_path):
 
 def test_training_means_cover_the_pairs_since_the_last_log(tmp_path):
     class Logged(Recorder):
-        means: list[float] = []
+        def __init__(self) -> None:
+            super().__init__()
+            self.means: list[float] = []
 
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
             self.means.append(trainer.callback_metrics.get("train/loss", torch.tensor(math.nan)).item())

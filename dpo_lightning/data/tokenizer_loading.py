@@ -44,7 +44,8 @@ def _from_name(name: str) -> PreTrainedTokenizerBase:
 
     check_source("tokenizer", name)
     try:
-        return AutoTokenizer.from_pretrained(name)
+        # Where nothing is said about remote code, transformers asks at the terminal.
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # bare ones among them, from the tokenizers library
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InputError(f"tokenizer {name!r} cannot be loaded (`data.tokenizer` names another): {reason}") from error

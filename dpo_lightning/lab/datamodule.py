@@ -41,7 +41,7 @@ class LabDataModule(PreferenceDataModule):
         seed: Seed of the order.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the constructor is the config
         self,
         root: str = "runs/quickstart/lab",
         *,

@@ -69,7 +69,9 @@ def fit_policy(
         )
         # Only this process fits; in a distributed run the others wait, and cannot take part in a reduction.
         module.train_metrics.sync_on_compute = False
-        data = PreferenceDataModule(Dataset.from_list(rows), tokenizer, batch_size=recipe.batch_size, seed=recipe.seed)
+        data = PreferenceDataModule(
+            Dataset.from_list(rows), tokenizer, batch_size=recipe.batch_size, length_grouped=False, seed=recipe.seed
+        )
         _trainer().fit(module, datamodule=data)
     model.config.use_cache = True
     model.save_pretrained(path)
