@@ -18,14 +18,14 @@ from dpo_lightning.lab.policy import PolicyRecipe, fit_policy
 from dpo_lightning.lab.tokenizer import build_tokenizer
 from dpo_lightning.lab.world import WORLD_VERSION
 
-_SETTINGS = "settings.json"
+_SETTINGS = "lab.json"
 
 
 class LabDataModule(PreferenceDataModule):
     """Preference pairs of a small world whose true reward is known, and a policy fitted on that world's text.
 
     ``prepare_data`` writes `train.jsonl`, `validation.jsonl` and `policy/` (model and tokenizer) under `root`, all of
-    it or nothing; later runs with the same settings take what is there. The module's `policy` is then `root` +
+    it or nothing; a later run with the same settings takes what is there. The module's `policy` is then `root` +
     `/policy`: Lightning loads it after ``prepare_data``. Nothing is downloaded.
 
     Args:
@@ -45,16 +45,18 @@ class LabDataModule(PreferenceDataModule):
         self,
         root: str = "runs/quickstart/lab",
         *,
-        train_pairs: int = 3000,
+        train_pairs: int = 4000,
         val_pairs: int = 300,
         recipe: PolicyRecipe = PolicyRecipe(),  # noqa: B008 - frozen
         world_seed: int = 0,
-        batch_size: int = 32,
+        batch_size: int = 16,
         eval_batch_size: Optional[int] = None,
         length_grouped: bool = True,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
+        if min(train_pairs, val_pairs) < 1:
+            raise InputError(f"data: train_pairs and val_pairs must be at least 1, got {train_pairs} and {val_pairs}")
         self.root = Path(root)
         super().__init__(
             {split: str(self.root / f"{split}.jsonl") for split in ("train", "validation")},
@@ -69,9 +71,9 @@ class LabDataModule(PreferenceDataModule):
         self.recipe = recipe
         self.settings: dict[str, Any] = {
             "world_version": WORLD_VERSION,
+            "world_seed": world_seed,
             "train_pairs": train_pairs,
             "val_pairs": val_pairs,
-            "world_seed": world_seed,
             "recipe": asdict(recipe),
         }
 
@@ -79,12 +81,12 @@ class LabDataModule(PreferenceDataModule):
         """Make the lab unless it is there, then tokenise its pairs.
 
         Raises:
-            InputError: when `root` holds anything but a lab.
+            InputError: when `root` is there and holds no lab.
         """
         if _read_settings(self.root) == self.settings:
-            rank_zero_info(f"lab: taking the world and the policy in {self.root}")
+            rank_zero_info(f"lab: taking the world and the starting policy in {self.root}")
         else:
-            rank_zero_info(f"lab: making a world in {self.root}, and fitting a policy on its text")
+            rank_zero_info(f"lab: writing a world to {self.root} and fitting a starting policy on its text")
             with replaced(self.root) as directory:
                 self._make(directory)
         super().prepare_data()
@@ -93,26 +95,23 @@ class LabDataModule(PreferenceDataModule):
         seed = self.settings["world_seed"]
         train, held_out = split_scenes(seed)
         directory.mkdir()
-        for split, scenes, count in (
-            ("train", train, self.settings["train_pairs"]),
-            ("validation", held_out, self.settings["val_pairs"]),
-        ):
+        for split, scenes in (("train", train), ("validation", held_out)):
+            count = self.settings["train_pairs" if split == "train" else "val_pairs"]
             rows = draw_pairs(scenes, count, random.Random(f"{split} {seed}"))
-            _write_json_lines(directory / f"{split}.jsonl", rows)
+            (directory / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         texts = draw_texts(train, self.recipe.texts, random.Random(f"texts {seed}"))
-        fit_policy(self.recipe, build_tokenizer(), texts, directory / "policy")
+        fit_policy(self.recipe, build_tokenizer(), texts, directory / "policy", progress_bar=self._shows_progress())
         (directory / _SETTINGS).write_text(json.dumps(self.settings, indent=2) + "\n", encoding="utf-8")
+
+    def _shows_progress(self) -> bool:
+        return self.trainer is None or self.trainer.progress_bar_callback is not None
 
 
 def _read_settings(root: Path) -> Any:
     """The settings of the lab in ``root``; None where there is nothing yet."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
-    path = root / _SETTINGS
-    if not path.is_file():
-        raise InputError(f"data.root: {root} is there and holds no lab: give another directory")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    try:
+        return json.loads((root / _SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"data.root: {root} is there and holds no lab: name another directory, or delete it") from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import AdamW
 
@@ -27,13 +31,13 @@ class PolicyRecipe:
     """How the starting policy is made.
 
     Args:
-        hidden_size: Width of the model, a multiple of `heads`.
+        hidden_size: Width of the model, a multiple of 2 x `heads`.
         layers: Decoder layers.
         heads: Attention heads.
-        texts: Completions to fit it on, of mixed quality, each read once.
+        texts: Completions of mixed quality to fit it on, each read once.
         batch_size: Completions of a step.
-        learning_rate: Peak of the learning rate of AdamW; it falls along a cosine.
-        seed: Seed of the initial weights.
+        learning_rate: Peak of AdamW's learning rate, which then falls along a cosine.
+        seed: Seed of the initial weights and of the order.
     """
 
     hidden_size: int = 64
@@ -45,21 +49,35 @@ class PolicyRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if min(self.hidden_size, self.layers, self.heads, self.texts, self.batch_size) < 1:
+            raise InputError(f"recipe: sizes and counts must be at least 1, got {self}")
         if self.hidden_size % (2 * self.heads):
             raise InputError(f"recipe.hidden_size must be a multiple of 2 x heads, got {self}")
 
 
 def fit_policy(
-    recipe: PolicyRecipe, tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, Any]], path: Path
+    recipe: PolicyRecipe,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict[str, Any]],
+    path: Path,
+    *,
+    progress_bar: bool = True,
 ) -> None:
     """Fit a new policy with the objective SFT on one CPU, and write model and tokenizer to ``path``.
 
-    The global random state and the outer run's settings stay as they were.
+    The global random state stays as it was, and a distributed run around it is left alone.
+
+    Args:
+        recipe: Model and optimisation.
+        tokenizer: Tokenizer of the rows.
+        rows: Rows with prompt, chosen and rejected; the chosen completions are fitted.
+        path: Directory to create.
+        progress_bar: Show one.
     """
     from datasets import Dataset
 
-    with isolate_rng(include_cuda=False):
-        torch.default_generator.manual_seed(recipe.seed)  # torch.manual_seed would seed the accelerators too
+    with isolate_rng(include_cuda=False), _quiet():
+        torch.default_generator.manual_seed(recipe.seed)  # torch.manual_seed would seed accelerators too
         model = _new_model(recipe, tokenizer)
         module = PreferenceModule(
             model,
@@ -67,12 +85,13 @@ def fit_policy(
             optimizer=partial(AdamW, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
             schedule=Cosine(warmup=0.05, floor=0.05),
         )
-        # Only this process fits; in a distributed run the others wait, and cannot take part in a reduction.
+        # In a distributed run the other processes wait, and would never answer a reduction.
         module.train_metrics.sync_on_compute = False
+        # Batches of one length leave twice as many malformed sentences.
         data = PreferenceDataModule(
             Dataset.from_list(rows), tokenizer, batch_size=recipe.batch_size, length_grouped=False, seed=recipe.seed
         )
-        _trainer().fit(module, datamodule=data)
+        _trainer(progress_bar).fit(module, datamodule=data)
     model.config.use_cache = True
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
@@ -93,19 +112,42 @@ def _new_model(recipe: PolicyRecipe, tokenizer: PreTrainedTokenizerBase) -> PreT
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=None,
         tie_word_embeddings=True,
-        initializer_range=0.1,  # the usual 0.02 is for wide models: this one would take twice the steps
+        initializer_range=0.1,  # at 0.05 five times as many sentences come out malformed
     )
     return LlamaForCausalLM(config)
 
 
-def _trainer() -> pl.Trainer:
+class _LossBar(RichProgressBar):
+    """Shows the loss alone: rewards mean nothing in this fit."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name == "loss"}
+
+
+def _trainer(progress_bar: bool) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=1,
+        gradient_clip_val=1.0,
+        limit_val_batches=0,
+        log_every_n_steps=10,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        log_every_n_steps=10,
-        gradient_clip_val=1.0,
+        enable_progress_bar=progress_bar,
+        callbacks=[_LossBar()] if progress_bar else [],
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning from telling about its devices and its end twice in a run."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 WORLD_VERSION = 1
@@ -98,7 +99,7 @@ def write_completion(scene: Scene, rng: random.Random) -> str:
 
     A completion draws its kindness (0.1, 0.5 or 0.9) and its attention (0.7, 0.9 or 1.0). One sentence in five is
     neutral; the others are kind with the probability of the kindness, else unkind. With one minus the attention, a
-    sentence is about another creature and another place than the prompt's. No act occurs twice.
+    sentence is about another creature and another place than the prompt's. An act may occur twice.
     """
     kindness, attention = rng.choice(_KINDNESS), rng.choice(_ATTENTION)
     subject, pronoun = scene.hero, HEROES[scene.hero]
@@ -110,7 +111,7 @@ def write_completion(scene: Scene, rng: random.Random) -> str:
     return "".join(f" {sentence}" for sentence in sentences)
 
 
-def _draw_line(lines: list[Line] | tuple[Line, ...], kindness: float, rng: random.Random) -> Line:
+def _draw_line(lines: Sequence[Line], kindness: float, rng: random.Random) -> Line:
     value = 0 if rng.random() < _NEUTRAL else 1 if rng.random() < kindness else -1
     return rng.choice([line for line in lines if line.value == value])
 
