@@ -103,7 +103,7 @@ def _new_model(recipe: PolicyRecipe, tokenizer: PreTrainedTokenizerBase) -> PreT
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=recipe.hidden_size,
-        intermediate_size=3 * recipe.hidden_size,
+        intermediate_size=2 * recipe.hidden_size,
         num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.heads,

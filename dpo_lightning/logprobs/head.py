@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -18,8 +19,7 @@ def logps_from_logits(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]) 
 
     Computed in float32 (float64 for float64 logits): a bfloat16 log-softmax is off by 0.2 nats per 128 tokens.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+    return -F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")
 
 
 def chunked_logps(
