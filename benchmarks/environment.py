@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 PACKAGES = ("torch", "lightning", "transformers", "peft", "datasets", "trl", "dpo_lightning")
 
 
@@ -19,6 +21,7 @@ def describe() -> dict[str, Any]:
         "machine": {
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
             "system": f"{platform.system()} {platform.machine()}",
         },
         "commit": _commit(),
