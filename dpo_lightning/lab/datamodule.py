@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.data import PreferenceDataModule
@@ -100,11 +105,21 @@ class LabDataModule(PreferenceDataModule):
             rows = draw_pairs(scenes, count, random.Random(f"{split} {seed}"))
             (directory / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         texts = draw_texts(train, self.recipe.texts, random.Random(f"texts {seed}"))
-        fit_policy(self.recipe, build_tokenizer(), texts, directory / "policy", progress_bar=self._shows_progress())
+        fit = partial(fit_policy, self.recipe, build_tokenizer(), texts, directory / "policy")
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            _run_apart(partial(fit, progress_bar=False))
+        else:
+            fit(progress_bar=self._shows_progress())
         (directory / _SETTINGS).write_text(json.dumps(self.settings, indent=2) + "\n", encoding="utf-8")
 
     def _shows_progress(self) -> bool:
         return self.trainer is None or self.trainer.progress_bar_callback is not None
+
+
+def _run_apart(call: Callable[[], None]) -> None:
+    """Run it in a process of its own: a Trainer within a distributed run waits for the processes that wait for it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(call).result()
 
 
 def _read_settings(root: Path) -> Any:

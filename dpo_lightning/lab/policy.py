@@ -65,7 +65,7 @@ def fit_policy(
 ) -> None:
     """Fit a new policy with the objective SFT on one CPU, and write model and tokenizer to ``path``.
 
-    The global random state stays as it was, and a distributed run around it is left alone.
+    The global random state stays as it was.
 
     Args:
         recipe: Model and optimisation.
@@ -85,8 +85,6 @@ def fit_policy(
             optimizer=partial(AdamW, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
             schedule=Cosine(warmup=0.05, floor=0.05),
         )
-        # In a distributed run the other processes wait, and would never answer a reduction.
-        module.train_metrics.sync_on_compute = False
         # Batches of one length leave twice as many malformed sentences.
         data = PreferenceDataModule(
             Dataset.from_list(rows), tokenizer, batch_size=recipe.batch_size, length_grouped=False, seed=recipe.seed

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -31,9 +37,11 @@ def test_a_run_finds_its_policy_there(tmp_path):
 def test_it_is_made_once_and_leaves_the_random_state(tmp_path, monkeypatch):
     root = tmp_path / "lab"
     torch.manual_seed(7)
-    state = torch.get_rng_state()
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
     LabDataModule(str(root), **SMALL).prepare_data()
-    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert (np.random.get_state()[1] == states[2]).all()
     weights = AutoModelForCausalLM.from_pretrained(root / "policy").state_dict()
 
     def never(*args, **settings):
@@ -64,8 +72,66 @@ def test_fitting_lowers_the_loss_on_the_worlds_text(tmp_path):
     assert means[1] > means[0] + 20
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_equal_settings_make_equal_labs(tmp_path):
+    files = []
+    for name in ("a", "b"):
+        torch.manual_seed(len(name) + len(files))
+        LabDataModule(str(tmp_path / name), **SMALL).prepare_data()
+        paths = [path for path in (tmp_path / name).rglob("*") if path.suffix in (".jsonl", ".safetensors")]
+        files.append({path.name: path.read_bytes() for path in paths})
+    assert files[0].keys() == {"train.jsonl", "validation.jsonl", "model.safetensors"}
+    assert files[0] == files[1]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_interrupted_making_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab_module, "fit_policy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        LabDataModule(str(tmp_path / "lab"), **SMALL).prepare_data()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_wait_for_the_lab(tmp_path):
+    """A Trainer inside a distributed run would wait for the processes that wait for it."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "from dpo_lightning.lab import LabDataModule, PolicyRecipe\n"
+        "from tests.helpers.runs import module, trainer\n"
+        "if __name__ == '__main__':\n"
+        "    recipe = PolicyRecipe(hidden_size=16, layers=1, heads=2, texts=32)\n"
+        "    lab = LabDataModule('lab', train_pairs=8, val_pairs=4, recipe=recipe, batch_size=4)\n"
+        "    trainer(devices=2, strategy='ddp', max_steps=1).fit(module('lab/policy'), lab)\n"
+        "    print('trained')\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("trained") >= 1
+    assert (tmp_path / "lab/policy/model.safetensors").is_file()
+
+
 def test_another_directory_is_not_touched(tmp_path):
     (tmp_path / "thesis.txt").write_text("")
     with pytest.raises(InputError, match="holds no lab"):
         LabDataModule(str(tmp_path), **SMALL).prepare_data()
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_wrong_sizes_are_refused():
+    with pytest.raises(InputError, match="val_pairs must be at least 1"):
+        LabDataModule("lab", val_pairs=0)
+    with pytest.raises(InputError, match="multiple of 2 x heads"):
+        PolicyRecipe(hidden_size=6, heads=2)
