@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from dpo_lightning import DPO, SFT, AdapterOff, FrozenCopy, LoRA, PreferenceModule
+from dpo_lightning import DPO, SFT, AdapterOff, FrozenCopy, LoRA, Objective, PreferenceModule
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.schedules import Linear
 from tests.helpers.runs import data, module, saved_model, trainer
@@ -228,3 +228,21 @@ def test_nan_reaches_no_weight(tmp_path):
 def test_adapter_off_without_an_adapter_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match="set `lora`, or use FrozenCopy"):
         fit(tmp_path, module(reference=AdapterOff()))
+
+
+def test_an_objective_that_a_checkpoint_cannot_hold_is_named():
+    class Own(DPO):
+        """A subclass that is a dataclass by inheritance is held; a bare one is not."""
+
+    class Bare(Objective):
+        needs_reference = False
+
+        def __call__(self, scores):
+            return -scores.policy_chosen_logps
+
+        def rewards(self, scores):
+            return scores.policy_chosen_logps, scores.policy_rejected_logps
+
+    assert "objective" in module(objective=Own()).hparams
+    with pytest.warns(UserWarning, match="Bare is no dataclass: pass it to load_from_checkpoint again"):
+        module(objective=Bare())
