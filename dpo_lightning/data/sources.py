@@ -7,12 +7,12 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.files import check_source
+from dpo_lightning.logs import log_level
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,7 +82,8 @@ def _load(source: str | Path | dict[str, Any], options: Mapping[str, Any]) -> Ma
     files = _local_files(source)
     reader = _reader_of(files)
     try:
-        with _no_log():
+        # The readers would log an error that is raised as well.
+        with log_level("datasets.packaged_modules", logging.CRITICAL):
             if reader:
                 paths = {split: str(path) for split, path in files.items()}
                 loaded = load_dataset(reader, data_files=paths, **{**_READER_OPTIONS.get(reader, {}), **options})
@@ -155,18 +156,6 @@ def _reader_of(files: Mapping[str, Path]) -> str | None:
 def _reader(path: Path) -> str | None:
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     return _READERS.get(suffixes[-1]) if suffixes else None
-
-
-@contextmanager
-def _no_log() -> Iterator[None]:
-    """Keep the readers from logging an error that is raised as well."""
-    logger = logging.getLogger("datasets.packaged_modules")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _raise_on_malformed_json(path: Path) -> None:

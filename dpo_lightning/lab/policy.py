@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from torch.optim import AdamW
 
 from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.errors import InputError
+from dpo_lightning.logs import log_level
 from dpo_lightning.losses import SFT
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.schedules import Cosine
@@ -76,7 +75,8 @@ def fit_policy(
     """
     from datasets import Dataset
 
-    with isolate_rng(include_cuda=False), _quiet():
+    # Or Lightning would tell about its devices and its end twice in a run.
+    with isolate_rng(include_cuda=False), log_level("lightning.pytorch", logging.WARNING):
         torch.default_generator.manual_seed(recipe.seed)  # torch.manual_seed would seed accelerators too
         model = _new_model(recipe, tokenizer)
         module = PreferenceModule(
@@ -137,15 +137,3 @@ def _trainer(progress_bar: bool) -> pl.Trainer:
         enable_progress_bar=progress_bar,
         callbacks=[_LossBar()] if progress_bar else [],
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning from telling about its devices and its end twice in a run."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
