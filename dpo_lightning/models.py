@@ -206,8 +206,13 @@ def disable_dropout(model: nn.Module) -> None:
     for holder in [*model.modules(), *_configs(model)]:
         attributes = vars(holder)
         for name, value in attributes.items():
-            if "drop" in name and isinstance(value, float):
+            if is_dropout_rate(name) and isinstance(value, float):
                 attributes[name] = 0.0
+
+
+def is_dropout_rate(name: str) -> bool:
+    """Whether an attribute or a config field of this name holds a dropout rate."""
+    return "drop" in name
 
 
 def disable_cache(model: nn.Module) -> None:

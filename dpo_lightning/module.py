@@ -163,6 +163,11 @@ class PreferenceModule(pl.LightningModule):
         metrics.update(pair_metrics(scores, self.objective.rewards(scores), losses))
         return losses
 
+    def on_train_start(self) -> None:
+        """Begin the means anew: a module can be fitted more than once, and each Trainer counts its own steps."""
+        self._logged_step = self.global_step
+        self.train_metrics.reset()
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping, in the steps that are logged."""
         if (self.global_step + 1) % self._log_interval == 0:

@@ -69,6 +69,13 @@ def test_training_means_cover_the_pairs_since_the_last_log(tmp_path):
     assert run.callback_metrics["train/loss"].item() == pytest.approx(sum(logged.losses[3:]) / 3, rel=1e-6)
 
 
+def test_a_second_fit_logs_from_its_own_first_step(tmp_path):
+    model = module(objective=SFT(), lr=1e-2)  # without a reference, which the first fit leaves behind
+    fit(tmp_path, model, max_steps=4)
+    run, losses = fit(tmp_path, model, max_steps=1)
+    assert run.callback_metrics["train/loss"].item() == pytest.approx(losses[0], rel=1e-6)
+
+
 def test_the_logged_gradient_norm_is_that_before_clipping(tmp_path):
     class Norm(pl.Callback):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:

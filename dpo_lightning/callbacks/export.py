@@ -13,7 +13,7 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.files import replaced
-from dpo_lightning.models import is_adapted
+from dpo_lightning.models import is_adapted, is_dropout_rate
 
 if TYPE_CHECKING:
     from dpo_lightning.module import PreferenceModule
@@ -97,6 +97,6 @@ def _restore_config(path: Path, original: dict[str, Any]) -> None:
     """Give the exported config the caching and dropout that training switched off."""
     config = json.loads(path.read_text(encoding="utf-8"))
     for name in config:
-        if name in original and (name == "use_cache" or "dropout" in name or "pdrop" in name):
+        if name in original and (name == "use_cache" or is_dropout_rate(name)):
             config[name] = original[name]
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
