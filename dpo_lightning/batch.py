@@ -24,6 +24,29 @@ class TokenizedPair(NamedTuple):
     rejected_ids: list[int]
 
 
+class TreeLayout(NamedTuple):
+    """How one packed row ``[P0 C0 R0 P1 C1 R1 ...]`` is made of prompts, chosen and rejected completions.
+
+    C and R of a pair both continue its P: their positions start where P's end, they attend to P and not to each other,
+    and no pair attends to another one. Queries are grouped into ``S`` runs, alternately ``[P C]`` and ``[R]``; the keys
+    of a run are ``[P C]`` and ``[P R]``, and its queries are the last of its keys. ``K`` = 2P + C + R, summed over the
+    pairs, is the number of keys of all runs.
+
+    Attributes:
+        segments: Tokens of prompt, chosen and rejected completion of each pair; on the host, wherever the batch is.
+        position_ids: Logical position of each token.
+        key_index: Position in the row of each run's keys, one run after the other.
+        query_offsets: Where each run's queries begin in the row, and the row's end; int32.
+        key_offsets: Where each run's keys begin in ``key_index``, and its end; int32.
+    """
+
+    segments: tuple[tuple[int, int, int], ...]
+    position_ids: Int[Tensor, "1 L"]
+    key_index: Int[Tensor, " K"]
+    query_offsets: Int[Tensor, " S+1"]
+    key_offsets: Int[Tensor, " S+1"]
+
+
 class PairBatch(NamedTuple):
     """A micro-batch of pairs in some layout, with the scored-token view that every layout shares.
 
@@ -31,6 +54,10 @@ class PairBatch(NamedTuple):
     has the id ``targets[n]``, is predicted at flat position ``predict_index[n]`` of ``input_ids`` and belongs to
     sequence ``sequence_id[n]``. All tensors are integers, since Lightning casts the floating tensors of a batch under
     ``bf16-true``.
+
+    ``tree`` is None for rows that each hold one sequence. ``pair_weight`` is what a pair's loss is multiplied by before
+    the pairs are summed: the mean over the pairs of a whole optimizer batch needs to know the other micro-batches and
+    ranks. None stands for the mean over this micro-batch.
     """
 
     input_ids: Int[Tensor, "R L"]
@@ -39,6 +66,8 @@ class PairBatch(NamedTuple):
     sequence_id: Int[Tensor, " N"]
     lengths: Int[Tensor, " S"]
     pair_ids: Int[Tensor, " P"]
+    tree: TreeLayout | None = None
+    pair_weight: float | None = None
 
     @property
     def pairs(self) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from dpo_lightning.batch import PairBatch, PairScores
-from dpo_lightning.data.collate import collate_padded
+from dpo_lightning.data.collate import Collate, collate_padded, collate_tree
 from tests.helpers.tiny import PAIRS
 
 
@@ -53,8 +54,11 @@ def test_sums_of_a_padded_batch_against_a_loop() -> None:
     assert batch.pairs == len(PAIRS)
 
 
-def test_no_tensor_of_a_batch_is_floating() -> None:
-    assert not any(tensor.is_floating_point() for tensor in collate_padded(PAIRS))
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_no_tensor_of_a_batch_is_floating(collate: Collate) -> None:
+    leaves = [leaf for leaf in tree_leaves(collate(PAIRS)) if isinstance(leaf, torch.Tensor)]
+    assert len(leaves) >= 6
+    assert not any(leaf.is_floating_point() for leaf in leaves)
 
 
 def test_scores_from_sequences_put_the_chosen_first() -> None:

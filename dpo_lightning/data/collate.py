@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 
-from dpo_lightning.batch import PairBatch, TokenizedPair
+from dpo_lightning.batch import PairBatch, TokenizedPair, TreeLayout
 
 # Any id will do: nothing before a row's end attends to what stands behind it, in any causal model.
 _PADDING = 0
+
+Collate = Callable[[Sequence[TokenizedPair]], PairBatch]
 
 
 def collate_padded(pairs: Sequence[TokenizedPair]) -> PairBatch:
@@ -21,20 +24,56 @@ def collate_padded(pairs: Sequence[TokenizedPair]) -> PairBatch:
     rows = [(pair.prompt_ids, pair.chosen_ids) for pair in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
     width = max(len(prompt) + len(completion) for prompt, completion in rows)
     input_ids = torch.full((len(rows), width), _PADDING)
-    predict_index: list[int] = []
-    sequence_id: list[int] = []
-    targets: list[int] = []
+    predictors = []
     for number, (prompt, completion) in enumerate(rows):
         input_ids[number, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
         first = number * width + len(prompt) - 1
-        predict_index += range(first, first + len(completion))
-        sequence_id += [number] * len(completion)
-        targets += completion
+        predictors.append(range(first, first + len(completion)))
+    return _batch(pairs, input_ids, predictors)
+
+
+def collate_tree(pairs: Sequence[TokenizedPair]) -> PairBatch:
+    """One packed row ``[1, L]``, prompt, chosen, rejected of each pair: every token once, and no padding.
+
+    The first token of both completions is predicted at the prompt's last position.
+    """
+    segments = tuple((len(pair.prompt_ids), len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs)
+    row: list[int] = []
+    positions: list[int] = []
+    keys: list[int] = []
+    chosen_predictors: list[Sequence[int]] = []
+    rejected_predictors: list[Sequence[int]] = []
+    for pair, (prompt, chosen, rejected) in zip(pairs, segments, strict=True):
+        start = len(row)
+        end_of_prompt, end_of_chosen, end = start + prompt, start + prompt + chosen, start + prompt + chosen + rejected
+        row += [*pair.prompt_ids, *pair.chosen_ids, *pair.rejected_ids]
+        positions += [*range(prompt + chosen), *range(prompt, prompt + rejected)]
+        keys += [*range(start, end_of_chosen), *range(start, end_of_prompt), *range(end_of_chosen, end)]
+        chosen_predictors.append(range(end_of_prompt - 1, end_of_chosen - 1))
+        rejected_predictors.append([end_of_prompt - 1, *range(end_of_chosen, end - 1)])
+    tree = TreeLayout(
+        segments=segments,
+        position_ids=torch.tensor([positions]),
+        key_index=torch.tensor(keys),
+        query_offsets=_offsets([run for p, c, r in segments for run in (p + c, r)]),
+        key_offsets=_offsets([run for p, c, r in segments for run in (p + c, p + r)]),
+    )
+    return _batch(pairs, torch.tensor([row]), chosen_predictors + rejected_predictors)._replace(tree=tree)
+
+
+def _batch(pairs: Sequence[TokenizedPair], input_ids: torch.Tensor, predictors: Sequence[Sequence[int]]) -> PairBatch:
+    """The scored-token view, from the flat positions at which each completion, chosen first, is predicted."""
+    completions = [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
+    lengths = torch.tensor([len(completion) for completion in completions])
     return PairBatch(
         input_ids=input_ids,
-        predict_index=torch.tensor(predict_index),
-        targets=torch.tensor(targets),
-        sequence_id=torch.tensor(sequence_id),
-        lengths=torch.tensor([len(completion) for _, completion in rows]),
+        predict_index=torch.tensor([position for positions in predictors for position in positions]),
+        targets=torch.tensor([token for completion in completions for token in completion]),
+        sequence_id=torch.arange(len(completions)).repeat_interleave(lengths),
+        lengths=lengths,
         pair_ids=torch.tensor([pair.pair_id for pair in pairs]),
     )
+
+
+def _offsets(lengths: Sequence[int]) -> torch.Tensor:
+    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)

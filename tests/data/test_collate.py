@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dpo_lightning.batch import TokenizedPair
-from dpo_lightning.data import collate_padded
+from dpo_lightning.data import collate_padded, collate_tree
 from tests.helpers.tiny import PAIRS
 
 
@@ -72,4 +72,44 @@ def test_by_hand():
 
 
 def test_every_tensor_is_int64():
-    assert {tensor.dtype for tensor in collate_padded(PAIRS)} == {torch.int64}
+    assert {value.dtype for value in collate_padded(PAIRS) if value is not None} == {torch.int64}
+
+
+def test_a_tree_by_hand():
+    batch = collate_tree([TokenizedPair(4, [5, 6], [7, 8, 9], [3]), TokenizedPair(6, [1], [2], [4, 5])])
+    tree = batch.tree
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 3, 1, 2, 4, 5]]
+    assert tree.position_ids.tolist() == [[0, 1, 2, 3, 4, 2, 0, 1, 1, 2]]
+    assert tree.segments == ((2, 3, 1), (1, 1, 2))
+    assert batch.targets.tolist() == [7, 8, 9, 2, 3, 4, 5]
+    assert batch.predict_index.tolist() == [1, 2, 3, 6, 1, 6, 8]
+    assert batch.sequence_id.tolist() == [0, 0, 0, 1, 2, 3, 3]
+    assert batch.lengths.tolist() == [3, 1, 1, 2]
+    assert batch.pair_ids.tolist() == [4, 6]
+    assert tree.key_index.tolist() == [0, 1, 2, 3, 4] + [0, 1, 5] + [6, 7] + [6, 8, 9]
+    assert tree.query_offsets.tolist() == [0, 5, 6, 8, 10]
+    assert tree.key_offsets.tolist() == [0, 5, 8, 10, 13]
+
+
+def test_a_tree_scores_what_a_padded_batch_scores():
+    rng = random.Random(3)
+    pairs = [random_pair(rng, number) for number in range(7)]
+    tree, padded = collate_tree(pairs), collate_padded(pairs)
+    for name in ("targets", "sequence_id", "lengths", "pair_ids"):
+        assert torch.equal(getattr(tree, name), getattr(padded, name)), name
+    assert torch.equal(tree.input_ids.flatten()[tree.predict_index], padded.input_ids.flatten()[padded.predict_index])
+    assert tree.input_ids.numel() == sum(len(p.prompt_ids + p.chosen_ids + p.rejected_ids) for p in pairs)
+
+
+def test_the_keys_of_a_run_are_its_sequence():
+    """A run's keys are prompt and completion, its queries the last of them, at the positions 0, 1, 2, ..."""
+    pairs = [random_pair(random.Random(5), number) for number in range(4)]
+    batch = collate_tree(pairs)
+    tree = batch.tree
+    runs = [(pair.prompt_ids, completion) for pair in pairs for completion in (pair.chosen_ids, pair.rejected_ids)]
+    for number, (prompt, completion) in enumerate(runs):
+        keys = tree.key_index[tree.key_offsets[number] : tree.key_offsets[number + 1]]
+        queries = list(range(*tree.query_offsets[number : number + 2].tolist()))
+        assert batch.input_ids[0, keys].tolist() == prompt + completion
+        assert tree.position_ids[0, keys].tolist() == list(range(len(keys)))
+        assert keys.tolist()[-len(queries) :] == queries
