@@ -86,7 +86,7 @@ def test_a_tree_by_hand():
     assert batch.sequence_id.tolist() == [0, 0, 0, 1, 2, 3, 3]
     assert batch.lengths.tolist() == [3, 1, 1, 2]
     assert batch.pair_ids.tolist() == [4, 6]
-    assert tree.key_index.tolist() == [0, 1, 2, 3, 4] + [0, 1, 5] + [6, 7] + [6, 8, 9]
+    assert tree.key_index.tolist() == [0, 1, 2, 3, 4, 0, 1, 5, 6, 7, 6, 8, 9]
     assert tree.query_offsets.tolist() == [0, 5, 6, 8, 10]
     assert tree.key_offsets.tolist() == [0, 5, 8, 10, 13]
 
