@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dpo_lightning.models import evaluating
+from dpo_lightning.modes import evaluating
 
 
 def sample_completions(

@@ -257,19 +257,6 @@ def float32_buffers_kept(model: nn.Module) -> Iterator[None]:
             module._buffers[name] = before.to(after.device)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model in eval mode, and each of its modules back into the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 def _quantization(settings: Mapping[str, Any], dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
     from transformers.utils import is_bitsandbytes_available

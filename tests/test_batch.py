@@ -7,7 +7,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from dpo_lightning.batch import PairBatch, PairScores
-from dpo_lightning.data.collate import Collate, collate_padded, collate_tree
+from dpo_lightning.collate import Collate, collate_padded, collate_tree
 from tests.helpers.tiny import PAIRS
 
 

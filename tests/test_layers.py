@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import dpo_lightning
 from dpo_lightning.batch import PairScores
-from dpo_lightning.data.collate import collate_padded
+from dpo_lightning.collate import collate_padded
 from dpo_lightning.logprobs import chunked_logps
 from dpo_lightning.losses import DPO, IPO, SFT, Hinge, Objective
 from dpo_lightning.metrics import PairMean, pair_metrics

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from dpo_lightning import PreferenceModule
-from dpo_lightning.data.collate import collate_padded
+from dpo_lightning.collate import collate_padded
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.models import (
@@ -26,12 +26,12 @@ from dpo_lightning.models import (
     adapter_config,
     build_policy,
     disable_dropout,
-    evaluating,
     float32_buffers_kept,
     load_config,
     load_model,
     precision_dtype,
 )
+from dpo_lightning.modes import evaluating
 from tests.helpers.architectures import ARCHITECTURES, tiny_config, tiny_model
 from tests.helpers.tiny import PAIRS, VOCAB_SIZE, tiny_llama
 

@@ -11,7 +11,7 @@ import torch
 
 from dpo_lightning.batch import PairBatch, PairScores
 from dpo_lightning.errors import RunError
-from dpo_lightning.models import evaluating
+from dpo_lightning.modes import evaluating
 
 if TYPE_CHECKING:
     from dpo_lightning.module import PreferenceModule

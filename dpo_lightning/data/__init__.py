@@ -1,6 +1,6 @@
 """Preference data: formats, tokenisation, batches and the DataModule."""
 
-from dpo_lightning.data.collate import collate_padded, collate_tree
+from dpo_lightning.collate import collate_padded, collate_tree
 from dpo_lightning.data.datamodule import PreferenceDataModule
 from dpo_lightning.data.formats import PreferencePair, RowFormat
 from dpo_lightning.data.sampling import LazyLoader, PairBatchSampler

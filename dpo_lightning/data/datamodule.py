@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset
 
 from dpo_lightning.batch import TokenizedPair
-from dpo_lightning.data.collate import collate_padded
+from dpo_lightning.collate import collate_padded
 from dpo_lightning.data.formats import RowFormat
 from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.sampling import LazyLoader, PairBatchSampler

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dpo_lightning.attention import layout_inputs
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.logprobs.head import chunked_logps, logps_from_logits
 from dpo_lightning.logprobs.transform import HeadProbe, probe_head
@@ -40,10 +41,11 @@ class TokenScorer:
             self._probe = _probe(self.model, head, batch)
             self._probed = True
         if head is None or self._probe is None:
-            logits = self.model(input_ids=batch.input_ids).logits.flatten(0, 1)
+            with layout_inputs(self.model, batch) as inputs:
+                logits = self.model(**inputs).logits.flatten(0, 1)
             return logps_from_logits(logits.index_select(0, batch.predict_index), batch.targets)
-        with _head_input(head) as captured:
-            self.model(input_ids=batch.input_ids)
+        with _head_input(head) as captured, layout_inputs(self.model, batch) as inputs:
+            self.model(**inputs)
         hidden = captured[0].flatten(0, 1).index_select(0, batch.predict_index)
         transform = self._probe.transform
         return chunked_logps(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.models import evaluating, is_adapted
+from dpo_lightning.models import is_adapted
+from dpo_lightning.modes import evaluating
 from dpo_lightning.reference.base import Reference
 
 # These leave the base weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) move part of them into the

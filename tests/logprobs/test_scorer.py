@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from dpo_lightning.batch import PairBatch
-from dpo_lightning.data.collate import collate_padded
+from dpo_lightning.collate import collate_padded
 from dpo_lightning.logprobs import TokenScorer, scorer, sequence_logps
 from dpo_lightning.logprobs.head import chunked_logps
 from tests.helpers.architectures import ARCHITECTURES, VOCAB_SIZE, randomised, tiny_model

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpo_lightning.data.collate import collate_padded
+from dpo_lightning.collate import collate_padded
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.models import LoRA, PolicyOptions, build_policy
 from tests.helpers.tiny import PAIRS, tiny_llama

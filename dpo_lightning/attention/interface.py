@@ -1,0 +1,141 @@
+"""How a model comes to use the tree's attention: a registered attention and mask beside each of transformers' own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from dpo_lightning.attention.blocked import blocked_attention
+from dpo_lightning.attention.general import masked_attention
+from dpo_lightning.attention.mask import TreeMask
+from dpo_lightning.attention.varlen import varlen_attention, varlen_fits
+from dpo_lightning.batch import PairBatch, TreeLayout
+from dpo_lightning.errors import RunError
+from dpo_lightning.logs import log_level
+
+_PREFIX = "tree_"
+_WRAPPED = ("sdpa", "eager")
+
+
+@dataclass
+class _TreeForward:
+    """A forward over a tree that is under way."""
+
+    tree: TreeLayout
+    attention_calls: int = 0
+
+
+_under_way: ContextVar[_TreeForward | None] = ContextVar("tree_forward", default=None)
+
+
+@contextmanager
+def layout_inputs(model: nn.Module, batch: PairBatch) -> Iterator[dict[str, Tensor]]:
+    """Arguments for one forward of ``model`` over the batch; a tree's attention is in force inside the block.
+
+    A model of transformers gets another attention implementation at its first tree and keeps it. Where no tree is
+    under way, that one calls the implementation that the model had. The backward, with or without gradient
+    checkpointing, may come after the block.
+
+    Raises:
+        RunError: for a tree, when the model cannot use another attention, or did not call it.
+    """
+    if batch.tree is None:
+        yield {"input_ids": batch.input_ids}
+        return
+    if problem := use_tree_attention(model):
+        raise RunError(f"the tree layout: {problem}; use the padded one")
+    forward = _TreeForward(batch.tree)
+    token = _under_way.set(forward)
+    try:
+        yield {
+            "input_ids": batch.input_ids,
+            # With a 2D mask, transformers does not look for packed sequences in the positions.
+            "attention_mask": torch.ones_like(batch.input_ids),
+            "position_ids": batch.tree.position_ids,
+        }
+    finally:
+        _under_way.reset(token)
+    if not forward.attention_calls:
+        raise RunError(f"the tree layout: {type(model).__name__} did not call its attention; use the padded one")
+
+
+def use_tree_attention(model: nn.Module) -> str | None:
+    """Put the tree's attention beside the model's own. Returns what stands against it, or None."""
+    language_model = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+    if language_model is None:
+        return f"{type(model).__name__} is no model of transformers"
+    implementation = language_model.config._attn_implementation
+    if implementation.startswith(_PREFIX):
+        return None
+    if implementation not in _WRAPPED:
+        return f"it replaces the attention implementations sdpa and eager, and the model has {implementation!r}"
+    with log_level("transformers", logging.ERROR):
+        language_model.set_attn_implementation(_PREFIX + implementation)
+    if language_model.config._attn_implementation == implementation:
+        return f"{type(language_model).__name__} does not use transformers' attention interface"
+    return None
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    *,
+    own: str,
+    **options: Any,
+) -> tuple[Tensor, Any]:
+    """The signature that transformers calls; ``own`` is the implementation that the model had."""
+    forward = _under_way.get()
+    if not isinstance(attention_mask, TreeMask):
+        if forward is not None:
+            raise RunError(f"the tree layout: {type(module).__name__} makes a mask of its own; use the padded one")
+        return _own_attention(own, module)(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
+        )
+    if forward is not None:
+        forward.attention_calls += 1
+    if options.get("position_bias") is not None:
+        raise RunError(f"the tree layout: {type(module).__name__} adds a bias to its scores; use the padded one")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    softcap, sinks = options.get("softcap"), options.get("s_aux")
+    if attention_mask.is_causal and not dropout and softcap is None and sinks is None:
+        if varlen_fits(query, value):
+            return varlen_attention(query, key, value, attention_mask, scale), None
+        if not query.is_cuda:
+            return blocked_attention(query, key, value, attention_mask.runs, scale), None
+    output = masked_attention(query, key, value, attention_mask, scale, dropout=dropout, softcap=softcap, sinks=sinks)
+    return output.contiguous(), None
+
+
+def _own_attention(name: str, module: nn.Module) -> Any:
+    """What transformers would call: an eager attention stands in the model's own file."""
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
+
+
+def _mask(*args: Any, own: str, mask_function: Any, **options: Any) -> Any:
+    forward = _under_way.get()
+    if forward is None:
+        return ALL_MASK_ATTENTION_FUNCTIONS[own](*args, mask_function=mask_function, **options)
+    return TreeMask(mask_function, forward.tree, forward.tree.position_ids.device)
+
+
+for _name in _WRAPPED:
+    AttentionInterface.register(_PREFIX + _name, partial(_attention, own=_name))
+    AttentionMaskInterface.register(_PREFIX + _name, partial(_mask, own=_name))

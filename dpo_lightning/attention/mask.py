@@ -1,0 +1,96 @@
+"""What a model hands its layers as `attention_mask` in a tree forward: a rule about positions, not a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+from transformers.masking_utils import causal_mask_function
+
+from dpo_lightning.batch import TreeLayout
+
+Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""``rule(batch, head, query position, key position) -> visible``, the form that transformers builds masks from."""
+
+
+class Run(NamedTuple):
+    """Queries ``row[start:end]`` and the slices of the row that hold their keys; the queries are the last of them."""
+
+    start: int
+    end: int
+    keys: tuple[slice, ...]
+
+    @property
+    def queries(self) -> int:
+        """Number of queries ``Q``."""
+        return self.end - self.start
+
+    @property
+    def length(self) -> int:
+        """Number of keys ``K``: those of one whole sequence, at the positions ``0 .. K-1``."""
+        return sum(part.stop - part.start for part in self.keys)
+
+    def gather(self, row: Tensor) -> Tensor:
+        """The keys of a row ``[..., L, D]`` as ``[..., K, D]``: a view where they are one slice."""
+        if len(self.keys) == 1:
+            return row[..., self.keys[0], :]
+        return torch.cat([row[..., part, :] for part in self.keys], dim=-2)
+
+
+class TreeMask:
+    """A model's own rule (causal, sliding, chunked, ...) for the runs of a tree.
+
+    The rule is evaluated on logical positions, where a run is a sequence like any other, so that nothing here knows
+    what a window or a chunk is.
+
+    Args:
+        rule: The mask function that transformers built for a kind of layer.
+        tree: The layout of the row.
+        device: Device of the row.
+    """
+
+    def __init__(self, rule: Rule, tree: TreeLayout, device: torch.device) -> None:
+        self.tree = tree
+        self._rule = rule
+        self._device = device
+        self._visible: dict[tuple[int, int], Tensor] = {}
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """``[P C]`` over itself, then ``[R]`` over ``[P R]``, of each pair."""
+        return list(_runs(self.tree))
+
+    @cached_property
+    def is_causal(self) -> bool:
+        """Whether every query of this row sees all of its sequence up to itself."""
+        if self._rule is causal_mask_function:
+            return True
+        return all(torch.equal(self.visible(run), _causal(run, self._device)) for run in self.runs)
+
+    def visible(self, run: Run) -> Bool[Tensor, "Q K"]:
+        """Which keys each query of the run sees."""
+        shape = (run.queries, run.length)
+        if shape not in self._visible:
+            zero = torch.zeros((), dtype=torch.long, device=self._device)
+            keys = torch.arange(run.length, device=self._device)
+            visible = self._rule(zero, zero, keys[run.length - run.queries :, None], keys[None, :])
+            self._visible[shape] = visible.expand(shape)
+        return self._visible[shape]
+
+
+def _runs(tree: TreeLayout) -> Iterator[Run]:
+    start = 0
+    for prompt, chosen, rejected in tree.segments:
+        end_of_prompt, end_of_chosen = start + prompt, start + prompt + chosen
+        end = end_of_chosen + rejected
+        yield Run(start, end_of_chosen, (slice(start, end_of_chosen),))
+        yield Run(end_of_chosen, end, (slice(start, end_of_prompt), slice(end_of_chosen, end)))
+        start = end
+
+
+def _causal(run: Run, device: torch.device) -> Tensor:
+    return torch.ones(run.queries, run.length, dtype=torch.bool, device=device).tril(run.length - run.queries)

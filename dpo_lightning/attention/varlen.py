@@ -1,0 +1,48 @@
+"""Causal attention over the runs of a tree on CUDA: torch's variable-length flash attention."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.attention.mask import TreeMask
+
+_MOST_HEAD_DIM = 256
+
+
+def varlen_fits(query: Tensor, value: Tensor) -> bool:
+    """Whether the flash kernel takes these: half precision on CUDA, equal head dimensions of at most 256."""
+    same_width = query.shape[-1] == value.shape[-1] <= _MOST_HEAD_DIM
+    return query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and same_width
+
+
+def varlen_attention(
+    query: Float[Tensor, "1 H L D"],
+    key: Float[Tensor, "1 G L D"],
+    value: Float[Tensor, "1 G L D"],
+    mask: TreeMask,
+    scale: float,
+) -> Float[Tensor, "1 L H D"]:
+    """The runs as sequences of their own, keys gathered; the causal mask ends at the last query and the last key.
+
+    Costs one copy of the keys and values of each run, ``2P + C + R`` tokens a pair, and nothing that grows with the
+    square of a length. No host sync: sizes come from the host, offsets from the batch.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    tree = mask.tree
+    output = varlen_attn(
+        query[0].transpose(0, 1).contiguous(),
+        key[0].transpose(0, 1).index_select(0, tree.key_index),
+        value[0].transpose(0, 1).index_select(0, tree.key_index),
+        tree.query_offsets,
+        tree.key_offsets,
+        max(run.queries for run in mask.runs),
+        max(run.length for run in mask.runs),
+        scale=scale,
+        window_size=(-1, 0),
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+    assert isinstance(output, Tensor)
+    return output.unsqueeze(0)
