@@ -37,6 +37,11 @@ class _BlockedAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        with torch.autocast(grad_out.device.type, enabled=False):
+            return (*_BlockedAttention._gradients(ctx, grad_out), None, None)
+
+    @staticmethod
+    def _gradients(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = ctx.saved_tensors
         heads, scale = query.shape[1], ctx.scale
         grad_query = query.new_empty(query.transpose(1, 2).shape)
@@ -52,7 +57,7 @@ class _BlockedAttention(torch.autograd.Function):
             grad_query[0, block.start : block.end] = _per_head(block_grad, heads, block.queries)
             _add(grad_key, torch.bmm(grad_scores.transpose(1, 2), queries).mul_(scale), block)
             _add(grad_value, torch.bmm(probabilities.transpose(1, 2), grads), block)
-        return grad_query.transpose(1, 2), grad_key[None], grad_value[None], None, None
+        return grad_query.transpose(1, 2), grad_key[None], grad_value[None]
 
 
 def blocked_attention(
@@ -67,7 +72,8 @@ def blocked_attention(
     ``H`` query heads share ``G`` key and value heads in groups of ``H / G``, which are never expanded. Any floating
     dtype; scores and softmax are float32 at least. Peak memory is one block of scores: ``H x 128 x K``.
     """
-    return _BlockedAttention.apply(query, key, value, runs, scale)
+    with torch.autocast(query.device.type, enabled=False):
+        return _BlockedAttention.apply(query, key, value, runs, scale)
 
 
 def _blocks(runs: Sequence[Run]) -> Iterator[Run]:

@@ -55,7 +55,7 @@ def layout_inputs(model: nn.Module, batch: PairBatch) -> Iterator[dict[str, Tens
         yield {"input_ids": batch.input_ids}
         return
     if problem := use_tree_attention(model):
-        raise RunError(f"the tree layout: {problem}; use the padded one")
+        raise RunError(problem)
     forward = _TreeForward(batch.tree)
     token = _under_way.set(forward)
     try:
@@ -68,7 +68,7 @@ def layout_inputs(model: nn.Module, batch: PairBatch) -> Iterator[dict[str, Tens
     finally:
         _under_way.reset(token)
     if not forward.attention_calls:
-        raise RunError(f"the tree layout: {type(model).__name__} did not call its attention; use the padded one")
+        raise RunError(f"{type(model).__name__} never calls a registered attention")
 
 
 def use_tree_attention(model: nn.Module) -> str | None:
@@ -104,14 +104,15 @@ def _attention(
     forward = _under_way.get()
     if not isinstance(attention_mask, TreeMask):
         if forward is not None:
-            raise RunError(f"the tree layout: {type(module).__name__} makes a mask of its own; use the padded one")
+            raise RunError(f"{type(module).__name__} gets a mask that was not made for a tree")
         return _own_attention(own, module)(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
         )
     if forward is not None:
         forward.attention_calls += 1
     if options.get("position_bias") is not None:
-        raise RunError(f"the tree layout: {type(module).__name__} adds a bias to its scores; use the padded one")
+        raise RunError(f"{type(module).__name__} adds a bias to its attention scores")
+    query, key, value = _autocast(query, key, value)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     softcap, sinks = options.get("softcap"), options.get("s_aux")
     if attention_mask.is_causal and not dropout and softcap is None and sinks is None:
@@ -121,6 +122,13 @@ def _attention(
             return blocked_attention(query, key, value, attention_mask.runs, scale), None
     output = masked_attention(query, key, value, attention_mask, scale, dropout=dropout, softcap=softcap, sinks=sinks)
     return output.contiguous(), None
+
+
+def _autocast(*tensors: Tensor) -> Iterator[Tensor]:
+    """What autocast does to the arguments of torch's own attention: RoPE leaves float32 queries beside bf16 values."""
+    kind = tensors[0].device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensors[0].dtype
+    return (tensor.to(dtype) for tensor in tensors)
 
 
 def _own_attention(name: str, module: nn.Module) -> Any:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from dpo_lightning.logprobs.linear import linear_logps
+from dpo_lightning.logprobs.transform import HeadProbe
 
 CHUNK_LOGITS = 2**26
 """Logits alive at a time, 256 MiB in float32: large enough for full GEMM speed, small beside any model."""
@@ -54,3 +58,25 @@ def chunked_logps(
         return score(hidden, targets)
     chunks = zip(hidden.split(rows), targets.split(rows), strict=True)
     return torch.cat([checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks])
+
+
+def head_logps(
+    head: nn.Module, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], probe: HeadProbe
+) -> Float[Tensor, " N"]:
+    """Token log-probs in nats through an output embedding of any kind.
+
+    A linear layer is computed by :func:`linear_logps`, inside a call of the module, where a sharded weight is whole.
+    Anything else, such as a layer with LoRA or in 4 bits, runs as it is, in chunks.
+    """
+    if not _is_linear(head):
+        return chunked_logps(hidden, targets, lambda rows: probe.transform(head(rows)), vocab_size=probe.vocab_size)
+    linear = cast(nn.Linear, head)
+    vars(head)["forward"] = lambda rows: linear_logps(rows, linear.weight, linear.bias, targets, probe.transform)
+    try:
+        return head(hidden)
+    finally:
+        del vars(head)["forward"]
+
+
+def _is_linear(head: nn.Module) -> bool:
+    return type(head).forward is nn.Linear.forward and "forward" not in vars(head)

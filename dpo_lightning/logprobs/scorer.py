@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dpo_lightning.attention import layout_inputs
 from dpo_lightning.batch import PairBatch
-from dpo_lightning.logprobs.head import chunked_logps, logps_from_logits
+from dpo_lightning.logprobs.head import head_logps, logps_from_logits
 from dpo_lightning.logprobs.transform import HeadProbe, probe_head
 
 _PROBE_LENGTH = 8
@@ -47,10 +47,7 @@ class TokenScorer:
         with _head_input(head) as captured, layout_inputs(self.model, batch) as inputs:
             self.model(**inputs)
         hidden = captured[0].flatten(0, 1).index_select(0, batch.predict_index)
-        transform = self._probe.transform
-        return chunked_logps(
-            hidden, batch.targets, lambda rows: transform(head(rows)), vocab_size=self._probe.vocab_size
-        )
+        return head_logps(head, hidden, batch.targets, self._probe)
 
 
 def sequence_logps(scorer: TokenScorer, batch: PairBatch) -> Float[Tensor, " S"]:

@@ -30,6 +30,10 @@ class LogitTransform:
         scaled = raw if self.scale == 1.0 else raw * self.scale
         return scaled if self.softcap is None else self.softcap * torch.tanh(scaled / self.softcap)
 
+    def slope(self, logits: Float[Tensor, "*N V"]) -> Float[Tensor, "*N V"] | None:
+        """Derivative of the cap where its value is ``logits``, ``1 - (logits / softcap)^2``; None without a cap."""
+        return None if self.softcap is None else 1 - (logits / self.softcap).square_()
+
 
 @dataclass(frozen=True)
 class HeadProbe:

@@ -46,10 +46,90 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 }
 ARCHITECTURES = tuple(_SETTINGS)
 
+_MAMBA_LAYER = {"mamba_d_state": 8, "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_chunk_size": 8}
+_EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 4}
+_LATENT_ATTENTION = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 12,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 8,
+    "moe_intermediate_size": 16,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "first_k_dense_replace": 1,
+    "n_group": 2,
+    "topk_group": 2,
+}
+_MORE_SETTINGS: dict[str, dict[str, Any]] = {
+    "mixtral": {**_LLAMA_LIKE, **_EXPERTS},
+    "qwen3_moe": {**_LLAMA_LIKE, **_EXPERTS, "head_dim": 8, "moe_intermediate_size": 16},
+    "gemma": {**_LLAMA_LIKE, "head_dim": 8},
+    "phi3": _LLAMA_LIKE,
+    "olmo": _LLAMA_LIKE,
+    "olmo3": _LLAMA_LIKE,
+    "gpt_neo": {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], 1]],
+        "max_position_embeddings": 64,
+    },
+    "gpt_bigcode": _GPT_LIKE,
+    "stablelm": _LLAMA_LIKE,
+    "starcoder2": _LLAMA_LIKE,
+    "smollm3": _LLAMA_LIKE,
+    "granitemoe": {**_LLAMA_LIKE, **_EXPERTS, "logits_scaling": 6.0},
+    "glm": {**_LLAMA_LIKE, "head_dim": 8},
+    "glm4": {**_LLAMA_LIKE, "head_dim": 8},
+    "nemotron": {**_LLAMA_LIKE, "head_dim": 8},
+    "exaone4": _LLAMA_LIKE,
+    "ernie4_5": {**_LLAMA_LIKE, "head_dim": 8},
+    "helium": {**_LLAMA_LIKE, "head_dim": 8},
+    "hunyuan_v1_dense": {**_LLAMA_LIKE, "head_dim": 8},
+    "deepseek_v2": {**_LLAMA_LIKE, **_LATENT_ATTENTION},
+    "deepseek_v3": {**_LLAMA_LIKE, **_LATENT_ATTENTION},
+    "mamba2": {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_heads": 8,
+        "head_dim": 8,
+        "state_size": 8,
+        "n_groups": 1,
+        "chunk_size": 8,
+    },
+    "qwen3_5_text": {
+        **_LLAMA_LIKE,
+        "head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "layer_types": ["linear_attention", "full_attention"],
+    },
+    "lfm2": {**_LLAMA_LIKE, "layer_types": ["conv", "full_attention"]},
+    "bamba": {**_LLAMA_LIKE, **_MAMBA_LAYER, "attn_layer_indices": [1]},
+    "jamba": {
+        **_LLAMA_LIKE,
+        "mamba_d_state": 8,
+        "mamba_dt_rank": 4,
+        "use_mamba_kernels": False,
+        "num_experts": 4,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+    },
+    "granitemoehybrid": {**_LLAMA_LIKE, **_MAMBA_LAYER, **_EXPERTS, "shared_intermediate_size": 16},
+    "falcon_h1": {**_LLAMA_LIKE, **_MAMBA_LAYER, "mamba_d_ssm": 64},
+}
+
 
 def tiny_config(name: str, **overrides: Any) -> PreTrainedConfig:
     """The config of a random model with a vocabulary of `VOCAB_SIZE`."""
-    return AutoConfig.for_model(name, **{**_SPECIAL_TOKENS, **_SETTINGS[name], **overrides})
+    settings = _SETTINGS.get(name) or _MORE_SETTINGS[name]
+    return AutoConfig.for_model(name, **{**_SPECIAL_TOKENS, **settings, **overrides})
 
 
 def tiny_model(name: str, **overrides: Any) -> PreTrainedModel:

@@ -41,9 +41,9 @@ def plain_logps(model: nn.Module, batch: PairBatch) -> Tensor:
 
 @contextmanager
 def head_rows(head: nn.Module) -> Iterator[list[int]]:
-    """Count the rows of each call of the head, in forward and backward."""
+    """Count the rows that each call of the head gets, in forward and backward."""
     rows: list[int] = []
-    handle = head.register_forward_hook(lambda _, args, output: rows.append(output.numel() // VOCAB_SIZE))
+    handle = head.register_forward_hook(lambda _, args, output: rows.append(args[0].numel() // args[0].shape[-1]))
     yield rows
     handle.remove()
 

@@ -1,0 +1,255 @@
+"""Token log-probs of a linear head, tile by tile: no [N, V] tensor in float32, and no GEMM done twice.
+
+The log-prob of token y under logits z = W h is z_y - log sum_v exp(z_v), and its gradients are
+
+    d/dh = W_y - sum_v p_v W_v,        d/dW_v = (1[v = y] - p_v) h.
+
+The first is known as soon as the logits are, so the forward accumulates it while a tile of probabilities is in the
+cache, and the backward only scales it: a frozen head takes two GEMMs. A trained head takes one more in the backward,
+from the probabilities, which are kept in the compute dtype within :data:`KEPT_BYTES` and computed again beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dpo_lightning.logprobs.transform import LogitTransform
+
+KEPT_BYTES = 2**28
+"""Most memory that the probabilities of a batch may hold until the backward: 256 MiB."""
+
+_ROWS = 1024
+# Logits of a tile: as many as a CPU's cache holds in float32, or as fill a GPU.
+_TILE_LOGITS = {"cpu": 2**20}
+_TILE_LOGITS_ELSEWHERE = 2**26
+
+
+class TokenStatistics(NamedTuple):
+    """Of each scored token, without a graph.
+
+    Attributes:
+        entropy: Entropy of the distribution that the token is scored under, in nats, float32.
+        is_top1: Whether no token is likelier.
+    """
+
+    entropy: Float[Tensor, " N"]
+    is_top1: Bool[Tensor, " N"]
+
+
+def linear_logps(
+    hidden: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " N"],
+    transform: LogitTransform,
+) -> Float[Tensor, " N"]:
+    """Log-probs in nats of ``targets`` under ``softmax(transform(hidden @ weight.T + bias))``.
+
+    GEMMs run in autocast's dtype where autocast is on, else in that of ``hidden``; sums, exponentials and the result
+    are float32 (float64 for a float64 model).
+    """
+    hidden = hidden.to(_compute_dtype(hidden))
+    grad = torch.is_grad_enabled()
+    trained = grad and (weight.requires_grad or (bias is not None and bias.requires_grad))
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _LinearLogps.apply(hidden, weight, bias, targets, transform, grad and hidden.requires_grad, trained)
+
+
+def linear_statistics(
+    hidden: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " N"],
+    transform: LogitTransform,
+) -> TokenStatistics:
+    """Entropy, and whether the target is the likeliest token, under the same distributions as :func:`linear_logps`."""
+    hidden = hidden.to(_compute_dtype(hidden))
+    with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
+        chunks = _in_chunks(hidden, targets, _Head(weight, bias, transform))
+        parts = [rows.statistics() for rows in chunks]
+    return TokenStatistics(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _compute_dtype(hidden: Tensor) -> torch.dtype:
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+
+
+class _Head(NamedTuple):
+    weight: Tensor
+    bias: Tensor | None
+    transform: LogitTransform
+
+    def logits(self, hidden: Tensor, tile: slice, weight: Tensor) -> Tensor:
+        """Logits ``[n, T]`` of a tile, in float32 at least; they are the caller's to overwrite."""
+        raw = hidden @ weight.T
+        if self.bias is not None:
+            raw += self.bias[tile].to(raw.dtype)
+        return self.transform(raw.to(torch.promote_types(raw.dtype, torch.float32)))
+
+    def weight_of(self, tile: slice, dtype: torch.dtype) -> Tensor:
+        """Weights ``[T, D]`` of a tile in the compute dtype."""
+        return self.weight[tile].to(dtype)
+
+
+class _Rows:
+    """Some rows of ``hidden`` and what is known about their distributions.
+
+    ``weighted`` and the tiles in ``kept`` are sums and terms of ``exp(z - shift)`` for the shift of their time, so that
+    nothing overflows before the largest logit is known.
+    """
+
+    def __init__(self, hidden: Tensor, targets: Tensor, head: _Head, tiles: Sequence[slice]) -> None:
+        self.hidden, self.targets, self.head, self.tiles = hidden, targets, head, tiles
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        self.shift = torch.full((len(hidden), 1), -torch.inf, dtype=wide, device=hidden.device)
+        self.total, self.target_logit = torch.zeros_like(self.shift), torch.zeros_like(self.shift)
+
+    def logps(self) -> Tensor:
+        """Scan for the log-probs ``[n]`` alone."""
+        for tile in self.tiles:
+            logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile, self.hidden.dtype))
+            self._exponentials(tile, logits)
+        return self._finish()
+
+    def logps_and_gradient(self, keep: bool) -> Tensor:
+        """Scan for the log-probs ``[n]`` and their ``gradient`` ``[n, D]`` with respect to the hidden states."""
+        weighted = torch.zeros_like(self.hidden, dtype=self.shift.dtype)
+        for tile in self.tiles:
+            weight = self.head.weight_of(tile, self.hidden.dtype)
+            logits = self.head.logits(self.hidden, tile, weight)
+            slope = self.head.transform.slope(logits)
+            exponentials, decay = self._exponentials(tile, logits)
+            narrow = _times(exponentials, slope).to(self.hidden.dtype)
+            weighted.mul_(decay).add_(narrow @ weight)
+            if keep:
+                self.kept.append((narrow, self.shift))
+        logps = self._finish()
+        target_weight = self.head.weight.index_select(0, self.targets).to(weighted.dtype)
+        expected_weight = weighted.mul_((self.shift - self.log_total).exp())
+        self.gradient = (self.target_slope * target_weight).sub_(expected_weight).mul_(self.head.transform.scale)
+        return logps
+
+    def statistics(self) -> TokenStatistics:
+        """Scan for what nobody needs in training."""
+        logit_sum = torch.zeros_like(self.shift)
+        for tile in self.tiles:
+            logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile, self.hidden.dtype))
+            exponentials, decay = self._exponentials(tile, logits.clone())
+            logit_sum.mul_(decay).add_((exponentials * logits).sum(1, keepdim=True))
+        self._finish()
+        entropy = self.log_total - logit_sum / self.total
+        return TokenStatistics(entropy.squeeze(1), (self.target_logit >= self.shift).squeeze(1))
+
+    def probabilities(self, number: int) -> tuple[Tensor, Tensor]:
+        """Of tile ``number``: ``q [n, T]`` and ``f [n, 1]`` such that ``f q`` is probability times transform slope."""
+        if self.kept:
+            narrow, shift = self.kept[number]
+            return narrow, (shift - self.log_total).exp()
+        tile = self.tiles[number]
+        logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile, self.hidden.dtype))
+        slope = self.head.transform.slope(logits)
+        probabilities = _times(logits.sub_(self.log_total).exp_(), slope)
+        return probabilities.to(self.hidden.dtype), torch.ones_like(self.log_total)
+
+    def _exponentials(self, tile: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a tile: its logits become ``exp(z - shift)``, and sums of older terms shrink by the second result."""
+        inside = (self.targets >= tile.start) & (self.targets < tile.stop)
+        place = (self.targets - tile.start).clamp_(0, logits.shape[1] - 1)
+        self.target_logit += torch.where(inside.unsqueeze(1), logits.gather(1, place.unsqueeze(1)), 0.0)
+        before = self.shift
+        self.shift = torch.maximum(before, logits.amax(1, keepdim=True))
+        decay = (before - self.shift).exp_()
+        exponentials = logits.sub_(self.shift).exp_()
+        self.total.mul_(decay).add_(exponentials.sum(1, keepdim=True))
+        return exponentials, decay
+
+    def _finish(self) -> Tensor:
+        self.log_total = self.shift + self.total.log()
+        self.target_slope = _times(torch.ones_like(self.target_logit), self.head.transform.slope(self.target_logit))
+        return (self.target_logit - self.log_total).squeeze(1)
+
+
+class _LinearLogps(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        transform: LogitTransform,
+        wants_hidden: bool,
+        wants_head: bool,
+    ) -> Tensor:
+        chunks = _in_chunks(hidden, targets, _Head(weight, bias, transform))
+        if not (wants_hidden or wants_head):
+            return torch.cat([rows.logps() for rows in chunks])
+        ctx.save_for_backward(weight)
+        ctx.chunks = chunks
+        budget = KEPT_BYTES if wants_head else 0
+        logps = []
+        for rows in chunks:
+            size = len(rows.hidden) * len(weight) * hidden.element_size()
+            logps.append(rows.logps_and_gradient(keep=size <= budget))
+            budget -= size if size <= budget else 0
+        return torch.cat(logps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_logps: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.saved_tensors  # noqa: B018 - raises if the weight has changed since the forward
+        wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        grads = grad_logps.unsqueeze(1).split(_ROWS)
+        grad_hidden = grad_weight = grad_bias = None
+        with torch.autocast(grad_logps.device.type, enabled=False):
+            if wants_hidden:
+                parts = [
+                    (grad * rows.gradient).to(rows.hidden.dtype) for grad, rows in zip(grads, ctx.chunks, strict=True)
+                ]
+                grad_hidden = torch.cat(parts)
+            if wants_weight or wants_bias:
+                grad_weight, grad_bias = _head_gradients(ctx.chunks, grads)
+        return grad_hidden, grad_weight, grad_bias, None, None, None, None
+
+
+def _head_gradients(chunks: Sequence[_Rows], grads: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Gradients of weight and bias, in the parameters' dtypes; summed over the chunks in float32 at least."""
+    head = chunks[0].head
+    wide = chunks[0].shift.dtype
+    grad_weight = torch.zeros_like(head.weight, dtype=wide)
+    grad_bias = torch.zeros_like(grad_weight[:, 0])
+    for rows, grad in zip(chunks, grads, strict=True):
+        scaled = grad.to(wide) * head.transform.scale
+        for number, tile in enumerate(rows.tiles):
+            probabilities, factor = rows.probabilities(number)
+            share = factor * scaled
+            grad_weight[tile] -= probabilities.T @ (share * rows.hidden).to(rows.hidden.dtype)
+            if head.bias is not None:
+                grad_bias[tile] -= (probabilities.T @ share.to(rows.hidden.dtype)).squeeze(1)
+        share = rows.target_slope * scaled
+        # Sorted by row on CUDA, unlike index_add_, so that equal runs stay equal bit for bit.
+        grad_weight.index_put_((rows.targets,), share * rows.hidden, accumulate=True)
+        if head.bias is not None:
+            grad_bias.index_put_((rows.targets,), share.squeeze(1), accumulate=True)
+    return grad_weight.to(head.weight.dtype), None if head.bias is None else grad_bias.to(head.bias.dtype)
+
+
+def _in_chunks(hidden: Tensor, targets: Tensor, head: _Head) -> list[_Rows]:
+    size = max(256, _TILE_LOGITS.get(hidden.device.type, _TILE_LOGITS_ELSEWHERE) // min(len(hidden), _ROWS))
+    vocabulary = len(head.weight)
+    tiles = [slice(start, min(start + size, vocabulary)) for start in range(0, vocabulary, size)]
+    parts = zip(hidden.split(_ROWS), targets.split(_ROWS), strict=True)
+    return [_Rows(rows, places, head, tiles) for rows, places in parts]
+
+
+def _times(values: Tensor, slope: Tensor | None) -> Tensor:
+    """Multiply in place by the slope of a soft-cap, if there is one."""
+    return values if slope is None else values.mul_(slope)
