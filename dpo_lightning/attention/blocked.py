@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -99,9 +100,15 @@ def _probabilities(query: Tensor, keys: Float[Tensor, "G K D"], block: Run, scal
     queries = _grouped(query[0, :, block.start : block.end], len(keys))
     wide = torch.promote_types(query.dtype, torch.float32)
     scores = torch.bmm(queries.to(wide) * scale, keys.to(wide).transpose(1, 2))
-    future = torch.full((block.queries, block.length), -torch.inf, dtype=wide, device=query.device)
-    scores.unflatten(1, (-1, block.queries)).add_(future.triu_(block.length - block.queries + 1))
+    own = scores.unflatten(1, (-1, block.queries))[..., -block.queries :]
+    own += _future(wide, query.device)[: block.queries, : block.queries]
     return queries, torch.softmax(scores, -1).to(query.dtype)
+
+
+@lru_cache
+def _future(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "B B"]:
+    """What hides the later tokens of a block from its earlier ones."""
+    return torch.full((_BLOCK, _BLOCK), -torch.inf, dtype=dtype, device=device).triu_(1)
 
 
 def _add(row: Float[Tensor, "G L D"], block_values: Float[Tensor, "G K D"], block: Run) -> None:

@@ -69,17 +69,24 @@ class TreeMask:
         """Whether every query of this row sees all of its sequence up to itself."""
         if self._rule is causal_mask_function:
             return True
-        return all(torch.equal(self.visible(run), _causal(run, self._device)) for run in self.runs)
+        host = torch.device("cpu")
+        try:
+            return all(torch.equal(self._evaluated(run, host), _causal(run)) for run in self.runs)
+        except RuntimeError:  # a rule with tensors of its own on the device; to ask there would stall it
+            return False
 
     def visible(self, run: Run) -> Bool[Tensor, "Q K"]:
         """Which keys each query of the run sees."""
         shape = (run.queries, run.length)
         if shape not in self._visible:
-            zero = torch.zeros((), dtype=torch.long, device=self._device)
-            keys = torch.arange(run.length, device=self._device)
-            visible = self._rule(zero, zero, keys[run.length - run.queries :, None], keys[None, :])
-            self._visible[shape] = visible.expand(shape)
+            self._visible[shape] = self._evaluated(run, self._device)
         return self._visible[shape]
+
+    def _evaluated(self, run: Run, device: torch.device) -> Tensor:
+        zero = torch.zeros((), dtype=torch.long, device=device)
+        keys = torch.arange(run.length, device=device)
+        visible = self._rule(zero, zero, keys[run.length - run.queries :, None], keys[None, :])
+        return visible.expand(run.queries, run.length)
 
 
 def _runs(tree: TreeLayout) -> Iterator[Run]:
@@ -92,5 +99,5 @@ def _runs(tree: TreeLayout) -> Iterator[Run]:
         start = end
 
 
-def _causal(run: Run, device: torch.device) -> Tensor:
-    return torch.ones(run.queries, run.length, dtype=torch.bool, device=device).tril(run.length - run.queries)
+def _causal(run: Run) -> Tensor:
+    return torch.ones(run.queries, run.length, dtype=torch.bool).tril(run.length - run.queries)

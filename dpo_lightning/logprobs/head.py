@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -16,6 +17,18 @@ from dpo_lightning.logprobs.transform import HeadProbe
 
 CHUNK_LOGITS = 2**26
 """Logits alive at a time, 256 MiB in float32: large enough for full GEMM speed, small beside any model."""
+
+
+class TokenStatistics(NamedTuple):
+    """Of each scored token, without a graph.
+
+    Attributes:
+        entropy: Entropy of the distribution that the token is scored under, in nats, float32.
+        is_top1: Whether no token is likelier.
+    """
+
+    entropy: Float[Tensor, " N"]
+    is_top1: Bool[Tensor, " N"]
 
 
 def logps_from_logits(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -71,11 +84,37 @@ def head_logps(
     if not _is_linear(head):
         return chunked_logps(hidden, targets, lambda rows: probe.transform(head(rows)), vocab_size=probe.vocab_size)
     linear = cast(nn.Linear, head)
-    vars(head)["forward"] = lambda rows: linear_logps(rows, linear.weight, linear.bias, targets, probe.transform)
-    try:
+
+    def logps(rows: Tensor) -> Tensor:
+        return linear_logps(rows, linear.weight, linear.bias, targets, probe.transform)
+
+    with forward_replaced(head, logps):
         return head(hidden)
+
+
+def token_statistics(
+    hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], to_logits: Callable[[Tensor], Tensor], *, vocab_size: int
+) -> TokenStatistics:
+    """Entropy, and whether the target is the likeliest token, in chunks as :func:`chunked_logps`."""
+    rows = max(1, CHUNK_LOGITS // vocab_size)
+    parts = []
+    for hidden_chunk, target_chunk in zip(hidden.split(rows), targets.split(rows), strict=True):
+        logits = to_logits(hidden_chunk)
+        logps = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        likeliest = logps.amax(-1)
+        is_top1 = logps.gather(-1, target_chunk.unsqueeze(-1)).squeeze(-1) == likeliest
+        parts.append((torch.special.entr(logps.exp_()).sum(-1), is_top1))
+    return TokenStatistics(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+@contextmanager
+def forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Calls of the module run ``forward`` inside the block; its hooks run as before."""
+    vars(module)["forward"] = forward
+    try:
+        yield
     finally:
-        del vars(head)["forward"]
+        del vars(module)["forward"]
 
 
 def _is_linear(head: nn.Module) -> bool:

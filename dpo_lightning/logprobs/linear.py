@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -28,18 +28,6 @@ _ROWS = 1024
 # Logits of a tile: as many as a CPU's cache holds in float32, or as fill a GPU.
 _TILE_LOGITS = {"cpu": 2**20}
 _TILE_LOGITS_ELSEWHERE = 2**26
-
-
-class TokenStatistics(NamedTuple):
-    """Of each scored token, without a graph.
-
-    Attributes:
-        entropy: Entropy of the distribution that the token is scored under, in nats, float32.
-        is_top1: Whether no token is likelier.
-    """
-
-    entropy: Float[Tensor, " N"]
-    is_top1: Bool[Tensor, " N"]
 
 
 def linear_logps(
@@ -59,21 +47,6 @@ def linear_logps(
     trained = grad and (weight.requires_grad or (bias is not None and bias.requires_grad))
     with torch.autocast(hidden.device.type, enabled=False):
         return _LinearLogps.apply(hidden, weight, bias, targets, transform, grad and hidden.requires_grad, trained)
-
-
-def linear_statistics(
-    hidden: Float[Tensor, "N D"],
-    weight: Float[Tensor, "V D"],
-    bias: Float[Tensor, " V"] | None,
-    targets: Int[Tensor, " N"],
-    transform: LogitTransform,
-) -> TokenStatistics:
-    """Entropy, and whether the target is the likeliest token, under the same distributions as :func:`linear_logps`."""
-    hidden = hidden.to(_compute_dtype(hidden))
-    with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
-        chunks = _in_chunks(hidden, targets, _Head(weight, bias, transform))
-        parts = [rows.statistics() for rows in chunks]
-    return TokenStatistics(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _compute_dtype(hidden: Tensor) -> torch.dtype:
@@ -136,17 +109,6 @@ class _Rows:
         expected_weight = weighted.mul_((self.shift - self.log_total).exp())
         self.gradient = (self.target_slope * target_weight).sub_(expected_weight).mul_(self.head.transform.scale)
         return logps
-
-    def statistics(self) -> TokenStatistics:
-        """Scan for what nobody needs in training."""
-        logit_sum = torch.zeros_like(self.shift)
-        for tile in self.tiles:
-            logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile, self.hidden.dtype))
-            exponentials, decay = self._exponentials(tile, logits.clone())
-            logit_sum.mul_(decay).add_((exponentials * logits).sum(1, keepdim=True))
-        self._finish()
-        entropy = self.log_total - logit_sum / self.total
-        return TokenStatistics(entropy.squeeze(1), (self.target_logit >= self.shift).squeeze(1))
 
     def probabilities(self, number: int) -> tuple[Tensor, Tensor]:
         """Of tile ``number``: ``q [n, T]`` and ``f [n, 1]`` such that ``f q`` is probability times transform slope."""
@@ -224,16 +186,17 @@ def _head_gradients(chunks: Sequence[_Rows], grads: Sequence[Tensor]) -> tuple[T
     """Gradients of weight and bias, in the parameters' dtypes; summed over the chunks in float32 at least."""
     head = chunks[0].head
     wide = chunks[0].shift.dtype
-    grad_weight = torch.zeros_like(head.weight, dtype=wide)
+    grad_weight = torch.empty_like(head.weight, dtype=wide)
     grad_bias = torch.zeros_like(grad_weight[:, 0])
-    for rows, grad in zip(chunks, grads, strict=True):
+    for number_of_chunk, (rows, grad) in enumerate(zip(chunks, grads, strict=True)):
         scaled = grad.to(wide) * head.transform.scale
         for number, tile in enumerate(rows.tiles):
             probabilities, factor = rows.probabilities(number)
-            share = factor * scaled
-            grad_weight[tile] -= probabilities.T @ (share * rows.hidden).to(rows.hidden.dtype)
+            share = -factor * scaled
+            tile_grad = probabilities.T @ (share * rows.hidden).to(rows.hidden.dtype)
+            grad_weight[tile] = grad_weight[tile] + tile_grad if number_of_chunk else tile_grad
             if head.bias is not None:
-                grad_bias[tile] -= (probabilities.T @ share.to(rows.hidden.dtype)).squeeze(1)
+                grad_bias[tile] += (probabilities.T @ share.to(rows.hidden.dtype)).squeeze(1)
         share = rows.target_slope * scaled
         # Sorted by row on CUDA, unlike index_add_, so that equal runs stay equal bit for bit.
         grad_weight.index_put_((rows.targets,), share * rows.hidden, accumulate=True)

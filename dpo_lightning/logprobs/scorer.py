@@ -6,12 +6,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.attention import layout_inputs
 from dpo_lightning.batch import PairBatch
-from dpo_lightning.logprobs.head import head_logps, logps_from_logits
+from dpo_lightning.logprobs.head import (
+    TokenStatistics,
+    forward_replaced,
+    head_logps,
+    logps_from_logits,
+    token_statistics,
+)
 from dpo_lightning.logprobs.transform import HeadProbe, probe_head
 
 _PROBE_LENGTH = 8
@@ -36,18 +43,40 @@ class TokenScorer:
 
     def __call__(self, batch: PairBatch) -> Float[Tensor, " N"]:
         """Log-probs ``[N]`` of ``batch.targets`` in nats, float32 (float64 for a float64 model)."""
+        head, probe = self._head(batch)
+        if head is None or probe is None:
+            return logps_from_logits(self._logits(batch), batch.targets)
+        return head_logps(head, self._hidden(batch, head, probe), batch.targets, probe)
+
+    @torch.no_grad()
+    def statistics(self, batch: PairBatch) -> TokenStatistics:
+        """Entropy and top-1 accuracy of each scored token: a forward of its own, for those who ask."""
+        head, probe = self._head(batch)
+        if head is None or probe is None:
+            return token_statistics(self._logits(batch), batch.targets, nn.Identity(), vocab_size=1)
+        hidden = self._hidden(batch, head, probe)
+        return token_statistics(
+            hidden, batch.targets, lambda rows: probe.transform(head(rows)), vocab_size=probe.vocab_size
+        )
+
+    def _head(self, batch: PairBatch) -> tuple[nn.Module | None, HeadProbe | None]:
+        """The output embedding, and what the first batch's probe found out about it."""
         head = _output_embeddings(self.model)
         if not self._probed:
             self._probe = _probe(self.model, head, batch)
             self._probed = True
-        if head is None or self._probe is None:
-            with layout_inputs(self.model, batch) as inputs:
-                logits = self.model(**inputs).logits.flatten(0, 1)
-            return logps_from_logits(logits.index_select(0, batch.predict_index), batch.targets)
-        with _head_input(head) as captured, layout_inputs(self.model, batch) as inputs:
+        return head, self._probe
+
+    def _logits(self, batch: PairBatch) -> Float[Tensor, "N V"]:
+        with layout_inputs(self.model, batch) as inputs:
+            logits = self.model(**inputs).logits
+        return logits.flatten(0, 1).index_select(0, batch.predict_index)
+
+    def _hidden(self, batch: PairBatch, head: nn.Module, probe: HeadProbe) -> Float[Tensor, "N D"]:
+        """The head's input at the scored positions."""
+        with _head_input(head, probe.vocab_size) as captured, layout_inputs(self.model, batch) as inputs:
             self.model(**inputs)
-        hidden = captured[0].flatten(0, 1).index_select(0, batch.predict_index)
-        return head_logps(head, hidden, batch.targets, self._probe)
+        return captured[0].flatten(0, 1).index_select(0, batch.predict_index)
 
 
 def sequence_logps(scorer: TokenScorer, batch: PairBatch) -> Float[Tensor, " S"]:
@@ -74,16 +103,13 @@ def _probe(model: nn.Module, head: nn.Module | None, batch: PairBatch) -> HeadPr
 
 
 @contextmanager
-def _head_input(head: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the hidden states that reach ``head``, and let it run on no position."""
+def _head_input(head: nn.Module, vocab_size: int) -> Iterator[list[Tensor]]:
+    """Collect the hidden states that reach ``head``, which runs on no position: autocast would copy all its weights."""
     captured: list[Tensor] = []
 
-    def capture(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        captured.append(args[0])
-        return (args[0][..., :0, :], *args[1:])
+    def capture(hidden: Tensor) -> Tensor:
+        captured.append(hidden)
+        return hidden.new_empty((*hidden.shape[:-2], 0, vocab_size))
 
-    handle = head.register_forward_pre_hook(capture)
-    try:
+    with forward_replaced(head, capture):
         yield captured
-    finally:
-        handle.remove()
