@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
@@ -73,23 +72,28 @@ def chunked_logps(
     return torch.cat([checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks])
 
 
-def head_logps(
-    head: nn.Module, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"], probe: HeadProbe
-) -> Float[Tensor, " N"]:
-    """Token log-probs in nats through an output embedding of any kind.
+def logps_through(head: nn.Module, probe: HeadProbe) -> Callable[[Tensor, Tensor], Tensor]:
+    """Token log-probs in nats through an output embedding of any kind, to be called inside its forward.
 
-    A linear layer is computed by :func:`linear_logps`, inside a call of the module, where a sharded weight is whole.
-    Anything else, such as a layer with LoRA or in 4 bits, runs as it is, in chunks.
+    A linear layer is computed by :func:`linear_logps`. Anything else, such as a layer with LoRA or in 4 bits, runs as
+    it is, in chunks.
     """
-    if not _is_linear(head):
-        return chunked_logps(hidden, targets, lambda rows: probe.transform(head(rows)), vocab_size=probe.vocab_size)
+    if type(head).forward is not nn.Linear.forward or "forward" in vars(head):
+        to_logits = _logits_through(head, probe)
+        return lambda hidden, targets: chunked_logps(hidden, targets, to_logits, vocab_size=probe.vocab_size)
     linear = cast(nn.Linear, head)
+    return lambda hidden, targets: linear_logps(hidden, linear.weight, linear.bias, targets, probe.transform)
 
-    def logps(rows: Tensor) -> Tensor:
-        return linear_logps(rows, linear.weight, linear.bias, targets, probe.transform)
 
-    with forward_replaced(head, logps):
-        return head(hidden)
+def _logits_through(head: nn.Module, probe: HeadProbe) -> Callable[[Tensor], Tensor]:
+    own_forward = head.forward
+    return lambda hidden: probe.transform(own_forward(hidden))
+
+
+def statistics_through(head: nn.Module, probe: HeadProbe) -> Callable[[Tensor, Tensor], TokenStatistics]:
+    """The same for :func:`token_statistics`."""
+    to_logits = _logits_through(head, probe)
+    return lambda hidden, targets: token_statistics(hidden, targets, to_logits, vocab_size=probe.vocab_size)
 
 
 def token_statistics(
@@ -105,17 +109,3 @@ def token_statistics(
         is_top1 = logps.gather(-1, target_chunk.unsqueeze(-1)).squeeze(-1) == likeliest
         parts.append((torch.special.entr(logps.exp_()).sum(-1), is_top1))
     return TokenStatistics(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-@contextmanager
-def forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Calls of the module run ``forward`` inside the block; its hooks run as before."""
-    vars(module)["forward"] = forward
-    try:
-        yield
-    finally:
-        del vars(module)["forward"]
-
-
-def _is_linear(head: nn.Module) -> bool:
-    return type(head).forward is nn.Linear.forward and "forward" not in vars(head)

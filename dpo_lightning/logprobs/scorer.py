@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,9 +14,9 @@ from dpo_lightning.attention import layout_inputs
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.logprobs.head import (
     TokenStatistics,
-    forward_replaced,
-    head_logps,
     logps_from_logits,
+    logps_through,
+    statistics_through,
     token_statistics,
 )
 from dpo_lightning.logprobs.transform import HeadProbe, probe_head
@@ -46,7 +46,16 @@ class TokenScorer:
         head, probe = self._head(batch)
         if head is None or probe is None:
             return logps_from_logits(self._logits(batch), batch.targets)
-        return head_logps(head, self._hidden(batch, head, probe), batch.targets, probe)
+        score, logps = logps_through(head, probe), []
+
+        def score_rows(hidden: Tensor) -> Tensor:
+            logps.append(score(_scored_rows(hidden, batch), batch.targets))
+            return logps[0][:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size)
+
+        with _forward_replaced(head, score_rows), layout_inputs(self.model, batch) as inputs:
+            logits = self.model(**inputs).logits
+        # A sum of nothing: it puts the model's own output into the graph, where FSDP hangs its backward.
+        return logps[0] + logits.sum()
 
     @torch.no_grad()
     def statistics(self, batch: PairBatch) -> TokenStatistics:
@@ -54,10 +63,15 @@ class TokenScorer:
         head, probe = self._head(batch)
         if head is None or probe is None:
             return token_statistics(self._logits(batch), batch.targets, nn.Identity(), vocab_size=1)
-        hidden = self._hidden(batch, head, probe)
-        return token_statistics(
-            hidden, batch.targets, lambda rows: probe.transform(head(rows)), vocab_size=probe.vocab_size
-        )
+        read, statistics = statistics_through(head, probe), []
+
+        def read_rows(hidden: Tensor) -> Tensor:
+            statistics.append(read(_scored_rows(hidden, batch), batch.targets))
+            return hidden.new_empty(len(hidden), 0, probe.vocab_size)
+
+        with _forward_replaced(head, read_rows), layout_inputs(self.model, batch) as inputs:
+            self.model(**inputs)
+        return statistics[0]
 
     def _head(self, batch: PairBatch) -> tuple[nn.Module | None, HeadProbe | None]:
         """The output embedding, and what the first batch's probe found out about it."""
@@ -69,14 +83,7 @@ class TokenScorer:
 
     def _logits(self, batch: PairBatch) -> Float[Tensor, "N V"]:
         with layout_inputs(self.model, batch) as inputs:
-            logits = self.model(**inputs).logits
-        return logits.flatten(0, 1).index_select(0, batch.predict_index)
-
-    def _hidden(self, batch: PairBatch, head: nn.Module, probe: HeadProbe) -> Float[Tensor, "N D"]:
-        """The head's input at the scored positions."""
-        with _head_input(head, probe.vocab_size) as captured, layout_inputs(self.model, batch) as inputs:
-            self.model(**inputs)
-        return captured[0].flatten(0, 1).index_select(0, batch.predict_index)
+            return _scored_rows(self.model(**inputs).logits, batch)
 
 
 def sequence_logps(scorer: TokenScorer, batch: PairBatch) -> Float[Tensor, " S"]:
@@ -102,14 +109,20 @@ def _probe(model: nn.Module, head: nn.Module | None, batch: PairBatch) -> HeadPr
     return probe
 
 
+def _scored_rows(values: Float[Tensor, "R L D"], batch: PairBatch) -> Float[Tensor, "N D"]:
+    """Values at the positions that predict a scored token."""
+    return values.flatten(0, 1).index_select(0, batch.predict_index)
+
+
 @contextmanager
-def _head_input(head: nn.Module, vocab_size: int) -> Iterator[list[Tensor]]:
-    """Collect the hidden states that reach ``head``, which runs on no position: autocast would copy all its weights."""
-    captured: list[Tensor] = []
-
-    def capture(hidden: Tensor) -> Tensor:
-        captured.append(hidden)
-        return hidden.new_empty((*hidden.shape[:-2], 0, vocab_size))
-
-    with forward_replaced(head, capture):
-        yield captured
+def _forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Calls of the module run ``forward`` inside the block; its hooks, which gather sharded weights, run as before."""
+    before = vars(module).get("forward")
+    vars(module)["forward"] = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del vars(module)["forward"]
+        else:
+            vars(module)["forward"] = before
