@@ -45,8 +45,8 @@ def run_ours(shared: Path, mode: str, seed: int) -> dict[str, float]:
         train_split=TRAIN,
         val_split=HELD_OUT,
         max_length=RECIPE["max_length"],
-        batch_size=RECIPE["batch_size"],
-        eval_batch_size=EVAL_BATCH,
+        batch_pairs=RECIPE["batch_size"],
+        eval_batch_pairs=EVAL_BATCH,
         seed=seed,
     )
     data.setup()

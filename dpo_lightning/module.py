@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Optional, Union, cast
 
 import lightning.pytorch as pl
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from dpo_lightning.attention import tree_problem
 from dpo_lightning.batch import PairBatch, PairScores
 from dpo_lightning.callbacks import NonFiniteStop, StepZeroCheck
 from dpo_lightning.errors import InputError
@@ -32,7 +34,7 @@ from dpo_lightning.models import (
     precision_dtype,
 )
 from dpo_lightning.optimization import decay_groups, gradient_norm
-from dpo_lightning.reference import NoReference, Reference, default_reference
+from dpo_lightning.reference import FrozenCopy, NoReference, Reference, default_reference
 from dpo_lightning.schedules import Constant, Schedule
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
@@ -110,6 +112,24 @@ class PreferenceModule(pl.LightningModule):
         self.reference.bind(self.policy)
         self._scorer = TokenScorer(self.policy)
 
+    def tree_problem(self) -> str | None:
+        """Why the tree layout is wrong for the policy or its reference, in one line; None where it is right.
+
+        A DataModule asks before its first batch. The answer is that of a self-test of the loaded models, run once.
+        """
+        return self._tree_problem
+
+    @cached_property
+    def _tree_problem(self) -> str | None:
+        assert self.policy is not None, "configure_model() comes first"
+        models = {"policy": self.policy}
+        if isinstance(self.reference, FrozenCopy) and self.reference.checkpoint is not None:
+            models["reference"] = self.reference.model.to(next(self.policy.parameters()).device)
+        for role, model in models.items():
+            if problem := tree_problem(model):
+                return f"the tree layout does not fit the {role}: {problem}"
+        return None
+
     def original_config(self) -> dict[str, Any]:
         """The model's config as it was given, before caching and dropout were switched off for training."""
         config = self._config or load_config(str(self._source[0]), self._options.model_kwargs)
@@ -141,8 +161,13 @@ class PreferenceModule(pl.LightningModule):
         return self.objective(scores)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Float[Tensor, ""]:
-        """Mean loss of the batch."""
-        return self._step(batch, self.train_metrics).mean()
+        """The batch's part of the mean over the pairs of the optimizer step; without a `pair_weight`, its own mean.
+
+        Lightning divides by `accumulate_grad_batches` and the strategy by the number of ranks: of plain means that
+        makes the mean over all pairs only where every micro-batch has equally many, and no window is cut short.
+        """
+        losses = self._step(batch, self.train_metrics)
+        return losses.mean() if batch.pair_weight is None else losses.sum() * batch.pair_weight
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Add the batch to the validation means."""

@@ -28,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "data": {
             "dataset": write_rows(tmp_path / "pairs.jsonl"),
             "val_split": "train[:8]",
-            "batch_size": 4,
+            "batch_pairs": 4,
         },
         "trainer": {
             "accelerator": "cpu",
@@ -130,9 +130,9 @@ def test_a_wrong_key_is_answered_with_the_right_one(project, capsys, arguments, 
 
 def test_a_misspelt_key_in_a_file_is_refused(project, capsys):
     text = (project / "run.yaml").read_text()
-    (project / "run.yaml").write_text(text.replace("batch_size", "batchsize"))
+    (project / "run.yaml").write_text(text.replace("batch_pairs", "batchpairs"))
     code, message = fails(capsys, "fit", "--config", "run.yaml")
-    assert (code, message) == (2, "error: unknown key `data.batchsize`; did you mean `batch_size`?")
+    assert (code, message) == (2, "error: unknown key `data.batchpairs`; did you mean `batch_pairs`?")
 
 
 def bad_rows(path: Path, change: object) -> None:

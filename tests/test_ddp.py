@@ -6,18 +6,25 @@ import csv
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
+from torch.optim import SGD
 
-from tests.helpers.runs import saved_model, write_rows
+from dpo_lightning import PreferenceDataModule, PreferenceModule
+from tests.helpers.runs import saved_model, trainer, write_rows
 
 
-def run(path: Path, processes: int, lora: bool) -> tuple[list[dict[str, str]], dict[str, torch.Tensor]]:
+def run(
+    path: Path, processes: int, lora: bool = False, name: str = "", **changes: dict[str, Any]
+) -> tuple[list[dict[str, str]], dict[str, torch.Tensor]]:
     """A run of the command; what it logged, and the parameters that it trained."""
-    out = path / f"{processes}"
-    config = {
+    name = name or str(processes)
+    out = path / name
+    config: dict[str, Any] = {
         "model": {
             "policy": str(path / "model"),
             "lora": {"r": 4} if lora else None,
@@ -27,8 +34,8 @@ def run(path: Path, processes: int, lora: bool) -> tuple[list[dict[str, str]], d
             "dataset": str(path / "pairs.jsonl"),
             # 7 validation pairs on 2 processes: 4 and 3
             "val_split": "train[:7]",
-            "batch_size": 4 // processes,
-            "eval_batch_size": 2,
+            "batch_pairs": 4 // processes,
+            "eval_batch_pairs": 2,
         },
         "trainer": {
             "accelerator": "cpu",
@@ -45,8 +52,10 @@ def run(path: Path, processes: int, lora: bool) -> tuple[list[dict[str, str]], d
             ],
         },
     }
-    (path / f"{processes}.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "dpo_lightning", "fit", "--config", str(path / f"{processes}.yaml")]
+    for section, settings in changes.items():
+        config[section] = {**config[section], **settings}
+    (path / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "dpo_lightning", "fit", "--config", str(path / f"{name}.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=path)
     assert done.returncode == 0, done.stderr[-3000:]
     with next(out.glob("**/metrics.csv")).open() as file:
@@ -68,3 +77,23 @@ def test_two_processes_equal_one(tmp_path, lora):
             {k: float(v) for k, v in one.items() if v}, rel=1e-3, abs=1e-4
         )
     assert (tmp_path / "2/export").is_dir()
+
+
+def test_one_step_of_two_processes_is_that_of_one_micro_batch(tmp_path):
+    """23 pairs in one optimizer step: ranks, micro-batches and the cut window differ in their number of pairs."""
+    start = saved_model(tmp_path / "model")
+    pairs = write_rows(tmp_path / "pairs.jsonl", 23)
+    whole = PreferenceModule(start, optimizer=lambda params: SGD(params, lr=1.0))
+    trainer(max_steps=1).fit(whole, PreferenceDataModule(pairs, start, batch_pairs=23, layout="padded"))
+    expected = whole.state_dict()
+    before = load_file(Path(start) / "model.safetensors")
+    assert max((expected[f"policy.{name}"] - value).abs().max().item() for name, value in before.items()) > 0.01
+    changes = {
+        "model": {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 1.0}}},
+        "trainer": {"max_epochs": 1, "accumulate_grad_batches": 99, "limit_val_batches": 0, "log_every_n_steps": 1},
+    }
+    tokens = {"batch_pairs": None, "batch_tokens": 130, "layout": "tree"}
+    for name, settings in (("pairs", {"batch_pairs": 4}), ("tokens", tokens)):
+        _, found = run(tmp_path, 2, name=name, data={"val_split": None, **settings}, **changes)
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6)

@@ -11,8 +11,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dpo_lightning import DPO, SFT, AdapterOff, FrozenCopy, LoRA, Objective, PreferenceModule
+from dpo_lightning import module as module_under_test
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.schedules import Linear
+from tests.helpers.architectures import tiny_model
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
 
@@ -92,7 +94,7 @@ def test_validation_means_weight_pairs_not_batches(tmp_path):
     fit(tmp_path, model, max_steps=4)
     means = []
     for size in (1, 3, 8):  # 8 pairs as 8 batches, as 3 + 3 + 2, as 1
-        (metrics,) = trainer().validate(model, data(tmp_path, eval_batch_size=size), verbose=False)
+        (metrics,) = trainer().validate(model, data(tmp_path, eval_batch_pairs=size), verbose=False)
         means.append(metrics)
     for other in means[1:]:
         assert other == pytest.approx(means[0], rel=1e-5, abs=1e-6)
@@ -191,6 +193,61 @@ def test_the_reference_stays_out_of_everything(tmp_path):
     assert not any("reference" in name for name in [*model.state_dict(), *dict(model.named_modules())])
 
 
+class Layouts(Recorder):
+    """Also keeps whether the batches were trees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trees: list[bool] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self.trees.append(batch.tree is not None)
+
+
+def test_both_layouts_train_alike(tmp_path):
+    seen = {}
+    for layout in ("auto", "padded"):
+        seen[layout] = Layouts()
+        run = trainer(callbacks=[seen[layout]], max_steps=6)
+        run.fit(module(lr=1e-2), data(tmp_path, layout=layout, length_grouped=False))
+    assert all(seen["auto"].trees)
+    assert not any(seen["padded"].trees)
+    assert seen["auto"].losses == pytest.approx(seen["padded"].losses, rel=1e-4)
+    assert len({round(loss, 3) for loss in seen["auto"].losses}) > 4
+
+
+def test_a_model_that_the_tree_does_not_fit_trains_padded(tmp_path):
+    layouts = Layouts()
+    with pytest.warns(UserWarning, match="layout: padded, since the tree layout does not fit the policy: ") as caught:
+        trainer(callbacks=[layouts], max_steps=2).fit(module(tiny_model("bloom")), data(tmp_path))
+    assert layouts.trees == [False, False]
+    assert len([warning for warning in caught if "layout" in str(warning.message)]) == 1
+    with pytest.raises(
+        InputError, match=r"data.layout tree: the tree layout does not fit .* set data.layout to padded"
+    ):
+        trainer(max_steps=2).fit(module(tiny_model("bloom")), data(tmp_path, layout="tree"))
+
+
+def test_the_layout_is_tested_once_when_the_policy_is_ready(tmp_path, monkeypatch):
+    tested = []
+    monkeypatch.setattr(module_under_test, "tree_problem", tested.append)
+    model = module(schedule=Linear(warmup=0))  # asks for the number of steps, and with it for the loader
+    run, _ = fit(tmp_path, model)
+    run.validate(model, data(tmp_path), verbose=False)
+    assert tested == [model.policy]
+    trainer(max_steps=1).fit(module(), data(tmp_path, layout="padded"))
+    assert len(tested) == 1
+
+
+def test_a_reference_of_its_own_is_tested_too(tmp_path, monkeypatch):
+    model = module(reference=FrozenCopy(saved_model(tmp_path / "model")))
+    monkeypatch.setattr(
+        module_under_test, "tree_problem", lambda tested: None if tested is model.policy else "it leaks"
+    )
+    with pytest.warns(UserWarning, match="padded, since the tree layout does not fit the reference: it leaks"):
+        fit(tmp_path, model)
+
+
 def test_a_reference_for_an_objective_without_one_is_refused():
     with pytest.raises(InputError, match="SFT has no reference"):
         module(objective=SFT(), reference=FrozenCopy())
@@ -211,6 +268,7 @@ def test_pair_losses_can_be_extended(tmp_path):
     assert recorder.losses[0] == pytest.approx(2 * math.log(2), abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:layout")  # which a model of NaN cannot be tested on
 def test_a_nan_loss_stops_and_names_the_pairs(tmp_path):
     model = module()
     with torch.no_grad():

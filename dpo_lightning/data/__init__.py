@@ -3,16 +3,21 @@
 from dpo_lightning.collate import collate_padded, collate_tree
 from dpo_lightning.data.datamodule import PreferenceDataModule
 from dpo_lightning.data.formats import PreferencePair, RowFormat
+from dpo_lightning.data.plans import BatchPlan, OrderedTokenPlan, PairPlan, TokenPlan
 from dpo_lightning.data.sampling import LazyLoader, PairBatchSampler
 from dpo_lightning.data.tokenize import PairTokenizer
 
 __all__ = [
+    "BatchPlan",
     "LazyLoader",
+    "OrderedTokenPlan",
     "PairBatchSampler",
+    "PairPlan",
     "PairTokenizer",
     "PreferenceDataModule",
     "PreferencePair",
     "RowFormat",
+    "TokenPlan",
     "collate_padded",
     "collate_tree",
 ]

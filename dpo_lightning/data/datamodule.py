@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Optional, Union, cast
+from typing import TYPE_CHECKING, Any, Literal, Optional, Union, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from dpo_lightning.batch import TokenizedPair
-from dpo_lightning.collate import collate_padded
+from dpo_lightning.data.batching import check_batch_settings, plan_by_pairs, plan_by_tokens
 from dpo_lightning.data.formats import RowFormat
+from dpo_lightning.data.layouts import COLLATE, Layout, LayoutName, settle_layout
+from dpo_lightning.data.plans import BatchPlan
 from dpo_lightning.data.prepare import tokenize_rows
-from dpo_lightning.data.sampling import LazyLoader, PairBatchSampler
+from dpo_lightning.data.sampling import EpochProgress, LazyLoader, PairBatchSampler
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.tokenize import PairTokenizer
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
@@ -23,6 +25,9 @@ from dpo_lightning.errors import InputError
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
+
+
+_DEFAULT_PAIRS = 8
 
 
 class PairDataset(Dataset[TokenizedPair]):
@@ -46,7 +51,9 @@ class PairDataset(Dataset[TokenizedPair]):
 class PreferenceDataModule(pl.LightningDataModule):
     """Loads, checks, tokenises and batches preference triples.
 
-    All of it happens in ``prepare_data``, before a logger or a checkpoint writes anything, and is cached by `datasets`.
+    What is read is read in ``prepare_data``, before a logger or a checkpoint writes anything, and cached by `datasets`.
+    Training batches say what their pairs weigh, so that the loss of an optimizer step is the mean over its pairs,
+    however these are spread over micro-batches and ranks.
 
     Args:
         dataset: A hub name, a local file (.jsonl, .json, .parquet, .csv, also .gz), a directory, a mapping from split
@@ -61,9 +68,15 @@ class PreferenceDataModule(pl.LightningDataModule):
         chat_template: File with a Jinja chat template that replaces the tokenizer's; null keeps it.
         max_length: Most tokens of prompt and completion together; completions keep their start.
         max_prompt_length: Most tokens of the prompt, which keeps its end; null for no limit of its own.
-        batch_size: Pairs of a micro-batch on each device.
-        eval_batch_size: The same for validation, test and prediction; null takes `batch_size`.
-        length_grouped: Put pairs of similar length into a batch.
+        batch_pairs: Most pairs of a micro-batch on each device; null takes 8, unless `batch_tokens` is given.
+        batch_tokens: Instead, as many pairs as have that many tokens: prompt, chosen and rejected, each once. For the
+            tree layout.
+        eval_batch_pairs: Most pairs in validation, test and prediction; null takes what training takes.
+        layout: `tree` packs a batch into one row without padding, in which the two completions share their prompt;
+            `padded` has a row for each completion and is right for every model. `auto` takes `tree` where a self-test
+            of the loaded model finds it right, and says so where it does not.
+        length_grouped: Put pairs of similar length into a batch; null does so in the padded layout, where it saves
+            padding.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
         seed: Seed of the order and of the held-out fraction.
     """
@@ -81,9 +94,11 @@ class PreferenceDataModule(pl.LightningDataModule):
         chat_template: Optional[str] = None,
         max_length: int = 1024,
         max_prompt_length: Optional[int] = None,
-        batch_size: int = 8,
-        eval_batch_size: Optional[int] = None,
-        length_grouped: bool = True,
+        batch_pairs: Optional[int] = None,
+        batch_tokens: Optional[int] = None,
+        eval_batch_pairs: Optional[int] = None,
+        layout: Literal["auto", "tree", "padded"] = "auto",
+        length_grouped: Optional[bool] = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -91,12 +106,14 @@ class PreferenceDataModule(pl.LightningDataModule):
         if isinstance(val_split, int | float) and not 0 < val_split < 1:
             raise InputError(f"data.val_split: a held-out fraction is between 0 and 1, got {val_split}")
         for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("eval_batch_size", eval_batch_size, 1),
+            ("batch_pairs", batch_pairs, 1),
+            ("batch_tokens", batch_tokens, 1),
+            ("eval_batch_pairs", eval_batch_pairs, 1),
             ("num_workers", num_workers, 0),
         ):
             if value is not None and value < least:
                 raise InputError(f"data.{name} must be at least {least}, got {value}")
+        check_batch_settings(batch_pairs, batch_tokens, length_grouped)
         self.dataset = dataset
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.load_options = dict(load_options or {})
@@ -104,8 +121,10 @@ class PreferenceDataModule(pl.LightningDataModule):
         self.chat_template = chat_template
         self.max_length = max_length
         self.max_prompt_length = max_prompt_length
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size or batch_size
+        self.batch_pairs = _DEFAULT_PAIRS if batch_pairs is None and batch_tokens is None else batch_pairs
+        self.batch_tokens = batch_tokens
+        self.eval_batch_pairs = eval_batch_pairs
+        self.layout = layout
         self.length_grouped = length_grouped
         self.num_workers = num_workers
         self.seed = seed
@@ -113,6 +132,9 @@ class PreferenceDataModule(pl.LightningDataModule):
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._pairs: dict[str, datasets.Dataset] = {}
         self._val_limit: int | float = 1.0
+        self._told: str | None = None
+        self._train_layout: LayoutName | None = None
+        self._restored: dict[str, Any] = {}
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -136,6 +158,7 @@ class PreferenceDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read the tokenised pairs of every split, from the cache where `prepare_data` has run."""
         self._load()
+        self._train_layout, self._restored = None, {}
         if self.trainer is not None and stage == "fit" and "val" not in self._pairs:
             # Lightning's switch for a fit without validation: it warns about a loader that is empty or missing.
             self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
@@ -171,9 +194,19 @@ class PreferenceDataModule(pl.LightningDataModule):
         return {"train": parts["train"], "val": parts["test"]}
 
     def train_dataloader(self) -> LazyLoader:
-        """Shuffled by seed and epoch; goes on at the batch at which Lightning goes on after a restore."""
+        """Shuffled by seed and epoch; goes on at the batch at which Lightning goes on after a restore.
+
+        Raises:
+            InputError: for a pair that has more than `batch_tokens` tokens, a layout that does not fit the model, or
+                other batches than those of the checkpoint that the run goes on from.
+        """
+        layout = self._settle_layout()
+        self._train_layout = layout.name
+        self._check_restored()
         overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
-        return self._loader("train", self.batch_size, shuffle=not overfit, position=self._position)
+        loader = self._loader("train", layout, self._plan("train", layout, shuffle=not overfit))
+        loader.progress = lambda: self._progress(len(loader))
+        return loader
 
     def val_dataloader(self) -> LazyLoader:
         """The validation pairs, in order.
@@ -183,7 +216,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         """
         if "val" not in self._pairs:
             raise InputError("nothing to validate on: set data.val_split")
-        return self._loader("val", self.eval_batch_size)
+        return self._eval_loader("val")
 
     def test_dataloader(self) -> LazyLoader:
         """The test pairs, in order; without a test split, the validation pairs.
@@ -193,7 +226,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         """
         for name in ("test", "val"):
             if name in self._pairs:
-                return self._loader(name, self.eval_batch_size)
+                return self._eval_loader(name)
         raise InputError("nothing to test on: set data.test_split or data.val_split")
 
     predict_dataloader = test_dataloader
@@ -208,61 +241,84 @@ class PreferenceDataModule(pl.LightningDataModule):
             raise InputError(f"there are no {split} pairs: set data.{split}_split")
         return self._pairs[split]["prompt_ids"][:]
 
-    def _loader(
-        self, name: str, batch_size: int, shuffle: bool = False, position: Callable[[], int] | None = None
-    ) -> LazyLoader:
-        pairs = self._pairs[name]
-        world_size, rank = self._data_ranks()
-        sampler = PairBatchSampler(
-            pairs["length"][:],
-            batch_size,
-            shuffle=shuffle,
-            length_grouped=self.length_grouped and shuffle,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
+    def _settle_layout(self) -> Layout:
+        layout = settle_layout(self.layout, getattr(self.trainer, "lightning_module", None))
+        if layout.problem and layout.reason != self._told:
+            self._told = layout.reason
+            rank_zero_warn(f"layout: padded, since {layout.reason}")
+        return layout
+
+    def _plan(self, split: str, layout: Layout, *, shuffle: bool, batch_pairs: int | None = None) -> BatchPlan:
+        """With ``batch_pairs``, or with what training takes."""
+        pairs, batch_pairs = self._pairs[split], batch_pairs or self.batch_pairs
+        order: dict[str, Any] = {"shuffle": shuffle, "seed": self.seed, "world_size": self._data_ranks()[0]}
+        if batch_pairs is None:
+            return plan_by_tokens(pairs, cast(int, self.batch_tokens), layout, **order)
+        return plan_by_pairs(pairs, batch_pairs, grouped=self._groups(layout.name), **order)
+
+    def _groups(self, layout: LayoutName) -> bool:
+        return layout == "padded" if self.length_grouped is None else self.length_grouped
+
+    def _eval_loader(self, split: str) -> LazyLoader:
+        layout = self._settle_layout()
+        return self._loader(split, layout, self._plan(split, layout, shuffle=False, batch_pairs=self.eval_batch_pairs))
+
+    def _loader(self, split: str, layout: Layout, plan: BatchPlan) -> LazyLoader:
+        sampler = PairBatchSampler(plan, self._data_ranks()[1])
         loader = DataLoader(
-            PairDataset(pairs),
+            PairDataset(self._pairs[split]),
             batch_sampler=sampler,
-            collate_fn=collate_padded,
+            collate_fn=COLLATE[layout.name],
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
             # Starting an iteration draws a seed; without its own generator it would draw from the global one.
             generator=torch.Generator().manual_seed(self.seed),
         )
-        return LazyLoader(loader, sampler, position)
+        return LazyLoader(loader, sampler)
 
     def _data_ranks(self) -> tuple[int, int]:
         """Number of data-parallel ranks, and this one; fewer than the processes under tensor parallelism."""
         ranks = cast(Any, self.trainer).distributed_sampler_kwargs if self.trainer is not None else None
         return (ranks["num_replicas"], ranks["rank"]) if ranks else (1, 0)
 
-    def _position(self) -> int:
-        """Batches of the epoch that Lightning counts as done: more than 0 only right after a restore in mid-epoch."""
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer is not None else 0
+    def _progress(self, batches: int) -> EpochProgress:
+        if self.trainer is None:
+            return EpochProgress(done=0, accumulate=1, batches=batches)
+        return EpochProgress(
+            done=self.trainer.fit_loop.epoch_loop.batch_progress.current.ready,
+            accumulate=cast(Any, self.trainer).accumulate_grad_batches,
+            batches=int(min(self.trainer.num_training_batches, batches)),
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """What gives Lightning's count of batches its meaning."""
-        return {
+        """What gives Lightning's count of batches its meaning; the grouping once the layout is settled."""
+        order = {
             "pairs": len(self._pairs["train"]),
-            "batch_size": self.batch_size,
+            "batch_pairs": self.batch_pairs,
+            "batch_tokens": self.batch_tokens,
             "world_size": self._data_ranks()[0],
             "seed": self.seed,
-            "length_grouped": self.length_grouped,
         }
+        if self._train_layout is not None:
+            order["length_grouped"] = self._groups(self._train_layout)
+        return order
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with a training run whose batches were other ones.
 
+        What depends on the layout is compared when the training loader is built: `auto` asks the model then.
+
         Raises:
             InputError: naming what has changed since the checkpoint was written.
         """
-        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
-            return
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self._restored = dict(state_dict)
+            self._check_restored()
+
+    def _check_restored(self) -> None:
         for name, now in self.state_dict().items():
-            if state_dict[name] != now:
+            if self._restored.get(name, now) != now:
                 raise InputError(
-                    f"the checkpoint was written with {name} {state_dict[name]}, this run has {now}: its position in "
-                    "the epoch means nothing here. Resume with the same value, or start from exported weights"
+                    f"the checkpoint was written with {name} {self._restored[name]}, this run has {now}: its position "
+                    "in the epoch means nothing here. Resume with the same value, or start from exported weights"
                 )

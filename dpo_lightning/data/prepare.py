@@ -16,7 +16,7 @@ from dpo_lightning.errors import InputError
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-_TOKENS_VERSION = "2"  # part of the cache key: change it with anything that changes the tokens
+_TOKENS_VERSION = "3"  # part of the cache key: change it with anything that changes the tokens
 
 
 def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, place: str) -> Dataset:
@@ -29,9 +29,9 @@ def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, p
         place: The split as messages name it.
 
     Returns:
-        Columns ``pair_id``, ``prompt_ids``, ``chosen_ids``, ``rejected_ids``, ``outcome``, ``truncated``, ``length``.
-        ``pair_id`` is the row in ``rows``, counted from 0. It comes from the cache when rows, format, tokenizer and
-        lengths are those of an earlier run.
+        Columns ``pair_id``, ``prompt_ids``, ``chosen_ids``, ``rejected_ids``, ``outcome``, ``truncated``, ``length``,
+        ``tokens``. ``pair_id`` is the row in ``rows``, counted from 0. It comes from the cache when rows, format,
+        tokenizer and lengths are those of an earlier run.
 
     Raises:
         InputError: naming the row and the field, or when no pair is left.
@@ -43,7 +43,12 @@ def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, p
         pairs = [_render(row, row_format, encode, f"{place}, row {i}") for i, row in zip(indices, table, strict=True)]
         encodings = encode.encode(pairs)
         encoded = dict(zip(encodings[0]._fields, map(list, zip(*encodings, strict=True)), strict=True))
-        return {"pair_id": list(indices), **encoded, "length": [encoding.length for encoding in encodings]}
+        return {
+            "pair_id": list(indices),
+            **encoded,
+            "length": [encoding.length for encoding in encodings],
+            "tokens": [encoding.tokens for encoding in encodings],
+        }
 
     settings = (row_format, encode.max_length, encode.max_prompt_length, tokenizer_identity(encode.tokenizer))
     try:
@@ -83,6 +88,7 @@ def _features() -> Features:
             "outcome": Value("int8"),
             "truncated": Value("bool"),
             "length": Value("int32"),
+            "tokens": Value("int32"),
         }
     )
 

@@ -1,73 +1,34 @@
-"""Which pairs make up which batch: a function of seed and epoch, the same on every rank."""
+"""The batches of one rank, and the loader that hands them to Lightning."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from dpo_lightning.errors import InputError
-
-# Steps in which pairs are sorted by length. Fewer in a small epoch: sorted as a whole, it would have the same batches
-# every time.
-_MOST_WINDOW_STEPS = 64
-_LEAST_WINDOWS = 2
+from dpo_lightning.data.plans import BatchPlan, Step
 
 
 class PairBatchSampler:
-    """Batches of indices for one rank; each pair once per epoch, none dropped, none repeated.
-
-    The pairs are spread over the fewest batches that respect ``batch_size``, so sizes differ by at most one, and every
-    rank gets equally many batches, none of them empty. (With a ``batch_size`` of 1 and a number of pairs that
-    ``world_size`` does not divide, that is only possible with two pairs in some batches.)
+    """Batches of indices for one rank.
 
     Args:
-        lengths: Tokens of each pair, for grouping.
-        batch_size: Most pairs of a batch on one rank.
-        shuffle: A new order each epoch, from ``seed`` and the epoch; otherwise the order of the data.
-        length_grouped: Put pairs of similar length into a batch, in windows of up to 64 shuffled steps: less padding.
-        seed: Seed of the order.
+        plan: The batches of all ranks.
         rank: Data-parallel rank.
-        world_size: Number of data-parallel ranks.
 
     Attributes:
         start: Batches of the epoch that an iteration skips, without reading their pairs.
-
-    Raises:
-        InputError: for fewer pairs than ranks, or a batch size below 1.
     """
 
-    def __init__(
-        self,
-        lengths: Sequence[int],
-        batch_size: int,
-        *,
-        shuffle: bool,
-        length_grouped: bool = False,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        if len(lengths) < world_size:
-            raise InputError(f"{len(lengths)} pairs cannot be spread over {world_size} ranks")
-        if batch_size < 1:
-            raise InputError(f"data.batch_size must be at least 1, got {batch_size}")
-        self.lengths = np.asarray(lengths)
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.length_grouped = length_grouped
-        self.seed = seed
+    def __init__(self, plan: BatchPlan, rank: int = 0) -> None:
+        self.plan = plan
         self.rank = rank
-        self.world_size = world_size
         self.epoch = 0
         self.start = 0
+        self._planned: tuple[int, list[Step]] | None = None
 
     def __len__(self) -> int:
         """Batches of an epoch, those before ``start`` included."""
-        pairs = len(self.lengths)
-        return min(math.ceil(pairs / (self.batch_size * self.world_size)), pairs // self.world_size)
+        return len(self.plan)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch's order. Lightning calls it before each epoch."""
@@ -76,23 +37,44 @@ class PairBatchSampler:
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the batches of the epoch from ``start`` on."""
         for step in self._steps()[self.start :]:
-            yield step[self.rank :: self.world_size].tolist()
+            yield step[self.rank].tolist()
 
-    def _steps(self) -> list[np.ndarray]:
-        """The pairs of each step over all ranks, similar lengths spread over them alike."""
-        order = np.arange(len(self.lengths))
-        if not self.shuffle:
-            return np.array_split(order, len(self))
-        rng = np.random.default_rng([self.seed, self.epoch])
-        rng.shuffle(order)
-        if not self.length_grouped:
-            return np.array_split(order, len(self))
-        window_steps = min(_MOST_WINDOW_STEPS, max(1, len(self) // _LEAST_WINDOWS))
-        window = window_steps * self.batch_size * self.world_size
-        windows = [order[start : start + window] for start in range(0, len(order), window)]
-        order = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in windows])
-        steps = np.array_split(order, len(self))
-        return [steps[index] for index in rng.permutation(len(steps))]
+    def pairs_per_step(self) -> list[int]:
+        """Pairs of each step of the epoch, over all ranks."""
+        return [sum(map(len, step)) for step in self._steps()]
+
+    def _steps(self) -> list[Step]:
+        if self._planned is None or self._planned[0] != self.epoch:
+            self._planned = (self.epoch, self.plan.steps(self.epoch))
+        return self._planned[1]
+
+
+class EpochProgress(NamedTuple):
+    """Where Lightning is in an epoch when it asks for the first batch.
+
+    Attributes:
+        done: Batches that are done: more than 0 right after a restore in mid-epoch.
+        accumulate: Batches of an optimizer step; Lightning divides each loss by it.
+        batches: Batches that Lightning takes from the epoch; with the last one it steps.
+    """
+
+    done: int
+    accumulate: int
+    batches: int
+
+
+def pair_weights(pairs_per_step: Sequence[int], progress: EpochProgress, world_size: int) -> Iterator[float]:
+    """What a pair's loss is multiplied by in each batch that is left: all pairs of an optimizer step count alike.
+
+    Lightning divides by ``accumulate``, in the shorter last window too, and the strategy by ``world_size``: with
+    ``accumulate x world_size / pairs of the optimizer step``, what remains is the mean over these pairs. Gradients of a
+    window that a checkpoint interrupted are gone; the mean is then over the rest of it.
+    """
+    done, accumulate, batches = progress
+    for batch in range(done, min(batches, len(pairs_per_step))):
+        first = batch - batch % accumulate
+        window = pairs_per_step[max(first, done) : min(first + accumulate, batches)]
+        yield accumulate * world_size / sum(window)
 
 
 class LazyLoader:
@@ -105,17 +87,18 @@ class LazyLoader:
     Args:
         batches: What yields the batches of ``sampler``.
         sampler: Chooses the pairs of each batch.
-        position: Batches of the epoch that are done, asked at the first ``next``; null for none, ever.
+        progress: Asked at the first ``next``; the batches then carry their ``pair_weight``. Null for evaluation: all
+            batches, without weights.
     """
 
     batch_sampler = None
 
     def __init__(
-        self, batches: Iterable[Any], sampler: PairBatchSampler, position: Callable[[], int] | None = None
+        self, batches: Iterable[Any], sampler: PairBatchSampler, progress: Callable[[], EpochProgress] | None = None
     ) -> None:
         self.batches = batches
         self.sampler = sampler
-        self.position = position
+        self.progress = progress
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -123,9 +106,15 @@ class LazyLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over what is left of the epoch."""
-        if self.position is not None:
-            self.sampler.start = self.position()
-        yield from self.batches
+        if self.progress is None:
+            yield from self.batches
+            return
+        progress = self.progress()
+        self.sampler.start = progress.done
+        weights = pair_weights(self.sampler.pairs_per_step(), progress, self.sampler.plan.world_size)
+        # The weights first: where these end, no batch is prepared in vain.
+        for weight, batch in zip(weights, self.batches, strict=False):
+            yield batch._replace(pair_weight=weight)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the position is Lightning's own counter. To have this tells Lightning that resuming is safe."""

@@ -54,6 +54,11 @@ class Encoding(NamedTuple):
         """Tokens of the longer of the two sequences, prompt included."""
         return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompt, chosen and rejected completion, each once."""
+        return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
+
 
 class RenderedPair(NamedTuple):
     """A triple as the text that the model sees, BOS and EOS of plain text left out."""

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Literal, Optional
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -24,6 +24,7 @@ from dpo_lightning.lab.tokenizer import build_tokenizer
 from dpo_lightning.lab.world import WORLD_VERSION
 
 _SETTINGS = "lab.json"
+_DEFAULT_PAIRS = 16
 
 
 class LabDataModule(PreferenceDataModule):
@@ -39,9 +40,11 @@ class LabDataModule(PreferenceDataModule):
         val_pairs: Held-out pairs, about scenes that occur in no training pair and no text of the starting policy.
         recipe: How the starting policy is made.
         world_seed: Seed of the pairs and texts.
-        batch_size: Pairs of a micro-batch on each device.
-        eval_batch_size: The same for validation, test and prediction; null takes `batch_size`.
-        length_grouped: Put pairs of similar length into a batch.
+        batch_pairs: Most pairs of a micro-batch on each device; null takes 16, unless `batch_tokens` is given.
+        batch_tokens: Instead, as many pairs as have that many tokens: prompt, chosen and rejected, each once.
+        eval_batch_pairs: Most pairs in validation, test and prediction; null takes what training takes.
+        layout: `tree`, `padded`, or `auto`, which takes `tree` where it is right for the model.
+        length_grouped: Put pairs of similar length into a batch; null does so in the padded layout.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
         seed: Seed of the order.
     """
@@ -54,9 +57,11 @@ class LabDataModule(PreferenceDataModule):
         val_pairs: int = 300,
         recipe: PolicyRecipe = PolicyRecipe(),  # noqa: B008 - frozen
         world_seed: int = 0,
-        batch_size: int = 16,
-        eval_batch_size: Optional[int] = None,
-        length_grouped: bool = True,
+        batch_pairs: Optional[int] = None,
+        batch_tokens: Optional[int] = None,
+        eval_batch_pairs: Optional[int] = None,
+        layout: Literal["auto", "tree", "padded"] = "auto",
+        length_grouped: Optional[bool] = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -67,8 +72,10 @@ class LabDataModule(PreferenceDataModule):
             {split: str(self.root / f"{split}.jsonl") for split in ("train", "validation")},
             str(self.root / "policy"),
             val_split="validation",
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
+            batch_pairs=_DEFAULT_PAIRS if batch_pairs is None and batch_tokens is None else batch_pairs,
+            batch_tokens=batch_tokens,
+            eval_batch_pairs=eval_batch_pairs,
+            layout=layout,
             length_grouped=length_grouped,
             num_workers=num_workers,
             seed=seed,

@@ -87,7 +87,7 @@ def fit_policy(
         )
         # Batches of one length leave twice as many malformed sentences.
         data = PreferenceDataModule(
-            Dataset.from_list(rows), tokenizer, batch_size=recipe.batch_size, length_grouped=False, seed=recipe.seed
+            Dataset.from_list(rows), tokenizer, batch_pairs=recipe.batch_size, length_grouped=False, seed=recipe.seed
         )
         _trainer(progress_bar).fit(module, datamodule=data)
     model.config.use_cache = True

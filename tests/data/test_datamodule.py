@@ -29,7 +29,7 @@ from dpo_lightning.errors import InputError
 from tests.helpers.runs import saved_model, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
-PAIRS, BATCH_SIZE, BATCHES = 22, 4, 6
+PAIRS, BATCH_PAIRS, BATCHES = 22, 4, 6
 
 
 def rows(count: int = PAIRS, start: int = 0) -> list[dict[str, str]]:
@@ -38,6 +38,10 @@ def rows(count: int = PAIRS, start: int = 0) -> list[dict[str, str]]:
         {"prompt": f"{'ab' * (n % 5)}:", "chosen": " yes" + "s" * (n % 7), "rejected": " no" + "o" * (n % 3)}
         for n in range(start, start + count)
     ]
+
+
+# In place of a number of pairs.
+TOKENS = {"batch_pairs": None, "length_grouped": None, "layout": "tree", "batch_tokens": 60}
 
 
 def write(path: Path, content: list[Any]) -> str:
@@ -55,7 +59,7 @@ def rewrite(path: str, content: list[Any]) -> None:
 def data(source: Any = None, **settings: Any) -> PreferenceDataModule:
     source = Dataset.from_list(rows()) if source is None else source
     return PreferenceDataModule(
-        source, **{"tokenizer": tiny_tokenizer(), "batch_size": BATCH_SIZE, "length_grouped": True, **settings}
+        source, **{"tokenizer": tiny_tokenizer(), "batch_pairs": BATCH_PAIRS, "length_grouped": True, **settings}
     )
 
 
@@ -97,7 +101,7 @@ class Recorder(pl.LightningModule):
 
     def _see(self, stage: str, batch: PairBatch) -> torch.Tensor:
         self.seen[stage].append(batch.pair_ids.tolist())
-        self.dtypes |= {tensor.dtype for tensor in batch}
+        self.dtypes |= {value.dtype for value in batch if isinstance(value, torch.Tensor)}
         return self.layer.weight.sum()
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
@@ -253,8 +257,11 @@ def test_text_that_is_not_utf_8(tmp_path):
         ({"val_split": 1.5}, "data.val_split: a held-out fraction is between 0 and 1, got 1.5"),
         ({"val_split": 0.0}, "data.val_split"),
         ({"val_split": 1}, "data.val_split"),
-        ({"batch_size": 0}, "data.batch_size must be at least 1, got 0"),
-        ({"eval_batch_size": 0}, "data.eval_batch_size must be at least 1"),
+        ({"batch_pairs": 0}, "data.batch_pairs must be at least 1, got 0"),
+        ({"batch_tokens": 0}, "data.batch_tokens must be at least 1, got 0"),
+        ({"eval_batch_pairs": 0}, "data.eval_batch_pairs must be at least 1"),
+        ({"batch_tokens": 90}, "data.batch_pairs and data.batch_tokens: give one of them"),
+        ({"batch_pairs": None, "batch_tokens": 90}, "data.length_grouped: with data.batch_tokens"),
         ({"num_workers": -1}, "data.num_workers must be at least 0"),
     ],
 )
@@ -442,7 +449,7 @@ def test_a_held_out_fraction_keeps_row_ids_and_loses_no_pair():
 
 def test_named_splits_and_slices():
     source = DatasetDict(train=Dataset.from_list(rows()), held_out=Dataset.from_list(rows(5)))
-    module = ready(source, train_split="train[4:]", val_split="held_out", test_split="train[:3]", eval_batch_size=2)
+    module = ready(source, train_split="train[4:]", val_split="held_out", test_split="train[:3]", eval_batch_pairs=2)
     assert sorted(flat(module.train_dataloader())) == list(range(18))  # rows of the slice
     assert ids(module.val_dataloader()) == [[0, 1], [2, 3], [4]]
     assert flat(module.test_dataloader()) == [0, 1, 2]
@@ -485,7 +492,8 @@ def test_the_training_order_is_new_each_epoch_and_the_validation_order_the_datas
 def test_worker_processes_give_the_same_batches(capfd):
     plain, parallel = (ready(num_workers=workers).train_dataloader() for workers in (0, 2))
     for one, other in zip(plain, parallel, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        assert torch.equal(one.input_ids, other.input_ids)
+        assert one.pair_weight == other.pair_weight == 1 / one.pairs
     assert "fork" not in "".join(capfd.readouterr())
 
 
@@ -505,10 +513,141 @@ def test_the_ranks_share_the_pairs(stage):
             distributed_sampler_kwargs={"num_replicas": 2, "rank": rank},
             overfit_batches=0.0,
             fit_loop=trainer().fit_loop,
+            accumulate_grad_batches=1,
+            num_training_batches=99,
         )
         shares.append(ids(getattr(module, f"{stage}_dataloader")()))
     assert len(shares[0]) == len(shares[1])
     assert sorted(pair for share in shares for batch in share for pair in batch) == list(range(PAIRS))
+
+
+# The layout
+
+
+class Fits(Recorder):
+    """Has an answer to the question after the layout, and notes when it was asked."""
+
+    def __init__(self, problem: str | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.problem = problem
+        self.asked_on: list[torch.device] = []
+        self.trees: set[bool] = set()
+
+    def tree_problem(self) -> str | None:
+        self.asked_on.append(self.layer.weight.device)
+        return self.problem
+
+    def _see(self, stage: str, batch: PairBatch) -> torch.Tensor:
+        self.trees.add(batch.tree is not None)
+        return super()._see(stage, batch)
+
+
+def everywhere(module: Recorder, source: PreferenceDataModule) -> None:
+    """Fit, validate, test and predict."""
+    run(module, source, max_epochs=1)
+    trainer().validate(module, datamodule=source, verbose=False)
+    trainer().test(module, datamodule=source, verbose=False)
+    trainer().predict(module, datamodule=source)
+    assert all(module.seen.values())
+
+
+@pytest.mark.parametrize("layout", ["auto", "tree"])
+@pytest.mark.parametrize("reads_steps", [False, True], ids=["", "estimated_stepping_batches"])
+def test_every_stage_has_the_layout_that_fits(layout, reads_steps):
+    module = Fits(reads_steps=reads_steps)
+    everywhere(module, data(val_split="train[:5]", layout=layout))
+    assert module.trees == {True}
+    assert module.asked_on
+
+
+def test_a_layout_that_does_not_fit_is_said_once_and_replaced():
+    module = Fits("its states leak")
+    with pytest.warns(UserWarning, match="layout") as caught:
+        everywhere(module, data(val_split="train[:5]"))
+    told = [str(warning.message) for warning in caught if "layout" in str(warning.message)]
+    assert told == ["layout: padded, since its states leak"]
+    assert module.trees == {False}
+
+
+def test_a_layout_that_does_not_fit_is_refused_where_it_was_asked_for():
+    with pytest.raises(InputError, match=r"data.layout tree: its states leak: set data.layout to padded or auto"):
+        run(Fits("its states leak"), data(layout="tree"))
+
+
+def test_nobody_is_asked_where_padding_was_asked_for():
+    module = Fits("its states leak")
+    everywhere(module, data(val_split="train[:5]", layout="padded"))
+    assert module.trees == {False}
+    assert module.asked_on == []
+
+
+def test_another_module_is_asked_again():
+    source = data()
+    run(Fits(), source, max_epochs=1)
+    second = Fits("its states leak")
+    with pytest.warns(UserWarning, match="its states leak"):
+        run(second, source, max_epochs=1)
+    assert second.trees == {False}
+
+
+@pytest.mark.parametrize(
+    ("layout", "length_grouped", "grouped"),
+    [("tree", None, False), ("padded", None, True), ("tree", True, True), ("padded", False, False)],
+)
+def test_lengths_are_grouped_where_there_is_padding_unless_asked_for(layout, length_grouped, grouped):
+    source = ready(Dataset.from_list(rows(400)), layout=layout, length_grouped=length_grouped)
+    lengths = source._pairs["train"]["length"]
+    spreads = [
+        max(found) - min(found) for batch in ids(source.train_dataloader()) if (found := [lengths[i] for i in batch])
+    ]
+    assert (sum(spreads) / len(spreads) < 2) == grouped
+    assert source.state_dict()["length_grouped"] == grouped
+
+
+# Tokens in place of pairs
+
+
+def tokens_of(batch: PairBatch) -> int:
+    """What the tree layout has in its row."""
+    return batch.input_ids.numel()
+
+
+def test_batches_of_tokens():
+    source = ready(**TOKENS, val_split="train[:9]")
+    for loader in (source.train_dataloader(), source.val_dataloader()):
+        sizes = [tokens_of(batch) for batch in loader]
+        assert max(sizes) <= 60
+        assert sum(sizes) / len(sizes) > 0.8 * 60
+    assert sorted(flat(source.train_dataloader())) == list(range(PAIRS))
+    assert flat(source.val_dataloader()) == list(range(9))
+    assert len({batch.pairs for batch in source.train_dataloader()}) > 1
+    assert ids(ready(**TOKENS, val_split="train[:9]", eval_batch_pairs=6).val_dataloader()) == [
+        [0, 1, 2, 3, 4],
+        [5, 6, 7, 8],
+    ]
+
+
+def test_a_pair_beyond_the_budget_is_named():
+    source = Dataset.from_list([*MIXED[5:7], *rows(8), {"prompt": "a" * 40, "chosen": "b", "rejected": "c"}])
+    with pytest.raises(
+        InputError,
+        match=r"data.batch_tokens 40: the pair of row 10 \(from 0\) has 44 tokens: raise it, or lower data.max_length",
+    ):
+        ready(source, **{**TOKENS, "batch_tokens": 40}).train_dataloader()
+
+
+def test_tokens_are_not_counted_in_the_padded_layout():
+    with pytest.raises(InputError, match=r"the layout is padded: use data.batch_pairs"):
+        ready(**{**TOKENS, "layout": "padded"}).train_dataloader()
+    with pytest.raises(
+        InputError, match=r"the layout is padded, since there is no PreferenceModule to ask .*: use data"
+    ):
+        ready(**{**TOKENS, "layout": "auto"}).train_dataloader()
+    with (
+        pytest.warns(UserWarning, match="its states leak"),
+        pytest.raises(InputError, match=r"the layout is padded, since its states leak: use data.batch_pairs"),
+    ):
+        run(Fits("its states leak"), data(**{**TOKENS, "layout": "auto"}))
 
 
 # With a Trainer
@@ -633,6 +772,8 @@ def test_with_worker_processes(stopped, step):
         {"accumulate_grad_batches": 4},
         {"data": {"val_split": "train[:5]"}, "val_check_interval": 2},
         {"data": {"val_split": 0.3, "length_grouped": False}},
+        {"data": TOKENS},
+        {"data": TOKENS, "accumulate_grad_batches": 4},
     ],
     ids=str,
 )
@@ -710,7 +851,8 @@ def test_a_fit_after_a_test_from_a_checkpoint_begins_at_the_beginning(stopped):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"batch_size": 5}, "written with batch_size 4, this run has 5"),
+        ({"batch_pairs": 5}, "written with batch_pairs 4, this run has 5"),
+        ({**TOKENS, "batch_tokens": 90}, "written with batch_pairs 4, this run has None"),
         ({"seed": 1}, "written with seed 0, this run has 1"),
         ({"length_grouped": False}, "written with length_grouped True, this run has False"),
         ({"train_split": "train[:20]"}, "written with pairs 22, this run has 20"),
@@ -723,10 +865,22 @@ def test_another_order_is_refused(stopped, changed, message, step):
         resumed(checkpoints / f"step={step}.ckpt", data=changed)
 
 
+def test_a_layout_that_changes_the_order_is_refused_and_another_one_is_not(tmp_path):
+    checkpoint = str(tmp_path / "step=2.ckpt")
+    saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
+    whole = Fits()
+    run(whole, data(length_grouped=None), callbacks=[saving], enable_checkpointing=True, max_epochs=1)
+    with pytest.raises(InputError, match="written with length_grouped False, this run has True"):
+        run(Fits(), data(length_grouped=None, layout="padded"), checkpoint)
+    rest = Fits()
+    run(rest, data(length_grouped=False, layout="padded"), checkpoint, max_epochs=1)
+    assert rest.seen["train"] == whole.seen["train"][2:]
+
+
 def test_another_order_does_not_matter_to_an_evaluation(stopped):
     _, checkpoints = stopped()
     module = Recorder()
-    source = data(batch_size=5, val_split="train[:5]")
+    source = data(batch_pairs=5, val_split="train[:5]")
     trainer().validate(module, datamodule=source, ckpt_path=str(checkpoints / "step=2.ckpt"), verbose=False)
     assert module.seen["val"] == [[0, 1, 2, 3, 4]]
 

@@ -42,7 +42,7 @@ def saved_model(directory: Path, **overrides: Any) -> str:
 
 def data(path: Path, count: int = 24, **settings: Any) -> PreferenceDataModule:
     """A DataModule over written pairs, with four of them per batch."""
-    settings = {"tokenizer": tiny_tokenizer(), "val_split": "train[:8]", "batch_size": 4, **settings}
+    settings = {"tokenizer": tiny_tokenizer(), "val_split": "train[:8]", "batch_pairs": 4, **settings}
     return PreferenceDataModule(write_rows(path / "pairs.jsonl", count), **settings)
 
 

@@ -20,7 +20,7 @@ from dpo_lightning.lab import datamodule as lab_module
 from tests.helpers.runs import module, trainer
 
 RECIPE = PolicyRecipe(hidden_size=16, layers=1, heads=2, texts=64)
-SMALL = {"train_pairs": 32, "val_pairs": 8, "recipe": RECIPE, "batch_size": 8}
+SMALL = {"train_pairs": 32, "val_pairs": 8, "recipe": RECIPE, "batch_pairs": 8}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -103,7 +103,7 @@ def test_two_processes_wait_for_the_lab(tmp_path):
         "from tests.helpers.runs import module, trainer\n"
         "if __name__ == '__main__':\n"
         "    recipe = PolicyRecipe(hidden_size=16, layers=1, heads=2, texts=32)\n"
-        "    lab = LabDataModule('lab', train_pairs=8, val_pairs=4, recipe=recipe, batch_size=4)\n"
+        "    lab = LabDataModule('lab', train_pairs=8, val_pairs=4, recipe=recipe, batch_pairs=4)\n"
         "    trainer(devices=2, strategy='ddp', max_steps=1).fit(module('lab/policy'), lab)\n"
         "    print('trained')\n"
     )
@@ -135,3 +135,11 @@ def test_wrong_sizes_are_refused():
         LabDataModule("lab", val_pairs=0)
     with pytest.raises(InputError, match="multiple of 2 x heads"):
         PolicyRecipe(hidden_size=6, heads=2)
+
+
+def test_batches_are_chosen_as_for_any_data():
+    assert (LabDataModule("lab").batch_pairs, LabDataModule("lab").batch_tokens) == (16, None)
+    by_tokens = LabDataModule("lab", batch_tokens=512, layout="tree")
+    assert (by_tokens.batch_pairs, by_tokens.batch_tokens, by_tokens.layout) == (None, 512, "tree")
+    with pytest.raises(InputError, match="give one of them"):
+        LabDataModule("lab", batch_pairs=4, batch_tokens=512)

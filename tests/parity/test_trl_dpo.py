@@ -181,7 +181,8 @@ def _load_weights(policy: nn.Module, weights: dict[str, Tensor], lora: bool) -> 
 
 
 def _data(world: World) -> PreferenceDataModule:
-    data = PreferenceDataModule(Dataset.from_list(world.rows), world.tokenizer(), batch_size=BATCH)
+    rows = Dataset.from_list(world.rows)
+    data = PreferenceDataModule(rows, world.tokenizer(), batch_pairs=BATCH, length_grouped=True)
     data.setup()
     return data
 

@@ -141,7 +141,7 @@ def _pass(shared: Path, cache: Path, **lengths: int) -> Pass:
         str(shared / "tokenizers" / "gpt2"),
         val_split="train",
         load_options={"cache_dir": str(cache)},
-        eval_batch_size=30,  # the last batch is smaller, which a mean over batches would weight wrongly
+        eval_batch_pairs=30,  # the last batch is smaller, which a mean over batches would weight wrongly
         **lengths,
     )
     reports = _Messages()

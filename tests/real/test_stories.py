@@ -76,8 +76,8 @@ def _stories(shared: Path) -> PreferenceDataModule:
         train_split="train[:1200]",
         val_split="train[1200:]",
         max_length=512,
-        batch_size=16,
-        eval_batch_size=48,
+        batch_pairs=16,
+        eval_batch_pairs=48,
     )
 
 
