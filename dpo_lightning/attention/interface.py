@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dpo_lightning.attention.blocked import blocked_attention
 from dpo_lightning.attention.general import masked_attention
@@ -73,6 +70,9 @@ def layout_inputs(model: nn.Module, batch: PairBatch) -> Iterator[dict[str, Tens
 
 def use_tree_attention(model: nn.Module) -> str | None:
     """Put the tree's attention beside the model's own. Returns what stands against it, or None."""
+    from transformers import PreTrainedModel
+
+    _register()
     language_model = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     if language_model is None:
         return f"{type(model).__name__} is no model of transformers"
@@ -133,6 +133,8 @@ def _autocast(*tensors: Tensor) -> Iterator[Tensor]:
 
 def _own_attention(name: str, module: nn.Module) -> Any:
     """What transformers would call: an eager attention stands in the model's own file."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
     eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
 
@@ -140,10 +142,17 @@ def _own_attention(name: str, module: nn.Module) -> Any:
 def _mask(*args: Any, own: str, mask_function: Any, **options: Any) -> Any:
     forward = _under_way.get()
     if forward is None:
+        from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
         return ALL_MASK_ATTENTION_FUNCTIONS[own](*args, mask_function=mask_function, **options)
     return TreeMask(mask_function, forward.tree, forward.tree.position_ids.device)
 
 
-for _name in _WRAPPED:
-    AttentionInterface.register(_PREFIX + _name, partial(_attention, own=_name))
-    AttentionMaskInterface.register(_PREFIX + _name, partial(_mask, own=_name))
+@cache
+def _register() -> None:
+    """Not at import: it would load transformers' models before any is asked for."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    for own in _WRAPPED:
+        AttentionInterface.register(_PREFIX + own, partial(_attention, own=own))
+        AttentionMaskInterface.register(_PREFIX + own, partial(_mask, own=own))

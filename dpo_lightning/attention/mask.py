@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool
 from torch import Tensor
-from transformers.masking_utils import causal_mask_function
 
 from dpo_lightning.batch import TreeLayout
 
@@ -67,6 +66,8 @@ class TreeMask:
     @cached_property
     def is_causal(self) -> bool:
         """Whether every query of this row sees all of its sequence up to itself."""
+        from transformers.masking_utils import causal_mask_function
+
         if self._rule is causal_mask_function:
             return True
         host = torch.device("cpu")

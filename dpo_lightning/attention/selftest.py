@@ -44,6 +44,8 @@ def tree_problem(model: nn.Module) -> str | None:
     pairs = _random_pairs(model)
     with torch.no_grad(), evaluating(model), torch.random.fork_rng(devices):
         expected = [_alone(model, prompt, completion, device) for prompt, completion in _sequences(pairs)]
+        if not all(logits.isfinite().all() for logits in expected):
+            return "its logits are not finite"
         try:
             row = _in_tree(model, pairs, device)
             other_row = _in_tree(model, [_with_other_chosen(pair) for pair in pairs], device)
@@ -51,11 +53,15 @@ def tree_problem(model: nn.Module) -> str | None:
             return str(error)
         except Exception as error:  # a model that was not made for these arguments may raise anything
             return f"{type(error).__name__} in its forward: {' '.join(str(error).split())[:200]}"
+    return _difference(pairs, row, other_row, expected)
+
+
+def _difference(pairs: list[TokenizedPair], row: Tensor, other_row: Tensor, expected: list[Tensor]) -> str | None:
     dtype = row.dtype
     if _leak(row, other_row) > _ISOLATION.get(dtype, _ISOLATION_OTHERWISE):
         return "a rejected completion changes with the chosen one beside it"
     batch = collate_tree(pairs)
-    found = row[batch.predict_index.to(device)].split(batch.lengths.tolist())
+    found = row[batch.predict_index.to(row.device)].split(batch.lengths.tolist())
     errors = [_typical_error(one, other) for one, other in zip(found, expected, strict=True)]
     if max(errors) > _ACCURACY.get(dtype, _ACCURACY_OTHERWISE):
         return "the logits differ from those of separate sequences"
