@@ -1,0 +1,75 @@
+"""The pairs that all sides get: their lengths, and two orders of the same pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean, median
+
+import numpy as np
+import pytest
+from profiles import PROFILES, Lengths, hh_pairs, make_pairs, orders, random_pairs
+
+from dpo_lightning import TokenizedPair
+from dpo_lightning.errors import InputError
+
+
+def length(pair: TokenizedPair) -> int:
+    return len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
+
+
+def padding(pairs: list[TokenizedPair], batch_pairs: int) -> int:
+    batches = [pairs[start : start + batch_pairs] for start in range(0, len(pairs), batch_pairs)]
+    return sum(max(map(length, batch)) * len(batch) - sum(map(length, batch)) for batch in batches)
+
+
+def test_lengths_have_the_mean_and_the_median() -> None:
+    drawn = Lengths(124, 96, 10**6).draw(np.random.default_rng(0), 40_000)
+    assert drawn.mean() == pytest.approx(124, rel=0.03)
+    assert np.median(drawn) == pytest.approx(96, rel=0.03)
+
+
+@pytest.mark.parametrize("name", [*PROFILES, "fixed-256"])
+def test_random_pairs_fit(name: str) -> None:
+    pairs = random_pairs(name, 300, vocab_size=50, max_length=400)
+    assert max(map(length, pairs)) <= 400
+    assert min(len(ids) for pair in pairs for ids in pair[1:]) >= 1
+    assert {token for pair in pairs for ids in pair[1:] for token in ids} == set(range(50))
+
+
+def test_a_fixed_profile_has_one_length() -> None:
+    assert {length(pair) for pair in random_pairs("fixed-64", 20, vocab_size=50, max_length=400)} == {64}
+
+
+def test_the_standin_has_the_lengths_of_hh(shared: Path) -> None:
+    real, drawn = hh_pairs(shared, 2000, 1024), random_pairs("hh", 2000, 50_257, 1024)
+    for field in ("prompt_ids", "chosen_ids", "rejected_ids"):
+        ours, theirs = ([len(getattr(pair, field)) for pair in pairs] for pairs in (drawn, real))
+        assert mean(ours) == pytest.approx(mean(theirs), rel=0.15)
+        assert median(ours) == pytest.approx(median(theirs), rel=0.15)
+
+
+def test_without_the_folder_hh_is_generated(tmp_path: Path) -> None:
+    source, pairs = make_pairs("hh", 3, 2, vocab_size=50_257, max_length=64, shared=tmp_path)
+    assert source == "random ids"
+    assert len(pairs) == 64 * 2
+
+
+def test_both_orders_hold_the_same_pairs_after_the_same_warmup() -> None:
+    pool = random_pairs("hh", 256, vocab_size=50, max_length=1024)
+    order = orders(pool, warmup=2, steps=6, batch_pairs=4)
+    shuffled, grouped = order["shuffled"], order["grouped"]
+    assert shuffled[:8] == grouped[:8]
+    assert sorted(shuffled) == sorted(grouped)
+    assert len({pair.pair_id for pair in grouped}) == 8 * 4
+    assert padding(grouped, 4) < padding(shuffled, 4) / 4
+
+
+def test_few_steps_have_the_lengths_of_the_pool() -> None:
+    pool = random_pairs("hh", 512, vocab_size=50, max_length=1024)
+    chosen = orders(pool, warmup=2, steps=6, batch_pairs=8)["grouped"]
+    assert mean(map(length, chosen)) == pytest.approx(mean(map(length, pool)), rel=0.1)
+
+
+def test_too_few_pairs_are_named() -> None:
+    with pytest.raises(InputError, match="7 pairs are too few for 4 steps of 2"):
+        orders(random_pairs("hh", 7, 50, 64), warmup=1, steps=3, batch_pairs=2)
