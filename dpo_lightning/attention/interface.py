@@ -49,23 +49,30 @@ def layout_inputs(model: nn.Module, batch: PairBatch) -> Iterator[dict[str, Tens
         RunError: for a tree, when the model cannot use another attention, or did not call it.
     """
     if batch.tree is None:
-        yield {"input_ids": batch.input_ids}
+        with _forward_under_way(None):
+            yield {"input_ids": batch.input_ids}
         return
     if problem := use_tree_attention(model):
         raise RunError(problem)
     forward = _TreeForward(batch.tree)
-    token = _under_way.set(forward)
-    try:
+    with _forward_under_way(forward):
         yield {
             "input_ids": batch.input_ids,
             # With a 2D mask, transformers does not look for packed sequences in the positions.
             "attention_mask": torch.ones_like(batch.input_ids),
             "position_ids": batch.tree.position_ids,
         }
-    finally:
-        _under_way.reset(token)
     if not forward.attention_calls:
         raise RunError(f"{type(model).__name__} never calls a registered attention")
+
+
+@contextmanager
+def _forward_under_way(forward: _TreeForward | None) -> Iterator[None]:
+    token = _under_way.set(forward)
+    try:
+        yield
+    finally:
+        _under_way.reset(token)
 
 
 def use_tree_attention(model: nn.Module) -> str | None:
@@ -88,6 +95,7 @@ def use_tree_attention(model: nn.Module) -> str | None:
     return None
 
 
+@torch.compiler.disable
 def _attention(
     module: nn.Module,
     query: Tensor,
@@ -110,18 +118,27 @@ def _attention(
         )
     if forward is not None:
         forward.attention_calls += 1
+    if (query.shape[0], query.shape[2]) != attention_mask.tree.position_ids.shape:
+        raise RunError(f"a row of {query.shape[2]} tokens was given to {type(module).__name__} beside another tree")
     if options.get("position_bias") is not None:
         raise RunError(f"{type(module).__name__} adds a bias to its attention scores")
-    query, key, value = _autocast(query, key, value)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    softcap, sinks = options.get("softcap"), options.get("s_aux")
-    if attention_mask.is_causal and not dropout and softcap is None and sinks is None:
+    extras = {"dropout": dropout, "softcap": options.get("softcap"), "sinks": options.get("s_aux")}
+    query, key, value = _autocast(query, key, value)
+    return _tree_attention(query, key, value, attention_mask, scale, extras), None
+
+
+def _tree_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: TreeMask, scale: float, extras: dict[str, Any]
+) -> Tensor:
+    """The fastest way that is exact here."""
+    plain = not extras["dropout"] and extras["softcap"] is None and extras["sinks"] is None
+    if plain and mask.is_causal:
         if varlen_fits(query, value):
-            return varlen_attention(query, key, value, attention_mask, scale), None
+            return varlen_attention(query, key, value, mask, scale)
         if not query.is_cuda:
-            return blocked_attention(query, key, value, attention_mask.runs, scale), None
-    output = masked_attention(query, key, value, attention_mask, scale, dropout=dropout, softcap=softcap, sinks=sinks)
-    return output.contiguous(), None
+            return blocked_attention(query, key, value, mask.runs, scale)
+    return masked_attention(query, key, value, mask, scale, **extras).contiguous()
 
 
 def _autocast(*tensors: Tensor) -> Iterator[Tensor]:

@@ -62,9 +62,10 @@ class _Head(NamedTuple):
     def logits(self, hidden: Tensor, tile: slice, weight: Tensor) -> Tensor:
         """Logits ``[n, T]`` of a tile, in float32 at least; they are the caller's to overwrite."""
         raw = hidden @ weight.T
+        logits = raw.to(torch.promote_types(raw.dtype, torch.float32))
         if self.bias is not None:
-            raw += self.bias[tile].to(raw.dtype)
-        return self.transform(raw.to(torch.promote_types(raw.dtype, torch.float32)))
+            logits += self.bias[tile].to(logits.dtype)
+        return self.transform(logits)
 
     def weight_of(self, tile: slice, dtype: torch.dtype) -> Tensor:
         """Weights ``[T, D]`` of a tile in the compute dtype."""
