@@ -1,34 +1,25 @@
-"""The head in chunks: values, gradients, and what is in memory."""
+"""Heads of any kind: values, gradients, and what is in memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
+from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from dpo_lightning.logprobs import chunked_logps, logps_from_logits
+from dpo_lightning.logprobs import chunked_logps, head, logps_from_logits
+from dpo_lightning.logprobs.head import logps_through, token_statistics
+from dpo_lightning.logprobs.transform import HeadProbe, LogitTransform
+from tests.helpers.watching import Tensors
 
 TOKENS, WIDTH, VOCAB = 50, 4, 96
 CHUNK = 7  # does not divide TOKENS
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers the largest floating tensor that any operation returned."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and leaf.is_floating_point():
-                self.elements = max(self.elements, leaf.numel())
-        return result
 
 
 def head_inputs(dtype: torch.dtype = torch.float64) -> tuple[nn.Linear, Tensor, Tensor]:
@@ -124,9 +115,9 @@ def test_the_logits_of_all_tokens_never_exist(dtype: torch.dtype) -> None:
     head, hidden, targets = head_inputs(dtype)
     largest: dict[int, int] = {}
     for rows in (CHUNK, TOKENS):
-        with LargestTensor() as tracker:
+        with Tensors() as tracker:
             score(head, hidden, targets, rows).sum().backward()
-        largest[rows] = tracker.elements
+        largest[rows] = tracker.largest
 
     assert largest == {CHUNK: CHUNK * VOCAB, TOKENS: TOKENS * VOCAB}
 
@@ -172,3 +163,69 @@ def test_no_graph_where_none_is_wanted() -> None:
 
     assert logps.grad_fn is None
     assert torch.equal(logps, score(head, hidden, targets, CHUNK))
+
+
+PROBE = HeadProbe(LogitTransform(0.5, 4.0), VOCAB)
+
+
+class Sub(nn.Linear):
+    """Not quite a linear layer."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return 2 * super().forward(rows)
+
+
+def adapted(linear: nn.Linear) -> nn.Module:
+    layer = LoraLinear(linear, "default", config=LoraConfig(r=2, init_lora_weights=False), r=2)
+    return layer.to(linear.weight.dtype)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, Sub, adapted], ids=["linear", "subclass", "LoRA"])
+@pytest.mark.parametrize("chunk_logits", [CHUNK * VOCAB, 2**20], ids=["chunks", "whole"])
+def test_a_head_of_any_kind(kind: Any, chunk_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "chunked_logps", partial(chunked_logps, chunk_logits=chunk_logits))
+    _, hidden, targets = head_inputs()
+    module = adapted(head_inputs()[0]) if kind is adapted else kind(WIDTH, VOCAB, dtype=torch.float64)
+    inputs = (hidden, *(parameter for parameter in module.parameters() if parameter.requires_grad))
+    exact = PROBE.transform(module(hidden)).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+
+    logps = logps_through(module, PROBE)(hidden, targets)
+
+    torch.testing.assert_close(logps, exact, rtol=1e-12, atol=1e-12)
+    for ours, expected in zip(
+        torch.autograd.grad(logps.square().sum(), inputs),
+        torch.autograd.grad(exact.square().sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_statistics_by_hand() -> None:
+    # Weights 1, 2 and 5: the probabilities are 1/8, 2/8 and 5/8.
+    logits = torch.tensor([1.0, 2.0, 5.0]).log().expand(3, 3)
+    entropy = math.log(8) - (2 * math.log(2) + 5 * math.log(5)) / 8
+
+    found = token_statistics(logits, torch.tensor([0, 1, 2]), nn.Identity(), vocab_size=3)
+    even = token_statistics(torch.zeros(2, 3), torch.tensor([0, 2]), nn.Identity(), vocab_size=3)
+
+    assert found.entropy.tolist() == pytest.approx([entropy] * 3)
+    assert found.is_top1.tolist() == [False, False, True]
+    assert even.entropy.tolist() == pytest.approx([math.log(3)] * 2)
+    assert even.is_top1.tolist() == [True, True]  # no token is likelier
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_statistics_against_float64(size: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "CHUNK_LOGITS", CHUNK * VOCAB)
+    logits = (size * torch.randn(TOKENS, VOCAB, dtype=torch.float64)).to(dtype)
+    exact = logits.double().log_softmax(-1)
+    largest, likeliest = exact.max(-1)
+    targets = torch.where(torch.arange(TOKENS) % 2 == 0, likeliest, torch.randint(VOCAB, (TOKENS,)))
+
+    found = token_statistics(logits, targets, lambda rows: rows, vocab_size=VOCAB)
+
+    assert found.entropy.dtype == torch.promote_types(dtype, torch.float32)
+    assert found.entropy.min() >= 0
+    torch.testing.assert_close(found.entropy.double(), torch.special.entr(exact.exp()).sum(-1), rtol=1e-5, atol=1e-5)
+    assert torch.equal(found.is_top1, exact.gather(-1, targets[:, None])[:, 0] == largest)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,12 +14,12 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from dpo_lightning.batch import PairBatch
-from dpo_lightning.collate import collate_padded
-from dpo_lightning.logprobs import TokenScorer, scorer, sequence_logps
-from dpo_lightning.logprobs.head import chunked_logps
+from dpo_lightning.collate import Collate, collate_padded, collate_tree
+from dpo_lightning.logprobs import TokenScorer, linear, sequence_logps
 from tests.helpers.architectures import ARCHITECTURES, VOCAB_SIZE, randomised, tiny_model
 from tests.helpers.brute import brute_token_logps, flat
 from tests.helpers.tiny import PAIRS, tiny_llama
+from tests.helpers.watching import Tensors
 
 BATCH = collate_padded(PAIRS)
 
@@ -37,15 +34,6 @@ def plain_logps(model: nn.Module, batch: PairBatch) -> Tensor:
     """All logits, one log-softmax."""
     logps = model(input_ids=batch.input_ids).logits.flatten(0, 1).log_softmax(-1)
     return logps[batch.predict_index].gather(-1, batch.targets[:, None])[:, 0]
-
-
-@contextmanager
-def head_rows(head: nn.Module) -> Iterator[list[int]]:
-    """Count the rows that each call of the head gets, in forward and backward."""
-    rows: list[int] = []
-    handle = head.register_forward_hook(lambda _, args, output: rows.append(args[0].numel() // args[0].shape[-1]))
-    yield rows
-    handle.remove()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -94,27 +82,29 @@ def test_gradients_are_those_of_a_plain_forward() -> None:
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
+def is_logits(tensor: Tensor) -> bool:
+    return tensor.shape[-1:] == (VOCAB_SIZE,) and tensor.shape != (32, VOCAB_SIZE)  # the head's weight, transposed
+
+
 def test_the_head_runs_on_scored_positions_only(llama: LlamaForCausalLM) -> None:
     score = TokenScorer(llama)
     score(BATCH)
-    with head_rows(llama.lm_head) as rows:
-        score(BATCH).sum().backward()
+    with Tensors(is_logits) as logits:
+        score(BATCH)
 
-    assert rows == [0, len(BATCH.targets)]
+    assert logits.largest == len(BATCH.targets) * VOCAB_SIZE
     assert BATCH.input_ids.numel() > len(BATCH.targets)
 
 
 def test_chunks_hold_through_the_whole_model(llama: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = TokenScorer(llama)(BATCH)
-    monkeypatch.setattr(scorer, "chunked_logps", partial(chunked_logps, chunk_logits=5 * VOCAB_SIZE))
+    monkeypatch.setattr(linear, "_ROWS", 5)
     score = TokenScorer(llama)
     score(BATCH)
-    with head_rows(llama.lm_head) as rows:
+    with Tensors(is_logits) as logits:
         logps = score(BATCH)
-        logps.sum().backward()
 
-    assert max(rows) == 5
-    assert sum(rows) == 2 * len(BATCH.targets)
+    assert logits.largest == 5 * VOCAB_SIZE
     torch.testing.assert_close(logps, whole)
 
 
@@ -206,6 +196,7 @@ def test_leaves_no_hook_behind_when_the_model_fails(llama: LlamaForCausalLM) -> 
     with pytest.raises(IndexError):
         score(BATCH._replace(input_ids=BATCH.input_ids + VOCAB_SIZE))
     assert not llama.lm_head._forward_pre_hooks
+    assert llama(input_ids=BATCH.input_ids).logits.shape == (*BATCH.input_ids.shape, VOCAB_SIZE)
 
 
 @pytest.mark.parametrize(
@@ -225,4 +216,79 @@ def test_adapters_on_body_and_head(llama: LlamaForCausalLM, settings: dict[str, 
     torch.testing.assert_close(logps.double(), flat(brute_token_logps(adapted, PAIRS)), rtol=0, atol=1e-5)
     assert (logps - TokenScorer(llama)(BATCH)).abs().max() > 0.1
     with torch.no_grad(), adapted.disable_adapter():
-        assert torch.equal(score(BATCH), TokenScorer(llama)(BATCH))
+        torch.testing.assert_close(score(BATCH), TokenScorer(llama)(BATCH), rtol=0, atol=1e-5)
+
+
+LORA_ON_HEAD = {"target_modules": ["q_proj", "lm_head"]}
+SAVED_HEAD = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
+MODES = {
+    "float64": (torch.float64, None, 1e-7),  # Llama's norms are float32 in any dtype
+    "float32": (torch.float32, None, 1e-5),
+    "bf16-true": (torch.bfloat16, None, 0.03),
+    "bf16-mixed": (torch.float32, torch.bfloat16, 0.03),
+    "16-mixed": (torch.float32, torch.float16, 0.005),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("layout", [collate_padded, collate_tree], ids=["padded", "tree"])
+@pytest.mark.parametrize(
+    ("tied", "adapter"),
+    [(False, None), (True, None), (False, LORA_ON_HEAD), (False, SAVED_HEAD), (True, {"target_modules": "all-linear"})],
+    ids=["untied", "tied", "adapted head", "saved head", "tied, frozen head"],
+)
+def test_gradients_in_every_mode(tied: bool, adapter: dict[str, Any] | None, layout: Collate, mode: str) -> None:
+    """Against a float64 copy with the same weights, scored from all its logits."""
+    dtype, autocast, accuracy = MODES[mode]
+    model = tiny_llama(tie_word_embeddings=tied)
+    if adapter is not None:
+        model = get_peft_model(model, LoraConfig(r=2, init_lora_weights=False, **adapter))
+    model.to(dtype)
+    exact = copy.deepcopy(model).double()
+
+    with torch.autocast("cpu", autocast, enabled=autocast is not None):
+        logps = TokenScorer(model)(layout(PAIRS))
+        assert logps.dtype == torch.promote_types(dtype, torch.float32)
+    weights = torch.linspace(0.5, 1.5, len(logps), dtype=torch.float64)
+    (logps.double() * weights).sum().backward()
+    expected = plain_logps(exact, BATCH)
+    (expected * weights).sum().backward()
+
+    assert (logps - expected).abs().max() < 10 * accuracy
+    for ours, theirs in zip(model.parameters(), exact.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None)
+        if ours.grad is not None:
+            assert ours.grad.dtype == dtype
+            assert (ours.grad.double() - theirs.grad).norm() < 10 * accuracy * theirs.grad.norm()
+
+
+def test_a_frozen_head_gets_no_gradient(llama: LlamaForCausalLM) -> None:
+    model = copy.deepcopy(llama).requires_grad_(False)
+    model.model.layers[0].mlp.requires_grad_(True)
+
+    TokenScorer(model)(BATCH).sum().backward()
+
+    assert model.lm_head.weight.grad is None
+    assert model.model.layers[0].mlp.up_proj.weight.grad is not None
+
+
+@pytest.mark.parametrize("layout", [collate_padded, collate_tree], ids=["padded", "tree"])
+def test_statistics_are_those_of_a_plain_forward(llama: LlamaForCausalLM, layout: Collate) -> None:
+    logits = llama(input_ids=BATCH.input_ids).logits.flatten(0, 1)[BATCH.predict_index].double()
+    logps = logits.log_softmax(-1)
+
+    found = TokenScorer(llama).statistics(layout(PAIRS))
+
+    torch.testing.assert_close(found.entropy.double(), -(logps.exp() * logps).sum(-1), rtol=0, atol=1e-5)
+    assert torch.equal(found.is_top1, logits.argmax(-1) == BATCH.targets)
+    assert not found.entropy.requires_grad
+
+
+def test_statistics_of_a_model_that_is_scored_from_its_logits() -> None:
+    model = randomised(Shifted(tiny_llama().config))
+    logps = model(input_ids=BATCH.input_ids).logits.flatten(0, 1)[BATCH.predict_index].double().log_softmax(-1)
+
+    with pytest.warns(UserWarning, match="Shifted does more to its logits"):
+        found = TokenScorer(model).statistics(BATCH)
+
+    torch.testing.assert_close(found.entropy.double(), -(logps.exp() * logps).sum(-1), rtol=0, atol=1e-5)

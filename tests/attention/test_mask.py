@@ -1,0 +1,110 @@
+"""Runs of a tree and what their queries see, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import MistralConfig
+from transformers.masking_utils import (
+    and_masks,
+    causal_mask_function,
+    chunked_overlay,
+    create_sliding_window_causal_mask,
+    sliding_window_overlay,
+)
+
+from dpo_lightning.attention.mask import Rule, Run
+from tests.attention.rows import SHORT, causal, chunk, mask_of, visible, window
+
+
+def test_runs_by_hand() -> None:
+    # P0 C0 R0 are tokens 0-4, 5-7, 8-11; P1 C1 R1 are 12-13, 14, 15; P2 C2 R2 are 16, 17-22, 23-24.
+    assert mask_of(SHORT).runs == [
+        Run(0, 8, (slice(0, 8),)),
+        Run(8, 12, (slice(0, 5), slice(8, 12))),
+        Run(12, 15, (slice(12, 15),)),
+        Run(15, 16, (slice(12, 14), slice(15, 16))),
+        Run(16, 23, (slice(16, 23),)),
+        Run(23, 25, (slice(16, 17), slice(23, 25))),
+    ]
+
+
+def test_sizes_of_a_run_and_its_keys() -> None:
+    run = mask_of(SHORT).runs[1]
+    row = torch.arange(25.0)[:, None].expand(2, 25, 3)
+
+    assert (run.queries, run.length) == (4, 9)
+    assert run.gather(row)[1, :, 2].tolist() == [0, 1, 2, 3, 4, 8, 9, 10, 11]
+    one_slice = mask_of(SHORT).runs[0].gather(row)
+    assert one_slice.untyped_storage().data_ptr() == row.untyped_storage().data_ptr()
+
+
+def test_a_window_by_hand() -> None:
+    mask = mask_of([(3, 2, 3)], window(3))
+    chosen, rejected = mask.runs
+
+    assert mask.visible(chosen).int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 0],
+        [0, 0, 1, 1, 1],
+    ]
+    # Rejected tokens stand at the positions 3, 4 and 5, behind the prompt.
+    assert mask.visible(rejected).int().tolist() == [[0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("rule", [causal, window(2), window(3), chunk(2), chunk(4)])
+def test_runs_and_rules_together_are_the_whole_mask(rule: Rule) -> None:
+    mask = mask_of(SHORT, rule)
+    whole = visible(SHORT, rule)
+    found = torch.zeros_like(whole)
+    for run in mask.runs:
+        keys = run.gather(torch.arange(len(whole))[:, None]).squeeze(1)
+        found[run.start : run.end, keys] = mask.visible(run)
+
+    assert torch.equal(found, whole)
+
+
+# The longest sequences of SHORT have 9 tokens.
+@pytest.mark.parametrize(
+    ("rule", "is_causal"),
+    [
+        (causal_mask_function, True),
+        (causal, True),
+        (window(9), True),
+        (window(8), False),
+        (chunk(9), True),
+        (chunk(8), False),
+        (and_masks(sliding_window_overlay(9), causal_mask_function), True),
+        (and_masks(sliding_window_overlay(8), causal_mask_function), False),
+        (and_masks(chunked_overlay(9, torch.zeros(1)), causal_mask_function), True),
+        (and_masks(chunked_overlay(8, torch.zeros(1)), causal_mask_function), False),
+        (lambda _, __, query, key: key >= 0, False),
+    ],
+)
+def test_a_rule_that_hides_nothing_is_causal(rule: Rule, is_causal: bool) -> None:
+    assert mask_of(SHORT, rule).is_causal is is_causal
+
+
+def test_transformers_own_rule_is_not_evaluated_where_it_is_the_causal_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = mask_of(SHORT, causal_mask_function)
+    monkeypatch.setattr(type(mask), "visible", lambda *_: pytest.fail("evaluated"))
+
+    assert mask.is_causal
+
+
+def test_a_window_of_transformers_has_its_size() -> None:
+    """The window of this test file's rules is counted as transformers counts: with the token itself."""
+    config = MistralConfig(sliding_window=3, num_hidden_layers=1)
+    config._attn_implementation = "eager"
+    embedding = torch.zeros(1, 8, 4)
+    theirs = create_sliding_window_causal_mask(
+        config=config,
+        inputs_embeds=embedding,
+        attention_mask=None,
+        past_key_values=None,
+        position_ids=torch.arange(8)[None],
+    )
+
+    assert torch.equal(theirs[0, 0] == 0, visible([(8, 0, 0)], window(3)))
