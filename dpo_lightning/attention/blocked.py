@@ -1,8 +1,8 @@
-"""Causal attention over the runs of a tree, block by block: exact, with memory for one block of scores."""
+"""Causal attention over the runs of a tree, block by block: exact, and with little memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,6 +15,10 @@ from dpo_lightning.attention.mask import Run
 
 # Queries of a block. Causal blocks skip the keys after their last query; smaller ones make the matrix products small.
 _BLOCK = 128
+
+
+KEPT_BYTES = 2**24
+"""Most memory that one layer's probabilities may hold until its backward: 16 MiB; beyond, all are computed again."""
 
 
 class _Block(NamedTuple):
@@ -47,7 +51,7 @@ class _Block(NamedTuple):
 
 
 class _BlockedAttention(torch.autograd.Function):
-    """Scores are computed in float32, twice: the backward computes a block's probabilities again."""
+    """Scores are computed in float32; their probabilities are kept in the dtype of the values while they are small."""
 
     @staticmethod
     def forward(
@@ -55,11 +59,15 @@ class _BlockedAttention(torch.autograd.Function):
     ) -> Float[Tensor, "1 L H D"]:
         ctx.save_for_backward(query, key, value)
         ctx.blocks, ctx.scale = blocks, scale
+        keep = any(ctx.needs_input_grad) and _size(query, blocks) <= KEPT_BYTES
+        ctx.kept = []
         wide = _Wide(query, key, scale)
         out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
         for block in blocks:
-            mixed = torch.bmm(wide.probabilities(block), block.gather(value[0]))
-            out[0, block.start : block.end] = _per_head(mixed, block.queries)
+            probabilities = wide.probabilities(block)
+            out[0, block.start : block.end] = _per_head(torch.bmm(probabilities, block.gather(value[0])), block.queries)
+            if keep:
+                ctx.kept.append(probabilities)
         return out
 
     @staticmethod
@@ -67,18 +75,18 @@ class _BlockedAttention(torch.autograd.Function):
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         with torch.autocast(grad_out.device.type, enabled=False):
             query, key, value = ctx.saved_tensors
-            return (*_gradients(query, key, value, ctx.blocks, ctx.scale, grad_out), None, None)
+            probabilities = ctx.kept or map(_Wide(query, key, ctx.scale).probabilities, ctx.blocks)
+            blocks = zip(ctx.blocks, probabilities, strict=True)
+            return (*_gradients(query, key, value, blocks, ctx.scale, grad_out), None, None)
 
 
 def _gradients(
-    query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[_Block], scale: float, grad_out: Tensor
+    query: Tensor, key: Tensor, value: Tensor, blocks: Iterable[tuple[_Block, Tensor]], scale: float, grad_out: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     groups = key.shape[1]
-    wide = _Wide(query, key, scale)
     grad_query = query.new_empty(query.transpose(1, 2).shape)
     grad_key, grad_value = torch.zeros_like(key[0]), torch.zeros_like(value[0])
-    for block in blocks:
-        probabilities = wide.probabilities(block)
+    for block, probabilities in blocks:
         grads = _grouped(grad_out[0, block.start : block.end].transpose(0, 1), groups)
         grad_probabilities = torch.bmm(grads, block.gather(value[0]).transpose(1, 2))
         # d softmax: p * (dp - sum(p * dp))
@@ -121,7 +129,8 @@ def blocked_attention(
     """``softmax(scale x query @ key^T) @ value`` over the runs of a row, each causal, its queries its last keys.
 
     ``H`` query heads share ``G`` key and value heads in groups of ``H / G``, which are never expanded. Any floating
-    dtype; scores and softmax are float32 at least. Peak memory is one block of scores: ``H x 128 x K``.
+    dtype; scores and softmax are float32 at least. Memory: a block of scores, ``H x 128 x K``, and up to
+    :data:`KEPT_BYTES` of probabilities until the backward.
     """
     with torch.autocast(query.device.type, enabled=False):
         return _BlockedAttention.apply(query, key, value, list(_blocks(runs)), scale)
@@ -147,6 +156,12 @@ def _cut(run: Run) -> Iterator[_Block]:
         end = min(start + _BLOCK, run.end)
         *before, last = run.keys
         yield _Block(start, end, (*before, slice(last.start, end)))
+
+
+def _size(query: Tensor, blocks: Sequence[_Block]) -> int:
+    """Bytes of all probabilities in the query's dtype."""
+    keys = ((block, sum(part.stop - part.start for part in block.keys)) for block in blocks)
+    return query.shape[1] * query.element_size() * sum(block.queries * count for block, count in keys)
 
 
 def _grouped(heads_first: Float[Tensor, "H Q D"], groups: int) -> Float[Tensor, "G HQ D"]:
