@@ -11,8 +11,9 @@ from the probabilities, which are kept in the compute dtype within :data:`KEPT_B
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -28,6 +29,7 @@ _ROWS = 1024
 # Logits of a tile: as many as a CPU's cache holds in float32, or as fill a GPU.
 _TILE_LOGITS = {"cpu": 2**20}
 _TILE_LOGITS_ELSEWHERE = 2**26
+_TILE_MULTIPLE = 256
 
 
 def linear_logps(
@@ -54,22 +56,47 @@ def _compute_dtype(hidden: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
 
-class _Head(NamedTuple):
-    weight: Tensor
-    bias: Tensor | None
-    transform: LogitTransform
+class _Head:
+    """A linear head, the tiles of its vocabulary, and memory for the logits of one tile, used again for the next one.
+
+    Fresh memory for each tile would cost a CPU a third of its GEMM speed in page faults, and tiles of odd widths more.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, transform: LogitTransform, *, rows: int, dtype: torch.dtype
+    ) -> None:
+        self.weight, self.bias, self.transform, self.dtype = weight, bias, transform, dtype
+        self.wide = torch.promote_types(dtype, torch.float32)
+        fitting = _TILE_LOGITS.get(weight.device.type, _TILE_LOGITS_ELSEWHERE) // rows
+        size = max(fitting // _TILE_MULTIPLE, 1) * _TILE_MULTIPLE
+        self.tiles = [slice(start, min(start + size, len(weight))) for start in range(0, len(weight), size)]
+        self._largest = rows * size
+        self._scratch: tuple[Tensor, Tensor] | None = None
+
+    @contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Memory for :meth:`logits`, inside the block."""
+        raw = self.weight.new_empty(self._largest, dtype=self.dtype)
+        self._scratch = raw, raw if self.wide == self.dtype else raw.new_empty(self._largest, dtype=self.wide)
+        try:
+            yield
+        finally:
+            self._scratch = None
+
+    def weight_of(self, tile: slice) -> Tensor:
+        """Weights ``[T, D]`` of a tile in the compute dtype."""
+        return self.weight[tile].to(self.dtype)
 
     def logits(self, hidden: Tensor, tile: slice, weight: Tensor) -> Tensor:
-        """Logits ``[n, T]`` of a tile, in float32 at least; they are the caller's to overwrite."""
-        raw = hidden @ weight.T
-        logits = raw.to(torch.promote_types(raw.dtype, torch.float32))
+        """Logits ``[n, T]`` of a tile, in float32 at least, until the next call; they are the caller's to overwrite."""
+        assert self._scratch is not None
+        shape = (len(hidden), len(weight))
+        raw, wide = (memory[: shape[0] * shape[1]].view(shape) for memory in self._scratch)
+        torch.mm(hidden, weight.T, out=raw)
+        logits = raw if self.wide == self.dtype else wide.copy_(raw)
         if self.bias is not None:
-            logits += self.bias[tile].to(logits.dtype)
+            logits += self.bias[tile].to(self.wide)
         return self.transform(logits)
-
-    def weight_of(self, tile: slice, dtype: torch.dtype) -> Tensor:
-        """Weights ``[T, D]`` of a tile in the compute dtype."""
-        return self.weight[tile].to(dtype)
 
 
 class _Rows:
@@ -79,29 +106,28 @@ class _Rows:
     nothing overflows before the largest logit is known.
     """
 
-    def __init__(self, hidden: Tensor, targets: Tensor, head: _Head, tiles: Sequence[slice]) -> None:
-        self.hidden, self.targets, self.head, self.tiles = hidden, targets, head, tiles
+    def __init__(self, hidden: Tensor, targets: Tensor, head: _Head) -> None:
+        self.hidden, self.targets, self.head = hidden, targets, head
         self.kept: list[tuple[Tensor, Tensor]] = []
-        wide = torch.promote_types(hidden.dtype, torch.float32)
-        self.shift = torch.full((len(hidden), 1), -torch.inf, dtype=wide, device=hidden.device)
+        self.shift = torch.full((len(hidden), 1), -torch.inf, dtype=head.wide, device=hidden.device)
         self.total, self.target_logit = torch.zeros_like(self.shift), torch.zeros_like(self.shift)
 
     def logps(self) -> Tensor:
         """Scan for the log-probs ``[n]`` alone."""
-        for tile in self.tiles:
-            logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile, self.hidden.dtype))
+        for tile in self.head.tiles:
+            logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile))
             self._exponentials(tile, logits)
         return self._finish()
 
     def logps_and_gradient(self, keep: bool) -> Tensor:
         """Scan for the log-probs ``[n]`` and their ``gradient`` ``[n, D]`` with respect to the hidden states."""
         weighted = torch.zeros_like(self.hidden, dtype=self.shift.dtype)
-        for tile in self.tiles:
-            weight = self.head.weight_of(tile, self.hidden.dtype)
+        for tile in self.head.tiles:
+            weight = self.head.weight_of(tile)
             logits = self.head.logits(self.hidden, tile, weight)
             slope = self.head.transform.slope(logits)
             exponentials, decay = self._exponentials(tile, logits)
-            narrow = _times(exponentials, slope).to(self.hidden.dtype)
+            narrow = _times(exponentials, slope).to(self.hidden.dtype, copy=keep)
             weighted.mul_(decay).add_(narrow @ weight)
             if keep:
                 self.kept.append((narrow, self.shift))
@@ -116,8 +142,8 @@ class _Rows:
         if self.kept:
             narrow, shift = self.kept[number]
             return narrow, (shift - self.log_total).exp()
-        tile = self.tiles[number]
-        logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile, self.hidden.dtype))
+        tile = self.head.tiles[number]
+        logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile))
         slope = self.head.transform.slope(logits)
         probabilities = _times(logits.sub_(self.log_total).exp_(), slope)
         return probabilities.to(self.hidden.dtype), torch.ones_like(self.log_total)
@@ -152,18 +178,21 @@ class _LinearLogps(torch.autograd.Function):
         wants_hidden: bool,
         wants_head: bool,
     ) -> Tensor:
-        chunks = _in_chunks(hidden, targets, _Head(weight, bias, transform))
-        if not (wants_hidden or wants_head):
-            return torch.cat([rows.logps() for rows in chunks])
-        ctx.save_for_backward(weight)
-        ctx.chunks = chunks
-        budget = KEPT_BYTES if wants_head else 0
-        logps = []
-        for rows in chunks:
-            size = len(rows.hidden) * len(weight) * hidden.element_size()
-            logps.append(rows.logps_and_gradient(keep=size <= budget))
-            budget -= size if size <= budget else 0
-        return torch.cat(logps)
+        head = _Head(weight, bias, transform, rows=min(len(hidden), _ROWS), dtype=hidden.dtype)
+        parts = zip(hidden.split(_ROWS), targets.split(_ROWS), strict=True)
+        chunks = [_Rows(rows, places, head) for rows, places in parts]
+        with head.scratch():
+            if not (wants_hidden or wants_head):
+                return torch.cat([rows.logps() for rows in chunks])
+            ctx.save_for_backward(weight)
+            ctx.chunks = chunks
+            budget = KEPT_BYTES if wants_head else 0
+            logps = []
+            for rows in chunks:
+                size = len(rows.hidden) * len(weight) * hidden.element_size()
+                logps.append(rows.logps_and_gradient(keep=size <= budget))
+                budget -= size if size <= budget else 0
+            return torch.cat(logps)
 
     @staticmethod
     @once_differentiable
@@ -179,19 +208,19 @@ class _LinearLogps(torch.autograd.Function):
                 ]
                 grad_hidden = torch.cat(parts)
             if wants_weight or wants_bias:
-                grad_weight, grad_bias = _head_gradients(ctx.chunks, grads)
+                with ctx.chunks[0].head.scratch():
+                    grad_weight, grad_bias = _head_gradients(ctx.chunks, grads)
         return grad_hidden, grad_weight, grad_bias, None, None, None, None
 
 
 def _head_gradients(chunks: Sequence[_Rows], grads: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     """Gradients of weight and bias, in the parameters' dtypes; summed over the chunks in float32 at least."""
     head = chunks[0].head
-    wide = chunks[0].shift.dtype
-    grad_weight = torch.empty_like(head.weight, dtype=wide)
+    grad_weight = torch.empty_like(head.weight, dtype=head.wide)
     grad_bias = torch.zeros_like(grad_weight[:, 0])
     for number_of_chunk, (rows, grad) in enumerate(zip(chunks, grads, strict=True)):
-        scaled = grad.to(wide) * head.transform.scale
-        for number, tile in enumerate(rows.tiles):
+        scaled = grad.to(head.wide) * head.transform.scale
+        for number, tile in enumerate(head.tiles):
             probabilities, factor = rows.probabilities(number)
             share = -factor * scaled
             tile_grad = probabilities.T @ (share * rows.hidden).to(rows.hidden.dtype)
@@ -204,14 +233,6 @@ def _head_gradients(chunks: Sequence[_Rows], grads: Sequence[Tensor]) -> tuple[T
         if head.bias is not None:
             grad_bias.index_put_((rows.targets,), share.squeeze(1), accumulate=True)
     return grad_weight.to(head.weight.dtype), None if head.bias is None else grad_bias.to(head.bias.dtype)
-
-
-def _in_chunks(hidden: Tensor, targets: Tensor, head: _Head) -> list[_Rows]:
-    size = max(256, _TILE_LOGITS.get(hidden.device.type, _TILE_LOGITS_ELSEWHERE) // min(len(hidden), _ROWS))
-    vocabulary = len(head.weight)
-    tiles = [slice(start, min(start + size, vocabulary)) for start in range(0, vocabulary, size)]
-    parts = zip(hidden.split(_ROWS), targets.split(_ROWS), strict=True)
-    return [_Rows(rows, places, head, tiles) for rows, places in parts]
 
 
 def _times(values: Tensor, slope: Tensor | None) -> Tensor:
