@@ -1,11 +1,12 @@
-"""Train and eval mode."""
+"""Modes that code runs in: train or eval, autocast or not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -19,3 +20,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def compute_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype of a matrix product with the tensor: autocast's on its device where that is on, else the tensor's."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype

@@ -16,38 +16,20 @@ from dpo_lightning.attention.mask import Run
 # Queries of a block. Causal blocks skip the keys after their last query; smaller ones make the matrix products small.
 _BLOCK = 128
 
-
 KEPT_BYTES = 2**24
 """Most memory that one layer's probabilities may hold until its backward: 16 MiB; beyond, all are computed again."""
 
 
 class _Block(NamedTuple):
-    """Queries ``row[start:end]`` and the slices that hold their keys, of which the queries are the last.
+    """Some queries of a run, and the keys up to the last of them.
 
-    A block that reaches from a chosen completion into the rejected one has its pair up to ``end`` as keys; queries from
+    A block that reaches from a chosen completion into the rejected one has its pair up to its end as keys; queries from
     ``rejected`` on (counted in the block) must not see the keys of ``chosen`` (counted from the pair's start).
     """
 
-    start: int
-    end: int
-    keys: tuple[slice, ...]
+    run: Run
     rejected: int = 0
     chosen: slice = slice(0, 0)
-
-    @property
-    def queries(self) -> int:
-        return self.end - self.start
-
-    def gather(self, row: Float[Tensor, "G L D"]) -> Float[Tensor, "G K D"]:
-        if len(self.keys) == 1:
-            return row[:, self.keys[0]]
-        return torch.cat([row[:, part] for part in self.keys], dim=1)
-
-    def add(self, row: Float[Tensor, "G L D"], values: Float[Tensor, "G K D"]) -> None:
-        """Add values of the block's keys to their places in the row."""
-        sizes = [part.stop - part.start for part in self.keys]
-        for part, part_values in zip(self.keys, values.split(sizes, dim=1), strict=True):
-            row[:, part] += part_values
 
 
 class _BlockedAttention(torch.autograd.Function):
@@ -64,8 +46,8 @@ class _BlockedAttention(torch.autograd.Function):
         wide = _Wide(query, key, scale)
         out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
         for block in blocks:
-            probabilities = wide.probabilities(block)
-            out[0, block.start : block.end] = _per_head(torch.bmm(probabilities, block.gather(value[0])), block.queries)
+            probabilities, run = wide.probabilities(block), block.run
+            out[0, run.start : run.end] = _per_head(torch.bmm(probabilities, run.gather(value[0])), run.queries)
             if keep:
                 ctx.kept.append(probabilities)
         return out
@@ -76,26 +58,26 @@ class _BlockedAttention(torch.autograd.Function):
         with torch.autocast(grad_out.device.type, enabled=False):
             query, key, value = ctx.saved_tensors
             probabilities = ctx.kept or map(_Wide(query, key, ctx.scale).probabilities, ctx.blocks)
-            blocks = zip(ctx.blocks, probabilities, strict=True)
-            return (*_gradients(query, key, value, blocks, ctx.scale, grad_out), None, None)
+            runs = zip((block.run for block in ctx.blocks), probabilities, strict=True)
+            return (*_gradients(query, key, value, runs, ctx.scale, grad_out), None, None)
 
 
 def _gradients(
-    query: Tensor, key: Tensor, value: Tensor, blocks: Iterable[tuple[_Block, Tensor]], scale: float, grad_out: Tensor
+    query: Tensor, key: Tensor, value: Tensor, runs: Iterable[tuple[Run, Tensor]], scale: float, grad_out: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     groups = key.shape[1]
     grad_query = query.new_empty(query.transpose(1, 2).shape)
     grad_key, grad_value = torch.zeros_like(key[0]), torch.zeros_like(value[0])
-    for block, probabilities in blocks:
-        grads = _grouped(grad_out[0, block.start : block.end].transpose(0, 1), groups)
-        grad_probabilities = torch.bmm(grads, block.gather(value[0]).transpose(1, 2))
+    for run, probabilities in runs:
+        grads = _grouped(grad_out[0, run.start : run.end].transpose(0, 1), groups)
+        grad_probabilities = torch.bmm(grads, run.gather(value[0]).transpose(1, 2))
         # d softmax: p * (dp - sum(p * dp))
         grad_scores = torch._softmax_backward_data(grad_probabilities, probabilities, -1, query.dtype)
-        block_grad = torch.bmm(grad_scores, block.gather(key[0]))
-        grad_query[0, block.start : block.end] = _per_head(block_grad, block.queries)
-        queries = _grouped(query[0, :, block.start : block.end], groups)
-        block.add(grad_key, torch.bmm(grad_scores.transpose(1, 2), queries))
-        block.add(grad_value, torch.bmm(probabilities.transpose(1, 2), grads))
+        run_grad = torch.bmm(grad_scores, run.gather(key[0]))
+        grad_query[0, run.start : run.end] = _per_head(run_grad, run.queries)
+        queries = _grouped(query[0, :, run.start : run.end], groups)
+        _add(grad_key, run, torch.bmm(grad_scores.transpose(1, 2), queries))
+        _add(grad_value, run, torch.bmm(probabilities.transpose(1, 2), grads))
     return grad_query.mul_(scale).transpose(1, 2), grad_key.mul_(scale)[None], grad_value[None]
 
 
@@ -110,10 +92,11 @@ class _Wide:
 
     def probabilities(self, block: _Block) -> Float[Tensor, "G HQ K"]:
         """The block's attention to its keys, in the dtype of the values."""
-        queries = _grouped(self.query[:, block.start : block.end], len(self.key))
-        scores = torch.bmm(queries, block.gather(self.key).transpose(1, 2))
-        per_query = scores.unflatten(1, (-1, block.queries))
-        per_query[..., -block.queries :] += self.future[: block.queries, : block.queries]
+        run = block.run
+        queries = _grouped(self.query[:, run.start : run.end], len(self.key))
+        scores = torch.bmm(queries, run.gather(self.key).transpose(1, 2))
+        per_query = scores.unflatten(1, (-1, run.queries))
+        per_query[..., -run.queries :] += self.future[: run.queries, : run.queries]
         if block.rejected:
             per_query[..., block.rejected :, block.chosen] = -torch.inf
         return torch.softmax(scores, -1).to(self.dtype)
@@ -140,28 +123,34 @@ def _blocks(runs: Sequence[Run]) -> Iterator[_Block]:
     """Cut the queries of each run; a rejected run joins its pair's last block where there is room."""
     for chosen_run, rejected_run in zip(runs[::2], runs[1::2], strict=True):
         *before, last = _cut(chosen_run)
-        yield from before
+        yield from map(_Block, before)
         if rejected_run.end - last.start > _BLOCK:
-            yield last
-            yield from _cut(rejected_run)
+            yield _Block(last)
+            yield from map(_Block, _cut(rejected_run))
             continue
         first, end_of_prompt = chosen_run.start, rejected_run.keys[0].stop
         chosen = slice(end_of_prompt - first, chosen_run.end - first)
-        keys = (slice(first, rejected_run.end),)
-        yield _Block(last.start, rejected_run.end, keys, chosen_run.end - last.start, chosen)
+        joined = Run(last.start, rejected_run.end, (slice(first, rejected_run.end),))
+        yield _Block(joined, chosen_run.end - last.start, chosen)
 
 
-def _cut(run: Run) -> Iterator[_Block]:
+def _cut(run: Run) -> Iterator[Run]:
     for start in range(run.start, run.end, _BLOCK):
         end = min(start + _BLOCK, run.end)
         *before, last = run.keys
-        yield _Block(start, end, (*before, slice(last.start, end)))
+        yield Run(start, end, (*before, slice(last.start, end)))
 
 
 def _size(query: Tensor, blocks: Sequence[_Block]) -> int:
     """Bytes of all probabilities in the query's dtype."""
-    keys = ((block, sum(part.stop - part.start for part in block.keys)) for block in blocks)
-    return query.shape[1] * query.element_size() * sum(block.queries * count for block, count in keys)
+    return query.shape[1] * query.element_size() * sum(block.run.queries * block.run.length for block in blocks)
+
+
+def _add(row: Float[Tensor, "G L D"], run: Run, values: Float[Tensor, "G K D"]) -> None:
+    """Add values of the run's keys to their places in the row."""
+    sizes = [part.stop - part.start for part in run.keys]
+    for part, part_values in zip(run.keys, values.split(sizes, dim=1), strict=True):
+        row[:, part] += part_values
 
 
 def _grouped(heads_first: Float[Tensor, "H Q D"], groups: int) -> Float[Tensor, "G HQ D"]:

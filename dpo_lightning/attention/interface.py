@@ -21,6 +21,7 @@ from dpo_lightning.attention.varlen import varlen_attention, varlen_fits
 from dpo_lightning.batch import PairBatch, TreeLayout
 from dpo_lightning.errors import RunError
 from dpo_lightning.logs import log_level
+from dpo_lightning.modes import compute_dtype
 
 _PREFIX = "tree_"
 _WRAPPED = ("sdpa", "eager")
@@ -124,7 +125,8 @@ def _attention(
         raise RunError(f"{type(module).__name__} adds a bias to its attention scores")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     extras = {"dropout": dropout, "softcap": options.get("softcap"), "sinks": options.get("s_aux")}
-    query, key, value = _autocast(query, key, value)
+    # As torch's own attention does under autocast: RoPE leaves float32 queries beside bf16 values.
+    query, key, value = (tensor.to(compute_dtype(query)) for tensor in (query, key, value))
     return _tree_attention(query, key, value, attention_mask, scale, extras), None
 
 
@@ -139,13 +141,6 @@ def _tree_attention(
         if not query.is_cuda:
             return blocked_attention(query, key, value, mask.runs, scale)
     return masked_attention(query, key, value, mask, scale, **extras).contiguous()
-
-
-def _autocast(*tensors: Tensor) -> Iterator[Tensor]:
-    """What autocast does to the arguments of torch's own attention: RoPE leaves float32 queries beside bf16 values."""
-    kind = tensors[0].device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensors[0].dtype
-    return (tensor.to(dtype) for tensor in tensors)
 
 
 def _own_attention(name: str, module: nn.Module) -> Any:

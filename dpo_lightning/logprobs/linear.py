@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dpo_lightning.logprobs.transform import LogitTransform
+from dpo_lightning.modes import compute_dtype
 
 KEPT_BYTES = 2**28
 """Most memory that the probabilities of a batch may hold until the backward: 256 MiB."""
@@ -44,16 +45,11 @@ def linear_logps(
     GEMMs run in autocast's dtype where autocast is on, else in that of ``hidden``; sums, exponentials and the result
     are float32 (float64 for a float64 model).
     """
-    hidden = hidden.to(_compute_dtype(hidden))
+    hidden = hidden.to(compute_dtype(hidden))
     grad = torch.is_grad_enabled()
     trained = grad and (weight.requires_grad or (bias is not None and bias.requires_grad))
     with torch.autocast(hidden.device.type, enabled=False):
         return _LinearLogps.apply(hidden, weight, bias, targets, transform, grad and hidden.requires_grad, trained)
-
-
-def _compute_dtype(hidden: Tensor) -> torch.dtype:
-    kind = hidden.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
 
 class _Head:
