@@ -1,105 +1,22 @@
-"""The command: LightningCLI, with short class names and errors of one line."""
+"""The command `dpo-lightning`: the Trainer's subcommands, and those beside them."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn, Optional, cast
 
-import lightning.pytorch as pl
-import torch
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_info
-
-import dpo_lightning
-from dpo_lightning import callbacks, report, schedules
-from dpo_lightning.callbacks import WriteRewards
-from dpo_lightning.cli_errors import one_line
-from dpo_lightning.data import PreferenceDataModule
+from dpo_lightning.commands import COMMANDS
 from dpo_lightning.errors import DPOLightningError
-from dpo_lightning.module import PreferenceModule
-
-_CLASSES = [*dpo_lightning.__all__, *callbacks.__all__, *report.__all__, *schedules.__all__]
-
-
-class OneLineParser(LightningArgumentParser):
-    """Refuses abbreviated keys, and answers a wrong one with one line that names the nearest right one."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the line and exit 2; inside a nested value, raise to the parser around it."""
-        if not self.exit_on_error:
-            super().error(message, ex)
-        parser = getattr(ex, "subcommand_parser", None) or self
-        keys = [option.removeprefix("--") for option in parser._option_string_actions]
-        self.exit(2, f"error: {one_line(message, keys, _CLASSES)}\n")
-        raise SystemExit(2)
-
-
-class SaveFitConfig(SaveConfigCallback):
-    """Saves the config of a fit. Another command's would overwrite it, and does not load in `fit`."""
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Save in `fit` only."""
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
-
-
-class PreferenceCLI(LightningCLI):
-    """`fit | validate | test | predict`, for `PreferenceModule` and `PreferenceDataModule` or subclasses of them."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what concerns the process."""
-        parser.add_argument(
-            "--torch_threads",
-            type=Optional[int],
-            default=None,
-            help="Threads of torch on a CPU; 1 is fastest for tiny models. null leaves torch's own number.",
-        )
-
-    def before_instantiate_classes(self) -> None:
-        """Set the threads before anything is computed."""
-        threads = self._get(self.config, "torch_threads")
-        if threads is not None:
-            torch.set_num_threads(threads)
-
-    def _parse_ckpt_path(self) -> None:
-        """In `fit`, keep config and flags as they are: Lightning would let a checkpoint's settings override them."""
-        if self.config.get("subcommand") != "fit":
-            super()._parse_ckpt_path()
-
-    def after_fit(self) -> None:
-        """Say how the run ended on held-out pairs, and where its metrics lie."""
-        metrics = self.trainer.callback_metrics
-        if "val/loss" in metrics:
-            rank_zero_info(
-                f"held-out pairs: loss {metrics['val/loss']:.4f}, "
-                f"reward accuracy {metrics['val/rewards/accuracies']:.4f}; metrics in {self.trainer.log_dir}"
-            )
-
-    def before_predict(self) -> None:
-        """Write the rewards to a file, since the command returns nothing."""
-        callbacks: list[pl.Callback] = cast(Any, self.trainer).callbacks
-        if not any(isinstance(callback, WriteRewards) for callback in callbacks):
-            callbacks.append(WriteRewards())
+from dpo_lightning.trainer_cli import run_trainer
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command; exit 0 on success, 1 on wrong input or a stopped run, 2 on a wrong key."""
+    words = sys.argv[1:] if args is None else args
     try:
-        PreferenceCLI(
-            PreferenceModule,
-            PreferenceDataModule,
-            parser_class=OneLineParser,
-            save_config_callback=SaveFitConfig,
-            save_config_kwargs={"overwrite": True},
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            args=args,
-        )
+        if words and words[0] in COMMANDS:
+            COMMANDS[words[0]](words[1:])
+        else:
+            run_trainer(args)
     except Exception as error:
         known = _known_cause(error)
         if known is None:

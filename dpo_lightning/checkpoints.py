@@ -1,0 +1,1 @@
+"""Checkpoints that are whole: how they are written, examined and found."""
