@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.files import check_source
+from dpo_lightning.hub import check_source
 
 _DTYPES = {
     "bf16-true": torch.bfloat16,
@@ -113,7 +113,7 @@ def load_model(
     quantization_config: Mapping[str, Any] | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """Load a causal LM, or a trained adapter on its base model.
+    """Load a causal LM, or a trained adapter on its base model; without weights where the default device is meta.
 
     Args:
         name: Hub name or directory.
@@ -129,9 +129,12 @@ def load_model(
     kwargs = {**_NO_REMOTE_CODE, **(model_kwargs or {})}
     if quantization_config:
         kwargs["quantization_config"] = _quantization(quantization_config, dtype)
+    if torch.get_default_device().type == "meta":
+        kwargs["device_map"] = "meta"
     check_source("model", name)
     adapter = adapter_config(name)
     base = adapter.base_model_name_or_path if adapter is not None else name
+    check_source("base model", base)
     with _one_line(f"model {base!r}"):
         model, found = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, output_loading_info=True, **kwargs)
     if missing := sorted(found["missing_keys"]):
@@ -158,8 +161,27 @@ def load_config(name: str, model_kwargs: Mapping[str, Any] | None = None) -> Any
     adapter = adapter_config(name)
     known = {key: value for key, value in (model_kwargs or {}).items() if key in ("revision", "trust_remote_code")}
     kwargs = {**_NO_REMOTE_CODE, **known}
-    with _one_line(f"model {name!r}"):
-        return AutoConfig.from_pretrained(adapter.base_model_name_or_path if adapter is not None else name, **kwargs)
+    base = adapter.base_model_name_or_path if adapter is not None else name
+    check_source("base model", base)
+    with _one_line(f"model {base!r}"):
+        return AutoConfig.from_pretrained(base, **kwargs)
+
+
+def untrained_model(config: Mapping[str, Any], model_kwargs: Mapping[str, Any] | None = None) -> nn.Module:
+    """A model of a config, in float32, whose weights are random; the global random state stays.
+
+    Args:
+        config: What a Hugging Face config's `to_dict` gives.
+        model_kwargs: The arguments of `from_pretrained`, of which `attn_implementation` matters here.
+
+    Raises:
+        InputError: for a model that transformers does not know: its code was beside its weights.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    known = {key: value for key, value in (model_kwargs or {}).items() if key == "attn_implementation"}
+    with torch.random.fork_rng([]), _one_line(f"model of type {config.get('model_type')!r}"):
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.float32, **known)
 
 
 def adapter_config(name: str) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, Union
 
+from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
 
 Message: TypeAlias = dict[str, str]
@@ -37,6 +38,8 @@ class RowFormat:
         prompt_template: Text around a plain-text prompt; ``{prompt}`` stands for it.
         completion_template: Text around a plain-text completion; ``{completion}`` stands for it.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
+        control_tokens: Take control tokens that plain text spells, such as `<|im_start|>`, for the tokenizer's own: for
+            rows to which a chat template was applied already. Otherwise they stay text.
     """
 
     prompt: str = "prompt"
@@ -45,6 +48,7 @@ class RowFormat:
     prompt_template: str = "{prompt}"
     completion_template: str = "{completion}"
     turn_marker: str = "\n\nAssistant:"
+    control_tokens: bool = False
 
     def __post_init__(self) -> None:
         for name, field in (("prompt_template", "{prompt}"), ("completion_template", "{completion}")):
@@ -53,8 +57,12 @@ class RowFormat:
         if not self.turn_marker:
             raise InputError("RowFormat.turn_marker must not be empty")
 
-    def parse(self, row: Mapping[str, Any]) -> PreferencePair:
+    def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> PreferencePair:
         """Check a row and turn it into a triple.
+
+        Args:
+            row: Columns by name.
+            quote: Marks the control tokens that a text of the row spells, before templates are put around it.
 
         Raises:
             InputError: naming the field, when one is missing, null, of another type, or has wrong roles.
@@ -63,16 +71,20 @@ class RowFormat:
         if isinstance(chosen, str) != isinstance(rejected, str):
             raise InputError(f"fields `{self.chosen}` and `{self.rejected}`: one is text, the other a list of messages")
         if isinstance(chosen, str):
-            return self._parse_text(row, chosen, rejected)
-        return self._parse_messages(row, chosen, rejected)
+            return self._frame_all(*map(str if self.control_tokens else quote, self._texts(row, chosen, rejected)))
+        if self.control_tokens:
+            raise InputError("format.control_tokens is for rows of text: the rows are messages, so leave it out")
+        return PreferencePair(*(_quoted(part, quote) for part in self._messages(row, chosen, rejected)))
 
-    def _parse_text(self, row: Mapping[str, Any], chosen: str, rejected: str) -> PreferencePair:
-        if self.prompt in row:
-            prompt = _field(row, self.prompt)
-            if not isinstance(prompt, str):
-                raise InputError(f"field `{self.prompt}`: a list of messages, but `{self.chosen}` is text")
-        else:
-            prompt, chosen, rejected = self._split_dialogues(chosen, rejected)
+    def _texts(self, row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[str, str, str]:
+        if self.prompt not in row:
+            return self._split_dialogues(chosen, rejected)
+        prompt = _field(row, self.prompt)
+        if not isinstance(prompt, str):
+            raise InputError(f"field `{self.prompt}`: a list of messages, but `{self.chosen}` is text")
+        return prompt, chosen, rejected
+
+    def _frame_all(self, prompt: str, chosen: str, rejected: str) -> PreferencePair:
         framed = self.prompt_template.replace("{prompt}", prompt)
         return PreferencePair(framed, self._frame(chosen), self._frame(rejected))
 
@@ -91,7 +103,9 @@ class RowFormat:
         end = start + len(self.turn_marker)
         return shared[:end], chosen[end:], rejected[end:]
 
-    def _parse_messages(self, row: Mapping[str, Any], chosen: Conversation, rejected: Conversation) -> PreferencePair:
+    def _messages(
+        self, row: Mapping[str, Any], chosen: Conversation, rejected: Conversation
+    ) -> tuple[Conversation, Conversation, Conversation]:
         prompt = _field(row, self.prompt) if self.prompt in row else []
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
@@ -107,7 +121,7 @@ class RowFormat:
             raise InputError(f"field `{self.prompt}`: the last message is the assistant's, so there is none to answer")
         for name, completion in ((self.chosen, chosen), (self.rejected, rejected)):
             _check_completion(name, completion)
-        return PreferencePair(prompt, chosen, rejected)
+        return prompt, chosen, rejected
 
 
 def _check_completion(name: str, completion: Conversation) -> None:
@@ -135,6 +149,10 @@ def _shared_turns(chosen: Conversation, rejected: Conversation) -> int:
     return shared
 
 
+def _quoted(messages: Conversation, quote: Callable[[str], str]) -> Conversation:
+    return [{**message, "content": quote(message["content"])} for message in messages]
+
+
 def _field(row: Mapping[str, Any], name: str) -> Any:
     if name not in row:
         raise InputError(f"no column `{name}`; the columns are {', '.join(f'`{column}`' for column in row)}")
@@ -142,7 +160,7 @@ def _field(row: Mapping[str, Any], name: str) -> Any:
     if value is None:
         raise InputError(f"field `{name}`: null")
     if isinstance(value, str):
-        return value
+        return check_text(value, f"field `{name}`")
     if not isinstance(value, list):
         raise InputError(f"field `{name}`: {_kind(value)}, not text or a list of messages")
     return [_message(message, f"field `{name}`, message {index}") for index, message in enumerate(value)]
@@ -153,12 +171,12 @@ def _message(message: Any, place: str) -> Message:
         raise InputError(f"{place}: not a mapping with `role` and `content`")
     role, content = message["role"], message["content"]
     if role not in _ROLES:
-        raise InputError(f"{place}: role {role!r} is none of {', '.join(_ROLES)}")
+        raise InputError(f"{place}: role {role!r:.40} is none of {', '.join(_ROLES)}")
     if not isinstance(content, str):
         raise InputError(f"{place}: content is {_kind(content)}, not text")
     if message.get("tool_calls"):
         raise InputError(f"{place}: `tool_calls` are not supported: write the call into the content")
-    return {"role": role, "content": content}
+    return {"role": role, "content": check_text(content, place)}
 
 
 def _kind(value: Any) -> str:

@@ -16,7 +16,7 @@ from dpo_lightning.errors import InputError
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-_TOKENS_VERSION = "3"  # part of the cache key: change it with anything that changes the tokens
+_TOKENS_VERSION = "4"  # part of the cache key: change it with anything that changes the tokens
 
 
 def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, place: str) -> Dataset:
@@ -30,8 +30,8 @@ def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, p
 
     Returns:
         Columns ``pair_id``, ``prompt_ids``, ``chosen_ids``, ``rejected_ids``, ``outcome``, ``truncated``, ``length``,
-        ``tokens``. ``pair_id`` is the row in ``rows``, counted from 0. It comes from the cache when rows, format,
-        tokenizer and lengths are those of an earlier run.
+        ``tokens``, ``quotes``. ``pair_id`` is the row in ``rows``, counted from 0. It comes from the cache when rows,
+        format, tokenizer and lengths are those of an earlier run.
 
     Raises:
         InputError: naming the row and the field, or when no pair is left.
@@ -48,6 +48,7 @@ def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, p
             **encoded,
             "length": [encoding.length for encoding in encodings],
             "tokens": [encoding.tokens for encoding in encodings],
+            "quotes": [pair.quotes for pair in pairs],
         }
 
     settings = (row_format, encode.max_length, encode.max_prompt_length, tokenizer_identity(encode.tokenizer))
@@ -70,7 +71,7 @@ def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, p
 
 def _render(row: Mapping[str, Any], row_format: RowFormat, encode: PairTokenizer, place: str) -> RenderedPair:
     try:
-        return encode.render(row_format.parse(row))
+        return encode.render(row_format.parse(row, encode.quote))
     except InputError as error:
         raise InputError(f"{place} (from 0): {error}") from None
 
@@ -89,6 +90,7 @@ def _features() -> Features:
             "truncated": Value("bool"),
             "length": Value("int32"),
             "tokens": Value("int32"),
+            "quotes": Value("bool"),
         }
     )
 
@@ -100,9 +102,11 @@ def _keep(encoded: Dataset, place: str) -> Dataset:
     kept = [row for row, outcome in enumerate(outcomes) if outcome == Outcome.KEPT]
     cut = encoded["truncated"][:]
     truncated = sum(cut[row] for row in kept)
+    quotes = sum(encoded["quotes"][:])
     rank_zero_info(
         f"{place}: {len(encoded)} pairs, {len(kept)} kept ({truncated} of them truncated)"
         + (f"; dropped {', '.join(dropped)}" if dropped else "")
+        + (f"; {quotes} spell control tokens, which stay text (data.format.control_tokens)" if quotes else "")
     )
     if not kept:
         raise InputError(f"{place}: no pair is left: {', '.join(dropped)}")

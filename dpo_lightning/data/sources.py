@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.files import check_source
+from dpo_lightning.hub import check_source
 from dpo_lightning.logs import log_level
 
 if TYPE_CHECKING:

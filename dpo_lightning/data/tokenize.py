@@ -8,6 +8,7 @@ from enum import IntEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from dpo_lightning.data.control_tokens import OPEN, ControlTokens
 from dpo_lightning.data.formats import Conversation, PreferencePair
 from dpo_lightning.errors import InputError
 
@@ -69,6 +70,11 @@ class RenderedPair(NamedTuple):
     templated: bool  # written by a chat template, which has put its own special tokens
     empty: bool  # a completion says nothing
 
+    @property
+    def quotes(self) -> bool:
+        """Whether control tokens that it spells are quoted, and stay text."""
+        return any(OPEN in text for text in (self.prompt, self.chosen, self.rejected))
+
 
 @dataclass(frozen=True)
 class PairTokenizer:
@@ -77,6 +83,7 @@ class PairTokenizer:
     The prompt is tokenised alone. A completion is what the joint text adds to it; where the joint text would merge
     across the boundary, the completion is tokenised apart. Text gets what the tokenizer itself puts in front (BOS), and
     one EOS; a conversation gets what its chat template writes, and an EOS if the template ends without a special token.
+    Control tokens that a text spells are the tokenizer's own unless :meth:`quote` has marked them.
 
     Args:
         tokenizer: A Hugging Face tokenizer with an EOS token.
@@ -102,6 +109,10 @@ class PairTokenizer:
     def __call__(self, pair: PreferencePair) -> Encoding:
         """Tokenise one triple, truncate, and say what became of it."""
         return self.encode([self.render(pair)])[0]
+
+    def quote(self, text: str) -> str:
+        """Mark the control tokens that a text of the data spells, so that they stay text; for `RowFormat.parse`."""
+        return self._control.quote(text)
 
     def render(self, pair: PreferencePair) -> RenderedPair:
         """Write a triple as text.
@@ -160,8 +171,11 @@ class PairTokenizer:
         return both[len(before) :] if both[: len(before)] == before else None
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        # Not verbose: the warning about the tokenizer's own limit would come before anything is truncated.
-        return self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+        return self._control.encode(texts)
+
+    @cached_property
+    def _control(self) -> ControlTokens:
+        return ControlTokens(self.tokenizer)
 
     def _begin(self, ids: list[int]) -> list[int]:
         return ids if ids[: len(self._opening)] == self._opening else self._opening + ids
@@ -197,8 +211,6 @@ class PairTokenizer:
         return frozenset(self.tokenizer.all_special_ids).union(token for token, entry in added if entry.special)
 
     def _write(self, messages: Conversation, answered: bool) -> str:
-        from jinja2 import TemplateError
-
         if self.tokenizer.chat_template is None:
             raise InputError(
                 f"the rows are message lists, but tokenizer {self.tokenizer.name_or_path!r} has no chat template: "
@@ -206,8 +218,10 @@ class PairTokenizer:
             )
         try:
             return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not answered)
-        except TemplateError as error:
-            raise InputError(f"the chat template does not take these messages: {error}") from None
+        except Exception as error:  # a template is a program, and raises whatever it likes
+            raise InputError(
+                f"the chat template does not take these messages: {' '.join(str(error).split())}"
+            ) from None
 
     def _continuation(self, prompt: str, dialogue: str) -> str:
         if not dialogue.startswith(prompt):

@@ -3,90 +3,32 @@
 from __future__ import annotations
 
 import random
-from functools import cache
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from dpo_lightning.data import PairTokenizer, PreferencePair
 from dpo_lightning.data.tokenize import Encoding, Outcome
 from dpo_lightning.errors import InputError
 from tests.helpers.tiny import tiny_tokenizer
+from tests.helpers.tokenizers import (
+    CHATML,
+    CORPUS,
+    OPEN_ENDED,
+    OTHER_END,
+    TEMPLATES,
+    chat,
+    merging,
+    prefixing,
+    sentencepiece,
+    turn,
+    with_bos,
+    words,
+)
 
 BOS, EOS = 1, 2
 A, B = (tiny_tokenizer().get_vocab()[letter] for letter in "AB")
-
-CORPUS = [
-    "The quick brown fox jumps over the lazy dog. The dog sleeps; the fox does not.\n\n",
-    "\n\nHuman: What is two and two?\n\nAssistant: Two and two are four.",
-    "Question: how many legs has a spider? Answer: eight legs, as every spider has.\n",
-    "  if x == 1:\n    return {x}\n\treturn naïve – “quoted”\n",
-]
-
-
-def with_bos(tokenizer: PreTrainedTokenizerFast, *opening: str) -> PreTrainedTokenizerFast:
-    """The tokenizer, putting these tokens in front of every text."""
-    vocab = tokenizer.get_vocab()
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    opening = opening or ("<s>",)
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{' '.join(opening)} $A", special_tokens=[(token, vocab[token]) for token in opening]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **tokenizer.special_tokens_map)
-
-
-def _trained(backend: Tokenizer, alphabet: list[str]) -> PreTrainedTokenizerFast:
-    trainer = trainers.BpeTrainer(
-        vocab_size=420, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
-    )
-    backend.train_from_iterator(CORPUS * 4, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        clean_up_tokenization_spaces=False,
-    )
-
-
-@cache
-def merging() -> PreTrainedTokenizerFast:
-    """Byte-level BPE that merges anything, also across words: like GPT-2 it has a BOS and does not add it."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    return _trained(backend, pre_tokenizers.ByteLevel.alphabet())
-
-
-@cache
-def words() -> PreTrainedTokenizerFast:
-    """Byte-level BPE within words."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    return _trained(backend, pre_tokenizers.ByteLevel.alphabet())
-
-
-@cache
-def prefixing() -> PreTrainedTokenizerFast:
-    """Byte-level BPE that puts a space before every text."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
-    return _trained(backend, pre_tokenizers.ByteLevel.alphabet())
-
-
-@cache
-def sentencepiece() -> PreTrainedTokenizerFast:
-    """Like Llama's: a space marker before every text, bytes for what is unknown, and a BOS."""
-    backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    return with_bos(_trained(backend, [f"<0x{byte:02X}>" for byte in range(256)]))
 
 
 def real(shared: Any, name: str) -> PreTrainedTokenizerBase:
@@ -153,8 +95,9 @@ def test_sentencepiece_puts_no_second_space_after_a_prompt_that_ends_with_one():
 def test_real_tokenizers_at_every_boundary(shared, name):
     tokenizer = real(shared, name)
     text = CORPUS[1] + CORPUS[3]
+    encode_pair = PairTokenizer(tokenizer, max_length=10_000)
     for cut in range(1, len(text)):
-        encoding = encode(tokenizer, text[:cut], text[cut:])
+        encoding = encode_pair(PreferencePair(text[:cut], text[cut:], " no"))
         own = ids(tokenizer, text[:cut])
         assert encoding.prompt_ids[-len(own) :] == own
         assert tokenizer.decode(own + encoding.chosen_ids[:-1]) == tokenizer.decode(ids(tokenizer, text))
@@ -310,34 +253,8 @@ def test_a_long_text_is_not_warned_about_before_it_is_cut(caplog):
 
 # Conversations
 
-CHATML = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-# Opens the answer's turn only with the answer.
-NO_GENERATION_PROMPT = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
-# Ends with ordinary text.
-OPEN_ENDED = (
-    "<s>{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant:{% endif %}"
-)
-# Ends with a special token that is not the EOS.
-OTHER_END = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-TEMPLATES = {
-    "chatml": CHATML,
-    "no generation prompt": NO_GENERATION_PROMPT,
-    "open ended": OPEN_ENDED,
-    "other end": OTHER_END,
-}
 # Says how many messages there are, so that an answer changes what stands before it.
 CHANGING = "{{ messages|length }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
-
-
-def turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
 
 
 PROMPT = [turn("system", "be brief"), turn("user", "hi"), turn("assistant", "yes?"), turn("user", "two and two?")]
@@ -345,18 +262,6 @@ CHOSEN, REJECTED = (
     [turn("assistant", "four")],
     [turn("assistant", "five\n"), turn("user", "no"), turn("assistant", "x")],
 )
-
-
-def chat(template: str | None, base: PreTrainedTokenizerFast | None = None) -> PreTrainedTokenizerFast:
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str((base or tiny_tokenizer()).backend_tokenizer.to_str()),
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        additional_special_tokens=["<|end|>", *(f"<|{role}|>" for role in ("system", "user", "assistant"))],
-    )
-    tokenizer.chat_template = template
-    return tokenizer
 
 
 def conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], **options: Any) -> list[int]:

@@ -1,0 +1,48 @@
+"""Names of models and datasets: a directory, or something on the Hugging Face hub, which may be out of reach."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from dpo_lightning.errors import InputError
+
+_PATIENCE = 10.0  # seconds
+
+
+def check_source(what: str, name: str) -> None:
+    """Get ready to load ``name``: tell a missing directory from a hub name, and find out whether the hub answers.
+
+    Where it does not, this process works offline from here on: its client would try six times for each file, which is
+    minutes for a model that was downloaded long ago.
+
+    Raises:
+        InputError: when ``name`` can only be a path, and nothing is there: the hub's own message is about names.
+    """
+    if Path(name).exists():
+        return
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InputError(f"{what}: no such directory: {name}")
+    _go_offline_without_hub()
+
+
+@cache
+def _go_offline_without_hub() -> None:
+    """Ask once a process."""
+    from huggingface_hub import constants, get_session, is_offline_mode
+
+    if is_offline_mode():
+        return
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception as error:  # of the HTTP client, of a proxy, of name resolution
+        reason = " ".join(str(error).split()) or type(error).__name__
+        rank_zero_warn(f"{constants.ENDPOINT} cannot be reached ({reason}): using what was downloaded before")
+        os.environ["HF_HUB_OFFLINE"] = "1"  # for what is imported later, and for other processes of the run
+        constants.HF_HUB_OFFLINE = True
+        if "datasets" in sys.modules:
+            sys.modules["datasets"].config.HF_HUB_OFFLINE = True
