@@ -1,0 +1,251 @@
+"""The formulas of `dpo_lightning.estimate` against what a training step allocates: `python -m benchmarks.memory_check`.
+
+Each case runs in a process of its own, on a CPU. Bytes are those of tensors, counted one by one as operations make them
+and as they are freed, so neither the allocator nor the interpreter blurs them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from benchmarks import environment
+from benchmarks.recording import peak_mib
+
+RESULTS = Path(__file__).parent / "results" / "memory.json"
+LLAMA, NEOX, GPT2 = "llama", "gpt_neox", "gpt2"
+_TILE_LOGITS = 2**20  # of a CPU
+_BASE = {
+    "architecture": LLAMA,
+    "size": "5m",
+    "precision": "32-true",
+    "lora": False,
+    "checkpointing": False,
+    "tree": True,
+}
+CASES: list[dict[str, Any]] = [
+    {**_BASE, **change}
+    for change in (
+        {},
+        {"precision": "bf16-mixed"},
+        {"precision": "bf16-true"},
+        {"lora": True},
+        {"lora": True, "precision": "bf16-true"},
+        {"checkpointing": True},
+        {"tree": False},
+        {"size": "29m"},
+        {"size": "29m", "precision": "bf16-mixed", "checkpointing": True},
+        {"size": "29m", "lora": True, "precision": "bf16-mixed"},
+        {"architecture": NEOX},
+        {"architecture": GPT2},
+    )
+]
+# Hidden size, layers, heads, key/value heads, MLP size, vocabulary.
+_SIZES = {"5m": (256, 4, 8, 4, 704, 4096), "29m": (512, 8, 8, 4, 1376, 8192)}
+_PAIRS, _PROMPT, _COMPLETION = 4, 160, 60
+
+
+class AllocatedBytes(TorchDispatchMode):
+    """Bytes of the tensors that operations make inside, now and at most; what was there before does not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def ignore(self, tensors: Any) -> None:
+        """Leave out what is there already."""
+        for tensor in tensors:
+            self._known.add(tensor.untyped_storage())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and look at what it returns."""
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._see(tensor.untyped_storage())
+        return result
+
+    def _see(self, storage: Any) -> None:
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.now -= size
+
+
+def model_config(case: dict[str, Any]) -> dict[str, Any]:
+    """The config of the case's model, as transformers' keywords."""
+    hidden, layers, heads, groups, inner, vocabulary = _SIZES[case["size"]]
+    config = {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": inner,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 512,
+    }
+    if case["architecture"] == LLAMA:
+        config |= {"num_key_value_heads": groups, "tie_word_embeddings": False}
+    if case["architecture"] == GPT2:
+        config["n_inner"] = config.pop("intermediate_size")
+    return config
+
+
+def predict(case: dict[str, Any]) -> dict[str, float]:
+    """Bytes by the formulas."""
+    from transformers import AutoConfig
+
+    from dpo_lightning.estimate import Mesh, Numerics, Workload, memory, model_shape
+    from dpo_lightning.models import LoRA, PolicyOptions
+
+    options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
+    with tempfile.TemporaryDirectory() as folder:
+        AutoConfig.for_model(case["architecture"], **model_config(case)).save_pretrained(folder)
+        shape = model_shape(folder, options)
+    work = Workload(_PAIRS, _PROMPT, _COMPLETION, case["tree"])
+    numerics = Numerics.of(case["precision"])
+    layer = work.tokens * memory.layer_bytes(shape, numerics)  # the CPU's attention keeps each key once
+    norm = 8 * work.tokens * shape.hidden
+    saved = norm + shape.layers * (
+        work.tokens * numerics.weight * shape.hidden if case["checkpointing"] else layer + _probabilities(case, work)
+    )
+    recomputed = 2 * layer + _probabilities(case, work) if case["checkpointing"] else 0
+    trained = numerics.weight * shape.trainable
+    head = memory.head_bytes(shape, work, numerics, _TILE_LOGITS)
+    copies = memory.copy_bytes(shape, numerics, Mesh(), case["checkpointing"])
+    weights = memory.weight_bytes(shape, numerics)
+    return {
+        "weights": weights,
+        "reference": 0.0 if case["lora"] else weights,
+        "gradients": trained,
+        "optimizer": 2 * trained,
+        "saved": saved - (0 if case["checkpointing"] else shape.layers * _probabilities(case, work)),
+        "peak": saved + recomputed + head + copies,
+    }
+
+
+def _probabilities(case: dict[str, Any], work: Any) -> float:
+    """What a CPU's tree attention keeps of a layer: a x heads x (A + 64 L) bytes, if these are at most 16 MiB.
+
+    It works on blocks of 128 queries, half of whose last keys are masked.
+    """
+    size = (4 if case["precision"] == "32-true" else 2) * _SIZES[case["size"]][2] * (work.attended + 64 * work.tokens)
+    return size if case["tree"] and size <= 2**24 else 0.0
+
+
+def measure(case: dict[str, Any]) -> dict[str, float]:
+    """Bytes of a training step, with what was there before left out of the peak."""
+    torch.set_num_threads(1)
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from dpo_lightning.logprobs import TokenScorer
+    from dpo_lightning.models import LoRA, PolicyOptions, build_policy, precision_dtype
+    from dpo_lightning.reference import AdapterOff, FrozenCopy
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(case["architecture"], **model_config(case))
+    options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
+    policy = build_policy(AutoModelForCausalLM.from_config(config), precision_dtype(case["precision"]), options)
+    reference = AdapterOff() if case["lora"] else FrozenCopy()
+    reference.bind(policy)
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=False)
+    score, batch = TokenScorer(policy), _batch(case)
+    mixed = case["precision"] == "bf16-mixed"
+
+    def forward() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            reference.token_logps(batch)
+            return -score(batch).mean()
+
+    forward().backward()  # the probes of the head and the layout; and gradients, as in a later micro-batch
+    with AllocatedBytes() as allocated:
+        allocated.ignore([*policy.parameters(), *policy.buffers(), *_tensors(batch)])
+        allocated.ignore(parameter.grad for parameter in trained)
+        allocated.ignore(weight for model in reference.own_models() for weight in model.parameters())
+        forward().backward()
+    optimizer.step()
+    return {
+        "weights": _bytes(policy.parameters()),
+        "reference": sum(_bytes(model.parameters()) for model in reference.own_models()),
+        "gradients": _bytes([parameter.grad for parameter in trained]),
+        "optimizer": _bytes([kept for state in optimizer.state.values() for kept in state.values() if kept.ndim]),
+        "saved": _saved(forward, policy),
+        "peak": allocated.peak,
+        "peak_rss_mib": peak_mib(),
+    }
+
+
+def _saved(forward: Any, policy: torch.nn.Module) -> int:
+    """Bytes that the graph of a forward holds, without weights and their copies."""
+    weights = {tuple(parameter.shape) for parameter in policy.parameters()}
+    weights |= {tuple(reversed(shape)) for shape in weights}
+    held: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tuple(tensor.shape) not in weights:
+            held[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = forward()
+    del loss
+    return sum(tensor.untyped_storage().nbytes() for tensor in held.values())
+
+
+def _tensors(batch: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tuple(batch)) if isinstance(leaf, torch.Tensor)]
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _batch(case: dict[str, Any]) -> Any:
+    from dpo_lightning.batch import TokenizedPair
+    from dpo_lightning.collate import collate_padded, collate_tree
+
+    draw = torch.Generator().manual_seed(0)
+
+    def ids(count: int) -> list[int]:
+        return torch.randint(3, _SIZES[case["size"]][-1], (count,), generator=draw).tolist()
+
+    pairs = [TokenizedPair(i, ids(_PROMPT), ids(_COMPLETION), ids(_COMPLETION)) for i in range(_PAIRS)]
+    return (collate_tree if case["tree"] else collate_padded)(pairs)
+
+
+def _alone(case: dict[str, Any]) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.memory_check", json.dumps(case)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measure all cases, each in its own process, and write them beside the predictions."""
+    torch.set_num_threads(1)
+    cases = [{"case": case, "predicted": predict(copy.copy(case)), "measured": _alone(case)} for case in CASES]
+    work = {"pairs": _PAIRS, "prompt": _PROMPT, "completion": _COMPLETION}
+    RESULTS.write_text(json.dumps({**environment.describe(), "batch": work, "cases": cases}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(json.loads(sys.argv[1]))))
+    else:
+        main()

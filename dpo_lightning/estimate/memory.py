@@ -1,0 +1,180 @@
+"""Bytes of one device, term by term.
+
+Symbols: ``w`` bytes of a weight and ``a`` bytes of an activation in a matrix product; ``S`` devices that a parameter is
+sharded over, ``t`` those that split a layer's matrices; the model's sizes as in :class:`ModelShape`, the batch's as in
+:class:`Workload`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dpo_lightning.estimate.shape import ModelShape
+from dpo_lightning.estimate.workload import Mesh, Workload
+from dpo_lightning.logprobs.linear import KEPT_BYTES
+
+TILE_LOGITS = 2**26
+"""Logits of one of the head's tiles on a GPU; 2**20 on a CPU."""
+
+_ROWS = 1024  # of the head at a time
+
+
+class Numerics(NamedTuple):
+    """Bytes ``w`` of a weight outside quantized matrices, ``a`` of an activation, and ``q`` of a quantized weight."""
+
+    weight: int
+    activation: int
+    quantized: float = 0.0
+
+    @classmethod
+    def of(cls, precision: str, quantized: float = 0.0) -> Numerics:
+        """Of a Lightning precision: `32-true`, `bf16-mixed`, `bf16-true`, and what is like them."""
+        if precision.startswith("64"):
+            return cls(8, 8, quantized)
+        if "mixed" in precision:
+            return cls(4, 2, quantized)
+        return cls(2, 2, quantized) if "16" in precision or "engine" in precision else cls(4, 4, quantized)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether autocast makes a copy of each matrix that it multiplies with."""
+        return self.weight != self.activation
+
+
+class State(NamedTuple):
+    """What is kept beside the policy.
+
+    Attributes:
+        reference_copies: Whole copies of the base model that the reference holds: 0 or 1.
+        reference_adapters: Copies of the adapters that it holds: 0 or 1.
+        optimizer: Bytes that the optimizer keeps for each byte of trained weight: 2 for AdamW.
+        checkpointing: Whether activations are recomputed in the backward.
+    """
+
+    reference_copies: int
+    reference_adapters: int
+    optimizer: float
+    checkpointing: bool
+
+
+class Memory(NamedTuple):
+    """Bytes of a device.
+
+    Attributes:
+        policy: Its weights.
+        reference: Weights that only the reference has.
+        gradients: Of the trained weights.
+        optimizer: What the optimizer keeps.
+        copies: Copies of weights and gradients that autocast or the strategy makes.
+        activations: What the forward keeps for the backward.
+        head: What the head needs besides.
+        update: What the optimizer's step needs besides, when the two before are gone.
+    """
+
+    policy: float
+    reference: float
+    gradients: float
+    optimizer: float
+    copies: float
+    activations: float
+    head: float
+    update: float
+
+    @property
+    def total(self) -> float:
+        """What stays, and the larger of forward and backward or the optimizer's update."""
+        stays = self.policy + self.reference + self.gradients + self.optimizer + self.copies
+        return stays + max(self.activations + self.head, self.update)
+
+
+def device_memory(shape: ModelShape, work: Workload, numerics: Numerics, state: State, mesh: Mesh) -> Memory:
+    """Memory of one device at its peak, without the allocator's fragments and the CUDA context."""
+    share = _share(shape, mesh)
+    trained = numerics.weight * shape.trainable * share
+    adapters = numerics.weight * shape.trainable * share * state.reference_adapters
+    return Memory(
+        policy=weight_bytes(shape, numerics) * share,
+        reference=weight_bytes(shape, numerics) * share * state.reference_copies + adapters,
+        gradients=trained,
+        optimizer=state.optimizer * trained,
+        copies=copy_bytes(shape, numerics, mesh, state.checkpointing),
+        activations=activation_bytes(shape, work, numerics, state.checkpointing, mesh.tensor),
+        head=head_bytes(shape, work, numerics),
+        update=trained,
+    )
+
+
+def _share(shape: ModelShape, mesh: Mesh) -> float:
+    """The part of the parameters that a device holds: 1 / (n t) of the layers and 1 / n of the rest, n = 1 for DDP."""
+    in_layers = shape.layer_parameters / shape.parameters
+    split = in_layers / mesh.tensor + (1 - in_layers)
+    return split / mesh.data if mesh.sharded else split
+
+
+def weight_bytes(shape: ModelShape, numerics: Numerics) -> float:
+    """Bytes of all weights: w (parameters - quantized) + q quantized."""
+    return numerics.weight * (shape.parameters - shape.quantized) + numerics.quantized * shape.quantized
+
+
+def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing: bool) -> float:
+    """Copies that a strategy or autocast makes of weights and gradients.
+
+    DDP: w x trainable, its buckets of gradients. FSDP2: what is gathered, two layers' weights, one layer's gradients
+    and all that is in no layer: w (2 + 1 if trained) layer + w rest. Autocast: a x the matrices of the layers, until
+    the backward; of a frozen matrix under checkpointing, and under FSDP2, of one layer only.
+    """
+    layer = shape.layer_parameters / shape.layers / mesh.tensor
+    if mesh.sharded:
+        rest = shape.parameters - shape.layer_parameters
+        gathered = numerics.weight * ((3 if shape.full else 2) * layer + rest)
+        return gathered + (numerics.activation * layer if numerics.mixed else 0)
+    buckets = numerics.weight * shape.trainable / mesh.tensor if mesh.data > 1 else 0
+    copied = layer if checkpointing and not shape.full else layer * shape.layers
+    return buckets + (numerics.activation * copied if numerics.mixed else 0)
+
+
+def layer_bytes(shape: ModelShape, numerics: Numerics, keys_per_token: float = 1.0, tensor: int = 1) -> float:
+    """Bytes that one layer of a Llama keeps of a token for its backward.
+
+        2 (4 D + w D [full] + 4)            the norms: input in float32, its normalised value where the norm is trained
+        + a (2 or 5) D                      their outputs; autocast makes a copy for each of five matrices
+        + a (2 H + 2 G K / L) / t           queries, keys, values and output of the attention
+        + a (4 or 2) F / t                  inside the MLP, with and without a gate
+        + a 7 r [adapters]                  between the two matrices of an adapter
+
+    Measured in `docs/scaling.md`: exact for Llama, a few per cent to 30 % off for other architectures.
+    """
+    a, hidden = numerics.activation, shape.hidden
+    norms = 2 * (4 * hidden + (numerics.weight * hidden if shape.full else 0) + 4)
+    outputs = a * (5 if numerics.mixed else 2) * hidden
+    attention = a * 2 * (shape.heads + shape.groups * keys_per_token) / tensor
+    inner = a * (4 if shape.gated else 2) * shape.inner / tensor
+    return norms + outputs + attention + inner + a * 7 * shape.rank
+
+
+def activation_bytes(
+    shape: ModelShape, work: Workload, numerics: Numerics, checkpointing: bool, tensor: int = 1
+) -> float:
+    """Of L tokens: layers x :func:`layer_bytes` + 8 D for the last norm.
+
+    With checkpointing a layer keeps w D, and one layer at a time is recomputed, and has gradients of the same size.
+    The flash kernel, which bfloat16 on a GPU gets in the tree layout, keeps K keys and values; everything else L.
+    """
+    keys = work.keys / work.tokens if work.tree and numerics.activation == 2 else 1.0
+    layer = layer_bytes(shape, numerics, keys, tensor)
+    layers = shape.layers * numerics.weight * shape.hidden + 2 * layer if checkpointing else shape.layers * layer
+    return work.tokens * (layers + 8 * shape.hidden)
+
+
+def head_bytes(shape: ModelShape, work: Workload, numerics: Numerics, tile_logits: int = TILE_LOGITS) -> float:
+    """Bytes of the head, which is computed in tiles and never has [N, V] logits in float32.
+
+    (a + 4) N D                         its input, and the gradient that the forward finds out
+    + min(a N V, 2**28) [trained]       probabilities kept for the backward
+    + (a + 4) T                         a tile of T = min(2**26, 1024 V) logits
+    + 4 V D [trained]                   the weight's gradient in float32
+    """
+    a, scored = numerics.activation, work.scored
+    tile = min(tile_logits, min(scored, _ROWS) * shape.vocabulary) * (a + 4 if a < 4 else a)
+    trained = min(a * scored * shape.vocabulary, KEPT_BYTES) + 4 * shape.vocabulary * shape.hidden
+    return (a + 4) * scored * shape.hidden + tile + (trained if shape.head_trained else 0)
