@@ -57,7 +57,8 @@ class PairBatch(NamedTuple):
 
     ``tree`` is None for rows that each hold one sequence. ``pair_weight`` is what a pair's loss is multiplied by before
     the pairs are summed: the mean over the pairs of a whole optimizer batch needs to know the other micro-batches and
-    ranks. None stands for the mean over this micro-batch.
+    ranks. None stands for the mean over this micro-batch. ``reference_logps`` are the bits of float32 log-probs that
+    were computed before, where a collate function brought them.
     """
 
     input_ids: Int[Tensor, "R L"]
@@ -68,6 +69,7 @@ class PairBatch(NamedTuple):
     pair_ids: Int[Tensor, " P"]
     tree: TreeLayout | None = None
     pair_weight: float | None = None
+    reference_logps: Int[Tensor, " N"] | None = None
 
     @property
     def pairs(self) -> int:

@@ -1,23 +1,31 @@
 """References: what the policy is compared with."""
 
+from __future__ import annotations
+
 from torch import nn
 
-from dpo_lightning.models import is_adapted
 from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
 from dpo_lightning.reference.base import Reference
+from dpo_lightning.reference.default import default_reference
 from dpo_lightning.reference.frozen import FrozenCopy
 from dpo_lightning.reference.none import NoReference
+from dpo_lightning.reference.precomputed import Precomputed
 
-__all__ = ["AdapterOff", "FrozenAdapter", "FrozenCopy", "NoReference", "Reference", "default_reference"]
+__all__ = [
+    "AdapterOff",
+    "FrozenAdapter",
+    "FrozenCopy",
+    "NoReference",
+    "Precomputed",
+    "Reference",
+    "default_reference",
+    "settle_reference",
+]
 
 
-def default_reference(policy: nn.Module, trained_adapter: bool) -> Reference:
-    """The reference that equals the policy before training, at the least cost in memory.
-
-    Args:
-        policy: The policy, ready to train.
-        trained_adapter: Whether its adapters were trained before, so that the base weights are not its start.
-    """
-    if not is_adapted(policy):
-        return FrozenCopy()
-    return FrozenAdapter() if trained_adapter else AdapterOff()
+def settle_reference(wanted: Reference | None, policy: nn.Module, trained_adapter: bool) -> Reference:
+    """What is wanted, or the `default_reference`; a precomputed one learns what it scores."""
+    default = default_reference(policy, trained_adapter)
+    if isinstance(wanted, Precomputed):
+        wanted.score_by_default(default)
+    return wanted or default

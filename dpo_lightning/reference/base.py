@@ -24,3 +24,7 @@ class Reference(ABC):
     @abstractmethod
     def diagnose(self, policy: nn.Module) -> str:
         """Say why the scores may differ from the policy's before training, as far as the weights show it."""
+
+    def own_models(self) -> list[nn.Module]:
+        """Models beside the policy that the reference scores with; they are sharded with it."""
+        return []

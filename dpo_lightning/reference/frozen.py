@@ -34,10 +34,9 @@ class FrozenCopy(Reference):
         self._model = self._load(policy).requires_grad_(False).eval()
         self._score = TokenScorer(self._model)
 
-    @property
-    def model(self) -> nn.Module:
+    def own_models(self) -> list[nn.Module]:
         """The copy, or the model of the checkpoint."""
-        return self._model
+        return [self._model]
 
     def _load(self, policy: nn.Module) -> nn.Module:
         if self.checkpoint is None:

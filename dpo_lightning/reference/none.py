@@ -1,4 +1,4 @@
-"""For objectives without a reference."""
+"""For objectives without a reference, and for runs that have lost theirs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.batch import PairBatch
+from dpo_lightning.errors import InputError
 from dpo_lightning.reference.base import Reference
 
 
@@ -23,3 +24,18 @@ class NoReference(Reference):
     def diagnose(self, policy: nn.Module) -> str:
         """There is nothing to agree with."""
         return "the objective has no reference"
+
+
+class LostReference(NoReference):
+    """Of a checkpoint whose base model is not there: the policy can be used, not compared."""
+
+    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+        """Refuse.
+
+        Raises:
+            InputError: saying what is missing.
+        """
+        raise InputError(
+            "the reference is the policy before training, whose directory was not there when the checkpoint was "
+            "loaded: load it with policy=its place"
+        )

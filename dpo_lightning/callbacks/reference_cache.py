@@ -1,0 +1,62 @@
+"""Fills the reference's cache before the first batch is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import lightning.pytorch as pl
+from lightning.pytorch.trainer.states import TrainerFn
+
+from dpo_lightning.reference import Precomputed
+from dpo_lightning.reference.cache.scoring import ScoringRun
+
+if TYPE_CHECKING:
+    from dpo_lightning.module import PreferenceModule
+
+
+class ReferenceCache(pl.Callback):
+    """Scores the pairs that a `Precomputed` reference has not seen; `PreferenceModule` adds it with that reference.
+
+    The pairs are those that the DataModule names in `pairs_used(fn)`, and those given to `Precomputed.collate`.
+    """
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Score training and validation pairs."""
+        _fill(trainer, pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Score the pairs of `validate`; those of a fit are there."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            _fill(trainer, pl_module)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Score the pairs of `test`."""
+        _fill(trainer, pl_module)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Score the pairs of `predict`."""
+        _fill(trainer, pl_module)
+
+
+def _fill(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    module = cast("PreferenceModule", pl_module)
+    reference = cast(Precomputed, module.reference)
+    pairs_used = getattr(getattr(trainer, "datamodule", None), "pairs_used", None)
+    pairs = pairs_used(trainer.state.fn) if pairs_used is not None else []
+    reference.fill(pairs, _scoring_run(trainer), module.policy_again)
+
+
+def _scoring_run(trainer: pl.Trainer) -> ScoringRun:
+    data_ranks = cast(Any, trainer).distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
+    sharing = trainer.world_size // data_ranks["num_replicas"]  # processes of a data-parallel rank, neighbours
+    return ScoringRun(
+        precision=str(trainer.precision),
+        rank=data_ranks["rank"],
+        ranks=data_ranks["num_replicas"],
+        is_first=trainer.is_global_zero,
+        is_writer=trainer.global_rank % sharing == 0,
+        broadcast=trainer.strategy.broadcast,
+        barrier=trainer.strategy.barrier,
+        context=trainer.precision_plugin.forward_context,
+        progress=trainer.progress_bar_callback is not None,
+    )

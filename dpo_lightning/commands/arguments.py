@@ -1,0 +1,14 @@
+"""Arguments of the commands that have no config."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Answers a wrong argument with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit 2."""
+        self.exit(2, f"error: {message}\n")

@@ -1,0 +1,118 @@
+"""Values by row, for the loader's workers and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpo_lightning.batch import PairBatch, TokenizedPair
+from dpo_lightning.collate import Collate
+from dpo_lightning.data.keys import KEY, pair_key
+from dpo_lightning.errors import InputError
+from dpo_lightning.reference.cache.shards import open_shard
+
+
+class ReferenceTable:
+    """The rows of some shards: some 40 bytes of memory for each, the values stay on disk.
+
+    Args:
+        paths: The shards, whose checksums were compared before. Pickled, the table is these paths.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = list(paths)
+        shards = [open_shard(path) for path in paths]
+        self._values = [shard.values for shard in shards]
+        keys = np.concatenate([np.empty(0, KEY), *(shard.keys for shard in shards)])
+        order = np.argsort(keys, kind="stable")
+        self._keys = keys[order]
+        self._shard = np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.keys) for shard in shards])[order]
+        bounds = [np.stack([shard.starts[:-1], shard.starts[1:]], axis=1) for shard in shards]
+        self._bounds = np.concatenate([np.empty((0, 2), np.int64), *bounds])[order]
+
+    def __reduce__(self) -> Any:
+        return ReferenceTable, (self._paths,)
+
+    def has(self, keys: np.ndarray) -> np.ndarray:
+        """Which of the keys are in the table."""
+        return self._find(keys)[1]
+
+    def rows(self, keys: np.ndarray) -> list[np.ndarray]:
+        """Values of each key's row: chosen, then rejected tokens.
+
+        Raises:
+            KeyError: with the position of the first key that is not in the table.
+        """
+        places, found = self._find(keys)
+        if not found.all():
+            raise KeyError(int(np.argmin(found)))
+        return [
+            self._values[shard][start:end]
+            for shard, (start, end) in zip(self._shard[places].tolist(), self._bounds[places].tolist(), strict=True)
+        ]
+
+    def _find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not len(self._keys):
+            return np.zeros(len(keys), dtype=int), np.zeros(len(keys), dtype=bool)
+        places = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        return places, self._keys[places] == keys
+
+
+@dataclass
+class TableSlot:
+    """Where a table comes once all rows are scored; loaders are made before."""
+
+    table: ReferenceTable | None = None
+
+
+class CollateWithReference:
+    """A collate function that brings the reference's values with the batch.
+
+    Args:
+        collate: Makes the batch.
+        slot: Where the table of the values comes.
+    """
+
+    def __init__(self, collate: Collate, slot: TableSlot) -> None:
+        self._collate = collate
+        self._slot = slot
+
+    def __call__(self, pairs: Sequence[TokenizedPair]) -> PairBatch:
+        """Collate, and look the pairs up.
+
+        Raises:
+            InputError: before the pairs are scored, or for a pair that is not among them.
+        """
+        if self._slot.table is None:
+            raise InputError(
+                "reference Precomputed: a batch is asked for before the Trainer has scored its pairs: give a "
+                "DataLoader of your own num_workers=0, since Lightning starts its workers too early"
+            )
+        try:
+            rows = self._slot.table.rows(np.array([pair_key(pair) for pair in pairs], dtype=KEY))
+        except KeyError as error:
+            raise InputError(
+                f"reference Precomputed: the pair {pairs[error.args[0]].pair_id} was never scored: give all pairs of "
+                "your loaders to Precomputed.collate(collate, pairs)"
+            ) from None
+        return self._collate(pairs)._replace(reference_logps=pack(pairs, rows))
+
+
+def pack(pairs: Sequence[TokenizedPair], rows: Sequence[np.ndarray]) -> Tensor:
+    """Values of rows, in the order of a batch's scored tokens, as the bits of float32; int32 ``[N]``."""
+    chosen = [row[: len(pair.chosen_ids)] for pair, row in zip(pairs, rows, strict=True)]
+    rejected = [row[len(pair.chosen_ids) :] for pair, row in zip(pairs, rows, strict=True)]
+    return torch.from_numpy(np.concatenate(chosen + rejected).astype(np.float32).view(np.int32))
+
+
+def unpack(batch: PairBatch, logps: Tensor) -> list[np.ndarray]:
+    """The opposite: log-probs ``[N]`` of a batch's scored tokens -> a row of float32 values for each pair."""
+    sequences = np.split(logps.detach().float().cpu().numpy(), np.cumsum(batch.lengths.cpu().numpy())[:-1])
+    pairs = len(sequences) // 2
+    return [np.concatenate([sequences[pair], sequences[pairs + pair]]) for pair in range(pairs)]

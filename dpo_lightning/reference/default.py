@@ -1,0 +1,22 @@
+"""Which reference a run gets where none is named."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from dpo_lightning.models import is_adapted
+from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
+from dpo_lightning.reference.base import Reference
+from dpo_lightning.reference.frozen import FrozenCopy
+
+
+def default_reference(policy: nn.Module, trained_adapter: bool) -> Reference:
+    """The reference that equals the policy before training, at the least cost in memory.
+
+    Args:
+        policy: The policy, ready to train.
+        trained_adapter: Whether its adapters were trained before, so that the base weights are not its start.
+    """
+    if not is_adapted(policy):
+        return FrozenCopy()
+    return FrozenAdapter() if trained_adapter else AdapterOff()
