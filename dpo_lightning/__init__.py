@@ -6,7 +6,7 @@ from dpo_lightning.logprobs import TokenScorer, sequence_logps
 from dpo_lightning.losses import DPO, IPO, SFT, Hinge, Objective
 from dpo_lightning.models import LoRA
 from dpo_lightning.module import PreferenceModule
-from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Reference
+from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Precomputed, Reference
 
 __all__ = [
     "DPO",
@@ -20,6 +20,7 @@ __all__ = [
     "Objective",
     "PairBatch",
     "PairScores",
+    "Precomputed",
     "PreferenceDataModule",
     "PreferenceModule",
     "Reference",

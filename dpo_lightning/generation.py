@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dpo_lightning.modes import evaluating
+from dpo_lightning.parallel import is_sharded
 
 
 def sample_completions(
@@ -38,6 +39,7 @@ def sample_completions(
         For each prompt its completions as text, without special tokens.
     """
     generate: Any = model.generate
+    sharded = is_sharded(model)
     device = next(model.parameters()).device
     completions = []
     with torch.no_grad(), evaluating(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -56,6 +58,7 @@ def sample_completions(
                 pad_token_id=tokenizer.eos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
                 use_cache=True,
+                synced_gpus=sharded,  # the ranks go on together until the last one has ended
             )
             completions.append(tokenizer.batch_decode(output[:, len(prompt) :], skip_special_tokens=True))
     return completions

@@ -12,14 +12,19 @@ import torch
 from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.distributed.device_mesh import DeviceMesh
+from torch.optim import AdamW, Optimizer
 
 from dpo_lightning.attention import tree_problem
 from dpo_lightning.batch import PairBatch, PairScores
-from dpo_lightning.callbacks import NonFiniteStop, StepZeroCheck
+from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
+from dpo_lightning.checkpoints import load_plain, local_copy
+from dpo_lightning.collate import Collate
 from dpo_lightning.errors import InputError
 from dpo_lightning.hparams import plain_hyperparameters
+from dpo_lightning.loading import MODEL_CONFIG, arguments_in_place, plain_config
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.losses import DPO, Objective
 from dpo_lightning.metrics import PairMean, pair_metrics
@@ -33,8 +38,9 @@ from dpo_lightning.models import (
     load_config,
     precision_dtype,
 )
-from dpo_lightning.optimization import decay_groups, gradient_norm
-from dpo_lightning.reference import FrozenCopy, NoReference, Reference, default_reference
+from dpo_lightning.optimization import clip_by_norm, decay_groups, gradient_norm
+from dpo_lightning.parallel import check_strategy, gathered, shard, structure, weights_on_rank_zero
+from dpo_lightning.reference import NoReference, Precomputed, Reference, settle_reference
 from dpo_lightning.schedules import Constant, Schedule
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
@@ -92,25 +98,70 @@ class PreferenceModule(pl.LightningModule):
         self._options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
         self._optimizer = optimizer
         self._schedule = schedule
-        self._logged_step = 0
 
     def prepare_data(self) -> None:
         """Find out that there is no such model before anything is written."""
-        if isinstance(self._source[0], str):
+        if self.policy is None and isinstance(self._source[0], str):
             load_config(self._source[0], self._options.model_kwargs)
 
     def configure_model(self) -> None:
         """Build policy and reference once; Lightning calls this again for each stage."""
         if self.policy is not None:
             return
+        if self._trainer is not None:
+            check_strategy(self.trainer.strategy)
         source = self._source[0]
         dtype = precision_dtype(str(self.trainer.precision) if self._trainer is not None else None)
-        self._config = copy.deepcopy(getattr(source, "config", None))
+        self._config = self._original(source)
         trained_adapter = adapter_config(source) is not None if isinstance(source, str) else is_adapted(source)
-        self.policy = build_policy(source, dtype, self._options)
-        self.reference = self.reference or default_reference(self.policy, trained_adapter)
-        self.reference.bind(self.policy)
+        with weights_on_rank_zero(self._device_mesh):
+            self.policy = build_policy(source, dtype, self._options)
+            self.reference = settle_reference(self.reference, self.policy, trained_adapter)
+            self.reference.bind(self.policy)
+        if self._device_mesh is not None:
+            self._shard(self._device_mesh, self.policy, self.reference)
         self._scorer = TokenScorer(self.policy)
+
+    def _shard(self, mesh: DeviceMesh, policy: nn.Module, reference: Reference) -> None:
+        self._structure = (structure(policy),)  # in a tuple: not registered
+        device = self.trainer.strategy.root_device
+        shard(policy, mesh, device, trained=True)
+        for model in reference.own_models():
+            shard(model, mesh, device, trained=False)
+
+    def whole_policy(self) -> nn.Module | None:
+        """The policy with all its weights; every rank must ask.
+
+        Returns:
+            The policy itself. Of a sharded one, on rank 0 a copy in the CPU's memory, and None elsewhere.
+        """
+        assert self.policy is not None, "configure_model() comes first"
+        return self.policy if self._device_mesh is None else gathered(self.policy, self._structure[0])
+
+    def policy_again(self) -> nn.Module:
+        """The policy as it was before training, loaded once more.
+
+        Raises:
+            InputError: when it was given as a module.
+        """
+        source = self._source[0]
+        if not isinstance(source, str):
+            raise InputError(
+                "reference Precomputed: rows are missing in the cache, and the policy, given as a module, is no longer "
+                "what it was: score these rows before training, or give the policy by its name or directory"
+            )
+        assert self.policy is not None, "configure_model() comes first"
+        device = next(self.policy.parameters()).device
+        with weights_on_rank_zero(self._device_mesh):
+            policy = build_policy(source, precision_dtype(str(self.trainer.precision)), self._options)
+        if self._device_mesh is None:
+            return policy.to(device)
+        shard(policy, self._device_mesh, device, trained=False)
+        return policy
+
+    def with_reference(self, collate: Collate) -> Collate:
+        """The collate function, or one whose batches bring the reference's values; for loaders."""
+        return self.reference.collate(collate) if isinstance(self.reference, Precomputed) else collate
 
     def tree_problem(self) -> str | None:
         """Why the tree layout is wrong for the policy or its reference, in one line; None where it is right.
@@ -122,10 +173,10 @@ class PreferenceModule(pl.LightningModule):
     @cached_property
     def _tree_problem(self) -> str | None:
         assert self.policy is not None, "configure_model() comes first"
-        models = {"policy": self.policy}
-        if isinstance(self.reference, FrozenCopy) and self.reference.checkpoint is not None:
-            models["reference"] = self.reference.model.to(next(self.policy.parameters()).device)
-        for role, model in models.items():
+        assert self.reference is not None
+        device = next(self.policy.parameters()).device
+        own = [("reference", model.to(device)) for model in self.reference.own_models()]
+        for role, model in [("policy", self.policy), *own]:
             if problem := tree_problem(model):
                 return f"the tree layout does not fit the {role}: {problem}"
         return None
@@ -135,9 +186,54 @@ class PreferenceModule(pl.LightningModule):
         config = self._config or load_config(str(self._source[0]), self._options.model_kwargs)
         return config.to_dict()
 
+    def _original(self, source: Union[str, nn.Module]) -> Any:
+        """Read while it is there: a checkpoint needs it later."""
+        if isinstance(source, str):
+            return load_config(source, self._options.model_kwargs)
+        return copy.deepcopy(getattr(source, "config", None))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the model's config where the checkpoint holds the whole model."""
+        if hasattr(self._config, "to_dict") and not is_adapted(cast(nn.Module, self.policy)):
+            checkpoint[MODEL_CONFIG] = plain_config(self.original_config())
+
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805 - the decorator is Lightning's classmethod
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: Optional[bool] = None,
+        weights_only: Optional[bool] = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Build the module that a run has saved; a whole model also where the policy's directory is not there.
+
+        Args:
+            checkpoint_path: A file or a URL.
+            map_location: Where tensors go, as in `torch.load`.
+            hparams_file: YAML or CSV in place of the saved constructor arguments.
+            strict: Whether the trainable parameters must be exactly those saved.
+            weights_only: False allows any object in a local file, and with it the code that it brings.
+            kwargs: Constructor arguments that replace the saved ones; `policy` where it was a module.
+
+        Raises:
+            InputError: for a damaged file, and where the checkpoint needs a model that is not there.
+        """
+        with local_copy(checkpoint_path, weights_only) as path:
+            if path is not None and weights_only is not False:
+                saved = load_plain(path, str(checkpoint_path), mmap=True)
+                kwargs = {**kwargs, **arguments_in_place(saved, str(checkpoint_path), kwargs)}
+            source = checkpoint_path if path is None else path
+            return super().load_from_checkpoint(
+                source, map_location, hparams_file, strict, weights_only is not False, **kwargs
+            )
+
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The two checks that every run gets; one of the Trainer's own of the same kind replaces it."""
-        checks: list[pl.Callback] = [NonFiniteStop()]
+        """What makes every run safe; one of the Trainer's own of the same kind replaces it."""
+        checks: list[pl.Callback] = [DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
+        if isinstance(self.reference, Precomputed):
+            checks.append(ReferenceCache())
         if self.step_zero_check:
             checks.append(StepZeroCheck())
         present = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
@@ -188,22 +284,28 @@ class PreferenceModule(pl.LightningModule):
         metrics.update(pair_metrics(scores, self.objective.rewards(scores), losses))
         return losses
 
-    def on_train_start(self) -> None:
-        """Begin the means anew: a module can be fitted more than once, and each Trainer counts its own steps."""
-        self._logged_step = self.global_step
+    def on_fit_start(self) -> None:
+        """Begin the means anew: a module can be fitted more than once."""
         self.train_metrics.reset()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the gradient's norm before clipping, in the steps that are logged."""
-        if (self.global_step + 1) % self._log_interval == 0:
-            self.log("train/grad_norm", gradient_norm(self))
+        """Log, once per interval, the gradient's norm before clipping and the means over the pairs since the last log.
 
-    def on_train_batch_end(self, outputs: Any, batch: PairBatch, batch_idx: int) -> None:
-        """Log the means over the pairs since the last log: one reduction over ranks, once per interval."""
-        due = self.global_step > self._logged_step and self.global_step % self._log_interval == 0
-        if due:
-            self._logged_step = self.global_step
+        That is one reduction over ranks. The end of the step then finds empty sums: a checkpoint taken there and the
+        log agree on what was reported.
+        """
+        if (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
+            self.log("train/grad_norm", gradient_norm(self))
             self._log_means(self.train_metrics, "train")
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Lightning's, but for gradients on more than one device mesh, whose norm torch does not take."""
+        if self._device_mesh is None or gradient_clip_algorithm == "value" or not gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            clip_by_norm(self, gradient_clip_val)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation means."""
@@ -213,17 +315,15 @@ class PreferenceModule(pl.LightningModule):
         """Log the test means."""
         self._log_means(self.eval_metrics, "test")
 
-    @property
-    def _log_interval(self) -> int:
-        return cast(Any, self.trainer).log_every_n_steps
-
     def _log_means(self, metrics: PairMean, stage: str) -> None:
         means = metrics.compute()
+        # The means are those of all ranks already; Lightning warns of each that it does not reduce once more.
+        ranks: dict[str, Any] = {"rank_zero_only": True} if stage == "train" else {"sync_dist": True}
         for name, value in means.items():
-            self.log(f"{stage}/{name}", value, rank_zero_only=stage == "train")
+            self.log(f"{stage}/{name}", value, **ranks)
         for label, name in _ON_THE_BAR.items():
             prefix = "" if stage == "train" else f"{stage}_"
-            self.log(prefix + label, means[name], prog_bar=True, logger=False, rank_zero_only=stage == "train")
+            self.log(prefix + label, means[name], prog_bar=True, logger=False, **ranks)
         metrics.reset()
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

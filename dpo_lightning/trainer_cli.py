@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn, Optional, cast
 
 import lightning.pytorch as pl
@@ -13,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info
 import dpo_lightning
 from dpo_lightning import callbacks, report, schedules
 from dpo_lightning.callbacks import WriteRewards
+from dpo_lightning.checkpoints import load_plain, refuse_damaged
 from dpo_lightning.cli_errors import one_line
 from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.module import PreferenceModule
@@ -58,15 +63,28 @@ class PreferenceCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Set the threads before anything is computed."""
+        """Set the threads before anything is computed; a rank is to end with the process that started it."""
+        if "LOCAL_RANK" in os.environ and sys.platform == "linux":
+            # Or it would wait for the others until the process group's timeout, and hold its GPU.
+            torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]
         threads = self._get(self.config, "torch_threads")
         if threads is not None:
             torch.set_num_threads(threads)
 
     def _parse_ckpt_path(self) -> None:
-        """In `fit`, keep config and flags as they are: Lightning would let a checkpoint's settings override them."""
-        if self.config.get("subcommand") != "fit":
-            super()._parse_ckpt_path()
+        """In `fit`, keep config and flags as they are: Lightning would let a checkpoint's settings override them.
+
+        Raises:
+            InputError: for a checkpoint from which Lightning would try to read settings, and cannot.
+        """
+        command = self.config.get("subcommand")
+        if command == "fit":
+            return
+        path = self.config[command].get("ckpt_path")
+        if path and Path(path).is_file():
+            refuse_damaged(Path(path), path)
+            load_plain(Path(path), path, mmap=True)
+        super()._parse_ckpt_path()
 
     def after_fit(self) -> None:
         """Say how the run ended on held-out pairs, and where its metrics lie."""

@@ -89,6 +89,30 @@ def test_flags_win_over_the_settings_in_a_checkpoint(project):
     assert config["model"]["init_args"]["objective"]["init_args"]["beta"] == 0.5
 
 
+@pytest.mark.filterwarnings("ignore:.*there is no last checkpoint available:UserWarning")
+def test_out_of_memory_is_one_line_and_the_run_goes_on(project, monkeypatch):
+    monkeypatch.syspath_prepend(str(project))
+    (project / "large.py").write_text(
+        "import torch\n"
+        "from dpo_lightning import PreferenceModule\n"
+        "class Large(PreferenceModule):\n"
+        "    def pair_losses(self, batch, scores):\n"
+        "        if self.training and self.global_step == 3 and not self.trainer.ckpt_path:\n"
+        "            raise torch.OutOfMemoryError('tried to allocate 3 GiB')\n"
+        "        return super().pair_losses(batch, scores)\n"
+    )
+    saving = {"class_path": "ResumableCheckpoint", "init_args": {"dirpath": "saved", "every_n_train_steps": 100}}
+    words = ["--config", "run.yaml", "--model=large.Large", f"--trainer.callbacks=[{json.dumps(saving)}]"]
+    words += ["--model.policy=model", "--ckpt_path=last"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", *words])
+    assert str(stopped.value.code).startswith("error: out of memory: lower data.batch_tokens")
+    assert str(stopped.value.code).endswith("(tried to allocate 3 GiB)")
+    assert [path.name for path in Path("saved").iterdir()] == ["step=3.ckpt"]
+    main(["fit", *words])
+    assert sorted(path.name for path in Path("saved").iterdir()) == ["step=3.ckpt", "step=4.ckpt"]
+
+
 def test_a_subclass_is_chosen_by_its_path(project):
     (project / "research.py").write_text(
         "from dpo_lightning import PreferenceModule\n"

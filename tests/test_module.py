@@ -234,9 +234,9 @@ def test_the_layout_is_tested_once_when_the_policy_is_ready(tmp_path, monkeypatc
     model = module(schedule=Linear(warmup=0))  # asks for the number of steps, and with it for the loader
     run, _ = fit(tmp_path, model)
     run.validate(model, data(tmp_path), verbose=False)
-    assert tested == [model.policy]
+    assert tested == [model.policy, *model.reference.own_models()]
     trainer(max_steps=1).fit(module(), data(tmp_path, layout="padded"))
-    assert len(tested) == 1
+    assert len(tested) == 2
 
 
 def test_a_reference_of_its_own_is_tested_too(tmp_path, monkeypatch):
@@ -273,7 +273,7 @@ def test_a_nan_loss_stops_and_names_the_pairs(tmp_path):
     model = module()
     with torch.no_grad():
         model._source[0].model.norm.weight.fill_(math.nan)
-    with pytest.raises(RunError, match=r"loss is nan at optimizer step 0, on the pairs \[(\d+, ){3}\d+\]"):
+    with pytest.raises(RunError, match=r"a loss is not finite at optimizer step 0, on the pairs \[(\d+, ){3}\d+\]"):
         fit(tmp_path, model)
 
 

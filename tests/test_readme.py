@@ -47,7 +47,7 @@ def test_the_python_example_runs():
 def test_the_config_runs():
     Path("run.yaml").write_text(block("yaml"))
     main(["fit", "--config", "run.yaml", "--trainer.accelerator=cpu", "--trainer.precision=32-true"])
-    assert Path("checkpoints/last.ckpt").is_file()
+    assert Path("checkpoints/step=1.ckpt").is_file()
     assert Path("adapter/adapter_config.json").is_file()
 
 

@@ -1,9 +1,24 @@
 """Side effects of a run, and the checks that every run gets."""
 
+from dpo_lightning.callbacks.checkpoint import DurableSaves, ResumableCheckpoint
+from dpo_lightning.callbacks.exact_resume import ExactResume
 from dpo_lightning.callbacks.export import Export
-from dpo_lightning.callbacks.non_finite import NonFiniteStop
+from dpo_lightning.callbacks.graceful_stop import GracefulStop
+from dpo_lightning.callbacks.reference_cache import ReferenceCache
 from dpo_lightning.callbacks.rewards import WriteRewards
 from dpo_lightning.callbacks.samples import SampleTable
 from dpo_lightning.callbacks.step_zero import StepZeroCheck
+from dpo_lightning.callbacks.update_guard import UpdateGuard
 
-__all__ = ["Export", "NonFiniteStop", "SampleTable", "StepZeroCheck", "WriteRewards"]
+__all__ = [
+    "DurableSaves",
+    "ExactResume",
+    "Export",
+    "GracefulStop",
+    "ReferenceCache",
+    "ResumableCheckpoint",
+    "SampleTable",
+    "StepZeroCheck",
+    "UpdateGuard",
+    "WriteRewards",
+]

@@ -44,20 +44,14 @@ class Export(pl.Callback):
         policy = _policy(pl_module)
         if not hasattr(policy, "save_pretrained"):
             raise InputError(f"Export: {type(policy).__name__} is no Hugging Face model: leave the callback out")
-        if self.merged_path is not None and not is_adapted(policy):
-            raise InputError("Export.merged_path: the policy has no adapter to merge; `path` holds the whole model")
-        if self.merged_path is not None and getattr(policy, "is_quantized", False):
-            raise InputError(
-                "Export.merged_path: merging into 4-bit weights loses precision: export the adapter, then load it on "
-                "the unquantised model with peft and merge there"
-            )
+        if self.merged_path is not None and (problem := merge_problem(policy)):
+            raise InputError(f"Export.merged_path: {problem}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export the policy as it stands."""
-        self._export(trainer, pl_module, self.path)
-        if self.merged_path is not None and trainer.is_global_zero:
-            merged = copy.deepcopy(_policy(pl_module)).cpu().merge_and_unload()
-            _write(cast(Any, pl_module), merged, _tokenizer(trainer), self.merged_path)
+        policy = self._export(trainer, pl_module, self.path)
+        if self.merged_path is not None and policy is not None:
+            write_model(cast(Any, pl_module), merged(policy), _tokenizer(trainer), self.merged_path)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -66,9 +60,13 @@ class Export(pl.Callback):
         if self.every_checkpoint:
             self._export(trainer, pl_module, f"{self.path}-step-{trainer.global_step}")
 
-    def _export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: str) -> None:
-        if trainer.is_global_zero:
-            _write(cast(Any, pl_module), _policy(pl_module), _tokenizer(trainer), path)
+    def _export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: str) -> nn.Module | None:
+        """On rank 0, which gets the policy; the others take part, since it may be sharded."""
+        policy = cast(Any, pl_module).whole_policy()
+        if not trainer.is_global_zero:
+            return None
+        write_model(cast(Any, pl_module), policy, _tokenizer(trainer), path)
+        return policy
 
 
 def _policy(pl_module: pl.LightningModule) -> Any:
@@ -80,7 +78,32 @@ def _tokenizer(trainer: pl.Trainer) -> Any:
     return getattr(getattr(trainer, "datamodule", None), "tokenizer", None)
 
 
-def _write(module: PreferenceModule, policy: nn.Module, tokenizer: Any, path: str) -> None:
+def merge_problem(policy: nn.Module) -> str | None:
+    """Why there are no merged weights, in one line; None where there are."""
+    if not is_adapted(policy):
+        return "the policy has no adapter to merge; without it, the whole model is exported"
+    if getattr(policy, "is_quantized", False):
+        return (
+            "merging into 4-bit weights loses precision: export the adapter, then load it on the unquantised model "
+            "with peft and merge there"
+        )
+    return None
+
+
+def merged(policy: nn.Module) -> nn.Module:
+    """A copy of an adapted policy, in the CPU's memory, with the adapter merged into its weights."""
+    return cast(Any, copy.deepcopy(policy).cpu()).merge_and_unload()
+
+
+def write_model(module: PreferenceModule, policy: nn.Module, tokenizer: Any, path: str) -> None:
+    """Write a Hugging Face directory, whole or not at all.
+
+    Args:
+        module: The module of the run, which knows the model's config before training changed it.
+        policy: Its policy, or the merged one; of an adapted policy the trained adapter is written.
+        tokenizer: Goes beside it; null for none.
+        path: The directory; an earlier one is replaced.
+    """
     model = cast(Any, policy)
     with replaced(path) as directory:
         if is_adapted(policy):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Optional, cast
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.generation import sample_completions
+from dpo_lightning.parallel import is_sharded
 from dpo_lightning.report.samples import RewardFunction, SampledPrompt, print_samples, summarise, write_samples
 
 
@@ -48,15 +49,17 @@ class SampleTable(pl.Callback):
         self.shown = shown
         self._before: list[list[str]] = []
 
-    @rank_zero_only
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sample before the first step."""
         self._before = self._sample(trainer, pl_module)
 
-    @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sample again, print and write."""
         after = self._sample(trainer, pl_module)
+        if trainer.is_global_zero:
+            self._report(trainer, after)
+
+    def _report(self, trainer: pl.Trainer, after: list[list[str]]) -> None:
         prompts = [self._tokenizer(trainer).decode(ids, skip_special_tokens=True) for ids in self._prompt_ids(trainer)]
         rows = [SampledPrompt(*row) for row in zip(prompts, self._before, after, strict=True)]
         print_samples(rows[: self.shown], self.reward)
@@ -66,8 +69,12 @@ class SampleTable(pl.Callback):
         rank_zero_info(f"samples in {self.path}")
 
     def _sample(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[list[str]]:
+        """On rank 0; with a sharded policy every rank samples the same, since each forward is one of all."""
+        policy = cast(Any, pl_module).policy
+        if not (trainer.is_global_zero or is_sharded(policy)):
+            return []
         return sample_completions(
-            cast(Any, pl_module).policy,
+            policy,
             self._tokenizer(trainer),
             self._prompt_ids(trainer),
             samples_per_prompt=self.samples_per_prompt,

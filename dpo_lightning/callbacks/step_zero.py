@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -12,6 +13,7 @@ import torch
 from dpo_lightning.batch import PairBatch, PairScores
 from dpo_lightning.errors import RunError
 from dpo_lightning.modes import evaluating
+from dpo_lightning.ranks import max_over_ranks
 
 if TYPE_CHECKING:
     from dpo_lightning.module import PreferenceModule
@@ -42,43 +44,54 @@ class StepZeroCheck(pl.Callback):
         if trainer.global_step or batch_idx or not module.objective.needs_reference:
             return
         with _scoring(trainer):
-            scores = module.score(batch)
-            if self._agree(module, scores):
+            difference = _compare(trainer, module, module.score(batch))
+            if difference.within(self.tolerance):
                 return
-            raise RunError(self._message(module, batch, scores))
+            raise RunError(self._message(trainer, module, batch, difference))
 
-    def _agree(self, module: PreferenceModule, scores: PairScores) -> bool:
-        loss, known = (module.objective(s).mean() for s in (scores, _without_difference(scores)))
-        if not torch.isfinite(loss):  # another check's finding
-            return True
-        return bool((loss - known).abs() <= self.tolerance and _largest_reward(module, scores) <= self.tolerance)
-
-    def _message(self, module: PreferenceModule, batch: PairBatch, scores: PairScores) -> str:
-        loss, known = (module.objective(s).mean().item() for s in (scores, _without_difference(scores)))
+    def _message(self, trainer: pl.Trainer, module: PreferenceModule, batch: PairBatch, difference: _Difference) -> str:
         assert module.policy is not None
         assert module.reference is not None
         with evaluating(module.policy):
-            agree_in_eval = self._agree(module, module.score(batch))
+            agree_in_eval = _compare(trainer, module, module.score(batch)).within(self.tolerance)
         cause = (
             "dropout or another random part of the policy is active in train mode"
             if agree_in_eval
             else module.reference.diagnose(module.policy)
         )
         return (
-            f"before step 0 the policy is not its reference: loss {loss:.4f} instead of {known:.4f}, largest reward "
-            f"{_largest_reward(module, scores):.4f} instead of 0; {cause}. "
+            f"before step 0 the policy is not its reference: loss {difference.loss:.4f} instead of "
+            f"{difference.known:.4f}, largest reward {difference.reward:.4f} instead of 0; {cause}. "
             "If that is meant, set model.step_zero_check to false"
         )
+
+
+class _Difference(NamedTuple):
+    """Mean loss, what it is where policy and reference agree, and largest reward."""
+
+    loss: float
+    known: float
+    reward: float
+
+    def within(self, tolerance: float) -> bool:
+        """Whether they agree; a loss that is not finite is another check's finding."""
+        if not math.isfinite(self.loss):
+            return True
+        return abs(self.loss - self.known) <= tolerance and self.reward <= tolerance
+
+
+def _compare(trainer: pl.Trainer, module: PreferenceModule, scores: PairScores) -> _Difference:
+    """Over all ranks: they must decide alike, since with a sharded model each further forward is one of all."""
+    loss, known = (module.objective(s).mean() for s in (scores, _without_difference(scores)))
+    reward = torch.cat(module.objective.rewards(scores)).abs().max()
+    loss, known = trainer.strategy.reduce(torch.stack([loss, known]), reduce_op="mean")
+    return _Difference(loss.item(), known.item(), max_over_ranks(reward).item())
 
 
 def _without_difference(scores: PairScores) -> PairScores:
     return scores._replace(
         reference_chosen_logps=scores.policy_chosen_logps, reference_rejected_logps=scores.policy_rejected_logps
     )
-
-
-def _largest_reward(module: PreferenceModule, scores: PairScores) -> float:
-    return torch.cat(module.objective.rewards(scores)).abs().max().item()
 
 
 @contextmanager

@@ -2,4 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {}
+from dpo_lightning.commands.cache import cache
+from dpo_lightning.commands.export import export
+from dpo_lightning.commands.plan import plan
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"cache": cache, "export": export, "plan": plan}

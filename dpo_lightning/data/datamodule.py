@@ -13,9 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from dpo_lightning.batch import TokenizedPair
 from dpo_lightning.data.batching import check_batch_settings, plan_by_pairs, plan_by_tokens
 from dpo_lightning.data.formats import RowFormat
+from dpo_lightning.data.keys import content_hash
 from dpo_lightning.data.layouts import COLLATE, Layout, LayoutName, settle_layout
 from dpo_lightning.data.plans import BatchPlan
 from dpo_lightning.data.prepare import tokenize_rows
+from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode
 from dpo_lightning.data.sampling import EpochProgress, LazyLoader, PairBatchSampler
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.tokenize import PairTokenizer
@@ -79,6 +81,8 @@ class PreferenceDataModule(pl.LightningDataModule):
             padding.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
         seed: Seed of the order and of the held-out fraction.
+        resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
+            refused; `next_epoch` leaves the rest of its epoch out, whatever has changed.
     """
 
     def __init__(  # noqa: PLR0913 - the constructor is the config
@@ -101,6 +105,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         length_grouped: Optional[bool] = None,
         num_workers: int = 0,
         seed: int = 0,
+        resume: ResumeMode = "exact",
     ) -> None:
         super().__init__()
         if isinstance(val_split, int | float) and not 0 < val_split < 1:
@@ -128,13 +133,15 @@ class PreferenceDataModule(pl.LightningDataModule):
         self.length_grouped = length_grouped
         self.num_workers = num_workers
         self.seed = seed
+        self.resume = resume
+        self._content: str | None = None
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._pairs: dict[str, datasets.Dataset] = {}
         self._val_limit: int | float = 1.0
         self._told: str | None = None
         self._train_layout: LayoutName | None = None
-        self._restored: dict[str, Any] = {}
+        self._resumed: ResumedEpoch | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -158,7 +165,7 @@ class PreferenceDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read the tokenised pairs of every split, from the cache where `prepare_data` has run."""
         self._load()
-        self._train_layout, self._restored = None, {}
+        self._train_layout, self._resumed = None, None
         if self.trainer is not None and stage == "fit" and "val" not in self._pairs:
             # Lightning's switch for a fit without validation: it warns about a loader that is empty or missing.
             self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
@@ -202,7 +209,8 @@ class PreferenceDataModule(pl.LightningDataModule):
         """
         layout = self._settle_layout()
         self._train_layout = layout.name
-        self._check_restored()
+        if self._resumed is not None:
+            self._resumed.check(self._order())
         overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
         loader = self._loader("train", layout, self._plan("train", layout, shuffle=not overfit))
         loader.progress = lambda: self._progress(len(loader))
@@ -230,6 +238,13 @@ class PreferenceDataModule(pl.LightningDataModule):
         raise InputError("nothing to test on: set data.test_split or data.val_split")
 
     predict_dataloader = test_dataloader
+
+    def pairs_used(self, fn: str) -> list[PairDataset]:
+        """The pairs that `fit`, `validate`, `test` or `predict` reads, split by split."""
+        names = {"fit": ("train", "val"), "validate": ("val",)}.get(fn)
+        if names is None:
+            names = ("test",) if "test" in self._pairs else ("val",)
+        return [PairDataset(self._pairs[name]) for name in names if name in self._pairs]
 
     def prompts(self, split: str) -> list[list[int]]:
         """Token ids of the prompts of `train`, `val` or `test`, in order.
@@ -265,10 +280,12 @@ class PreferenceDataModule(pl.LightningDataModule):
 
     def _loader(self, split: str, layout: Layout, plan: BatchPlan) -> LazyLoader:
         sampler = PairBatchSampler(plan, self._data_ranks()[1])
+        collate = COLLATE[layout.name]
+        with_reference = getattr(getattr(self.trainer, "lightning_module", None), "with_reference", None)
         loader = DataLoader(
             PairDataset(self._pairs[split]),
             batch_sampler=sampler,
-            collate_fn=COLLATE[layout.name],
+            collate_fn=collate if with_reference is None else with_reference(collate),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
             # Starting an iteration draws a seed; without its own generator it would draw from the global one.
@@ -284,23 +301,39 @@ class PreferenceDataModule(pl.LightningDataModule):
     def _progress(self, batches: int) -> EpochProgress:
         if self.trainer is None:
             return EpochProgress(done=0, accumulate=1, batches=batches)
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         return EpochProgress(
-            done=self.trainer.fit_loop.epoch_loop.batch_progress.current.ready,
+            done=done if self._resumed is None else self._resumed.done(done, batches),
             accumulate=cast(Any, self.trainer).accumulate_grad_batches,
             batches=int(min(self.trainer.num_training_batches, batches)),
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What gives Lightning's count of batches its meaning; the grouping once the layout is settled."""
+        """The position in the epoch, and what gives it its meaning."""
+        return {**self._position(), **self._order()}
+
+    def _position(self) -> dict[str, Any]:
+        if self.trainer is None or self._train_layout is None:
+            return {"batches_done": 0, "batches": 0}
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return {"batches_done": progress.processed, "batches": int(self.trainer.num_training_batches)}
+
+    def _order(self) -> dict[str, Any]:
+        """What decides which pairs are in which batch; layout and grouping once the layout is settled."""
+        self._content = self._content or content_hash(self._pairs["train"])
         order = {
             "pairs": len(self._pairs["train"]),
+            "content": self._content,
             "batch_pairs": self.batch_pairs,
             "batch_tokens": self.batch_tokens,
             "world_size": self._data_ranks()[0],
+            "accumulate_grad_batches": getattr(self.trainer, "accumulate_grad_batches", 1),
             "seed": self.seed,
         }
         if self._train_layout is not None:
             order["length_grouped"] = self._groups(self._train_layout)
+            if self.batch_tokens is not None:
+                order["layout"] = self._train_layout
         return order
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -312,13 +345,5 @@ class PreferenceDataModule(pl.LightningDataModule):
             InputError: naming what has changed since the checkpoint was written.
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
-            self._restored = dict(state_dict)
-            self._check_restored()
-
-    def _check_restored(self) -> None:
-        for name, now in self.state_dict().items():
-            if self._restored.get(name, now) != now:
-                raise InputError(
-                    f"the checkpoint was written with {name} {self._restored[name]}, this run has {now}: its position "
-                    "in the epoch means nothing here. Resume with the same value, or start from exported weights"
-                )
+            self._resumed = ResumedEpoch(self.resume, state_dict)
+            self._resumed.check(self._order())

@@ -50,7 +50,8 @@ class TokenScorer:
 
         def score_rows(hidden: Tensor) -> Tensor:
             logps.append(score(_scored_rows(hidden, batch), batch.targets))
-            return logps[0][:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size)
+            # Cloned, which costs nothing: FSDP2 warns about an output that is a view.
+            return logps[0][:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size).clone()
 
         with _forward_replaced(head, score_rows), layout_inputs(self.model, batch) as inputs:
             logits = self.model(**inputs).logits

@@ -865,6 +865,29 @@ def test_another_order_is_refused(stopped, changed, message, step):
         resumed(checkpoints / f"step={step}.ckpt", data=changed)
 
 
+def test_other_pairs_of_the_same_number_are_refused(stopped):
+    _, checkpoints = stopped()
+    module, source = Recorder(), data(Dataset.from_list([{**row, "chosen": " other"} for row in rows()]))
+    with pytest.raises(InputError, match=r"written with content [0-9a-f]{32}, this run has [0-9a-f]{32}"):
+        run(module, source, str(checkpoints / "step=2.ckpt"))
+    with pytest.raises(InputError, match="written with accumulate_grad_batches 1, this run has 2"):
+        resumed(checkpoints / "step=2.ckpt", accumulate_grad_batches=2)
+
+
+@pytest.mark.parametrize(("step", "epoch"), [(1, 1), (5, 1), (6, 1), (8, 2), (11, 2)])
+@pytest.mark.parametrize("reads_steps", [False, True])
+def test_the_rest_of_the_epoch_can_be_left_out(stopped, step, epoch, reads_steps):
+    whole, checkpoints = stopped()
+    changed = {"batch_pairs": 5, "resume": "next_epoch"}
+    module = Recorder()
+    run(module, data(batch_pairs=5))
+    per_epoch = len(module.seen["train"]) // 3
+    expected = module.seen["train"][epoch * per_epoch :]
+    assert resumed(checkpoints / f"step={step}.ckpt", reads_steps, data=changed) == expected
+    same = resumed(checkpoints / f"step={step}.ckpt", reads_steps, data={"resume": "next_epoch"})
+    assert same == whole[epoch * BATCHES :]
+
+
 def test_a_layout_that_changes_the_order_is_refused_and_another_one_is_not(tmp_path):
     checkpoint = str(tmp_path / "step=2.ckpt")
     saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)

@@ -1,0 +1,210 @@
+"""Checkpoints to resume from, and whole ones in every run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Optional, cast
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
+
+from dpo_lightning.callbacks.exact_resume import ExactResume
+from dpo_lightning.checkpoints import (
+    MANIFEST,
+    DurableCheckpointIO,
+    SaveError,
+    damage,
+    newest_good,
+    problem,
+    saved_steps,
+    sharded_save,
+)
+from dpo_lightning.checkpoints.sharded import refuse_code
+from dpo_lightning.errors import InputError
+from dpo_lightning.files import remove_leftovers
+
+
+class DurableSaves(pl.Callback):
+    """Puts `DurableCheckpointIO` in the place of Lightning's default; `PreferenceModule` adds it."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Before a checkpoint is loaded. A plugin of the user's own stays."""
+        strategy = cast(Any, trainer.strategy)
+        if type(strategy.checkpoint_io) is TorchCheckpointIO:
+            strategy.checkpoint_io = DurableCheckpointIO()
+        if isinstance(strategy, ModelParallelStrategy) and "load_checkpoint" not in vars(strategy):
+            # It asks no plugin.
+            vars(strategy)["load_checkpoint"] = partial(_load_safely, trainer, strategy.load_checkpoint)
+
+
+class ResumableCheckpoint(ModelCheckpoint):
+    """Saves what a run goes on from, as `step=N.ckpt`; `--ckpt_path last` takes the newest that is undamaged.
+
+    It also saves when training ends, is told to stop, or raises (with several processes, where all of them do). An
+    old checkpoint goes when a newer one is on disk. Sharded ones are directories, with a checksum of each file. For the
+    best by a metric, add Lightning's `ModelCheckpoint`.
+
+    Args:
+        dirpath: A local directory of this run alone, the same after a restart.
+        every_n_train_steps: Optimizer steps between two checkpoints; null saves at the end of each epoch.
+        keep: How many of the newest to keep; the disk needs room for one more.
+    """
+
+    def __init__(self, dirpath: str, every_n_train_steps: Optional[int] = None, keep: int = 2) -> None:
+        if not _is_local_file_protocol(str(dirpath)):
+            raise InputError(f"ResumableCheckpoint.dirpath: {dirpath} is not local; ModelCheckpoint saves elsewhere")
+        if keep < 1 or (every_n_train_steps is not None and every_n_train_steps < 1):
+            raise InputError(
+                f"ResumableCheckpoint: keep {keep} and every_n_train_steps {every_n_train_steps} must be 1 or more"
+            )
+        super().__init__(
+            dirpath,
+            "{step}",
+            save_top_k=-1,
+            save_on_exception=True,
+            every_n_train_steps=every_n_train_steps,
+            enable_version_counter=False,
+        )
+        self.keep = keep
+        self._kept: list[str] = []
+
+    @property
+    def directory(self) -> Path:
+        """Where the checkpoints are."""
+        return Path(str(self.dirpath))
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Clear up after a process that was killed; Lightning's own would warn that there are checkpoints."""
+        DurableSaves().setup(trainer, pl_module, stage)
+        if stage == "fit" and trainer.is_global_zero:
+            remove_leftovers(self.directory)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin counting from the checkpoint that was resumed.
+
+        Raises:
+            InputError: where `last` would find another run's checkpoints, or ones that this run has not reached.
+        """
+        super().on_train_start(trainer, pl_module)
+        self._last_global_step_saved = trainer.global_step
+        resumed = trainer.ckpt_path
+        if resumed is not None and Path(resumed).resolve().parent == self.directory.resolve():
+            self.best_model_path = str(resumed)
+        elif not self._last_checkpoint_saved:  # the names are those of another directory
+            self._kept = []
+        ahead = (
+            self._ahead(trainer.global_step) if trainer.is_global_zero and not cast(Any, trainer).fast_dev_run else None
+        )
+        if ahead := trainer.strategy.broadcast(ahead):
+            raise InputError(
+                f"{ahead} is ahead of this run, which starts from step {trainer.global_step}: resume with "
+                "`--ckpt_path last`, give another dirpath, or move the checkpoint away"
+            )
+
+    def _ahead(self, step: int) -> str | None:
+        return next(
+            (str(path) for n, path in saved_steps(self.directory).items() if n > step and not problem(path)), None
+        )
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Nothing yet: the step's validation and its line in the log are still to come."""
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save the step before, where it is due."""
+        super().on_train_batch_end(trainer, pl_module, None, batch, batch_idx)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the end, so that more steps can follow, and where a time limit stopped the run."""
+        if not self._should_skip_saving_checkpoint(trainer):
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Save the end of the last optimizer step, where it is still in memory."""
+        if not self._should_save_on_exception(trainer) or not _can_save(trainer, exception):
+            return
+        path = self.format_checkpoint_name(self._monitor_candidates(trainer))
+        try:
+            self._save_checkpoint(trainer, path)
+        except Exception as error:  # a CUDA error fails here again, and the first one is the one to see
+            rank_zero_warn(f"no checkpoint of step {trainer.global_step}: {error}")
+        else:
+            rank_zero_info(f"{type(exception).__name__}: saved {path}")
+
+    def _save_topk_checkpoint(self, trainer: pl.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        self._save_checkpoint(trainer, self.format_checkpoint_name(monitor_candidates))
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        # Before the save, since they are part of it: killed after it, the next process removes what this one did not.
+        self._kept = [name for name in self._kept if name != Path(filepath).name] + [Path(filepath).name]
+        self.best_model_path = filepath
+        for logger in trainer.loggers:
+            logger.save()  # what a resumed run will not log again
+        if _is_sharded(trainer):
+            checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            sharded_save(filepath, lambda shards: trainer.strategy.save_checkpoint(checkpoint, shards))
+            self._last_global_step_saved, self._last_checkpoint_saved = trainer.global_step, filepath
+        else:
+            super()._save_checkpoint(trainer, filepath)
+        for name in self._kept[: -self.keep]:
+            trainer.strategy.remove_checkpoint(self.directory / name)
+        self._kept = self._kept[-self.keep :]
+
+    def _find_last_checkpoints(self, trainer: pl.Trainer) -> set[str]:
+        """Lightning asks this for `ckpt_path="last"`."""
+        if _is_sharded(trainer) and not trainer.is_global_zero:  # rank 0's is taken: one rank reads all of it
+            newest = next(iter(saved_steps(self.directory).values()), None)
+        else:
+            newest = newest_good(self.directory)
+        return set() if newest is None else {str(newest)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The names of the checkpoints that this run keeps."""
+        return {"kept": list(self._kept)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what the run had kept before it was stopped."""
+        self._kept = [name for name in state_dict["kept"] if (self.directory / name).exists()]
+
+
+def _can_save(trainer: pl.Trainer, exception: BaseException) -> bool:
+    """Whether the weights are whole, and all processes come here: a single one would wait for the others forever."""
+    if isinstance(exception, KeyboardInterrupt | SaveError):
+        return False
+    if trainer.world_size > 1 and not isinstance(exception, SIGTERMException):
+        return False
+    exact = [callback for callback in trainer.callbacks if isinstance(callback, ExactResume)]  # type: ignore[attr-defined]
+    return bool(exact) and exact[0].can_save
+
+
+def _is_sharded(trainer: pl.Trainer) -> bool:
+    """Whether checkpoints are directories that all ranks write into."""
+    return getattr(trainer.strategy, "_save_distributed_checkpoint", False)
+
+
+def _load_safely(trainer: pl.Trainer, load: Callable[..., Any], checkpoint_path: Any, **options: Any) -> Any:
+    path = Path(trainer.strategy.broadcast(str(checkpoint_path)))
+    if refusal := trainer.strategy.broadcast(_refusal(path) if trainer.is_global_zero else None):
+        raise InputError(refusal)
+    return load(path, **options)
+
+
+def _refusal(path: Path) -> str | None:
+    """Why a checkpoint must not be loaded; of a directory without a manifest, nobody knows whether it is whole."""
+    if (path.is_file() or (path / MANIFEST).exists()) and (found := damage(path)):
+        return f"checkpoint {path}: {found}"
+    try:
+        if path.is_dir():
+            refuse_code(path)
+    except InputError as error:
+        return str(error)
+    return None

@@ -1,0 +1,165 @@
+"""An update that would ruin the weights is not made."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import statistics
+from collections import deque
+from typing import Any, NamedTuple, Optional, cast
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.optimization import gradient_norm
+from dpo_lightning.ranks import from_all_ranks, max_over_ranks
+
+_logger = logging.getLogger(__name__)
+
+_NORMS = 100  # optimizer steps whose gradient norms a spike is measured against
+_FEWEST = 10
+
+
+class _MicroBatch(NamedTuple):
+    pair_ids: Tensor
+    loss: Tensor
+
+
+class UpdateGuard(pl.Callback):
+    """Stops at, or skips, an optimizer step with a loss or a gradient that is not finite; `PreferenceModule` adds it.
+
+    The gradient is the same on all ranks, the losses are agreed upon: all stop or skip together. Reads one flag of the
+    device per optimizer step. Where Lightning scales the loss (`16-mixed`), its scaler skips gradients that are not
+    finite, and only losses are looked at here. A skipped step counts as a step, for the schedule too; its pairs are
+    left out of the metrics, and `train/skipped_steps` is logged.
+
+    Args:
+        skips: How many steps of the run may be skipped before it stops; 0 stops at the first.
+        spike: Also take a gradient norm for bad that exceeds this many times the median of the last 100 steps'.
+    """
+
+    def __init__(self, skips: int = 0, spike: Optional[float] = None) -> None:
+        if skips < 0 or (spike is not None and spike <= 1):
+            raise InputError(f"UpdateGuard: skips >= 0 and spike > 1 are needed, got {skips} and {spike}")
+        self.skips = skips
+        self.spike = spike
+        self.skipped = 0
+        self._norms: deque[float] = deque(maxlen=_NORMS)
+        self._window: list[_MicroBatch] = []
+        self._batch: Any = None
+        self._totals: Tensor | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse what cannot be measured.
+
+        Raises:
+            InputError: for `spike` where the loss is scaled.
+        """
+        if self.spike is not None and _scaled(trainer):
+            raise InputError("UpdateGuard.spike: gradients are scaled under 16-mixed: use bf16-mixed, or leave it out")
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the pairs, and the metrics before them."""
+        self._batch = batch
+        if batch_idx % cast(Any, trainer).accumulate_grad_batches == 0:
+            self._window = []
+            self._totals = _totals(pl_module)
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        """Remember the loss."""
+        self._window.append(_MicroBatch(self._batch.pair_ids, loss.detach()))
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Look at the step's losses and gradient.
+
+        Raises:
+            RunError: naming the optimizer step and the pair ids, when no step may be skipped (any more).
+        """
+        norm, losses_finite = self._measure(trainer, pl_module)
+        problem = self._problem(norm, losses_finite)
+        if problem is None:
+            self._norms.append(norm)
+            return
+        message = f"{problem} at optimizer step {trainer.global_step}, {self._pairs(losses_finite)}"
+        if self.skipped >= self.skips:
+            advice = "look at these rows, lower the learning rate, or raise the precision"
+            after = f" after {self.skipped} skipped steps" if self.skips else ""
+            raise RunError(f"{message}{after}: {advice}")
+        self.skipped += 1
+        rank_zero_warn(f"{message}: skipped, {self.skipped} of at most {self.skips}")
+        self._skip(pl_module, optimizer)
+
+    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[float, bool]:
+        """Norm of the gradient, and whether the losses of all ranks are finite: one read of the device."""
+        bad = torch.stack([~torch.isfinite(micro_batch.loss) for micro_batch in self._window]).any().float()
+        norm = torch.zeros_like(bad) if _scaled(trainer) else gradient_norm(pl_module).to(bad.device, torch.float32)
+        norm_read, bad_read = torch.stack([norm, max_over_ranks(bad)]).tolist()
+        return norm_read, not bad_read
+
+    def _problem(self, norm: float, losses_finite: bool) -> str | None:
+        if not losses_finite:
+            return "a loss is not finite"
+        if not math.isfinite(norm):
+            return f"the gradient norm is {norm}, of finite losses,"
+        if self.spike is not None and len(self._norms) >= _FEWEST:
+            usual = statistics.median(self._norms)
+            if norm > self.spike * usual:
+                return f"the gradient norm is {norm:.3g}, {norm / usual:.1f} times the usual {usual:.3g},"
+        return None
+
+    def _pairs(self, losses_finite: bool) -> str:
+        """Which rows to look at, over all ranks: those with a bad loss, or all of the step."""
+        mine = [
+            pair
+            for pair_ids, loss in self._window
+            if losses_finite or not torch.isfinite(loss)
+            for pair in pair_ids.tolist()
+        ]
+        pairs = sorted({pair for rank in from_all_ranks(mine) for pair in rank})
+        return f"on the pairs {pairs} (rows of the training split, from 0)"
+
+    def _skip(self, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer leaves parameters without a gradient alone: weights, moments and weight decay."""
+        optimizer.zero_grad(set_to_none=True)
+        if self._totals is not None:
+            cast(Any, pl_module).train_metrics.totals = self._totals
+        pl_module.log("train/skipped_steps", float(self.skipped), rank_zero_only=True)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Name the batch in which something else went wrong, and leave nothing of the device behind."""
+        if self._batch is not None and isinstance(exception, Exception) and not isinstance(exception, RunError):
+            with contextlib.suppress(RuntimeError):  # of a device that cannot be read any more
+                _logger.error(
+                    "%s at optimizer step %d, in a micro-batch of %d tokens with the pairs %s",
+                    type(exception).__name__,
+                    trainer.global_step,
+                    self._batch.input_ids.numel(),
+                    self._batch.pair_ids.tolist(),
+                )
+        self._window, self._batch, self._totals = [], None, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps that were skipped, and the norms that a spike is measured against."""
+        return {"skipped": self.skipped, "norms": list(self._norms)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped = state_dict["skipped"]
+        self._norms = deque(state_dict["norms"], maxlen=_NORMS)
+
+
+def _totals(module: pl.LightningModule) -> Tensor | None:
+    """The running sums; each update makes a new tensor, so this one keeps its values."""
+    return getattr(getattr(module, "train_metrics", None), "totals", None)
+
+
+def _scaled(trainer: pl.Trainer) -> bool:
+    return getattr(trainer.precision_plugin, "scaler", None) is not None

@@ -1,1 +1,0 @@
-"""Checkpoints that are whole: how they are written, examined and found."""

@@ -1,0 +1,25 @@
+"""Checkpoints that are whole: how they are written, examined and found."""
+
+from dpo_lightning.checkpoints.directory import newest_good, saved_steps, sharded_save
+from dpo_lightning.checkpoints.integrity import MANIFEST, damage, problem
+from dpo_lightning.checkpoints.io import (
+    DurableCheckpointIO,
+    SaveError,
+    load_plain,
+    local_copy,
+    refuse_damaged,
+)
+
+__all__ = [
+    "MANIFEST",
+    "DurableCheckpointIO",
+    "SaveError",
+    "damage",
+    "load_plain",
+    "local_copy",
+    "newest_good",
+    "problem",
+    "refuse_damaged",
+    "saved_steps",
+    "sharded_save",
+]

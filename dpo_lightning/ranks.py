@@ -1,0 +1,31 @@
+"""What the processes of a run tell one another; each function is right in a single process, too."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def this_rank() -> int:
+    """Number of this process among those of the run."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def max_over_ranks(value: Tensor) -> Tensor:
+    """Elementwise maximum over all ranks, in place; every rank must call."""
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.MAX)
+    return value
+
+
+def from_all_ranks(value: T) -> list[T]:
+    """The values of all ranks, in their order; every rank must call. They travel pickled."""
+    if not torch.distributed.is_initialized():
+        return [value]
+    values: list[T] = [value] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values

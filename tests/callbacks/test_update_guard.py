@@ -1,0 +1,185 @@
+"""Bad updates: stopped or skipped, counted, capped, and named; on all ranks alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from dpo_lightning import PreferenceDataModule, PreferenceModule
+from dpo_lightning.callbacks import UpdateGuard
+from dpo_lightning.errors import InputError, RunError
+from tests.helpers.resumable import in_processes
+from tests.helpers.runs import data, module, rows, trainer
+from tests.helpers.tiny import tiny_llama, tiny_tokenizer
+
+
+class Poison(pl.Callback):
+    """Makes the loss, or the gradient of a finite loss, bad in chosen optimizer steps of accumulated pairs."""
+
+    def __init__(self, *steps: int, loss: float | None = None, gradient: float = 1.0, **where: int) -> None:
+        self.steps, self.loss, self.gradient, self.where = steps, loss, gradient, where
+        self.seen: list[list[int]] = []
+        self.weights: list[torch.Tensor] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        ids = batch.pair_ids.tolist()
+        self.seen.append(ids)
+        pl_module.poisoned = (
+            trainer.global_step in self.steps
+            and self.where.get("pair", ids[0]) in ids
+            and self.where.get("batch", batch_idx) == batch_idx
+        )
+        pl_module.poison = self
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.weights.append(next(pl_module.policy.parameters()).detach().clone())
+
+
+class Poisoned(PreferenceModule):
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if not self.poisoned:
+            return loss
+        if self.poison.loss is not None:
+            return loss * self.poison.loss
+        return _ScaledGradient.apply(loss, self.poison.gradient)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=1e-2, weight_decay=0.1)
+
+
+class _ScaledGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss: torch.Tensor, factor: float) -> torch.Tensor:
+        ctx.factor = factor
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient * ctx.factor, None
+
+
+def fit(tmp_path: Any, poison: Poison, guard: UpdateGuard, **settings: Any) -> pl.Trainer:
+    runner = trainer(callbacks=[poison, guard], **{"max_steps": 4, "limit_val_batches": 0, **settings})
+    runner.fit(Poisoned(tiny_llama(), step_zero_check=False), data(tmp_path))
+    return runner
+
+
+def test_a_loss_that_is_not_finite_names_its_micro_batch(tmp_path):
+    poison = Poison(1, loss=math.nan, batch=2)
+    with pytest.raises(RunError, match="a loss is not finite at optimizer step 1") as stopped:
+        fit(tmp_path, poison, UpdateGuard(), accumulate_grad_batches=2, max_epochs=20, max_steps=-1)
+    assert len(poison.seen) == 4
+    assert f"on the pairs {sorted(poison.seen[2])} " in str(stopped.value)
+    # The window's other micro-batch was computed, and no weight changed in it.
+    assert torch.equal(poison.weights[-1], poison.weights[1])
+
+
+def test_an_infinite_gradient_of_finite_losses_names_the_whole_step(tmp_path):
+    poison = Poison(1, gradient=math.inf)
+    with pytest.raises(
+        RunError, match=r"the gradient norm is (inf|nan), of finite losses, at optimizer step 1"
+    ) as stopped:
+        fit(tmp_path, poison, UpdateGuard(), accumulate_grad_batches=2, max_epochs=2)
+    assert f"on the pairs {sorted(poison.seen[2] + poison.seen[3])} " in str(stopped.value)
+
+
+def test_skipped_steps_change_nothing_and_are_counted(tmp_path):
+    poison, guard = Poison(1, loss=math.nan), UpdateGuard(skips=1)
+    with pytest.warns(UserWarning, match="skipped, 1 of at most 1"):
+        runner = fit(tmp_path, poison, guard)
+    assert runner.global_step == 4
+    assert torch.equal(poison.weights[1], poison.weights[0])  # weight decay and moments left them alone, too
+    assert not torch.equal(poison.weights[2], poison.weights[1])
+    assert runner.logged_metrics["train/skipped_steps"] == 1
+    assert math.isfinite(runner.logged_metrics["train/loss"])
+
+
+def test_its_pairs_are_left_out_of_the_means(tmp_path):
+    class Means(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            self.totals = pl_module.train_metrics.totals
+
+    means = Means()
+    runner = trainer(callbacks=[means, Poison(0, 2, loss=math.nan), UpdateGuard(skips=2)], max_steps=4)
+    runner.log_every_n_steps = 100
+    with pytest.warns(UserWarning, match="of at most 2"):
+        runner.fit(Poisoned(tiny_llama(), step_zero_check=False), data(tmp_path, val_split=None))
+    assert means.totals[-1] == 2 * 4  # pairs of two steps
+    assert torch.isfinite(means.totals).all()
+
+
+def test_the_cap_holds(tmp_path):
+    with (
+        pytest.warns(UserWarning, match="of at most 1"),
+        pytest.raises(RunError, match=r"optimizer step 2.* after 1 skipped steps"),
+    ):
+        fit(tmp_path, Poison(1, 2, loss=math.nan), UpdateGuard(skips=1))
+
+
+def test_a_spike_is_bad_where_that_was_asked(tmp_path):
+    poison = Poison(15, gradient=1e6)
+    many = {"max_steps": 18, "max_epochs": -1}
+    assert fit(tmp_path, poison, UpdateGuard(), **many).global_step == 18
+    with pytest.raises(RunError, match=r"times the usual .* at optimizer step 15"):
+        fit(tmp_path, poison, UpdateGuard(spike=1000.0), **many)
+
+
+def test_scaled_gradients_are_not_measured():
+    with pytest.raises(InputError, match="spike > 1"):
+        UpdateGuard(spike=0.5)
+    with pytest.raises(InputError, match="skips >= 0"):
+        UpdateGuard(skips=-1)
+
+
+def test_state_goes_through_a_checkpoint(tmp_path):
+    guard = UpdateGuard(skips=3, spike=1e9)
+    with pytest.warns(UserWarning, match="skipped"):
+        fit(tmp_path, Poison(1, loss=math.nan), guard)
+    state = guard.state_dict()
+    assert state["skipped"] == 1
+    assert len(state["norms"]) == 3
+    other = UpdateGuard(skips=3)
+    other.load_state_dict(state)
+    assert other.state_dict() == state
+
+
+def on_two_ranks(rank: int, path: Any) -> None:
+    """Only the rank that holds pair 5 sees a bad loss."""
+    runner = trainer(
+        callbacks=[Poison(*range(3), loss=math.nan, pair=5), UpdateGuard(skips=2)],
+        devices=2,
+        strategy="ddp",
+        max_steps=3,
+    )
+    model = Poisoned(tiny_llama(), step_zero_check=False)
+    batches = PreferenceDataModule(path, tiny_tokenizer(), batch_pairs=4)
+    runner.fit(model, batches)
+    (path.parent / f"found-{rank}.txt").write_text(
+        f"{runner.global_step} {runner.callbacks[1].skipped} "  # type: ignore[attr-defined]
+        f"{next(model.policy.parameters()).double().sum().item().hex()}"  # type: ignore[union-attr]
+    )
+
+
+def test_all_ranks_skip_together(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(16)))
+    assert in_processes(2, on_two_ranks, path, output=tmp_path) == [0, 0]
+    first, second = ((tmp_path / f"found-{rank}.txt").read_text() for rank in range(2))
+    assert first == second
+    assert first.startswith(("3 1", "3 2"))  # pair 5 comes once in the two steps of an epoch
+
+
+def test_another_exception_names_its_batch(tmp_path, caplog):
+    class Fault(pl.Callback):
+        def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+            raise torch.OutOfMemoryError("no room")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer(callbacks=[Fault()]).fit(module(), data(tmp_path))
+    assert "OutOfMemoryError at optimizer step 0, in a micro-batch of" in caplog.text

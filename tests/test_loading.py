@@ -1,0 +1,183 @@
+"""A checkpoint of a whole model loads where the policy's directory is not; any other says what is missing."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, PreferenceModule
+from dpo_lightning.errors import InputError
+from tests.helpers.runs import data, module, saved_model, trainer
+from tests.helpers.saved import TouchesAFile, spoil
+from tests.helpers.tiny import tiny_llama
+
+
+def fitted(path: Path, model: PreferenceModule) -> Path:
+    """A checkpoint after two steps."""
+    fit = trainer(max_steps=2)
+    fit.fit(model, data(path))
+    fit.save_checkpoint(path / "step=2.ckpt")
+    return path / "step=2.ckpt"
+
+
+def gone(path: Path, model: PreferenceModule) -> Path:
+    """A checkpoint whose policy's directory is not there any more."""
+    checkpoint = fitted(path, model)
+    shutil.rmtree(path / "model")
+    return checkpoint
+
+
+def weights(model: PreferenceModule) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.policy.named_parameters()}
+
+
+def assert_equal_policies(left: PreferenceModule, right: PreferenceModule) -> None:
+    expected, found = weights(left), weights(right)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    ids = torch.arange(1, 20).reshape(1, -1)
+    assert torch.equal(left.policy.eval()(ids).logits, right.policy.eval()(ids).logits)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_whole_model_needs_no_directory(tmp_path, tied):
+    overrides = {"tie_word_embeddings": tied, "attention_dropout": 0.1, "rope_parameters": {"rope_theta": 777.0}}
+    overrides["rope_parameters"]["rope_type"] = "default"
+    name = saved_model(tmp_path / "model", **overrides)
+    model = module(name, objective=DPO(beta=0.3), lr=1e-2, gradient_checkpointing=True)
+    checkpoint = gone(tmp_path, model)
+    before = torch.get_rng_state()
+    loaded = PreferenceModule.load_from_checkpoint(checkpoint)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert_equal_policies(model, loaded)
+    assert loaded.objective == DPO(beta=0.3)
+    assert loaded.original_config()["attention_dropout"] == 0.1
+    assert loaded.policy.config.rope_parameters["rope_theta"] == 777.0
+    assert {p.dtype for p in loaded.policy.parameters()} == {torch.float32}
+
+
+def test_attention_and_float32_weights_after_a_run_in_bfloat16(tmp_path):
+    name = saved_model(tmp_path / "model")
+    model = module(name, model_kwargs={"attn_implementation": "eager"}, lr=1e-2)
+    fit = trainer(max_steps=1, precision="bf16-true")
+    fit.fit(model, data(tmp_path))
+    fit.save_checkpoint(tmp_path / "step=1.ckpt")
+    shutil.rmtree(name)
+    loaded = PreferenceModule.load_from_checkpoint(tmp_path / "step=1.ckpt")
+    assert loaded.policy.config._attn_implementation == "eager"
+    assert all(torch.equal(value.float(), weights(loaded)[key]) for key, value in weights(model).items())
+
+
+def test_where_the_directory_is_the_reference_is_too(tmp_path):
+    model = module(saved_model(tmp_path / "model"), lr=1e-2)
+    loaded = PreferenceModule.load_from_checkpoint(fitted(tmp_path, model))
+    (reference,), (expected,) = loaded.reference.own_models(), model.reference.own_models()
+    assert all(map(torch.equal, reference.parameters(), expected.parameters()))
+
+
+def test_a_lost_reference_is_missed_and_not_made_up(tmp_path):
+    model = module(saved_model(tmp_path / "model"), lr=1e-2)
+    loaded = PreferenceModule.load_from_checkpoint(gone(tmp_path, model))
+    with pytest.raises(InputError, match="the reference is the policy before training"):
+        trainer().validate(loaded, data(tmp_path), verbose=False)
+
+
+@pytest.mark.parametrize("kind", ["none", "own weights"])
+def test_without_a_lost_reference_it_validates_the_same(tmp_path, kind):
+    reference = {"objective": SFT()} if kind == "none" else {"step_zero_check": False}
+    if kind == "own weights":
+        reference["reference"] = FrozenCopy(checkpoint=saved_model(tmp_path / "reference", seed=5))
+    model = module(saved_model(tmp_path / "model"), lr=1e-2, **reference)
+    loaded = PreferenceModule.load_from_checkpoint(gone(tmp_path, model))
+    expected = trainer().validate(model, data(tmp_path), verbose=False)
+    assert trainer().validate(loaded, data(tmp_path), verbose=False) == expected
+
+
+def test_it_can_be_saved_and_loaded_again(tmp_path):
+    model = module(saved_model(tmp_path / "model"), objective=SFT(), lr=1e-2)
+    loaded = PreferenceModule.load_from_checkpoint(gone(tmp_path, model))
+    (tmp_path / "again").mkdir()
+    again = fitted(tmp_path / "again", loaded)
+    with pytest.raises(InputError, match=r"step=2.ckpt: its policy was a module: load_from_checkpoint\(..., policy="):
+        PreferenceModule.load_from_checkpoint(again)
+    assert_equal_policies(loaded, PreferenceModule.load_from_checkpoint(again, policy=tiny_llama(seed=9)))
+
+
+def test_an_adapter_says_that_its_base_is_missing(tmp_path):
+    model = module(saved_model(tmp_path / "model"), lora=LoRA(r=2), lr=1e-2)
+    checkpoint = gone(tmp_path, model)
+    assert "model_config" not in torch.load(checkpoint, weights_only=True)
+    with pytest.raises(
+        InputError, match=r"holds an adapter, and the model under it is not there \(.*/model\)"
+    ) as caught:
+        PreferenceModule.load_from_checkpoint(checkpoint)
+    assert "\n" not in str(caught.value)
+    elsewhere = saved_model(tmp_path / "elsewhere")
+    assert_equal_policies(model, PreferenceModule.load_from_checkpoint(checkpoint, policy=elsewhere))
+
+
+class HalfFrozen(PreferenceModule):
+    """Trains one layer only."""
+
+    def configure_model(self) -> None:
+        super().configure_model()
+        self.policy.requires_grad_(False)
+        self.policy.model.layers[0].requires_grad_(True)
+
+
+def test_a_checkpoint_that_does_not_hold_every_weight_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"lacks 12 of the model's weights \(model.embed_tokens.weight"):
+        HalfFrozen.load_from_checkpoint(gone(tmp_path, HalfFrozen(saved_model(tmp_path / "model"))))
+
+
+def test_a_model_that_transformers_does_not_know_is_refused(tmp_path):
+    checkpoint = gone(tmp_path, module(saved_model(tmp_path / "model")))
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["model_config"]["model_type"] = "homemade"
+    torch.save(saved, checkpoint)
+    with pytest.raises(InputError, match="model of type 'homemade'"):
+        PreferenceModule.load_from_checkpoint(checkpoint)
+
+
+def test_a_module_of_ones_own_is_given_again(tmp_path):
+    checkpoint = fitted(tmp_path, module(lr=1e-2))
+    with pytest.raises(InputError, match="its policy was a module"):
+        PreferenceModule.load_from_checkpoint(checkpoint)
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for source in (str(checkpoint), io.BytesIO(checkpoint.read_bytes())):
+        loaded = PreferenceModule.load_from_checkpoint(source, policy=tiny_llama(seed=3))
+        assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in state.items())
+
+
+def test_a_damaged_file_and_a_malicious_one_are_refused(tmp_path):
+    checkpoint = fitted(tmp_path, module())
+    torch.save({"hyper_parameters": TouchesAFile(tmp_path / "ran")}, tmp_path / "evil.ckpt")
+    for weights_only in (None, True):
+        with pytest.raises(InputError, match=r"evil.ckpt holds more than plain types"):
+            PreferenceModule.load_from_checkpoint(tmp_path / "evil.ckpt", weights_only=weights_only)
+    assert not (tmp_path / "ran").exists()
+    spoil(checkpoint)
+    with pytest.raises(InputError, match=r"its record .* is corrupt"):
+        PreferenceModule.load_from_checkpoint(checkpoint)
+    with pytest.raises(InputError, match="would run code from http"):
+        PreferenceModule.load_from_checkpoint("http://127.0.0.1:9/evil.ckpt", weights_only=False)
+
+
+def test_an_instance_does_not_load(tmp_path):
+    with pytest.raises(TypeError, match="cannot be called on an instance"):
+        module().load_from_checkpoint(tmp_path / "step=2.ckpt")
+
+
+def test_a_policy_without_a_config_is_saved_without_one(tmp_path):
+    model = module()
+    model.configure_model()
+    model._config = None
+    model.policy = nn.Linear(2, 2)
+    checkpoint: dict[str, object] = {}
+    model.on_save_checkpoint(checkpoint)
+    assert checkpoint == {}

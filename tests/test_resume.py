@@ -1,0 +1,98 @@
+"""A run that is stopped and goes on reports and ends as one that was not: bit for bit."""
+
+from __future__ import annotations
+
+import random
+import signal
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+
+from dpo_lightning.schedules import Constant
+from tests.helpers.resumable import Case, noted, prepare, start, stop_after, wait, weights
+
+
+def fsdp2() -> ModelParallelStrategy:
+    return ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+
+
+CASES = {
+    "full": Case(schedule=Constant()),
+    "lora": Case(lora=True),
+    "accumulated, workers": Case(data={"batch_pairs": 2, "num_workers": 2}, trainer={"accumulate_grad_batches": 3}),
+    "tokens, accumulated": Case(lora=True, data={"batch_tokens": 130}, trainer={"accumulate_grad_batches": 2}),
+    "epochs": Case(data={"batch_pairs": 4}, trainer={"val_check_interval": 1.0}, save_every=None),
+    "ddp": Case(data={"batch_pairs": 1}, trainer={"accumulate_grad_batches": 2}, processes=2, strategy="ddp"),
+    "fsdp2": Case(data={"batch_pairs": 1}, processes=2, strategy=fsdp2),
+    "fsdp2, lora": Case(lora=True, data={"batch_pairs": 1}, processes=2, strategy=fsdp2),
+}
+KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
+FAULT = {"fail_at": 7}  # a micro-batch that is, in the accumulated cases, in the middle of an optimizer step
+STEPS = {"max_steps": 11}
+TIME = {"max_time": timedelta(seconds=1)}
+STOPS: list[tuple[str, list[Any]]] = [
+    ("full", [KILL, KILL, STEPS, KILL, TIME, KILL]),
+    ("lora", [KILL, TERM, KILL, INT, KILL, TIME]),
+    ("accumulated, workers", [KILL, FAULT, KILL, TERM, KILL]),
+    ("tokens, accumulated", [FAULT, KILL, INT, KILL, KILL]),
+    ("epochs", [KILL, KILL, TERM, KILL]),
+    ("ddp", [KILL, TERM, KILL, INT]),
+    ("fsdp2", [KILL, TERM, KILL]),
+    ("fsdp2, lora", [TERM, KILL]),
+]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shared")
+    prepare(directory)
+    return directory
+
+
+def attempt(shared: Path, run: Path, name: str, stop: Any, chance: random.Random) -> bool:
+    """Run the case until it is stopped; whether it ended before."""
+    case = CASES[name]
+    faults = stop if isinstance(stop, dict) else {}
+    processes = start(shared, run, case, **faults)
+    if isinstance(stop, signal.Signals):
+        stop_after(processes, run, chance.randint(2, 9), chance.random() * 0.03, stop)
+    codes = wait(processes)
+    output = (run / "output-0.txt").read_text()[-3000:]
+    if stop is None or codes == [0] * case.processes:
+        assert codes == [0] * case.processes, output
+        return stop is None or (run / "weights-0.pt").exists()
+    assert codes[0] == {KILL: -9, TERM: 143, INT: 130}.get(stop if isinstance(stop, int) else None, 7), output
+    return False
+
+
+def uninterrupted(shared: Path, name: str) -> Path:
+    """The run that the others are held against; made once."""
+    run = shared / f"whole {name}"
+    if not run.exists():
+        assert attempt(shared, run, name, None, random.Random())
+    return run
+
+
+@pytest.mark.parametrize(("name", "stops"), STOPS, ids=[name for name, _ in STOPS])
+def test_stopped_at_random_points(shared, tmp_path, name, stops):
+    whole = uninterrupted(shared, name)
+    run = tmp_path / "run"
+    stopped = 0
+    for stop in [*stops, None]:
+        if attempt(shared, run, name, stop, random.Random(f"{name} {stopped}")):
+            break
+        stopped += 1
+    assert stopped >= 2
+    found, expected = noted(run), noted(whole)
+    # A time limit has Lightning validate, and log what it logged last, once more where it stops.
+    extra = {key for key in found.keys() - expected.keys() if "metrics" in key} if TIME in stops else set()
+    assert {key: value for key, value in found.items() if key not in extra} == expected
+    assert len(expected) > 20
+    theirs = weights(whole)
+    assert weights(run).keys() == theirs.keys() != set()
+    for key, value in weights(run).items():
+        assert torch.equal(value, theirs[key]), key

@@ -1,0 +1,188 @@
+"""Runs of two processes that share a model, for the tests to compare with runs of one process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
+from torch.distributed.tensor import DTensor
+from torch.optim import AdamW
+
+from dpo_lightning import FrozenCopy, LoRA, Precomputed, PreferenceModule, parallel
+from dpo_lightning.callbacks import Export, ResumableCheckpoint, SampleTable
+from dpo_lightning.errors import DPOLightningError
+from tests.helpers.runs import data, trainer
+
+Case = dict[str, Any]
+
+# Gradients differ by rounding, which the usual epsilon of 1e-8 turns into a step of full size where they are near 0.
+OPTIMIZER = {"lr": 1e-2, "weight_decay": 0.1, "eps": 1e-2}
+SAMPLES = {"prompts": 2, "samples_per_prompt": 2, "max_new_tokens": 6}
+TP: Case = {"data_ranks": 1}
+DDP: Case = {"ddp": True}
+WHOLE: Case = {"samples": True, "checkpoints": "whole"}
+
+CASES: dict[str, Case] = {
+    "full": WHOLE,
+    "full, resumed": {"checkpoints": "resumed", "resume": "whole/step=2.ckpt"},
+    "full, tied": {"policy": "tied"},
+    "full, clipped": {"trainer": {"gradient_clip_val": 0.1}},
+    "full, clipped by value": {"trainer": {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}},
+    "full, accumulated": {"trainer": {"accumulate_grad_batches": 2}},
+    "full, checkpointed": {"model": {"gradient_checkpointing": True}},
+    "full, cached reference": {"cached": True},
+    "full, another reference": {"reference": "other", "model": {"step_zero_check": False}},
+    "LoRA, adapter off": {"model": {"lora": LoRA(r=4)}, "export": True},
+    "LoRA, trained before": {"policy": "adapter"},
+    "DDP, full": DDP,
+    "DDP, LoRA": {**DDP, "model": {"lora": LoRA(r=4)}},
+    "DDP, LoRA trained before": {**DDP, "policy": "adapter"},
+    "DDP, cached reference": {**DDP, "cached": True},
+    "DDP, another reference": {**DDP, "reference": "other", "model": {"step_zero_check": False}},
+    "bf16-true": {"trainer": {"precision": "bf16-true"}},
+    "bf16-mixed": {"trainer": {"precision": "bf16-mixed"}},
+    "tensor parallel": {**TP, "samples": True},
+    "tensor parallel, clipped": {**TP, "trainer": {"gradient_clip_val": 0.1}},
+    "tensor parallel, tied, checkpointed": {**TP, "policy": "tied", "model": {"gradient_checkpointing": True}},
+    "tensor parallel, norms of heads": {**TP, "policy": "qwen3"},
+}
+REFUSED: dict[str, Case] = {
+    "no plan": {**TP, "policy": "gpt2"},
+    "LoRA": {**TP, "model": {"lora": LoRA(r=4)}},
+    "heads": {**TP, "policy": "three_heads"},
+    "step zero": {"reference": "other"},
+    "code": {"resume": "malicious.ckpt"},
+}
+
+
+class Watch(pl.Callback):
+    """What a run logged, step by step."""
+
+    def __init__(self) -> None:
+        self.logged: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.logged.append(
+            {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+        )
+
+
+def fit(path: Path, case: Case, processes: int) -> dict[str, Any]:
+    """One run; its logs, and on rank 0 the trained weights, whole."""
+    here = path / f"{processes}-{os.environ.get('RANK', '0')}"
+    here.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    module = _module(path, case)
+    watch = Watch()
+    run = trainer(
+        strategy=_strategy(case) if processes > 1 else "auto",
+        devices=processes,
+        callbacks=[watch, *_callbacks(path / str(processes), case)],
+        **{
+            "max_steps": 4,
+            "val_check_interval": 2,
+            "enable_checkpointing": "checkpoints" in case,
+            **case.get("trainer", {}),
+        },
+    )
+    pairs = data(here, batch_pairs=4 // (case.get("data_ranks", processes) if processes > 1 else 1))
+    run.fit(module, pairs, ckpt_path=str(path / case["resume"]) if "resume" in case else None)
+    policy = module.whole_policy()
+    if policy is None:
+        return {}
+    trained = {name: value.detach() for name, value in policy.named_parameters() if value.requires_grad}
+    buffers = {name: value.clone() for name, value in module.policy.named_buffers()}
+    validated = {name: float(value) for name, value in run.callback_metrics.items() if name.startswith("val/")}
+    return {"logged": watch.logged, "validated": validated, "weights": trained, "buffers": buffers}
+
+
+def _module(path: Path, case: Case) -> PreferenceModule:
+    settings = dict(case.get("model", {}))
+    if "reference" in case:
+        settings["reference"] = FrozenCopy(str(path / case["reference"]))
+    if "cached" in case:
+        settings["reference"] = Precomputed(cache_dir=str(path / "cache"))
+    policy = str(path / case.get("policy", "model"))
+    return PreferenceModule(policy, optimizer=lambda params: AdamW(params, **OPTIMIZER), **settings)
+
+
+def _strategy(case: Case) -> ParallelStrategy:
+    if "ddp" in case:
+        return DDPStrategy()
+    ranks = case.get("data_ranks", 2)
+    return ModelParallelStrategy(data_parallel_size=ranks, tensor_parallel_size=2 // ranks)
+
+
+def _callbacks(path: Path, case: Case) -> list[pl.Callback]:
+    callbacks: list[pl.Callback] = []
+    name = "tensor" if "data_ranks" in case else "full"
+    if "samples" in case:
+        callbacks.append(SampleTable(str(path / f"{name}.md"), **SAMPLES))
+    if "export" in case:
+        callbacks.append(Export(str(path / "adapter"), merged_path=str(path / "merged")))
+    if "checkpoints" in case:
+        callbacks.append(ResumableCheckpoint(str(path.parent / case["checkpoints"]), every_n_train_steps=2))
+    return callbacks
+
+
+def refusal(path: Path, case: Case) -> str:
+    """What the run is stopped with."""
+    try:
+        fit(path, case, processes=2)
+    except DPOLightningError as error:
+        return str(error)
+    return "nothing"
+
+
+def largest_share(path: Path) -> float:
+    """The most bytes of weights that a model has on this rank while it is sharded, of all its bytes."""
+    seen, shard_one = [0.0], parallel.fully_shard
+
+    def counted(unit: torch.nn.Module, **settings: Any) -> None:
+        seen.append(_bytes(model[0]))
+        shard_one(unit, **settings)
+        seen.append(_bytes(model[0]))
+
+    model = [torch.nn.Module()]
+    shard = parallel.shard
+
+    def watched(whole: torch.nn.Module, *arguments: Any, **settings: Any) -> None:
+        model[0] = whole
+        seen.append(_bytes(whole))
+        shard(whole, *arguments, **settings)
+
+    import dpo_lightning.module
+
+    parallel.fully_shard, dpo_lightning.module.shard = counted, watched
+    try:
+        module = fit(path, {"policy": "deep"}, processes=2)
+    finally:
+        parallel.fully_shard, dpo_lightning.module.shard = shard_one, shard
+    del module
+    return max(seen) / sum(parameter.numel() * parameter.element_size() for parameter in model[0].parameters())
+
+
+def _bytes(model: torch.nn.Module) -> float:
+    local = (value.to_local() if isinstance(value, DTensor) else value for value in model.parameters())
+    return sum(value.numel() * value.element_size() for value in local if not value.is_meta)
+
+
+def main(path: Path) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    results: dict[str, Any] = {name: fit(path, case, processes=2) for name, case in CASES.items()}
+    results["refused"] = {name: refusal(path, case) for name, case in REFUSED.items()}
+    results["largest share"] = largest_share(path)
+    torch.save(results, path / f"results-{os.environ['RANK']}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
