@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Optional, Union, cast
@@ -28,18 +27,10 @@ from dpo_lightning.loading import MODEL_CONFIG, arguments_in_place, plain_config
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.losses import DPO, Objective
 from dpo_lightning.metrics import PairMean, pair_metrics
-from dpo_lightning.models import (
-    LoRA,
-    PolicyOptions,
-    adapter_config,
-    build_policy,
-    float32_buffers_kept,
-    is_adapted,
-    load_config,
-    precision_dtype,
-)
+from dpo_lightning.models import LoRA, PolicyOptions, float32_buffers_kept, is_adapted
 from dpo_lightning.optimization import clip_by_norm, decay_groups, gradient_norm
 from dpo_lightning.parallel import check_strategy, gathered, shard, structure, weights_on_rank_zero
+from dpo_lightning.policy_source import PolicySource
 from dpo_lightning.reference import NoReference, Precomputed, Reference, settle_reference
 from dpo_lightning.schedules import Constant, Schedule
 
@@ -88,21 +79,21 @@ class PreferenceModule(pl.LightningModule):
         plain_hyperparameters(self.hparams)
         if "objective" not in self.hparams:
             rank_zero_warn(f"{type(objective).__name__} is no dataclass: pass it to load_from_checkpoint again")
-        self.policy_name = policy if isinstance(policy, str) else getattr(policy, "name_or_path", None)
+        options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
+        self.policy_source = PolicySource(policy, options)
+        self.policy_name = self.policy_source.name
         self.objective = objective
         self.reference = reference if objective.needs_reference else NoReference()
         self.step_zero_check = step_zero_check
         self.policy: nn.Module | None = None
         self.train_metrics, self.eval_metrics = PairMean(), PairMean()
-        self._source = (policy,)  # in a tuple: registered only once it is built
-        self._options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
         self._optimizer = optimizer
         self._schedule = schedule
 
     def prepare_data(self) -> None:
         """Find out that there is no such model before anything is written."""
-        if self.policy is None and isinstance(self._source[0], str):
-            load_config(self._source[0], self._options.model_kwargs)
+        if self.policy is None:
+            self.policy_source.check()
 
     def configure_model(self) -> None:
         """Build policy and reference once; Lightning calls this again for each stage."""
@@ -110,17 +101,18 @@ class PreferenceModule(pl.LightningModule):
             return
         if self._trainer is not None:
             check_strategy(self.trainer.strategy)
-        source = self._source[0]
-        dtype = precision_dtype(str(self.trainer.precision) if self._trainer is not None else None)
-        self._config = self._original(source)
-        trained_adapter = adapter_config(source) is not None if isinstance(source, str) else is_adapted(source)
+        trained_adapter = self.policy_source.has_trained_adapter
         with weights_on_rank_zero(self._device_mesh):
-            self.policy = build_policy(source, dtype, self._options)
+            self.policy = self.policy_source.build(self._precision)
             self.reference = settle_reference(self.reference, self.policy, trained_adapter)
             self.reference.bind(self.policy)
         if self._device_mesh is not None:
             self._shard(self._device_mesh, self.policy, self.reference)
         self._scorer = TokenScorer(self.policy)
+
+    @property
+    def _precision(self) -> str | None:
+        return None if self._trainer is None else str(self.trainer.precision)
 
     def _shard(self, mesh: DeviceMesh, policy: nn.Module, reference: Reference) -> None:
         self._structure = (structure(policy),)  # in a tuple: not registered
@@ -144,16 +136,10 @@ class PreferenceModule(pl.LightningModule):
         Raises:
             InputError: when it was given as a module.
         """
-        source = self._source[0]
-        if not isinstance(source, str):
-            raise InputError(
-                "reference Precomputed: rows are missing in the cache, and the policy, given as a module, is no longer "
-                "what it was: score these rows before training, or give the policy by its name or directory"
-            )
         assert self.policy is not None, "configure_model() comes first"
         device = next(self.policy.parameters()).device
         with weights_on_rank_zero(self._device_mesh):
-            policy = build_policy(source, precision_dtype(str(self.trainer.precision)), self._options)
+            policy = self.policy_source.build_again(self._precision)
         if self._device_mesh is None:
             return policy.to(device)
         shard(policy, self._device_mesh, device, trained=False)
@@ -181,21 +167,11 @@ class PreferenceModule(pl.LightningModule):
                 return f"the tree layout does not fit the {role}: {problem}"
         return None
 
-    def original_config(self) -> dict[str, Any]:
-        """The model's config as it was given, before caching and dropout were switched off for training."""
-        config = self._config or load_config(str(self._source[0]), self._options.model_kwargs)
-        return config.to_dict()
-
-    def _original(self, source: Union[str, nn.Module]) -> Any:
-        """Read while it is there: a checkpoint needs it later."""
-        if isinstance(source, str):
-            return load_config(source, self._options.model_kwargs)
-        return copy.deepcopy(getattr(source, "config", None))
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the model's config where the checkpoint holds the whole model."""
-        if hasattr(self._config, "to_dict") and not is_adapted(cast(nn.Module, self.policy)):
-            checkpoint[MODEL_CONFIG] = plain_config(self.original_config())
+        config = self.policy_source.original_config()
+        if config is not None and not is_adapted(cast(nn.Module, self.policy)):
+            checkpoint[MODEL_CONFIG] = plain_config(config)
 
     @_restricted_classmethod
     def load_from_checkpoint(

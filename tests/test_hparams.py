@@ -135,6 +135,6 @@ def test_a_module_comes_back_from_its_checkpoint_with_the_same_settings(
     assert again.objective == module.objective
     assert type(again.reference) is type(module.reference)
     assert getattr(again.reference, "__dict__", None) == getattr(module.reference, "__dict__", None)
-    assert again._options == module._options
+    assert again.policy_source.options == module.policy_source.options
     assert again._schedule == module._schedule == settings.get("schedule", Constant())
     assert again.policy_name == "some/model"

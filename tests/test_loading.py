@@ -56,7 +56,7 @@ def test_a_whole_model_needs_no_directory(tmp_path, tied):
     assert torch.equal(torch.get_rng_state(), before)
     assert_equal_policies(model, loaded)
     assert loaded.objective == DPO(beta=0.3)
-    assert loaded.original_config()["attention_dropout"] == 0.1
+    assert loaded.policy_source.original_config()["attention_dropout"] == 0.1
     assert loaded.policy.config.rope_parameters["rope_theta"] == 777.0
     assert {p.dtype for p in loaded.policy.parameters()} == {torch.float32}
 
@@ -176,7 +176,7 @@ def test_an_instance_does_not_load(tmp_path):
 def test_a_policy_without_a_config_is_saved_without_one(tmp_path):
     model = module()
     model.configure_model()
-    model._config = None
+    model.policy_source._config = None
     model.policy = nn.Linear(2, 2)
     checkpoint: dict[str, object] = {}
     model.on_save_checkpoint(checkpoint)

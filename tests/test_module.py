@@ -272,7 +272,7 @@ def test_pair_losses_can_be_extended(tmp_path):
 def test_a_nan_loss_stops_and_names_the_pairs(tmp_path):
     model = module()
     with torch.no_grad():
-        model._source[0].model.norm.weight.fill_(math.nan)
+        model.policy_source.policy.model.norm.weight.fill_(math.nan)
     with pytest.raises(RunError, match=r"a loss is not finite at optimizer step 0, on the pairs \[(\d+, ){3}\d+\]"):
         fit(tmp_path, model)
 

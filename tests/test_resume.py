@@ -33,16 +33,16 @@ CASES = {
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 FAULT = {"fail_at": 7}  # a micro-batch that is, in the accumulated cases, in the middle of an optimizer step
 STEPS = {"max_steps": 11}
-TIME = {"max_time": timedelta(seconds=1)}
+TIME = {"max_time": timedelta(seconds=0.3)}
 STOPS: list[tuple[str, list[Any]]] = [
-    ("full", [KILL, KILL, STEPS, KILL, TIME, KILL]),
-    ("lora", [KILL, TERM, KILL, INT, KILL, TIME]),
-    ("accumulated, workers", [KILL, FAULT, KILL, TERM, KILL]),
+    ("full", [KILL, KILL, STEPS, KILL, TIME, KILL, KILL]),
+    ("lora", [KILL, TERM, KILL, INT, KILL, TIME, KILL]),
+    ("accumulated, workers", [KILL, FAULT, KILL, TERM, KILL, KILL]),
     ("tokens, accumulated", [FAULT, KILL, INT, KILL, KILL]),
     ("epochs", [KILL, KILL, TERM, KILL]),
     ("ddp", [KILL, TERM, KILL, INT]),
     ("fsdp2", [KILL, TERM, KILL]),
-    ("fsdp2, lora", [TERM, KILL]),
+    ("fsdp2, lora", [KILL, TERM, KILL]),
 ]
 
 
@@ -59,7 +59,7 @@ def attempt(shared: Path, run: Path, name: str, stop: Any, chance: random.Random
     faults = stop if isinstance(stop, dict) else {}
     processes = start(shared, run, case, **faults)
     if isinstance(stop, signal.Signals):
-        stop_after(processes, run, chance.randint(2, 9), chance.random() * 0.03, stop)
+        stop_after(processes, run, chance.randint(1, 5), chance.random() * 0.03, stop)
     codes = wait(processes)
     output = (run / "output-0.txt").read_text()[-3000:]
     if stop is None or codes == [0] * case.processes:
@@ -86,7 +86,7 @@ def test_stopped_at_random_points(shared, tmp_path, name, stops):
         if attempt(shared, run, name, stop, random.Random(f"{name} {stopped}")):
             break
         stopped += 1
-    assert stopped >= 2
+    assert stopped >= len(stops) - 1  # a run may end before its last stop
     found, expected = noted(run), noted(whole)
     # A time limit has Lightning validate, and log what it logged last, once more where it stops.
     extra = {key for key in found.keys() - expected.keys() if "metrics" in key} if TIME in stops else set()

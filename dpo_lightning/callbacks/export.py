@@ -110,7 +110,7 @@ def write_model(module: PreferenceModule, policy: nn.Module, tokenizer: Any, pat
             model.save_pretrained(directory, selected_adapters=[model.active_adapter])
         else:
             model.save_pretrained(directory)
-            _restore_config(directory / "config.json", module.original_config())
+            _restore_config(directory / "config.json", module.policy_source.original_config() or {})
         if tokenizer is not None:
             tokenizer.save_pretrained(directory)
     rank_zero_info(f"exported to {path}")
