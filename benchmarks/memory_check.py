@@ -1,7 +1,8 @@
 """The formulas of `dpo_lightning.estimate` against what a training step allocates: `python -m benchmarks.memory_check`.
 
 Each case runs in a process of its own, on a CPU. Bytes are those of tensors, counted one by one as operations make them
-and as they are freed, so neither the allocator nor the interpreter blurs them.
+and as they are freed, so neither the allocator nor the interpreter blurs them. Operations are those of matrix products,
+counted one by one too; the time is the fastest of some steps, beside that of a large matrix product.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,11 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import environment
 from benchmarks.recording import peak_mib
+from benchmarks.roofline import gflops
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 LLAMA, NEOX, GPT2 = "llama", "gpt_neox", "gpt2"
@@ -53,6 +57,8 @@ CASES: list[dict[str, Any]] = [
 # Hidden size, layers, heads, key/value heads, MLP size, vocabulary.
 _SIZES = {"5m": (256, 4, 8, 4, 704, 4096), "29m": (512, 8, 8, 4, 1376, 8192)}
 _PAIRS, _PROMPT, _COMPLETION = 4, 160, 60
+_STEPS = 5
+_SQUARE = (1024, 1024, 1024)
 
 
 class AllocatedBytes(TorchDispatchMode):
@@ -111,7 +117,7 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
     """Bytes by the formulas."""
     from transformers import AutoConfig
 
-    from dpo_lightning.estimate import Mesh, Numerics, Workload, memory, model_shape
+    from dpo_lightning.estimate import Mesh, Numerics, State, Workload, memory, model_shape, step_flops
     from dpo_lightning.models import LoRA, PolicyOptions
 
     options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
@@ -137,6 +143,7 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
         "optimizer": 2 * trained,
         "saved": saved - (0 if case["checkpointing"] else shape.layers * _probabilities(case, work)),
         "peak": saved + recomputed + head + copies,
+        "flops": step_flops(shape, work, State(0, 0, 2.0, checkpointing=case["checkpointing"]), reference_forward=True),
     }
 
 
@@ -181,6 +188,9 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
         allocated.ignore(weight for model in reference.own_models() for weight in model.parameters())
         forward().backward()
     optimizer.step()
+    with FlopCounterMode(display=False) as counted:
+        forward().backward()
+    half = torch.bfloat16 if case["precision"] != "32-true" else torch.float32
     return {
         "weights": _bytes(policy.parameters()),
         "reference": sum(_bytes(model.parameters()) for model in reference.own_models()),
@@ -188,8 +198,17 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
         "optimizer": _bytes([kept for state in optimizer.state.values() for kept in state.values() if kept.ndim]),
         "saved": _saved(forward, policy),
         "peak": allocated.peak,
+        "flops": counted.get_total_flops(),
+        "seconds": min(_seconds(lambda: forward().backward()) for _ in range(_STEPS)),
+        "product_gflops": gflops(_SQUARE, half, "cpu"),
         "peak_rss_mib": peak_mib(),
     }
+
+
+def _seconds(step: Any) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
 
 
 def _saved(forward: Any, policy: torch.nn.Module) -> int:

@@ -82,10 +82,11 @@ def gemm_peak(precision: str, device: str, config: Mapping[str, Any]) -> float:
     shapes = [(size, size, size) for size in SQUARES]
     shapes += [(TOKENS, rows, columns) for rows, columns in _linear_shapes(config)]
     shapes.append((TOKENS, config["hidden_size"], config["vocab_size"]))
-    return max(_gflops(shape, DTYPES[precision], device) for shape in set(shapes))
+    return max(gflops(shape, DTYPES[precision], device) for shape in set(shapes))
 
 
-def _gflops(shape: tuple[int, int, int], dtype: torch.dtype, device: str) -> float:
+def gflops(shape: tuple[int, int, int], dtype: torch.dtype, device: str) -> float:
+    """GFLOP/s of the product of an [m, k] and a [k, n] matrix, best of some repeats."""
     m, k, n = shape
     left = torch.randn(m, k, device=device).to(dtype)
     # As a linear layer has it: [out, in].

@@ -173,7 +173,7 @@ def _code(text: str) -> str:
 def _measured() -> str:
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     batch = results["batch"]
-    rows = "".join(_measured_row(case) for case in results["cases"])
+    rows = "".join(_measured_row(case, _product_speed(results["cases"], case)) for case in results["cases"])
     return f"""\
 ## Against measurements
 
@@ -184,15 +184,27 @@ reference, gradients and AdamW together; *saved* is what the graph of a forward 
 and backward allocate beside what is static. The CPU's attention also keeps its probabilities while these are small
 (16 MiB a layer), which a GPU's does not; the predicted peak has them, and the head's smaller tiles of a CPU. With
 checkpointing the predicted peak is a bound from above: autocast's copies, and all that the head needs, are gone when
-the first layers are recomputed.
+the first layers are recomputed. *GFLOP* are the operations of the matrix products of forward and backward, the
+reference's forward included, as torch counts them. *Reached* is what the time formula leaves open, its utilisation: the
+predicted operations in the time of the fastest of some steps, over the speed of one large matrix product, on one core.
 
-| model | precision | trained | checkpointing | layout | static | saved | peak | peak, ratio |
-|---|---|---|---|---|---|---|---|---|
+| model | precision | trained | checkpointing | layout | static | saved | peak | peak, ratio | GFLOP | reached |
+|---|---|---|---|---|---|---|---|---|---|---|
 {rows}
+So small a model leaves much of the time to what is no matrix product; `plan` takes {_UTILIZATION:.0%} unless it is told
+otherwise, and `benchmarks/README.md` has what larger steps reach.
+
 """
 
 
-def _measured_row(result: dict[str, Any]) -> str:
+def _product_speed(cases: list[dict[str, Any]], alike: dict[str, Any]) -> float:
+    """Operations a second of a large matrix product in a case's dtype: the most seen, since other work lowers it."""
+    whole = alike["case"]["precision"] == "32-true"
+    found = [each["measured"] for each in cases if (each["case"]["precision"] == "32-true") == whole]
+    return 1e9 * max(measured["product_gflops"] for measured in found)
+
+
+def _measured_row(result: dict[str, Any], product_speed: float) -> str:
     case, predicted, measured = result["case"], result["predicted"], result["measured"]
     static = ("weights", "reference", "gradients", "optimizer")
     cells = [
@@ -205,6 +217,8 @@ def _measured_row(result: dict[str, Any]) -> str:
         _pair(predicted["saved"], measured["saved"]),
         _pair(predicted["peak"], measured["peak"]),
         f"{predicted['peak'] / measured['peak']:.2f}",
+        f"{predicted['flops'] / 1e9:.1f} / {measured['flops'] / 1e9:.1f}",
+        f"{predicted['flops'] / measured['seconds'] / product_speed:.0%}",
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -232,8 +246,9 @@ What is communicated: under DDP one all-reduce of the trained weights' gradients
 all-gather of each layer's weights in the forward and one in the backward, one more where the reference runs the model,
 and a reduce-scatter of float32 gradients, for each micro-batch; under tensor parallelism two all-reduces of a layer's
 output in each forward and two in the backward. A precomputed reference takes a forward, an all-gather and its memory
-out of every step. Where sending takes longer than computing, larger micro-batches help, and tensor parallelism inside
-the nodes, which divides the data-parallel traffic by eight.
+out of every step. In the host's memory, rank 0 of a sharded run loads the policy, and beside it the copy that is its
+reference, before both are spread; the other ranks load nothing. Where sending takes longer than computing, larger
+micro-batches help, and tensor parallelism inside the nodes, which divides the data-parallel traffic by eight.
 """
 
 

@@ -102,12 +102,13 @@ class PreferenceCLI(LightningCLI):
             callbacks.append(WriteRewards())
 
 
-def run_trainer(args: Sequence[str] | None) -> None:
+def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = PreferenceCLI) -> PreferenceCLI:
     """Run `fit`, `validate`, `test` or `predict`, from the command line with ``None``; exits 2 on a wrong key."""
-    PreferenceCLI(
+    return cli(
         PreferenceModule,
         PreferenceDataModule,
         parser_class=OneLineParser,
+        parser_kwargs={"epilog": "Beside these: dpo-lightning cache | export | plan, each with --help."},
         save_config_callback=SaveFitConfig,
         save_config_kwargs={"overwrite": True},
         subclass_mode_model=True,

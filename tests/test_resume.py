@@ -35,8 +35,8 @@ FAULT = {"fail_at": 7}  # a micro-batch that is, in the accumulated cases, in th
 STEPS = {"max_steps": 11}
 TIME = {"max_time": timedelta(seconds=0.3)}
 STOPS: list[tuple[str, list[Any]]] = [
-    ("full", [KILL, KILL, STEPS, KILL, TIME, KILL, KILL]),
-    ("lora", [KILL, TERM, KILL, INT, KILL, TIME, KILL]),
+    ("full", [KILL, KILL, STEPS, KILL, KILL, KILL, TIME]),
+    ("lora", [KILL, TERM, KILL, INT, KILL, KILL, TIME]),
     ("accumulated, workers", [KILL, FAULT, KILL, TERM, KILL, KILL]),
     ("tokens, accumulated", [FAULT, KILL, INT, KILL, KILL]),
     ("epochs", [KILL, KILL, TERM, KILL]),

@@ -13,7 +13,6 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import (
     GPUS,
@@ -29,8 +28,7 @@ from dpo_lightning.estimate import (
     step_sent,
 )
 from dpo_lightning.models import LoRA, PolicyOptions, adapter_config
-from dpo_lightning.module import PreferenceModule
-from dpo_lightning.trainer_cli import OneLineParser, PreferenceCLI
+from dpo_lightning.trainer_cli import PreferenceCLI, run_trainer
 
 _TERMS = ("policy", "reference", "gradients", "optimizer", "copies", "activations", "head", "update")
 _TENSOR_PARALLEL = 8
@@ -81,17 +79,7 @@ def plan(words: Sequence[str]) -> None:
     with warnings.catch_warnings():
         # The words in place of `plan` are meant.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-        cli = PlanCLI(
-            PreferenceModule,
-            PreferenceDataModule,
-            parser_class=OneLineParser,
-            save_config_callback=None,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=False,
-            args=["fit", *words],
-        )
+        cli = run_trainer(["fit", *words], PlanCLI)
     config = cli.config["fit"]
     if not 0 < config.utilization <= 1 or (config.devices or 1) < 1:
         raise InputError("plan: --utilization is between 0 and 1, and --devices at least 1")

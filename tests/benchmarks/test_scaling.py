@@ -21,6 +21,8 @@ def test_what_was_measured_is_what_is_predicted(result):
     assert predicted == result["predicted"], "run python -m benchmarks.memory_check"
     for term in ("weights", "reference", "gradients", "optimizer"):
         assert predicted[term] == measured[term]
+    # A CPU's attention computes blocks of which some is masked, and a checkpointed layer's head products differ.
+    assert predicted["flops"] == pytest.approx(measured["flops"], rel=0.1)
     near = 0.05 if result["case"]["architecture"] == "llama" else 0.25
     assert predicted["saved"] == pytest.approx(measured["saved"], rel=near)
     # Under checkpointing autocast's copies are gone before a layer is recomputed: their sum is a bound from above.
@@ -47,5 +49,5 @@ def test_a_measured_case_of_today_is_as_it_was(monkeypatch):
     """Not its peak, which depends on the version of torch."""
     result = CASES[0]
     measured = memory_check.measure(result["case"])
-    for term in ("weights", "reference", "gradients", "optimizer", "saved"):
+    for term in ("weights", "reference", "gradients", "optimizer", "saved", "flops"):
         assert measured[term] == pytest.approx(result["measured"][term], rel=0.01)

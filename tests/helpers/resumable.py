@@ -124,7 +124,7 @@ def fit(shared: Path, run: Path, case: Case, rank: int = 0, fail_at: int | None 
         **{**case.data, **overrides.pop("data", {})},
     )
     settings = {
-        "max_epochs": 3,
+        "max_epochs": 4,
         "max_steps": -1,
         "val_check_interval": 4,
         "log_every_n_steps": 3,
