@@ -73,8 +73,9 @@ class GracefulStop(pl.Callback):
         self._before = {}
 
     def _obey(self, trainer: pl.Trainer) -> None:
-        requested = torch.tensor(self._requested, device=trainer.strategy.root_device)
-        number = int(max_over_ranks(requested))
+        number = self._requested
+        if trainer.world_size > 1:
+            number = int(max_over_ranks(torch.tensor(number, device=trainer.strategy.root_device)))
         if not number:
             return
         self._requested = 0
