@@ -283,6 +283,14 @@ class PreferenceModule(pl.LightningModule):
         else:
             clip_by_norm(self, gradient_clip_val)
 
+    def on_validation_epoch_start(self) -> None:
+        """Leave out what a validation that was interrupted has added."""
+        self.eval_metrics.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Leave out what a test that was interrupted has added."""
+        self.eval_metrics.reset()
+
     def on_validation_epoch_end(self) -> None:
         """Log the validation means."""
         self._log_means(self.eval_metrics, "val")

@@ -71,6 +71,7 @@ class ResumableCheckpoint(ModelCheckpoint):
             save_top_k=-1,
             save_on_exception=True,
             every_n_train_steps=every_n_train_steps,
+            save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
         self.keep = keep

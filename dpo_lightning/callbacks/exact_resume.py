@@ -12,9 +12,11 @@ from torchmetrics import Metric
 from dpo_lightning.callbacks.loop_state import (
     Moment,
     align_logged_step,
+    batches_done,
     begin_epoch_anew,
     epoch_is_done,
     loop_state,
+    resume_epoch,
     step_is_done,
 )
 from dpo_lightning.callbacks.random_state import random_state, set_random_state
@@ -26,6 +28,7 @@ class _Snapshot(NamedTuple):
     loops: dict[str, Any]
     random: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
+    reported: dict[str, Tensor]
 
 
 class ExactResume(pl.Callback):
@@ -39,6 +42,7 @@ class ExactResume(pl.Callback):
 
     def __init__(self) -> None:
         self._snapshot: _Snapshot | None = None
+        self._reported: dict[str, Tensor] = {}
         self._restored: dict[str, Any] | None = None
         self._updating = False
 
@@ -49,10 +53,12 @@ class ExactResume(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on with the random numbers and the running metrics of the checkpoint."""
-        self._snapshot, self._updating = None, False
+        self._snapshot, self._reported, self._updating = None, {}, False
         if self._restored is not None:
             self._resume_random()
             _set_metric_states(pl_module, self._restored["metrics"])
+            self._reported = self._restored["reported"]
+            resume_epoch(trainer, self._reported)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the epoch after a checkpoint of an epoch's end."""
@@ -86,7 +92,11 @@ class ExactResume(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the end of a validation within a fit."""
-        if self.can_save and not trainer.sanity_checking:
+        if trainer.sanity_checking:
+            return
+        self._reported = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
+        # In the middle of an accumulation window the end of the last step stays: the validation is run again.
+        if self.can_save and step_is_done(trainer):
             self._take(trainer, pl_module, Moment.VALIDATION)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -95,22 +105,34 @@ class ExactResume(pl.Callback):
             self._take(trainer, pl_module, Moment.EPOCH)
 
     def _take(self, trainer: pl.Trainer, pl_module: pl.LightningModule, moment: Moment) -> None:
-        self._snapshot = _Snapshot(moment, loop_state(trainer, moment), random_state(), _metric_states(pl_module))
+        self._snapshot = _Snapshot(
+            moment, loop_state(trainer, moment), random_state(), _metric_states(pl_module), self._reported
+        )
         self._updating = False
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Put the loop counters of the last step's end in place of those of this moment."""
-        if self._snapshot is not None:
-            checkpoint["loops"]["fit_loop"] = self._snapshot.loops
+        if self._snapshot is None:
+            return
+        checkpoint["loops"]["fit_loop"] = self._snapshot.loops
+        position = checkpoint.get(type(trainer.datamodule).__qualname__, {})  # type: ignore[attr-defined]
+        if "batches_done" in position:
+            position["batches_done"] = batches_done(self._snapshot.loops)
 
     def state_dict(self) -> dict[str, Any]:
         """Random states and running metrics of every rank; all ranks come here when a checkpoint is written."""
         if self._snapshot is None:
             return {}
-        moment, _, random, metrics = self._snapshot
-        return {"moment": moment.value, "ranks": from_all_ranks({"random": random, "metrics": metrics})}
+        moment, _, random, metrics, reported = self._snapshot
+        ranks = from_all_ranks({"random": random, "metrics": metrics, "reported": reported})
+        return {"moment": moment.value, "ranks": ranks}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what a validation or a test from a checkpoint has restored: this fit begins, or restores its own."""
+        if trainer.ckpt_path is None:
+            self._restored = None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep what is this rank's until training starts."""

@@ -42,6 +42,9 @@ class Export(pl.Callback):
             InputError: for a policy that transformers cannot save, or weights that cannot be merged.
         """
         policy = _policy(pl_module)
+        check_target(self.path)
+        if self.merged_path is not None:
+            check_target(self.merged_path)
         if not hasattr(policy, "save_pretrained"):
             raise InputError(f"Export: {type(policy).__name__} is no Hugging Face model: leave the callback out")
         if self.merged_path is not None and (problem := merge_problem(policy)):
@@ -95,6 +98,17 @@ def merged(policy: nn.Module) -> nn.Module:
     return cast(Any, copy.deepcopy(policy).cpu()).merge_and_unload()
 
 
+def check_target(path: str) -> None:
+    """Find out whether an export may replace what is there.
+
+    Raises:
+        InputError: for a directory that holds something else than a model.
+    """
+    found = {entry.name for entry in Path(path).iterdir()} if Path(path).is_dir() else set()
+    if found and not found & {"config.json", "adapter_config.json"}:
+        raise InputError(f"export to {path}: there is a directory that holds no model: give another path, or empty it")
+
+
 def write_model(module: PreferenceModule, policy: nn.Module, tokenizer: Any, path: str) -> None:
     """Write a Hugging Face directory, whole or not at all.
 
@@ -103,7 +117,11 @@ def write_model(module: PreferenceModule, policy: nn.Module, tokenizer: Any, pat
         policy: Its policy, or the merged one; of an adapted policy the trained adapter is written.
         tokenizer: Goes beside it; null for none.
         path: The directory; an earlier one is replaced.
+
+    Raises:
+        InputError: for a directory that holds something else than a model.
     """
+    check_target(path)
     model = cast(Any, policy)
     with replaced(path) as directory:
         if is_adapted(policy):
@@ -119,7 +137,14 @@ def write_model(module: PreferenceModule, policy: nn.Module, tokenizer: Any, pat
 def _restore_config(path: Path, original: dict[str, Any]) -> None:
     """Give the exported config the caching and dropout that training switched off."""
     config = json.loads(path.read_text(encoding="utf-8"))
-    for name in config:
-        if name in original and (name == "use_cache" or is_dropout_rate(name)):
-            config[name] = original[name]
+    _restore_fields(config, original)
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _restore_fields(config: dict[str, Any], original: dict[str, Any]) -> None:
+    """In the configs inside it, too: of the text model, of an encoder."""
+    for name in config.keys() & original.keys():
+        if isinstance(config[name], dict) and isinstance(original[name], dict):
+            _restore_fields(config[name], original[name])
+        elif name == "use_cache" or is_dropout_rate(name):
+            config[name] = original[name]

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import Tensor
 
 _TRACKERS = ("total", "current")
 # To Lightning this is an evaluation that was interrupted in its first batch: it runs the whole of it.
@@ -55,6 +56,20 @@ def _finish_epoch(batches: dict[str, Any], epochs: dict[str, Any]) -> None:
 def _level(tracker: dict[str, int], value: int) -> None:
     for name in tracker:
         tracker[name] = value
+
+
+def batches_done(state: dict[str, Any]) -> int:
+    """Batches of the epoch that a fit loop's state has behind it."""
+    return state["epoch_loop.batch_progress"]["current"]["processed"]
+
+
+def resume_epoch(trainer: pl.Trainer, reported: dict[str, Tensor]) -> None:
+    """After a restart, let the end of the epoch be that of any: with the metrics that callbacks and schedulers watch.
+
+    Lightning forgets the values of the last validation, and leaves a plateau scheduler out at the end of such an epoch.
+    """
+    trainer.fit_loop._restarting = False
+    trainer._logger_connector._callback_metrics.update(reported)
 
 
 def begin_epoch_anew(trainer: pl.Trainer) -> None:

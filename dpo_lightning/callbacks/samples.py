@@ -50,14 +50,23 @@ class SampleTable(pl.Callback):
         self._before: list[list[str]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Sample before the first step."""
-        self._before = self._sample(trainer, pl_module)
+        """Sample before the first step; a resumed run has the samples of its beginning in the checkpoint."""
+        restored = self._before if trainer.ckpt_path is not None else []
+        self._before = restored or self._sample(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sample again, print and write."""
         after = self._sample(trainer, pl_module)
         if trainer.is_global_zero:
             self._report(trainer, after)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The samples from before training."""
+        return {"before": self._before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep them for the table."""
+        self._before = state_dict["before"]
 
     def _report(self, trainer: pl.Trainer, after: list[list[str]]) -> None:
         prompts = [self._tokenizer(trainer).decode(ids, skip_special_tokens=True) for ids in self._prompt_ids(trainer)]

@@ -14,7 +14,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import nn
 
-from dpo_lightning.callbacks.export import merge_problem, merged, write_model
+from dpo_lightning.callbacks.export import check_target, merge_problem, merged, write_model
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.commands.arguments import OneLineParser
@@ -33,6 +33,8 @@ def export(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     if options.out is None and options.checkpoint is None:
         raise InputError("export: say what to write: --out DIR, --checkpoint FILE, or both")
+    if options.out is not None:
+        check_target(options.out)
     run = _run_settings(options.config)
     with _single_file(options.source, options.checkpoint) as file:
         if options.out is not None:

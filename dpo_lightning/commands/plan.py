@@ -172,16 +172,17 @@ def _build(settings: Namespace, *arguments: Any) -> Any:
     )
 
 
-def meshes(devices: int | None, quantized: bool) -> Iterator[tuple[str, Mesh]]:
-    """Ways to spread a run, by name; quantized weights are not sharded."""
+def meshes(devices: int | None, shape: ModelShape) -> Iterator[tuple[str, Mesh]]:
+    """Ways to spread a run that `fit` does not refuse, by name: quantized weights and adapters have fewer."""
+    can_split = not shape.quantized and shape.full and shape.head_groups % _TENSOR_PARALLEL == 0
     for count in (1, 8, 64) if devices is None else (devices,):
         if count == 1:
             yield "1 GPU", Mesh()
             continue
         yield f"{count} DDP", Mesh(count)
-        if not quantized:
+        if not shape.quantized:
             yield f"{count} FSDP2", Mesh(count, sharded=True)
-        if not quantized and count > _TENSOR_PARALLEL and count % _TENSOR_PARALLEL == 0:
+        if can_split and count > _TENSOR_PARALLEL and count % _TENSOR_PARALLEL == 0:
             yield (
                 f"{count} FSDP2×TP{_TENSOR_PARALLEL}",
                 Mesh(count // _TENSOR_PARALLEL, _TENSOR_PARALLEL, sharded=True),
@@ -190,7 +191,7 @@ def meshes(devices: int | None, quantized: bool) -> Iterator[tuple[str, Mesh]]:
 
 def _show(run: Run, config: Namespace) -> None:
     shape, work, device = run.shape, run.work, GPUS[config.gpu]
-    columns = list(meshes(config.devices, bool(shape.quantized)))
+    columns = list(meshes(config.devices, shape))
     needed = [device_memory(shape, work, run.numerics, run.state, mesh) for _, mesh in columns]
     table = Table("GB a GPU", *(name for name, _ in columns))
     for term in _TERMS:
@@ -245,4 +246,9 @@ def _advice(run: Run, memory: Memory) -> str:
     if memory.activations + memory.head > memory.total / 2:
         smaller = "smaller batches (data.batch_tokens)"
         return smaller if run.state.checkpointing else f"set model.gradient_checkpointing, or {smaller}"
-    return "more GPUs, LoRA, or the reference Precomputed"
+    ways = ["more GPUs"]
+    if run.shape.full:
+        ways.append("LoRA")
+    if run.state.reference_copies:
+        ways.append("the reference Precomputed")
+    return " or ".join(ways)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, Union, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
@@ -327,7 +328,7 @@ class PreferenceDataModule(pl.LightningDataModule):
             "batch_pairs": self.batch_pairs,
             "batch_tokens": self.batch_tokens,
             "world_size": self._data_ranks()[0],
-            "accumulate_grad_batches": getattr(self.trainer, "accumulate_grad_batches", 1),
+            "accumulate_grad_batches": self._accumulation(),
             "seed": self.seed,
         }
         if self._train_layout is not None:
@@ -335,6 +336,12 @@ class PreferenceDataModule(pl.LightningDataModule):
             if self.batch_tokens is not None:
                 order["layout"] = self._train_layout
         return order
+
+    def _accumulation(self) -> Any:
+        """Batches of an optimizer step, or by epoch where a callback changes them."""
+        callbacks = getattr(self.trainer, "callbacks", [])
+        schedules = [each.scheduling for each in callbacks if isinstance(each, GradientAccumulationScheduler)]
+        return str(schedules[0]) if schedules else getattr(self.trainer, "accumulate_grad_batches", 1)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with a training run whose batches were other ones.

@@ -29,6 +29,7 @@ class Numerics(NamedTuple):
     @classmethod
     def of(cls, precision: str, quantized: float = 0.0) -> Numerics:
         """Of a Lightning precision: `32-true`, `bf16-mixed`, `bf16-true`, and what is like them."""
+        precision = {"16": "16-mixed", "bf16": "bf16-mixed"}.get(precision, precision)  # Lightning's short names
         if precision.startswith("64"):
             return cls(8, 8, quantized)
         if "mixed" in precision:

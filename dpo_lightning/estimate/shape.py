@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Any, cast
 
 import torch
@@ -30,6 +31,7 @@ class ModelShape:
         inner: Width ``F`` inside the MLP, of all experts that a token visits.
         gated: Whether the MLP has a gate: three matrices and not two.
         vocabulary: ``V``.
+        head_groups: Into how many equal parts the heads can be split: a divisor of both kinds' numbers, the greatest.
         rank: Rank ``r`` of the adapters; 0 without any.
         head_trained: Whether the head is trained.
     """
@@ -46,6 +48,7 @@ class ModelShape:
     inner: int
     gated: bool
     vocabulary: int
+    head_groups: int
     rank: int
     head_trained: bool
 
@@ -93,6 +96,7 @@ def _on_meta(config: Any, options: PolicyOptions, adapter: Any) -> nn.Module:
 
 def _shape(model: nn.Module, text: Any, layers: nn.ModuleList, is_quantized: bool) -> ModelShape:
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    key_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     expert_count = getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None) or 1
     visited = (getattr(text, "num_experts_per_tok", None) or 1) if expert_count > 1 else 1
     inner = getattr(text, "moe_intermediate_size", None) if expert_count > 1 else None
@@ -110,10 +114,11 @@ def _shape(model: nn.Module, text: Any, layers: nn.ModuleList, is_quantized: boo
         layers=len(layers),
         hidden=text.hidden_size,
         heads=text.num_attention_heads * head_dim,
-        groups=(getattr(text, "num_key_value_heads", None) or text.num_attention_heads) * head_dim,
+        groups=key_heads * head_dim,
         inner=inner * visited,
         gated=any("gate_proj" in key or "gate_up_proj" in key for key in in_layers),
         vocabulary=text.vocab_size,
+        head_groups=gcd(text.num_attention_heads, key_heads),
         rank=max((value.shape[0] for key, value in in_layers.items() if "lora_A" in key), default=0),
         head_trained=any(value.requires_grad for value in head.parameters()),
     )

@@ -10,9 +10,9 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from dpo_lightning.callbacks import ExactResume
+from dpo_lightning.callbacks import ExactResume, ResumableCheckpoint
 from dpo_lightning.callbacks.random_state import random_state, set_random_state
 from tests.helpers.runs import data, module, trainer
 
@@ -116,6 +116,59 @@ def test_a_checkpoint_in_the_middle_of_a_window_is_of_the_last_step(tmp_path):
     assert progress == {"ready": 2, "started": 2, "processed": 2, "completed": 2}
     assert saved["global_step"] == 1
     assert len(saved["callbacks"]["ExactResume"]["ranks"]) == 1
+
+
+@pytest.mark.parametrize("kind", SAVES)
+def test_a_validation_inside_an_accumulation_window_saves_no_half_window(tmp_path, kind):
+    """Validations after batches 3 and 6 of windows of two: losses after each checkpoint are those of the whole run."""
+
+    class Losses(pl.Callback):
+        def __init__(self) -> None:
+            self.seen: dict[int, float] = {}
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.seen[trainer.fit_loop.epoch_loop.total_batch_idx] = outputs["loss"].item()
+
+    settings = {"accumulate_grad_batches": 2, "val_check_interval": 3, "check_val_every_n_epoch": None}
+    whole = Losses()
+    every = ModelCheckpoint(tmp_path / "all", "{step}-{epoch}", save_top_k=-1, **SAVES[kind])
+    fit(tmp_path, [whole, every], **settings)
+    checkpoints = sorted((tmp_path / "all").glob("*.ckpt"))
+    assert checkpoints
+    for checkpoint in checkpoints:
+        rest = Losses()
+        fit(tmp_path, [rest], str(checkpoint), **settings)
+        saved = torch.load(checkpoint, weights_only=True)
+        assert saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"] % 2 == 0
+        assert rest.seen == {batch: loss for batch, loss in whole.seen.items() if batch in rest.seen}
+        assert len(rest.seen) == len(whole.seen) - 2 * saved["global_step"]
+
+
+def test_an_exception_at_the_start_of_an_epoch_leaves_no_epoch_out(tmp_path):
+    class Fault(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.current_epoch == 1 and batch_idx == 0:  # the first of a window of two
+                raise ValueError("a fault")
+
+    saving = ResumableCheckpoint(str(tmp_path / "saved"), every_n_train_steps=100)
+    with pytest.raises(ValueError, match="a fault"):
+        fit(tmp_path, [Fault(), saving], accumulate_grad_batches=2)
+    rest = Counts()
+    runner = trainer(callbacks=[rest], max_epochs=2, max_steps=-1, accumulate_grad_batches=2)
+    pairs = data(tmp_path, train_split="train[8:]", resume="next_epoch")
+    runner.fit(module(), pairs, ckpt_path=str(tmp_path / "saved/step=2.ckpt"))
+    assert rest.counts["batch"] == 4  # the whole second epoch, which the fault had only begun
+
+
+def test_early_stopping_finds_its_metric_at_the_end_of_a_resumed_epoch(tmp_path):
+    def stopping() -> EarlyStopping:
+        return EarlyStopping("val/loss", patience=1, mode="max")  # which falls: it stops after two epochs
+
+    every = ModelCheckpoint(tmp_path / "all", "{step}", save_top_k=-1, every_n_epochs=1, save_on_train_epoch_end=False)
+    whole = fit(tmp_path, [stopping(), every], max_epochs=4, val_check_interval=1.0)
+    assert whole.global_step == 8
+    rest = fit(tmp_path, [stopping()], str(tmp_path / "all/step=4.ckpt"), max_epochs=4, val_check_interval=1.0)
+    assert rest.global_step == 8
 
 
 def test_random_numbers_go_on():

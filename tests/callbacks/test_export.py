@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_lightning import LoRA
 from dpo_lightning.callbacks import Export
+from dpo_lightning.callbacks.export import _restore_fields
+from dpo_lightning.commands.export import export
 from dpo_lightning.data import collate_padded
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import data, module, saved_model, trainer
@@ -92,6 +94,7 @@ def test_beside_checkpoints_if_asked(tmp_path):
 def test_an_earlier_export_is_replaced_whole(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/stale").write_text("")
+    (tmp_path / "out/config.json").write_text("{}")
     fit(tmp_path, Export(str(tmp_path / "out")))
     assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == "llama"
     assert not (tmp_path / "out/stale").exists()
@@ -101,6 +104,7 @@ def test_an_earlier_export_is_replaced_whole(tmp_path):
 def test_a_failing_export_leaves_the_earlier_one(tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/earlier").write_text("")
+    (tmp_path / "out/config.json").write_text("{}")
     policy = type(tiny_llama())
 
     def broken(self, directory, **settings):
@@ -112,6 +116,23 @@ def test_a_failing_export_leaves_the_earlier_one(tmp_path, monkeypatch):
         trainer(callbacks=[Export(str(tmp_path / "out"))], max_steps=1).fit(module(), data(tmp_path))
     assert [path.name for path in tmp_path.glob("*out*")] == ["out"]
     assert (tmp_path / "out/earlier").exists()
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/step=2.ckpt").write_text("precious")
+    with pytest.raises(InputError, match="holds no model"):
+        trainer(callbacks=[Export(str(tmp_path / "checkpoints"))]).fit(module(), data(tmp_path))
+    with pytest.raises(InputError, match="holds no model"):
+        export([str(tmp_path / "checkpoints/step=2.ckpt"), "--out", str(tmp_path / "checkpoints")])
+    assert (tmp_path / "checkpoints/step=2.ckpt").read_text() == "precious"
+
+
+def test_fields_inside_a_nested_config_are_given_back():
+    original = {"use_cache": True, "text_config": {"use_cache": True, "attention_dropout": 0.1, "hidden_size": 8}}
+    config = {"use_cache": False, "text_config": {"use_cache": False, "attention_dropout": 0.0, "hidden_size": 9}}
+    _restore_fields(config, original)
+    assert config == {"use_cache": True, "text_config": {**original["text_config"], "hidden_size": 9}}
 
 
 def test_what_cannot_be_exported_is_refused_before_training(tmp_path):

@@ -25,6 +25,20 @@ def test_the_table_is_printed_and_written(tmp_path, capsys):
     assert "Samples before and after" in capsys.readouterr().out
 
 
+def test_a_resumed_run_shows_the_samples_of_its_beginning(tmp_path):
+    texts = []
+    for steps, resumed in ((2, None), (4, str(tmp_path / "step=2.ckpt"))):
+        table = SampleTable(str(tmp_path / f"{steps}.md"), prompts=2, samples_per_prompt=2, max_new_tokens=8)
+        run = trainer(callbacks=[table], max_steps=steps)
+        run.fit(module(lr=0.05), data(tmp_path), ckpt_path=resumed)
+        texts.append((tmp_path / f"{steps}.md").read_text())
+        if resumed is None:
+            run.save_checkpoint(tmp_path / "step=2.ckpt")
+    before = [[line for line in text.splitlines() if "*before*" in line] for text in texts]
+    assert before[0] == before[1] != []
+    assert texts[0] != texts[1]
+
+
 def test_samples_depend_on_the_seed_alone():
     model = tiny_llama()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import AutoConfig
 from dpo_lightning.cli import main
 from dpo_lightning.commands.plan import meshes, optimizer_states
 from dpo_lightning.errors import InputError
+from dpo_lightning.estimate import ModelShape
 
 HIDDEN, LAYERS, VOCABULARY = 1024, 8, 32_000
 
@@ -155,5 +157,9 @@ def test_an_unknown_argument_of_an_optimizer():
 
 
 def test_quantized_weights_are_not_sharded():
-    assert [name for name, _ in meshes(None, quantized=True)] == ["1 GPU", "8 DDP", "64 DDP"]
-    assert [mesh.devices for _, mesh in meshes(None, quantized=False)] == [1, 8, 8, 64, 64, 64]
+    shape = ModelShape(*range(1, 13), head_groups=8, rank=0, head_trained=True)
+    shape = replace(shape, quantized=0)
+    assert [name for name, _ in meshes(None, replace(shape, quantized=1))] == ["1 GPU", "8 DDP", "64 DDP"]
+    assert [mesh.devices for _, mesh in meshes(None, shape)] == [1, 8, 8, 64, 64, 64]
+    for refused in (replace(shape, rank=8), replace(shape, head_groups=4)):
+        assert [mesh.tensor for _, mesh in meshes(None, refused)] == [1, 1, 1, 1, 1]

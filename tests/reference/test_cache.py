@@ -194,6 +194,7 @@ class TestBatches:
                     return [np.zeros(len(pair.chosen_ids) + len(pair.rejected_ids), np.float32) for pair in pairs]
 
             cache = Store(tmp_path, Key("w", str(rank), "m", "d"))
+            cache.prepare()
             missing = MissingRows(PAIRS, index_pairs(PAIRS), np.arange(7))
             Filling(cache, missing, Scores(), 1, ScoringRun(rank=rank, ranks=ranks))._score(np.arange(7))
             assert len(calls) == own[0]

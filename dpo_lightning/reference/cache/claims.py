@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
+
+from dpo_lightning.errors import InputError, RunError
 
 LOCK_NAME = "claims.lock"
 
@@ -23,10 +26,22 @@ class Claims:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._file = (directory / LOCK_NAME).open("ab")
+        self._path = directory / LOCK_NAME
+        try:
+            self._file = self._path.open("ab")
+        except OSError as error:
+            raise InputError(f"reference cache {directory}: {error.strerror}: set another cache_dir") from error
 
     def take(self, bucket: int) -> bool:
-        """Claim a bucket, unless another process holds it."""
+        """Claim a bucket, unless another process holds it.
+
+        Raises:
+            RunError: when the cache was pruned meanwhile: a lock on a file that is gone keeps nobody out.
+        """
+        if not self._path.exists() or not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
+            raise RunError(
+                f"reference cache {self._path.parent}: it was pruned while this run was scoring: start again"
+            )
         return self._lock(1, bucket)
 
     def take_all(self) -> bool:

@@ -62,6 +62,8 @@ def fill(
     """
     with isolate_rng():
         store = Store(*place)
+        if run.is_first:
+            store.prepare()
         found: Found = run.broadcast(_find(rows, store, place) if run.is_first else None)
         with source.loaded(len(found.missing) > 0, rebuild) as loaded:
             if loaded is not None:

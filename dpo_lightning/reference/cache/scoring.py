@@ -204,6 +204,8 @@ class Filling:
 
     def __call__(self) -> None:
         """Score, write, and wait for the rows that another run is scoring."""
+        if not len(self.missing):
+            return
         claims = Claims(self.store.directory) if self.run.is_first else None
         total = len(self.missing)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from dpo_lightning.errors import InputError
 from dpo_lightning.files import replaced
 from dpo_lightning.reference.cache.shards import SUFFIX, CorruptShard, Shard, check_shard
 
@@ -48,13 +50,25 @@ class Store:
     def __init__(self, cache_dir: Path, key: Key) -> None:
         self.directory = cache_dir / key.name
         self.shards: list[Shard] = []
+        self._key = key
         self._seen: set[tuple[str, int, int]] = set()
-        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """Make the directory, and note that it is used; for one process of a run.
+
+        Raises:
+            InputError: when it cannot be made.
+        """
         about = self.directory / _ABOUT
-        if not about.exists():
-            with replaced(about) as temporary:
-                temporary.write_text(json.dumps(key._asdict()), encoding="utf-8")
-        os.utime(about)  # when it was last used
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            if not about.exists():
+                with replaced(about) as temporary:
+                    temporary.write_text(json.dumps(self._key._asdict()), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"reference cache {self.directory}: {error.strerror}: set another cache_dir") from error
+        with contextlib.suppress(PermissionError):  # somebody else's, which can be read
+            os.utime(about)
 
     def scan(self) -> list[Shard]:
         """Read the shards that came since the last scan; a corrupt one is named in a warning and left out."""
@@ -86,15 +100,17 @@ def shard_paths(directory: Path) -> list[Path]:
 
 def stored_keys(cache_dir: Path) -> Iterator[tuple[Path, Key, float]]:
     """Each key's directory, what it says of itself, and when it was last used, in seconds of the epoch."""
-    for about in sorted(cache_dir.glob(f"[!.]*/{_ABOUT}")):
-        yield about.parent, _read_key(about), about.stat().st_mtime
+    for directory in sorted(path for path in cache_dir.glob("[!.]*") if path.is_dir()):
+        about = directory / _ABOUT
+        used = about if about.exists() else directory
+        yield directory, _read_key(about), used.stat().st_mtime
 
 
 def _read_key(about: Path) -> Key:
-    """What the file says, or where somebody has edited it, what the directory's name says."""
+    """What the file says, or where somebody has edited or removed it, what the directory's name says."""
     try:
         fields = json.loads(about.read_text(encoding="utf-8"))
         return Key(*(str(fields[name]) for name in Key._fields))
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         weights, _, precision = about.parent.name.partition("-")
         return Key(weights, precision, "unknown", "unknown")
