@@ -124,6 +124,15 @@ def test_prune_what_is_corrupt(cache, capsys):
     assert run("verify", "--cache_dir", str(cache)) == 0
 
 
+def test_prune_leaves_alone_what_is_no_key(cache):
+    other = cache / "precious"
+    other.mkdir()
+    (other / "thesis.txt").write_text("words")
+    main(["cache", "prune", "--cache_dir", str(cache), "--all"])
+    assert [path.name for path in cache.iterdir()] == ["precious"]
+    assert (other / "thesis.txt").read_text() == "words"
+
+
 def test_prune_all(cache):
     assert run("prune", "--cache_dir", str(cache), "--all") == 0
     assert list(cache.iterdir()) == []

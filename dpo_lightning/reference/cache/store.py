@@ -99,9 +99,14 @@ def shard_paths(directory: Path) -> list[Path]:
 
 
 def stored_keys(cache_dir: Path) -> Iterator[tuple[Path, Key, float]]:
-    """Each key's directory, what it says of itself, and when it was last used, in seconds of the epoch."""
+    """Each key's directory, what it says of itself, and when it was last used, in seconds of the epoch.
+
+    Other directories are nobody's business here: `prune` removes what this names.
+    """
     for directory in sorted(path for path in cache_dir.glob("[!.]*") if path.is_dir()):
         about = directory / _ABOUT
+        if not about.exists() and not shard_paths(directory):
+            continue
         used = about if about.exists() else directory
         yield directory, _read_key(about), used.stat().st_mtime
 
