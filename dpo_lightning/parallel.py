@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.models import is_adapted
+from dpo_lightning.ranks import from_rank_zero
 
 
 def check_strategy(strategy: Any) -> None:
@@ -50,9 +51,7 @@ def weights_on_rank_zero(mesh: DeviceMesh | None) -> Iterator[None]:
         # What PEFT reads of an adapter has no place to go there.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         yield
-    state = [torch.get_rng_state()]
-    dist.broadcast_object_list(state, 0)
-    torch.set_rng_state(state[0])
+    torch.set_rng_state(from_rank_zero(torch.get_rng_state()))
 
 
 def shard(model: nn.Module, mesh: DeviceMesh, device: torch.device, *, trained: bool) -> None:

@@ -22,6 +22,14 @@ def max_over_ranks(value: Tensor) -> Tensor:
     return value
 
 
+def from_rank_zero(value: T) -> T:
+    """Rank 0's value, on every rank; every rank must call. It travels pickled."""
+    values = [value]
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(values)
+    return values[0]
+
+
 def from_all_ranks(value: T) -> list[T]:
     """The values of all ranks, in their order; every rank must call. They travel pickled."""
     if not torch.distributed.is_initialized():

@@ -16,7 +16,7 @@ from dpo_lightning.checkpoints.integrity import MANIFEST, checksums, problem
 from dpo_lightning.checkpoints.io import SaveError, saving
 from dpo_lightning.errors import InputError
 from dpo_lightning.files import replaced, temporary_name
-from dpo_lightning.ranks import from_all_ranks
+from dpo_lightning.ranks import from_all_ranks, from_rank_zero
 
 T = TypeVar("T")
 
@@ -64,9 +64,7 @@ def sharded_save(path: str | Path, write: Callable[[Path], Any]) -> None:
         SaveError: on every rank, when a file could not be written on one. What was there before, stays.
     """
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    names = [str(temporary_name(path))]
-    dist.broadcast_object_list(names)
-    shards = Path(names[0])
+    shards = from_rank_zero(temporary_name(path))
     try:
         _on_all_ranks(lambda: _write(write, shards, path))
         files = sorted(file for file in shards.rglob("*") if file.is_file())

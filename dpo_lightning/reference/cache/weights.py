@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from dpo_lightning.models import is_adapted, is_dropout_rate
+from dpo_lightning.ranks import from_rank_zero, this_rank
 
 # Settings of a config that say where a model comes from or how it is run, not what it computes.
 _NO_SETTINGS = {"architectures", "attn_implementation", "dtype", "torch_dtype", "transformers_version", "use_cache"}
@@ -43,11 +44,7 @@ def weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
 
 def agreed_weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
     """The hash as rank 0 finds it, on every rank: the others may hold weights on the meta device."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return weights_hash(model, adapters=adapters)
-    found = [weights_hash(model, adapters=adapters) if torch.distributed.get_rank() == 0 else None]
-    torch.distributed.broadcast_object_list(found)
-    return cast(str, found[0])
+    return cast(str, from_rank_zero(weights_hash(model, adapters=adapters) if this_rank() == 0 else None))
 
 
 def _digest(tensor: Tensor) -> bytes:
