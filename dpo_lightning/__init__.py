@@ -3,7 +3,7 @@
 from dpo_lightning.batch import PairBatch, PairScores, TokenizedPair
 from dpo_lightning.data import PreferenceDataModule, RowFormat
 from dpo_lightning.logprobs import TokenScorer, sequence_logps
-from dpo_lightning.losses import DPO, IPO, SFT, Hinge, Objective
+from dpo_lightning.losses import DPO, IPO, SFT, Hinge, Objective, Reads
 from dpo_lightning.models import LoRA
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Precomputed, Reference
@@ -23,6 +23,7 @@ __all__ = [
     "Precomputed",
     "PreferenceDataModule",
     "PreferenceModule",
+    "Reads",
     "Reference",
     "RowFormat",
     "TokenScorer",

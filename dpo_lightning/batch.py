@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 
@@ -47,6 +48,29 @@ class TreeLayout(NamedTuple):
     key_offsets: Int[Tensor, " S+1"]
 
 
+class PairColumns(NamedTuple):
+    """What the data says of each pair besides its texts, each ``[P]``; None where the data has no such column.
+
+    In a batch these are the bits of float32 values as int32, since Lightning casts floating tensors.
+
+    Attributes:
+        margin: True reward of the chosen completion minus that of the rejected one.
+        probability: Probability that the chosen completion is the better one, in ``[0, 1]``.
+        weight: What the pair's loss is multiplied by, >= 0.
+    """
+
+    margin: Shaped[Tensor, " P"] | None = None
+    probability: Shaped[Tensor, " P"] | None = None
+    weight: Shaped[Tensor, " P"] | None = None
+
+    def values(self) -> PairColumns:
+        """The bits of a batch's columns as float32."""
+        return PairColumns(*(None if bits is None else bits.view(torch.float32) for bits in self))
+
+
+_NO_COLUMNS = PairColumns()
+
+
 class PairBatch(NamedTuple):
     """A micro-batch of pairs in some layout, with the scored-token view that every layout shares.
 
@@ -58,7 +82,7 @@ class PairBatch(NamedTuple):
     ``tree`` is None for rows that each hold one sequence. ``pair_weight`` is what a pair's loss is multiplied by before
     the pairs are summed: the mean over the pairs of a whole optimizer batch needs to know the other micro-batches and
     ranks. None stands for the mean over this micro-batch. ``reference_logps`` are the bits of float32 log-probs that
-    were computed before, where a collate function brought them.
+    were computed before, where a collate function brought them. ``columns`` are what the data says of each pair.
     """
 
     input_ids: Int[Tensor, "R L"]
@@ -70,6 +94,7 @@ class PairBatch(NamedTuple):
     tree: TreeLayout | None = None
     pair_weight: float | None = None
     reference_logps: Int[Tensor, " N"] | None = None
+    columns: PairColumns = _NO_COLUMNS
 
     @property
     def pairs(self) -> int:
@@ -78,11 +103,47 @@ class PairBatch(NamedTuple):
 
     def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
         """Sum a value of each scored token over the completion that it belongs to."""
-        return token_values.new_zeros(self.lengths.shape[0]).index_add(0, self.sequence_id, token_values)
+        return _sum_per_sequence(token_values, self.sequence_id, self.lengths)
+
+
+class TokenScores(NamedTuple):
+    """Log-probs of the scored tokens of a batch, in nats, with the sequence that each belongs to.
+
+    ``log_collisions`` is the log of the probability that two draws from the policy's distribution are the same token,
+    log sum_v p_v^2, without a graph; None where the objective does not read it.
+    """
+
+    policy_logps: Float[Tensor, " N"]
+    reference_logps: Float[Tensor, " N"]
+    sequence_id: Int[Tensor, " N"]
+    lengths: Int[Tensor, " S"]
+    log_collisions: Float[Tensor, " N"] | None = None
+
+    def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
+        """Sum a value of each scored token over the completion that it belongs to."""
+        return _sum_per_sequence(token_values, self.sequence_id, self.lengths)
+
+    def without_difference(self) -> TokenScores:
+        """The same with a reference that agrees with the policy."""
+        return self._replace(reference_logps=self.policy_logps)
+
+
+class Baseline(NamedTuple):
+    """Means of what an objective observes, over the batch on all ranks and over the training so far; 0-d, no graph.
+
+    ``running`` has the batch in it already, when training.
+    """
+
+    batch: Float[Tensor, ""]
+    running: Float[Tensor, ""]
 
 
 class PairScores(NamedTuple):
-    """What an objective may read, each ``[P]``: summed completion log-probs in nats, completion lengths in tokens."""
+    """What an objective may read, each ``[P]``: summed completion log-probs in nats, completion lengths in tokens.
+
+    ``columns`` are what the data says of each pair besides its texts, ``tokens`` the log-probs before they were summed,
+    and ``baseline`` what the objective's :meth:`~dpo_lightning.losses.Objective.observe` asked for.
+    """
 
     policy_chosen_logps: Float[Tensor, " P"]
     policy_rejected_logps: Float[Tensor, " P"]
@@ -90,6 +151,9 @@ class PairScores(NamedTuple):
     reference_rejected_logps: Float[Tensor, " P"]
     chosen_lengths: Int[Tensor, " P"]
     rejected_lengths: Int[Tensor, " P"]
+    columns: PairColumns = _NO_COLUMNS
+    tokens: TokenScores | None = None
+    baseline: Baseline | None = None
 
     @classmethod
     def from_sequences(
@@ -99,7 +163,22 @@ class PairScores(NamedTuple):
         lengths: Int[Tensor, " S"],
     ) -> PairScores:
         """Split per-sequence values ``[2P]``, chosen first, into pairs."""
-        return cls(*policy_logps.chunk(2), *reference_logps.chunk(2), *lengths.chunk(2))
+        chosen, rejected = zip(*(values.chunk(2) for values in (policy_logps, reference_logps, lengths)), strict=True)
+        return cls(chosen[0], rejected[0], chosen[1], rejected[1], chosen[2], rejected[2])
+
+    @classmethod
+    def from_tokens(cls, tokens: TokenScores, columns: PairColumns = _NO_COLUMNS) -> PairScores:
+        """Sum the tokens of each completion, chosen completions first, and split them into pairs."""
+        policy, reference = (tokens.sum_per_sequence(logps) for logps in (tokens.policy_logps, tokens.reference_logps))
+        return cls.from_sequences(policy, reference, tokens.lengths)._replace(columns=columns, tokens=tokens)
+
+    def without_difference(self) -> PairScores:
+        """The same with a reference that agrees with the policy, as before training."""
+        return self._replace(
+            reference_chosen_logps=self.policy_chosen_logps,
+            reference_rejected_logps=self.policy_rejected_logps,
+            tokens=None if self.tokens is None else self.tokens.without_difference(),
+        )
 
     @property
     def chosen_logratio(self) -> Float[Tensor, " P"]:
@@ -110,3 +189,38 @@ class PairScores(NamedTuple):
     def rejected_logratio(self) -> Float[Tensor, " P"]:
         """Log policy(rejected | prompt) - log reference(rejected | prompt), in nats."""
         return self.policy_rejected_logps - self.reference_rejected_logps
+
+
+class UnpairedScores(NamedTuple):
+    """What an unpaired objective may read, each ``[P]``: summed completion log-probs in nats, lengths in tokens.
+
+    ``desirable`` is the label. The mismatched log-probs are those of another prompt's completion after this prompt,
+    from which a KL divergence is estimated; None where the objective does not read them.
+    """
+
+    policy_logps: Float[Tensor, " P"]
+    reference_logps: Float[Tensor, " P"]
+    lengths: Int[Tensor, " P"]
+    desirable: Bool[Tensor, " P"]
+    policy_mismatched_logps: Float[Tensor, " P"] | None = None
+    reference_mismatched_logps: Float[Tensor, " P"] | None = None
+    columns: PairColumns = _NO_COLUMNS
+    tokens: TokenScores | None = None
+    baseline: Baseline | None = None
+
+    @property
+    def logratio(self) -> Float[Tensor, " P"]:
+        """Log policy(completion | prompt) - log reference(completion | prompt), in nats."""
+        return self.policy_logps - self.reference_logps
+
+    def without_difference(self) -> UnpairedScores:
+        """The same with a reference that agrees with the policy, as before training."""
+        return self._replace(
+            reference_logps=self.policy_logps,
+            reference_mismatched_logps=self.policy_mismatched_logps,
+            tokens=None if self.tokens is None else self.tokens.without_difference(),
+        )
+
+
+def _sum_per_sequence(token_values: Tensor, sequence_id: Tensor, lengths: Tensor) -> Tensor:
+    return token_values.new_zeros(lengths.shape[0]).index_add(0, sequence_id, token_values)

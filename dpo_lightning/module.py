@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW, Optimizer
 
 from dpo_lightning.attention import tree_problem
-from dpo_lightning.batch import PairBatch, PairScores
+from dpo_lightning.batch import PairBatch, PairScores, TokenScores
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
 from dpo_lightning.checkpoints import load_plain, local_copy
 from dpo_lightning.collate import Collate
@@ -25,7 +25,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.hparams import plain_hyperparameters
 from dpo_lightning.loading import MODEL_CONFIG, arguments_in_place, plain_config
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.losses import DPO, Objective
+from dpo_lightning.losses import DPO, Objective, Reads
 from dpo_lightning.metrics import PairMean, pair_metrics
 from dpo_lightning.models import LoRA, PolicyOptions, float32_buffers_kept, is_adapted
 from dpo_lightning.optimization import clip_by_norm, decay_groups, gradient_norm
@@ -73,7 +73,7 @@ class PreferenceModule(pl.LightningModule):
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
-        if reference is not None and not objective.needs_reference and not isinstance(reference, NoReference):
+        if reference is not None and Reads.REFERENCE not in objective.reads and not isinstance(reference, NoReference):
             raise InputError(f"objective {type(objective).__name__} has no reference: leave `reference` out")
         self.save_hyperparameters(ignore=["policy"] if isinstance(policy, nn.Module) else [])
         plain_hyperparameters(self.hparams)
@@ -83,7 +83,7 @@ class PreferenceModule(pl.LightningModule):
         self.policy_source = PolicySource(policy, options)
         self.policy_name = self.policy_source.name
         self.objective = objective
-        self.reference = reference if objective.needs_reference else NoReference()
+        self.reference = reference if Reads.REFERENCE in objective.reads else NoReference()
         self.step_zero_check = step_zero_check
         self.policy: nn.Module | None = None
         self.train_metrics, self.eval_metrics = PairMean(), PairMean()
@@ -224,9 +224,9 @@ class PreferenceModule(pl.LightningModule):
     def score(self, batch: PairBatch) -> PairScores:
         """Log-probs of the batch's completions under policy and reference."""
         assert self.reference is not None, "configure_model() comes first"
-        reference_logps = batch.sum_per_sequence(self.reference.token_logps(batch))
-        policy_logps = batch.sum_per_sequence(self._scorer(batch))
-        return PairScores.from_sequences(policy_logps, reference_logps, batch.lengths)
+        reference_logps = self.reference.token_logps(batch)
+        tokens = TokenScores(self._scorer(batch), reference_logps, batch.sequence_id, batch.lengths)
+        return PairScores.from_tokens(tokens, batch.columns.values())
 
     def pair_losses(self, batch: PairBatch, scores: PairScores) -> Float[Tensor, " P"]:
         """Loss of each pair: the objective. Override it to add terms."""

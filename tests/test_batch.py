@@ -66,7 +66,7 @@ def test_scores_from_sequences_put_the_chosen_first() -> None:
         torch.tensor([-1.0, -2.0, -3.0, -4.0]), torch.tensor([-1.5, -2.5, -2.0, -1.0]), torch.tensor([1, 2, 3, 4])
     )
 
-    assert [value.tolist() for value in scores] == [
+    assert [value.tolist() for value in scores[:6]] == [
         [-1.0, -2.0],
         [-3.0, -4.0],
         [-1.5, -2.5],

@@ -58,7 +58,7 @@ def loaded(values: Any) -> Any:
 def test_settings_become_config_form() -> None:
     assert plain(objective=DPO(beta=0.3), reference=AdapterOff(), schedule=Linear(warmup=2)) == {
         "objective": {
-            "class_path": "dpo_lightning.losses.objectives.DPO",
+            "class_path": "dpo_lightning.losses.dpo.DPO",
             "init_args": {"beta": 0.3, "label_smoothing": 0.0},
         },
         "reference": {"class_path": "dpo_lightning.reference.adapter.AdapterOff", "init_args": {}},

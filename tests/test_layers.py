@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dpo_lightning
-from dpo_lightning.batch import PairScores
+from dpo_lightning.batch import Baseline, PairColumns, PairScores, TokenScores
 from dpo_lightning.collate import collate_padded
 from dpo_lightning.logprobs import chunked_logps
-from dpo_lightning.losses import DPO, IPO, SFT, Hinge, Objective
 from dpo_lightning.metrics import PairMean, pair_metrics
 from tests.helpers.tiny import PAIRS
+from tests.losses.battery import Row, all_rows
 
 PACKAGE = Path(dpo_lightning.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
@@ -76,19 +76,22 @@ def test_waiting_is_noticed() -> None:
         bool(torch.ones(1) > 0)
 
 
-@pytest.mark.parametrize("objective", [DPO(), DPO(label_smoothing=0.1), IPO(per_token=True), Hinge(), SFT()], ids=str)
-def test_neither_log_probs_nor_loss_nor_metrics_wait(objective: Objective) -> None:
+@pytest.mark.parametrize("row", all_rows(), ids=lambda row: row.name)
+def test_neither_log_probs_nor_loss_nor_metrics_wait(row: Row) -> None:
     batch = collate_padded(PAIRS)
     head = torch.nn.Linear(4, 30)
     hidden = torch.randn(len(batch.targets), 4, requires_grad=True)
     metric = PairMean()
     with NoWaiting():
         token_logps: Tensor = chunked_logps(hidden, batch.targets, head, vocab_size=30, chunk_logits=90)
-        policy = batch.sum_per_sequence(token_logps)
-        scores = PairScores.from_sequences(policy, policy.detach() - 1, batch.lengths)
-        losses = objective(scores)
+        columns = PairColumns(*torch.ones(len(PairColumns._fields), batch.pairs))
+        tokens = TokenScores(
+            token_logps, token_logps.detach() - 1, batch.sequence_id, batch.lengths, token_logps.detach()
+        )
+        scores = PairScores.from_tokens(tokens, columns)._replace(baseline=Baseline(*torch.zeros(2)))
+        losses = row.objective(scores)
         losses.mean().backward()
-        metric.update(pair_metrics(scores, objective.rewards(scores), losses))
+        metric.update(pair_metrics(scores, row.objective.rewards(scores), losses))
 
     assert hidden.grad is not None
     assert hidden.grad.abs().sum() > 0

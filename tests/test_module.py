@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from dpo_lightning import DPO, SFT, AdapterOff, FrozenCopy, LoRA, Objective, PreferenceModule
 from dpo_lightning import module as module_under_test
 from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.losses import Reads
 from dpo_lightning.schedules import Linear
 from tests.helpers.architectures import tiny_model
 from tests.helpers.runs import data, module, saved_model, trainer
@@ -300,7 +301,7 @@ def test_an_objective_that_a_checkpoint_cannot_hold_is_named():
         """A subclass that is a dataclass by inheritance is held; a bare one is not."""
 
     class Bare(Objective):
-        needs_reference = False
+        reads = Reads.NOTHING
 
         def __call__(self, scores):
             return -scores.policy_chosen_logps

@@ -12,6 +12,7 @@ import torch
 
 from dpo_lightning.batch import PairBatch, PairScores
 from dpo_lightning.errors import RunError
+from dpo_lightning.losses import Reads
 from dpo_lightning.modes import evaluating
 from dpo_lightning.ranks import max_over_ranks
 
@@ -41,7 +42,7 @@ class StepZeroCheck(pl.Callback):
             RunError: with the loss, its known value, the largest reward and a diagnosis.
         """
         module: PreferenceModule = pl_module  # type: ignore[assignment]
-        if trainer.global_step or batch_idx or not module.objective.needs_reference:
+        if trainer.global_step or batch_idx or Reads.REFERENCE not in module.objective.reads:
             return
         with _scoring(trainer):
             difference = _compare(trainer, module, module.score(batch))
@@ -82,16 +83,10 @@ class _Difference(NamedTuple):
 
 def _compare(trainer: pl.Trainer, module: PreferenceModule, scores: PairScores) -> _Difference:
     """Over all ranks: they must decide alike, since with a sharded model each further forward is one of all."""
-    loss, known = (module.objective(s).mean() for s in (scores, _without_difference(scores)))
+    loss, known = (module.objective(s).mean() for s in (scores, scores.without_difference()))
     reward = torch.cat(module.objective.rewards(scores)).abs().max()
     loss, known = trainer.strategy.reduce(torch.stack([loss, known]), reduce_op="mean")
     return _Difference(loss.item(), known.item(), max_over_ranks(reward).item())
-
-
-def _without_difference(scores: PairScores) -> PairScores:
-    return scores._replace(
-        reference_chosen_logps=scores.policy_chosen_logps, reference_rejected_logps=scores.policy_rejected_logps
-    )
 
 
 @contextmanager

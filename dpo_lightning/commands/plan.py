@@ -27,6 +27,7 @@ from dpo_lightning.estimate import (
     step_flops,
     step_sent,
 )
+from dpo_lightning.losses import Reads
 from dpo_lightning.models import LoRA, PolicyOptions, adapter_config
 from dpo_lightning.trainer_cli import PreferenceCLI, run_trainer
 
@@ -116,7 +117,7 @@ def read_run(config: Namespace) -> Run:
 
 
 def _reference(model: Namespace, adapted: bool) -> str:
-    if not _build(model.objective).needs_reference:
+    if Reads.REFERENCE not in _build(model.objective).reads:
         return "NoReference"
     if model.reference is not None:
         return model.reference.class_path.rpartition(".")[2]

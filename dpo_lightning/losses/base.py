@@ -1,0 +1,116 @@
+"""What every objective is: a loss of each pair, the scores that it reads, and the reward that it stands for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import Flag, auto
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores, UnpairedScores
+from dpo_lightning.losses.numeric import at_least_float32
+
+Rewards = tuple[Float[Tensor, " P"], Float[Tensor, " P"]]
+
+
+class Reads(Flag):
+    """What a loss reads beside the policy's summed log-probs; a run brings that, and nothing else.
+
+    Attributes:
+        REFERENCE: The reference's log-probs.
+        LENGTHS: The completions' lengths.
+        MARGIN: The data's column of true reward margins.
+        PROBABILITY: The data's column of preference probabilities.
+        WEIGHT: The data's column of weights.
+        BATCH: The other pairs of the micro-batch: its size is then part of the loss.
+        BASELINE: A mean over batches and ranks, of what `Objective.observe` returns.
+        TOKENS: Log-probs of single tokens.
+        TYPICALITY: The collision probability of each token's distribution.
+        MISMATCHED: Log-probs of completions of other prompts.
+    """
+
+    NOTHING = 0
+    REFERENCE = auto()
+    LENGTHS = auto()
+    MARGIN = auto()
+    PROBABILITY = auto()
+    WEIGHT = auto()
+    BATCH = auto()
+    BASELINE = auto()
+    TOKENS = auto()
+    TYPICALITY = auto()
+    MISMATCHED = auto()
+
+
+class Observation(NamedTuple):
+    """What a loss needs a mean of.
+
+    Attributes:
+        values: Of each pair of the batch, or of some, without a graph; their mean is over all ranks.
+        momentum: Share of the past in the running mean, in ``[0, 1)``; 0 is the mean of the batch alone.
+    """
+
+    values: Float[Tensor, " M"]
+    momentum: float
+
+
+class Objective(ABC):
+    """What is minimised. Own ones implement the three abstract members; a frozen dataclass keeps its settings."""
+
+    @property
+    @abstractmethod
+    def reads(self) -> Reads:
+        """What the loss reads beside the policy's summed log-probs."""
+
+    @abstractmethod
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """Loss of each pair, unreduced ``[P]``."""
+
+    @abstractmethod
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Implicit reward of the chosen and of the rejected completions, each ``[P]``, in the objective's own scale."""
+
+    def observe(self, scores: PairScores) -> Observation | None:
+        """What `scores.baseline` shall be the means of, for a loss that reads :attr:`Reads.BASELINE`."""
+        return None
+
+
+class MarginObjective(Objective):
+    """One whose loss and reward read nothing but log-ratios, and the loss only a difference of them.
+
+    A term that both completions of a prompt share cancels, the partition function for one.
+    """
+
+
+class UnpairedObjective(ABC):
+    """What is minimised on single completions, each of which is desirable or not."""
+
+    @property
+    @abstractmethod
+    def reads(self) -> Reads:
+        """What the loss reads beside the policy's summed log-probs."""
+
+    @abstractmethod
+    def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
+        """Loss of each completion, unreduced ``[P]``."""
+
+    @abstractmethod
+    def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
+        """Implicit reward of each completion ``[P]``, in the objective's own scale."""
+
+    def observe(self, scores: UnpairedScores) -> Observation | None:
+        """What `scores.baseline` shall be the means of, for a loss that reads :attr:`Reads.BASELINE`."""
+        return None
+
+
+def scaled_logratios(scores: PairScores, scale: float) -> Rewards:
+    """Scale x log-ratio of both completions: the reward of most objectives."""
+    return scale * scores.chosen_logratio, scale * scores.rejected_logratio
+
+
+def logratios_per_token(scores: PairScores) -> Rewards:
+    """Log-ratio of both completions over their lengths, in nats per token."""
+    chosen, rejected = at_least_float32(scores.chosen_logratio), at_least_float32(scores.rejected_logratio)
+    return chosen / scores.chosen_lengths, rejected / scores.rejected_lengths

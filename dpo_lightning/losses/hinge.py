@@ -1,0 +1,58 @@
+"""The hinge loss of SLiC-HF and RSO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
+from dpo_lightning.losses.numeric import margin, require_positive
+
+
+def hinge(
+    chosen_logratio: Float[Tensor, " P"],
+    rejected_logratio: Float[Tensor, " P"],
+    *,
+    beta: float,
+) -> Float[Tensor, " P"]:
+    r"""Hinge loss on the scaled margin: SLiC-HF (arXiv:2305.10425) as normalised in RSO (arXiv:2309.06657 equation 9).
+
+    .. math:: L = \max(0,\; 1 - \beta\Delta)
+
+    Args:
+        chosen_logratio: ``[P]``, nats.
+        rejected_logratio: ``[P]``, nats.
+        beta: Inverse of the margin at which a pair stops to pull, > 0.
+
+    Returns:
+        ``[P]``; 1 where the two log-ratios are equal.
+    """
+    return F.relu(1 - beta * margin(chosen_logratio, rejected_logratio))
+
+
+@dataclass(frozen=True)
+class Hinge(MarginObjective):
+    """Hinge loss on the log-ratio margin (SLiC-HF, arXiv:2305.10425; RSO, arXiv:2309.06657); reward = beta x log-ratio.
+
+    Args:
+        beta: Inverse of the margin at which a pair stops to pull, > 0.
+    """
+
+    beta: float = 0.1
+    reads: ClassVar[Reads] = Reads.REFERENCE
+
+    def __post_init__(self) -> None:
+        require_positive("Hinge.beta", self.beta)
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`hinge`."""
+        return hinge(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta)
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Beta x log-ratio."""
+        return scaled_logratios(scores, self.beta)

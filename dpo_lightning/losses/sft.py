@@ -1,0 +1,47 @@
+"""Supervised fine-tuning on the chosen completions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.losses.base import Objective, Reads, Rewards
+from dpo_lightning.losses.numeric import at_least_float32, require_one_shape
+
+
+def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) -> Float[Tensor, " P"]:
+    r"""Supervised fine-tuning on the chosen completions: the mean negative log-likelihood of their tokens.
+
+    .. math:: L = -\frac{1}{|y_w|} \log\pi(y_w | x)
+
+    Args:
+        chosen_logps: ``[P]``, summed nats of the policy.
+        chosen_lengths: ``[P]``, tokens, > 0.
+
+    Returns:
+        ``[P]``, nats per token.
+    """
+    require_one_shape(chosen_logps, chosen_lengths)
+    return -at_least_float32(chosen_logps) / chosen_lengths
+
+
+@dataclass(frozen=True)
+class SFT(Objective):
+    """Supervised fine-tuning on the chosen completions, without a reference; reward = log-prob per token."""
+
+    reads: ClassVar[Reads] = Reads.LENGTHS
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`sft`."""
+        return sft(scores.policy_chosen_logps, scores.chosen_lengths)
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """The policy's mean log-prob per token, in nats."""
+        return (
+            scores.policy_chosen_logps / scores.chosen_lengths,
+            scores.policy_rejected_logps / scores.rejected_lengths,
+        )

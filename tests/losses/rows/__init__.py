@@ -1,0 +1,1 @@
+"""Rows of the battery over all objectives: each module has its own `ROWS`."""
