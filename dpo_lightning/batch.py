@@ -17,21 +17,30 @@ class TokenizedPair(NamedTuple):
     """A preference triple as token ids, the prompt stored once.
 
     ``pair_id`` is the row of the source data, counted from 0; messages and predictions name it.
+
+    A single completion is a pair too: ``desirable`` is its label, and None for a pair. It stands in ``chosen_ids``, and
+    in ``rejected_ids`` the completion of another prompt, or no token where the objective reads none.
+
+    ``margin``, ``probability`` and ``weight`` are what the data says of the pair, see :class:`PairColumns`.
     """
 
     pair_id: int
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
+    desirable: bool | None = None
+    margin: float | None = None
+    probability: float | None = None
+    weight: float | None = None
 
 
 class TreeLayout(NamedTuple):
     """How one packed row ``[P0 C0 R0 P1 C1 R1 ...]`` is made of prompts, chosen and rejected completions.
 
     C and R of a pair both continue its P: their positions start where P's end, they attend to P and not to each other,
-    and no pair attends to another one. Queries are grouped into ``S`` runs, alternately ``[P C]`` and ``[R]``; the keys
-    of a run are ``[P C]`` and ``[P R]``, and its queries are the last of its keys. ``K`` = 2P + C + R, summed over the
-    pairs, is the number of keys of all runs.
+    and no pair attends to another one. Queries are grouped into ``T`` runs, alternately ``[P C]`` and ``[R]``; the keys
+    of a run are ``[P C]`` and ``[P R]``, and its queries are the last of its keys. An R without tokens has no run.
+    ``K`` = 2P + C + R, summed over the pairs, is the number of keys of all runs.
 
     Attributes:
         segments: Tokens of prompt, chosen and rejected completion of each pair; on the host, wherever the batch is.
@@ -44,8 +53,8 @@ class TreeLayout(NamedTuple):
     segments: tuple[tuple[int, int, int], ...]
     position_ids: Int[Tensor, "1 L"]
     key_index: Int[Tensor, " K"]
-    query_offsets: Int[Tensor, " S+1"]
-    key_offsets: Int[Tensor, " S+1"]
+    query_offsets: Int[Tensor, " T+1"]
+    key_offsets: Int[Tensor, " T+1"]
 
 
 class PairColumns(NamedTuple):
@@ -82,7 +91,8 @@ class PairBatch(NamedTuple):
     ``tree`` is None for rows that each hold one sequence. ``pair_weight`` is what a pair's loss is multiplied by before
     the pairs are summed: the mean over the pairs of a whole optimizer batch needs to know the other micro-batches and
     ranks. None stands for the mean over this micro-batch. ``reference_logps`` are the bits of float32 log-probs that
-    were computed before, where a collate function brought them. ``columns`` are what the data says of each pair.
+    were computed before, where a collate function brought them. ``columns`` are what the data says of each pair, and
+    ``desirable`` the labels of single completions; None for pairs.
     """
 
     input_ids: Int[Tensor, "R L"]
@@ -95,11 +105,19 @@ class PairBatch(NamedTuple):
     pair_weight: float | None = None
     reference_logps: Int[Tensor, " N"] | None = None
     columns: PairColumns = _NO_COLUMNS
+    desirable: Bool[Tensor, " P"] | None = None
 
     @property
     def pairs(self) -> int:
         """Number of pairs ``P``."""
         return self.pair_ids.shape[0]
+
+    @property
+    def is_one_sided(self) -> bool:
+        """Whether some completion has no tokens; read from shapes and from the host."""
+        if self.tree is None:
+            return self.input_ids.shape[0] < self.lengths.shape[0]
+        return any(not chosen or not rejected for _, chosen, rejected in self.tree.segments)
 
     def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
         """Sum a value of each scored token over the completion that it belongs to."""
@@ -207,6 +225,24 @@ class UnpairedScores(NamedTuple):
     columns: PairColumns = _NO_COLUMNS
     tokens: TokenScores | None = None
     baseline: Baseline | None = None
+
+    @classmethod
+    def from_tokens(
+        cls,
+        tokens: TokenScores,
+        desirable: Bool[Tensor, " P"],
+        columns: PairColumns = _NO_COLUMNS,
+        *,
+        mismatched: bool,
+    ) -> UnpairedScores:
+        """Sum the tokens of each completion, and with ``mismatched`` those of each mismatched one, without a graph."""
+        policy, reference = (
+            tokens.sum_per_sequence(logps).chunk(2) for logps in (tokens.policy_logps, tokens.reference_logps)
+        )
+        scores = cls(policy[0], reference[0], tokens.lengths.chunk(2)[0], desirable, columns=columns, tokens=tokens)
+        if not mismatched:
+            return scores
+        return scores._replace(policy_mismatched_logps=policy[1].detach(), reference_mismatched_logps=reference[1])
 
     @property
     def logratio(self) -> Float[Tensor, " P"]:

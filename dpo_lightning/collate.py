@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import torch
 
-from dpo_lightning.batch import PairBatch, TokenizedPair, TreeLayout
+from dpo_lightning.batch import PairBatch, PairColumns, TokenizedPair, TreeLayout
 
 # Any id will do: nothing before a row's end attends to what stands behind it, in any causal model.
 _PADDING = 0
@@ -16,12 +16,13 @@ Collate = Callable[[Sequence[TokenizedPair]], PairBatch]
 
 
 def collate_padded(pairs: Sequence[TokenizedPair]) -> PairBatch:
-    """Right-padded rows ``[2P, L]``, chosen first: right for every causal architecture, recurrent ones included.
+    """Right-padded rows ``[R, L]``, chosen first: right for every causal architecture, recurrent ones included.
 
-    No attention mask goes with it, since padding stands behind every real token of its row; so attention keeps its
-    fast causal kernels.
+    A completion without tokens has no row. No attention mask goes with it, since padding stands behind every real token
+    of its row; so attention keeps its fast causal kernels.
     """
-    rows = [(pair.prompt_ids, pair.chosen_ids) for pair in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
+    both = [(pair.prompt_ids, pair.chosen_ids) for pair in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
+    rows = [(prompt, completion) for prompt, completion in both if completion]
     width = max(len(prompt) + len(completion) for prompt, completion in rows)
     input_ids = torch.full((len(rows), width), _PADDING)
     predictors = []
@@ -35,7 +36,7 @@ def collate_padded(pairs: Sequence[TokenizedPair]) -> PairBatch:
 def collate_tree(pairs: Sequence[TokenizedPair]) -> PairBatch:
     """One packed row ``[1, L]``, prompt, chosen, rejected of each pair: every token once, and no padding.
 
-    The first token of both completions is predicted at the prompt's last position.
+    The first token of both completions is predicted at the prompt's last position. A completion may have no tokens.
     """
     segments = tuple((len(pair.prompt_ids), len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs)
     row: list[int] = []
@@ -48,15 +49,17 @@ def collate_tree(pairs: Sequence[TokenizedPair]) -> PairBatch:
         end_of_prompt, end_of_chosen, end = start + prompt, start + prompt + chosen, start + prompt + chosen + rejected
         row += [*pair.prompt_ids, *pair.chosen_ids, *pair.rejected_ids]
         positions += [*range(prompt + chosen), *range(prompt, prompt + rejected)]
-        keys += [*range(start, end_of_chosen), *range(start, end_of_prompt), *range(end_of_chosen, end)]
+        keys += range(start, end_of_chosen)
+        if rejected:
+            keys += [*range(start, end_of_prompt), *range(end_of_chosen, end)]
         chosen_predictors.append(range(end_of_prompt - 1, end_of_chosen - 1))
-        rejected_predictors.append([end_of_prompt - 1, *range(end_of_chosen, end - 1)])
+        rejected_predictors.append([end_of_prompt - 1, *range(end_of_chosen, end - 1)][:rejected])
     tree = TreeLayout(
         segments=segments,
         position_ids=torch.tensor([positions]),
         key_index=torch.tensor(keys),
-        query_offsets=_offsets([run for p, c, r in segments for run in (p + c, r)]),
-        key_offsets=_offsets([run for p, c, r in segments for run in (p + c, p + r)]),
+        query_offsets=_offsets([run for p, c, r in segments for run in (p + c, r) if run]),
+        key_offsets=_offsets([run for p, c, r in segments for run in ((p + c, p + r) if r else (p + c,))]),
     )
     return _batch(pairs, torch.tensor([row]), chosen_predictors + rejected_predictors)._replace(tree=tree)
 
@@ -72,7 +75,20 @@ def _batch(pairs: Sequence[TokenizedPair], input_ids: torch.Tensor, predictors: 
         sequence_id=torch.arange(len(completions)).repeat_interleave(lengths),
         lengths=lengths,
         pair_ids=torch.tensor([pair.pair_id for pair in pairs]),
+        columns=PairColumns(*(_bits(pairs, name) for name in PairColumns._fields)),
+        desirable=_labels(pairs),
     )
+
+
+def _labels(pairs: Sequence[TokenizedPair]) -> torch.Tensor | None:
+    labels = [pair.desirable for pair in pairs]
+    return None if None in labels else torch.tensor(labels)
+
+
+def _bits(pairs: Sequence[TokenizedPair], name: str) -> torch.Tensor | None:
+    """A column's values as the bits of float32, where every pair has one."""
+    values = [getattr(pair, name) for pair in pairs]
+    return None if None in values else torch.tensor(values, dtype=torch.float32).view(torch.int32)
 
 
 def _offsets(lengths: Sequence[int]) -> torch.Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.models import load_config, untrained_model
+from dpo_lightning.reference import MOVED_REFERENCE
 from dpo_lightning.reference.none import LostReference
 
 # The key of the model's config in a checkpoint that holds the whole model.
@@ -27,7 +28,7 @@ def arguments_in_place(saved: Mapping[str, Any], name: str, given: Mapping[str, 
     """Constructor arguments that stand in for a policy that is not there: a model of the checkpoint's own config.
 
     Its weights are to come from the checkpoint. The reference, which the policy was before training, is lost, unless it
-    has weights of its own. Where the policy is there, nothing is changed.
+    has weights of its own, or moved, so that the checkpoint holds it. Where the policy is there, nothing is changed.
 
     Args:
         saved: The checkpoint.
@@ -54,7 +55,8 @@ def arguments_in_place(saved: Mapping[str, Any], name: str, given: Mapping[str, 
             ) from error
         model = untrained_model(saved[MODEL_CONFIG], model_kwargs)
         _check_whole(name, model, saved["state_dict"])
-        return {"policy": model, "model_kwargs": None, **_lost_reference(settings.get("reference"))}
+        lost = {} if MOVED_REFERENCE in saved else _lost_reference(settings.get("reference"))
+        return {"policy": model, "model_kwargs": None, **lost}
     return {}
 
 

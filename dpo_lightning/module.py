@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW, Optimizer
 
 from dpo_lightning.attention import tree_problem
-from dpo_lightning.batch import PairBatch, PairScores, TokenScores
+from dpo_lightning.batch import PairBatch, PairScores, TokenScores, UnpairedScores
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
 from dpo_lightning.checkpoints import load_plain, local_copy
 from dpo_lightning.collate import Collate
@@ -25,26 +25,38 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.hparams import plain_hyperparameters
 from dpo_lightning.loading import MODEL_CONFIG, arguments_in_place, plain_config
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.losses import DPO, Objective, Reads
-from dpo_lightning.metrics import PairMean, pair_metrics
+from dpo_lightning.losses import DPO, Objective, Observation, Reads, UnpairedObjective
+from dpo_lightning.metrics import PairMean, UnpairedMean
 from dpo_lightning.models import LoRA, PolicyOptions, float32_buffers_kept, is_adapted
 from dpo_lightning.optimization import clip_by_norm, decay_groups, gradient_norm
 from dpo_lightning.parallel import check_strategy, gathered, shard, structure, weights_on_rank_zero
 from dpo_lightning.policy_source import PolicySource
-from dpo_lightning.reference import NoReference, Precomputed, Reference, settle_reference
+from dpo_lightning.reference import (
+    MOVED_REFERENCE,
+    NoReference,
+    Precomputed,
+    Reference,
+    moved_weights,
+    restore_moved,
+    settle_reference,
+)
+from dpo_lightning.rows import rows_of
+from dpo_lightning.running import RunningMean
 from dpo_lightning.schedules import Constant, Schedule
 
+_RUNNING_MEAN = "running_mean"
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
 
 
 class PreferenceModule(pl.LightningModule):
-    """Trains a causal language model on preference pairs.
+    """Trains a causal language model on preference pairs, or on single completions with a label.
 
-    Checkpoints hold the trainable parameters only. To change the loss of a subclass, override `pair_losses`.
+    Checkpoints hold the trainable parameters, and a reference that is moved. To change the loss
+    of a subclass, override `pair_losses`.
 
     Args:
         policy: Hub name or directory of a causal LM or of a trained PEFT adapter; or a module.
-        objective: What is minimised.
+        objective: What is minimised. An `UnpairedObjective` (KTO, UnpairedBCO) takes the data's `UnpairedFormat`.
         reference: What the policy is compared with; null takes the cheapest that equals the policy before training:
             the adapter switched off, a frozen copy of a trained adapter, or a frozen copy of the policy.
         lora: Train low-rank adapters instead of the weights.
@@ -60,7 +72,7 @@ class PreferenceModule(pl.LightningModule):
     def __init__(  # noqa: PLR0913 - the constructor is the config
         self,
         policy: Union[str, nn.Module],
-        objective: Objective = DPO(),  # noqa: B008 - frozen
+        objective: Union[Objective, UnpairedObjective] = DPO(),  # noqa: B008 - frozen
         reference: Optional[Reference] = None,
         *,
         lora: Optional[LoRA] = None,
@@ -86,7 +98,10 @@ class PreferenceModule(pl.LightningModule):
         self.reference = reference if Reads.REFERENCE in objective.reads else NoReference()
         self.step_zero_check = step_zero_check
         self.policy: nn.Module | None = None
-        self.train_metrics, self.eval_metrics = PairMean(), PairMean()
+        self.reference_moves = False  # something moves it while training: then checkpoints hold it
+        self._rows = rows_of(objective)
+        self.train_metrics, self.eval_metrics = self._rows.means(), self._rows.means()
+        self.running_mean = RunningMean()
         self._optimizer = optimizer
         self._schedule = schedule
 
@@ -156,6 +171,13 @@ class PreferenceModule(pl.LightningModule):
         """
         return self._tree_problem
 
+    def columns_read(self) -> frozenset[str]:
+        """Columns of the data that the loss reads: of margin, probability and weight.
+
+        A DataModule asks before it reads a row. Override it together with a `pair_losses` that reads others.
+        """
+        return self.objective.reads.columns
+
     @cached_property
     def _tree_problem(self) -> str | None:
         assert self.policy is not None, "configure_model() comes first"
@@ -168,10 +190,31 @@ class PreferenceModule(pl.LightningModule):
         return None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the model's config where the checkpoint holds the whole model."""
-        config = self.policy_source.original_config()
-        if config is not None and not is_adapted(cast(nn.Module, self.policy)):
+        """Add the model's config where the checkpoint holds the whole model, and a reference that is moved."""
+        config, policy = self.policy_source.original_config(), cast(nn.Module, self.policy)
+        if config is not None and not is_adapted(policy):
             checkpoint[MODEL_CONFIG] = plain_config(config)
+        if self.reference_moves:
+            checkpoint[MOVED_REFERENCE] = moved_weights(cast(Reference, self.reference), policy)
+        if Reads.BASELINE in self.objective.reads:
+            checkpoint[_RUNNING_MEAN] = self.running_mean.saved()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Move the reference, and the mean that the loss reads, to where the checkpoint's were.
+
+        Raises:
+            InputError: for a reference that cannot become it.
+        """
+        if MOVED_REFERENCE in checkpoint:
+            policy = cast(nn.Module, self.policy)
+            restore_moved(cast(Reference, self.reference), policy, checkpoint[MOVED_REFERENCE])
+            self.reference_moves = True
+        elif self.reference_moves:
+            raise InputError(
+                "the checkpoint is of a run that left the reference where it was, and this module's was moved: load it "
+                "into a new PreferenceModule"
+            )
+        self.running_mean.restore(checkpoint.get(_RUNNING_MEAN, {}))
 
     @_restricted_classmethod
     def load_from_checkpoint(
@@ -221,15 +264,38 @@ class PreferenceModule(pl.LightningModule):
         scheduler = self._schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def score(self, batch: PairBatch) -> PairScores:
-        """Log-probs of the batch's completions under policy and reference."""
+    def score(self, batch: PairBatch) -> PairScores | UnpairedScores:
+        """Log-probs of the batch's completions under policy and reference.
+
+        Raises:
+            InputError: for pairs where the objective reads single completions, and the other way round.
+        """
         assert self.reference is not None, "configure_model() comes first"
         reference_logps = self.reference.token_logps(batch)
-        tokens = TokenScores(self._scorer(batch), reference_logps, batch.sequence_id, batch.lengths)
-        return PairScores.from_tokens(tokens, batch.columns.values())
+        policy_logps, log_collisions = self._policy_logps(batch)
+        tokens = TokenScores(policy_logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
+        return self._rows.scores(batch, tokens)
 
-    def pair_losses(self, batch: PairBatch, scores: PairScores) -> Float[Tensor, " P"]:
-        """Loss of each pair: the objective. Override it to add terms."""
+    def _policy_logps(self, batch: PairBatch) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
+        """Log-probs of the scored tokens, and their collision probabilities where the objective reads them."""
+        if Reads.TYPICALITY in self.objective.reads:
+            return self._scorer.with_collisions(batch)
+        return self._scorer(batch), None
+
+    def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:
+        """The scores with the means over ranks and batches that the objective reads; every rank must call.
+
+        Args:
+            scores: Of a batch.
+            moves: Whether the batch is one of the training, which moves the running mean.
+        """
+        if Reads.BASELINE not in self.objective.reads:
+            return scores
+        observation = cast(Observation, self.objective.observe(scores))
+        return scores._replace(baseline=self.running_mean.baseline(observation, moves=moves))
+
+    def pair_losses(self, batch: PairBatch, scores: Any) -> Float[Tensor, " P"]:
+        """Loss of each pair, or labelled completion: the objective. Override it to add terms."""
         return self.objective(scores)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Float[Tensor, ""]:
@@ -238,7 +304,7 @@ class PreferenceModule(pl.LightningModule):
         Lightning divides by `accumulate_grad_batches` and the strategy by the number of ranks: of plain means that
         makes the mean over all pairs only where every micro-batch has equally many, and no window is cut short.
         """
-        losses = self._step(batch, self.train_metrics)
+        losses = self._step(batch, self.train_metrics, moves=True)
         return losses.mean() if batch.pair_weight is None else losses.sum() * batch.pair_weight
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
@@ -250,19 +316,20 @@ class PreferenceModule(pl.LightningModule):
         self._step(batch, self.eval_metrics)
 
     def predict_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Pair ids, rewards and margin, each ``[P]``."""
-        chosen, rejected = self.objective.rewards(self.score(batch))
-        return {"pair_id": batch.pair_ids, "chosen": chosen, "rejected": rejected, "margin": chosen - rejected}
+        """Pair ids, rewards and margin, each ``[P]``; of labelled completions their ids, rewards and labels."""
+        return self._rows.predicted(batch, self.score(batch))
 
-    def _step(self, batch: PairBatch, metrics: PairMean) -> Float[Tensor, " P"]:
-        scores = self.score(batch)
+    def _step(self, batch: PairBatch, metrics: PairMean | UnpairedMean, *, moves: bool = False) -> Float[Tensor, " P"]:
+        scores: Any = self.with_baseline(self.score(batch), moves=moves)
         losses = self.pair_losses(batch, scores)
-        metrics.update(pair_metrics(scores, self.objective.rewards(scores), losses))
+        metrics.update(self._rows.watched(scores, losses))
         return losses
 
     def on_fit_start(self) -> None:
         """Begin the means anew: a module can be fitted more than once."""
         self.train_metrics.reset()
+        if self.trainer.ckpt_path is None:
+            self.running_mean.reset()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log, once per interval, the gradient's norm before clipping and the means over the pairs since the last log.
@@ -299,15 +366,21 @@ class PreferenceModule(pl.LightningModule):
         """Log the test means."""
         self._log_means(self.eval_metrics, "test")
 
-    def _log_means(self, metrics: PairMean, stage: str) -> None:
+    def _log_means(self, metrics: PairMean | UnpairedMean, stage: str) -> None:
         means = metrics.compute()
         # The means are those of all ranks already; Lightning warns of each that it does not reduce once more.
         ranks: dict[str, Any] = {"rank_zero_only": True} if stage == "train" else {"sync_dist": True}
         for name, value in means.items():
             self.log(f"{stage}/{name}", value, **ranks)
+        prefix = "" if stage == "train" else f"{stage}_"
         for label, name in _ON_THE_BAR.items():
-            prefix = "" if stage == "train" else f"{stage}_"
-            self.log(prefix + label, means[name], prog_bar=True, logger=False, **ranks)
+            if name in means:
+                self.log(prefix + label, means[name], prog_bar=True, logger=False, **ranks)
+        # What is not logged anew, Lightning would log once more.
+        absent = [f".{stage}/{name}" for name in metrics.names - means.keys()]
+        results: Any = self.trainer._results
+        for key in [key for key in results if key.endswith(tuple(absent))]:
+            del results[key]
         metrics.reset()
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -18,11 +18,11 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.models import is_adapted
-from dpo_lightning.ranks import from_rank_zero
+from dpo_lightning.ranks import from_rank_zero, this_rank
 
 
 def check_strategy(strategy: Any) -> None:
@@ -98,19 +98,39 @@ def gathered(model: nn.Module, into: nn.Module) -> nn.Module | None:
     Returns:
         The filled copy on rank 0, None elsewhere.
     """
+    whole = on_rank_zero(sharded_parameters(model))
+    if this_rank() != 0:
+        return None
+    filled, values = structure(into), iter(whole.values())
+    _convert(filled, lambda _: next(values))
+    return filled
+
+
+def sharded_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """A model's parameters by name, as they rest between steps: those of a sharded one as DTensors."""
     for unit in model.modules():
         if isinstance(unit, FSDPModule):
             unit.reshard()
-    keep = dist.get_rank() == 0
-    whole: list[Tensor] = []
-    for parameter in model.parameters():
-        value = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
-        whole += [value.detach().cpu()] if keep else []
-    if not keep:
-        return None
-    filled, values = structure(into), iter(whole)
-    _convert(filled, lambda _: next(values))
-    return filled
+    return dict(model.named_parameters())
+
+
+def on_rank_zero(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Whole tensors in the CPU's memory of rank 0, gathered one after the other, and none elsewhere; all must call."""
+    keep = this_rank() == 0
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if keep:
+            found[name] = whole.detach().cpu()
+    return found
+
+
+def placed_like(whole: Tensor, other: Tensor) -> Tensor:
+    """A whole tensor, which every rank has, on the device of another one and sharded as that one is."""
+    here = whole.to(other.device)
+    if not isinstance(other, DTensor):
+        return here
+    return distribute_tensor(here, other.device_mesh, other.placements, src_data_rank=None)
 
 
 def is_sharded(model: nn.Module) -> bool:

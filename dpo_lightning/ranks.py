@@ -22,6 +22,13 @@ def max_over_ranks(value: Tensor) -> Tensor:
     return value
 
 
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """Elementwise sum over all ranks, in place; every rank must call."""
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value)
+    return value
+
+
 def from_rank_zero(value: T) -> T:
     """Rank 0's value, on every rank; every rank must call. It travels pickled."""
     values = [value]

@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from dpo_lightning.batch import TokenizedPair
 from dpo_lightning.data import collate_padded, collate_tree
@@ -71,8 +72,27 @@ def test_by_hand():
     assert batch.pair_ids.tolist() == [4]
 
 
-def test_every_tensor_is_int64():
-    assert {value.dtype for value in collate_padded(PAIRS) if value is not None} == {torch.int64}
+def test_every_tensor_is_an_integer():
+    """Lightning casts floating tensors of a batch under `bf16-true`."""
+    pairs = [pair._replace(margin=0.5, probability=0.7, weight=2.0) for pair in PAIRS]
+
+    for collate in (collate_padded, collate_tree):
+        tensors = [leaf for leaf in tree_leaves(collate(pairs)) if isinstance(leaf, torch.Tensor)]
+        assert len(tensors) >= 9
+        assert not any(tensor.is_floating_point() for tensor in tensors)
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_columns_come_back_bit_for_bit(collate):
+    values = [1 / 3, -1e-38, 3e38]
+    pairs = [pair._replace(margin=value, weight=abs(value)) for pair, value in zip(PAIRS, values, strict=True)]
+    columns = collate(pairs).columns.values()
+
+    assert columns.margin.dtype == torch.float32
+    assert columns.margin.tolist() == torch.tensor(values).tolist()
+    assert columns.weight.tolist() == torch.tensor(values).abs().tolist()
+    assert columns.probability is None
+    assert collate(PAIRS).columns.values() == (None, None, None)
 
 
 def test_a_tree_by_hand():
@@ -113,3 +133,40 @@ def test_the_keys_of_a_run_are_its_sequence():
         assert batch.input_ids[0, keys].tolist() == prompt + completion
         assert tree.position_ids[0, keys].tolist() == list(range(len(keys)))
         assert keys.tolist()[-len(queries) :] == queries
+
+
+ONE_SIDED = [
+    TokenizedPair(4, [5, 6], [7, 8, 9], [], desirable=True),
+    TokenizedPair(6, [1], [2], [4, 5], desirable=False),
+]
+
+
+def test_a_completion_without_tokens_has_no_padded_row():
+    batch = collate_padded(ONE_SIDED)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9], [1, 2, 0, 0, 0], [1, 4, 5, 0, 0]]
+    assert batch.predict_index.tolist() == [1, 2, 3, 5, 10, 11]
+    assert batch.targets.tolist() == [7, 8, 9, 2, 4, 5]
+    assert batch.sequence_id.tolist() == [0, 0, 0, 1, 3, 3]
+    assert batch.lengths.tolist() == [3, 1, 0, 2]
+
+
+def test_a_completion_without_tokens_in_a_tree():
+    batch = collate_tree(ONE_SIDED)
+    tree = batch.tree
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 1, 2, 4, 5]]
+    assert tree.segments == ((2, 3, 0), (1, 1, 2))
+    assert batch.predict_index.tolist() == [1, 2, 3, 5, 5, 7]
+    assert batch.sequence_id.tolist() == [0, 0, 0, 1, 3, 3]
+    assert batch.lengths.tolist() == [3, 1, 0, 2]
+    assert tree.key_index.tolist() == [0, 1, 2, 3, 4, 5, 6, 5, 7, 8]
+    assert tree.query_offsets.tolist() == [0, 5, 7, 9]
+    assert tree.key_offsets.tolist() == [0, 5, 7, 10]
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_labels_and_missing_completions_are_known(collate):
+    assert collate(ONE_SIDED).desirable.tolist() == [True, False]
+    assert collate(PAIRS).desirable is None
+    assert collate(ONE_SIDED).is_one_sided
+    assert not collate(ONE_SIDED[1:]).is_one_sided
+    assert not collate(PAIRS).is_one_sided

@@ -18,7 +18,7 @@ from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.attention.varlen import varlen_attention, varlen_fits
 from dpo_lightning.collate import collate_padded, collate_tree
 from dpo_lightning.logprobs import TokenScorer
-from tests.attention.rows import SHORT, assert_same, causal, dense, heads, relative, tree_of, visible
+from tests.attention.rows import ONE_SIDED, SHORT, assert_same, causal, dense, heads, relative, tree_of, visible
 from tests.helpers.runs import data, module, trainer
 from tests.helpers.tiny import PAIRS, tiny_llama
 
@@ -86,7 +86,7 @@ def in_blocks(query, key, value, mask, scale):
 
 @pytest.mark.parametrize("attention", [varlen_attention, masked_attention, in_blocks])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("segments", [SHORT, LONG], ids=["short", "long"])
+@pytest.mark.parametrize("segments", [SHORT, LONG, ONE_SIDED], ids=["short", "long", "one-sided"])
 def test_attention_of_a_tree(segments, groups, attention):
     """Every way that a GPU may take, with rejected completions whose keys are more than their queries."""
     exact = heads(segments, groups=groups, width=64)

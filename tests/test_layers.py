@@ -14,18 +14,20 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dpo_lightning
-from dpo_lightning.batch import Baseline, PairColumns, PairScores, TokenScores
+from dpo_lightning.batch import Baseline, PairColumns, PairScores, TokenScores, UnpairedScores
 from dpo_lightning.collate import collate_padded
 from dpo_lightning.logprobs import chunked_logps
-from dpo_lightning.metrics import PairMean, pair_metrics
+from dpo_lightning.losses import KTO, UnpairedBCO, UnpairedObjective
+from dpo_lightning.metrics import PairMean, UnpairedMean, pair_metrics, unpaired_metrics
+from dpo_lightning.running import RunningMean
 from tests.helpers.tiny import PAIRS
 from tests.losses.battery import Row, all_rows
 
 PACKAGE = Path(dpo_lightning.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 IN_THE_STEP = ["batch.py", "losses", "logprobs", "reference", "metrics.py", "module.py"]
-# A probe runs once, a diagnosis when the run is about to stop.
-MAY_WAIT = {"_fit", "_scale", "diagnose"}
+# A probe runs once, a diagnosis when the run is about to stop, and names are counted when they are logged.
+MAY_WAIT = {"_fit", "_scale", "diagnose", "_counted"}
 WAITING = {"item", "cpu", "tolist", "numpy"}
 
 
@@ -95,3 +97,25 @@ def test_neither_log_probs_nor_loss_nor_metrics_wait(row: Row) -> None:
 
     assert hidden.grad is not None
     assert hidden.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("objective", [KTO(), UnpairedBCO()], ids=["KTO", "UnpairedBCO"])
+def test_single_completions_and_their_means_do_not_wait(objective: UnpairedObjective) -> None:
+    batch = collate_padded([pair._replace(desirable=pair.pair_id > 0) for pair in PAIRS])
+    token_logps = torch.randn(len(batch.targets), requires_grad=True)
+    metric, running = UnpairedMean(), RunningMean()
+    with NoWaiting():
+        tokens = TokenScores(token_logps, token_logps.detach() - 1, batch.sequence_id, batch.lengths)
+        assert batch.desirable is not None
+        scores = UnpairedScores.from_tokens(tokens, batch.desirable, mismatched=True)
+        observation = objective.observe(scores)
+        assert observation is not None
+        for moves in (True, False):
+            scores = scores._replace(baseline=running.baseline(observation, moves=moves))
+        losses = objective(scores)
+        losses.mean().backward()
+        point = objective.reference_point(scores)
+        metric.update(unpaired_metrics(scores, objective.rewards(scores), point, losses))
+
+    assert token_logps.grad is not None
+    assert token_logps.grad.abs().sum() > 0

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dpo_lightning.batch import PairScores
-from dpo_lightning.losses import DPO
-from dpo_lightning.metrics import NAMES, PairMean, pair_metrics
+from dpo_lightning.batch import Baseline, PairScores, UnpairedScores
+from dpo_lightning.losses import DPO, KTO
+from dpo_lightning.metrics import NAMES, PairMean, UnpairedMean, pair_metrics, unpaired_metrics
 
 
 def values(*losses: float) -> dict[str, Tensor]:
@@ -153,3 +153,78 @@ def test_warns_of_nothing_in_the_usual_order() -> None:
             metric.update(values(1.0))
             metric.compute()
             metric.reset()
+
+
+# Single completions
+
+
+def unpaired(*labels: bool, mismatched: bool = True) -> dict[str, Tensor]:
+    """Completion k has the log-prob -k - 1, a reference 2 nats below it or above it, and z0 = 1."""
+    numbers, desirable = torch.arange(len(labels), dtype=torch.float32), torch.tensor(labels)
+    policy = (-numbers - 1).requires_grad_()
+    reference = policy.detach() + torch.where(numbers % 2 == 0, -2.0, 2.0)
+    lengths = torch.ones(len(labels), dtype=torch.long)
+    others = (reference + numbers, reference) if mismatched else (None, None)
+    means = Baseline(torch.tensor(1.0), torch.tensor(1.0))
+    scores = UnpairedScores(policy, reference, lengths, desirable, *others, baseline=means)
+    objective = KTO(beta=0.5)
+    losses = objective(scores)
+    return unpaired_metrics(scores, objective.rewards(scores), objective.reference_point(scores), losses)
+
+
+def test_unpaired_metrics_by_hand() -> None:
+    metrics = unpaired(True, True, False, False)
+
+    assert {name: value.tolist() for name, value in metrics.items()} == {
+        # 0.5 x the distances 1 and -3 from z0: 1 - sigmoid, and sigmoid for the other label.
+        "loss": pytest.approx([0.3775406688, 0.8175744762, 0.6224593312, 0.1824255238]),
+        "rewards": [1.0, -1.0, 1.0, -1.0],
+        "rewards/accuracies": [1.0, 0.0, 0.0, 1.0],  # against 0.5
+        "rewards/reference_point": [0.5] * 4,
+        "logps": [-1.0, -2.0, -3.0, -4.0],
+        "logratios": [2.0, -2.0, 2.0, -2.0],
+        "kl": [0.0, 1.0, 2.0, 3.0],
+        "desirable": [True, True, False, False],
+    }
+    assert not any(value.requires_grad for value in metrics.values())
+
+
+def test_each_mean_has_its_own_count() -> None:
+    mean = UnpairedMean()
+    for labels in ((True, True, False), (False,), (False, True)):
+        mean.update(unpaired(*labels))
+
+    means = {name: value.item() for name, value in mean.compute().items()}
+
+    # Rewards 1, -1 | 1; then | 1; then -1 | 1: desirable before the bar, undesirable behind it.
+    assert means["rewards/chosen"] == pytest.approx((1 - 1 - 1) / 3)
+    assert means["rewards/rejected"] == pytest.approx((1 + 1 + 1) / 3)
+    assert means["rewards/margins"] == pytest.approx(-1 / 3 - 1)
+    assert means["logps/chosen"] == pytest.approx((-1 - 2 - 2) / 3)
+    assert means["logps/rejected"] == pytest.approx((-3 - 1 - 1) / 3)
+    assert means["logratios/chosen"] == pytest.approx(-2 / 3)
+    assert means["kl"] == pytest.approx((0 + 1 + 2 + 0 + 0 + 1) / 6)
+    assert means["rewards/accuracies"] == pytest.approx(1 / 6)
+    assert {*NAMES} < {*means}
+
+
+def test_what_nothing_was_added_to_has_no_mean() -> None:
+    mean = UnpairedMean()
+    mean.update(unpaired(True, True, mismatched=False))
+
+    assert [*mean.compute()] == [
+        *("loss", "rewards/accuracies", "rewards/reference_point"),
+        *("rewards/chosen", "logps/chosen", "logratios/chosen"),
+    ]
+
+
+def test_unpaired_means_stay_float32_and_add_over_ranks() -> None:
+    module = nn.Module()
+    module.mean = UnpairedMean()
+    module.to(torch.bfloat16)
+    for _ in range(300):
+        module.mean.update(unpaired(True, False))
+
+    assert module.mean.totals.dtype == torch.float32
+    assert module.mean.totals[1, 0] == 600
+    assert module.mean._reductions["totals"] is not None

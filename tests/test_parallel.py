@@ -13,10 +13,12 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from dpo_lightning import PreferenceModule
+from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.errors import InputError
 from dpo_lightning.parallel import check_strategy, shard
 from tests.helpers.ranks import run_ranks
-from tests.helpers.runs import saved_model
+from tests.helpers.runs import data, saved_model, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 from tests.two_ranks import CASES, REFUSED, fit
 
@@ -124,10 +126,21 @@ def test_no_rank_but_0_holds_more_than_its_share_and_one_layer(ranks):
     assert 0.5 <= ranks[1]["largest share"] < 0.5 + 1 / layers + 0.05
 
 
-def test_a_resumed_run_ends_with_the_same_bits(ranks):
-    whole, resumed = (ranks[0][case] for case in ("full", "full, resumed"))
+@pytest.mark.parametrize(
+    "case", ["full", "full, moving reference", "LoRA, moving reference", "tensor parallel, moving reference"]
+)
+def test_a_resumed_run_ends_with_the_same_bits(case, ranks):
+    whole, resumed = ranks[0][case], ranks[0][f"{case}, resumed"]
     assert all(torch.equal(resumed["weights"][name], value) for name, value in whole["weights"].items())
     assert resumed["logged"] == whole["logged"][2:]
+
+
+def test_shards_bring_the_moved_reference_elsewhere(models, ranks, tmp_path):
+    torch.save(consolidated(models / "moved/step=4.ckpt"), tmp_path / "one.ckpt")
+    loaded = PreferenceModule.load_from_checkpoint(tmp_path / "one.ckpt")
+    (found,) = trainer().validate(loaded, data(tmp_path), verbose=False)
+    assert found == pytest.approx(ranks[0]["full, moving reference"]["validated"], rel=1e-4, abs=2e-5)
+    assert abs(found["val/loss"] - ranks[0]["full"]["validated"]["val/loss"]) > 1e-3
 
 
 @pytest.mark.parametrize("case", ["full", "tensor parallel"])

@@ -8,10 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 
+from dpo_lightning import FrozenAdapter, UnpairedBCO, UnpairedFormat
+from dpo_lightning.callbacks import EMAReference
 from dpo_lightning.schedules import Constant
 from tests.helpers.resumable import Case, noted, prepare, start, stop_after, wait, weights
 
@@ -20,12 +23,24 @@ def fsdp2() -> ModelParallelStrategy:
     return ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
 
 
+def moving() -> list[pl.Callback]:
+    return [EMAReference(0.5)]
+
+
 CASES = {
     "full": Case(schedule=Constant()),
     "lora": Case(lora=True),
+    "lora, moving reference": Case(
+        lora=True, reference=FrozenAdapter(), callbacks=moving, trainer={"precision": "bf16-true"}
+    ),
     "accumulated, workers": Case(data={"batch_pairs": 2, "num_workers": 2}, trainer={"accumulate_grad_batches": 3}),
     "tokens, accumulated": Case(lora=True, data={"batch_tokens": 130}, trainer={"accumulate_grad_batches": 2}),
     "epochs": Case(data={"batch_pairs": 4}, trainer={"val_check_interval": 1.0}, save_every=None),
+    "running mean, accumulated": Case(
+        model={"objective": UnpairedBCO()},
+        data={"batch_pairs": 4, "format": UnpairedFormat()},
+        trainer={"accumulate_grad_batches": 2},
+    ),
     "ddp": Case(data={"batch_pairs": 1}, trainer={"accumulate_grad_batches": 2}, processes=2, strategy="ddp"),
     "fsdp2": Case(data={"batch_pairs": 1}, processes=2, strategy=fsdp2),
     "fsdp2, lora": Case(lora=True, data={"batch_pairs": 1}, processes=2, strategy=fsdp2),
@@ -37,9 +52,11 @@ TIME = {"max_time": timedelta(seconds=0.3)}
 STOPS: list[tuple[str, list[Any]]] = [
     ("full", [KILL, KILL, STEPS, KILL, KILL, KILL, TIME]),
     ("lora", [KILL, TERM, KILL, INT, KILL, KILL, TIME]),
+    ("lora, moving reference", [KILL, FAULT, KILL]),
     ("accumulated, workers", [KILL, FAULT, KILL, TERM, KILL, KILL]),
     ("tokens, accumulated", [FAULT, KILL, INT, KILL, KILL]),
     ("epochs", [KILL, KILL, TERM, KILL]),
+    ("running mean, accumulated", [KILL, FAULT, KILL, TERM]),
     ("ddp", [KILL, TERM, KILL, INT]),
     ("fsdp2", [KILL, TERM, KILL]),
     ("fsdp2, lora", [KILL, TERM, KILL]),

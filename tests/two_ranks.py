@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import warnings
@@ -16,9 +17,10 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Par
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
-from dpo_lightning import FrozenCopy, LoRA, Precomputed, PreferenceModule, parallel
-from dpo_lightning.callbacks import Export, ResumableCheckpoint, SampleTable
+from dpo_lightning import FrozenAdapter, FrozenCopy, LoRA, Precomputed, PreferenceModule, parallel
+from dpo_lightning.callbacks import BEMAReference, Export, ResumableCheckpoint, SampleTable
 from dpo_lightning.errors import DPOLightningError
+from dpo_lightning.losses import DPO, LDDPO, WPO
 from tests.helpers.runs import data, trainer
 
 Case = dict[str, Any]
@@ -29,6 +31,8 @@ SAMPLES = {"prompts": 2, "samples_per_prompt": 2, "max_new_tokens": 6}
 TP: Case = {"data_ranks": 1}
 DDP: Case = {"ddp": True}
 WHOLE: Case = {"samples": True, "checkpoints": "whole"}
+MOVING: Case = {"moving": True}
+FOLLOWING: Case = {"model": {"lora": LoRA(r=4), "reference": FrozenAdapter()}}
 
 CASES: dict[str, Case] = {
     "full": WHOLE,
@@ -40,9 +44,19 @@ CASES: dict[str, Case] = {
     "full, checkpointed": {"model": {"gradient_checkpointing": True}},
     "full, cached reference": {"cached": True},
     "full, another reference": {"reference": "other", "model": {"step_zero_check": False}},
+    "full, by single tokens": {"model": {"objective": WPO(LDDPO(DPO()))}},
     "LoRA, adapter off": {"model": {"lora": LoRA(r=4)}, "export": True},
     "LoRA, trained before": {"policy": "adapter"},
     "LoRA, cached reference": {"cached": True, "model": {"lora": LoRA(r=4)}},
+    "full, moving reference": {**MOVING, "checkpoints": "moved"},
+    "full, moving reference, resumed": {**MOVING, "checkpoints": "moved, resumed", "resume": "moved/step=2.ckpt"},
+    "LoRA, moving reference": {**MOVING, **FOLLOWING, "checkpoints": "moved adapter"},
+    "LoRA, moving reference, resumed": {
+        **MOVING,
+        **FOLLOWING,
+        "checkpoints": "moved adapter, resumed",
+        "resume": "moved adapter/step=2.ckpt",
+    },
     "DDP, full": DDP,
     "DDP, LoRA": {**DDP, "model": {"lora": LoRA(r=4)}},
     "DDP, LoRA trained before": {**DDP, "policy": "adapter"},
@@ -54,7 +68,15 @@ CASES: dict[str, Case] = {
     "tensor parallel": {**TP, "samples": True},
     "tensor parallel, clipped": {**TP, "trainer": {"gradient_clip_val": 0.1}},
     "tensor parallel, tied, checkpointed": {**TP, "policy": "tied", "model": {"gradient_checkpointing": True}},
+    "tensor parallel, moving reference": {**TP, **MOVING, "checkpoints": "moved, split"},
+    "tensor parallel, moving reference, resumed": {
+        **TP,
+        **MOVING,
+        "checkpoints": "moved, split, resumed",
+        "resume": "moved, split/step=2.ckpt",
+    },
     "tensor parallel, norms of heads": {**TP, "policy": "qwen3"},
+    "tensor parallel, by single tokens": {**TP, "model": {"objective": WPO(LDDPO(DPO()))}},
 }
 REFUSED: dict[str, Case] = {
     "no plan": {**TP, "policy": "gpt2"},
@@ -107,7 +129,7 @@ def fit(path: Path, case: Case, processes: int) -> dict[str, Any]:
 
 
 def _module(path: Path, case: Case) -> PreferenceModule:
-    settings = dict(case.get("model", {}))
+    settings = copy.deepcopy(case.get("model", {}))  # a reference is one module's
     if "reference" in case:
         settings["reference"] = FrozenCopy(str(path / case["reference"]))
     if "cached" in case:
@@ -130,6 +152,8 @@ def _callbacks(path: Path, case: Case) -> list[pl.Callback]:
         callbacks.append(SampleTable(str(path / f"{name}.md"), **SAMPLES))
     if "export" in case:
         callbacks.append(Export(str(path / "adapter"), merged_path=str(path / "merged")))
+    if "moving" in case:
+        callbacks.append(BEMAReference(every=1, lag=1.0))
     if "checkpoints" in case:
         callbacks.append(ResumableCheckpoint(str(path.parent / case["checkpoints"]), every_n_train_steps=2))
     return callbacks

@@ -34,7 +34,7 @@ def masked_attention(
         sinks: Score of a key without a value, per head, that takes part in the softmax (GPT-OSS).
     """
     outputs = []
-    for run in mask.runs:
+    for run in (run for run in mask.runs if run.queries):
         queries, keys, values = query[:, :, run.start : run.end], run.gather(key), run.gather(value)
         visible = mask.visible(run)
         if softcap is None and sinks is None:

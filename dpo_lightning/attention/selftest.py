@@ -83,7 +83,10 @@ def _random_pairs(model: nn.Module) -> list[TokenizedPair]:
     def draw(count: int) -> list[int]:
         return torch.randint(vocabulary, (count,), generator=generator).tolist()
 
-    return [TokenizedPair(number, *map(draw, lengths)) for number, lengths in enumerate(_SEGMENTS)]
+    return [
+        TokenizedPair(number, draw(prompt), draw(chosen), draw(rejected))
+        for number, (prompt, chosen, rejected) in enumerate(_SEGMENTS)
+    ]
 
 
 def _with_other_chosen(pair: TokenizedPair) -> TokenizedPair:

@@ -4,6 +4,7 @@ from dpo_lightning.callbacks.checkpoint import DurableSaves, ResumableCheckpoint
 from dpo_lightning.callbacks.exact_resume import ExactResume
 from dpo_lightning.callbacks.export import Export
 from dpo_lightning.callbacks.graceful_stop import GracefulStop
+from dpo_lightning.callbacks.moving_reference import BEMAReference, EMAReference, TrustRegionReference
 from dpo_lightning.callbacks.reference_cache import ReferenceCache
 from dpo_lightning.callbacks.rewards import WriteRewards
 from dpo_lightning.callbacks.samples import SampleTable
@@ -11,7 +12,9 @@ from dpo_lightning.callbacks.step_zero import StepZeroCheck
 from dpo_lightning.callbacks.update_guard import UpdateGuard
 
 __all__ = [
+    "BEMAReference",
     "DurableSaves",
+    "EMAReference",
     "ExactResume",
     "Export",
     "GracefulStop",
@@ -19,6 +22,7 @@ __all__ = [
     "ResumableCheckpoint",
     "SampleTable",
     "StepZeroCheck",
+    "TrustRegionReference",
     "UpdateGuard",
     "WriteRewards",
 ]

@@ -15,6 +15,8 @@ from dpo_lightning.files import replaced
 class WriteRewards(pl.Callback):
     """Writes one JSON line per predicted pair: `pair_id`, `chosen`, `rejected`, `margin`, in the objective's scale.
 
+    Of a labelled completion, it is `pair_id`, `reward`, `desirable`; one row may have two of them.
+
     Args:
         path: The file. With several ranks, each writes its own, with its number before the suffix.
     """

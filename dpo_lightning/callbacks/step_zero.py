@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 
-from dpo_lightning.batch import PairBatch, PairScores
+from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import RunError
 from dpo_lightning.losses import Reads
 from dpo_lightning.modes import evaluating
@@ -81,10 +81,12 @@ class _Difference(NamedTuple):
         return abs(self.loss - self.known) <= tolerance and self.reward <= tolerance
 
 
-def _compare(trainer: pl.Trainer, module: PreferenceModule, scores: PairScores) -> _Difference:
+def _compare(trainer: pl.Trainer, module: PreferenceModule, scores: Any) -> _Difference:
     """Over all ranks: they must decide alike, since with a sharded model each further forward is one of all."""
-    loss, known = (module.objective(s).mean() for s in (scores, scores.without_difference()))
-    reward = torch.cat(module.objective.rewards(scores)).abs().max()
+    both = [module.with_baseline(scores), module.with_baseline(scores.without_difference())]
+    loss, known = (module.objective(s).mean() for s in both)
+    rewards = module.objective.rewards(both[0])
+    reward = (torch.cat(rewards) if isinstance(rewards, tuple) else rewards).abs().max()
     loss, known = trainer.strategy.reduce(torch.stack([loss, known]), reduce_op="mean")
     return _Difference(loss.item(), known.item(), max_over_ranks(reward).item())
 

@@ -51,7 +51,7 @@ class UpdateGuard(pl.Callback):
         self._norms: deque[float] = deque(maxlen=_NORMS)
         self._window: list[_MicroBatch] = []
         self._batch: Any = None
-        self._totals: Tensor | None = None
+        self._means: dict[str, dict[str, Tensor]] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse what cannot be measured.
@@ -69,7 +69,7 @@ class UpdateGuard(pl.Callback):
         self._batch = batch
         if batch_idx % cast(Any, trainer).accumulate_grad_batches == 0:
             self._window = []
-            self._totals = _totals(pl_module)
+            self._means = _means(pl_module)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Remember the loss."""
@@ -129,8 +129,9 @@ class UpdateGuard(pl.Callback):
     def _skip(self, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer leaves parameters without a gradient alone: weights, moments and weight decay."""
         optimizer.zero_grad(set_to_none=True)
-        if self._totals is not None:
-            cast(Any, pl_module).train_metrics.totals = self._totals
+        for name, state in self._means.items():
+            for key, value in state.items():
+                setattr(getattr(pl_module, name), key, value)
         pl_module.log("train/skipped_steps", float(self.skipped), rank_zero_only=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -144,7 +145,7 @@ class UpdateGuard(pl.Callback):
                     self._batch.input_ids.numel(),
                     self._batch.pair_ids.tolist(),
                 )
-        self._window, self._batch, self._totals = [], None, None
+        self._window, self._batch, self._means = [], None, {}
 
     def state_dict(self) -> dict[str, Any]:
         """Steps that were skipped, and the norms that a spike is measured against."""
@@ -156,9 +157,10 @@ class UpdateGuard(pl.Callback):
         self._norms = deque(state_dict["norms"], maxlen=_NORMS)
 
 
-def _totals(module: pl.LightningModule) -> Tensor | None:
-    """The running sums; each update makes a new tensor, so this one keeps its values."""
-    return getattr(getattr(module, "train_metrics", None), "totals", None)
+def _means(module: pl.LightningModule) -> dict[str, dict[str, Tensor]]:
+    """What training steps add to; each update makes new tensors, so these keep their values."""
+    present = [name for name in ("train_metrics", "running_mean") if hasattr(module, name)]
+    return {name: dict(cast(Any, getattr(module, name)).metric_state) for name in present}
 
 
 def _scaled(trainer: pl.Trainer) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from dpo_lightning.commands.cache import cache
 from dpo_lightning.commands.export import export
+from dpo_lightning.commands.lab import lab
 from dpo_lightning.commands.plan import plan
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"cache": cache, "export": export, "plan": plan}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"cache": cache, "export": export, "lab": lab, "plan": plan}

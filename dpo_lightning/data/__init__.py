@@ -2,13 +2,16 @@
 
 from dpo_lightning.collate import collate_padded, collate_tree
 from dpo_lightning.data.datamodule import PreferenceDataModule
-from dpo_lightning.data.formats import PreferencePair, RowFormat
+from dpo_lightning.data.formats import Format, PreferencePair, RowFormat
 from dpo_lightning.data.plans import BatchPlan, OrderedTokenPlan, PairPlan, TokenPlan
 from dpo_lightning.data.sampling import LazyLoader, PairBatchSampler
 from dpo_lightning.data.tokenize import PairTokenizer
+from dpo_lightning.data.unpaired import LabelledCompletion, UnpairedFormat
 
 __all__ = [
     "BatchPlan",
+    "Format",
+    "LabelledCompletion",
     "LazyLoader",
     "OrderedTokenPlan",
     "PairBatchSampler",
@@ -18,6 +21,7 @@ __all__ = [
     "PreferencePair",
     "RowFormat",
     "TokenPlan",
+    "UnpairedFormat",
     "collate_padded",
     "collate_tree",
 ]

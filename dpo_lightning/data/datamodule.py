@@ -13,17 +13,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from dpo_lightning.batch import TokenizedPair
 from dpo_lightning.data.batching import check_batch_settings, plan_by_pairs, plan_by_tokens
-from dpo_lightning.data.formats import RowFormat
+from dpo_lightning.data.columns import check_columns_read
+from dpo_lightning.data.formats import Format, RowFormat
 from dpo_lightning.data.keys import content_hash
 from dpo_lightning.data.layouts import COLLATE, Layout, LayoutName, settle_layout
+from dpo_lightning.data.mismatched import with_mismatched
 from dpo_lightning.data.plans import BatchPlan
 from dpo_lightning.data.prepare import tokenize_rows
+from dpo_lightning.data.reading import check_kind, objective_of
 from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode
 from dpo_lightning.data.sampling import EpochProgress, LazyLoader, PairBatchSampler
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.tokenize import PairTokenizer
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
+from dpo_lightning.losses import Reads
 
 if TYPE_CHECKING:
     import datasets
@@ -48,7 +52,11 @@ class PairDataset(Dataset[TokenizedPair]):
     def __getitems__(self, indices: list[int]) -> list[TokenizedPair]:
         """Read a batch at once, which `DataLoader` prefers."""
         columns = self.rows[indices]
-        return [TokenizedPair(*pair) for pair in zip(*(columns[name] for name in TokenizedPair._fields), strict=True)]
+        names = [name for name in TokenizedPair._fields if name in columns]
+        return [
+            TokenizedPair(**dict(zip(names, pair, strict=True)))
+            for pair in zip(*(columns[name] for name in names), strict=True)
+        ]
 
 
 class PreferenceDataModule(pl.LightningDataModule):
@@ -67,7 +75,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         test_split: Split or slice that `test` and `predict` run on; null takes the validation pairs.
         load_options: Further arguments of `datasets.load_dataset`, such as `name`, `data_dir`, `revision`; and
             `keep_default_na: false` for a CSV whose texts may be `None` or `NA`.
-        format: Columns and text templates.
+        format: Columns and text templates; `UnpairedFormat` for objectives on single completions with a label.
         chat_template: File with a Jinja chat template that replaces the tokenizer's; null keeps it.
         max_length: Most tokens of prompt and completion together; completions keep their start.
         max_prompt_length: Most tokens of the prompt, which keeps its end; null for no limit of its own.
@@ -81,7 +89,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         length_grouped: Put pairs of similar length into a batch; null does so in the padded layout, where it saves
             padding.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
-        seed: Seed of the order and of the held-out fraction.
+        seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
         resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
             refused; `next_epoch` leaves the rest of its epoch out, whatever has changed.
     """
@@ -95,7 +103,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         val_split: Optional[Union[float, str]] = None,
         test_split: Optional[str] = None,
         load_options: Optional[dict[str, Any]] = None,
-        format: RowFormat = RowFormat(),  # noqa: B008 - frozen
+        format: Format = RowFormat(),  # noqa: B008 - frozen
         chat_template: Optional[str] = None,
         max_length: int = 1024,
         max_prompt_length: Optional[int] = None,
@@ -138,7 +146,9 @@ class PreferenceDataModule(pl.LightningDataModule):
         self._content: str | None = None
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._tokenized: dict[str, datasets.Dataset] = {}
         self._pairs: dict[str, datasets.Dataset] = {}
+        self._mismatched = False
         self._val_limit: int | float = 1.0
         self._told: str | None = None
         self._train_layout: LayoutName | None = None
@@ -177,8 +187,18 @@ class PreferenceDataModule(pl.LightningDataModule):
             self.trainer.limit_val_batches = self._val_limit
 
     def _load(self) -> None:
-        if self._pairs:
-            return
+        objective = objective_of(getattr(self.trainer, "lightning_module", None))
+        check_kind(self.format, objective)
+        predicting = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
+        check_columns_read(self.format, getattr(self.trainer, "lightning_module", None), predicting=predicting)
+        mismatched = objective is not None and Reads.MISMATCHED in objective.reads
+        if not self._tokenized:
+            self._tokenized = self._tokenize_splits()
+        if not self._pairs or mismatched != self._mismatched:
+            self._pairs = {name: self._mismatch(name) if mismatched else rows for name, rows in self._tokenized.items()}
+            self._mismatched, self._content = mismatched, None
+
+    def _tokenize_splits(self) -> dict[str, datasets.Dataset]:
         train, val, test = (self.splits[name] for name in ("train", "val", "test"))
         pairs = {"train": self._tokenize(str(train))}
         if isinstance(val, float):
@@ -187,7 +207,11 @@ class PreferenceDataModule(pl.LightningDataModule):
             pairs["val"] = self._tokenize(val)
         if test is not None:
             pairs["test"] = self._tokenize(str(test))
-        self._pairs = pairs
+        return pairs
+
+    def _mismatch(self, name: str) -> datasets.Dataset:
+        place = f"{describe(self.dataset)}, {name} rows"
+        return with_mismatched(self._tokenized[name], self.max_length, self.seed, place)
 
     def _tokenize(self, split: str) -> datasets.Dataset:
         rows = load_rows(self.dataset, split, self.load_options)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, Union
+from typing import Any, NamedTuple, Optional, TypeAlias, Union
 
+from dpo_lightning.data.columns import check_column_names, required
 from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
 
@@ -17,15 +19,26 @@ _ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 class PreferencePair(NamedTuple):
-    """A preference triple: three texts, or three lists of messages (the completions without the prompt's)."""
+    """A preference triple: three texts, or three lists of messages (the completions without the prompt's).
+
+    Without the rejected one, it is a single completion of the prompt.
+    """
 
     prompt: Union[str, Conversation]
     chosen: Union[str, Conversation]
-    rejected: Union[str, Conversation]
+    rejected: Union[str, Conversation, None] = None
+
+
+class Format(ABC):
+    """How a row is read: `RowFormat` for pairs, `UnpairedFormat` for single completions with a label."""
+
+    @abstractmethod
+    def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> Any:
+        """Check a row and say what it holds; control tokens that its texts spell are marked by ``quote``."""
 
 
 @dataclass(frozen=True)
-class RowFormat:
+class RowFormat(Format):
     r"""Where a row keeps its triple, and how plain text is framed.
 
     A row without the prompt column has an *implicit prompt*: its two completions are whole dialogues, which are split
@@ -40,6 +53,11 @@ class RowFormat:
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells, such as `<|im_start|>`, for the tokenizer's own: for
             rows to which a chat template was applied already. Otherwise they stay text.
+        margin: Column of the chosen completion's true reward minus the rejected one's, or the two columns whose
+            difference that is, such as `[score_chosen, score_rejected]`; for objectives that read it.
+        probability: Column of the probability that the chosen completion is the better one, for objectives that read
+            it.
+        weight: Column of what a pair's loss is multiplied by, for objectives that read it.
     """
 
     prompt: str = "prompt"
@@ -49,13 +67,13 @@ class RowFormat:
     completion_template: str = "{completion}"
     turn_marker: str = "\n\nAssistant:"
     control_tokens: bool = False
+    margin: Optional[Union[str, list[str]]] = None
+    probability: Optional[str] = None
+    weight: Optional[str] = None
 
     def __post_init__(self) -> None:
-        for name, field in (("prompt_template", "{prompt}"), ("completion_template", "{completion}")):
-            if getattr(self, name).count(field) != 1:
-                raise InputError(f"RowFormat.{name} must contain {field} once, got {getattr(self, name)!r}")
-        if not self.turn_marker:
-            raise InputError("RowFormat.turn_marker must not be empty")
+        check_framing(self)
+        check_column_names(self)
 
     def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> PreferencePair:
         """Check a row and turn it into a triple.
@@ -97,11 +115,17 @@ class RowFormat:
         start = shared.rfind(self.turn_marker)
         if start < 0:
             raise InputError(
-                f"no column `{self.prompt}`, and `{self.chosen}` and `{self.rejected}` share no turn that opens with "
-                f"{self.turn_marker!r}: name the prompt column in `format.prompt`, or set `format.turn_marker`"
+                f"no column `{self.prompt}`, and {self._both} no turn that opens with {self.turn_marker!r}: name "
+                "the prompt column in `format.prompt`, or set `format.turn_marker`"
             )
         end = start + len(self.turn_marker)
         return shared[:end], chosen[end:], rejected[end:]
+
+    @property
+    def _both(self) -> str:
+        """Subject and verb of what the dialogues have in common; of one dialogue, where it stands for both."""
+        one = self.chosen == self.rejected
+        return f"`{self.chosen}` has" if one else f"`{self.chosen}` and `{self.rejected}` share"
 
     def _messages(
         self, row: Mapping[str, Any], chosen: Conversation, rejected: Conversation
@@ -122,6 +146,20 @@ class RowFormat:
         for name, completion in ((self.chosen, chosen), (self.rejected, rejected)):
             _check_completion(name, completion)
         return prompt, chosen, rejected
+
+
+def check_framing(settings: Any) -> None:
+    """Check what is put around plain text.
+
+    Raises:
+        InputError: for a template without its field, and for no turn marker.
+    """
+    name = type(settings).__name__
+    for template, field in (("prompt_template", "{prompt}"), ("completion_template", "{completion}")):
+        if getattr(settings, template).count(field) != 1:
+            raise InputError(f"{name}.{template} must contain {field} once, got {getattr(settings, template)!r}")
+    if not settings.turn_marker:
+        raise InputError(f"{name}.turn_marker must not be empty")
 
 
 def _check_completion(name: str, completion: Conversation) -> None:
@@ -154,11 +192,7 @@ def _quoted(messages: Conversation, quote: Callable[[str], str]) -> Conversation
 
 
 def _field(row: Mapping[str, Any], name: str) -> Any:
-    if name not in row:
-        raise InputError(f"no column `{name}`; the columns are {', '.join(f'`{column}`' for column in row)}")
-    value = row[name]
-    if value is None:
-        raise InputError(f"field `{name}`: null")
+    value = required(row, name)
     if isinstance(value, str):
         return check_text(value, f"field `{name}`")
     if not isinstance(value, list):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from dpo_lightning.batch import TokenizedPair
+from dpo_lightning.batch import PairColumns, TokenizedPair
 
 if TYPE_CHECKING:
     import datasets
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 KEY = np.dtype("S16")
 
 _IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
+_BESIDE_THE_TOKENS = ("desirable", *PairColumns._fields)
 _BLOCK = 4096
 
 
@@ -55,8 +56,17 @@ def index_rows(rows: datasets.Dataset) -> RowIndex:
 
 
 def content_hash(rows: datasets.Dataset) -> str:
-    """BLAKE2b-128 of the keys of all rows in their order, in hexadecimal; the same for equal rows on any machine."""
-    return blake2b(index_rows(rows).keys.tobytes(), digest_size=KEY.itemsize).hexdigest()
+    """BLAKE2b-128 of the keys of all rows in their order, in hexadecimal; the same for equal rows on any machine.
+
+    Labels, margins, probabilities and weights are hashed, too, where there are any: no model reads them, and yet other
+    ones make another training run.
+    """
+    digest = blake2b(index_rows(rows).keys.tobytes(), digest_size=KEY.itemsize)
+    for name in _BESIDE_THE_TOKENS:
+        if name in rows.column_names:
+            digest.update(name.encode())
+            digest.update(np.asarray(rows[name][:], dtype="<f4").tobytes())
+    return digest.hexdigest()
 
 
 def _key(prompt: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> bytes:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from dpo_lightning.data.formats import RowFormat
+from dpo_lightning.data.columns import columns_named, read_columns
+from dpo_lightning.data.formats import Format
 from dpo_lightning.data.tokenize import Outcome, PairTokenizer, RenderedPair
 from dpo_lightning.data.tokenizer_loading import tokenizer_identity
+from dpo_lightning.data.unpaired import UnpairedFormat
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,19 +21,27 @@ if TYPE_CHECKING:
 _TOKENS_VERSION = "4"  # part of the cache key: change it with anything that changes the tokens
 
 
-def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, place: str) -> Dataset:
+class _Example(NamedTuple):
+    row: int
+    rendered: RenderedPair
+    desirable: bool | None
+    columns: Mapping[str, float]
+
+
+def tokenize_rows(rows: Dataset, row_format: Format, encode: PairTokenizer, place: str) -> Dataset:
     """Tokenise a split, drop what cannot be trained on, and report once how much that was.
 
     Args:
         rows: The split.
-        row_format: Finds the triple in a row.
+        row_format: Finds the triple in a row, or the labelled completions.
         encode: Tokenises it.
         place: The split as messages name it.
 
     Returns:
         Columns ``pair_id``, ``prompt_ids``, ``chosen_ids``, ``rejected_ids``, ``outcome``, ``truncated``, ``length``,
-        ``tokens``, ``quotes``. ``pair_id`` is the row in ``rows``, counted from 0. It comes from the cache when rows,
-        format, tokenizer and lengths are those of an earlier run.
+        ``tokens``, ``quotes``, and ``desirable`` of labelled completions, whose ``rejected_ids`` are empty; and of
+        ``margin``, ``probability`` and ``weight`` what the format names. ``pair_id`` is the row in ``rows``, counted
+        from 0. It comes from the cache when rows, format, tokenizer and lengths are those of an earlier run.
 
     Raises:
         InputError: naming the row and the field, or when no pair is left.
@@ -40,17 +50,24 @@ def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, p
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        pairs = [_render(row, row_format, encode, f"{place}, row {i}") for i, row in zip(indices, table, strict=True)]
-        encodings = encode.encode(pairs)
+        examples = [
+            example
+            for number, row in zip(indices, table, strict=True)
+            for example in _render(number, row, row_format, encode, place)
+        ]
+        encodings = encode.encode([example.rendered for example in examples])
         encoded = dict(zip(encodings[0]._fields, map(list, zip(*encodings, strict=True)), strict=True))
         return {
-            "pair_id": list(indices),
+            "pair_id": [example.row for example in examples],
             **encoded,
             "length": [encoding.length for encoding in encodings],
             "tokens": [encoding.tokens for encoding in encodings],
-            "quotes": [pair.quotes for pair in pairs],
+            "quotes": [example.rendered.quotes for example in examples],
+            **({"desirable": [example.desirable for example in examples]} if unpaired else {}),
+            **{name: [example.columns[name] for example in examples] for name in named},
         }
 
+    unpaired, named = isinstance(row_format, UnpairedFormat), columns_named(row_format)
     settings = (row_format, encode.max_length, encode.max_prompt_length, tokenizer_identity(encode.tokenizer))
     try:
         encoded = rows.map(
@@ -59,7 +76,7 @@ def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, p
             batch_size=256,
             with_indices=True,
             remove_columns=rows.column_names,
-            features=_features(),
+            features=_features(unpaired, named),
             # `datasets` would hash the function, and a fast tokenizer's hash changes as it is used.
             new_fingerprint=Hasher.hash((_TOKENS_VERSION, rows._fingerprint, settings)),
             desc=f"tokenising {place}",
@@ -69,14 +86,21 @@ def tokenize_rows(rows: Dataset, row_format: RowFormat, encode: PairTokenizer, p
     return _keep(encoded.with_format(None), place)
 
 
-def _render(row: Mapping[str, Any], row_format: RowFormat, encode: PairTokenizer, place: str) -> RenderedPair:
+def _render(
+    number: int, row: Mapping[str, Any], row_format: Format, encode: PairTokenizer, place: str
+) -> list[_Example]:
+    """The row's pair, or its labelled completions."""
     try:
-        return encode.render(row_format.parse(row, encode.quote))
+        if isinstance(row_format, UnpairedFormat):
+            found = row_format.parse(row, encode.quote)
+            return [_Example(number, encode.render(each.completion), each.desirable, {}) for each in found]
+        pair = encode.render(row_format.parse(row, encode.quote))
+        return [_Example(number, pair, None, read_columns(row_format, row))]
     except InputError as error:
-        raise InputError(f"{place} (from 0): {error}") from None
+        raise InputError(f"{place}, row {number} (from 0): {error}") from None
 
 
-def _features() -> Features:
+def _features(unpaired: bool, named: Iterable[str]) -> Features:
     from datasets import Features, List, Value
 
     ids = List(Value("int32"))
@@ -91,6 +115,8 @@ def _features() -> Features:
             "length": Value("int32"),
             "tokens": Value("int32"),
             "quotes": Value("bool"),
+            **({"desirable": Value("bool")} if unpaired else {}),
+            **{name: Value("float32") for name in named},
         }
     )
 
@@ -103,11 +129,21 @@ def _keep(encoded: Dataset, place: str) -> Dataset:
     cut = encoded["truncated"][:]
     truncated = sum(cut[row] for row in kept)
     quotes = sum(encoded["quotes"][:])
+    kind = "completions" if "desirable" in encoded.column_names else "pairs"
     rank_zero_info(
-        f"{place}: {len(encoded)} pairs, {len(kept)} kept ({truncated} of them truncated)"
+        f"{place}: {len(encoded)} {kind}, {len(kept)} kept ({truncated} of them truncated{_labels(encoded, kept)})"
         + (f"; dropped {', '.join(dropped)}" if dropped else "")
         + (f"; {quotes} spell control tokens, which stay text (data.format.control_tokens)" if quotes else "")
     )
     if not kept:
-        raise InputError(f"{place}: no pair is left: {', '.join(dropped)}")
+        raise InputError(f"{place}: no {kind.removesuffix('s')} is left: {', '.join(dropped)}")
     return encoded.select(kept)
+
+
+def _labels(encoded: Dataset, kept: Sequence[int]) -> str:
+    """How many of these rows have which label, where they have one."""
+    if "desirable" not in encoded.column_names:
+        return ""
+    labels = encoded["desirable"][:]
+    desirable = sum(labels[row] for row in kept)
+    return f", {desirable} desirable, {len(kept) - desirable} undesirable"

@@ -42,7 +42,10 @@ class Outcome(IntEnum):
 
 
 class Encoding(NamedTuple):
-    """Token ids of a triple, what became of it, and whether anything was cut off."""
+    """Token ids of a triple, what became of it, and whether anything was cut off.
+
+    A single completion is the chosen one, and the rejected one has no tokens.
+    """
 
     prompt_ids: list[int]
     chosen_ids: list[int]
@@ -66,14 +69,19 @@ class RenderedPair(NamedTuple):
 
     prompt: str
     chosen: str
-    rejected: str
+    rejected: str | None  # None for a single completion
     templated: bool  # written by a chat template, which has put its own special tokens
     empty: bool  # a completion says nothing
 
     @property
     def quotes(self) -> bool:
         """Whether control tokens that it spells are quoted, and stay text."""
-        return any(OPEN in text for text in (self.prompt, self.chosen, self.rejected))
+        return any(OPEN in text for text in (self.prompt, *self.completions))
+
+    @property
+    def completions(self) -> tuple[str, ...]:
+        """The two, or the only one."""
+        return (self.chosen,) if self.rejected is None else (self.chosen, self.rejected)
 
 
 @dataclass(frozen=True)
@@ -120,34 +128,37 @@ class PairTokenizer:
         Raises:
             InputError: when a conversation meets no chat template, or one that does not fit it.
         """
-        empty = any(_is_blank(completion) for completion in pair[1:])
+        replies = [reply for reply in (pair.chosen, pair.rejected) if reply is not None]
+        empty = any(map(_is_blank, replies))
         if isinstance(pair.prompt, str):
-            return RenderedPair(pair.prompt, cast(str, pair.chosen), cast(str, pair.rejected), False, empty)
+            return RenderedPair(pair.prompt, *_two(cast(list[str], replies)), False, empty)
         prompt = self._write(pair.prompt, answered=False)
-        chosen, rejected = (
+        written = [
             self._continuation(prompt, self._write(pair.prompt + cast(Conversation, reply), answered=True))
-            for reply in pair[1:]
-        )
-        return RenderedPair(prompt, chosen, rejected, True, empty)
+            for reply in replies
+        ]
+        return RenderedPair(prompt, *_two(written), True, empty)
 
     def encode(self, pairs: Sequence[RenderedPair]) -> list[Encoding]:
         """Tokenise triples, truncate them, and say what became of each."""
         prompts = self._ids([pair.prompt for pair in pairs])
-        chosen = self._ids([pair.prompt + pair.chosen for pair in pairs])
-        rejected = self._ids([pair.prompt + pair.rejected for pair in pairs])
-        return [self._encode(*columns) for columns in zip(pairs, prompts, chosen, rejected, strict=True)]
+        joint = iter(self._ids([pair.prompt + completion for pair in pairs for completion in pair.completions]))
+        return [
+            self._encode(pair, prompt, [next(joint) for _ in pair.completions])
+            for pair, prompt in zip(pairs, prompts, strict=True)
+        ]
 
-    def _encode(self, pair: RenderedPair, prompt: list[int], *joint: list[int]) -> Encoding:
+    def _encode(self, pair: RenderedPair, prompt: list[int], joint: list[list[int]]) -> Encoding:
         replies = (
             self._end(self._continue(prompt, whole, text), pair.templated)
-            for whole, text in zip(joint, (pair.chosen, pair.rejected), strict=True)
+            for whole, text in zip(joint, pair.completions, strict=True)
         )
         return self._fit(pair, prompt if pair.templated else self._begin(prompt), *replies)
 
-    def _fit(self, pair: RenderedPair, prompt: list[int], chosen: list[int], rejected: list[int]) -> Encoding:
+    def _fit(self, pair: RenderedPair, prompt: list[int], chosen: list[int], rejected: Sequence[int] = ()) -> Encoding:
         cut_prompt = self._cut_prompt(prompt)
         room = max(0, self.max_length - len(cut_prompt))
-        cut = cut_prompt, chosen[:room], rejected[:room]
+        cut = cut_prompt, chosen[:room], list(rejected[:room])
         truncated = sum(map(len, cut)) < len(prompt) + len(chosen) + len(rejected)
         return Encoding(*cut, _outcome(pair, *cut), truncated)
 
@@ -240,6 +251,11 @@ def _outcome(pair: RenderedPair, prompt: list[int], chosen: list[int], rejected:
     if not chosen:
         return Outcome.NO_ROOM
     return Outcome.IDENTICAL if chosen == rejected else Outcome.KEPT
+
+
+def _two(completions: list[str]) -> tuple[str, str | None]:
+    """The completions, with None for a second one that is not there."""
+    return completions[0], completions[1] if len(completions) > 1 else None
 
 
 def _is_blank(completion: str | Conversation) -> bool:

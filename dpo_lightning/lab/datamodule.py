@@ -15,7 +15,7 @@ from typing import Any, Literal, Optional
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from dpo_lightning.data import PreferenceDataModule
+from dpo_lightning.data import Format, PreferenceDataModule, RowFormat
 from dpo_lightning.errors import InputError
 from dpo_lightning.files import replaced
 from dpo_lightning.lab.pairs import draw_pairs, draw_texts, split_scenes
@@ -40,6 +40,7 @@ class LabDataModule(PreferenceDataModule):
         val_pairs: Held-out pairs, about scenes that occur in no training pair and no text of the starting policy.
         recipe: How the starting policy is made.
         world_seed: Seed of the pairs and texts.
+        format: What is read of a row, which also has `chosen_reward`, `rejected_reward` and `chosen_probability`.
         batch_pairs: Most pairs of a micro-batch on each device; null takes 16, unless `batch_tokens` is given.
         batch_tokens: Instead, as many pairs as have that many tokens: prompt, chosen and rejected, each once.
         eval_batch_pairs: Most pairs in validation, test and prediction; null takes what training takes.
@@ -57,6 +58,7 @@ class LabDataModule(PreferenceDataModule):
         val_pairs: int = 300,
         recipe: PolicyRecipe = PolicyRecipe(),  # noqa: B008 - frozen
         world_seed: int = 0,
+        format: Format = RowFormat(),  # noqa: B008 - frozen
         batch_pairs: Optional[int] = None,
         batch_tokens: Optional[int] = None,
         eval_batch_pairs: Optional[int] = None,
@@ -72,6 +74,7 @@ class LabDataModule(PreferenceDataModule):
             {split: str(self.root / f"{split}.jsonl") for split in ("train", "validation")},
             str(self.root / "policy"),
             val_split="validation",
+            format=format,
             batch_pairs=_DEFAULT_PAIRS if batch_pairs is None and batch_tokens is None else batch_pairs,
             batch_tokens=batch_tokens,
             eval_batch_pairs=eval_batch_pairs,

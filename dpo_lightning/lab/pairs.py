@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,11 @@ def split_scenes(seed: int) -> tuple[list[Scene], list[Scene]]:
 
 
 def draw_pairs(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows with prompt, chosen, rejected and their true rewards, greater for the chosen one."""
+    """Rows with prompt, chosen, rejected, their true rewards, greater for the chosen one, and the chosen one's chance.
+
+    The chance of being preferred is Bradley and Terry's: the logistic function of the difference in reward. The labels
+    are certain all the same.
+    """
     return [_draw_pair(rng.choice(scenes), rng) for _ in range(count)]
 
 
@@ -52,4 +57,5 @@ def _draw_pair(scene: Scene, rng: random.Random) -> dict[str, Any]:
         "rejected": rejected,
         "chosen_reward": chosen_reward,
         "rejected_reward": rejected_reward,
+        "chosen_probability": 1 / (1 + math.exp(rejected_reward - chosen_reward)),
     }

@@ -11,8 +11,8 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-WORLD_VERSION = 1
-"""Goes up with every change of the grammar, its weights or the reward: what was written before is then made anew."""
+WORLD_VERSION = 2
+"""Goes up with every change of grammar, weights, reward or columns: what was written before is then made anew."""
 
 HEROES = {"Ada": "She", "Ben": "He", "Ida": "She", "Leo": "He", "Mia": "She", "Tom": "He"}
 NEEDS = ("hungry", "thirsty", "cold", "lost", "sad", "tired", "hurt")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dpo_lightning.logprobs.linear import linear_logps
+from dpo_lightning.logprobs.linear import linear_logps, linear_logps_and_collisions
 from dpo_lightning.logprobs.transform import HeadProbe
 
 CHUNK_LOGITS = 2**26
@@ -38,6 +38,12 @@ def logps_from_logits(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]) 
     return -F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")
 
 
+def collisions_from_logits(logits: Float[Tensor, "N V"]) -> Float[Tensor, " N"]:
+    """``log sum_v p_v^2`` under ``softmax(logits[n])``, in float32 at least, without a graph."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return torch.linalg.vector_norm(logits.detach().softmax(-1, dtype=wide), dim=-1).log_().mul_(2)
+
+
 def chunked_logps(
     hidden: Float[Tensor, "N D"],
     targets: Int[Tensor, " N"],
@@ -61,15 +67,38 @@ def chunked_logps(
     Returns:
         ``[N]``, float32 (float64 for a float64 model).
     """
-    rows = max(1, chunk_logits // vocab_size)
 
-    def score(hidden_chunk: Tensor, target_chunk: Tensor) -> Tensor:
-        return logps_from_logits(to_logits(hidden_chunk), target_chunk)
+    def score(hidden_chunk: Tensor, target_chunk: Tensor) -> tuple[Tensor]:
+        return (logps_from_logits(to_logits(hidden_chunk), target_chunk),)
 
+    return _in_chunks(score, hidden, targets, max(1, chunk_logits // vocab_size))[0]
+
+
+def chunked_logps_and_collisions(
+    hidden: Float[Tensor, "N D"],
+    targets: Int[Tensor, " N"],
+    to_logits: Callable[[Tensor], Tensor],
+    *,
+    vocab_size: int,
+    chunk_logits: int = CHUNK_LOGITS,
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """The same, and :func:`collisions_from_logits` of the same logits."""
+
+    def score(hidden_chunk: Tensor, target_chunk: Tensor) -> tuple[Tensor, Tensor]:
+        logits = to_logits(hidden_chunk)
+        # In this order: a recomputation ends with the last tensor that the backward needs.
+        return logps_from_logits(logits, target_chunk), collisions_from_logits(logits)
+
+    return _in_chunks(score, hidden, targets, max(1, chunk_logits // vocab_size))
+
+
+def _in_chunks(score: Callable[..., Any], hidden: Tensor, targets: Tensor, rows: int) -> Any:
+    """What ``score`` says of each token, in chunks that are computed again in the backward if there are several."""
     if len(targets) <= rows:
         return score(hidden, targets)
     chunks = zip(hidden.split(rows), targets.split(rows), strict=True)
-    return torch.cat([checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks])
+    scored = [checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks]
+    return tuple(torch.cat(values) for values in zip(*scored, strict=True))
 
 
 def logps_through(head: nn.Module, probe: HeadProbe) -> Callable[[Tensor, Tensor], Tensor]:
@@ -78,11 +107,33 @@ def logps_through(head: nn.Module, probe: HeadProbe) -> Callable[[Tensor, Tensor
     A linear layer is computed by :func:`linear_logps`. Anything else, such as a layer with LoRA or in 4 bits, runs as
     it is, in chunks.
     """
-    if type(head).forward is not nn.Linear.forward or "forward" in vars(head):
+    linear = _as_linear(head)
+    if linear is None:
         to_logits = _logits_through(head, probe)
         return lambda hidden, targets: chunked_logps(hidden, targets, to_logits, vocab_size=probe.vocab_size)
-    linear = cast(nn.Linear, head)
     return lambda hidden, targets: linear_logps(hidden, linear.weight, linear.bias, targets, probe.transform)
+
+
+def logps_and_collisions_through(
+    head: nn.Module, probe: HeadProbe
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The same, with ``log sum_v p_v^2`` of each token's distribution."""
+    linear = _as_linear(head)
+    if linear is None:
+        to_logits = _logits_through(head, probe)
+        return lambda hidden, targets: chunked_logps_and_collisions(
+            hidden, targets, to_logits, vocab_size=probe.vocab_size
+        )
+    return lambda hidden, targets: linear_logps_and_collisions(
+        hidden, linear.weight, linear.bias, targets, probe.transform
+    )
+
+
+def _as_linear(head: nn.Module) -> nn.Linear | None:
+    """The head where its forward is a linear layer's and nothing else."""
+    if type(head).forward is not nn.Linear.forward or "forward" in vars(head):
+        return None
+    return cast(nn.Linear, head)
 
 
 def _logits_through(head: nn.Module, probe: HeadProbe) -> Callable[[Tensor], Tensor]:

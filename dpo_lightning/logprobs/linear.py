@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -45,11 +45,40 @@ def linear_logps(
     GEMMs run in autocast's dtype where autocast is on, else in that of ``hidden``; sums, exponentials and the result
     are float32 (float64 for a float64 model).
     """
+    return _scan(hidden, weight, bias, targets, transform, collisions=False)[0]
+
+
+def linear_logps_and_collisions(
+    hidden: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " N"],
+    transform: LogitTransform,
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """The same, and ``log sum_v p_v^2`` of each token's distribution, without a graph.
+
+    From the same tiles: one more square and sum for each logit.
+    """
+    return _scan(hidden, weight, bias, targets, transform, collisions=True)
+
+
+class _Wanted(NamedTuple):
+    """What a scan is for: gradients of the hidden states, of the head, and the collisions."""
+
+    hidden: bool
+    head: bool
+    collisions: bool
+
+
+def _scan(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, transform: LogitTransform, *, collisions: bool
+) -> Any:
     hidden = hidden.to(compute_dtype(hidden))
     grad = torch.is_grad_enabled()
     trained = grad and (weight.requires_grad or (bias is not None and bias.requires_grad))
+    wanted = _Wanted(grad and hidden.requires_grad, trained, collisions)
     with torch.autocast(hidden.device.type, enabled=False):
-        return _LinearLogps.apply(hidden, weight, bias, targets, transform, grad and hidden.requires_grad, trained)
+        return _LinearLogps.apply(hidden, weight, bias, targets, transform, wanted)
 
 
 class _Head:
@@ -99,14 +128,15 @@ class _Rows:
     """Some rows of ``hidden`` and what is known about their distributions.
 
     ``weighted`` and the tiles in ``kept`` are sums and terms of ``exp(z - shift)`` for the shift of their time, so that
-    nothing overflows before the largest logit is known.
+    nothing overflows before the largest logit is known; so are ``total``, and the squares' ``squared_total``.
     """
 
-    def __init__(self, hidden: Tensor, targets: Tensor, head: _Head) -> None:
+    def __init__(self, hidden: Tensor, targets: Tensor, head: _Head, collisions: bool) -> None:
         self.hidden, self.targets, self.head = hidden, targets, head
         self.kept: list[tuple[Tensor, Tensor]] = []
         self.shift = torch.full((len(hidden), 1), -torch.inf, dtype=head.wide, device=hidden.device)
         self.total, self.target_logit = torch.zeros_like(self.shift), torch.zeros_like(self.shift)
+        self.squared_total = torch.zeros_like(self.shift) if collisions else None
 
     def logps(self) -> Tensor:
         """Scan for the log-probs ``[n]`` alone."""
@@ -154,7 +184,15 @@ class _Rows:
         decay = (before - self.shift).exp_()
         exponentials = logits.sub_(self.shift).exp_()
         self.total.mul_(decay).add_(exponentials.sum(1, keepdim=True))
+        if self.squared_total is not None:
+            squares = torch.linalg.vector_norm(exponentials, dim=1, keepdim=True).square_()
+            self.squared_total.mul_(decay.square()).add_(squares)
         return exponentials, decay
+
+    def log_collisions(self) -> Tensor:
+        """``log sum_v p_v^2`` ``[n]``, after a scan with ``collisions``."""
+        assert self.squared_total is not None
+        return (self.squared_total.log() - 2 * self.total.log()).squeeze(1)
 
     def _finish(self) -> Tensor:
         self.log_total = self.shift + self.total.log()
@@ -171,28 +209,26 @@ class _LinearLogps(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         transform: LogitTransform,
-        wants_hidden: bool,
-        wants_head: bool,
-    ) -> Tensor:
+        wanted: _Wanted,
+    ) -> tuple[Tensor, Tensor | None]:
         head = _Head(weight, bias, transform, rows=min(len(hidden), _ROWS), dtype=hidden.dtype)
         parts = zip(hidden.split(_ROWS), targets.split(_ROWS), strict=True)
-        chunks = [_Rows(rows, places, head) for rows, places in parts]
+        chunks = [_Rows(rows, places, head, wanted.collisions) for rows, places in parts]
         with head.scratch():
-            if not (wants_hidden or wants_head):
-                return torch.cat([rows.logps() for rows in chunks])
-            ctx.save_for_backward(weight)
-            ctx.chunks = chunks
-            budget = KEPT_BYTES if wants_head else 0
-            logps = []
-            for rows in chunks:
-                size = len(rows.hidden) * len(weight) * hidden.element_size()
-                logps.append(rows.logps_and_gradient(keep=size <= budget))
-                budget -= size if size <= budget else 0
-            return torch.cat(logps)
+            if not (wanted.hidden or wanted.head):
+                logps = [rows.logps() for rows in chunks]
+            else:
+                ctx.save_for_backward(weight)
+                ctx.chunks = chunks
+                logps = _logps_and_gradients(chunks, KEPT_BYTES if wanted.head else 0)
+        log_collisions = torch.cat([rows.log_collisions() for rows in chunks]) if wanted.collisions else None
+        if log_collisions is not None:
+            ctx.mark_non_differentiable(log_collisions)
+        return torch.cat(logps), log_collisions
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_logps: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_logps: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         ctx.saved_tensors  # noqa: B018 - raises if the weight has changed since the forward
         wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         grads = grad_logps.unsqueeze(1).split(_ROWS)
@@ -206,7 +242,17 @@ class _LinearLogps(torch.autograd.Function):
             if wants_weight or wants_bias:
                 with ctx.chunks[0].head.scratch():
                     grad_weight, grad_bias = _head_gradients(ctx.chunks, grads)
-        return grad_hidden, grad_weight, grad_bias, None, None, None, None
+        return grad_hidden, grad_weight, grad_bias, None, None, None
+
+
+def _logps_and_gradients(chunks: Sequence[_Rows], kept_bytes: int) -> list[Tensor]:
+    """Log-probs of the chunks, of which as many keep their probabilities as have room."""
+    logps = []
+    for rows in chunks:
+        size = len(rows.hidden) * len(rows.head.weight) * rows.hidden.element_size()
+        logps.append(rows.logps_and_gradient(keep=size <= kept_bytes))
+        kept_bytes -= size if size <= kept_bytes else 0
+    return logps
 
 
 def _head_gradients(chunks: Sequence[_Rows], grads: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

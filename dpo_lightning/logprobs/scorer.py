@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,8 @@ from dpo_lightning.attention import layout_inputs
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.logprobs.head import (
     TokenStatistics,
+    collisions_from_logits,
+    logps_and_collisions_through,
     logps_from_logits,
     logps_through,
     statistics_through,
@@ -22,6 +25,8 @@ from dpo_lightning.logprobs.head import (
 from dpo_lightning.logprobs.transform import HeadProbe, probe_head
 
 _PROBE_LENGTH = 8
+
+Values = TypeVar("Values", bound=tuple[Any, ...])
 
 
 class TokenScorer:
@@ -46,17 +51,23 @@ class TokenScorer:
         head, probe = self._head(batch)
         if head is None or probe is None:
             return logps_from_logits(self._logits(batch), batch.targets)
-        score, logps = logps_through(head, probe), []
+        score = logps_through(head, probe)
+        (logps,), nothing = self._read_rows(batch, head, probe, lambda *rows: (score(*rows),))
+        return logps + nothing
 
-        def score_rows(hidden: Tensor) -> Tensor:
-            logps.append(score(_scored_rows(hidden, batch), batch.targets))
-            # Cloned, which costs nothing: FSDP2 warns about an output that is a view.
-            return logps[0][:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size).clone()
+    def with_collisions(self, batch: PairBatch) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """Log-probs as above, and ``log sum_v p_v^2``: the log of how likely two draws of a token are the same.
 
-        with _forward_replaced(head, score_rows), layout_inputs(self.model, batch) as inputs:
-            logits = self.model(**inputs).logits
-        # A sum of nothing: it puts the model's own output into the graph, where FSDP hangs its backward.
-        return logps[0] + logits.sum()
+        One forward gives both; the second ``[N]`` is of the model's distribution at each token, in nats, without a
+        graph.
+        """
+        head, probe = self._head(batch)
+        if head is None or probe is None:
+            logits = self._logits(batch)
+            return logps_from_logits(logits, batch.targets), collisions_from_logits(logits)
+        score = logps_and_collisions_through(head, probe)
+        (logps, log_collisions), nothing = self._read_rows(batch, head, probe, score)
+        return logps + nothing, log_collisions
 
     @torch.no_grad()
     def statistics(self, batch: PairBatch) -> TokenStatistics:
@@ -64,15 +75,26 @@ class TokenScorer:
         head, probe = self._head(batch)
         if head is None or probe is None:
             return token_statistics(self._logits(batch), batch.targets, nn.Identity(), vocab_size=1)
-        read, statistics = statistics_through(head, probe), []
+        return self._read_rows(batch, head, probe, statistics_through(head, probe))[0]
+
+    def _read_rows(
+        self, batch: PairBatch, head: nn.Module, probe: HeadProbe, read: Callable[[Tensor, Tensor], Values]
+    ) -> tuple[Values, Float[Tensor, ""]]:
+        """What ``read`` makes of the head's input at the scored positions, and of the targets, in one forward.
+
+        The second is a sum of nothing, to be added to what has a graph: it puts the model's own output into it, where
+        FSDP hangs its backward.
+        """
+        found: list[Values] = []
 
         def read_rows(hidden: Tensor) -> Tensor:
-            statistics.append(read(_scored_rows(hidden, batch), batch.targets))
-            return hidden.new_empty(len(hidden), 0, probe.vocab_size)
+            found.append(read(_scored_rows(hidden, batch), batch.targets))
+            # Cloned, which costs nothing: FSDP2 warns about an output that is a view.
+            return found[0][0][:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size).clone()
 
         with _forward_replaced(head, read_rows), layout_inputs(self.model, batch) as inputs:
-            self.model(**inputs)
-        return statistics[0]
+            logits = self.model(**inputs).logits
+        return found[0], logits.sum()
 
     def _head(self, batch: PairBatch) -> tuple[nn.Module | None, HeadProbe | None]:
         """The output embedding, and what the first batch's probe found out about it."""

@@ -1,5 +1,7 @@
 """Preference losses: pure functions, and the objectives that carry their settings."""
 
+from dpo_lightning.losses.aot import AOTPaired, AOTUnpaired, aot_paired, aot_unpaired
+from dpo_lightning.losses.apo import APODown, APOZero, apo_down, apo_zero
 from dpo_lightning.losses.base import (
     MarginObjective,
     Objective,
@@ -8,24 +10,127 @@ from dpo_lightning.losses.base import (
     Rewards,
     UnpairedObjective,
 )
+from dpo_lightning.losses.bco import PairedBCO, paired_bco
+from dpo_lightning.losses.beta_dpo import BetaDPO, beta_dpo
+from dpo_lightning.losses.cal_dpo import CalDPO, cal_dpo
+from dpo_lightning.losses.chipo import ChiPO, chipo
+from dpo_lightning.losses.cpo import CPO, CPOSimPO, cpo, cpo_simpo
+from dpo_lightning.losses.discopop import DiscoPOP, discopop
 from dpo_lightning.losses.dpo import DPO, dpo
+from dpo_lightning.losses.dpop import DPOP, dpop
+from dpo_lightning.losses.exo import EXO, exo
+from dpo_lightning.losses.fdivergence import (
+    AlphaDivergence,
+    Divergence,
+    FDivergence,
+    ForwardKL,
+    JensenShannon,
+    ReverseKL,
+)
 from dpo_lightning.losses.hinge import Hinge, hinge
 from dpo_lightning.losses.ipo import IPO, ipo
+from dpo_lightning.losses.kto import KTO, kto
+from dpo_lightning.losses.length_normalized import LengthNormalizedDPO, length_normalized_dpo
+from dpo_lightning.losses.length_regularized import LengthRegularizedDPO, length_regularized_dpo
+from dpo_lightning.losses.modifiers import LDDPO, WPO, RowWeighted, Weighted
+from dpo_lightning.losses.nca import NCA, nca
+from dpo_lightning.losses.orpo import ORPO, orpo
+from dpo_lightning.losses.robust import RobustDPO, robust_dpo
+from dpo_lightning.losses.rpo import RPO, rpo
 from dpo_lightning.losses.sft import SFT, sft
+from dpo_lightning.losses.simpo import AlphaPO, SimPO, alphapo, simpo
+from dpo_lightning.losses.soft_labels import (
+    DistilledDPO,
+    RewardAwareKL,
+    RewardAwareSquared,
+    SoftLabelDPO,
+    distilled_dpo,
+    reward_aware_kl,
+    reward_aware_squared,
+    soft_label_dpo,
+)
+from dpo_lightning.losses.sppo import SPPO, sppo
+from dpo_lightning.losses.unpaired_bco import UnpairedBCO, unpaired_bco
 
 __all__ = [
+    "CPO",
     "DPO",
+    "DPOP",
+    "EXO",
     "IPO",
+    "KTO",
+    "LDDPO",
+    "NCA",
+    "ORPO",
+    "RPO",
     "SFT",
+    "SPPO",
+    "WPO",
+    "AOTPaired",
+    "AOTUnpaired",
+    "APODown",
+    "APOZero",
+    "AlphaDivergence",
+    "AlphaPO",
+    "BetaDPO",
+    "CPOSimPO",
+    "CalDPO",
+    "ChiPO",
+    "DiscoPOP",
+    "DistilledDPO",
+    "Divergence",
+    "FDivergence",
+    "ForwardKL",
     "Hinge",
+    "JensenShannon",
+    "LengthNormalizedDPO",
+    "LengthRegularizedDPO",
     "MarginObjective",
     "Objective",
     "Observation",
+    "PairedBCO",
     "Reads",
+    "ReverseKL",
+    "RewardAwareKL",
+    "RewardAwareSquared",
     "Rewards",
+    "RobustDPO",
+    "RowWeighted",
+    "SimPO",
+    "SoftLabelDPO",
+    "UnpairedBCO",
     "UnpairedObjective",
+    "Weighted",
+    "alphapo",
+    "aot_paired",
+    "aot_unpaired",
+    "apo_down",
+    "apo_zero",
+    "beta_dpo",
+    "cal_dpo",
+    "chipo",
+    "cpo",
+    "cpo_simpo",
+    "discopop",
+    "distilled_dpo",
     "dpo",
+    "dpop",
+    "exo",
     "hinge",
     "ipo",
+    "kto",
+    "length_normalized_dpo",
+    "length_regularized_dpo",
+    "nca",
+    "orpo",
+    "paired_bco",
+    "reward_aware_kl",
+    "reward_aware_squared",
+    "robust_dpo",
+    "rpo",
     "sft",
+    "simpo",
+    "soft_label_dpo",
+    "sppo",
+    "unpaired_bco",
 ]

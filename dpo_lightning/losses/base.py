@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from enum import Flag, auto
 from typing import NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dpo_lightning.batch import PairScores, UnpairedScores
+from dpo_lightning.batch import Baseline, PairScores, TokenScores, UnpairedScores
 from dpo_lightning.losses.numeric import at_least_float32
 
 Rewards = tuple[Float[Tensor, " P"], Float[Tensor, " P"]]
@@ -20,6 +20,7 @@ class Reads(Flag):
 
     Attributes:
         REFERENCE: The reference's log-probs.
+        LIKELIHOOD: The policy's log-probs also outside of a log-ratio.
         LENGTHS: The completions' lengths.
         MARGIN: The data's column of true reward margins.
         PROBABILITY: The data's column of preference probabilities.
@@ -33,6 +34,7 @@ class Reads(Flag):
 
     NOTHING = 0
     REFERENCE = auto()
+    LIKELIHOOD = auto()
     LENGTHS = auto()
     MARGIN = auto()
     PROBABILITY = auto()
@@ -43,6 +45,12 @@ class Reads(Flag):
     TYPICALITY = auto()
     MISMATCHED = auto()
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of the data that are read, as :class:`~dpo_lightning.batch.PairColumns` names them."""
+        flags = {"margin": Reads.MARGIN, "probability": Reads.PROBABILITY, "weight": Reads.WEIGHT}
+        return frozenset(name for name, flag in flags.items() if flag in self)
+
 
 class Observation(NamedTuple):
     """What a loss needs a mean of.
@@ -50,10 +58,12 @@ class Observation(NamedTuple):
     Attributes:
         values: Of each pair of the batch, or of some, without a graph; their mean is over all ranks.
         momentum: Share of the past in the running mean, in ``[0, 1)``; 0 is the mean of the batch alone.
+        desirable: Label of each value, for the mean of the two labels' means, however many rows each of them has.
     """
 
     values: Float[Tensor, " M"]
     momentum: float
+    desirable: Bool[Tensor, " M"] | None = None
 
 
 class Objective(ABC):
@@ -100,9 +110,47 @@ class UnpairedObjective(ABC):
     def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
         """Implicit reward of each completion ``[P]``, in the objective's own scale."""
 
+    @abstractmethod
+    def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
+        """The reward from which the loss calls a completion good, 0-d, in the same scale; metrics count against it."""
+
     def observe(self, scores: UnpairedScores) -> Observation | None:
         """What `scores.baseline` shall be the means of, for a loss that reads :attr:`Reads.BASELINE`."""
         return None
+
+
+def means_over_batches(scores: PairScores | UnpairedScores) -> Baseline:
+    """The baseline of scores for a loss that reads :attr:`Reads.BASELINE`.
+
+    Raises:
+        ValueError: where the scores have none; the module brings it, whoever calls an objective alone gives it.
+    """
+    if scores.baseline is None:
+        raise ValueError("the loss reads means over batches: give scores.baseline, see Objective.observe")
+    return scores.baseline
+
+
+def column(scores: PairScores, name: str) -> Float[Tensor, " P"]:
+    """A column of the data, as :class:`~dpo_lightning.batch.PairColumns` names it.
+
+    Raises:
+        ValueError: where the scores have none; a run brings it, whoever calls an objective alone gives it.
+    """
+    values = getattr(scores.columns, name)
+    if values is None:
+        raise ValueError(f"the loss reads the {name} of each pair: give scores.columns.{name}")
+    return values
+
+
+def tokens_of(scores: PairScores) -> TokenScores:
+    """The log-probs of single tokens.
+
+    Raises:
+        ValueError: where the scores have none; a run brings them, whoever calls an objective alone gives them.
+    """
+    if scores.tokens is None:
+        raise ValueError("the loss reads the log-probs of single tokens: give scores.tokens")
+    return scores.tokens
 
 
 def scaled_logratios(scores: PairScores, scale: float) -> Rewards:

@@ -46,9 +46,12 @@ def dpo(
 class DPO(MarginObjective):
     """Direct Preference Optimization, arXiv:2305.18290; reward = beta x log-ratio.
 
+    The place to begin: few settings, and what the others are compared with.
+
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.1, and 0.5 for summarisation.
-        label_smoothing: Assumed share of flipped labels, in [0, 0.5); above 0 this is conservative DPO (cDPO).
+        label_smoothing: Assumed share of flipped labels, in [0, 0.5); above 0 this is conservative DPO (cDPO),
+            which keeps the margin finite where labels are noisy.
     """
 
     beta: float = 0.1

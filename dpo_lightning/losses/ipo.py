@@ -41,6 +41,8 @@ def ipo(
 class IPO(MarginObjective):
     """Identity Preference Optimization, arXiv:2310.12036; reward = tau x log-ratio.
 
+    For labels that all agree, where DPO's margin grows without bound: here it has a target.
+
     Args:
         tau: Regularisation, > 0: the margin is pulled to 1 / (2 tau). The paper uses 0.1 to 1.
         per_token: Read mean log-ratios per completion token instead of the paper's sums over the completion.

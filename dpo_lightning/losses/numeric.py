@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dpo_lightning.errors import InputError
+
+STRAIGHT_FROM = 30.0
+"""Nats from which an exponential goes on as a straight line: at 1e4 nats its square still fits into float32."""
 
 
 def margin(chosen: Tensor, rejected: Tensor) -> Tensor:
@@ -23,6 +27,25 @@ def margin(chosen: Tensor, rejected: Tensor) -> Tensor:
 def at_least_float32(values: Tensor) -> Tensor:
     """The values in float32, or in float64 where they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def per_token(logps: Tensor, lengths: Tensor) -> Tensor:
+    """Log-probs per token, in float32 at least, from sums over completions.
+
+    Raises:
+        ValueError: when they differ in shape.
+    """
+    require_one_shape(logps, lengths)
+    return at_least_float32(logps) / lengths
+
+
+def exp_with_straight_tail(exponent: Tensor) -> Tensor:
+    """``exp(x)`` up to :data:`STRAIGHT_FROM`, and from there on its tangent, so that value and slope never overflow.
+
+    A clamp would be finite too, but flat: its gradient is 0 where the exponential pulls hardest.
+    """
+    tail = F.relu(exponent - STRAIGHT_FROM)
+    return exponent.clamp(max=STRAIGHT_FROM).exp() * (1 + tail)
 
 
 def require_one_shape(first: Tensor, *others: Tensor) -> None:
@@ -64,3 +87,13 @@ def require_share_of_flips(name: str, value: float) -> None:
     """
     if not 0 <= value < 0.5:
         raise InputError(f"{name} must be in [0, 0.5), got {value}")
+
+
+def require_momentum(name: str, value: float) -> None:
+    """Check the share of the past in a running mean.
+
+    Raises:
+        InputError: unless it is in ``[0, 1)``: with 1 the first batch stays for ever.
+    """
+    if not 0 <= value < 1:
+        raise InputError(f"{name} must be in [0, 1), got {value}")

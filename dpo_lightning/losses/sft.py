@@ -31,9 +31,13 @@ def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) ->
 
 @dataclass(frozen=True)
 class SFT(Objective):
-    """Supervised fine-tuning on the chosen completions, without a reference; reward = log-prob per token."""
+    """Supervised fine-tuning on the chosen completions, as in arXiv:2203.02155; reward = log-prob per token.
 
-    reads: ClassVar[Reads] = Reads.LENGTHS
+    Makes the policy that preferences start from, and, as a part of `Weighted`, holds the likelihood of the chosen
+    completions.
+    """
+
+    reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """See :func:`sft`."""

@@ -16,7 +16,8 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.models import is_adapted
 from dpo_lightning.modes import evaluating
-from dpo_lightning.reference.base import Reference
+from dpo_lightning.parallel import sharded_parameters
+from dpo_lightning.reference.base import Followed, Reference
 
 # These leave the base weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) move part of them into the
 # adapter: with it off, the model is 0.2 to 0.5 nats away from the original.
@@ -51,6 +52,17 @@ class AdapterOff(Reference):
         return (
             "the adapter changes the policy before it was trained here: it was trained elsewhere (use the reference "
             "FrozenAdapter), or initialised with init_lora_weights=False"
+        )
+
+    def followed(self, policy: nn.Module) -> dict[str, Followed]:
+        """Refuse.
+
+        Raises:
+            InputError: since the base weights are the policy's too.
+        """
+        raise InputError(
+            "reference AdapterOff is the base weights, which the policy shares, and cannot follow it: set "
+            "model.reference to FrozenAdapter, which starts as the same"
         )
 
 
@@ -93,6 +105,27 @@ class FrozenAdapter(Reference):
     def diagnose(self, policy: nn.Module) -> str:
         """The adapter moved on."""
         return "the policy's adapter is no longer the one that the reference copied"
+
+    def followed(self, policy: nn.Module) -> dict[str, Followed]:
+        """The copy of each trained weight.
+
+        Raises:
+            InputError: for a trained weight without a copy.
+        """
+        parameters = sharded_parameters(policy)
+        trained = [name for name, parameter in parameters.items() if parameter.requires_grad]
+        copies = {name: self._name_of_copy(name) for name in trained}
+        if missing := [name for name, copied in copies.items() if copied not in parameters]:
+            raise InputError(
+                f"reference FrozenAdapter has no copy of {missing[0]}, which is trained, and cannot follow the policy: "
+                "use FrozenCopy"
+            )
+        return {name: Followed(parameters[copied], parameters[name]) for name, copied in copies.items()}
+
+    def _name_of_copy(self, name: str) -> str:
+        """PEFT's name of a parameter ends with the adapter's and what the adapter calls it."""
+        before, _, after = f"{name}.".rpartition(f".{self._trained}.")
+        return f"{before}.{self.NAME}.{after}".removesuffix(".")
 
     @contextmanager
     def _active(self, policy: Any) -> Iterator[None]:

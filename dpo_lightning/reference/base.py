@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,8 +11,18 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch
 
 
+class Followed(NamedTuple):
+    """A weight of the reference and the policy's that it can follow: of one shape and dtype, sharded alike."""
+
+    reference: Tensor
+    policy: Tensor
+
+
 class Reference(ABC):
-    """The reference of an objective. Never trained, saved or listed: it is no ``nn.Module`` and owns none openly."""
+    """The reference of an objective. Never trained or listed: it is no ``nn.Module`` and owns none openly.
+
+    It is taken from the policy before training, and saved only where it has been moved since.
+    """
 
     @abstractmethod
     def bind(self, policy: nn.Module) -> None:
@@ -24,6 +35,16 @@ class Reference(ABC):
     @abstractmethod
     def diagnose(self, policy: nn.Module) -> str:
         """Say why the scores may differ from the policy's before training, as far as the weights show it."""
+
+    @abstractmethod
+    def followed(self, policy: nn.Module) -> dict[str, Followed]:
+        """What of the reference must follow the policy so that the two are equal, by the policy's parameter names.
+
+        The tensors may be changed in place. Nothing for a reference without log-probs of its own.
+
+        Raises:
+            InputError: saying why it cannot follow, and what to use instead.
+        """
 
     def own_models(self) -> list[nn.Module]:
         """Models beside the policy that the reference scores with; they are sharded with it."""

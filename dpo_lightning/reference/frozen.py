@@ -11,9 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.batch import PairBatch
+from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.models import disable_cache, load_model
-from dpo_lightning.reference.base import Reference
+from dpo_lightning.parallel import sharded_parameters
+from dpo_lightning.reference.base import Followed, Reference
 
 
 @dataclass
@@ -63,3 +65,26 @@ class FrozenCopy(Reference):
         if any(not torch.equal(ours[name].cpu(), theirs[name].detach().cpu()) for name in ours):
             return f"the reference {self.checkpoint or 'copy'!r} has other weights than the policy"
         return "the weights are equal: the same weights score differently"
+
+    def followed(self, policy: nn.Module) -> dict[str, Followed]:
+        """The copy of each trained weight; of another checkpoint, every weight.
+
+        Raises:
+            InputError: for a checkpoint whose weights are not those of the policy in name, shape and dtype.
+        """
+        ours, theirs = sharded_parameters(self._model), sharded_parameters(policy)
+        if {name: _kind(value) for name, value in ours.items()} != {n: _kind(value) for n, value in theirs.items()}:
+            raise InputError(
+                f"reference FrozenCopy: {self.checkpoint or 'the copy'!r} is another model than the policy, or loaded "
+                "otherwise, and cannot follow it: leave checkpoint out, or give one of the same architecture"
+            )
+        names = [name for name, value in theirs.items() if value.requires_grad or self.checkpoint is not None]
+        if quantized := [name for name in names if not theirs[name].is_floating_point()]:
+            raise InputError(
+                f"reference FrozenCopy: {quantized[0]} is quantized and cannot follow the policy: leave checkpoint out"
+            )
+        return {name: Followed(ours[name], theirs[name]) for name in names}
+
+
+def _kind(weight: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return weight.shape, weight.dtype

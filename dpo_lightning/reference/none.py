@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
-from dpo_lightning.reference.base import Reference
+from dpo_lightning.reference.base import Followed, Reference
 
 
 class NoReference(Reference):
@@ -24,6 +24,10 @@ class NoReference(Reference):
     def diagnose(self, policy: nn.Module) -> str:
         """There is nothing to agree with."""
         return "the objective has no reference"
+
+    def followed(self, policy: nn.Module) -> dict[str, Followed]:
+        """Nothing."""
+        return {}
 
 
 class LostReference(NoReference):

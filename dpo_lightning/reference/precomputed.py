@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch, TokenizedPair
 from dpo_lightning.collate import Collate
 from dpo_lightning.errors import InputError
-from dpo_lightning.reference.base import Reference
+from dpo_lightning.reference.base import Followed, Reference
 from dpo_lightning.reference.cache.fill import Rows, fill
 from dpo_lightning.reference.cache.scoring import ScoringRun
 from dpo_lightning.reference.cache.sources import Source, bind_source
@@ -125,6 +125,17 @@ class Precomputed(Reference):
         if weights_hash(policy) != self._source.weights:
             return f"the policy has other weights or adapters than the cached reference {self._source.name!r}"
         return "the weights are equal: the cached values are not theirs, or the precision is another one"
+
+    def followed(self, policy: nn.Module) -> dict[str, Followed]:
+        """Refuse.
+
+        Raises:
+            InputError: since the values are those of fixed weights.
+        """
+        raise InputError(
+            "reference Precomputed is scored once, and cannot follow the policy: use FrozenCopy, or FrozenAdapter with "
+            "adapters"
+        )
 
     @property
     def _source(self) -> Source:

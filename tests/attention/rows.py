@@ -16,6 +16,8 @@ Segments = Sequence[tuple[int, int, int]]
 CPU = torch.device("cpu")
 SHORT = ((5, 3, 4), (2, 1, 1), (1, 6, 2))
 """Prompt, chosen, rejected: completions of one token and a prompt of one token among them."""
+ONE_SIDED = ((5, 3, 0), (2, 1, 1), (1, 6, 0))
+"""With rejected completions that have no tokens."""
 
 
 class Heads(NamedTuple):

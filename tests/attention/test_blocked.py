@@ -8,7 +8,18 @@ from torch import Tensor
 
 from dpo_lightning.attention import blocked
 from dpo_lightning.attention.blocked import blocked_attention
-from tests.attention.rows import SHORT, Heads, Segments, assert_same, dense, heads, mask_of, relative, visible
+from tests.attention.rows import (
+    ONE_SIDED,
+    SHORT,
+    Heads,
+    Segments,
+    assert_same,
+    dense,
+    heads,
+    mask_of,
+    relative,
+    visible,
+)
 from tests.helpers.watching import Tensors
 
 SCALE = 0.3
@@ -32,8 +43,8 @@ def test_short_runs(query_heads: int, groups: int, block: int, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     "segments",
-    [LONG, ((128, 128, 1),), ((300, 1, 1),), ((1, 129, 127),), ((1, 1, 1), (130, 2, 260))],
-    ids=["beyond a block", "a block", "long prompt", "one token's prompt", "two pairs"],
+    [LONG, ((128, 128, 1),), ((300, 1, 1),), ((1, 129, 127),), ((1, 1, 1), (130, 2, 260)), ((100, 50, 0),), ONE_SIDED],
+    ids=["beyond a block", "a block", "long prompt", "one token's prompt", "two pairs", "long, one-sided", "one-sided"],
 )
 def test_runs_of_several_blocks(segments: Segments) -> None:
     rows = heads(segments, query_heads=2, groups=1, width=4)

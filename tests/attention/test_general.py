@@ -12,6 +12,7 @@ from dpo_lightning.attention.blocked import blocked_attention
 from dpo_lightning.attention.general import masked_attention
 from dpo_lightning.attention.mask import Rule
 from tests.attention.rows import (
+    ONE_SIDED,
     SHORT,
     Heads,
     assert_same,
@@ -48,6 +49,15 @@ def test_every_rule_and_option(groups: int, rule: Rule, options: dict[str, Any])
     leaves = [*rows, *([options["sinks"]] if "sinks" in options else [])]
 
     assert_same(attention(rows, rule, **options), dense(rows, visible(SHORT, rule), SCALE, **options), leaves, 1e-13)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("rule", [causal, window(2)])
+def test_completions_without_tokens(rule: Rule, options: dict[str, Any]) -> None:
+    rows, options = heads(ONE_SIDED), drawn(options)
+    found = masked_attention(*rows, mask_of(ONE_SIDED, rule), SCALE, **options)
+
+    assert_same(found, dense(rows, visible(ONE_SIDED, rule), SCALE, **options), rows, 1e-13)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

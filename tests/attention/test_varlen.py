@@ -13,7 +13,7 @@ from dpo_lightning.attention import interface
 from dpo_lightning.attention.varlen import varlen_attention, varlen_fits
 from dpo_lightning.collate import collate_tree
 from dpo_lightning.logprobs import TokenScorer
-from tests.attention.rows import SHORT, assert_same, dense, heads, mask_of, visible
+from tests.attention.rows import ONE_SIDED, SHORT, Segments, assert_same, dense, heads, mask_of, visible
 from tests.helpers.architectures import tiny_model
 from tests.helpers.tiny import PAIRS, tiny_llama
 
@@ -70,11 +70,13 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return fake
 
 
+@pytest.mark.parametrize("segments", [SHORT, ONE_SIDED], ids=["both", "one-sided"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_against_a_masked_softmax(groups: int, kernel: Kernel) -> None:
-    rows = heads(SHORT, groups=groups)
+def test_against_a_masked_softmax(groups: int, segments: Segments, kernel: Kernel) -> None:
+    rows = heads(segments, groups=groups)
+    expected = dense(rows, visible(segments), SCALE)
 
-    assert_same(varlen_attention(*rows, mask_of(SHORT), SCALE), dense(rows, visible(SHORT), SCALE), rows, 1e-13)
+    assert_same(varlen_attention(*rows, mask_of(segments), SCALE), expected, rows, 1e-13)
     assert len(kernel.calls) == 1
 
 

@@ -24,6 +24,7 @@ from torch.optim import AdamW
 
 from dpo_lightning import LoRA, PreferenceDataModule, PreferenceModule
 from dpo_lightning.callbacks import ResumableCheckpoint
+from dpo_lightning.reference import Reference
 from dpo_lightning.schedules import Cosine, Schedule
 from tests.helpers.runs import saved_model, trainer, write_rows
 
@@ -37,9 +38,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_REPOSITORY), os.en
 
 @dataclass(frozen=True)
 class Case:
-    """Settings of a run. Every one has dropout and validates in the middle of its epochs."""
+    """Settings of a run. Every one validates in the middle of its epochs, and has dropout unless `model` says no."""
 
     lora: bool = False
+    model: dict[str, Any] = field(default_factory=dict)
+    reference: Reference | None = None
+    callbacks: Callable[[], list[pl.Callback]] = list
     data: dict[str, Any] = field(default_factory=lambda: {"batch_pairs": 2})
     trainer: dict[str, Any] = field(default_factory=dict)
     processes: int = 1
@@ -111,11 +115,12 @@ def fit(shared: Path, run: Path, case: Case, rank: int = 0, fail_at: int | None 
     pl.seed_everything(1, verbose=False)
     module = PreferenceModule(
         str(shared / "model"),
+        reference=case.reference,
         lora=LoRA(r=4, dropout=0.2) if case.lora else None,
-        dropout=True,
         step_zero_check=False,
         optimizer=lambda params: AdamW(params, lr=1e-2, weight_decay=0.1),
         schedule=case.schedule,
+        **{"dropout": True, **case.model},
     )
     data = PreferenceDataModule(
         str(shared / "pairs.jsonl"),
@@ -138,7 +143,9 @@ def fit(shared: Path, run: Path, case: Case, rank: int = 0, fail_at: int | None 
     }
     journal = Journal(run / f"journal-{rank}.jsonl", fail_at)
     checkpoint = ResumableCheckpoint(run / "checkpoints", every_n_train_steps=case.save_every)
-    runner = trainer(callbacks=[journal, checkpoint], logger=JournalLogger(run / "journal-log.jsonl"), **settings)
+    runner = trainer(
+        callbacks=[journal, checkpoint, *case.callbacks()], logger=JournalLogger(run / "journal-log.jsonl"), **settings
+    )
     try:
         runner.fit(module, data, ckpt_path="last")
     except ValueError as error:

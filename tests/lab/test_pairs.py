@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
+
+import pytest
 
 from dpo_lightning.lab.pairs import draw_pairs, draw_texts, split_scenes
 from dpo_lightning.lab.reward import prompts, sentences, split_sentences, true_reward
@@ -19,6 +22,8 @@ def test_the_true_reward_labels_the_pairs():
         rewards = [true_reward(row["prompt"], row[name]) for name in ("chosen", "rejected")]
         assert rewards == [row["chosen_reward"], row["rejected_reward"]]
         assert rewards[0] > rewards[1]
+        odds = row["chosen_probability"] / (1 - row["chosen_probability"])
+        assert math.log(odds) == pytest.approx(rewards[0] - rewards[1])
 
 
 def test_equal_seeds_give_equal_worlds():

@@ -14,7 +14,13 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
 from dpo_lightning.logprobs import chunked_logps, head, logps_from_logits
-from dpo_lightning.logprobs.head import logps_through, token_statistics
+from dpo_lightning.logprobs.head import (
+    chunked_logps_and_collisions,
+    collisions_from_logits,
+    logps_and_collisions_through,
+    logps_through,
+    token_statistics,
+)
 from dpo_lightning.logprobs.transform import HeadProbe, LogitTransform
 from tests.helpers.watching import Tensors
 
@@ -198,6 +204,49 @@ def test_a_head_of_any_kind(kind: Any, chunk_logits: int, monkeypatch: pytest.Mo
         strict=True,
     ):
         torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, Sub, adapted], ids=["linear", "subclass", "LoRA"])
+@pytest.mark.parametrize("chunk_logits", [CHUNK * VOCAB, 2**20], ids=["chunks", "whole"])
+def test_collisions_through_a_head_of_any_kind(kind: Any, chunk_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in (chunked_logps, chunked_logps_and_collisions):
+        monkeypatch.setattr(head, function.__name__, partial(function, chunk_logits=chunk_logits))
+    _, hidden, targets = head_inputs()
+    module = adapted(head_inputs()[0]) if kind is adapted else kind(WIDTH, VOCAB, dtype=torch.float64)
+    inputs = (hidden, *(parameter for parameter in module.parameters() if parameter.requires_grad))
+    exact = PROBE.transform(module(hidden)).softmax(-1).square().sum(-1).log()
+
+    plain = logps_through(module, PROBE)(hidden, targets)
+    logps, log_collisions = logps_and_collisions_through(module, PROBE)(hidden, targets)
+
+    assert not log_collisions.requires_grad
+    torch.testing.assert_close(log_collisions, exact.detach(), rtol=0, atol=1e-12)
+    assert torch.equal(logps, plain)
+    for one, other in zip(
+        torch.autograd.grad(logps.square().sum(), inputs),
+        torch.autograd.grad(plain.square().sum(), inputs),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+
+
+def test_collisions_by_hand() -> None:
+    # Weights 1, 2 and 5: (1 + 4 + 25) / 64; even ones: 1/3; one that is certain: 1.
+    logits = torch.tensor([[1.0, 2.0, 5.0], [1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]).log()
+
+    assert collisions_from_logits(logits).tolist() == pytest.approx([math.log(30 / 64), -math.log(3), 0.0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_collisions_against_float64(size: float, dtype: torch.dtype) -> None:
+    logits = (size * torch.randn(TOKENS, VOCAB, dtype=torch.float64)).to(dtype)
+
+    found = collisions_from_logits(logits)
+
+    assert found.dtype == torch.float32
+    exact = logits.double().softmax(-1).square().sum(-1).log()
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-6)
 
 
 def test_statistics_by_hand() -> None:

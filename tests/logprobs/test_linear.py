@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dpo_lightning.logprobs import linear
-from dpo_lightning.logprobs.linear import linear_logps
+from dpo_lightning.logprobs.linear import linear_logps, linear_logps_and_collisions
 from dpo_lightning.logprobs.transform import LogitTransform
 from tests.helpers.watching import Tensors
 
@@ -283,3 +283,66 @@ def test_what_is_kept_for_the_backward(
     assert kept * VOCAB * 2 <= seen.alive_bytes <= kept * VOCAB * 2 + few
     del logps
     assert seen.alive_bytes == 0
+
+
+def exact_collisions(hidden: Tensor, weight: Tensor, bias: Tensor | None, transform: LogitTransform = PLAIN) -> Tensor:
+    raw = hidden.double() @ weight.double().T + (0 if bias is None else bias.double())
+    return transform(raw).softmax(-1).square().sum(-1).log()
+
+
+@pytest.mark.parametrize("pieces", [False, True], ids=["whole", "pieces"])
+@pytest.mark.parametrize("grad", [False, True], ids=["no gradient", "gradient"])
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+def test_collisions(transform: LogitTransform, grad: bool, pieces: bool, request: pytest.FixtureRequest) -> None:
+    if pieces:
+        request.getfixturevalue("in_pieces")
+    tensors = inputs()
+    with torch.set_grad_enabled(grad):
+        logps, log_collisions = linear_logps_and_collisions(*tensors, edges(), transform)
+
+    assert (logps.requires_grad, log_collisions.requires_grad) == (grad, False)
+    torch.testing.assert_close(log_collisions, exact_collisions(*tensors, transform).detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 2**30], ids=["recomputed", "kept"])
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+def test_collisions_change_nothing_else(
+    transform: LogitTransform, kept_bytes: int, in_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "KEPT_BYTES", kept_bytes)
+    tensors = inputs(torch.bfloat16)
+    plain = linear_logps(*tensors, edges(), transform)
+    beside, _ = linear_logps_and_collisions(*tensors, edges(), transform)
+
+    assert torch.equal(plain, beside)
+    for one, other in zip(
+        torch.autograd.grad(weighted(plain), tensors), torch.autograd.grad(weighted(beside), tensors), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 1e4, 1e30])
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF], ids=str)
+def test_collisions_of_even_and_of_certain_distributions(dtype: torch.dtype, size: float, in_pieces: None) -> None:
+    """From ``1 / V`` to 1: a square of an exponential of a shifted logit neither overflows nor vanishes."""
+    size = min(size, 3e4) if dtype == torch.float16 else size
+    hidden, weight = torch.ones(TOKENS, 1, dtype=dtype), (size * torch.linspace(-1, 1, VOCAB)[:, None]).to(dtype)
+
+    _, log_collisions = linear_logps_and_collisions(hidden, weight, None, edges(), PLAIN)
+
+    assert log_collisions.dtype == torch.float32
+    torch.testing.assert_close(log_collisions.double(), exact_collisions(hidden, weight, None), rtol=1e-5, atol=1e-6)
+
+
+def test_collisions_take_no_gemm_of_their_own(in_pieces: None) -> None:
+    tensors = inputs(torch.float32)
+
+    assert gemms(lambda: linear_logps_and_collisions(*tensors, edges(), PLAIN)) == 2
+
+
+def test_collisions_need_no_more_than_a_tile_of_logits(in_pieces: None) -> None:
+    tensors = inputs(torch.bfloat16)
+    with Tensors() as seen:
+        linear_logps_and_collisions(*tensors, edges(), PLAIN)
+
+    assert seen.largest <= max(16 * 256, VOCAB * WIDTH)

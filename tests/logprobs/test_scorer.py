@@ -292,3 +292,61 @@ def test_statistics_of_a_model_that_is_scored_from_its_logits() -> None:
         found = TokenScorer(model).statistics(BATCH)
 
     torch.testing.assert_close(found.entropy.double(), -(logps.exp() * logps).sum(-1), rtol=0, atol=1e-5)
+
+
+def plain_collisions(model: nn.Module, batch: PairBatch) -> Tensor:
+    logits = model(input_ids=batch.input_ids).logits.flatten(0, 1)[batch.predict_index].double()
+    return logits.softmax(-1).square().sum(-1).log()
+
+
+def adapted_head(model: nn.Module) -> nn.Module:
+    return get_peft_model(copy.deepcopy(model), LoraConfig(r=2, init_lora_weights=False, **LORA_ON_HEAD))
+
+
+@pytest.mark.parametrize("layout", [collate_padded, collate_tree], ids=["padded", "tree"])
+@pytest.mark.parametrize("adapt", [lambda model: model, adapted_head], ids=["plain", "adapted head"])
+def test_collisions_are_those_of_a_plain_forward(llama: LlamaForCausalLM, adapt: Any, layout: Collate) -> None:
+    model = adapt(llama)
+    score = TokenScorer(model)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    logps, log_collisions = score.with_collisions(layout(PAIRS))
+    plain = score(layout(PAIRS))
+
+    torch.testing.assert_close(log_collisions.double(), plain_collisions(model, BATCH).detach(), rtol=0, atol=1e-5)
+    assert not log_collisions.requires_grad
+    assert torch.equal(logps, plain)
+    for one, other in zip(
+        torch.autograd.grad(logps.square().sum(), parameters),
+        torch.autograd.grad(plain.square().sum(), parameters),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+
+
+def test_collisions_of_soft_capped_logits() -> None:
+    model = tiny_model("gemma2")
+
+    found = TokenScorer(model).with_collisions(BATCH)[1]
+
+    torch.testing.assert_close(found.double(), plain_collisions(model, BATCH).detach(), rtol=0, atol=1e-5)
+
+
+def test_collisions_come_from_one_forward(llama: LlamaForCausalLM) -> None:
+    score = TokenScorer(llama)
+    score(BATCH)
+    calls: list[int] = []
+    handle = llama.model.register_forward_hook(lambda *_: calls.append(1))
+    score.with_collisions(BATCH)
+    handle.remove()
+
+    assert len(calls) == 1
+
+
+def test_collisions_of_a_model_that_is_scored_from_its_logits() -> None:
+    model = randomised(Shifted(tiny_llama().config))
+    with pytest.warns(UserWarning, match="Shifted does more to its logits"):
+        logps, log_collisions = TokenScorer(model).with_collisions(BATCH)
+
+    torch.testing.assert_close(log_collisions.double(), plain_collisions(model, BATCH).detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(logps, plain_logps(model, BATCH))

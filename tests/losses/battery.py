@@ -40,12 +40,13 @@ class Row:
         pairs: Three pairs or more; a log-prob is spread evenly over a completion's tokens.
         losses: Of each pair, worked out by hand.
         rewards: Of the first pair's two completions, by hand.
-        start: Loss where policy and reference agree; None without a reference.
+        start: Loss where policy and reference agree, of all pairs or of each; None where it depends on the log-probs.
         signs: Of the gradients by the policy's two log-probs, log-ratios within half a nat; None where both occur.
         only_margin: Whether adding the same to both log-ratios changes nothing.
         swap: L(w, l) - L(l, w) = swap x the difference of the log-ratios; None where it is not proportional.
         baseline: Means of the batch and of the training so far, where they are read.
         low_precision: Largest relative error with scores in bf16 and fp16 beyond the scores' own rounding.
+        detached: Whether a factor of the loss has no gradient, so that finite differences are not its gradient.
     """
 
     name: str
@@ -53,12 +54,13 @@ class Row:
     pairs: Sequence[Pair]
     losses: Sequence[float]
     rewards: tuple[float, float]
-    start: float | None
+    start: float | Sequence[float] | None
     signs: tuple[int | None, int | None] = (-1, 1)
     only_margin: bool = False
     swap: float | None = None
     baseline: tuple[float, float] = (0.0, 0.0)
     low_precision: float = 1e-6
+    detached: bool = False
 
 
 def all_rows() -> list[Row]:

@@ -90,19 +90,6 @@ def test_loss_of_each_pair_agrees(objective: Objective, settings: dict[str, Any]
     _assert_close(ours, theirs, "losses")
 
 
-def test_trl_ignores_label_smoothing_where_ours_does_not(tmp_path: Path) -> None:
-    world = tiny_world()
-    batch = _first_batch(world)
-    ours, theirs = [], []
-    for smoothing in (0.0, 0.2):
-        module = _moved_module(world, lora=False, objective=DPO(beta=BETA, label_smoothing=smoothing))
-        trainer = _trainer_like(module, world, False, tmp_path, label_smoothing=smoothing)
-        ours.append(module.pair_losses(batch, module.score(batch)))
-        theirs.append(score(trainer, batch.pair_ids.tolist()).loss)
-    assert theirs[0] == theirs[1]
-    assert (ours[0] - ours[1]).abs().max() > 1e-3
-
-
 def test_training_runs_agree(world: World, lora: bool, tmp_path: Path) -> None:
     module = _module(world, lora, optimizer=lambda params: AdamW(params, lr=world.lr, weight_decay=0.0))
     start = {name: value.clone() for name, value in _weights(module.policy, lora).items()}

@@ -1,7 +1,8 @@
-"""TRL's own DPOTrainer, as installed, in plain float32; what it computes is observed from the outside."""
+"""TRL's own trainers, as installed, in the model's dtype; what they compute is observed from the outside."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +11,19 @@ from unittest.mock import patch
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedModel
-from trl import DPOConfig, DPOTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+from trl.import_utils import TRLExperimentalWarning
 
 from tests.parity.worlds import Rows, World
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TRLExperimentalWarning)
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-class RecordingTrainer(DPOTrainer):
-    """Keeps the loss of every step, which its own log rounds."""
+
+class Recording:
+    """In front of a TRL trainer: keeps the loss of every step, which its own log rounds."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -27,6 +33,31 @@ class RecordingTrainer(DPOTrainer):
         loss = super().compute_loss(*args, **kwargs)
         self.losses.append(loss.item())
         return loss
+
+
+class RecordingTrainer(Recording, DPOTrainer):
+    """The stable one for pairs."""
+
+
+class RecordingKTOTrainer(Recording, KTOTrainer):
+    """The stable one for single completions with a label; keeps the KL estimate of every step, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kls: list[float] = []
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().compute_loss(*args, **kwargs)
+        self.kls.append(self._metrics["train"]["kl"][-1])
+        return loss
+
+
+class RecordingCPOTrainer(Recording, CPOTrainer):
+    """CPO, SimPO, AlphaPO: pairs without a reference."""
+
+
+class RecordingORPOTrainer(Recording, ORPOTrainer):
+    """ORPO."""
 
 
 class TRLScores(NamedTuple):
@@ -46,39 +77,72 @@ def make_trainer(
     output_dir: Path,
     *,
     rows: Rows | None = None,
-    policy: PreTrainedModel | None = None,
     peft_config: Any = None,
     **settings: Any,
 ) -> RecordingTrainer:
     """A trainer with every default that would make the comparison unfair switched off."""
-    policy = policy or world.policy()
-    args = DPOConfig(
-        output_dir=str(output_dir),
-        **{
-            "bf16": False,
-            "activation_checkpointing": False,
-            "use_cpu": True,
-            "report_to": "none",
-            "save_strategy": "no",
-            "eval_strategy": "no",
-            "disable_tqdm": True,
-            "train_sampling_strategy": "sequential",
-            "learning_rate": world.lr,
-            "lr_scheduler_type": "constant",
-            "optim": "adamw_torch",
-            "weight_decay": 0.0,
-            "dataloader_pin_memory": False,
-            **settings,
-        },
-    )
     return RecordingTrainer(
-        model=policy,
-        ref_model=world.policy() if peft_config is None else None,
-        args=args,
+        model=world.policy(),
+        ref_model=world.reference() if peft_config is None else None,
+        args=DPOConfig(**plain_settings(world, output_dir, settings)),
         train_dataset=Dataset.from_list(rows or world.rows),
         processing_class=world.tokenizer(),
         peft_config=peft_config,
     )
+
+
+def make_kto_trainer(
+    world: World, output_dir: Path, rows: list[dict[str, Any]], **settings: Any
+) -> RecordingKTOTrainer:
+    """On rows of prompt, completion and label."""
+    return RecordingKTOTrainer(
+        model=world.policy(),
+        ref_model=world.reference(),
+        args=KTOConfig(**plain_settings(world, output_dir, settings)),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=world.tokenizer(),
+    )
+
+
+def make_cpo_trainer(world: World, output_dir: Path, **settings: Any) -> RecordingCPOTrainer:
+    return _unreferenced(RecordingCPOTrainer, CPOConfig, world, output_dir, settings)
+
+
+def make_orpo_trainer(world: World, output_dir: Path, **settings: Any) -> RecordingORPOTrainer:
+    return _unreferenced(RecordingORPOTrainer, ORPOConfig, world, output_dir, settings)
+
+
+def _unreferenced(trainer: Any, config: Any, world: World, output_dir: Path, settings: dict[str, Any]) -> Any:
+    tokenizer = world.tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token  # their collator asks for one before the trainer sets it
+    return trainer(
+        model=world.policy(),
+        args=config(**plain_settings(world, output_dir, {"remove_unused_columns": False, **settings})),
+        train_dataset=Dataset.from_list(world.rows),
+        processing_class=tokenizer,
+    )
+
+
+def plain_settings(world: World, output_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """What every trainer's config is given: no autocast, no recomputation, no schedule, the rows in their order."""
+    return {
+        "output_dir": str(output_dir),
+        "bf16": False,
+        "activation_checkpointing": False,
+        "use_cpu": True,
+        "report_to": "none",
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "logging_strategy": "no",
+        "disable_tqdm": True,
+        "train_sampling_strategy": "sequential",
+        "learning_rate": world.lr,
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch",
+        "weight_decay": 0.0,
+        "dataloader_pin_memory": False,
+        **settings,
+    }
 
 
 def score(trainer: RecordingTrainer, pairs: Sequence[int]) -> TRLScores:

@@ -45,7 +45,7 @@ def test_a_module_neither_saves_nor_trains_its_reference(case: str, tmp_path: Pa
     assert not any(FrozenAdapter.NAME in name for name in trainable)
     registered = {name for name, _ in module.named_parameters()}
     assert registered == {f"policy.{name}" for name, _ in module.policy.named_parameters()}
-    assert {name for name, _ in module.named_children()} == {"policy", "train_metrics", "eval_metrics"}
+    assert {name for name, _ in module.named_children()} == {"policy", "train_metrics", "eval_metrics", "running_mean"}
 
 
 def test_no_reference_is_zero() -> None:

@@ -1,0 +1,255 @@
+"""References that follow the policy while it is trained."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from dpo_lightning.callbacks.loop_state import step_is_done
+from dpo_lightning.errors import InputError
+from dpo_lightning.parallel import on_rank_zero, placed_like
+from dpo_lightning.reference import Followed, Reference
+
+if TYPE_CHECKING:
+    from dpo_lightning.module import PreferenceModule
+
+Weights = Mapping[str, Followed]
+
+
+class MovingReference(pl.Callback, ABC):
+    """What every way of moving the reference shares: when it is done, what it needs, and what a checkpoint holds.
+
+    Steps are optimizer steps that changed the policy: one that `UpdateGuard` skips is none. (Of those that Lightning's
+    scaler skips under `16-mixed`, only the device knows, and they count.) The reference is `FrozenCopy`, or with
+    adapters `FrozenAdapter`, which shares the base weights. Loss, rewards and margins are those against the reference
+    of the moment, in validation too.
+
+    With adapters each matrix moves by itself. A copied adapter is exact; a mixed one is not the mixed change of the
+    weights, which would need twice the rank. With policy :math:`BA`, reference :math:`B'A'` and share :math:`a` of the
+    policy, the two differ by the product of the differences:
+
+    .. math::
+        (aB + (1-a)B')(aA + (1-a)A') = aBA + (1-a)B'A' - a(1-a)(B-B')(A-A')
+
+    Averages are kept in float32 where weights have less: 0.999 of a bfloat16 weight plus 0.001 of one nearby is the
+    first again. A checkpoint holds the reference beside the policy. Of a sharded one it holds it whole, and so does the
+    CPU's memory of rank 0 while it saves, and of each process while it loads.
+
+    Args:
+        every: Steps from one move to the next.
+    """
+
+    def __init__(self, every: int) -> None:
+        if every < 1:
+            raise InputError(f"{type(self).__name__}: every must be at least 1 step, got {every}")
+        self.every = every
+        self._steps = 0
+        self._kept: dict[str, dict[str, Tensor]] = {}
+
+    @abstractmethod
+    def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
+        """What is needed beside the weights, taken before the first step: by kind and the name of the weight."""
+
+    @abstractmethod
+    def move(self, weights: Weights, step: int) -> None:
+        """Change the reference in place, after a step, counted from 1; without a graph."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse a reference that cannot move.
+
+        Raises:
+            InputError: saying what to use instead.
+        """
+        reference, policy = _models(pl_module)
+        if not reference.followed(policy):
+            raise InputError(f"{type(self).__name__}: the run compares with no reference: leave the callback out")
+        movers = [type(callback).__name__ for callback in _callbacks(trainer) if isinstance(callback, MovingReference)]
+        if len(movers) > 1:
+            raise InputError(f"{' and '.join(movers)} would both move the reference: leave one out")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin anew, or go on from the checkpoint."""
+        if trainer.global_step == 0:
+            self._steps, self._kept = 0, {}
+        reference, policy = _models(pl_module)
+        weights = reference.followed(policy)
+        kept = self._kept if self._steps else self.keep(weights)
+        self._kept = {
+            kind: {name: placed_like(tensor, weights[name].policy) for name, tensor in tensors.items()}
+            for kind, tensors in kept.items()
+        }
+        cast("PreferenceModule", pl_module).reference_moves = True
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the reference where a step was made and it is due: before the step's end can be saved."""
+        reference, policy = _models(pl_module)
+        if not step_is_done(trainer) or not _has_gradients(policy):
+            return
+        self._steps += 1
+        if self._steps % self.every == 0:
+            self.move(reference.followed(policy), self._steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps so far, and what is kept beside the reference."""
+        return {"steps": self._steps, "kept": {kind: on_rank_zero(tensors) for kind, tensors in self._kept.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them over."""
+        self._steps, self._kept = state_dict["steps"], state_dict["kept"]
+
+
+class TrustRegionReference(MovingReference):
+    r"""TR-DPO, arXiv:2404.09656: now and then the reference becomes the policy, or a mixture with it.
+
+    .. math::
+        \pi_\text{ref} \leftarrow \alpha \pi_\theta + (1-\alpha) \pi_\text{ref}
+
+    on the weights, after every :math:`\tau` steps. For any objective with a
+    reference. The policy may go farther from where it began than a loss against a fixed reference lets it.
+
+    Args:
+        alpha: Share of the policy, in (0, 1]; 1 is the hard update. The paper's soft one has 0.6.
+        every: :math:`\tau`, steps from one update to the next; the paper's hard one has 512.
+    """
+
+    def __init__(self, alpha: float = 0.6, every: int = 512) -> None:
+        super().__init__(every)
+        if not 0 < alpha <= 1:
+            raise InputError(f"TrustRegionReference: alpha must be in (0, 1], got {alpha}")
+        self.alpha = alpha
+
+    def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
+        """The averages in float32; a hard update needs none."""
+        return {} if self.alpha == 1 else {_AVERAGES: _wide_references(weights)}
+
+    def move(self, weights: Weights, step: int) -> None:
+        """Mix."""
+        _mix(weights, self._kept.get(_AVERAGES, {}), self.alpha)
+
+
+class EMAReference(MovingReference):
+    r"""The reference is an exponential moving average of the policy.
+
+    .. math::
+        \theta_\text{ref} \leftarrow d \, \theta_\text{ref} + (1-d) \, \theta
+
+    after every step: it trails the policy by about :math:`1 / (1-d)` steps.
+
+    Args:
+        decay: :math:`d`, in (0, 1).
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        super().__init__(every=1)
+        if not 0 < decay < 1:
+            raise InputError(f"EMAReference: decay must be in (0, 1), got {decay}")
+        self.decay = decay
+
+    def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
+        """The averages in float32."""
+        return {_AVERAGES: _wide_references(weights)}
+
+    def move(self, weights: Weights, step: int) -> None:
+        """Average."""
+        _mix(weights, self._kept[_AVERAGES], 1 - self.decay)
+
+
+class BEMAReference(MovingReference):
+    r"""The reference is the bias-corrected moving average of the policy, arXiv:2508.00180, algorithm 1.
+
+    .. math::
+        \mu_t &= (1-\beta_t) \mu + \beta_t \theta_t, \qquad \beta_t = (\rho + \gamma t)^{-\kappa} \\
+        \theta_\text{ref} &= \mu_t + \alpha_t (\theta_t - \theta_0), \qquad \alpha_t = (\rho + \gamma t)^{-\eta}
+
+    after every :math:`\phi` steps, where :math:`t` counts steps, and :math:`\mu` and :math:`\theta_0` are the policy
+    before the first. It is as smooth as an average and does not trail as far behind. It costs, on the device, two more
+    copies of the trained weights.
+
+    Args:
+        every: :math:`\phi`.
+        ema_power: :math:`\kappa`; 0 leaves the averaging out.
+        bias_power: :math:`\eta`; the larger, the sooner the correction fades.
+        multiplier: :math:`\gamma`.
+        lag: :math:`\rho`.
+    """
+
+    def __init__(
+        self,
+        every: int = 400,
+        ema_power: float = 0.5,
+        bias_power: float = 0.2,
+        multiplier: float = 1.0,
+        lag: float = 10.0,
+    ) -> None:
+        super().__init__(every)
+        if min(ema_power, bias_power, multiplier, lag) < 0 or lag + multiplier * every < 1:
+            raise InputError(
+                "BEMAReference: ema_power, bias_power, multiplier and lag must not be negative, and lag + multiplier * "
+                f"every at least 1, got {ema_power}, {bias_power}, {multiplier}, {lag} and every={every}"
+            )
+        self.ema_power = ema_power
+        self.bias_power = bias_power
+        self.multiplier = multiplier
+        self.lag = lag
+
+    def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
+        """The policy, as the first average and as it was."""
+        policy = {name: pair.policy.detach() for name, pair in weights.items()}
+        return {
+            _AVERAGES: {name: value.to(_wide(value), copy=True) for name, value in policy.items()},
+            _STARTS: {name: value.clone() for name, value in policy.items()},
+        }
+
+    def move(self, weights: Weights, step: int) -> None:
+        """Average and correct."""
+        age = self.lag + self.multiplier * step
+        for name, (reference, policy) in weights.items():
+            average, start = self._kept[_AVERAGES][name], self._kept[_STARTS][name]
+            now = policy.to(average.dtype)
+            average.lerp_(now, age**-self.ema_power)
+            reference.copy_(average + (now - start) * age**-self.bias_power)
+
+
+_AVERAGES, _STARTS = "averages", "starts"
+
+
+def _mix(weights: Weights, averages: Mapping[str, Tensor], share: float) -> None:
+    """Let the policy have a share of each average, and the reference be the average; some are the reference itself."""
+    for name, (reference, policy) in weights.items():
+        average = averages.get(name, reference)
+        average.lerp_(policy.to(average.dtype), share)
+        reference.copy_(average)
+
+
+def _wide_references(weights: Weights) -> dict[str, Tensor]:
+    """Copies in float32 of those that have less."""
+    references = {name: pair.reference for name, pair in weights.items()}
+    return {name: value.to(_wide(value)) for name, value in references.items() if _wide(value) != value.dtype}
+
+
+def _wide(value: Tensor) -> torch.dtype:
+    return torch.promote_types(value.dtype, torch.float32)
+
+
+def _models(pl_module: pl.LightningModule) -> tuple[Reference, nn.Module]:
+    module = cast("PreferenceModule", pl_module)
+    assert module.reference is not None
+    assert module.policy is not None
+    return module.reference, module.policy
+
+
+def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    return cast(Any, trainer).callbacks
+
+
+def _has_gradients(policy: nn.Module) -> bool:
+    """Whether the step that ended had any: a skipped one has not."""
+    return any(parameter.grad is not None for parameter in policy.parameters())

@@ -1,0 +1,98 @@
+"""A row of a dataset -> labelled completions; a row with a pair is two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dpo_lightning.data.formats import Format, PreferencePair, RowFormat, check_framing
+from dpo_lightning.errors import InputError
+
+
+class LabelledCompletion(NamedTuple):
+    """A prompt with one completion, and whether that is desirable."""
+
+    completion: PreferencePair
+    desirable: bool
+
+
+@dataclass(frozen=True)
+class UnpairedFormat(Format):
+    r"""Where a row keeps a completion and its label: for objectives such as KTO, which need no pairs.
+
+    A label is true or false, 1 or 0. A row that has a pair instead, in the columns `chosen` and `rejected`, becomes a
+    desirable and an undesirable completion; a file may hold rows of both kinds. A row without the prompt column holds
+    whole dialogues: those of a pair are split as in `RowFormat`, a single one before its last assistant turn.
+
+    Args:
+        prompt: Column of the prompt: text, or a list of messages.
+        completion: Column of the completion, or of the whole dialogue.
+        label: Column of the label: whether the completion is desirable.
+        chosen: Column of a pair's preferred completion.
+        rejected: Column of a pair's other completion.
+        prompt_template: Text around a plain-text prompt; ``{prompt}`` stands for it.
+        completion_template: Text around a plain-text completion; ``{completion}`` stands for it.
+        turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
+        control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
+    """
+
+    prompt: str = "prompt"
+    completion: str = "completion"
+    label: str = "label"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+    prompt_template: str = "{prompt}"
+    completion_template: str = "{completion}"
+    turn_marker: str = "\n\nAssistant:"
+    control_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        check_framing(self)
+
+    def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[LabelledCompletion]:
+        """Check a row and turn it into one labelled completion, or two for a pair.
+
+        Args:
+            row: Columns by name.
+            quote: As in :meth:`RowFormat.parse`.
+
+        Raises:
+            InputError: naming the field, as `RowFormat.parse` does, for a label that is none, and for a row that is
+                both a labelled completion and a pair.
+        """
+        if not self._is_pair(row):
+            one = self._texts(self.completion, self.completion).parse(row, quote)
+            return [LabelledCompletion(one._replace(rejected=None), self._label(row))]
+        for name in (self.completion, self.label):
+            if row.get(name) is not None:
+                raise InputError(f"fields `{name}` and `{self.chosen}`: a row is a labelled completion or a pair")
+        pair = self._texts(self.chosen, self.rejected).parse(row, quote)
+        assert pair.rejected is not None
+        both = (pair.chosen, True), (pair.rejected, False)
+        return [LabelledCompletion(PreferencePair(pair.prompt, each), label) for each, label in both]
+
+    def _is_pair(self, row: Mapping[str, Any]) -> bool:
+        return any(row.get(name) is not None for name in (self.chosen, self.rejected))
+
+    def _texts(self, chosen: str, rejected: str) -> RowFormat:
+        return RowFormat(
+            self.prompt,
+            chosen,
+            rejected,
+            prompt_template=self.prompt_template,
+            completion_template=self.completion_template,
+            turn_marker=self.turn_marker,
+            control_tokens=self.control_tokens,
+        )
+
+    def _label(self, row: Mapping[str, Any]) -> bool:
+        if self.label not in row:
+            raise InputError(f"no column `{self.label}`: name the column of the label in `format.label`")
+        label = row[self.label]
+        if not isinstance(label, bool | int | float) or label not in (0, 1):
+            shown = "null" if label is None else repr(label)
+            raise InputError(
+                f"field `{self.label}`: {shown:.40} is no label: true or 1 for desirable, false or 0 for not"
+            )
+        return bool(label)

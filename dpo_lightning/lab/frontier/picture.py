@@ -1,0 +1,81 @@
+"""The frontier as a picture: true reward against KL divergence from the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from dpo_lightning.files import replaced
+from dpo_lightning.lab.catalogue import FAMILIES, Entry
+from dpo_lightning.lab.frontier.labels import place_labels
+from dpo_lightning.lab.frontier.points import Point
+from dpo_lightning.lab.frontier.table import Frontier
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = {family: f"C{n}" for n, family in enumerate(FAMILIES)}
+_CURVES = ("-", "--", "-.", ":")
+
+
+def draw(frontier: Frontier, path: Path) -> None:
+    """Draw a numbered point for each entry, with standard errors, and a curve for each sweep, as a PNG file."""
+    from matplotlib.figure import Figure
+
+    start, entries, sweeps = frontier
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("function", functions=(_root, _square))
+    for style, (name, curve) in zip(_CURVES, sweeps.items(), strict=False):
+        _draw_curve(axes, name, curve, style)
+    axes.plot(start.kl.mean, start.reward.mean, "k*", markersize=14, zorder=4, label="starting policy (SFT)")
+    axes.axhline(start.reward.mean, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+    for number, point in enumerate(entries, 1):
+        _draw_point(axes, number, point)
+    axes.set_xlabel(
+        "KL(policy ‖ reference), nats per completion, from samples of the policy; the axis is a square root"
+    )
+    axes.set_ylabel("true reward of a sampled completion (at most 6)")
+    axes.set_xlim(left=-1e-3)
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside right upper", fontsize=7.5, frameon=False)
+    # Only now is it known where a point lies on the page.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    place_labels(axes, {str(number): (p.kl.mean, p.reward.mean) for number, p in enumerate(entries, 1)})
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+
+
+def _draw_curve(axes: Axes, name: str, curve: Sequence[Point], style: str) -> None:
+    """Joined in the order of the setting."""
+    kls, rewards = [point.kl.mean for point in curve], [point.reward.mean for point in curve]
+    label = f"{name}, sweep"
+    axes.plot(kls, rewards, style, color="0.45", linewidth=1, marker=".", markersize=4, zorder=1, label=label)
+
+
+def _draw_point(axes: Axes, number: int, point: Point) -> None:
+    entry = cast(Entry, point.entry)
+    axes.errorbar(
+        point.kl.mean,
+        point.reward.mean,
+        xerr=point.kl.error,
+        yerr=point.reward.error,
+        fmt=".",
+        markersize=7,
+        elinewidth=0.8,
+        color=_COLOURS[entry.family],
+        zorder=3,
+        label=f"{number} {entry.name}",
+    )
+
+
+def _root(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _square(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.square(values)

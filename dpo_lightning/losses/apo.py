@@ -1,0 +1,115 @@
+"""Anchored preference optimization: zero and down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.losses.base import Objective, Reads, Rewards, scaled_logratios
+from dpo_lightning.losses.numeric import at_least_float32, margin, require_one_shape, require_positive
+
+
+def apo_zero(
+    chosen_logratio: Float[Tensor, " P"],
+    rejected_logratio: Float[Tensor, " P"],
+    *,
+    beta: float,
+) -> Float[Tensor, " P"]:
+    r"""Anchored preference optimization, zero (APO-zero), arXiv:2408.06266 equation 7 plus 1.
+
+    .. math:: L = 1 - \sigma(\beta\rho_w) + \sigma(\beta\rho_l)
+
+    with :math:`\rho` the log-ratios: the chosen completion rises and the rejected one falls, each against the
+    reference, and both saturate. The constant keeps the loss positive.
+
+    Args:
+        chosen_logratio: ``[P]``, nats.
+        rejected_logratio: ``[P]``, nats.
+        beta: Inverse of the log-ratio at which a completion stops to pull, > 0.
+
+    Returns:
+        ``[P]`` in ``(0, 2)``; 1 where both log-ratios are 0.
+    """
+    require_one_shape(chosen_logratio, rejected_logratio)
+    return (-beta * at_least_float32(chosen_logratio)).sigmoid() + (
+        beta * at_least_float32(rejected_logratio)
+    ).sigmoid()
+
+
+def apo_down(
+    chosen_logratio: Float[Tensor, " P"],
+    rejected_logratio: Float[Tensor, " P"],
+    *,
+    beta: float,
+) -> Float[Tensor, " P"]:
+    r"""Anchored preference optimization, down (APO-down), arXiv:2408.06266 equation 8 plus 1.
+
+    .. math:: L = \sigma(\beta\rho_w) + 1 - \sigma(\beta(\rho_w - \rho_l))
+
+    with :math:`\rho` the log-ratios: both completions fall, the rejected one further. The constant keeps the loss
+    positive.
+
+    Args:
+        chosen_logratio: ``[P]``, nats.
+        rejected_logratio: ``[P]``, nats.
+        beta: Inverse of the log-ratio at which a completion stops to pull, > 0.
+
+    Returns:
+        ``[P]`` in ``(0, 2)``; 1 where both log-ratios are 0.
+    """
+    scaled_margin = beta * margin(chosen_logratio, rejected_logratio)
+    return (beta * at_least_float32(chosen_logratio)).sigmoid() + (-scaled_margin).sigmoid()
+
+
+@dataclass(frozen=True)
+class APOZero(Objective):
+    """Anchored preference optimization, zero, arXiv:2408.06266; reward = beta x log-ratio.
+
+    Where the chosen completions are better than what the policy writes.
+
+    Args:
+        beta: Inverse of the log-ratio at which a completion stops to pull, > 0; the paper uses 0.1.
+    """
+
+    beta: float = 0.1
+    reads: ClassVar[Reads] = Reads.REFERENCE
+
+    def __post_init__(self) -> None:
+        require_positive("APOZero.beta", self.beta)
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`apo_zero`."""
+        return apo_zero(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta)
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Beta x log-ratio."""
+        return scaled_logratios(scores, self.beta)
+
+
+@dataclass(frozen=True)
+class APODown(Objective):
+    """Anchored preference optimization, down, arXiv:2408.06266; reward = beta x log-ratio.
+
+    Where the policy writes better than the chosen completions: it learns from the contrast alone.
+
+    Args:
+        beta: Inverse of the log-ratio at which a completion stops to pull, > 0; the paper uses 0.1.
+    """
+
+    beta: float = 0.1
+    reads: ClassVar[Reads] = Reads.REFERENCE
+
+    def __post_init__(self) -> None:
+        require_positive("APODown.beta", self.beta)
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`apo_down`."""
+        return apo_down(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta)
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Beta x log-ratio."""
+        return scaled_logratios(scores, self.beta)

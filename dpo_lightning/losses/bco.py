@@ -1,0 +1,77 @@
+"""Binary classifier optimization on pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.losses.base import Objective, Observation, Reads, Rewards, means_over_batches, scaled_logratios
+from dpo_lightning.losses.numeric import at_least_float32, require_momentum, require_one_shape, require_positive
+
+
+def paired_bco(
+    chosen_logratio: Float[Tensor, " P"],
+    rejected_logratio: Float[Tensor, " P"],
+    *,
+    beta: float,
+    delta: Float[Tensor, ""],
+) -> Float[Tensor, " P"]:
+    r"""Binary classifier optimization (BCO) on pairs, arXiv:2404.04656.
+
+    .. math:: L = -\log\sigma(r_w - \delta) - \log\sigma(-(r_l - \delta)), \quad \delta = \tfrac12(E[r_w] + E[r_l])
+
+    with :math:`r` = beta x log-ratio. The classifier's loss bounds that of DPO from above, and the reward shift
+    :math:`\delta` makes the bound tight; it has no gradient.
+
+    Args:
+        chosen_logratio: ``[P]``, nats.
+        rejected_logratio: ``[P]``, nats.
+        beta: Strength of the pull towards the reference, > 0.
+        delta: Mean reward of the chosen and the rejected completions, 0-d.
+
+    Returns:
+        ``[P]``; 2 ln 2 where both rewards are delta.
+    """
+    require_one_shape(chosen_logratio, rejected_logratio)
+    chosen, rejected = beta * at_least_float32(chosen_logratio), beta * at_least_float32(rejected_logratio)
+    return -F.logsigmoid(chosen - delta) - F.logsigmoid(delta - rejected)
+
+
+@dataclass(frozen=True)
+class PairedBCO(Objective):
+    """Binary classifier optimization (BCO) on pairs, arXiv:2404.04656; reward = beta x log-ratio.
+
+    Where thumbs up and thumbs down shall be comparable over prompts; on clean pairs it is close to DPO.
+
+    Args:
+        beta: Strength of the pull towards the reference, > 0; 0.1 where nothing is known.
+        momentum: Share of the past in the running mean of the rewards that they are compared with, in [0, 1); 0 is the
+            mean of the batch alone. The authors' code takes the mean of all rewards of the run so far.
+    """
+
+    beta: float = 0.1
+    momentum: float = 0.9
+    reads: ClassVar[Reads] = Reads.REFERENCE | Reads.BASELINE
+
+    def __post_init__(self) -> None:
+        require_positive("PairedBCO.beta", self.beta)
+        require_momentum("PairedBCO.momentum", self.momentum)
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`paired_bco`; delta is the running mean of the rewards."""
+        delta = means_over_batches(scores).running
+        return paired_bco(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, delta=delta)
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Beta x log-ratio."""
+        return scaled_logratios(scores, self.beta)
+
+    def observe(self, scores: PairScores) -> Observation:
+        """Rewards of the chosen and the rejected completions ``[2P]``."""
+        return Observation(torch.cat(self.rewards(scores)).detach(), self.momentum)

@@ -1,0 +1,103 @@
+"""DPO with a beta that follows the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.losses.base import (
+    MarginObjective,
+    Observation,
+    Reads,
+    Rewards,
+    means_over_batches,
+    scaled_logratios,
+)
+from dpo_lightning.losses.numeric import margin, require_momentum, require_not_negative, require_positive
+
+SMALLEST_SHARE = 0.01
+"""The least that is left of beta0, so that a batch of narrow margins does not turn the loss round."""
+
+
+def beta_dpo(
+    chosen_logratio: Float[Tensor, " P"],
+    rejected_logratio: Float[Tensor, " P"],
+    *,
+    beta: float,
+    alpha: float,
+    batch_margin: Float[Tensor, ""],
+    usual_margin: Float[Tensor, ""],
+) -> Float[Tensor, " P"]:
+    r"""DPO with dynamic beta (beta-DPO), arXiv:2407.08639, at the batch level.
+
+    .. math:: L = -\log\sigma(\beta\Delta), \quad \beta = \max(1 + \alpha(\bar M - M_0),\; 0.01)\,\beta_0
+
+    with :math:`\Delta` the chosen minus the rejected log-ratio, :math:`\bar M` its mean over the batch and :math:`M_0`
+    its running mean: a batch with wide margins moves the policy less. Beta has no gradient. The paper's random choice
+    of pairs is left out, see :class:`BetaDPO`.
+
+    Args:
+        chosen_logratio: ``[P]``, nats.
+        rejected_logratio: ``[P]``, nats.
+        beta: The paper's beta_0, > 0: beta for a batch with the usual margin.
+        alpha: How much beta follows the margin, per nat, >= 0; 0 is DPO.
+        batch_margin: Mean margin of the batch, nats, 0-d.
+        usual_margin: Running mean of it, nats, 0-d.
+
+    Returns:
+        ``[P]``; ln 2 where the two log-ratios are equal.
+    """
+    share = (1 + alpha * (batch_margin - usual_margin)).clamp(min=SMALLEST_SHARE)
+    return -F.logsigmoid(beta * share * margin(chosen_logratio, rejected_logratio))
+
+
+@dataclass(frozen=True)
+class BetaDPO(MarginObjective):
+    """DPO with dynamic beta (beta-DPO), arXiv:2407.08639; reward = beta x log-ratio, with the beta that is set.
+
+    Where the quality of the pairs varies over the data. The mean margin is taken over the micro-batch on all ranks.
+
+    The paper also leaves out a fifth of the pairs, drawn at random with weights by their margins. That is not built:
+    the loss would no longer be a function of its scores, and it would need the spread of the margins as a second
+    running mean. Clean the data instead.
+
+    Args:
+        beta: Beta for a batch with the usual margin, > 0; the paper uses 0.1.
+        alpha: How much beta follows the margin, per nat, >= 0; the paper uses 0.6.
+        momentum: Share of the past in the usual margin, in [0, 1); the paper uses 0.9.
+    """
+
+    beta: float = 0.1
+    alpha: float = 0.6
+    momentum: float = 0.9
+    reads: ClassVar[Reads] = Reads.REFERENCE | Reads.BASELINE
+
+    def __post_init__(self) -> None:
+        require_positive("BetaDPO.beta", self.beta)
+        require_not_negative("BetaDPO.alpha", self.alpha)
+        require_momentum("BetaDPO.momentum", self.momentum)
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`beta_dpo`."""
+        means = means_over_batches(scores)
+        return beta_dpo(
+            scores.chosen_logratio,
+            scores.rejected_logratio,
+            beta=self.beta,
+            alpha=self.alpha,
+            batch_margin=means.batch,
+            usual_margin=means.running,
+        )
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Beta x log-ratio."""
+        return scaled_logratios(scores, self.beta)
+
+    def observe(self, scores: PairScores) -> Observation:
+        """Margins ``[P]`` in nats."""
+        return Observation(margin(scores.chosen_logratio, scores.rejected_logratio).detach(), self.momentum)

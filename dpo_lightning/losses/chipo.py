@@ -1,0 +1,87 @@
+"""Chi-squared preference optimization."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.losses.base import Objective, Reads, Rewards
+from dpo_lightning.losses.numeric import (
+    at_least_float32,
+    exp_with_straight_tail,
+    require_one_shape,
+    require_positive,
+)
+
+
+def chipo(
+    chosen_logratio: Float[Tensor, " P"],
+    rejected_logratio: Float[Tensor, " P"],
+    *,
+    beta: float,
+    max_reward: float | None = None,
+) -> Float[Tensor, " P"]:
+    r"""Chi-squared preference optimization (chiPO), arXiv:2407.13399 algorithm 1.
+
+    .. math:: L = -\log\sigma\left(\mathrm{clip}_{2R}\left[\beta\phi(e^{\rho_w}) - \beta\phi(e^{\rho_l})\right]\right),
+        \quad \phi(z) = z + \log z
+
+    with :math:`\rho` the log-ratios and :math:`R` the bound of the reward. The link :math:`\phi` regularises with the
+    chi-squared and the KL divergence at once: raising a completion far above the reference costs exponentially. From 30
+    nats on the exponential is its tangent, so that nothing overflows.
+
+    Args:
+        chosen_logratio: ``[P]``, nats.
+        rejected_logratio: ``[P]``, nats.
+        beta: Strength of the pull towards the reference, > 0.
+        max_reward: Bound of the true reward, > 0: a pair whose margin is beyond twice that, either way, pulls no more.
+            None clips nothing.
+
+    Returns:
+        ``[P]``; ln 2 where the two log-ratios are equal.
+    """
+    require_one_shape(chosen_logratio, rejected_logratio)
+    scaled_margin = beta * (_link(chosen_logratio) - _link(rejected_logratio))
+    bound = math.inf if max_reward is None else 2 * max_reward
+    return -F.logsigmoid(scaled_margin.clamp(-bound, bound))
+
+
+@dataclass(frozen=True)
+class ChiPO(Objective):
+    """Chi-squared preference optimization (chiPO), arXiv:2407.13399; reward = beta x (ratio - 1 + log-ratio).
+
+    Where DPO over-optimises: few pairs, many epochs, or a small beta. Its reward grows with the ratio of the
+    probabilities itself, so the policy stays where the data is.
+
+    Args:
+        beta: Strength of the pull towards the reference, > 0; the paper uses 0.05 and 0.005.
+        max_reward: Bound R of the true reward, > 0; margins are clipped to [-2R, 2R]. None clips nothing.
+    """
+
+    beta: float = 0.05
+    max_reward: float | None = None
+    reads: ClassVar[Reads] = Reads.REFERENCE
+
+    def __post_init__(self) -> None:
+        require_positive("ChiPO.beta", self.beta)
+        if self.max_reward is not None:
+            require_positive("ChiPO.max_reward", self.max_reward)
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`chipo`."""
+        return chipo(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, max_reward=self.max_reward)
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Beta x the link of the ratio, less the 1 that it has where policy and reference agree."""
+        return self.beta * (_link(scores.chosen_logratio) - 1), self.beta * (_link(scores.rejected_logratio) - 1)
+
+
+def _link(logratio: Tensor) -> Tensor:
+    logratio = at_least_float32(logratio)
+    return exp_with_straight_tail(logratio) + logratio

@@ -1,0 +1,131 @@
+"""f-DPO: another divergence than the reverse KL between policy and reference."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses.base import MarginObjective, Objective, Observation, Reads, Rewards
+from dpo_lightning.losses.numeric import at_least_float32, exp_with_straight_tail
+
+
+class Divergence(ABC):
+    """An f-divergence between policy and reference, by the derivative of its f, arXiv:2309.16240 table 1."""
+
+    @abstractmethod
+    def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+        """``f'(u) - f'(1)`` at ``u = exp(logratio)``, ``[P]``, which takes the place of the log-ratio.
+
+        The constant cancels in a margin, and makes the reward 0 where policy and reference agree.
+        """
+
+
+@dataclass(frozen=True)
+class ReverseKL(Divergence):
+    """Reverse KL, f(u) = u log u: the log-ratio itself, as in DPO."""
+
+    def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+        """``log u``."""
+        return at_least_float32(logratio)
+
+
+@dataclass(frozen=True)
+class ForwardKL(Divergence):
+    """Forward KL, f(u) = -log u: falling below the reference costs exponentially, so the policy stays diverse.
+
+    Below -30 nats the exponential is its tangent, so that nothing overflows.
+    """
+
+    def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+        """``1 - 1 / u``."""
+        return 1 - exp_with_straight_tail(-at_least_float32(logratio))
+
+
+@dataclass(frozen=True)
+class JensenShannon(Divergence):
+    """Jensen-Shannon, f(u) = u log u - (u + 1) log((u + 1) / 2): the score never exceeds ln 2."""
+
+    def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+        """``log(2 u / (1 + u))``."""
+        return math.log(2) + F.logsigmoid(at_least_float32(logratio))
+
+
+@dataclass(frozen=True)
+class AlphaDivergence(Divergence):
+    """Alpha divergence, f(u) = (u^(1-alpha) - (1 - alpha) u - alpha) / (alpha (alpha - 1)), between the two KLs.
+
+    Where -alpha x log-ratio exceeds 30 nats, the exponential is its tangent, so that nothing overflows.
+
+    Args:
+        alpha: In (0, 1); towards 0 it is the reverse KL, towards 1 the forward KL. The paper uses 0.3, 0.5 and 0.7.
+    """
+
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise InputError(f"AlphaDivergence.alpha must be in (0, 1), got {self.alpha}; 0 is ReverseKL, 1 ForwardKL")
+
+    def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+        """``(1 - u^-alpha) / alpha``."""
+        return (1 - exp_with_straight_tail(-self.alpha * at_least_float32(logratio))) / self.alpha
+
+
+@dataclass(frozen=True)
+class FDivergence(Objective):
+    r"""f-DPO, arXiv:2309.16240; reward = the objective's, with f'(ratio) for the log-ratio.
+
+    .. math:: \log u \to f'(u) - f'(1), \quad u = \pi(y|x) / \pi_{ref}(y|x)
+
+    For every log-ratio. Divergences other than the reverse KL keep more of the reference's diversity, for a little
+    less reward.
+
+    Args:
+        objective: A loss of a margin, such as DPO, IPO or Hinge: there the multiplier of the prompt cancels.
+        divergence: ReverseKL, ForwardKL, JensenShannon or AlphaDivergence.
+    """
+
+    objective: MarginObjective
+    divergence: Divergence
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.objective, MarginObjective):
+            raise InputError(
+                f"FDivergence.objective must be a loss of a margin such as DPO, IPO or Hinge, got "
+                f"{type(self.objective).__name__}: elsewhere the multiplier of the prompt does not cancel"
+            )
+
+    @property
+    def reads(self) -> Reads:
+        """What the objective reads."""
+        return self.objective.reads
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """The objective's loss of the divergence's scores."""
+        return self.objective(self._replaced(scores))
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """The objective's reward of the divergence's scores."""
+        return self.objective.rewards(self._replaced(scores))
+
+    def observe(self, scores: PairScores) -> Observation | None:
+        """What the objective observes of the divergence's scores."""
+        return self.objective.observe(self._replaced(scores))
+
+    def _replaced(self, scores: PairScores) -> PairScores:
+        chosen = self.divergence.score(scores.chosen_logratio)
+        rejected = self.divergence.score(scores.rejected_logratio)
+        return scores._replace(
+            policy_chosen_logps=chosen,
+            policy_rejected_logps=rejected,
+            reference_chosen_logps=torch.zeros_like(chosen),
+            reference_rejected_logps=torch.zeros_like(rejected),
+        )

@@ -1,0 +1,110 @@
+"""Kahneman-Tversky Optimization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dpo_lightning.batch import UnpairedScores
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, means_over_batches
+from dpo_lightning.losses.numeric import at_least_float32, require_one_shape, require_positive
+
+
+def kto(
+    logratio: Float[Tensor, " P"],
+    desirable: Bool[Tensor, " P"],
+    *,
+    kl: Float[Tensor, ""],
+    beta: float,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
+) -> Float[Tensor, " P"]:
+    r"""Kahneman-Tversky Optimization (KTO), arXiv:2402.01306 equation 8.
+
+    .. math:: L = \lambda_y - v(x, y), \quad v = \begin{cases}
+        \lambda_D\, \sigma(\beta (\rho - z_0)) & y \text{ desirable} \\
+        \lambda_U\, \sigma(\beta (z_0 - \rho)) & y \text{ undesirable} \end{cases}
+
+    with :math:`\rho` the log-ratio. A completion gains or loses by its distance from the reference point :math:`z_0`,
+    an estimate of the KL divergence, and the further it is, the less one nat more changes: what cannot be learned, such
+    as a wrong label, loses its gradient. :math:`z_0` has none.
+
+    Args:
+        logratio: ``[P]``, nats.
+        desirable: ``[P]``, the labels.
+        kl: The reference point z0, 0-d, nats, at least 0.
+        beta: How fast the value saturates, > 0. Smaller lets the policy move further.
+        desirable_weight: Lambda of the desirable completions, > 0.
+        undesirable_weight: Lambda of the undesirable completions, > 0.
+
+    Returns:
+        ``[P]``, between 0 and the label's lambda; half of it where the log-ratio is the reference point.
+    """
+    require_one_shape(logratio, desirable)
+    distance = beta * (at_least_float32(logratio) - at_least_float32(kl))
+    # lambda - lambda x sigmoid(x) = lambda x sigmoid(-x), which keeps its digits where sigmoid(x) rounds to 1.
+    return torch.where(
+        desirable, desirable_weight * torch.sigmoid(-distance), undesirable_weight * torch.sigmoid(distance)
+    )
+
+
+@dataclass(frozen=True)
+class KTO(UnpairedObjective):
+    """Kahneman-Tversky Optimization (KTO), arXiv:2402.01306; reward = beta x log-ratio.
+
+    For single completions with a label, where nobody compared two; robust to wrong labels, and slow on hard ones. The
+    reference point is the mean log-ratio of the batch's prompts with completions of other prompts, at least 0: batches
+    of fewer than 8 completions over all ranks make it noisy, and the paper takes 32. The best learning rate is 2 to 10
+    times that of DPO.
+
+    Args:
+        beta: How fast the value saturates, > 0; the paper uses 0.1, less after fine-tuning on the same data, and up to
+            0.5 for a policy that is aligned already.
+        desirable_weight: Weight of the desirable completions, > 0. The paper keeps both at 1 for balanced data, and
+            otherwise this weight x their number within 1 to 1.5 times that of the undesirable ones (equation 9; its
+            first version says 4/3). The DataModule reports both numbers.
+        undesirable_weight: Weight of the undesirable completions, > 0.
+    """
+
+    beta: float = 0.1
+    desirable_weight: float = 1.0
+    undesirable_weight: float = 1.0
+    reads: ClassVar[Reads] = Reads.REFERENCE | Reads.MISMATCHED | Reads.BASELINE | Reads.BATCH
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "desirable_weight", "undesirable_weight"):
+            require_positive(f"KTO.{name}", getattr(self, name))
+
+    def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
+        """See :func:`kto`; the KL estimate is that of the batch on all ranks."""
+        return kto(
+            scores.logratio,
+            scores.desirable,
+            kl=_kl(scores),
+            beta=self.beta,
+            desirable_weight=self.desirable_weight,
+            undesirable_weight=self.undesirable_weight,
+        )
+
+    def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
+        """Beta x log-ratio."""
+        return self.beta * scores.logratio
+
+    def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
+        """Beta x the KL estimate."""
+        return self.beta * _kl(scores)
+
+    def observe(self, scores: UnpairedScores) -> Observation:
+        """Log-ratios of the mismatched completions ``[P]``, for the mean of this batch alone."""
+        if scores.policy_mismatched_logps is None or scores.reference_mismatched_logps is None:
+            raise InputError("objective KTO reads completions of other prompts, and the scores have none")
+        return Observation((scores.policy_mismatched_logps - scores.reference_mismatched_logps).detach(), momentum=0.0)
+
+
+def _kl(scores: UnpairedScores) -> Float[Tensor, ""]:
+    return means_over_batches(scores).batch.clamp(min=0)

@@ -1,0 +1,263 @@
+"""Objectives around objectives: other likelihoods, weights of pairs, and mixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores, TokenScores
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses.base import Objective, Observation, Reads, Rewards, column, tokens_of
+from dpo_lightning.losses.numeric import STRAIGHT_FROM, at_least_float32, require_one_shape, require_positive
+
+
+@dataclass(frozen=True)
+class LDDPO(Objective):
+    r"""Length-desensitized DPO (LD-DPO), arXiv:2409.06411; reward = the objective's.
+
+    What the longer completion has beyond the length of the shorter one counts alpha times in its log-likelihood, of
+    policy and reference alike: so a completion is preferred less for being long.
+
+    .. math:: \log\pi(y|x) \to \sum_{t \le l} \log\pi(y_t) + \alpha \sum_{t > l} \log\pi(y_t), \quad
+        l = \min(|y_w|, |y_l|)
+
+    A loss that divides by lengths divides by those of the whole completions.
+
+    Args:
+        objective: A loss of log-ratios, such as DPO.
+        alpha: What a token beyond the shorter completion counts, in [0, 1]; 1 is the objective itself. The paper
+            chooses it for each model.
+    """
+
+    objective: Objective
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_objective("LDDPO.objective", self.objective)
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"LDDPO.alpha must be in [0, 1], got {self.alpha}")
+        name, reads = type(self.objective).__name__, self.objective.reads
+        if Reads.LIKELIHOOD in reads:
+            raise InputError(
+                f"LDDPO.objective must be a loss of log-ratios alone, such as DPO: {name} also reads the likelihood "
+                "itself; for a sum of both, take Weighted([LDDPO(DPO()), SFT()], ...)"
+            )
+        if isinstance(self.objective, LDDPO):
+            raise InputError("LDDPO.objective is an LDDPO itself: multiply the two alphas")
+
+    @property
+    def reads(self) -> Reads:
+        """What the objective reads, and single tokens."""
+        return self.objective.reads | Reads.TOKENS
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """The objective's loss of these likelihoods."""
+        return self.objective(self._desensitized(scores))
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """The objective's rewards of these likelihoods."""
+        return self.objective.rewards(self._desensitized(scores))
+
+    def observe(self, scores: PairScores) -> Observation | None:
+        """What the objective observes of these likelihoods."""
+        return self.objective.observe(self._desensitized(scores))
+
+    def _desensitized(self, scores: PairScores) -> PairScores:
+        tokens = tokens_of(scores)
+        require_one_shape(scores.chosen_lengths, scores.rejected_lengths)
+        shared = torch.minimum(scores.chosen_lengths, scores.rejected_lengths).repeat(2)
+        beyond = _positions(tokens) >= shared[tokens.sequence_id]
+        policy, reference = (
+            tokens.sum_per_sequence(torch.where(beyond, self.alpha * logps, logps)).chunk(2)
+            for logps in (at_least_float32(tokens.policy_logps), at_least_float32(tokens.reference_logps))
+        )
+        return scores._replace(
+            policy_chosen_logps=policy[0],
+            policy_rejected_logps=policy[1],
+            reference_chosen_logps=reference[0],
+            reference_rejected_logps=reference[1],
+        )
+
+
+@dataclass(frozen=True)
+class WPO(Objective):
+    r"""Weighted Preference Optimization (WPO), arXiv:2406.11827; reward = the objective's.
+
+    Each pair's loss is multiplied by how typical its two completions are of the policy, without a gradient: so pairs
+    that other models have written count less, and the data resembles the policy's own.
+
+    .. math:: L \to w(y_w)\, w(y_l)\, L, \quad
+        w(y) = \exp\left(\frac{1}{|y|} \sum_t \log\frac{\pi(y_t)}{\sum_v \pi(v)^2}\right)
+
+    That is the paper's equation 2 with sampled alignment: a completion of the policy itself has about the weight 1.
+
+    Args:
+        objective: A loss of each pair by itself, such as DPO or SimPO.
+    """
+
+    objective: Objective
+
+    def __post_init__(self) -> None:
+        _require_own_losses("WPO.objective", self.objective)
+        if Reads.TYPICALITY in self.objective.reads:
+            raise InputError("WPO.objective is weighted by WPO already: once is enough")
+
+    @property
+    def reads(self) -> Reads:
+        """What the objective reads, and how typical each token is."""
+        return self.objective.reads | Reads.TOKENS | Reads.TYPICALITY
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """The objective's loss times the weights of both completions."""
+        return _product(self.objective(scores), typicality(tokens_of(scores)))
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """The objective's rewards."""
+        return self.objective.rewards(scores)
+
+    def observe(self, scores: PairScores) -> Observation | None:
+        """What the objective observes."""
+        return self.objective.observe(scores)
+
+
+def typicality(tokens: TokenScores) -> Float[Tensor, " P"]:
+    """Product of a pair's two weights in arXiv:2406.11827 equation 2, ``[P]``, without a graph.
+
+    Raises:
+        ValueError: without the tokens' collision probabilities.
+    """
+    if tokens.log_collisions is None:
+        raise ValueError("the loss reads the collision probability of each token: give scores.tokens.log_collisions")
+    logps = at_least_float32(tokens.policy_logps.detach())
+    mean = tokens.sum_per_sequence(logps - tokens.log_collisions) / tokens.lengths
+    chosen, rejected = mean.chunk(2)
+    # Of log-probs it is below log V: the bound is for numbers that are none.
+    return (chosen + rejected).clamp(max=STRAIGHT_FROM).exp()
+
+
+@dataclass(frozen=True)
+class RowWeighted(Objective):
+    r"""Weights from the data; reward = the objective's.
+
+    Each pair's loss is multiplied by its row's weight, and the mean is over the pairs: weights whose mean is not 1
+    scale the learning rate. Name the column in `data.format.weight`.
+
+    .. math:: L \to w L
+
+    Args:
+        objective: A loss of each pair by itself, such as DPO.
+    """
+
+    objective: Objective
+
+    def __post_init__(self) -> None:
+        _require_own_losses("RowWeighted.objective", self.objective)
+        if Reads.WEIGHT in self.objective.reads:
+            raise InputError("RowWeighted.objective is weighted by its rows already: once is enough")
+
+    @property
+    def reads(self) -> Reads:
+        """What the objective reads, and the weights."""
+        return self.objective.reads | Reads.WEIGHT
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """The objective's loss times the weights."""
+        return _product(self.objective(scores), column(scores, "weight"))
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """The objective's rewards."""
+        return self.objective.rewards(scores)
+
+    def observe(self, scores: PairScores) -> Observation | None:
+        """What the objective observes."""
+        return self.objective.observe(scores)
+
+
+@dataclass(frozen=True)
+class Weighted(Objective):
+    r"""A weighted sum of objectives, as Mixed Preference Optimization (MPO, arXiv:2411.10442); reward = the first's.
+
+    All are computed from one forward. The reward is that of the first objective which has a reference; without one, of
+    the first. MPO itself is DPO, PairedBCO and SFT with the weights 0.8, 0.2 and 1.
+
+    .. math:: L = \sum_i w_i L_i
+
+    Args:
+        objectives: The objectives, one or more; at most one of them reads means over batches.
+        weights: Their weights, > 0, as many.
+    """
+
+    objectives: Sequence[Objective]
+    weights: Sequence[float]
+
+    def __post_init__(self) -> None:
+        # Tuples, so that a frozen object is one.
+        object.__setattr__(self, "objectives", tuple(self.objectives))
+        object.__setattr__(self, "weights", tuple(self.weights))
+        if not self.objectives or len(self.objectives) != len(self.weights):
+            raise InputError(
+                f"Weighted: give one objective or more, and as many weights, got {len(self.objectives)} and "
+                f"{len(self.weights)}"
+            )
+        for objective, weight in zip(self.objectives, self.weights, strict=True):
+            _require_objective("Weighted.objectives", objective)
+            require_positive("Weighted.weights", weight)
+        running = [type(each).__name__ for each in self.objectives if Reads.BASELINE in each.reads]
+        if len(running) > 1:
+            raise InputError(
+                f"Weighted.objectives: {' and '.join(running)} each read a mean over batches of their own, and there "
+                "is one: leave one out"
+            )
+
+    @property
+    def reads(self) -> Reads:
+        """What any of them reads."""
+        return reduce(or_, (objective.reads for objective in self.objectives))
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """The weighted sum of the losses."""
+        losses = [weight * objective(scores) for objective, weight in zip(self.objectives, self.weights, strict=True)]
+        return torch.stack(losses).sum(0)
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Rewards of the first objective with a reference, or of the first."""
+        with_reference = [each for each in self.objectives if Reads.REFERENCE in each.reads]
+        return [*with_reference, *self.objectives][0].rewards(scores)
+
+    def observe(self, scores: PairScores) -> Observation | None:
+        """What the one observes that reads a mean over batches."""
+        seen = (each.observe(scores) for each in self.objectives if Reads.BASELINE in each.reads)
+        return next(seen, None)
+
+
+def _require_objective(name: str, objective: Any) -> None:
+    if not isinstance(objective, Objective):
+        raise InputError(f"{name} must be an objective of pairs, such as DPO, got {type(objective).__name__}")
+
+
+def _require_own_losses(name: str, objective: Objective) -> None:
+    """Whose losses are those of single pairs, so that each can be multiplied."""
+    _require_objective(name, objective)
+    if Reads.BATCH in objective.reads:
+        raise InputError(
+            f"{name} must have a loss for each pair: that of {type(objective).__name__} is one of the whole batch, "
+            "where no pair has a weight"
+        )
+
+
+def _product(losses: Tensor, weights: Tensor) -> Tensor:
+    require_one_shape(losses, weights)
+    return losses * weights
+
+
+def _positions(tokens: TokenScores) -> Tensor:
+    """Place of each token in its completion, from 0: tokens of a completion stand together, in order."""
+    first = tokens.lengths.cumsum(0) - tokens.lengths
+    return torch.arange(len(tokens.sequence_id), device=first.device) - first[tokens.sequence_id]

@@ -1,0 +1,74 @@
+"""Robust DPO: the loss of clean labels, estimated without bias from noisy ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
+from dpo_lightning.losses.numeric import margin, require_positive, require_share_of_flips
+
+
+def robust_dpo(
+    chosen_logratio: Float[Tensor, " P"],
+    rejected_logratio: Float[Tensor, " P"],
+    *,
+    beta: float,
+    label_smoothing: float,
+) -> Float[Tensor, " P"]:
+    r"""Robust DPO (rDPO), arXiv:2403.00409.
+
+    .. math:: L = \frac{-(1-\varepsilon)\log\sigma(\beta\Delta) + \varepsilon\log\sigma(-\beta\Delta)}{1-2\varepsilon}
+
+    with :math:`\Delta` the chosen minus the rejected log-ratio. Where a share :math:`\varepsilon` of the labels is
+    flipped, its expectation over the flips is the DPO loss of the true labels. Unlike the smoothed loss it goes on to
+    fall, with slope :math:`-\varepsilon\beta/(1-2\varepsilon)`, and has no lower bound.
+
+    Args:
+        chosen_logratio: ``[P]``, nats.
+        rejected_logratio: ``[P]``, nats.
+        beta: Strength of the pull towards the reference, > 0. Smaller lets the policy move further.
+        label_smoothing: The share of flipped labels, in ``[0, 0.5)``; 0 is DPO.
+
+    Returns:
+        ``[P]``; ln 2 where the two log-ratios are equal.
+    """
+    scaled_margin = beta * margin(chosen_logratio, rejected_logratio)
+    as_labelled, as_flipped = -F.logsigmoid(scaled_margin), -F.logsigmoid(-scaled_margin)
+    return ((1 - label_smoothing) * as_labelled - label_smoothing * as_flipped) / (1 - 2 * label_smoothing)
+
+
+@dataclass(frozen=True)
+class RobustDPO(MarginObjective):
+    """Robust DPO (rDPO), arXiv:2403.00409; reward = beta x log-ratio.
+
+    For labels of which a known share is flipped at random. Prefer ``DPO(label_smoothing=...)`` where the share is a
+    guess: this loss has no minimum at a finite margin.
+
+    Args:
+        beta: Strength of the pull towards the reference, > 0; 0.1 is DPO's usual one.
+        label_smoothing: Share of flipped labels, in [0, 0.5), known or estimated from the data.
+    """
+
+    beta: float = 0.1
+    label_smoothing: float = 0.1
+    reads: ClassVar[Reads] = Reads.REFERENCE
+
+    def __post_init__(self) -> None:
+        require_positive("RobustDPO.beta", self.beta)
+        require_share_of_flips("RobustDPO.label_smoothing", self.label_smoothing)
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`robust_dpo`."""
+        return robust_dpo(
+            scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, label_smoothing=self.label_smoothing
+        )
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Beta x log-ratio."""
+        return scaled_logratios(scores, self.beta)

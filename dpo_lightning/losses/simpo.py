@@ -1,0 +1,164 @@
+"""SimPO, and AlphaPO, which bends its reward."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses.base import Objective, Reads, Rewards
+from dpo_lightning.losses.numeric import STRAIGHT_FROM, margin, per_token, require_not_negative, require_positive
+
+
+def simpo(
+    chosen_logps: Float[Tensor, " P"],
+    rejected_logps: Float[Tensor, " P"],
+    chosen_lengths: Int[Tensor, " P"],
+    rejected_lengths: Int[Tensor, " P"],
+    *,
+    beta: float,
+    gamma_beta_ratio: float,
+) -> Float[Tensor, " P"]:
+    r"""Simple Preference Optimization, arXiv:2405.14734 equation 6.
+
+    .. math:: L = -\log\sigma\left(\frac{\beta}{|y_w|}\log\pi(y_w|x) - \frac{\beta}{|y_l|}\log\pi(y_l|x) - \gamma\right)
+
+    Args:
+        chosen_logps: ``[P]``, summed nats of the policy.
+        rejected_logps: ``[P]``, summed nats of the policy.
+        chosen_lengths: ``[P]``, tokens, > 0.
+        rejected_lengths: ``[P]``, tokens, > 0.
+        beta: Scale of the reward, > 0.
+        gamma_beta_ratio: Target margin :math:`\gamma / \beta`, >= 0, in nats per token.
+
+    Returns:
+        ``[P]``; ln 2 where the margin of the mean log-probs is the target.
+    """
+    means = per_token(chosen_logps, chosen_lengths), per_token(rejected_logps, rejected_lengths)
+    return -F.logsigmoid(beta * (margin(*means) - gamma_beta_ratio))
+
+
+@dataclass(frozen=True)
+class SimPO(Objective):
+    """Simple Preference Optimization, arXiv:2405.14734; reward = beta x log-prob per token.
+
+    Needs no reference. What keeps the policy near where it began is a small learning rate: the paper takes 3e-7 to
+    1e-6, and calls it the setting that matters most.
+
+    Args:
+        beta: Scale of the reward, > 0; the paper uses 2.0 to 2.5, and 10 for models that were tuned well before.
+        gamma_beta_ratio: Target margin gamma / beta, >= 0, in nats per token; the paper uses 0.1 to 0.8.
+    """
+
+    beta: float = 2.0
+    gamma_beta_ratio: float = 0.5
+    reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS
+
+    def __post_init__(self) -> None:
+        require_positive("SimPO.beta", self.beta)
+        require_not_negative("SimPO.gamma_beta_ratio", self.gamma_beta_ratio)
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`simpo`."""
+        return simpo(*policy_and_lengths(scores), beta=self.beta, gamma_beta_ratio=self.gamma_beta_ratio)
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Beta x log-prob per token, equation 4."""
+        chosen, rejected, chosen_lengths, rejected_lengths = policy_and_lengths(scores)
+        return self.beta * per_token(chosen, chosen_lengths), self.beta * per_token(rejected, rejected_lengths)
+
+
+def alphapo(
+    chosen_logps: Float[Tensor, " P"],
+    rejected_logps: Float[Tensor, " P"],
+    chosen_lengths: Int[Tensor, " P"],
+    rejected_lengths: Int[Tensor, " P"],
+    *,
+    beta: float,
+    alpha: float,
+    gamma_beta_ratio: float,
+) -> Float[Tensor, " P"]:
+    r"""AlphaPO, arXiv:2501.03884: SimPO with a reward that is a power of the likelihood.
+
+    .. math:: L = -\log\sigma(r(y_w) - r(y_l) - \gamma), \quad
+        r(y) = \frac{\beta}{\alpha}\left(1 - \pi(y|x)^{-\alpha/|y|}\right)
+
+    With :math:`\alpha \to 0` that is SimPO. Beyond exp(30) the power goes on as its tangent, so that nothing overflows.
+
+    Args:
+        chosen_logps: ``[P]``, summed nats of the policy.
+        rejected_logps: ``[P]``, summed nats of the policy.
+        chosen_lengths: ``[P]``, tokens, > 0.
+        rejected_lengths: ``[P]``, tokens, > 0.
+        beta: Scale of the reward, > 0.
+        alpha: Shape of the reward, not 0. Positive, it pulls hardest where a completion is unlikely.
+        gamma_beta_ratio: Target margin :math:`\gamma / \beta`, >= 0.
+
+    Returns:
+        ``[P]``; ln 2 where the margin of the rewards is the target.
+    """
+    rewards = (
+        alphapo_reward(chosen_logps, chosen_lengths, beta=beta, alpha=alpha),
+        alphapo_reward(rejected_logps, rejected_lengths, beta=beta, alpha=alpha),
+    )
+    return -F.logsigmoid(margin(*rewards) - beta * gamma_beta_ratio)
+
+
+def alphapo_reward(
+    logps: Float[Tensor, " P"], lengths: Int[Tensor, " P"], *, beta: float, alpha: float
+) -> Float[Tensor, " P"]:
+    r"""The reward :math:`r(y)` of :func:`alphapo`, ``[P]``, from summed nats and tokens."""
+    exponent = -alpha * per_token(logps, lengths)
+    tail = F.relu(exponent - STRAIGHT_FROM)
+    # With expm1, a small alpha costs no digits.
+    return -beta / alpha * (torch.expm1(exponent - tail) + math.exp(STRAIGHT_FROM) * tail)
+
+
+@dataclass(frozen=True)
+class AlphaPO(Objective):
+    """AlphaPO, arXiv:2501.03884; reward = beta (1 - p^(-alpha)) / alpha, with p the likelihood per token.
+
+    For where SimPO lowers the likelihood of the chosen completions too far, or is too slow: alpha sets how.
+
+    Args:
+        beta: Scale of the reward, > 0; as in SimPO.
+        alpha: Shape of the reward, not 0 (which is SimPO); the paper finds small positive ones best, such as 0.25.
+        gamma_beta_ratio: Target margin gamma / beta, >= 0; as in SimPO.
+    """
+
+    beta: float = 2.5
+    alpha: float = 0.25
+    gamma_beta_ratio: float = 0.1
+    reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS
+
+    def __post_init__(self) -> None:
+        require_positive("AlphaPO.beta", self.beta)
+        require_not_negative("AlphaPO.gamma_beta_ratio", self.gamma_beta_ratio)
+        if not math.isfinite(self.alpha) or self.alpha == 0:
+            raise InputError(f"AlphaPO.alpha must be a finite number other than 0, got {self.alpha}: 0 is SimPO")
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`alphapo`."""
+        return alphapo(
+            *policy_and_lengths(scores), beta=self.beta, alpha=self.alpha, gamma_beta_ratio=self.gamma_beta_ratio
+        )
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """See :func:`alphapo_reward`."""
+        chosen, rejected, chosen_lengths, rejected_lengths = policy_and_lengths(scores)
+        return (
+            alphapo_reward(chosen, chosen_lengths, beta=self.beta, alpha=self.alpha),
+            alphapo_reward(rejected, rejected_lengths, beta=self.beta, alpha=self.alpha),
+        )
+
+
+def policy_and_lengths(scores: PairScores) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The policy's log-probs and the lengths, chosen before rejected: what these losses read, in their order."""
+    return scores.policy_chosen_logps, scores.policy_rejected_logps, scores.chosen_lengths, scores.rejected_lengths

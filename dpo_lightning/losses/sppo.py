@@ -1,0 +1,68 @@
+"""Self-play preference optimization with hard labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairScores
+from dpo_lightning.losses.base import Objective, Reads, Rewards, scaled_logratios
+from dpo_lightning.losses.numeric import at_least_float32, require_one_shape, require_positive
+
+
+def sppo(
+    chosen_logratio: Float[Tensor, " P"],
+    rejected_logratio: Float[Tensor, " P"],
+    *,
+    beta: float,
+) -> Float[Tensor, " P"]:
+    r"""Self-play preference optimization (SPPO) with hard labels, arXiv:2405.00675 equation 4.7.
+
+    .. math:: L = \left(\rho_w - \frac{1}{2\beta}\right)^2 + \left(\rho_l + \frac{1}{2\beta}\right)^2
+
+    with :math:`\rho` the log-ratios. The paper regresses :math:`\rho` on :math:`\eta(P - 1/2)`, :math:`P` the
+    probability that the completion beats the policy; hard labels are :math:`P = 1` and 0, and
+    :math:`\eta = 1/\beta`.
+
+    Args:
+        chosen_logratio: ``[P]``, nats.
+        rejected_logratio: ``[P]``, nats.
+        beta: Inverse of the step size eta, > 0: each log-ratio is pulled to 1 / (2 beta), or minus that.
+
+    Returns:
+        ``[P]``; ``1 / (2 beta^2)`` where both log-ratios are 0.
+    """
+    require_one_shape(chosen_logratio, rejected_logratio)
+    target = 1 / (2 * beta)
+    return (at_least_float32(chosen_logratio) - target).square() + (
+        at_least_float32(rejected_logratio) + target
+    ).square()
+
+
+@dataclass(frozen=True)
+class SPPO(Objective):
+    """Self-play preference optimization (SPPO) with hard labels, arXiv:2405.00675; reward = beta x log-ratio.
+
+    For rounds of self-play: pairs sampled from the policy, which is then the next round's reference. The loss starts at
+    1 / (2 beta^2), so the gradients are large and the clipping of their norm sets the step.
+
+    Args:
+        beta: Inverse of the step size eta, > 0; the paper uses eta = 1000, beta = 0.001.
+    """
+
+    beta: float = 0.001
+    reads: ClassVar[Reads] = Reads.REFERENCE
+
+    def __post_init__(self) -> None:
+        require_positive("SPPO.beta", self.beta)
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """See :func:`sppo`."""
+        return sppo(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta)
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """Beta x log-ratio; the loss pulls it to 1/2 and -1/2."""
+        return scaled_logratios(scores, self.beta)

@@ -1,0 +1,80 @@
+"""Binary classifier optimization on single completions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dpo_lightning.batch import UnpairedScores
+from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, means_over_batches
+from dpo_lightning.losses.numeric import at_least_float32, require_momentum, require_one_shape, require_positive
+
+
+def unpaired_bco(
+    logratio: Float[Tensor, " P"], desirable: Bool[Tensor, " P"], *, beta: float, delta: Float[Tensor, ""]
+) -> Float[Tensor, " P"]:
+    r"""Binary classifier optimization (BCO) on single completions, arXiv:2404.04656.
+
+    .. math:: L = \begin{cases} -\log\sigma(r - \delta) & y \text{ desirable} \\
+        -\log\sigma(\delta - r) & y \text{ undesirable} \end{cases}
+        \qquad \delta = \tfrac12 \big(E_{D^+}[r] + E_{D^-}[r]\big)
+
+    with :math:`r` = beta x log-ratio: a classifier of thumbs up and down, whose logit is the reward. The shift
+    :math:`\delta` lies between the two labels' mean rewards, however many completions each has; it has no gradient.
+
+    Args:
+        logratio: ``[P]``, nats.
+        desirable: ``[P]``, the labels.
+        beta: Strength of the pull towards the reference, > 0.
+        delta: The reward shift, 0-d.
+
+    Returns:
+        ``[P]``; ln 2 where the reward is delta.
+    """
+    require_one_shape(logratio, desirable)
+    distance = beta * at_least_float32(logratio) - at_least_float32(delta)
+    return -F.logsigmoid(torch.where(desirable, distance, -distance))
+
+
+@dataclass(frozen=True)
+class UnpairedBCO(UnpairedObjective):
+    """Binary classifier optimization (BCO) on single completions, arXiv:2404.04656; reward = beta x log-ratio.
+
+    For thumbs up and down from use. It reads no completions of other prompts, so it costs half of KTO, and unlike KTO
+    it pulls hardest at what is most wrong. The density ratios between the prompts of both labels that the paper's first
+    version weights by need an embedding of the prompts and a classifier of their own, so they are no part of a loss.
+
+    Args:
+        beta: Strength of the pull towards the reference, > 0; 0.1 where nothing is known.
+        momentum: Share of the past in the running mean reward of each label, in [0, 1); 0 is the mean of the batch
+            alone. The shift lies between the two.
+    """
+
+    beta: float = 0.1
+    momentum: float = 0.9
+    reads: ClassVar[Reads] = Reads.REFERENCE | Reads.BASELINE
+
+    def __post_init__(self) -> None:
+        require_positive("UnpairedBCO.beta", self.beta)
+        require_momentum("UnpairedBCO.momentum", self.momentum)
+
+    def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
+        """See :func:`unpaired_bco`; delta is the mean of the labels' running means."""
+        return unpaired_bco(scores.logratio, scores.desirable, beta=self.beta, delta=self.reference_point(scores))
+
+    def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
+        """Beta x log-ratio."""
+        return self.beta * scores.logratio
+
+    def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
+        """The reward shift delta."""
+        return means_over_batches(scores).running
+
+    def observe(self, scores: UnpairedScores) -> Observation:
+        """Rewards ``[P]``, with their labels."""
+        return Observation(self.rewards(scores).detach(), self.momentum, scores.desirable)

@@ -1,0 +1,47 @@
+"""A reference that was moved, in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.parallel import on_rank_zero, placed_like
+from dpo_lightning.reference.base import Reference
+
+# The key in a checkpoint.
+MOVED_REFERENCE = "moved_reference"
+
+
+def moved_weights(reference: Reference, policy: nn.Module) -> dict[str, Tensor]:
+    """What :func:`restore_moved` needs, whole, in the CPU's memory of rank 0, and nothing elsewhere; all must call."""
+    return on_rank_zero({name: pair.reference for name, pair in reference.followed(policy).items()})
+
+
+def restore_moved(reference: Reference, policy: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Make the reference that of a checkpoint; one without log-probs of its own stays as it is.
+
+    Args:
+        reference: Bound to the policy.
+        policy: Built as in the run that saved.
+        weights: What :func:`moved_weights` gave, on every rank.
+
+    Raises:
+        InputError: for a reference that cannot become the saved one.
+    """
+    try:
+        targets = reference.followed(policy)
+    except InputError as error:
+        raise InputError(f"the checkpoint's reference had followed the policy: {error}") from None
+    if not targets:
+        return
+    if targets.keys() != weights.keys():
+        raise InputError(
+            f"the checkpoint's reference had followed {len(weights)} weights of the policy, and this run's follows "
+            f"{len(targets)}: give the policy, the adapters and the reference of that run"
+        )
+    with torch.no_grad():
+        for name, (target, _) in targets.items():
+            target.copy_(placed_like(weights[name], target))

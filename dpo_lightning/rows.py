@@ -1,0 +1,105 @@
+"""What an objective is trained on, pairs or single completions with a label: scores, means, and predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PairBatch, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses import Objective, Reads, UnpairedObjective
+from dpo_lightning.metrics import PairMean, UnpairedMean, pair_metrics, unpaired_metrics
+
+
+class Rows(ABC):
+    """One of the two kinds; scores are `PairScores` of the one and `UnpairedScores` of the other."""
+
+    @abstractmethod
+    def scores(self, batch: PairBatch, tokens: TokenScores) -> Any:
+        """Sums over the completions of a batch, as the objective reads them.
+
+        Raises:
+            InputError: for a batch of the other kind.
+        """
+
+    @abstractmethod
+    def means(self) -> PairMean | UnpairedMean:
+        """A new metric of what is watched."""
+
+    @abstractmethod
+    def watched(self, scores: Any, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
+        """What such a metric takes of a batch, detached."""
+
+    @abstractmethod
+    def predicted(self, batch: PairBatch, scores: Any) -> dict[str, Tensor]:
+        """What a prediction says of each row, each ``[P]``."""
+
+
+class Pairs(Rows):
+    """A chosen and a rejected completion of each prompt."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+
+    def scores(self, batch: PairBatch, tokens: TokenScores) -> PairScores:
+        """Of both completions."""
+        if batch.desirable is not None:
+            name = type(self._objective).__name__
+            raise InputError(f"objective {name} reads pairs, and the batch has single completions with a label")
+        return PairScores.from_tokens(tokens, batch.columns.values())
+
+    def means(self) -> PairMean:
+        """Over pairs."""
+        return PairMean()
+
+    def watched(self, scores: PairScores, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
+        """See :func:`~dpo_lightning.metrics.pair_metrics`."""
+        return pair_metrics(scores, self._objective.rewards(scores), losses)
+
+    def predicted(self, batch: PairBatch, scores: PairScores) -> dict[str, Tensor]:
+        """Pair ids, rewards and margin."""
+        chosen, rejected = self._objective.rewards(scores)
+        return {"pair_id": batch.pair_ids, "chosen": chosen, "rejected": rejected, "margin": chosen - rejected}
+
+
+class Completions(Rows):
+    """Single completions with a label."""
+
+    def __init__(self, objective: UnpairedObjective) -> None:
+        self._objective = objective
+
+    def scores(self, batch: PairBatch, tokens: TokenScores) -> UnpairedScores:
+        """Of the completion, and of the other prompt's where that is read."""
+        name = type(self._objective).__name__
+        if batch.desirable is None:
+            raise InputError(f"objective {name} reads single completions with a label: give TokenizedPair.desirable")
+        mismatched = Reads.MISMATCHED in self._objective.reads
+        if mismatched and batch.is_one_sided:
+            raise InputError(
+                f"objective {name} reads completions of other prompts: give them as TokenizedPair.rejected_ids, as a "
+                "PreferenceDataModule with UnpairedFormat does"
+            )
+        return UnpairedScores.from_tokens(tokens, batch.desirable, batch.columns.values(), mismatched=mismatched)
+
+    def means(self) -> UnpairedMean:
+        """Over completions, by label."""
+        return UnpairedMean()
+
+    def watched(self, scores: UnpairedScores, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
+        """See :func:`~dpo_lightning.metrics.unpaired_metrics`."""
+        rewards, point = self._objective.rewards(scores), self._objective.reference_point(scores)
+        return unpaired_metrics(scores, rewards, point, losses)
+
+    def predicted(self, batch: PairBatch, scores: UnpairedScores) -> dict[str, Tensor]:
+        """Row ids, rewards and labels."""
+        assert batch.desirable is not None
+        return {"pair_id": batch.pair_ids, "reward": self._objective.rewards(scores), "desirable": batch.desirable}
+
+
+def rows_of(objective: Objective | UnpairedObjective) -> Rows:
+    """The kind that an objective reads."""
+    return Completions(objective) if isinstance(objective, UnpairedObjective) else Pairs(objective)
