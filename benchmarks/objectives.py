@@ -52,9 +52,10 @@ model:
       weights: [1.0, 0.2]
 ```
 
-**Symbols.** `x` prompt, `y_w` chosen and `y_l` rejected completion, `|y|` its tokens, EOS included; `r = log π(y|x) -
-log π_ref(y|x)` a log-ratio in nats, summed over the completion; `Δ = r_w - r_l`; `σ` the logistic function. Defaults
-are what the papers recommend, for completions of hundreds of tokens: the scale of `β` goes with the length.
+**Symbols.** `x` prompt, `y_w` chosen and `y_l` rejected completion, `|y|` its tokens, EOS included; `ρ = log π(y|x) -
+log π_ref(y|x)` a log-ratio in nats, summed over the completion, `Δ = ρ_w - ρ_l`; `r` a reward; `σ` the logistic
+function; `λ`, `ε`, `γ` the settings in the row. Defaults are what the papers recommend, for completions of hundreds of
+tokens: the scale of `β` goes with the length.
 
 **Pictures.** A pair of 20 tokens each whose log-probs are those of the reference, -1 nat a token, but for one of the
 two: loss (solid) and its derivative by that log-prob (dashed) against how far it has moved, in nats. Blue moves the
@@ -114,12 +115,18 @@ def _table() -> Iterator[str]:
         cells = [
             f"**{name}**<br>{found.purpose}",
             "<br>".join([*(_inline(equation) for equation in found.equations), sources]),
-            "<br>".join(f"`{setting}`: {text}" for setting, text in found.settings.items()) or "none",
+            "<br>".join(_setting(kind, *setting) for setting in found.settings.items()) or "none",
             found.reward,
             _needs(kind),
             f"![{name}](objectives/{name}.png)" if (PICTURES / f"{name}.png").exists() else "",
         ]
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _setting(kind: type, name: str, text: str) -> str:
+    """With its default, where it has one."""
+    default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
+    return f"`{name}`: {text}" if default is dataclasses.MISSING else f"`{name} = {default}`: {text}"
 
 
 def _deviations() -> Iterator[str]:

@@ -117,12 +117,12 @@ FAMILIES = (
 _BETA = 0.3
 # A squared loss pulls the margin to 1 / (2 tau); IPO's is the best of its sweep, too.
 _TAU = 0.03
-# Without a reference only the learning rate keeps the policy near where it began.
 _SLOW = 1e-4
 _MARGIN = RowFormat(margin=["chosen_reward", "rejected_reward"])
 _SCALE = "DPO's scale"
 _MOVES = "DPO's quickstart scale: each of the three moves of the reference lets the policy go as far again"
 _TARGET = "IPO's target"
+_STAY = "nothing but a small learning rate keeps the policy near where it began"
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry("DPO", "logistic", DPO(_BETA), "best of the sweep"),
@@ -135,7 +135,12 @@ CATALOGUE: tuple[Entry, ...] = (
     ),
     Entry("hinge", "logistic", Hinge(_BETA), _SCALE),
     Entry("EXO", "logistic", EXO(_BETA), _SCALE),
-    Entry("DiscoPOP", "logistic", DiscoPOP(_BETA, tau=_BETA), "DPO's scale, and tau = beta as in the paper"),
+    Entry(
+        "DiscoPOP",
+        "logistic",
+        DiscoPOP(_BETA, tau=_BETA),
+        "DPO's scale, and tau = beta as in the paper; at the paper's 0.05 a pair at its start is pushed the wrong way",
+    ),
     Entry("β-DPO", "logistic", BetaDPO(_BETA), _SCALE),
     Entry("R-DPO", "logistic", LengthRegularizedDPO(_BETA), _SCALE),
     Entry("LN-DPO", "logistic", LengthNormalizedDPO()),
@@ -161,21 +166,34 @@ CATALOGUE: tuple[Entry, ...] = (
         "the smallest penalty that the paper tries: at 50 nothing moves",
     ),
     Entry("SFT", "no reference", SFT()),
-    Entry("SimPO", "no reference", SimPO(), learning_rate=_SLOW),
-    Entry("AlphaPO", "no reference", AlphaPO(), learning_rate=_SLOW),
+    Entry("SimPO", "no reference", SimPO(), _STAY, learning_rate=_SLOW),
+    Entry("AlphaPO", "no reference", AlphaPO(), _STAY, learning_rate=_SLOW),
     Entry("CPO", "no reference", CPO(_BETA), _SCALE),
-    Entry("CPO-SimPO", "no reference", CPOSimPO(), learning_rate=_SLOW),
+    Entry("CPO-SimPO", "no reference", CPOSimPO(), _STAY, learning_rate=_SLOW),
     Entry("ORPO", "no reference", ORPO()),
     Entry("KTO", "unpaired", KTO(_BETA), _SCALE, UnpairedFormat()),
     Entry("BCO, unpaired", "unpaired", UnpairedBCO(_BETA), _SCALE, UnpairedFormat()),
     Entry("soft-label DPO", "reward column", SoftLabelDPO(_BETA), _SCALE, RowFormat(probability="chosen_probability")),
     Entry("distilled DPO", "reward column", DistilledDPO(_BETA), _SCALE, _MARGIN),
-    Entry("reward-aware, KL", "reward column", RewardAwareKL(_BETA), _SCALE, _MARGIN),
-    Entry("reward-aware, squared", "reward column", RewardAwareSquared(_BETA), _SCALE, _MARGIN),
+    Entry(
+        "reward-aware, KL",
+        "reward column",
+        RewardAwareKL(_BETA),
+        f"{_SCALE}; soft-label DPO but for a constant",
+        _MARGIN,
+    ),
+    Entry(
+        "reward-aware, squared", "reward column", RewardAwareSquared(_BETA), f"{_SCALE}; half of distilled DPO", _MARGIN
+    ),
     Entry("LD-DPO", "modified", LDDPO(DPO(_BETA)), _SCALE),
     Entry("WPO", "modified", WPO(DPO(_BETA)), _SCALE),
     Entry("row-weighted DPO", "modified", RowWeighted(DPO(_BETA)), _SCALE, RowFormat(weight="chosen_probability")),
-    Entry("MPO", "modified", Weighted((DPO(_BETA), PairedBCO(_BETA), SFT()), (0.8, 0.2, 1.0)), _SCALE),
+    Entry(
+        "MPO",
+        "modified",
+        Weighted((DPO(_BETA), PairedBCO(_BETA), SFT()), (0.8, 0.2, 1.0)),
+        f"{_SCALE}; weights of MPO, arXiv:2411.10442",
+    ),
     Entry("TR-DPO, hard", "moving reference", DPO(1.0), _MOVES, callback=partial(TrustRegionReference, 1.0, every=64)),
     Entry("TR-DPO, soft", "moving reference", DPO(1.0), _MOVES, callback=partial(TrustRegionReference, 0.6, every=64)),
     Entry("EMA reference", "moving reference", DPO(1.0), _MOVES, callback=partial(EMAReference, 0.99)),

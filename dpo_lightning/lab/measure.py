@@ -95,7 +95,7 @@ def kl_along(
     .. math:: \sum_t \sum_v \pi(v \mid y_{<t}) \log\frac{\pi(v \mid y_{<t})}{\pi_{ref}(v \mid y_{<t})}
 
     Over completions :math:`y` sampled from the policy its mean is the divergence between the two distributions of
-    completions, as is that of the log-ratio; it varies less, and is never negative (arXiv:2504.10637 equation 9).
+    completions, as is that of the log-ratio; it varies less, and is never negative (arXiv:2504.10637).
 
     Args:
         policy: A Hugging Face causal LM, in which a token does not see those after it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FONT = 7.5
+_FONT = 8.5
 _DISTANCES = (8, 12, 17, 23, 30, 38, 47, 57, 70, 85, 100)
 _DIRECTIONS = 24
 _GAP = 3.5  # around a point
@@ -67,7 +67,9 @@ def place_labels(axes: Axes, points: Mapping[str, tuple[float, float]]) -> list[
             ha="center",
             va="center",
             zorder=5,
-            arrowprops=None if distance == _DISTANCES[0] else {"arrowstyle": "-", "linewidth": 0.4, "color": "0.4"},
+            arrowprops=None
+            if distance == _DISTANCES[0]
+            else {"arrowstyle": "-", "linewidth": 0.5, "color": "0.4", "shrinkA": 0, "shrinkB": 2},
         )
     return labels
 
@@ -76,7 +78,7 @@ def _free_place(label: str, x: float, y: float, taken: list[Box]) -> tuple[float
     """Distance and direction from the point; the last place where none is free."""
     for distance, angle in _places():
         x_label, y_label = x + distance * math.cos(angle), y + distance * math.sin(angle)
-        box = Box.around(x_label, y_label, 0.66 * _FONT * len(label), 1.2 * _FONT)
+        box = Box.around(x_label, y_label, _FONT * (0.66 * len(label) + 0.4), 1.2 * _FONT)
         if not any(box.overlaps(other) for other in taken):
             break
     return distance, angle, box

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def draw(frontier: Frontier, path: Path) -> None:
     from matplotlib.figure import Figure
 
     start, entries, sweeps = frontier
-    figure = Figure(figsize=(12, 8), layout="constrained")
+    figure = Figure(figsize=(14, 10), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("function", functions=(_root, _square))
     for style, (name, curve) in zip(_CURVES, sweeps.items(), strict=False):
@@ -41,7 +41,7 @@ def draw(frontier: Frontier, path: Path) -> None:
     axes.set_ylabel("true reward of a sampled completion (at most 6)")
     axes.set_xlim(left=-1e-3)
     axes.grid(alpha=0.25)
-    figure.legend(loc="outside right upper", fontsize=7.5, frameon=False)
+    figure.legend(*_by_family(axes, entries), loc="outside right upper", fontsize=8, frameon=False, labelspacing=0.3)
     # Only now is it known where a point lies on the page.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -54,7 +54,8 @@ def _draw_curve(axes: Axes, name: str, curve: Sequence[Point], style: str) -> No
     """Joined in the order of the setting."""
     kls, rewards = [point.kl.mean for point in curve], [point.reward.mean for point in curve]
     label = f"{name}, sweep"
-    axes.plot(kls, rewards, style, color="0.45", linewidth=1, marker=".", markersize=4, zorder=1, label=label)
+    colour = _COLOURS[cast(Entry, curve[0].entry).family]
+    axes.plot(kls, rewards, style, color=colour, linewidth=1, alpha=0.6, zorder=1, label=label)
 
 
 def _draw_point(axes: Axes, number: int, point: Point) -> None:
@@ -69,8 +70,28 @@ def _draw_point(axes: Axes, number: int, point: Point) -> None:
         elinewidth=0.8,
         color=_COLOURS[entry.family],
         zorder=3,
-        label=f"{number} {entry.name}",
+        label=_label(number, point),
     )
+
+
+def _by_family(axes: Axes, entries: Sequence[Point]) -> tuple[list[Any], list[str]]:
+    """Handles and texts of the legend: what is no entry, then each family under its name."""
+    from matplotlib.lines import Line2D
+
+    drawn = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    numbered: dict[str, list[str]] = {}
+    for number, point in enumerate(entries, 1):
+        numbered.setdefault(cast(Entry, point.entry).family, []).append(_label(number, point))
+    others = drawn.keys() - {label for labels in numbered.values() for label in labels}
+    legend = [(drawn[label], label) for label in drawn if label in others]
+    for family, labels in numbered.items():
+        legend.append((Line2D([], [], linestyle="none"), f"$\\bf{{{family.replace(' ', '~')}}}$"))
+        legend += [(drawn[label], label) for label in labels]
+    return [handle for handle, _ in legend], [text for _, text in legend]
+
+
+def _label(number: int, point: Point) -> str:
+    return f"{number} {point.name}"
 
 
 def _root(values: np.ndarray) -> np.ndarray:
