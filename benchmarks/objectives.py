@@ -131,7 +131,7 @@ def _setting(kind: type, name: str, text: str) -> str:
 
 def _deviations() -> Iterator[str]:
     yield "\n## Where TRL 1.16.0 differs\n\n"
-    yield "The two agree where this table does not name a difference (`tests/parity/`). Here the paper decides.\n\n"
+    yield "On what `tests/parity/` trains with both, the two agree to 1e-6 but for these. Here the paper decides.\n\n"
     yield "| objective | TRL | the paper, and here | shown by |\n|---|---|---|---|\n"
     for deviation in DEVIATIONS:
         cells = (deviation.objective, deviation.trl, deviation.paper, f"`{deviation.test}`")
@@ -143,11 +143,14 @@ _NOT_HERE = """
 
 * **TDPO** (arXiv:2404.11999) adds, for each token, the divergence of the whole distributions, `Σ_v p_ref(v)
   (log p_ref(v) - log p(v))`. Its gradient needs the mean of the head's rows under `p_ref`: beside the products of
-  tokens, vocabulary and width that the head takes now, one more (4 for 3 with a frozen head, 5 for 4 with a trained
-  one, 6 where the tiles are recomputed). That is bearable; the data flow is not: the reference would have to hand its
-  hidden states and its head to the policy's, tile by tile, where every reference now hands over one number a token,
-  and a cached one would have to keep the vocabulary's probabilities of every token.
-* **beta-DPO's choice of pairs** and **BCO's density ratios**: see the docstrings of `BetaDPO` and `UnpairedBCO`.
+  tokens, vocabulary and width that the heads of policy and reference take now, one more (4 for 3 with a frozen head, 5
+  for 4 with a trained one, 6 where the tiles are recomputed). That is bearable; the data flow is not: the reference
+  would have to hand its hidden states and its head to the policy's, tile by tile, where every reference now hands over
+  one number a token, and a cached one would have to keep the vocabulary's probabilities of every token.
+* **beta-DPO's choice of pairs**: a fifth of them left out, drawn at random with weights by their margins. The loss
+  would no longer be a function of its scores, and need the spread of the margins as a second running mean.
+* **BCO's density ratios** between the prompts of both labels, in the paper's first version: they need an embedding of
+  the prompts and a classifier of their own.
 * **SPPO with soft probabilities**: its pairs have a probability for each completion against the policy, not one for the
   pair.
 """

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dpo_lightning
+from dpo_lightning import losses
 from dpo_lightning.cli import main
 from tests.helpers.runs import saved_model, write_rows
 
@@ -64,3 +65,5 @@ def test_every_file_and_target_it_names_is_there():
 
 def test_public_names_are_exported():
     assert all(hasattr(dpo_lightning, name) for name in dpo_lightning.__all__)
+    classes = {name for name in losses.__all__ if isinstance(getattr(losses, name), type)}
+    assert classes <= set(dpo_lightning.__all__)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dpo_lightning.batch import Baseline, PairScores, TokenScores, UnpairedScores
-from dpo_lightning.losses.numeric import at_least_float32
+from dpo_lightning.losses.numeric import per_token
 
 Rewards = tuple[Float[Tensor, " P"], Float[Tensor, " P"]]
 
@@ -25,7 +25,7 @@ class Reads(Flag):
         MARGIN: The data's column of true reward margins.
         PROBABILITY: The data's column of preference probabilities.
         WEIGHT: The data's column of weights.
-        BATCH: The other pairs of the micro-batch: its size is then part of the loss.
+        BATCH: The other pairs of the micro-batch, so that no pair has a loss of its own.
         BASELINE: A mean over batches and ranks, of what `Objective.observe` returns.
         TOKENS: Log-probs of single tokens.
         TYPICALITY: The collision probability of each token's distribution.
@@ -94,6 +94,33 @@ class MarginObjective(Objective):
     """
 
 
+class Modifier(Objective):
+    """One around another: it changes what that is given, or what it returns, and says the same of the rest."""
+
+    objective: Objective
+
+    @property
+    def reads(self) -> Reads:
+        """What the objective reads."""
+        return self.objective.reads
+
+    def given(self, scores: PairScores) -> PairScores:
+        """The scores that the objective gets."""
+        return scores
+
+    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+        """The objective's loss of what it is given."""
+        return self.objective(self.given(scores))
+
+    def rewards(self, scores: PairScores) -> Rewards:
+        """The objective's rewards of what it is given."""
+        return self.objective.rewards(self.given(scores))
+
+    def observe(self, scores: PairScores) -> Observation | None:
+        """What the objective observes of what it is given."""
+        return self.objective.observe(self.given(scores))
+
+
 class UnpairedObjective(ABC):
     """What is minimised on single completions, each of which is desirable or not."""
 
@@ -119,7 +146,7 @@ class UnpairedObjective(ABC):
         return None
 
 
-def means_over_batches(scores: PairScores | UnpairedScores) -> Baseline:
+def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:
     """The baseline of scores for a loss that reads :attr:`Reads.BASELINE`.
 
     Raises:
@@ -130,7 +157,7 @@ def means_over_batches(scores: PairScores | UnpairedScores) -> Baseline:
     return scores.baseline
 
 
-def column(scores: PairScores, name: str) -> Float[Tensor, " P"]:
+def column_of(scores: PairScores, name: str) -> Float[Tensor, " P"]:
     """A column of the data, as :class:`~dpo_lightning.batch.PairColumns` names it.
 
     Raises:
@@ -160,5 +187,20 @@ def scaled_logratios(scores: PairScores, scale: float) -> Rewards:
 
 def logratios_per_token(scores: PairScores) -> Rewards:
     """Log-ratio of both completions over their lengths, in nats per token."""
-    chosen, rejected = at_least_float32(scores.chosen_logratio), at_least_float32(scores.rejected_logratio)
-    return chosen / scores.chosen_lengths, rejected / scores.rejected_lengths
+    return (
+        per_token(scores.chosen_logratio, scores.chosen_lengths),
+        per_token(scores.rejected_logratio, scores.rejected_lengths),
+    )
+
+
+def logps_per_token(scores: PairScores) -> Rewards:
+    """The policy's log-prob of both completions over their lengths, in nats per token."""
+    return (
+        per_token(scores.policy_chosen_logps, scores.chosen_lengths),
+        per_token(scores.policy_rejected_logps, scores.rejected_lengths),
+    )
+
+
+def policy_and_lengths(scores: PairScores) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The policy's log-probs and the lengths, chosen before rejected: what losses without a reference take."""
+    return scores.policy_chosen_logps, scores.policy_rejected_logps, scores.chosen_lengths, scores.rejected_lengths

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_lightning.batch import PairScores
-from dpo_lightning.losses.base import Objective, Observation, Reads, Rewards, means_over_batches, scaled_logratios
+from dpo_lightning.losses.base import Objective, Observation, Reads, Rewards, baseline_of, scaled_logratios
 from dpo_lightning.losses.numeric import at_least_float32, require_momentum, require_one_shape, require_positive
 
 
@@ -51,8 +51,9 @@ class PairedBCO(Objective):
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 where nothing is known.
-        momentum: Share of the past in the running mean of the rewards that they are compared with, in [0, 1); 0 is the
-            mean of the batch alone. The authors' code takes the mean of all rewards of the run so far.
+        momentum: Share of the past in the running mean of the rewards that they are compared with, which moves with
+            each micro-batch, in [0, 1); 0 is the mean of the batch alone. The authors' code takes the mean of all
+            rewards of the run so far.
     """
 
     beta: float = 0.1
@@ -65,7 +66,7 @@ class PairedBCO(Objective):
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """See :func:`paired_bco`; delta is the running mean of the rewards."""
-        delta = means_over_batches(scores).running
+        delta = baseline_of(scores).running
         return paired_bco(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, delta=delta)
 
     def rewards(self, scores: PairScores) -> Rewards:

@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_lightning.batch import PairScores
+from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import (
     MarginObjective,
     Observation,
     Reads,
     Rewards,
-    means_over_batches,
+    baseline_of,
     scaled_logratios,
 )
 from dpo_lightning.losses.numeric import margin, require_momentum, require_not_negative, require_positive
@@ -38,8 +39,7 @@ def beta_dpo(
     .. math:: L = -\log\sigma(\beta\Delta), \quad \beta = \max(1 + \alpha(\bar M - M_0),\; 0.01)\,\beta_0
 
     with :math:`\Delta` the chosen minus the rejected log-ratio, :math:`\bar M` its mean over the batch and :math:`M_0`
-    its running mean: a batch with wide margins moves the policy less. Beta has no gradient. The paper's random choice
-    of pairs is left out, see :class:`BetaDPO`.
+    its running mean: a batch with wide margins moves the policy less. Beta has no gradient.
 
     Args:
         chosen_logratio: ``[P]``, nats.
@@ -62,14 +62,11 @@ class BetaDPO(MarginObjective):
 
     Where the quality of the pairs varies over the data. The mean margin is taken over the micro-batch on all ranks.
 
-    The paper also leaves out a fifth of the pairs, drawn at random with weights by their margins. That is not built:
-    the loss would no longer be a function of its scores, and it would need the spread of the margins as a second
-    running mean. Clean the data instead.
-
     Args:
         beta: Beta for a batch with the usual margin, > 0; the paper uses 0.1.
         alpha: How much beta follows the margin, per nat, >= 0; the paper uses 0.6.
-        momentum: Share of the past in the usual margin, in [0, 1); the paper uses 0.9.
+        momentum: Share of the past in the usual margin, which moves with each micro-batch, in (0, 1); the paper uses
+            0.9.
     """
 
     beta: float = 0.1
@@ -81,10 +78,12 @@ class BetaDPO(MarginObjective):
         require_positive("BetaDPO.beta", self.beta)
         require_not_negative("BetaDPO.alpha", self.alpha)
         require_momentum("BetaDPO.momentum", self.momentum)
+        if self.momentum == 0:
+            raise InputError("BetaDPO.momentum must be above 0: without a past, the usual margin is the batch's own")
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """See :func:`beta_dpo`."""
-        means = means_over_batches(scores)
+        means = baseline_of(scores)
         return beta_dpo(
             scores.chosen_logratio,
             scores.rejected_logratio,

@@ -27,7 +27,7 @@ def cal_dpo(
         + \left(\rho_w - \frac{1}{2\beta}\right)^2 + \left(\rho_l + \frac{1}{2\beta}\right)^2
 
     with :math:`\rho` the log-ratios. The contrast is without beta; the calibration, which is SPPO's regression, sets
-    the scale: the rewards, beta x log-ratio, are pulled to 1/2 and -1/2.
+    the scale: the rewards, beta x log-ratio, are pulled to 1/2 and -1/2. The authors' code has half of the calibration.
 
     Args:
         chosen_logratio: ``[P]``, nats.

@@ -14,7 +14,7 @@ from dpo_lightning.batch import PairScores
 from dpo_lightning.losses.base import Objective, Reads, Rewards
 from dpo_lightning.losses.numeric import (
     at_least_float32,
-    exp_with_straight_tail,
+    expm1_with_straight_tail,
     require_one_shape,
     require_positive,
 )
@@ -79,9 +79,10 @@ class ChiPO(Objective):
 
     def rewards(self, scores: PairScores) -> Rewards:
         """Beta x the link of the ratio, less the 1 that it has where policy and reference agree."""
-        return self.beta * (_link(scores.chosen_logratio) - 1), self.beta * (_link(scores.rejected_logratio) - 1)
+        return self.beta * _link(scores.chosen_logratio), self.beta * _link(scores.rejected_logratio)
 
 
 def _link(logratio: Tensor) -> Tensor:
+    """Phi less the 1 that it has where policy and reference agree, which cancels in a margin."""
     logratio = at_least_float32(logratio)
-    return exp_with_straight_tail(logratio) + logratio
+    return expm1_with_straight_tail(logratio) + logratio

@@ -9,11 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dpo_lightning.batch import PairScores
-from dpo_lightning.losses.base import Objective, Reads, Rewards
+from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token, policy_and_lengths
 from dpo_lightning.losses.dpo import dpo
-from dpo_lightning.losses.numeric import at_least_float32, per_token, require_not_negative, require_positive
+from dpo_lightning.losses.numeric import at_least_float32, require_not_negative, require_positive
 from dpo_lightning.losses.sft import sft
-from dpo_lightning.losses.simpo import policy_and_lengths, simpo
+from dpo_lightning.losses.simpo import simpo
 
 
 def cpo(
@@ -141,5 +141,5 @@ class CPOSimPO(Objective):
 
     def rewards(self, scores: PairScores) -> Rewards:
         """Beta x log-prob per token."""
-        chosen, rejected, chosen_lengths, rejected_lengths = policy_and_lengths(scores)
-        return self.beta * per_token(chosen, chosen_lengths), self.beta * per_token(rejected, rejected_lengths)
+        chosen, rejected = logps_per_token(scores)
+        return self.beta * chosen, self.beta * rejected

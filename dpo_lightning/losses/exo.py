@@ -55,7 +55,7 @@ class EXO(MarginObjective):
     little, since q (1 - q) vanishes, so start from a policy that was tuned on such completions.
 
     Args:
-        beta: The policy's temperature, > 0; the paper uses 0.5.
+        beta: The policy's temperature, > 0; the authors' scripts have 0.5.
         label_smoothing: What the label leaves for the rejected completion, in (0, 0.5); the authors' code has e^-10.
     """
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dpo_lightning.batch import PairScores
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import MarginObjective, Objective, Observation, Reads, Rewards
-from dpo_lightning.losses.numeric import at_least_float32, exp_with_straight_tail
+from dpo_lightning.losses.base import MarginObjective, Modifier
+from dpo_lightning.losses.numeric import at_least_float32, expm1_with_straight_tail
 
 
 class Divergence(ABC):
@@ -46,7 +46,7 @@ class ForwardKL(Divergence):
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
         """``1 - 1 / u``."""
-        return 1 - exp_with_straight_tail(-at_least_float32(logratio))
+        return -expm1_with_straight_tail(-at_least_float32(logratio))
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ class AlphaDivergence(Divergence):
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
         """``(1 - u^-alpha) / alpha``."""
-        return (1 - exp_with_straight_tail(-self.alpha * at_least_float32(logratio))) / self.alpha
+        return -expm1_with_straight_tail(-self.alpha * at_least_float32(logratio)) / self.alpha
 
 
 @dataclass(frozen=True)
-class FDivergence(Objective):
+class FDivergence(Modifier):
     r"""f-DPO, arXiv:2309.16240; reward = the objective's, with f'(ratio) for the log-ratio.
 
     .. math:: \log u \to f'(u) - f'(1), \quad u = \pi(y|x) / \pi_{ref}(y|x)
@@ -97,30 +97,19 @@ class FDivergence(Objective):
     divergence: Divergence
 
     def __post_init__(self) -> None:
+        if isinstance(self.objective, Modifier):
+            raise InputError(
+                f"FDivergence.objective must be a loss of a margin such as DPO, got {type(self.objective).__name__}: "
+                "put that around, as in LDDPO(FDivergence(DPO(), ForwardKL()))"
+            )
         if not isinstance(self.objective, MarginObjective):
             raise InputError(
                 f"FDivergence.objective must be a loss of a margin such as DPO, IPO or Hinge, got "
                 f"{type(self.objective).__name__}: elsewhere the multiplier of the prompt does not cancel"
             )
 
-    @property
-    def reads(self) -> Reads:
-        """What the objective reads."""
-        return self.objective.reads
-
-    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """The objective's loss of the divergence's scores."""
-        return self.objective(self._replaced(scores))
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """The objective's reward of the divergence's scores."""
-        return self.objective.rewards(self._replaced(scores))
-
-    def observe(self, scores: PairScores) -> Observation | None:
-        """What the objective observes of the divergence's scores."""
-        return self.objective.observe(self._replaced(scores))
-
-    def _replaced(self, scores: PairScores) -> PairScores:
+    def given(self, scores: PairScores) -> PairScores:
+        """Scores with the divergence's in the place of log-ratios."""
         chosen = self.divergence.score(scores.chosen_logratio)
         rejected = self.divergence.score(scores.rejected_logratio)
         return scores._replace(

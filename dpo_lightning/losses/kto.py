@@ -10,8 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dpo_lightning.batch import UnpairedScores
-from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, means_over_batches
+from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, baseline_of
 from dpo_lightning.losses.numeric import at_least_float32, require_one_shape, require_positive
 
 
@@ -74,7 +73,7 @@ class KTO(UnpairedObjective):
     beta: float = 0.1
     desirable_weight: float = 1.0
     undesirable_weight: float = 1.0
-    reads: ClassVar[Reads] = Reads.REFERENCE | Reads.MISMATCHED | Reads.BASELINE | Reads.BATCH
+    reads: ClassVar[Reads] = Reads.REFERENCE | Reads.MISMATCHED | Reads.BASELINE
 
     def __post_init__(self) -> None:
         for name in ("beta", "desirable_weight", "undesirable_weight"):
@@ -102,9 +101,9 @@ class KTO(UnpairedObjective):
     def observe(self, scores: UnpairedScores) -> Observation:
         """Log-ratios of the mismatched completions ``[P]``, for the mean of this batch alone."""
         if scores.policy_mismatched_logps is None or scores.reference_mismatched_logps is None:
-            raise InputError("objective KTO reads completions of other prompts, and the scores have none")
+            raise ValueError("the loss reads completions of other prompts: give the scores' mismatched log-probs")
         return Observation((scores.policy_mismatched_logps - scores.reference_mismatched_logps).detach(), momentum=0.0)
 
 
 def _kl(scores: UnpairedScores) -> Float[Tensor, ""]:
-    return means_over_batches(scores).batch.clamp(min=0)
+    return baseline_of(scores).batch.clamp(min=0)

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from dpo_lightning.batch import PairScores, TokenScores
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import Objective, Observation, Reads, Rewards, column, tokens_of
+from dpo_lightning.losses.base import Modifier, Objective, Observation, Reads, Rewards, column_of, tokens_of
 from dpo_lightning.losses.numeric import STRAIGHT_FROM, at_least_float32, require_one_shape, require_positive
 
 
 @dataclass(frozen=True)
-class LDDPO(Objective):
+class LDDPO(Modifier):
     r"""Length-desensitized DPO (LD-DPO), arXiv:2409.06411; reward = the objective's.
 
     What the longer completion has beyond the length of the shorter one counts alpha times in its log-likelihood, of
@@ -49,27 +49,19 @@ class LDDPO(Objective):
                 f"LDDPO.objective must be a loss of log-ratios alone, such as DPO: {name} also reads the likelihood "
                 "itself; for a sum of both, take Weighted([LDDPO(DPO()), SFT()], ...)"
             )
-        if isinstance(self.objective, LDDPO):
-            raise InputError("LDDPO.objective is an LDDPO itself: multiply the two alphas")
+        if Reads.TOKENS in reads:
+            raise InputError(
+                f"LDDPO.objective must read no single tokens, whose log-probs stay as they are: {name} does; of an "
+                "LDDPO inside another, multiply the alphas"
+            )
 
     @property
     def reads(self) -> Reads:
         """What the objective reads, and single tokens."""
         return self.objective.reads | Reads.TOKENS
 
-    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """The objective's loss of these likelihoods."""
-        return self.objective(self._desensitized(scores))
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """The objective's rewards of these likelihoods."""
-        return self.objective.rewards(self._desensitized(scores))
-
-    def observe(self, scores: PairScores) -> Observation | None:
-        """What the objective observes of these likelihoods."""
-        return self.objective.observe(self._desensitized(scores))
-
-    def _desensitized(self, scores: PairScores) -> PairScores:
+    def given(self, scores: PairScores) -> PairScores:
+        """Scores with these likelihoods."""
         tokens = tokens_of(scores)
         require_one_shape(scores.chosen_lengths, scores.rejected_lengths)
         shared = torch.minimum(scores.chosen_lengths, scores.rejected_lengths).repeat(2)
@@ -87,7 +79,7 @@ class LDDPO(Objective):
 
 
 @dataclass(frozen=True)
-class WPO(Objective):
+class WPO(Modifier):
     r"""Weighted Preference Optimization (WPO), arXiv:2406.11827; reward = the objective's.
 
     Each pair's loss is multiplied by how typical its two completions are of the policy, without a gradient: so pairs
@@ -96,7 +88,8 @@ class WPO(Objective):
     .. math:: L \to w(y_w)\, w(y_l)\, L, \quad
         w(y) = \exp\left(\frac{1}{|y|} \sum_t \log\frac{\pi(y_t)}{\sum_v \pi(v)^2}\right)
 
-    That is the paper's equation 2 with sampled alignment: a completion of the policy itself has about the weight 1.
+    That is the paper's equation 2 with sampled alignment: a completion of the policy itself has about the weight 1,
+    and one of likelier tokens more, where the authors' code cuts the pair's weight off at 1.
 
     Args:
         objective: A loss of each pair by itself, such as DPO or SimPO.
@@ -112,19 +105,11 @@ class WPO(Objective):
     @property
     def reads(self) -> Reads:
         """What the objective reads, and how typical each token is."""
-        return self.objective.reads | Reads.TOKENS | Reads.TYPICALITY
+        return self.objective.reads | Reads.TYPICALITY
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """The objective's loss times the weights of both completions."""
         return _product(self.objective(scores), typicality(tokens_of(scores)))
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """The objective's rewards."""
-        return self.objective.rewards(scores)
-
-    def observe(self, scores: PairScores) -> Observation | None:
-        """What the objective observes."""
-        return self.objective.observe(scores)
 
 
 def typicality(tokens: TokenScores) -> Float[Tensor, " P"]:
@@ -143,7 +128,7 @@ def typicality(tokens: TokenScores) -> Float[Tensor, " P"]:
 
 
 @dataclass(frozen=True)
-class RowWeighted(Objective):
+class RowWeighted(Modifier):
     r"""Weights from the data; reward = the objective's.
 
     Each pair's loss is multiplied by its row's weight, and the mean is over the pairs: weights whose mean is not 1
@@ -169,15 +154,7 @@ class RowWeighted(Objective):
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """The objective's loss times the weights."""
-        return _product(self.objective(scores), column(scores, "weight"))
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """The objective's rewards."""
-        return self.objective.rewards(scores)
-
-    def observe(self, scores: PairScores) -> Observation | None:
-        """What the objective observes."""
-        return self.objective.observe(scores)
+        return _product(self.objective(scores), column_of(scores, "weight"))
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,13 @@ def per_token(logps: Tensor, lengths: Tensor) -> Tensor:
     return at_least_float32(logps) / lengths
 
 
-def exp_with_straight_tail(exponent: Tensor) -> Tensor:
-    """``exp(x)`` up to :data:`STRAIGHT_FROM`, and from there on its tangent, so that value and slope never overflow.
+def expm1_with_straight_tail(exponent: Tensor) -> Tensor:
+    """``exp(x) - 1`` up to :data:`STRAIGHT_FROM`, and from there on its tangent: value and slope never overflow.
 
     A clamp would be finite too, but flat: its gradient is 0 where the exponential pulls hardest.
     """
     tail = F.relu(exponent - STRAIGHT_FROM)
-    return exponent.clamp(max=STRAIGHT_FROM).exp() * (1 + tail)
+    return torch.expm1(exponent - tail) + math.exp(STRAIGHT_FROM) * tail
 
 
 def require_one_shape(first: Tensor, *others: Tensor) -> None:

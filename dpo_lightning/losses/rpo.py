@@ -24,9 +24,9 @@ def rpo(
     beta: float,
     alpha: float,
 ) -> Float[Tensor, " P"]:
-    r"""Iterative reasoning preference optimization (RPO, DPO + NLL), arXiv:2404.19733 equation 1.
+    r"""Iterative reasoning preference optimization (RPO, DPO + NLL), arXiv:2404.19733.
 
-    .. math:: L = -\frac{1}{|y_w|}\log\pi(y_w|x) - \alpha\log\sigma(\beta\Delta)
+    .. math:: L = -\log\sigma(\beta\Delta) - \frac{\alpha}{|y_w|}\log\pi(y_w|x)
 
     with :math:`\Delta` the chosen minus the rejected log-ratio: the likelihood of the chosen completions holds
     while the margin grows. The length is that of the whole completion: the paper's chain of thought and answer.
@@ -37,12 +37,12 @@ def rpo(
         chosen_logps: ``[P]``, summed nats of the policy.
         chosen_lengths: ``[P]``, tokens, > 0.
         beta: Strength of the pull towards the reference, > 0.
-        alpha: Weight of the DPO term against the likelihood, >= 0.
+        alpha: Weight of the likelihood against the DPO term, >= 0; 0 is DPO.
 
     Returns:
         ``[P]``.
     """
-    return sft(chosen_logps, chosen_lengths) + alpha * dpo(chosen_logratio, rejected_logratio, beta=beta)
+    return dpo(chosen_logratio, rejected_logratio, beta=beta) + alpha * sft(chosen_logps, chosen_lengths)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class RPO(Objective):
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.1.
-        alpha: Weight of the DPO term against the likelihood, >= 0; the paper uses 1.
+        alpha: Weight of the likelihood against the DPO term, >= 0; the paper uses 1. (Its first version had it on the
+            other term.)
     """
 
     beta: float = 0.1

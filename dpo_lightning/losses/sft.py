@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dpo_lightning.batch import PairScores
-from dpo_lightning.losses.base import Objective, Reads, Rewards
-from dpo_lightning.losses.numeric import at_least_float32, require_one_shape
+from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token
+from dpo_lightning.losses.numeric import per_token
 
 
 def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) -> Float[Tensor, " P"]:
@@ -25,8 +25,7 @@ def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) ->
     Returns:
         ``[P]``, nats per token.
     """
-    require_one_shape(chosen_logps, chosen_lengths)
-    return -at_least_float32(chosen_logps) / chosen_lengths
+    return -per_token(chosen_logps, chosen_lengths)
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,4 @@ class SFT(Objective):
 
     def rewards(self, scores: PairScores) -> Rewards:
         """The policy's mean log-prob per token, in nats."""
-        return (
-            scores.policy_chosen_logps / scores.chosen_lengths,
-            scores.policy_rejected_logps / scores.rejected_lengths,
-        )
+        return logps_per_token(scores)

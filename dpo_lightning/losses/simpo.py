@@ -6,15 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dpo_lightning.batch import PairScores
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import Objective, Reads, Rewards
-from dpo_lightning.losses.numeric import STRAIGHT_FROM, margin, per_token, require_not_negative, require_positive
+from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token, policy_and_lengths
+from dpo_lightning.losses.numeric import (
+    expm1_with_straight_tail,
+    margin,
+    per_token,
+    require_not_negative,
+    require_positive,
+)
 
 
 def simpo(
@@ -71,8 +76,8 @@ class SimPO(Objective):
 
     def rewards(self, scores: PairScores) -> Rewards:
         """Beta x log-prob per token, equation 4."""
-        chosen, rejected, chosen_lengths, rejected_lengths = policy_and_lengths(scores)
-        return self.beta * per_token(chosen, chosen_lengths), self.beta * per_token(rejected, rejected_lengths)
+        chosen, rejected = logps_per_token(scores)
+        return self.beta * chosen, self.beta * rejected
 
 
 def alphapo(
@@ -115,10 +120,7 @@ def alphapo_reward(
     logps: Float[Tensor, " P"], lengths: Int[Tensor, " P"], *, beta: float, alpha: float
 ) -> Float[Tensor, " P"]:
     r"""The reward :math:`r(y)` of :func:`alphapo`, ``[P]``, from summed nats and tokens."""
-    exponent = -alpha * per_token(logps, lengths)
-    tail = F.relu(exponent - STRAIGHT_FROM)
-    # With expm1, a small alpha costs no digits.
-    return -beta / alpha * (torch.expm1(exponent - tail) + math.exp(STRAIGHT_FROM) * tail)
+    return -beta / alpha * expm1_with_straight_tail(-alpha * per_token(logps, lengths))
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,3 @@ class AlphaPO(Objective):
             alphapo_reward(chosen, chosen_lengths, beta=self.beta, alpha=self.alpha),
             alphapo_reward(rejected, rejected_lengths, beta=self.beta, alpha=self.alpha),
         )
-
-
-def policy_and_lengths(scores: PairScores) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The policy's log-probs and the lengths, chosen before rejected: what these losses read, in their order."""
-    return scores.policy_chosen_logps, scores.policy_rejected_logps, scores.chosen_lengths, scores.rejected_lengths

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_lightning.batch import PairScores
-from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, column, scaled_logratios
+from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, column_of, scaled_logratios
 from dpo_lightning.losses.numeric import at_least_float32, margin, require_one_shape, require_positive
 
 
@@ -60,7 +60,7 @@ class SoftLabelDPO(MarginObjective):
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """See :func:`soft_label_dpo`."""
-        probability = column(scores, "probability")
+        probability = column_of(scores, "probability")
         return soft_label_dpo(scores.chosen_logratio, scores.rejected_logratio, probability, beta=self.beta)
 
     def rewards(self, scores: PairScores) -> Rewards:
@@ -113,7 +113,7 @@ class DistilledDPO(MarginObjective):
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """See :func:`distilled_dpo`."""
-        true_margin = column(scores, "margin")
+        true_margin = column_of(scores, "margin")
         return distilled_dpo(scores.chosen_logratio, scores.rejected_logratio, true_margin, beta=self.beta)
 
     def rewards(self, scores: PairScores) -> Rewards:
@@ -204,7 +204,7 @@ class RewardAwareKL(MarginObjective):
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """See :func:`reward_aware_kl`."""
         ratios = scores.chosen_logratio, scores.rejected_logratio
-        return reward_aware_kl(*ratios, column(scores, "margin"), beta=self.beta, eta=self.eta)
+        return reward_aware_kl(*ratios, column_of(scores, "margin"), beta=self.beta, eta=self.eta)
 
     def rewards(self, scores: PairScores) -> Rewards:
         """Beta x log-ratio."""
@@ -233,7 +233,7 @@ class RewardAwareSquared(MarginObjective):
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """See :func:`reward_aware_squared`."""
         ratios = scores.chosen_logratio, scores.rejected_logratio
-        return reward_aware_squared(*ratios, column(scores, "margin"), beta=self.beta, eta=self.eta)
+        return reward_aware_squared(*ratios, column_of(scores, "margin"), beta=self.beta, eta=self.eta)
 
     def rewards(self, scores: PairScores) -> Rewards:
         """Beta x log-ratio."""

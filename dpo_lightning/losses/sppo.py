@@ -25,7 +25,7 @@ def sppo(
 
     with :math:`\rho` the log-ratios. The paper regresses :math:`\rho` on :math:`\eta(P - 1/2)`, :math:`P` the
     probability that the completion beats the policy; hard labels are :math:`P = 1` and 0, and
-    :math:`\eta = 1/\beta`.
+    :math:`\eta = 1/\beta`. The authors' code has half of this loss.
 
     Args:
         chosen_logratio: ``[P]``, nats.

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dpo_lightning.batch import UnpairedScores
-from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, means_over_batches
+from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, baseline_of
 from dpo_lightning.losses.numeric import at_least_float32, require_momentum, require_one_shape, require_positive
 
 
@@ -46,13 +46,12 @@ class UnpairedBCO(UnpairedObjective):
     """Binary classifier optimization (BCO) on single completions, arXiv:2404.04656; reward = beta x log-ratio.
 
     For thumbs up and down from use. It reads no completions of other prompts, so it costs half of KTO, and unlike KTO
-    it pulls hardest at what is most wrong. The density ratios between the prompts of both labels that the paper's first
-    version weights by need an embedding of the prompts and a classifier of their own, so they are no part of a loss.
+    it pulls hardest at what is most wrong.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 where nothing is known.
-        momentum: Share of the past in the running mean reward of each label, in [0, 1); 0 is the mean of the batch
-            alone. The shift lies between the two.
+        momentum: Share of the past in the running mean reward of each label, which moves with each micro-batch, in
+            [0, 1); 0 is the mean of the batch alone. The shift lies between the two.
     """
 
     beta: float = 0.1
@@ -73,7 +72,7 @@ class UnpairedBCO(UnpairedObjective):
 
     def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
         """The reward shift delta."""
-        return means_over_batches(scores).running
+        return baseline_of(scores).running
 
     def observe(self, scores: UnpairedScores) -> Observation:
         """Rewards ``[P]``, with their labels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpo_lightning import KTO, UnpairedBCO, UnpairedObjective, UnpairedScores
+from dpo_lightning import KTO, UnpairedBCO, UnpairedObjective, UnpairedScores, losses
 from dpo_lightning.batch import Baseline
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads, kto, unpaired_bco
@@ -28,6 +29,13 @@ class Row:
     points: Sequence[tuple[float, bool]]
     losses: Sequence[float]
     start: float
+
+
+def test_every_objective_has_a_row() -> None:
+    exported = [getattr(losses, name) for name in losses.__all__]
+    kinds = [kind for kind in exported if isinstance(kind, type) and issubclass(kind, UnpairedObjective)]
+
+    assert {kind for kind in kinds if not inspect.isabstract(kind)} == {type(row.objective) for row in ROWS}
 
 
 def sigmoid(x: float) -> float:
@@ -181,7 +189,7 @@ def test_kto_observes_the_mismatched_completions_without_a_graph() -> None:
 
 
 def test_kto_without_mismatched_completions_is_refused() -> None:
-    with pytest.raises(InputError, match="completions of other prompts"):
+    with pytest.raises(ValueError, match="completions of other prompts"):
         KTO().observe(scores_of(torch.zeros(2), LABELS[:2]))
 
 

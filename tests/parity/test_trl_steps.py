@@ -28,7 +28,7 @@ MIXTURES = [
 # SFT's mean over pairs is TRL's over tokens where the chosen completions are of one length.
 WITH_LIKELIHOOD = [
     Case({"loss_type": "sft"}, SFT()),
-    Case({"loss_type": ["sft", "sigmoid"], "loss_weights": [1.0, 0.7]}, RPO(BETA, alpha=0.7)),
+    Case({"loss_type": ["sft", "sigmoid"], "loss_weights": [0.7, 1.0]}, RPO(BETA, alpha=0.7)),
     mixture(("sigmoid", "bco_pair", "sft"), (0.8, 0.2, 1.0), None, False),
 ]
 
