@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpo_lightning.batch import Baseline, PairColumns, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.batch import PairColumns
 from dpo_lightning.losses import DPO, SFT, FDivergence, ForwardKL, Objective, UnpairedObjective, Weighted
+from dpo_lightning.scores import Baseline, PairScores, TokenScores, UnpairedScores
 
 _TOKENS = 20
 _PER_TOKEN = -1.0

@@ -28,7 +28,7 @@ _READS = {
     Reads.BATCH: "the other pairs of the micro-batch",
     Reads.BASELINE: "a mean over batches and ranks",
     Reads.TOKENS: "log-probs of single tokens",
-    Reads.TYPICALITY: "collision probabilities",
+    Reads.COLLISIONS: "collision probabilities",
     Reads.MISMATCHED: "mismatched completions",
 }
 

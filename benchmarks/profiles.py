@@ -91,6 +91,7 @@ def hh_pairs(shared: Path, count: int, max_length: int) -> list[TokenizedPair]:
 
     from dpo_lightning import RowFormat
     from dpo_lightning.data import PairTokenizer
+    from dpo_lightning.data.dataset import PairDataset
     from dpo_lightning.data.prepare import tokenize_rows
     from dpo_lightning.data.sources import load_rows
     from dpo_lightning.data.tokenizer_loading import load_tokenizer
@@ -100,9 +101,7 @@ def hh_pairs(shared: Path, count: int, max_length: int) -> list[TokenizedPair]:
     rows = load_rows(str(hh_file(shared)), "train", {})
     encoded = tokenize_rows(rows, RowFormat(), PairTokenizer(tokenizer, max_length), "HH")
     order = np.random.default_rng(0).permutation(len(encoded))[:count]
-    table = encoded[order.tolist()]
-    columns = (table[name] for name in TokenizedPair._fields)
-    return [TokenizedPair(*row) for row in zip(*columns, strict=True)]
+    return PairDataset(encoded).__getitems__(order.tolist())
 
 
 def orders(pairs: list[TokenizedPair], warmup: int, steps: int, batch_pairs: int) -> dict[str, list[TokenizedPair]]:

@@ -1,6 +1,6 @@
 """Direct Preference Optimization, native to PyTorch Lightning."""
 
-from dpo_lightning.batch import PairBatch, PairScores, TokenizedPair, UnpairedScores
+from dpo_lightning.batch import PairBatch, TokenizedPair
 from dpo_lightning.data import PreferenceDataModule, RowFormat, UnpairedFormat
 from dpo_lightning.logprobs import TokenScorer, sequence_logps
 from dpo_lightning.losses import (
@@ -19,6 +19,7 @@ from dpo_lightning.losses import (
     WPO,
     AlphaDivergence,
     AlphaPO,
+    AnyObjective,
     AOTPaired,
     AOTUnpaired,
     APODown,
@@ -55,6 +56,7 @@ from dpo_lightning.losses import (
 from dpo_lightning.models import LoRA
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Precomputed, Reference
+from dpo_lightning.scores import PairScores, UnpairedScores
 
 __all__ = [
     "CPO",
@@ -77,6 +79,7 @@ __all__ = [
     "AdapterOff",
     "AlphaDivergence",
     "AlphaPO",
+    "AnyObjective",
     "BetaDPO",
     "CPOSimPO",
     "CalDPO",

@@ -14,6 +14,7 @@ _CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
 _UNKNOWN_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 _UNKNOWN_KEY = re.compile(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)(?P<name>[\w.+-]+)")
 _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (?P<name>\S+)")
+_WRONG_CLASS = re.compile(r"Import path (?P<name>\S+) does not correspond to a subclass")
 _SCAFFOLD = re.compile(
     r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)"
 )
@@ -28,13 +29,16 @@ def one_line(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
         classes: Short names of the classes that a value can name.
     """
     path, class_path, complaint = _innermost(message)
+    classes = list(classes)
     place = ".".join(path)
     if match := _UNKNOWN_OPTION.search(complaint):
         name = match["name"]
         return f"unknown key `{'.'.join([*path, name])}`{_suggest(name, _arguments(class_path), 'its keys are')}"
     if match := _UNKNOWN_KEY.search(complaint):
         return f"unknown key `{match['name']}`{_suggest(match['name'], keys)}"
-    if match := _UNKNOWN_CLASS.search(complaint):
+    if match := _UNKNOWN_CLASS.search(complaint) or _WRONG_CLASS.search(complaint):
+        if match["name"].rpartition(".")[2] in classes:
+            return f"{place}: {match['name']} does not fit here"
         return f"{place}: no class {match['name']}{_suggest(match['name'], classes, 'there are')}"
     return f"{place}: {complaint}" if place else complaint
 

@@ -8,6 +8,7 @@ from itertools import accumulate
 import torch
 
 from dpo_lightning.batch import PairBatch, PairColumns, TokenizedPair, TreeLayout
+from dpo_lightning.errors import InputError
 
 # Any id will do: nothing before a row's end attends to what stands behind it, in any causal model.
 _PADDING = 0
@@ -81,8 +82,10 @@ def _batch(pairs: Sequence[TokenizedPair], input_ids: torch.Tensor, predictors: 
 
 
 def _labels(pairs: Sequence[TokenizedPair]) -> torch.Tensor | None:
-    labels = [pair.desirable for pair in pairs]
-    return None if None in labels else torch.tensor(labels)
+    labels = [pair.desirable for pair in pairs if pair.desirable is not None]
+    if labels and len(labels) < len(pairs):
+        raise InputError("some rows of the batch have a label, others none")
+    return torch.tensor(labels) if labels else None
 
 
 def _bits(pairs: Sequence[TokenizedPair], name: str) -> torch.Tensor | None:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torchmetrics import Metric
 
-from dpo_lightning.batch import PairScores, UnpairedScores
+from dpo_lightning.scores import PairScores, UnpairedScores
 
 NAMES = (
     "loss",

@@ -17,35 +17,28 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW, Optimizer
 
 from dpo_lightning.attention import tree_problem
-from dpo_lightning.batch import PairBatch, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.batch import PairBatch
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
 from dpo_lightning.checkpoints import load_plain, local_copy
 from dpo_lightning.collate import Collate
+from dpo_lightning.data.reading import DataRead
 from dpo_lightning.errors import InputError
 from dpo_lightning.hparams import plain_hyperparameters
-from dpo_lightning.loading import MODEL_CONFIG, arguments_in_place, plain_config
+from dpo_lightning.kinds import kind_of
+from dpo_lightning.loading import arguments_in_place
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.losses import DPO, Objective, Observation, Reads, UnpairedObjective
+from dpo_lightning.losses import DPO, AnyObjective, Observation, Reads
 from dpo_lightning.metrics import PairMean, UnpairedMean
-from dpo_lightning.models import LoRA, PolicyOptions, float32_buffers_kept, is_adapted
+from dpo_lightning.models import LoRA, PolicyOptions, float32_buffers_kept
 from dpo_lightning.optimization import clip_by_norm, decay_groups, gradient_norm
 from dpo_lightning.parallel import check_strategy, gathered, shard, structure, weights_on_rank_zero
 from dpo_lightning.policy_source import PolicySource
-from dpo_lightning.reference import (
-    MOVED_REFERENCE,
-    NoReference,
-    Precomputed,
-    Reference,
-    moved_weights,
-    restore_moved,
-    settle_reference,
-)
-from dpo_lightning.rows import rows_of
+from dpo_lightning.reference import NoReference, Precomputed, Reference, settle_reference
+from dpo_lightning.run_state import add_run_state, restore_run_state
 from dpo_lightning.running import RunningMean
 from dpo_lightning.schedules import Constant, Schedule
-
-_RUNNING_MEAN = "running_mean"
-_ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
+from dpo_lightning.scores import PairScores, TokenScores, UnpairedScores
+from dpo_lightning.stage_means import log_means
 
 
 class PreferenceModule(pl.LightningModule):
@@ -72,7 +65,7 @@ class PreferenceModule(pl.LightningModule):
     def __init__(  # noqa: PLR0913 - the constructor is the config
         self,
         policy: Union[str, nn.Module],
-        objective: Union[Objective, UnpairedObjective] = DPO(),  # noqa: B008 - frozen
+        objective: AnyObjective = DPO(),  # noqa: B008 - frozen
         reference: Optional[Reference] = None,
         *,
         lora: Optional[LoRA] = None,
@@ -87,6 +80,8 @@ class PreferenceModule(pl.LightningModule):
         super().__init__()
         if reference is not None and Reads.REFERENCE not in objective.reads and not isinstance(reference, NoReference):
             raise InputError(f"objective {type(objective).__name__} has no reference: leave `reference` out")
+        if reference is not None:
+            reference.require_free()  # whose copy among the hyperparameters would be one of a model
         self.save_hyperparameters(ignore=["policy"] if isinstance(policy, nn.Module) else [])
         plain_hyperparameters(self.hparams)
         if "objective" not in self.hparams:
@@ -98,9 +93,9 @@ class PreferenceModule(pl.LightningModule):
         self.reference = reference if Reads.REFERENCE in objective.reads else NoReference()
         self.step_zero_check = step_zero_check
         self.policy: nn.Module | None = None
-        self.reference_moves = False  # something moves it while training: then checkpoints hold it
-        self._rows = rows_of(objective)
-        self.train_metrics, self.eval_metrics = self._rows.means(), self._rows.means()
+        self.reference_mover: str | None = None  # what moves it while training: then checkpoints hold it
+        self.kind = kind_of(objective)
+        self.train_metrics, self.eval_metrics = self.kind.means(), self.kind.means()
         self.running_mean = RunningMean()
         self._optimizer = optimizer
         self._schedule = schedule
@@ -120,7 +115,7 @@ class PreferenceModule(pl.LightningModule):
         with weights_on_rank_zero(self._device_mesh):
             self.policy = self.policy_source.build(self._precision)
             self.reference = settle_reference(self.reference, self.policy, trained_adapter)
-            self.reference.bind(self.policy)
+            self.reference.take(self.policy)
         if self._device_mesh is not None:
             self._shard(self._device_mesh, self.policy, self.reference)
         self._scorer = TokenScorer(self.policy)
@@ -171,12 +166,12 @@ class PreferenceModule(pl.LightningModule):
         """
         return self._tree_problem
 
-    def columns_read(self) -> frozenset[str]:
-        """Columns of the data that the loss reads: of margin, probability and weight.
+    def data_read(self) -> DataRead:
+        """What the loss reads of the data; a DataModule asks before it reads a row.
 
-        A DataModule asks before it reads a row. Override it together with a `pair_losses` that reads others.
+        Override it together with a `pair_losses` that reads other columns.
         """
-        return self.objective.reads.columns
+        return DataRead.by(self.objective)
 
     @cached_property
     def _tree_problem(self) -> str | None:
@@ -190,31 +185,12 @@ class PreferenceModule(pl.LightningModule):
         return None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the model's config where the checkpoint holds the whole model, and a reference that is moved."""
-        config, policy = self.policy_source.original_config(), cast(nn.Module, self.policy)
-        if config is not None and not is_adapted(policy):
-            checkpoint[MODEL_CONFIG] = plain_config(config)
-        if self.reference_moves:
-            checkpoint[MOVED_REFERENCE] = moved_weights(cast(Reference, self.reference), policy)
-        if Reads.BASELINE in self.objective.reads:
-            checkpoint[_RUNNING_MEAN] = self.running_mean.saved()
+        """Add the model's config, a reference that is moved, and the mean that the loss reads."""
+        add_run_state(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Move the reference, and the mean that the loss reads, to where the checkpoint's were.
-
-        Raises:
-            InputError: for a reference that cannot become it.
-        """
-        if MOVED_REFERENCE in checkpoint:
-            policy = cast(nn.Module, self.policy)
-            restore_moved(cast(Reference, self.reference), policy, checkpoint[MOVED_REFERENCE])
-            self.reference_moves = True
-        elif self.reference_moves:
-            raise InputError(
-                "the checkpoint is of a run that left the reference where it was, and this module's was moved: load it "
-                "into a new PreferenceModule"
-            )
-        self.running_mean.restore(checkpoint.get(_RUNNING_MEAN, {}))
+        """Restore them; an InputError where the reference cannot become the saved one."""
+        restore_run_state(self, checkpoint)
 
     @_restricted_classmethod
     def load_from_checkpoint(
@@ -274,11 +250,11 @@ class PreferenceModule(pl.LightningModule):
         reference_logps = self.reference.token_logps(batch)
         policy_logps, log_collisions = self._policy_logps(batch)
         tokens = TokenScores(policy_logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
-        return self._rows.scores(batch, tokens)
+        return self.kind.scores(batch, tokens)
 
     def _policy_logps(self, batch: PairBatch) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
         """Log-probs of the scored tokens, and their collision probabilities where the objective reads them."""
-        if Reads.TYPICALITY in self.objective.reads:
+        if Reads.COLLISIONS in self.objective.reads:
             return self._scorer.with_collisions(batch)
         return self._scorer(batch), None
 
@@ -317,12 +293,12 @@ class PreferenceModule(pl.LightningModule):
 
     def predict_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
         """Pair ids, rewards and margin, each ``[P]``; of labelled completions their ids, rewards and labels."""
-        return self._rows.predicted(batch, self.score(batch))
+        return self.kind.predicted(batch, self.score(batch))
 
     def _step(self, batch: PairBatch, metrics: PairMean | UnpairedMean, *, moves: bool = False) -> Float[Tensor, " P"]:
         scores: Any = self.with_baseline(self.score(batch), moves=moves)
         losses = self.pair_losses(batch, scores)
-        metrics.update(self._rows.watched(scores, losses))
+        metrics.update(self.kind.watched(scores, losses))
         return losses
 
     def on_fit_start(self) -> None:
@@ -339,7 +315,7 @@ class PreferenceModule(pl.LightningModule):
         """
         if (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
             self.log("train/grad_norm", gradient_norm(self))
-            self._log_means(self.train_metrics, "train")
+            log_means(self, self.train_metrics, "train")
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -360,28 +336,11 @@ class PreferenceModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation means."""
-        self._log_means(self.eval_metrics, "val")
+        log_means(self, self.eval_metrics, "val")
 
     def on_test_epoch_end(self) -> None:
         """Log the test means."""
-        self._log_means(self.eval_metrics, "test")
-
-    def _log_means(self, metrics: PairMean | UnpairedMean, stage: str) -> None:
-        means = metrics.compute()
-        # The means are those of all ranks already; Lightning warns of each that it does not reduce once more.
-        ranks: dict[str, Any] = {"rank_zero_only": True} if stage == "train" else {"sync_dist": True}
-        for name, value in means.items():
-            self.log(f"{stage}/{name}", value, **ranks)
-        prefix = "" if stage == "train" else f"{stage}_"
-        for label, name in _ON_THE_BAR.items():
-            if name in means:
-                self.log(prefix + label, means[name], prog_bar=True, logger=False, **ranks)
-        # What is not logged anew, Lightning would log once more.
-        absent = [f".{stage}/{name}" for name in metrics.names - means.keys()]
-        results: Any = self.trainer._results
-        for key in [key for key in results if key.endswith(tuple(absent))]:
-            del results[key]
-        metrics.reset()
+        log_means(self, self.eval_metrics, "test")
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The trainable parameters only."""

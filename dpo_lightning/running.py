@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.batch import Baseline
 from dpo_lightning.losses import Observation
 from dpo_lightning.metrics import Float32Metric
 from dpo_lightning.ranks import sum_over_ranks
+from dpo_lightning.scores import Baseline
 
 _LABELS = 2
 
@@ -59,7 +59,7 @@ class RunningMean(Float32Metric):
         self.seen = torch.maximum(self.seen, present)
 
     def compute(self) -> Float[Tensor, ""]:
-        """The running mean; 0 before the first batch."""
+        """The running mean, which every metric must be able to give; 0 before the first batch."""
         return _mean(self.means, self.seen)
 
     def saved(self) -> dict[str, Any]:
@@ -71,7 +71,6 @@ class RunningMean(Float32Metric):
         self.reset()
         for name, value in saved.items():
             setattr(self, name, value.to(self.device))
-            self._update_count = 1  # or `compute` would warn
 
 
 def _totals(observation: Observation) -> Float[Tensor, "2 L"]:

@@ -1,4 +1,4 @@
-"""The types that cross layers: sums per completion, pairs out of sequences."""
+"""The types that cross layers: sums per completion, and integers only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from dpo_lightning.batch import PairBatch, PairScores
+from dpo_lightning.batch import PairBatch
 from dpo_lightning.collate import Collate, collate_padded, collate_tree
 from tests.helpers.tiny import PAIRS
 
@@ -59,20 +59,3 @@ def test_no_tensor_of_a_batch_is_floating(collate: Collate) -> None:
     leaves = [leaf for leaf in tree_leaves(collate(PAIRS)) if isinstance(leaf, torch.Tensor)]
     assert len(leaves) >= 6
     assert not any(leaf.is_floating_point() for leaf in leaves)
-
-
-def test_scores_from_sequences_put_the_chosen_first() -> None:
-    scores = PairScores.from_sequences(
-        torch.tensor([-1.0, -2.0, -3.0, -4.0]), torch.tensor([-1.5, -2.5, -2.0, -1.0]), torch.tensor([1, 2, 3, 4])
-    )
-
-    assert [value.tolist() for value in scores[:6]] == [
-        [-1.0, -2.0],
-        [-3.0, -4.0],
-        [-1.5, -2.5],
-        [-2.0, -1.0],
-        [1, 2],
-        [3, 4],
-    ]
-    assert scores.chosen_logratio.tolist() == [0.5, 0.5]
-    assert scores.rejected_logratio.tolist() == [-1.0, -3.0]

@@ -143,6 +143,8 @@ def test_a_subclass_is_chosen_by_its_path(project):
         (["--trainer.max_step=3"], "unknown key `trainer.max_step`; did you mean `trainer.max_steps`?"),
         (["--model.lora.rank=3"], "unknown key `model.lora.rank`; its keys are r, alpha"),
         (["--model.objective=DPO", "--model.objective.beta=much"], "model.objective.beta: Expected a"),
+        (["--model.objective=KTO", "--model.objective.gamma=1"], "`model.objective.gamma`; its keys are beta, desir"),
+        (["--model.objective=WPO", "--model.objective.objective=KTO"], "model.objective.objective: KTO does not fit"),
         (["--config", "nowhere.yaml"], "config: File does not exist: "),
     ],
 )
@@ -150,6 +152,19 @@ def test_a_wrong_key_is_answered_with_the_right_one(project, capsys, arguments, 
     code, message = fails(capsys, "fit", "--config", "run.yaml", *arguments)
     assert code == 2
     assert line in message
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "line"),
+    [
+        ("DPO", "beta=0", "DPO.beta must be a finite number greater than 0, got 0.0"),
+        ("KTO", "beta=0", "KTO.beta must be a finite number greater than 0, got 0.0"),
+        ("UnpairedBCO", "momentum=1", "UnpairedBCO.momentum must be in [0, 1), got 1.0"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_one_line(project, capsys, name, setting, line):
+    arguments = f"--model.objective={name}", f"--model.objective.{setting}"
+    assert fails(capsys, "fit", "--config", "run.yaml", *arguments) == (1, f"error: {line}")
 
 
 def test_a_misspelt_key_in_a_file_is_refused(project, capsys):

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from dpo_lightning.batch import TokenizedPair
 from dpo_lightning.data import collate_padded, collate_tree
+from dpo_lightning.errors import InputError
 from tests.helpers.tiny import PAIRS
 
 
@@ -170,3 +171,9 @@ def test_labels_and_missing_completions_are_known(collate):
     assert collate(ONE_SIDED).is_one_sided
     assert not collate(ONE_SIDED[1:]).is_one_sided
     assert not collate(PAIRS).is_one_sided
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_rows_with_a_label_and_rows_without_one_are_no_batch(collate):
+    with pytest.raises(InputError, match=r"^some rows of the batch have a label, others none$"):
+        collate([*ONE_SIDED, *PAIRS])

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 import torch
 from importlinter.cli import lint_imports
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dpo_lightning
-from dpo_lightning.batch import Baseline, PairColumns, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.batch import PairColumns
 from dpo_lightning.collate import collate_padded
 from dpo_lightning.logprobs import chunked_logps
 from dpo_lightning.losses import KTO, UnpairedBCO, UnpairedObjective
 from dpo_lightning.metrics import PairMean, UnpairedMean, pair_metrics, unpaired_metrics
 from dpo_lightning.running import RunningMean
+from dpo_lightning.scores import Baseline, PairScores, TokenScores, UnpairedScores
 from tests.helpers.tiny import PAIRS
 from tests.losses.battery import Row, all_rows
 
 PACKAGE = Path(dpo_lightning.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
-IN_THE_STEP = ["batch.py", "losses", "logprobs", "reference", "metrics.py", "module.py"]
+IN_THE_STEP = ["batch.py", "scores.py", "losses", "logprobs", "reference", "metrics.py", "module.py"]
 # A probe runs once, a diagnosis when the run is about to stop, and names are counted when they are logged.
 MAY_WAIT = {"_fit", "_scale", "diagnose", "_counted"}
 WAITING = {"item", "cpu", "tolist", "numpy"}
@@ -85,7 +85,7 @@ def test_neither_log_probs_nor_loss_nor_metrics_wait(row: Row) -> None:
     hidden = torch.randn(len(batch.targets), 4, requires_grad=True)
     metric = PairMean()
     with NoWaiting():
-        token_logps: Tensor = chunked_logps(hidden, batch.targets, head, vocab_size=30, chunk_logits=90)
+        token_logps, _ = chunked_logps(hidden, batch.targets, head, vocab_size=30, chunk_logits=90)
         columns = PairColumns(*torch.ones(len(PairColumns._fields), batch.pairs))
         tokens = TokenScores(
             token_logps, token_logps.detach() - 1, batch.sequence_id, batch.lengths, token_logps.detach()

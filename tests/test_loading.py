@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, PreferenceModule
 from dpo_lightning.errors import InputError
@@ -171,13 +170,3 @@ def test_a_damaged_file_and_a_malicious_one_are_refused(tmp_path):
 def test_an_instance_does_not_load(tmp_path):
     with pytest.raises(TypeError, match="cannot be called on an instance"):
         module().load_from_checkpoint(tmp_path / "step=2.ckpt")
-
-
-def test_a_policy_without_a_config_is_saved_without_one(tmp_path):
-    model = module()
-    model.configure_model()
-    model.policy_source._config = None
-    model.policy = nn.Linear(2, 2)
-    checkpoint: dict[str, object] = {}
-    model.on_save_checkpoint(checkpoint)
-    assert checkpoint == {}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dpo_lightning.batch import Baseline, PairScores, UnpairedScores
 from dpo_lightning.losses import DPO, KTO
 from dpo_lightning.metrics import NAMES, PairMean, UnpairedMean, pair_metrics, unpaired_metrics
+from dpo_lightning.scores import Baseline, PairScores, UnpairedScores
 
 
 def values(*losses: float) -> dict[str, Tensor]:

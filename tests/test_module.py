@@ -16,22 +16,12 @@ from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.losses import Reads
 from dpo_lightning.schedules import Linear
 from tests.helpers.architectures import tiny_model
-from tests.helpers.runs import data, module, saved_model, trainer
+from tests.helpers.runs import Losses, data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
 
 
-class Recorder(pl.Callback):
-    """Keeps the losses and log-ratios of every training step."""
-
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.losses.append(outputs["loss"].item())
-
-
 def fit(path: Path, model: PreferenceModule, **settings) -> tuple[pl.Trainer, list[float]]:
-    recorder = Recorder()
+    recorder = Losses()
     run = trainer(callbacks=[recorder, *settings.pop("callbacks", [])], **settings)
     run.fit(model, data(path))
     return run, recorder.losses
@@ -56,7 +46,7 @@ def test_one_epoch_logs_the_names_of_the_design(tmp_path):
 
 
 def test_training_means_cover_the_pairs_since_the_last_log(tmp_path):
-    class Logged(Recorder):
+    class Logged(Losses):
         def __init__(self) -> None:
             super().__init__()
             self.means: list[float] = []
@@ -144,7 +134,7 @@ def test_a_checkpoint_holds_the_trainable_parameters_and_resumes_strictly(tmp_pa
     assert all(("lora_" in name) == (lora is not None) for name in saved)
 
     _, straight = fit(tmp_path, module(lora=lora, lr=1e-2), max_steps=6)
-    recorder = Recorder()
+    recorder = Losses()
     trainer(callbacks=[recorder], max_steps=6).fit(module(lora=lora, lr=1e-2), data(tmp_path), ckpt_path=str(path))
     assert recorder.losses == straight[4:]
 
@@ -194,7 +184,7 @@ def test_the_reference_stays_out_of_everything(tmp_path):
     assert not any("reference" in name for name in [*model.state_dict(), *dict(model.named_modules())])
 
 
-class Layouts(Recorder):
+class Layouts(Losses):
     """Also keeps whether the batches were trees."""
 
     def __init__(self) -> None:
@@ -264,7 +254,7 @@ def test_pair_losses_can_be_extended(tmp_path):
         def pair_losses(self, batch, scores):
             return 2 * super().pair_losses(batch, scores)
 
-    recorder = Recorder()
+    recorder = Losses()
     trainer(callbacks=[recorder], max_steps=1).fit(Doubled(tiny_llama()), data(tmp_path))
     assert recorder.losses[0] == pytest.approx(2 * math.log(2), abs=1e-6)
 

@@ -26,7 +26,7 @@ def test_the_first_batch_sets_it_and_the_others_move_it() -> None:
     assert of(mean, observed(1.0, 3.0)) == (2.0, 2.0)
     assert of(mean, observed(10.0)) == (10.0, 0.75 * 2 + 0.25 * 10)
     assert of(mean, observed(-4.0, 0.0)) == (-2.0, 0.75 * 4 + 0.25 * -2)
-    assert mean.compute().item() == 2.5
+    assert mean.means[0].item() == 2.5
 
 
 def test_without_momentum_the_batch_counts_alone() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import json
 import math
@@ -12,7 +11,6 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.optim import SGD
 
@@ -29,13 +27,12 @@ from dpo_lightning import (
 )
 from dpo_lightning.callbacks import Export, ResumableCheckpoint, SampleTable, UpdateGuard, WriteRewards
 from dpo_lightning.cli import main
-from dpo_lightning.data import collate_padded, collate_tree
-from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.errors import RunError
 from tests.data.test_unpaired import data, labelled
 from tests.helpers.brute import brute_token_logps
 from tests.helpers.resumable import Case, prepare, start, wait, weights
 from tests.helpers.runs import saved_model, trainer
-from tests.helpers.tiny import PAIRS, tiny_llama
+from tests.helpers.tiny import tiny_llama
 
 OBJECTIVES = [KTO(desirable_weight=1.25), UnpairedBCO(beta=0.3)]
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: type(each).__name__)
@@ -187,7 +184,7 @@ def test_a_checkpoint_brings_the_running_mean(tmp_path: Path) -> None:
     saver = ResumableCheckpoint(str(tmp_path / "checkpoints"), every_n_train_steps=3)
     run = trainer(max_steps=3, callbacks=[saver], enable_checkpointing=True)
     run.fit(fitted, found)
-    delta = fitted.running_mean.compute().item()
+    delta = fitted.running_mean.means.mean().item()  # of both labels
     (path,) = (tmp_path / "checkpoints").glob("*.ckpt")
 
     fresh = module(objective=UnpairedBCO(beta=1.0))
@@ -196,7 +193,9 @@ def test_a_checkpoint_brings_the_running_mean(tmp_path: Path) -> None:
 
     assert abs(delta) > 1e-3
     assert validated["val/rewards/reference_point"] == pytest.approx(delta, rel=1e-6)
-    assert fresh.running_mean.compute().item() == loaded.running_mean.compute().item() == delta
+    for restored in (fresh, loaded):
+        assert restored.running_mean.means.equal(fitted.running_mean.means)
+        assert restored.running_mean.seen.tolist() == [1, 1]
     # A fit from the beginning begins anew.
     trainer(max_steps=0).fit(loaded, data(tmp_path))
     assert loaded.running_mean.seen.tolist() == [0, 0]
@@ -233,28 +232,8 @@ def test_a_skipped_step_leaves_the_running_mean_alone(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="skipped, 1 of at most 1"):
         trainer(max_steps=4, callbacks=[guard, Poison()]).fit(fitted, data(tmp_path))
 
-    assert fitted.running_mean.compute().isfinite()
+    assert fitted.running_mean.means.isfinite().all()
     assert fitted.running_mean.seen.tolist() == [1, 1]
-
-
-@pytest.mark.filterwarnings("ignore:You requested to overfit")
-def test_an_interval_without_one_label_logs_nothing_about_it(tmp_path: Path) -> None:
-    found = [
-        {"prompt": f"{word}:", "completion": " yes", "label": number >= 4} for number, word in enumerate("abcdefgh")
-    ]
-    logger = CSVLogger(str(tmp_path))
-    source = data(tmp_path, found, batch_pairs=4)
-    ordered = trainer(max_steps=2, logger=logger, overfit_batches=1.0)  # in the order of the data
-    ordered.fit(module(objective=UnpairedBCO()), source)
-
-    with (Path(logger.log_dir) / "metrics.csv").open() as file:
-        first, second = csv.DictReader(file)
-    assert first["train/rewards/chosen"] == ""
-    assert "train/rewards/margins" not in first
-    assert float(first["train/rewards/rejected"]) == pytest.approx(0, abs=1e-6)
-    assert second["train/rewards/rejected"] == ""
-    assert math.isfinite(float(second["train/rewards/chosen"]))
-    assert "nan" not in {*first.values(), *second.values()}
 
 
 def test_predictions_samples_and_export(tmp_path: Path) -> None:
@@ -274,24 +253,6 @@ def test_predictions_samples_and_export(tmp_path: Path) -> None:
     assert [row["reward"] for row in rows] == [value for batch in batches for value in batch["reward"].tolist()]
     assert (tmp_path / "samples.md").read_text().count("## ") == 2
     assert (tmp_path / "export/model.safetensors").is_file()
-
-
-# Loaders of one's own
-
-
-@pytest.mark.parametrize("collate", [collate_tree, collate_padded])
-def test_batches_of_the_other_kind_are_refused(collate: Any) -> None:
-    paired, single = module(), module(objective=KTO())
-    for each in (paired, single):
-        each.configure_model()
-    alone = [pair._replace(desirable=True, rejected_ids=[]) for pair in PAIRS]
-
-    with pytest.raises(InputError, match="objective KTO reads single completions with a label: give TokenizedPair"):
-        single.score(collate(PAIRS))
-    with pytest.raises(InputError, match="objective DPO reads pairs, and the batch has single completions"):
-        paired.score(collate(alone))
-    with pytest.raises(InputError, match=r"KTO reads completions of other prompts: give them as .*rejected_ids"):
-        single.score(collate(alone))
 
 
 def test_the_command_takes_it_by_class_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from dpo_lightning.callbacks.loop_state import step_is_done
@@ -71,6 +72,11 @@ class MovingReference(pl.Callback, ABC):
         movers = [type(callback).__name__ for callback in _callbacks(trainer) if isinstance(callback, MovingReference)]
         if len(movers) > 1:
             raise InputError(f"{' and '.join(movers)} would both move the reference: leave one out")
+        if trainer.estimated_stepping_batches < self.every:
+            rank_zero_warn(
+                f"{type(self).__name__} moves the reference every {self.every} steps, and the run has "
+                f"{trainer.estimated_stepping_batches}: it stays where it is. Give a smaller `every`"
+            )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin anew, or go on from the checkpoint."""
@@ -83,7 +89,7 @@ class MovingReference(pl.Callback, ABC):
             kind: {name: placed_like(tensor, weights[name].policy) for name, tensor in tensors.items()}
             for kind, tensors in kept.items()
         }
-        cast("PreferenceModule", pl_module).reference_moves = True
+        cast("PreferenceModule", pl_module).reference_mover = type(self).__name__
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -116,8 +122,8 @@ class TrustRegionReference(MovingReference):
     reference. The policy may go farther from where it began than a loss against a fixed reference lets it.
 
     Args:
-        alpha: Share of the policy, in (0, 1]; 1 is the hard update. The paper's soft one has 0.6.
-        every: :math:`\tau`, steps from one update to the next; the paper's hard one has 512.
+        alpha: Share of the policy, in (0, 1]; 1 is the hard update. The default is TRL's.
+        every: :math:`\tau`, steps from one update to the next. The default is TRL's.
     """
 
     def __init__(self, alpha: float = 0.6, every: int = 512) -> None:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 class StepZeroCheck(pl.Callback):
     """Stops a fresh run whose policy and reference disagree on the first batch.
 
-    Where they agree, the loss has a known value (ln 2 for DPO) and every reward is 0. `PreferenceModule` adds this
-    callback; `step_zero_check: false` on the module leaves it out. It costs one forward of both.
+    Where they agree, every log-ratio is 0, and so the loss has a known value (ln 2 for DPO). `PreferenceModule` adds
+    this callback; `step_zero_check: false` on the module leaves it out. It costs one forward of both.
 
     Args:
-        tolerance: Largest accepted difference of the mean loss, and largest accepted reward.
+        tolerance: Largest accepted log-ratio of a completion, in nats, whatever the objective makes of it.
     """
 
-    def __init__(self, tolerance: float = 1e-2) -> None:
+    def __init__(self, tolerance: float = 0.1) -> None:
         self.tolerance = tolerance
 
     def on_train_batch_start(
@@ -39,7 +39,7 @@ class StepZeroCheck(pl.Callback):
         """Compare on the first batch of a fresh run.
 
         Raises:
-            RunError: with the loss, its known value, the largest reward and a diagnosis.
+            RunError: with the loss, its known value, the largest log-ratio and a diagnosis.
         """
         module: PreferenceModule = pl_module  # type: ignore[assignment]
         if trainer.global_step or batch_idx or Reads.REFERENCE not in module.objective.reads:
@@ -62,33 +62,32 @@ class StepZeroCheck(pl.Callback):
         )
         return (
             f"before step 0 the policy is not its reference: loss {difference.loss:.4f} instead of "
-            f"{difference.known:.4f}, largest reward {difference.reward:.4f} instead of 0; {cause}. "
+            f"{difference.known:.4f}, largest log-ratio {difference.logratio:.4f} nats instead of 0; {cause}. "
             "If that is meant, set model.step_zero_check to false"
         )
 
 
 class _Difference(NamedTuple):
-    """Mean loss, what it is where policy and reference agree, and largest reward."""
+    """Mean loss, what it is where policy and reference agree, and the largest log-ratio in nats."""
 
     loss: float
     known: float
-    reward: float
+    logratio: float
 
     def within(self, tolerance: float) -> bool:
         """Whether they agree; a loss that is not finite is another check's finding."""
         if not math.isfinite(self.loss):
             return True
-        return abs(self.loss - self.known) <= tolerance and self.reward <= tolerance
+        return self.logratio <= tolerance
 
 
 def _compare(trainer: pl.Trainer, module: PreferenceModule, scores: Any) -> _Difference:
     """Over all ranks: they must decide alike, since with a sharded model each further forward is one of all."""
     both = [module.with_baseline(scores), module.with_baseline(scores.without_difference())]
     loss, known = (module.objective(s).mean() for s in both)
-    rewards = module.objective.rewards(both[0])
-    reward = (torch.cat(rewards) if isinstance(rewards, tuple) else rewards).abs().max()
+    logratio = module.kind.logratios(scores).abs().max()
     loss, known = trainer.strategy.reduce(torch.stack([loss, known]), reduce_op="mean")
-    return _Difference(loss.item(), known.item(), max_over_ranks(reward).item())
+    return _Difference(loss.item(), known.item(), max_over_ranks(logratio).item())
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,15 +15,16 @@ from rich.table import Table
 
 from dpo_lightning.commands.arguments import OneLineParser
 from dpo_lightning.errors import InputError
-from dpo_lightning.lab.catalogue import CATALOGUE, SWEEPS, Entry
+from dpo_lightning.lab.catalogue import CATALOGUE
 from dpo_lightning.lab.frontier import (
     HEADER,
+    Experiment,
     Frontier,
     Protocol,
     RunStore,
     Task,
     draw,
-    points,
+    entries_named,
     prepare_world,
     work,
     write_page,
@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     add = frontier.add_argument
     add("--out", type=Path, default=Path("runs/frontier"), help="where world, runs and picture go; default %(default)s")
     add("--seeds", type=_positive, default=3, metavar="N", help="runs of each objective; default %(default)s")
-    add("--objectives", metavar="NAME,...", help="only these of the catalogue")
+    add("--first_seed", type=_natural, default=0, metavar="N", help="the others follow it; default %(default)s")
+    add("--objectives", type=_names, metavar="NAME,...", help="only these of the catalogue")
     add("--no_sweep", action="store_true", help="leave the sweeps over beta out")
     add("--workers", type=_positive, default=2, metavar="N", help="processes, of one thread each; default %(default)s")
     add("--pairs", type=_positive, default=default.pairs, metavar="N", help="training pairs; default %(default)s")
@@ -61,43 +62,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"at least 1, got {text!r}")
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"at least {least}, got {text!r}")
     return int(text)
 
 
+_natural, _positive = partial(_at_least, 0), partial(_at_least, 1)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
 def _frontier(options: argparse.Namespace) -> None:
-    entries = _chosen(options.objectives)
-    sweeps = {} if options.no_sweep else {entry.name: SWEEPS[entry.name] for entry in entries if entry.name in SWEEPS}
-    protocol, seeds = Protocol(pairs=options.pairs, prompts=options.prompts), range(options.seeds)
+    entries = CATALOGUE if options.objectives is None else entries_named(options.objectives)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    protocol = Protocol(pairs=options.pairs, prompts=options.prompts)
+    experiment = Experiment(entries, seeds, protocol, sweeping=not options.no_sweep)
     store = RunStore(options.out / "runs.jsonl")
-    every = [None, *entries, *(entry for sweep in sweeps.values() for entry in sweep)]
-    # Seed by seed, so that what is interrupted has a point for each objective.
-    wanted: dict[str, Task] = {}
-    for task in (Task(entry, seed, protocol) for seed in seeds for entry in every):
-        wanted.setdefault(task.key(), task)
-    missing = [task for key, task in wanted.items() if not store.find(key)]
-    failed = _run(missing, len(wanted), store, options) if missing else 0
-    find = partial(points, seeds=seeds, protocol=protocol, store=store)
-    start = find([None])
-    if start and (found := find(entries)):
-        frontier = Frontier(start[0], found, {name: find(sweep) for name, sweep in sweeps.items()})
+    missing = experiment.missing(store)
+    failed = _run(missing, len(experiment.tasks()), store, options) if missing else 0
+    if frontier := experiment.frontier(store):
         _show(frontier, protocol, options)
     if failed:
         raise InputError(f"lab frontier: {failed} runs failed; the same command tries them again")
-
-
-def _chosen(names: str | None) -> list[Entry]:
-    catalogue = {entry.name: entry for entry in CATALOGUE}
-    if names is None:
-        return list(CATALOGUE)
-    wanted = [name.strip() for name in names.split(",")]
-    for name in wanted:
-        if name not in catalogue:
-            near = difflib.get_close_matches(name, catalogue, n=1, cutoff=0)
-            raise InputError(f"lab frontier: no objective {name!r} in the catalogue; the nearest is {near[0]!r}")
-    return [catalogue[name] for name in wanted]
 
 
 def _run(missing: Sequence[Task], wanted: int, store: RunStore, options: argparse.Namespace) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any, cast
+from typing import Any, TypeAlias, Union, cast
 
-from dpo_lightning.batch import PairColumns
 from dpo_lightning.errors import InputError
+
+ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose difference counts
 
 _LARGEST = 3.4028234e38  # of float32, which a batch holds
 
@@ -19,48 +20,23 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 }
 
 
-def columns_named(row_format: object) -> frozenset[str]:
-    """Which of margin, probability and weight the format finds in a row."""
-    return frozenset(name for name in PairColumns._fields if getattr(row_format, name, None) is not None)
-
-
-def read_columns(row_format: object, row: Mapping[str, Any]) -> dict[str, float]:
-    """Values of the named columns.
+def read_columns(named: Mapping[str, ColumnSource], row: Mapping[str, Any]) -> dict[str, float]:
+    """Values of margin, probability and weight, as far as they are named.
 
     Raises:
         InputError: naming the field, for what is no finite number, or not in the range of its kind.
     """
-    return {name: _read(row, name, getattr(row_format, name)) for name in sorted(columns_named(row_format))}
+    return {name: _read(row, name, source) for name, source in named.items()}
 
 
-def check_column_names(row_format: object) -> None:
-    """Check what a format names.
+def check_margin(margin: ColumnSource | None) -> None:
+    """Check what a format names as the margin.
 
     Raises:
         InputError: for a margin of other than one or two columns.
     """
-    margin = getattr(row_format, "margin", None)
     if margin is not None and not isinstance(margin, str) and len(margin) != 2:
         raise InputError(f"RowFormat.margin: name one column, or two whose difference it is, got {margin}")
-
-
-def check_columns_read(row_format: object, module: object, *, predicting: bool) -> None:
-    """Ask the module for ``columns_read() -> set of names``, where it has one, and compare with what the format names.
-
-    Rewards, all that a prediction has, need no column.
-
-    Raises:
-        InputError: for a column that the loss reads and nobody named, and for one that is named and not read.
-    """
-    ask = getattr(module, "columns_read", None)
-    if ask is None:
-        return
-    read, named = ask(), columns_named(row_format)
-    for name in sorted(read - named):
-        if not predicting:
-            raise InputError(f"the objective reads the {name} of each row: name its column in data.format.{name}")
-    for name in sorted(named - read):
-        raise InputError(f"data.format.{name}: the objective does not read it: leave it out, or take one that does")
 
 
 def required(row: Mapping[str, Any], name: str) -> Any:
@@ -76,7 +52,7 @@ def required(row: Mapping[str, Any], name: str) -> Any:
     return row[name]
 
 
-def _read(row: Mapping[str, Any], kind: str, source: str | list[str]) -> float:
+def _read(row: Mapping[str, Any], kind: str, source: ColumnSource) -> float:
     if not isinstance(source, str):
         chosen, rejected = (_number(row, name) for name in source)
         return chosen - rejected

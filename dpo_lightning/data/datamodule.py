@@ -6,22 +6,20 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, Union, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from dpo_lightning.batch import TokenizedPair
 from dpo_lightning.data.batching import check_batch_settings, plan_by_pairs, plan_by_tokens
-from dpo_lightning.data.columns import check_columns_read
+from dpo_lightning.data.dataset import PairDataset
 from dpo_lightning.data.formats import Format, RowFormat
 from dpo_lightning.data.keys import content_hash
 from dpo_lightning.data.layouts import COLLATE, Layout, LayoutName, settle_layout
 from dpo_lightning.data.mismatched import with_mismatched
 from dpo_lightning.data.plans import BatchPlan
-from dpo_lightning.data.prepare import tokenize_rows
-from dpo_lightning.data.reading import check_kind, objective_of
-from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode
+from dpo_lightning.data.prepare import tokenize_rows, warn_of_one_label
+from dpo_lightning.data.reading import check_read, data_read
+from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode, accumulation
 from dpo_lightning.data.sampling import EpochProgress, LazyLoader, PairBatchSampler
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.tokenize import PairTokenizer
@@ -35,28 +33,6 @@ if TYPE_CHECKING:
 
 
 _DEFAULT_PAIRS = 8
-
-
-class PairDataset(Dataset[TokenizedPair]):
-    """Tokenised rows as :class:`~dpo_lightning.batch.TokenizedPair`."""
-
-    def __init__(self, rows: datasets.Dataset) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> TokenizedPair:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int]) -> list[TokenizedPair]:
-        """Read a batch at once, which `DataLoader` prefers."""
-        columns = self.rows[indices]
-        names = [name for name in TokenizedPair._fields if name in columns]
-        return [
-            TokenizedPair(**dict(zip(names, pair, strict=True)))
-            for pair in zip(*(columns[name] for name in names), strict=True)
-        ]
 
 
 class PreferenceDataModule(pl.LightningDataModule):
@@ -187,11 +163,11 @@ class PreferenceDataModule(pl.LightningDataModule):
             self.trainer.limit_val_batches = self._val_limit
 
     def _load(self) -> None:
-        objective = objective_of(getattr(self.trainer, "lightning_module", None))
-        check_kind(self.format, objective)
-        predicting = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
-        check_columns_read(self.format, getattr(self.trainer, "lightning_module", None), predicting=predicting)
-        mismatched = objective is not None and Reads.MISMATCHED in objective.reads
+        read = data_read(getattr(self.trainer, "lightning_module", None))
+        if read is not None:
+            predicting = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
+            check_read(read, self.format, predicting=predicting)
+        mismatched = read is not None and Reads.MISMATCHED in read.reads
         if not self._tokenized:
             self._tokenized = self._tokenize_splits()
         if not self._pairs or mismatched != self._mismatched:
@@ -207,6 +183,7 @@ class PreferenceDataModule(pl.LightningDataModule):
             pairs["val"] = self._tokenize(val)
         if test is not None:
             pairs["test"] = self._tokenize(str(test))
+        warn_of_one_label(pairs["train"], f"{describe(self.dataset)}, train rows")
         return pairs
 
     def _mismatch(self, name: str) -> datasets.Dataset:
@@ -352,7 +329,7 @@ class PreferenceDataModule(pl.LightningDataModule):
             "batch_pairs": self.batch_pairs,
             "batch_tokens": self.batch_tokens,
             "world_size": self._data_ranks()[0],
-            "accumulate_grad_batches": self._accumulation(),
+            "accumulate_grad_batches": accumulation(self.trainer),
             "seed": self.seed,
         }
         if self._train_layout is not None:
@@ -360,12 +337,6 @@ class PreferenceDataModule(pl.LightningDataModule):
             if self.batch_tokens is not None:
                 order["layout"] = self._train_layout
         return order
-
-    def _accumulation(self) -> Any:
-        """Batches of an optimizer step, or by epoch where a callback changes them."""
-        callbacks = getattr(self.trainer, "callbacks", [])
-        schedules = [each.scheduling for each in callbacks if isinstance(each, GradientAccumulationScheduler)]
-        return str(schedules[0]) if schedules else getattr(self.trainer, "accumulate_grad_batches", 1)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with a training run whose batches were other ones.

@@ -1,4 +1,4 @@
-"""A row of a dataset -> a preference triple; every field is checked here, with the row and the field named."""
+"""A row of a dataset -> what is trained on; every field is checked here, with the row and the field named."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional, TypeAlias, Union
+from typing import Any, ClassVar, NamedTuple, Optional, TypeAlias, Union
 
-from dpo_lightning.data.columns import check_column_names, required
+from dpo_lightning.data.columns import ColumnSource, check_margin, read_columns, required
 from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
 
@@ -29,12 +29,48 @@ class PreferencePair(NamedTuple):
     rejected: Union[str, Conversation, None] = None
 
 
+class Example(NamedTuple):
+    """A pair, or a single completion with a label.
+
+    Attributes:
+        texts: Without a rejected one where there is a label.
+        desirable: The label of a single completion.
+        columns: Values of margin, probability and weight, as far as the format names them.
+    """
+
+    texts: PreferencePair
+    desirable: bool | None = None
+    columns: Mapping[str, float] = {}
+
+
 class Format(ABC):
-    """How a row is read: `RowFormat` for pairs, `UnpairedFormat` for single completions with a label."""
+    """How a row is read: `RowFormat` for pairs, `UnpairedFormat` for single completions with a label.
+
+    Attributes:
+        unpaired: Whether examples are single completions.
+    """
+
+    unpaired: ClassVar[bool]
+
+    @property
+    def columns_named(self) -> Mapping[str, ColumnSource]:
+        """Which of margin, probability and weight it finds in a row, and where."""
+        return {}
 
     @abstractmethod
-    def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> Any:
-        """Check a row and say what it holds; control tokens that its texts spell are marked by ``quote``."""
+    def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
+        """Check a row and say what it holds.
+
+        Args:
+            row: Columns by name.
+            quote: Marks the control tokens that a text of the row spells, before templates are put around it.
+
+        Returns:
+            One or more.
+
+        Raises:
+            InputError: naming the field.
+        """
 
 
 @dataclass(frozen=True)
@@ -60,6 +96,8 @@ class RowFormat(Format):
         weight: Column of what a pair's loss is multiplied by, for objectives that read it.
     """
 
+    unpaired: ClassVar[bool] = False
+
     prompt: str = "prompt"
     chosen: str = "chosen"
     rejected: str = "rejected"
@@ -73,7 +111,17 @@ class RowFormat(Format):
 
     def __post_init__(self) -> None:
         check_framing(self)
-        check_column_names(self)
+        check_margin(self.margin)
+
+    @property
+    def columns_named(self) -> Mapping[str, ColumnSource]:
+        """Those that are given."""
+        sources = {"margin": self.margin, "probability": self.probability, "weight": self.weight}
+        return {name: source for name, source in sources.items() if source is not None}
+
+    def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
+        """The row's triple, see :meth:`parse`, and the values of the named columns."""
+        return [Example(self.parse(row, quote), columns=read_columns(self.columns_named, row))]
 
     def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> PreferencePair:
         """Check a row and turn it into a triple.

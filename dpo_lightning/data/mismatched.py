@@ -21,18 +21,21 @@ _BATCH = 1024
 def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Dataset:
     """Put the completion of another prompt beside each row's own: what KTO estimates its KL divergence from.
 
-    The rows are put on a ring, at a place that their tokens and the seed decide, and each takes the next one with
-    another prompt. So caches and resumed runs meet the same choice, in whatever order the rows come, and a row more
-    changes it for those before it on the ring only. A completion is cut to the room that the prompt leaves.
+    The rows are put on a ring, in the order of a hash of the seed, the prompt's tokens and the completion's, and each
+    takes the next one whose prompt has other tokens. Labels and row numbers have no part in it: caches and resumed runs
+    meet the same choice, in whatever order the rows come, rows with the same tokens get the same completion, and a row
+    more changes the choice only for rows right before it on the ring. Of a completion that is longer than the room that
+    the prompt leaves, the end is cut off, its end of sequence with it.
 
     Args:
-        rows: Tokenised single completions.
+        rows: Tokenised single completions; the other prompts are among them.
         max_length: Most tokens of prompt and completion together.
-        seed: Of the choice.
+        seed: Of the hash; another one makes another choice.
         place: The rows as messages name them.
 
     Returns:
-        The rows with ``rejected_ids``, ``length`` and ``tokens`` of both completions.
+        The rows, in their order, with the other completion as ``rejected_ids``; ``length`` counts the prompt and the
+        longer completion, ``tokens`` the prompt and both.
 
     Raises:
         InputError: when all prompts are equal.
@@ -43,7 +46,8 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
     if partners is None:
         raise InputError(
             f"{place}: all prompts are equal, and the objective reads completions of other prompts: add rows with "
-            "another prompt, or take an objective without a KL estimate, such as UnpairedBCO"
+            "another prompt (of held-out rows, a larger share), or take an objective without a KL estimate, such as "
+            "UnpairedBCO"
         )
 
     def add(columns: Mapping[str, Sequence[list[int]]], indices: Sequence[int]) -> dict[str, list[Any]]:
@@ -78,10 +82,10 @@ def mismatched_partners(prompts: np.ndarray, places: np.ndarray) -> np.ndarray |
 
     Args:
         prompts: What tells each row's prompt from others, ``[rows]``.
-        places: Where it is on the ring, ``[rows]``.
+        places: What the ring is sorted by, ``[rows]``; rows with equal ones keep their order.
 
     Returns:
-        ``[rows]``, or None when there is one prompt only.
+        Index of the partner of each row ``[rows]``, or None when there is one prompt only.
     """
     order = np.argsort(places, kind="stable")
     ring = prompts[order]
@@ -95,7 +99,7 @@ def mismatched_partners(prompts: np.ndarray, places: np.ndarray) -> np.ndarray |
 
 
 def _hashes(rows: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row's prompt, and of the seed, the prompt and the completion."""
+    """Hashes of each row's prompt ``[rows]``, and of the seed, its prompt and its completion ``[rows]``."""
     prompts, places = [], []
     for block in rows.select_columns(["prompt_ids", "chosen_ids"]).with_format("numpy").iter(batch_size=_BATCH):
         for ids, completion in zip(block["prompt_ids"], block["chosen_ids"], strict=True):

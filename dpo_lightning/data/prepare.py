@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from dpo_lightning.data.columns import columns_named, read_columns
-from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.tokenize import Outcome, PairTokenizer, RenderedPair
 from dpo_lightning.data.tokenizer_loading import tokenizer_identity
-from dpo_lightning.data.unpaired import UnpairedFormat
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 _TOKENS_VERSION = "4"  # part of the cache key: change it with anything that changes the tokens
-
-
-class _Example(NamedTuple):
-    row: int
-    rendered: RenderedPair
-    desirable: bool | None
-    columns: Mapping[str, float]
 
 
 def tokenize_rows(rows: Dataset, row_format: Format, encode: PairTokenizer, place: str) -> Dataset:
@@ -50,24 +41,25 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: PairTokenizer, plac
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        examples = [
-            example
+        found = [
+            (number, *both)
             for number, row in zip(indices, table, strict=True)
-            for example in _render(number, row, row_format, encode, place)
+            for both in _render(number, row, row_format, encode, place)
         ]
-        encodings = encode.encode([example.rendered for example in examples])
+        numbers, examples, rendered = map(list, zip(*found, strict=True))
+        encodings = encode.encode(rendered)
         encoded = dict(zip(encodings[0]._fields, map(list, zip(*encodings, strict=True)), strict=True))
         return {
-            "pair_id": [example.row for example in examples],
+            "pair_id": numbers,
             **encoded,
             "length": [encoding.length for encoding in encodings],
             "tokens": [encoding.tokens for encoding in encodings],
-            "quotes": [example.rendered.quotes for example in examples],
+            "quotes": [each.quotes for each in rendered],
             **({"desirable": [example.desirable for example in examples]} if unpaired else {}),
             **{name: [example.columns[name] for example in examples] for name in named},
         }
 
-    unpaired, named = isinstance(row_format, UnpairedFormat), columns_named(row_format)
+    unpaired, named = row_format.unpaired, row_format.columns_named
     settings = (row_format, encode.max_length, encode.max_prompt_length, tokenizer_identity(encode.tokenizer))
     try:
         encoded = rows.map(
@@ -88,14 +80,9 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: PairTokenizer, plac
 
 def _render(
     number: int, row: Mapping[str, Any], row_format: Format, encode: PairTokenizer, place: str
-) -> list[_Example]:
-    """The row's pair, or its labelled completions."""
+) -> list[tuple[Example, RenderedPair]]:
     try:
-        if isinstance(row_format, UnpairedFormat):
-            found = row_format.parse(row, encode.quote)
-            return [_Example(number, encode.render(each.completion), each.desirable, {}) for each in found]
-        pair = encode.render(row_format.parse(row, encode.quote))
-        return [_Example(number, pair, None, read_columns(row_format, row))]
+        return [(each, encode.render(each.texts)) for each in row_format.examples(row, encode.quote)]
     except InputError as error:
         raise InputError(f"{place}, row {number} (from 0): {error}") from None
 
@@ -138,6 +125,13 @@ def _keep(encoded: Dataset, place: str) -> Dataset:
     if not kept:
         raise InputError(f"{place}: no {kind.removesuffix('s')} is left: {', '.join(dropped)}")
     return encoded.select(kept)
+
+
+def warn_of_one_label(rows: Dataset, place: str) -> None:
+    """Say so where all completions that a run trains on have one label: it then only moves likelihoods one way."""
+    if "desirable" in rows.column_names and len(labels := set(rows["desirable"][:])) == 1:
+        kind = "desirable" if labels.pop() else "undesirable"
+        rank_zero_warn(f"{place}: every completion is {kind}: there is nothing to tell apart")
 
 
 def _labels(encoded: Dataset, kept: Sequence[int]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.errors import InputError
@@ -45,3 +47,10 @@ class ResumedEpoch:
         self._rest_left_out = False
         rank_zero_info("data.resume: going on with the next epoch")
         return batches
+
+
+def accumulation(trainer: pl.Trainer | None) -> int | str:
+    """Batches of an optimizer step, or by epoch where a callback changes them."""
+    callbacks = getattr(trainer, "callbacks", [])
+    schedules = [each.scheduling for each in callbacks if isinstance(each, GradientAccumulationScheduler)]
+    return str(schedules[0]) if schedules else getattr(trainer, "accumulate_grad_batches", 1)

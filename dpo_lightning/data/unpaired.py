@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
-from dpo_lightning.data.formats import Format, PreferencePair, RowFormat, check_framing
+from dpo_lightning.data.formats import Example, Format, PreferencePair, RowFormat, check_framing
 from dpo_lightning.errors import InputError
-
-
-class LabelledCompletion(NamedTuple):
-    """A prompt with one completion, and whether that is desirable."""
-
-    completion: PreferencePair
-    desirable: bool
 
 
 @dataclass(frozen=True)
@@ -37,6 +30,8 @@ class UnpairedFormat(Format):
         control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
     """
 
+    unpaired: ClassVar[bool] = True
+
     prompt: str = "prompt"
     completion: str = "completion"
     label: str = "label"
@@ -50,7 +45,7 @@ class UnpairedFormat(Format):
     def __post_init__(self) -> None:
         check_framing(self)
 
-    def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[LabelledCompletion]:
+    def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
         """Check a row and turn it into one labelled completion, or two for a pair.
 
         Args:
@@ -63,14 +58,14 @@ class UnpairedFormat(Format):
         """
         if not self._is_pair(row):
             one = self._texts(self.completion, self.completion).parse(row, quote)
-            return [LabelledCompletion(one._replace(rejected=None), self._label(row))]
+            return [Example(one._replace(rejected=None), self._label(row))]
         for name in (self.completion, self.label):
             if row.get(name) is not None:
                 raise InputError(f"fields `{name}` and `{self.chosen}`: a row is a labelled completion or a pair")
         pair = self._texts(self.chosen, self.rejected).parse(row, quote)
         assert pair.rejected is not None
         both = (pair.chosen, True), (pair.rejected, False)
-        return [LabelledCompletion(PreferencePair(pair.prompt, each), label) for each, label in both]
+        return [Example(PreferencePair(pair.prompt, each), label) for each, label in both]
 
     def _is_pair(self, row: Mapping[str, Any]) -> bool:
         return any(row.get(name) is not None for name in (self.chosen, self.rejected))
@@ -88,7 +83,8 @@ class UnpairedFormat(Format):
 
     def _label(self, row: Mapping[str, Any]) -> bool:
         if self.label not in row:
-            raise InputError(f"no column `{self.label}`: name the column of the label in `format.label`")
+            columns = ", ".join(f"`{name}`" for name in row)
+            raise InputError(f"no column `{self.label}`; the columns are {columns}: name one in data.format.label")
         label = row[self.label]
         if not isinstance(label, bool | int | float) or label not in (0, 1):
             shown = "null" if label is None else repr(label)

@@ -42,7 +42,7 @@ def true_reward(prompt: str, completion: str) -> float:
     ===  ==============================================================================================
 
     A sentence counts once, by the first row that holds for it. A completion without an ending loses 1 more. The best is
-    worth 6: four kind acts, one of them against the need, and a kind ending.
+    worth :data:`BEST_REWARD`: four kind acts, one of them against the need, and a kind ending.
 
     Args:
         prompt: A prompt of this world.
@@ -90,6 +90,16 @@ class Reading(NamedTuple):
         if any(said not in meant[slot] for slot, said in self.slots.items()):
             return -1
         return self.line.value + (self.line.need == scene.need)
+
+
+def _best(scene: Scene) -> int:
+    """As many acts as fit before an ending, each of them another one."""
+    acts = sorted((Reading(act, {}).worth(scene) for act in ACTS), reverse=True)
+    return sum(acts[: MOST_SENTENCES - 1]) + max(Reading(ending, {}).worth(scene) for ending in ENDINGS)
+
+
+BEST_REWARD = _best(SCENES[0])
+"""Most that a completion is worth, for any prompt."""
 
 
 @functools.cache

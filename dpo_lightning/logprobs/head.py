@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dpo_lightning.logprobs.linear import linear_logps, linear_logps_and_collisions
+from dpo_lightning.logprobs.linear import linear_logps
 from dpo_lightning.logprobs.transform import HeadProbe
 
 CHUNK_LOGITS = 2**26
@@ -51,7 +51,8 @@ def chunked_logps(
     *,
     vocab_size: int,
     chunk_logits: int = CHUNK_LOGITS,
-) -> Float[Tensor, " N"]:
+    collisions: bool = False,
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
     """Token log-probs in nats through a head that is applied chunk by chunk.
 
     One chunk keeps its logits for the backward. With several, each is recomputed in the backward, which costs one more
@@ -63,69 +64,42 @@ def chunked_logps(
         to_logits: The head with whatever the model does to its output; ``[n, D] -> [n, V]``.
         vocab_size: ``V``, the width of the head's output.
         chunk_logits: Most logits to hold at a time.
+        collisions: Whether to give :func:`collisions_from_logits` of the same logits as well.
 
     Returns:
-        ``[N]``, float32 (float64 for a float64 model).
+        Log-probs ``[N]``, float32 (float64 for a float64 model); collisions ``[N]``, or None where they are not asked.
     """
 
-    def score(hidden_chunk: Tensor, target_chunk: Tensor) -> tuple[Tensor]:
-        return (logps_from_logits(to_logits(hidden_chunk), target_chunk),)
-
-    return _in_chunks(score, hidden, targets, max(1, chunk_logits // vocab_size))[0]
-
-
-def chunked_logps_and_collisions(
-    hidden: Float[Tensor, "N D"],
-    targets: Int[Tensor, " N"],
-    to_logits: Callable[[Tensor], Tensor],
-    *,
-    vocab_size: int,
-    chunk_logits: int = CHUNK_LOGITS,
-) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """The same, and :func:`collisions_from_logits` of the same logits."""
-
-    def score(hidden_chunk: Tensor, target_chunk: Tensor) -> tuple[Tensor, Tensor]:
+    def score(hidden_chunk: Tensor, target_chunk: Tensor) -> tuple[Tensor, Tensor | None]:
         logits = to_logits(hidden_chunk)
         # In this order: a recomputation ends with the last tensor that the backward needs.
-        return logps_from_logits(logits, target_chunk), collisions_from_logits(logits)
+        return logps_from_logits(logits, target_chunk), collisions_from_logits(logits) if collisions else None
 
-    return _in_chunks(score, hidden, targets, max(1, chunk_logits // vocab_size))
-
-
-def _in_chunks(score: Callable[..., Any], hidden: Tensor, targets: Tensor, rows: int) -> Any:
-    """What ``score`` says of each token, in chunks that are computed again in the backward if there are several."""
+    rows = max(1, chunk_logits // vocab_size)
     if len(targets) <= rows:
         return score(hidden, targets)
     chunks = zip(hidden.split(rows), targets.split(rows), strict=True)
     scored = [checkpoint(score, *chunk, use_reentrant=False) for chunk in chunks]
-    return tuple(torch.cat(values) for values in zip(*scored, strict=True))
+    logps, log_collisions = zip(*scored, strict=True)
+    return torch.cat(logps), torch.cat(log_collisions) if collisions else None
 
 
-def logps_through(head: nn.Module, probe: HeadProbe) -> Callable[[Tensor, Tensor], Tensor]:
+def logps_through(
+    head: nn.Module, probe: HeadProbe, *, collisions: bool = False
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]:
     """Token log-probs in nats through an output embedding of any kind, to be called inside its forward.
 
     A linear layer is computed by :func:`linear_logps`. Anything else, such as a layer with LoRA or in 4 bits, runs as
-    it is, in chunks.
+    it is, in chunks. With `collisions`, ``log sum_v p_v^2`` of each token's distribution comes second, else None.
     """
     linear = _as_linear(head)
     if linear is None:
         to_logits = _logits_through(head, probe)
-        return lambda hidden, targets: chunked_logps(hidden, targets, to_logits, vocab_size=probe.vocab_size)
-    return lambda hidden, targets: linear_logps(hidden, linear.weight, linear.bias, targets, probe.transform)
-
-
-def logps_and_collisions_through(
-    head: nn.Module, probe: HeadProbe
-) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The same, with ``log sum_v p_v^2`` of each token's distribution."""
-    linear = _as_linear(head)
-    if linear is None:
-        to_logits = _logits_through(head, probe)
-        return lambda hidden, targets: chunked_logps_and_collisions(
-            hidden, targets, to_logits, vocab_size=probe.vocab_size
+        return lambda hidden, targets: chunked_logps(
+            hidden, targets, to_logits, vocab_size=probe.vocab_size, collisions=collisions
         )
-    return lambda hidden, targets: linear_logps_and_collisions(
-        hidden, linear.weight, linear.bias, targets, probe.transform
+    return lambda hidden, targets: linear_logps(
+        hidden, linear.weight, linear.bias, targets, probe.transform, collisions=collisions
     )
 
 

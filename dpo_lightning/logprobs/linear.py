@@ -39,27 +39,22 @@ def linear_logps(
     bias: Float[Tensor, " V"] | None,
     targets: Int[Tensor, " N"],
     transform: LogitTransform,
-) -> Float[Tensor, " N"]:
+    *,
+    collisions: bool = False,
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
     """Log-probs in nats of ``targets`` under ``softmax(transform(hidden @ weight.T + bias))``.
 
     GEMMs run in autocast's dtype where autocast is on, else in that of ``hidden``; sums, exponentials and the result
-    are float32 (float64 for a float64 model).
+    are float32 (float64 for a float64 model). With `collisions` also ``log sum_v p_v^2`` of each token's distribution,
+    without a graph, from the same tiles: one more square and sum for each logit.
     """
-    return _scan(hidden, weight, bias, targets, transform, collisions=False)[0]
-
-
-def linear_logps_and_collisions(
-    hidden: Float[Tensor, "N D"],
-    weight: Float[Tensor, "V D"],
-    bias: Float[Tensor, " V"] | None,
-    targets: Int[Tensor, " N"],
-    transform: LogitTransform,
-) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """The same, and ``log sum_v p_v^2`` of each token's distribution, without a graph.
-
-    From the same tiles: one more square and sum for each logit.
-    """
-    return _scan(hidden, weight, bias, targets, transform, collisions=True)
+    hidden = hidden.to(compute_dtype(hidden))
+    grad = torch.is_grad_enabled()
+    trained = grad and (weight.requires_grad or (bias is not None and bias.requires_grad))
+    wanted = _Wanted(grad and hidden.requires_grad, trained, collisions)
+    with torch.autocast(hidden.device.type, enabled=False):
+        logps, log_collisions = _LinearLogps.apply(hidden, weight, bias, targets, transform, wanted)
+    return logps, log_collisions
 
 
 class _Wanted(NamedTuple):
@@ -68,17 +63,6 @@ class _Wanted(NamedTuple):
     hidden: bool
     head: bool
     collisions: bool
-
-
-def _scan(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, transform: LogitTransform, *, collisions: bool
-) -> Any:
-    hidden = hidden.to(compute_dtype(hidden))
-    grad = torch.is_grad_enabled()
-    trained = grad and (weight.requires_grad or (bias is not None and bias.requires_grad))
-    wanted = _Wanted(grad and hidden.requires_grad, trained, collisions)
-    with torch.autocast(hidden.device.type, enabled=False):
-        return _LinearLogps.apply(hidden, weight, bias, targets, transform, wanted)
 
 
 class _Head:

@@ -16,7 +16,6 @@ from dpo_lightning.batch import PairBatch
 from dpo_lightning.logprobs.head import (
     TokenStatistics,
     collisions_from_logits,
-    logps_and_collisions_through,
     logps_from_logits,
     logps_through,
     statistics_through,
@@ -48,12 +47,7 @@ class TokenScorer:
 
     def __call__(self, batch: PairBatch) -> Float[Tensor, " N"]:
         """Log-probs ``[N]`` of ``batch.targets`` in nats, float32 (float64 for a float64 model)."""
-        head, probe = self._head(batch)
-        if head is None or probe is None:
-            return logps_from_logits(self._logits(batch), batch.targets)
-        score = logps_through(head, probe)
-        (logps,), nothing = self._read_rows(batch, head, probe, lambda *rows: (score(*rows),))
-        return logps + nothing
+        return self._score(batch, collisions=False)[0]
 
     def with_collisions(self, batch: PairBatch) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
         """Log-probs as above, and ``log sum_v p_v^2``: the log of how likely two draws of a token are the same.
@@ -61,11 +55,16 @@ class TokenScorer:
         One forward gives both; the second ``[N]`` is of the model's distribution at each token, in nats, without a
         graph.
         """
+        logps, log_collisions = self._score(batch, collisions=True)
+        assert log_collisions is not None
+        return logps, log_collisions
+
+    def _score(self, batch: PairBatch, *, collisions: bool) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
         head, probe = self._head(batch)
         if head is None or probe is None:
             logits = self._logits(batch)
-            return logps_from_logits(logits, batch.targets), collisions_from_logits(logits)
-        score = logps_and_collisions_through(head, probe)
+            return logps_from_logits(logits, batch.targets), collisions_from_logits(logits) if collisions else None
+        score = logps_through(head, probe, collisions=collisions)
         (logps, log_collisions), nothing = self._read_rows(batch, head, probe, score)
         return logps + nothing, log_collisions
 

@@ -3,6 +3,7 @@
 from dpo_lightning.losses.aot import AOTPaired, AOTUnpaired, aot_paired, aot_unpaired
 from dpo_lightning.losses.apo import APODown, APOZero, apo_down, apo_zero
 from dpo_lightning.losses.base import (
+    AnyObjective,
     MarginObjective,
     Objective,
     Observation,
@@ -72,6 +73,7 @@ __all__ = [
     "APOZero",
     "AlphaDivergence",
     "AlphaPO",
+    "AnyObjective",
     "BetaDPO",
     "CPOSimPO",
     "CalDPO",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Flag, auto
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dpo_lightning.batch import Baseline, PairScores, TokenScores, UnpairedScores
 from dpo_lightning.losses.numeric import per_token
+from dpo_lightning.scores import Baseline, PairScores, TokenScores, UnpairedScores
 
 Rewards = tuple[Float[Tensor, " P"], Float[Tensor, " P"]]
 
@@ -28,7 +28,7 @@ class Reads(Flag):
         BATCH: The other pairs of the micro-batch, so that no pair has a loss of its own.
         BASELINE: A mean over batches and ranks, of what `Objective.observe` returns.
         TOKENS: Log-probs of single tokens.
-        TYPICALITY: The collision probability of each token's distribution.
+        COLLISIONS: The collision probability of each token's distribution.
         MISMATCHED: Log-probs of completions of other prompts.
     """
 
@@ -42,7 +42,7 @@ class Reads(Flag):
     BATCH = auto()
     BASELINE = auto()
     TOKENS = auto()
-    TYPICALITY = auto()
+    COLLISIONS = auto()
     MISMATCHED = auto()
 
     @property
@@ -66,13 +66,25 @@ class Observation(NamedTuple):
     desirable: Bool[Tensor, " M"] | None = None
 
 
-class Objective(ABC):
-    """What is minimised. Own ones implement the three abstract members; a frozen dataclass keeps its settings."""
+class AnyObjective(ABC):
+    """What is minimised, on pairs or on single completions with a label."""
 
     @property
     @abstractmethod
     def reads(self) -> Reads:
         """What the loss reads beside the policy's summed log-probs."""
+
+    @abstractmethod
+    def __call__(self, scores: Any) -> Float[Tensor, " P"]:
+        """Loss of each pair or completion, unreduced ``[P]``."""
+
+    def observe(self, scores: Any) -> Observation | None:
+        """What `scores.baseline` shall be the means of, for a loss that reads :attr:`Reads.BASELINE`."""
+        return None
+
+
+class Objective(AnyObjective):
+    """On pairs. Own ones implement `reads` and these two; a frozen dataclass keeps its settings."""
 
     @abstractmethod
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
@@ -81,10 +93,6 @@ class Objective(ABC):
     @abstractmethod
     def rewards(self, scores: PairScores) -> Rewards:
         """Implicit reward of the chosen and of the rejected completions, each ``[P]``, in the objective's own scale."""
-
-    def observe(self, scores: PairScores) -> Observation | None:
-        """What `scores.baseline` shall be the means of, for a loss that reads :attr:`Reads.BASELINE`."""
-        return None
 
 
 class MarginObjective(Objective):
@@ -121,13 +129,8 @@ class Modifier(Objective):
         return self.objective.observe(self.given(scores))
 
 
-class UnpairedObjective(ABC):
-    """What is minimised on single completions, each of which is desirable or not."""
-
-    @property
-    @abstractmethod
-    def reads(self) -> Reads:
-        """What the loss reads beside the policy's summed log-probs."""
+class UnpairedObjective(AnyObjective):
+    """On single completions, each of which is desirable or not."""
 
     @abstractmethod
     def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
@@ -140,10 +143,6 @@ class UnpairedObjective(ABC):
     @abstractmethod
     def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
         """The reward from which the loss calls a completion good, 0-d, in the same scale; metrics count against it."""
-
-    def observe(self, scores: UnpairedScores) -> Observation | None:
-        """What `scores.baseline` shall be the means of, for a loss that reads :attr:`Reads.BASELINE`."""
-        return None
 
 
 def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.batch import PairScores
 from dpo_lightning.losses.base import Objective, Observation, Reads, Rewards, baseline_of, scaled_logratios
 from dpo_lightning.losses.numeric import at_least_float32, require_momentum, require_one_shape, require_positive
+from dpo_lightning.scores import PairScores
 
 
 def paired_bco(

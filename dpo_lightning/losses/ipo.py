@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.batch import PairScores
 from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, logratios_per_token
 from dpo_lightning.losses.numeric import margin, require_positive
+from dpo_lightning.scores import PairScores
 
 
 def ipo(

@@ -8,10 +8,10 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dpo_lightning.batch import PairScores
 from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, logratios_per_token
 from dpo_lightning.losses.dpo import dpo
 from dpo_lightning.losses.numeric import per_token, require_positive
+from dpo_lightning.scores import PairScores
 
 
 def length_normalized_dpo(

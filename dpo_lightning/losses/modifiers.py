@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.batch import PairScores, TokenScores
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import Modifier, Objective, Observation, Reads, Rewards, column_of, tokens_of
 from dpo_lightning.losses.numeric import STRAIGHT_FROM, at_least_float32, require_one_shape, require_positive
+from dpo_lightning.scores import PairScores, TokenScores
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,13 @@ class WPO(Modifier):
 
     def __post_init__(self) -> None:
         _require_own_losses("WPO.objective", self.objective)
-        if Reads.TYPICALITY in self.objective.reads:
+        if Reads.COLLISIONS in self.objective.reads:
             raise InputError("WPO.objective is weighted by WPO already: once is enough")
 
     @property
     def reads(self) -> Reads:
         """What the objective reads, and how typical each token is."""
-        return self.objective.reads | Reads.TYPICALITY
+        return self.objective.reads | Reads.COLLISIONS
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """The objective's loss times the weights of both completions."""

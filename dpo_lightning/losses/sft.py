@@ -8,9 +8,9 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dpo_lightning.batch import PairScores
 from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token
 from dpo_lightning.losses.numeric import per_token
+from dpo_lightning.scores import PairScores
 
 
 def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) -> Float[Tensor, " P"]:

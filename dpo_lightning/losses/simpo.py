@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dpo_lightning.batch import PairScores
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token, policy_and_lengths
 from dpo_lightning.losses.numeric import (
@@ -20,6 +19,7 @@ from dpo_lightning.losses.numeric import (
     require_not_negative,
     require_positive,
 )
+from dpo_lightning.scores import PairScores
 
 
 def simpo(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.batch import PairBatch
+from dpo_lightning.errors import InputError
 
 
 class Followed(NamedTuple):
@@ -23,6 +24,29 @@ class Reference(ABC):
 
     It is taken from the policy before training, and saved only where it has been moved since.
     """
+
+    _taken = False
+
+    def require_free(self) -> None:
+        """Check that no module has it yet: what it holds is taken from one policy.
+
+        Raises:
+            InputError: where one has.
+        """
+        if self._taken:
+            raise InputError(
+                f"the reference {type(self).__name__} is another module's already: give each module its own"
+            )
+
+    def take(self, policy: nn.Module) -> None:
+        """Bind to the policy of a module, once.
+
+        Raises:
+            InputError: where another module has taken it, or it does not fit the policy.
+        """
+        self.require_free()
+        self.bind(policy)
+        self._taken = True
 
     @abstractmethod
     def bind(self, policy: nn.Module) -> None:

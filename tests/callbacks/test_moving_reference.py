@@ -21,7 +21,7 @@ from dpo_lightning.callbacks import BEMAReference, EMAReference, TrustRegionRefe
 from dpo_lightning.cli import main
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference import NoReference
-from tests.helpers.runs import data, module, saved_model, trainer, write_rows
+from tests.helpers.runs import Losses, data, module, saved_model, trainer, write_rows
 from tests.helpers.tiny import tiny_llama
 
 Weights = dict[str, Tensor]
@@ -103,13 +103,13 @@ def reference_of(run: PreferenceModule) -> Weights:
     return {name: weights[name.replace(".default", ".reference")].detach().double() for name in policy_of(run)}
 
 
-class Trail(pl.Callback):
-    """Weights before training and after every optimizer step, and the loss of every micro-batch."""
+class Trail(Losses):
+    """Also keeps the weights before training and after every optimizer step."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.policy: list[Weights] = []
         self.reference: list[Weights] = []
-        self.losses: list[float] = []
 
     def _take(self, pl_module: Any) -> None:
         for trail, weights in ((self.policy, policy_of(pl_module)), (self.reference, reference_of(pl_module))):
@@ -119,7 +119,7 @@ class Trail(pl.Callback):
         self._take(pl_module)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.losses.append(outputs["loss"].item())
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self._take(pl_module)
 
@@ -163,10 +163,15 @@ def test_after_a_hard_update_policy_and_reference_agree(tmp_path, kind):
     assert all(torch.equal(value, trail.policy[2][name]) for name, value in trail.reference[2].items())
 
 
-def test_the_paper_has_the_defaults():
+def test_the_defaults():
     assert vars(TrustRegionReference()).items() >= {"alpha": 0.6, "every": 512}.items()
     bema = {"every": 400, "ema_power": 0.5, "bias_power": 0.2, "multiplier": 1.0, "lag": 10.0}
     assert vars(BEMAReference()).items() >= bema.items()
+
+
+def test_a_run_that_ends_before_the_first_move_is_told(tmp_path):
+    with pytest.warns(UserWarning, match=r"moves the reference every 512 steps, and the run has 2: it stays"):
+        fit(tmp_path, model(), TrustRegionReference(), max_steps=2)
 
 
 def test_an_average_of_factors_differs_from_that_of_the_products_by_the_product_of_the_changes(tmp_path):
@@ -397,14 +402,14 @@ class TestElsewhere:
 
     def test_a_reference_that_cannot_be_it_is_refused(self, tmp_path, kind):
         checkpoint, _ = saved(tmp_path, model(kind, policy=saved_model(tmp_path / "model")))
-        other = AdapterOff() if kind == "lora" else Precomputed()
+        other = AdapterOff if kind == "lora" else Precomputed
         with pytest.raises(
             InputError, match="the checkpoint's reference had followed the policy: reference"
         ) as refused:
-            PreferenceModule.load_from_checkpoint(checkpoint, reference=other)
+            PreferenceModule.load_from_checkpoint(checkpoint, reference=other())
         assert "\n" not in str(refused.value)
         settings = {"lora": LoRA(r=2)} if kind == "lora" else {}
-        unlike = module(str(tmp_path / "model"), reference=other, **settings)
+        unlike = module(str(tmp_path / "model"), reference=other(), **settings)
         with pytest.raises(InputError, match="the checkpoint's reference had followed the policy"):
             trainer().validate(unlike, data(tmp_path), ckpt_path=checkpoint, verbose=False)
         assert isinstance(
@@ -436,6 +441,12 @@ class TestElsewhere:
         fit(tmp_path, run, EMAReference(0.5), max_steps=1)
         with pytest.raises(InputError, match=r"left the reference where it was.*into a new PreferenceModule"):
             trainer().validate(run, data(tmp_path), ckpt_path=tmp_path / "plain.ckpt", verbose=False)
+
+    @pytest.mark.parametrize("other", [[], [EMAReference(0.5)]], ids=["none", "another"])
+    def test_training_goes_on_with_the_same_callback_only(self, tmp_path, kind, other):
+        path, _ = saved(tmp_path, model(kind))
+        with pytest.raises(InputError, match=r"was moved by TrustRegionReference, and this run has (nothing|EMARef)"):
+            fit(tmp_path, model(kind), *other, ckpt_path=path)
 
     def test_moves_can_begin_with_a_checkpoint(self, tmp_path, kind):
         plain = ModelCheckpoint(tmp_path / "plain", "{step}", every_n_train_steps=3)

@@ -18,7 +18,8 @@ import pytest
 from dpo_lightning.cli import main
 from dpo_lightning.lab import PolicyRecipe
 from dpo_lightning.lab.catalogue import CATALOGUE
-from dpo_lightning.lab.frontier import Protocol, Run
+from dpo_lightning.lab.frontier import Protocol
+from dpo_lightning.lab.frontier.protocol import Run
 from tests.lab.frontier.made_up import measured
 
 command = importlib.import_module("dpo_lightning.commands.lab")  # the package's `lab` is the function
@@ -105,6 +106,18 @@ def test_a_second_start_runs_what_is_missing(made_up, project, capsys):
     assert "1.00 ± 0.58" in capsys.readouterr().out
 
 
+def test_seeds_follow_the_first(made_up, capsys):
+    """Reward 7.5 is the mean of seeds 7 and 8."""
+    words = ("--objectives", "DPO", "--no_sweep", "--seeds", "2")
+    assert run("frontier", *SMALL, *words, "--first_seed", "7") == 0
+    assert made_up == [f"{name} {seed}" for seed in (7, 8) for name in ("starting policy", "DPO")]
+    assert "7.50 ± 0.50" in capsys.readouterr().out
+    made_up.clear()
+    assert run("frontier", *SMALL, *words) == 0
+    assert made_up == [f"{name} {seed}" for seed in (0, 1) for name in ("starting policy", "DPO")]
+    assert "0.50 ± 0.50" in capsys.readouterr().out
+
+
 def test_other_settings_are_not_mixed(made_up, capsys):
     assert run("frontier", *SMALL, "--objectives", "DPO", "--no_sweep", "--seeds", "3") == 0
     capsys.readouterr()
@@ -142,6 +155,7 @@ def test_a_run_that_fails_is_told_and_tried_again(made_up, project, capsys):
         (["frontier", "--objectives", "DPO,KTOO"], "no objective 'KTOO' in the catalogue; the nearest is 'KTO'"),
         (["frontier", "--objectives", ""], "no objective '' in the catalogue"),
         (["frontier", "--seeds", "0"], "argument --seeds: at least 1, got '0'"),
+        (["frontier", "--first_seed", "-1"], "argument --first_seed: at least 0, got '-1'"),
         (["frontier", "--workers", "two"], "argument --workers: at least 1, got 'two'"),
         (["frontier", "--beta", "1"], "unrecognized arguments: --beta 1"),
         (["mountain"], "invalid choice: 'mountain'"),
@@ -180,9 +194,12 @@ def is_running(pid: str) -> bool:
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(project):
     (project / "frontier.py").write_text(
+        "import signal\n"
         "from dpo_lightning.cli import main\n"
         "from tests.commands.test_lab import SMALL, TINY, command\n"
         "if __name__ == '__main__':\n"
+        # A shell's background jobs begin with Ctrl-C ignored, and so do their children.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    command.Protocol = TINY\n"
         "    main(['lab', 'frontier', *SMALL, '--no_sweep', '--workers', '1', '--seeds', '9'])\n"
     )

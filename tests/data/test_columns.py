@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor
 
 from dpo_lightning import DPO, PreferenceDataModule, PreferenceModule, RowFormat
-from dpo_lightning.batch import PairBatch, PairScores
-from dpo_lightning.data.columns import columns_named, read_columns
+from dpo_lightning.batch import PairBatch
 from dpo_lightning.data.keys import content_hash, index_rows
+from dpo_lightning.data.reading import DataRead
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Objective, Reads
+from dpo_lightning.scores import PairScores
 from tests.helpers.runs import rows, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
@@ -52,6 +54,11 @@ def module(objective: Objective, **settings: Any) -> PreferenceModule:
     return PreferenceModule(tiny_llama(), objective, **settings)
 
 
+def columns_of(row_format: RowFormat, row: dict[str, Any]) -> Mapping[str, float]:
+    (example,) = row_format.examples({"prompt": "q", "chosen": "a", "rejected": "b", **row})
+    return example.columns
+
+
 @pytest.mark.parametrize(
     ("row_format", "expected"),
     [
@@ -65,8 +72,8 @@ def module(objective: Objective, **settings: Any) -> PreferenceModule:
 def test_reads_what_is_named(row_format: RowFormat, expected: dict[str, float]) -> None:
     row = {"better": 3, "worse": 0.5, "share": 0.25}
 
-    assert read_columns(row_format, row) == expected
-    assert columns_named(row_format) == set(expected)
+    assert row_format.columns_named.keys() == expected.keys()
+    assert columns_of(row_format, row) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,14 +94,14 @@ def test_a_bad_value_is_named(changed: dict[str, Any], message: str) -> None:
     row = {"better": 1.0, "worse": 0.5, "share": 0.5, "times": 1.0, **changed}
 
     with pytest.raises(InputError) as raised:
-        read_columns(FORMAT, row)
+        columns_of(FORMAT, row)
 
     assert str(raised.value) == message
 
 
 def test_a_column_that_is_not_there_is_named() -> None:
-    with pytest.raises(InputError, match=r"^no column `score`; the columns are `better`, `worse`$"):
-        read_columns(RowFormat(margin="score"), {"better": 1, "worse": 2})
+    with pytest.raises(InputError, match=r"^no column `score`; the columns are .*, `better`, `worse`$"):
+        columns_of(RowFormat(margin="score"), {"better": 1, "worse": 2})
 
 
 @pytest.mark.parametrize("margin", [[], ["better"], ["a", "b", "c"]])
@@ -196,8 +203,9 @@ def test_a_prediction_needs_no_column() -> None:
 
 def test_a_subclass_may_read_columns_itself() -> None:
     class ByWeight(PreferenceModule):
-        def columns_read(self) -> frozenset[str]:
-            return frozenset({"weight"})
+        def data_read(self) -> DataRead:
+            read = super().data_read()
+            return read._replace(reads=read.reads | Reads.WEIGHT)
 
         def pair_losses(self, batch: PairBatch, scores: PairScores) -> Tensor:
             return super().pair_losses(batch, scores) * batch.columns.values().weight

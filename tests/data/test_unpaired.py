@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpo_lightning import DPO, KTO, PreferenceDataModule, RowFormat, TokenizedPair, UnpairedBCO, UnpairedFormat
-from dpo_lightning.data import LabelledCompletion, PairTokenizer, PreferencePair
+from dpo_lightning.data import Example, PairTokenizer, PreferencePair
 from dpo_lightning.data.keys import content_hash
 from dpo_lightning.data.mismatched import mismatched_partners
 from dpo_lightning.errors import InputError
@@ -23,19 +23,19 @@ from tests.helpers.tiny import tiny_tokenizer
 ASKED = {"prompt": "Two and two? ", "completion": "four"}
 
 
-def parse(row: Any, **settings: Any) -> list[LabelledCompletion]:
-    return UnpairedFormat(**settings).parse(row)
+def parse(row: Any, **settings: Any) -> list[Example]:
+    return UnpairedFormat(**settings).examples(row)
 
 
 def one(row: Any, **settings: Any) -> PreferencePair:
     (found,) = parse({"label": True, **row}, **settings)
-    assert found.completion.rejected is None
-    return found.completion
+    assert found.texts.rejected is None
+    return found.texts
 
 
 @pytest.mark.parametrize(("label", "desirable"), [(True, True), (False, False), (1, True), (0, False), (1.0, True)])
 def test_a_label_is_true_or_false(label: Any, desirable: bool) -> None:
-    assert parse({**ASKED, "label": label}) == [LabelledCompletion(PreferencePair("Two and two? ", "four"), desirable)]
+    assert parse({**ASKED, "label": label}) == [Example(PreferencePair("Two and two? ", "four"), desirable)]
 
 
 @pytest.mark.parametrize(
@@ -48,15 +48,17 @@ def test_what_is_no_label(label: Any, shown: str) -> None:
 
 
 def test_a_missing_label_column_is_named() -> None:
-    with pytest.raises(InputError, match=r"no column `label`: .*`format\.label`"):
+    with pytest.raises(
+        InputError, match=r"no column `label`; the columns are `prompt`, `completion`: name one in data\.format\.label"
+    ):
         parse(ASKED)
 
 
 def test_a_pair_is_two_completions() -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "completion": None, "label": None}
     assert parse(row) == [
-        LabelledCompletion(PreferencePair("q", "a"), True),
-        LabelledCompletion(PreferencePair("q", "b"), False),
+        Example(PreferencePair("q", "a"), True),
+        Example(PreferencePair("q", "b"), False),
     ]
 
 
@@ -75,9 +77,9 @@ def test_names_templates_and_control_tokens() -> None:
     row = {"q": "x", "a": "y", "good": 0}
     names = {"prompt": "q", "completion": "a", "label": "good"}
     found = parse(row, **names, prompt_template="Q: {prompt}\n", completion_template="A: {completion}")
-    assert found == [LabelledCompletion(PreferencePair("Q: x\n", "A: y"), False)]
-    assert UnpairedFormat().parse({**ASKED, "label": 1}, str.upper)[0].completion.chosen == "FOUR"
-    assert UnpairedFormat(control_tokens=True).parse({**ASKED, "label": 1}, str.upper)[0].completion.chosen == "four"
+    assert found == [Example(PreferencePair("Q: x\n", "A: y"), False)]
+    assert UnpairedFormat().examples({**ASKED, "label": 1}, str.upper)[0].texts.chosen == "FOUR"
+    assert UnpairedFormat(control_tokens=True).examples({**ASKED, "label": 1}, str.upper)[0].texts.chosen == "four"
 
 
 @pytest.mark.parametrize("field", ["prompt_template", "completion_template", "turn_marker"])
@@ -217,6 +219,13 @@ def test_labels_are_counted_once(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert "dropped 1 with an empty completion" in reports[0]
 
 
+@pytest.mark.parametrize(("label", "kind"), [(True, "desirable"), (False, "undesirable")])
+def test_a_single_label_is_told(tmp_path: Path, label: bool, kind: str) -> None:
+    found = [{"prompt": row["prompt"], "completion": row["chosen"], "label": label} for row in rows(8)]
+    with pytest.warns(UserWarning, match=f"train rows: every completion is {kind}: there is nothing to tell apart"):
+        data(tmp_path, found).setup()
+
+
 def test_a_row_with_a_wrong_label_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"rows\.jsonl, split train, row 2 \(from 0\): field `label`: 3 is no label"):
         data(tmp_path, [{**ASKED, "label": label} for label in (1, 0, 3)]).prepare_data()
@@ -247,7 +256,7 @@ def test_what_an_objective_does_not_read_is_not_there(tmp_path: Path) -> None:
 
 
 def test_equal_prompts_are_refused_where_another_one_is_needed(tmp_path: Path) -> None:
-    found = [{"prompt": "the same:", "completion": f" {text}", "label": 1} for text in "abcdef"]
+    found = [{"prompt": "the same:", "completion": f" {text}", "label": text < "c"} for text in "abcdef"]
     with pytest.raises(InputError, match=r"rows\.jsonl, train rows: all prompts are equal"):
         prepared(module(objective=KTO()), data(tmp_path, found))
     prepared(module(objective=UnpairedBCO()), data(tmp_path, found))

@@ -55,6 +55,16 @@ def module(policy: Any = None, lr: float = 1e-3, **settings: Any) -> PreferenceM
     )
 
 
+class Losses(pl.Callback):
+    """Keeps the loss of every micro-batch."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.losses.append(outputs["loss"].item())
+
+
 def trainer(**settings: Any) -> pl.Trainer:
     """A quiet Trainer on one CPU."""
     quiet: dict[str, Any] = {

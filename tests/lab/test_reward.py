@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.lab import true_reward
+from dpo_lightning.lab.reward import BEST_REWARD
+from dpo_lightning.lab.world import ACTS, ENDINGS, NEEDS, SCENES, fill
 
 PROMPT = "Ada met a hungry owl by the river."
 
@@ -38,6 +42,16 @@ def test_it_depends_on_the_prompt():
     assert true_reward(PROMPT, bread) == 3
     assert true_reward(PROMPT.replace("hungry", "lost"), bread) == 2
     assert true_reward(PROMPT.replace("owl", "fox"), bread) == -2
+
+
+@pytest.mark.parametrize("need", NEEDS)
+def test_no_completion_is_worth_more_than_the_best(need):
+    """Every choice of three to five acts that are not unkind, with a kind ending."""
+    scene = next(scene for scene in SCENES if scene.need == need)
+    acts = [fill(act, scene, scene.hero) for act in ACTS if act.value >= 0]
+    told = (chosen for count in (3, 4, 5) for chosen in itertools.combinations(acts, count))
+    ending = fill(ENDINGS[0], scene, scene.hero)
+    assert max(true_reward(scene.prompt(0), " ".join((*chosen, ending))) for chosen in told) == BEST_REWARD == 6
 
 
 def test_another_prompt_is_refused():

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from dpo_lightning.logprobs import chunked_logps, head, logps_from_logits
 from dpo_lightning.logprobs.head import (
-    chunked_logps_and_collisions,
     collisions_from_logits,
-    logps_and_collisions_through,
     logps_through,
     token_statistics,
 )
@@ -35,7 +33,7 @@ def head_inputs(dtype: torch.dtype = torch.float64) -> tuple[nn.Linear, Tensor, 
 
 
 def score(to_logits: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, rows: int) -> Tensor:
-    return chunked_logps(hidden, targets, to_logits, vocab_size=VOCAB, chunk_logits=rows * VOCAB)
+    return chunked_logps(hidden, targets, to_logits, vocab_size=VOCAB, chunk_logits=rows * VOCAB)[0]
 
 
 def test_log_probs_by_hand() -> None:
@@ -97,7 +95,7 @@ def test_chunks_change_neither_values_nor_gradients(rows: int) -> None:
 def test_fewer_logits_than_one_row_still_score_row_by_row() -> None:
     head, hidden, targets = head_inputs()
 
-    logps = chunked_logps(hidden, targets, head, vocab_size=VOCAB, chunk_logits=1)
+    logps, _ = chunked_logps(hidden, targets, head, vocab_size=VOCAB, chunk_logits=1)
 
     torch.testing.assert_close(logps, score(head, hidden, targets, TOKENS), rtol=1e-12, atol=1e-12)
 
@@ -195,7 +193,7 @@ def test_a_head_of_any_kind(kind: Any, chunk_logits: int, monkeypatch: pytest.Mo
     inputs = (hidden, *(parameter for parameter in module.parameters() if parameter.requires_grad))
     exact = PROBE.transform(module(hidden)).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
-    logps = logps_through(module, PROBE)(hidden, targets)
+    logps, _ = logps_through(module, PROBE)(hidden, targets)
 
     torch.testing.assert_close(logps, exact, rtol=1e-12, atol=1e-12)
     for ours, expected in zip(
@@ -209,16 +207,17 @@ def test_a_head_of_any_kind(kind: Any, chunk_logits: int, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("kind", [nn.Linear, Sub, adapted], ids=["linear", "subclass", "LoRA"])
 @pytest.mark.parametrize("chunk_logits", [CHUNK * VOCAB, 2**20], ids=["chunks", "whole"])
 def test_collisions_through_a_head_of_any_kind(kind: Any, chunk_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for function in (chunked_logps, chunked_logps_and_collisions):
-        monkeypatch.setattr(head, function.__name__, partial(function, chunk_logits=chunk_logits))
+    monkeypatch.setattr(head, "chunked_logps", partial(chunked_logps, chunk_logits=chunk_logits))
     _, hidden, targets = head_inputs()
     module = adapted(head_inputs()[0]) if kind is adapted else kind(WIDTH, VOCAB, dtype=torch.float64)
     inputs = (hidden, *(parameter for parameter in module.parameters() if parameter.requires_grad))
     exact = PROBE.transform(module(hidden)).softmax(-1).square().sum(-1).log()
 
-    plain = logps_through(module, PROBE)(hidden, targets)
-    logps, log_collisions = logps_and_collisions_through(module, PROBE)(hidden, targets)
+    plain, nothing = logps_through(module, PROBE)(hidden, targets)
+    logps, log_collisions = logps_through(module, PROBE, collisions=True)(hidden, targets)
 
+    assert nothing is None
+    assert log_collisions is not None
     assert not log_collisions.requires_grad
     torch.testing.assert_close(log_collisions, exact.detach(), rtol=0, atol=1e-12)
     assert torch.equal(logps, plain)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dpo_lightning.logprobs import linear
-from dpo_lightning.logprobs.linear import linear_logps, linear_logps_and_collisions
+from dpo_lightning.logprobs.linear import linear_logps
 from dpo_lightning.logprobs.transform import LogitTransform
 from tests.helpers.watching import Tensors
 
@@ -49,6 +49,10 @@ def exact_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, transform: 
     return transform(raw).log_softmax(-1).gather(-1, edges()[:, None])[:, 0]
 
 
+def logps_of(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, transform: LogitTransform) -> Tensor:
+    return linear_logps(hidden, weight, bias, targets, transform)[0]
+
+
 def weighted(logps: Tensor) -> Tensor:
     """A gradient that goes to the wrong token does not cancel."""
     return (logps.double() * torch.linspace(-1, 2, TOKENS, dtype=torch.float64)).sum()
@@ -77,7 +81,7 @@ def test_values_and_gradients(
     leaves = (hidden, weight, bias) if with_bias else (hidden, weight)
     head_bias = bias if with_bias else None
 
-    ours = linear_logps(hidden, weight, head_bias, edges(), transform)
+    ours = logps_of(hidden, weight, head_bias, edges(), transform)
     exact = exact_logps(hidden, weight, head_bias, transform)
 
     torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
@@ -93,7 +97,7 @@ def test_only_what_is_trained_gets_a_gradient(trained: tuple[int, ...], in_piece
     for number, tensor in enumerate(tensors):
         tensor.requires_grad_(number in trained)
 
-    weighted(linear_logps(*tensors, edges(), PLAIN)).backward()
+    weighted(logps_of(*tensors, edges(), PLAIN)).backward()
     leaves = [tensors[number] for number in trained]
     expected = torch.autograd.grad(weighted(exact_logps(*tensors)), leaves)
 
@@ -104,19 +108,19 @@ def test_only_what_is_trained_gets_a_gradient(trained: tuple[int, ...], in_piece
 
 def test_without_gradients_there_is_no_graph_and_the_same_value(in_pieces: None) -> None:
     tensors = inputs()
-    expected = linear_logps(*tensors, edges(), PLAIN)
+    expected = logps_of(*tensors, edges(), PLAIN)
     frozen = [tensor.detach() for tensor in tensors]
     with torch.no_grad():
-        found = linear_logps(*tensors, edges(), PLAIN)
+        found = logps_of(*tensors, edges(), PLAIN)
 
-    for logps in (found, linear_logps(*frozen, edges(), PLAIN)):
+    for logps in (found, logps_of(*frozen, edges(), PLAIN)):
         assert not logps.requires_grad
         torch.testing.assert_close(logps, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_graph_can_be_walked_twice(in_pieces: None) -> None:
     tensors = inputs()
-    loss = weighted(linear_logps(*tensors, edges(), PLAIN))
+    loss = weighted(logps_of(*tensors, edges(), PLAIN))
     first = torch.autograd.grad(loss, tensors, retain_graph=True)
 
     for one, other in zip(first, torch.autograd.grad(loss, tensors), strict=True):
@@ -125,7 +129,7 @@ def test_a_graph_can_be_walked_twice(in_pieces: None) -> None:
 
 def test_a_weight_that_changed_before_the_backward_is_noticed() -> None:
     hidden, weight, bias = inputs()
-    logps = linear_logps(hidden, weight, bias, edges(), PLAIN)
+    logps = logps_of(hidden, weight, bias, edges(), PLAIN)
     with torch.no_grad():
         weight.mul_(2)
 
@@ -140,7 +144,7 @@ def test_large_logits_do_not_overflow(order: int, size: float, in_pieces: None) 
     weight = (size * torch.linspace(-1, 1, VOCAB)[::1, None]).requires_grad_()
     hidden = torch.full((TOKENS, 1), float(order), requires_grad=True)
 
-    logps = linear_logps(hidden, weight, None, edges(), PLAIN)
+    logps = logps_of(hidden, weight, None, edges(), PLAIN)
     # Squares of 1e30 are beyond float32: the gradient's own size, not a step on the way.
     weighted(logps * (1 if size < 1e30 else 1e-30)).backward()
 
@@ -158,7 +162,7 @@ def test_half_precision_is_as_exact_as_its_logits(dtype: torch.dtype, in_pieces:
     rounded = logits.log_softmax(-1).gather(-1, edges()[:, None])[:, 0]
     largest = (hidden.double() @ weight.double().T).abs().max()
 
-    logps = linear_logps(hidden, weight, bias, edges(), PLAIN)
+    logps = logps_of(hidden, weight, bias, edges(), PLAIN)
 
     assert logps.dtype == torch.float32
     error = (logps.double() - exact).abs().max()
@@ -176,7 +180,7 @@ def test_half_precision_gradients(
     tensors = inputs(dtype)
     doubles = [tensor.detach().double().requires_grad_() for tensor in tensors]
 
-    found = torch.autograd.grad(weighted(linear_logps(*tensors, edges(), transform)), tensors)
+    found = torch.autograd.grad(weighted(logps_of(*tensors, edges(), transform)), tensors)
     expected = torch.autograd.grad(weighted(exact_logps(*doubles, transform)), doubles)
 
     assert [gradient.dtype for gradient in found] == [dtype] * 3
@@ -190,8 +194,8 @@ def test_autocast_computes_in_its_dtype_and_keeps_float32_parameters(dtype: torc
     # A bias is added in float32.
     narrow = [tensor.requires_grad_() for tensor in (hidden.to(dtype), weight.to(dtype), bias.clone())]
     with torch.autocast("cpu", dtype):
-        logps = linear_logps(*tensors, edges(), PLAIN)
-        expected = linear_logps(*narrow, edges(), PLAIN)
+        logps = logps_of(*tensors, edges(), PLAIN)
+        expected = logps_of(*narrow, edges(), PLAIN)
         weighted(logps).backward()  # inside the block, which must not change it
     weighted(expected).backward()
 
@@ -203,11 +207,11 @@ def test_autocast_computes_in_its_dtype_and_keeps_float32_parameters(dtype: torc
 def test_autocast_is_in_force_for_float32_hidden_states_only_where_it_is_on() -> None:
     hidden, weight, bias = inputs(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        under_autocast = linear_logps(hidden, weight, bias, edges(), PLAIN)
+        under_autocast = logps_of(hidden, weight, bias, edges(), PLAIN)
     exact = exact_logps(hidden, weight, bias)
 
     assert (under_autocast - exact).abs().max() > 1e-3
-    assert (linear_logps(hidden, weight, bias, edges(), PLAIN) - exact).abs().max() < 1e-5
+    assert (logps_of(hidden, weight, bias, edges(), PLAIN) - exact).abs().max() < 1e-5
 
 
 def gemms(function: Callable[[], object]) -> float:
@@ -236,7 +240,7 @@ def test_number_of_gemms(
         tensor.requires_grad_(number in trained)
     losses: list[Tensor] = []
 
-    assert gemms(lambda: losses.append(weighted(linear_logps(*tensors, None, edges(), PLAIN)))) == forward
+    assert gemms(lambda: losses.append(weighted(logps_of(*tensors, None, edges(), PLAIN)))) == forward
     if trained:
         assert gemms(losses[0].backward) == backward
 
@@ -247,7 +251,7 @@ def test_no_tensor_holds_more_than_a_tile_of_logits(trained: tuple[int, ...], in
     for number, tensor in enumerate(tensors):
         tensor.requires_grad_(number in trained)
     with Tensors() as seen:
-        loss = weighted(linear_logps(*tensors, edges(), PLAIN))
+        loss = weighted(logps_of(*tensors, edges(), PLAIN))
         if trained:
             loss.backward()
 
@@ -277,7 +281,7 @@ def test_what_is_kept_for_the_backward(
     for number, tensor in enumerate(tensors):
         tensor.requires_grad_(number in trained)
     with Tensors() as seen:
-        logps = linear_logps(*tensors, edges(), PLAIN)
+        logps = logps_of(*tensors, edges(), PLAIN)
     few = TOKENS * (WIDTH + 16) * 4
 
     assert kept * VOCAB * 2 <= seen.alive_bytes <= kept * VOCAB * 2 + few
@@ -298,7 +302,7 @@ def test_collisions(transform: LogitTransform, grad: bool, pieces: bool, request
         request.getfixturevalue("in_pieces")
     tensors = inputs()
     with torch.set_grad_enabled(grad):
-        logps, log_collisions = linear_logps_and_collisions(*tensors, edges(), transform)
+        logps, log_collisions = linear_logps(*tensors, edges(), transform, collisions=True)
 
     assert (logps.requires_grad, log_collisions.requires_grad) == (grad, False)
     torch.testing.assert_close(log_collisions, exact_collisions(*tensors, transform).detach(), rtol=0, atol=1e-12)
@@ -311,9 +315,10 @@ def test_collisions_change_nothing_else(
 ) -> None:
     monkeypatch.setattr(linear, "KEPT_BYTES", kept_bytes)
     tensors = inputs(torch.bfloat16)
-    plain = linear_logps(*tensors, edges(), transform)
-    beside, _ = linear_logps_and_collisions(*tensors, edges(), transform)
+    plain, nothing = linear_logps(*tensors, edges(), transform)
+    beside, _ = linear_logps(*tensors, edges(), transform, collisions=True)
 
+    assert nothing is None
     assert torch.equal(plain, beside)
     for one, other in zip(
         torch.autograd.grad(weighted(plain), tensors), torch.autograd.grad(weighted(beside), tensors), strict=True
@@ -328,7 +333,7 @@ def test_collisions_of_even_and_of_certain_distributions(dtype: torch.dtype, siz
     size = min(size, 3e4) if dtype == torch.float16 else size
     hidden, weight = torch.ones(TOKENS, 1, dtype=dtype), (size * torch.linspace(-1, 1, VOCAB)[:, None]).to(dtype)
 
-    _, log_collisions = linear_logps_and_collisions(hidden, weight, None, edges(), PLAIN)
+    _, log_collisions = linear_logps(hidden, weight, None, edges(), PLAIN, collisions=True)
 
     assert log_collisions.dtype == torch.float32
     torch.testing.assert_close(log_collisions.double(), exact_collisions(hidden, weight, None), rtol=1e-5, atol=1e-6)
@@ -337,12 +342,12 @@ def test_collisions_of_even_and_of_certain_distributions(dtype: torch.dtype, siz
 def test_collisions_take_no_gemm_of_their_own(in_pieces: None) -> None:
     tensors = inputs(torch.float32)
 
-    assert gemms(lambda: linear_logps_and_collisions(*tensors, edges(), PLAIN)) == 2
+    assert gemms(lambda: linear_logps(*tensors, edges(), PLAIN, collisions=True)) == 2
 
 
 def test_collisions_need_no_more_than_a_tile_of_logits(in_pieces: None) -> None:
     tensors = inputs(torch.bfloat16)
     with Tensors() as seen:
-        linear_logps_and_collisions(*tensors, edges(), PLAIN)
+        linear_logps(*tensors, edges(), PLAIN, collisions=True)
 
     assert seen.largest <= max(16 * 256, VOCAB * WIDTH)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dpo_lightning.batch import Baseline, PairColumns, PairScores, TokenScores
+from dpo_lightning.batch import PairColumns
 from dpo_lightning.losses import Objective
+from dpo_lightning.scores import Baseline, PairScores, TokenScores
 
 
 class Pair(NamedTuple):

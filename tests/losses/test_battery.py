@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dpo_lightning import losses
-from dpo_lightning.batch import PairScores
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Objective, Reads
+from dpo_lightning.scores import PairScores
 from tests.losses.battery import Pair, Row, all_rows, scores_of, some_scores, with_policy
 
 ROWS = all_rows()
@@ -137,7 +137,7 @@ def test_with_a_reference_only_the_log_ratios_count(row: Row) -> None:
 
     same = torch.allclose(row.objective(moved(scores, policy=-3, reference=-3)), row.objective(scores), rtol=1e-10)
 
-    assert same == (not row.objective.reads & (Reads.LIKELIHOOD | Reads.TYPICALITY))
+    assert same == (not row.objective.reads & (Reads.LIKELIHOOD | Reads.COLLISIONS))
 
 
 @every_row
@@ -197,7 +197,7 @@ def test_it_says_what_it_reads(row: Row) -> None:
             scores = scores._replace(columns=scores.columns._replace(**{name: None}))
     if Reads.BASELINE not in reads:
         scores = scores._replace(baseline=None)
-    if not reads & (Reads.TOKENS | Reads.TYPICALITY):
+    if not reads & (Reads.TOKENS | Reads.COLLISIONS):
         scores = scores._replace(tokens=None)
     assert row.objective(scores).isfinite().all()
     assert (row.objective.observe(scores) is not None) == (Reads.BASELINE in reads)

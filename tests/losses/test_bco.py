@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from dpo_lightning.batch import Baseline
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import PairedBCO, dpo, paired_bco
+from dpo_lightning.scores import Baseline
 from tests.losses.battery import Pair, scores_of, some_scores
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dpo_lightning.batch import Baseline
+from dpo_lightning.errors import InputError
 from dpo_lightning.losses import BetaDPO, beta_dpo, dpo
+from dpo_lightning.scores import Baseline
 from tests.losses.battery import Pair, scores_of
 
 # Margins 4 and -2, 1 on average.
@@ -52,3 +53,8 @@ def test_half_precision_scores_are_scaled_in_single_precision() -> None:
 
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses, beta_dpo(chosen.float(), rejected.float(), **settings), rtol=1e-6, atol=0)
+
+
+def test_without_a_past_it_would_be_dpo() -> None:
+    with pytest.raises(InputError, match=r"BetaDPO\.momentum must be above 0"):
+        BetaDPO(momentum=0.0)

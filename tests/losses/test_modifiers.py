@@ -14,7 +14,6 @@ import yaml
 from torch import Tensor
 
 from dpo_lightning import PreferenceModule
-from dpo_lightning.batch import PairScores
 from dpo_lightning.cli import main
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import (
@@ -40,6 +39,7 @@ from dpo_lightning.losses import (
     Weighted,
 )
 from dpo_lightning.losses.modifiers import typicality
+from dpo_lightning.scores import PairScores
 from tests.losses.battery import some_scores, with_policy
 
 
@@ -143,7 +143,7 @@ def test_a_mixture_reads_what_its_parts_read() -> None:
     mixture = Weighted([WPO(DPO()), RowWeighted(SFT()), DistilledDPO()], [1.0, 2.0, 3.0])
 
     of_parts = Reads.REFERENCE | Reads.LIKELIHOOD | Reads.LENGTHS | Reads.MARGIN
-    assert mixture.reads == of_parts | Reads.TYPICALITY | Reads.WEIGHT
+    assert mixture.reads == of_parts | Reads.COLLISIONS | Reads.WEIGHT
     assert mixture.reads.columns == {"weight", "margin"}
 
 
@@ -252,6 +252,7 @@ def config(tmp_path: Path, objective: dict[str, Any]) -> str:
     content = {
         "model": {"policy": "none", "objective": objective},
         "data": {"dataset": "none.jsonl", "format": {"margin": ["a", "b"], "weight": "c"}},
+        "trainer": {"logger": False},
     }
     path.write_text(yaml.safe_dump(content))
     return str(path)

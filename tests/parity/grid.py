@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dpo_lightning.batch import PairScores
 from dpo_lightning.losses import (
     DPO,
     EXO,
@@ -38,6 +37,7 @@ from dpo_lightning.losses import (
     RobustDPO,
     Weighted,
 )
+from dpo_lightning.scores import PairScores
 
 BETA = 0.5
 FLIPPED = 0.1

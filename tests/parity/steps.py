@@ -16,6 +16,7 @@ from torch.optim import SGD
 
 from dpo_lightning import FrozenCopy, Objective, PairBatch, PairScores, PreferenceDataModule, PreferenceModule
 from dpo_lightning.losses import Reads, UnpairedObjective
+from tests.helpers.runs import Losses, trainer
 from tests.parity.trl_side import Recording
 from tests.parity.worlds import World
 
@@ -58,23 +59,14 @@ def fit(scene: Scene, objective: Objective) -> Run:
 
 def fit_module(scene: Scene, module: PreferenceModule, data: Any) -> Run:
     """Ours, from another data module, or from a loader."""
-    losses = _Losses()
-    _trainer(losses).fit(module, data)
+    recorder = Losses()
+    _trainer(recorder).fit(module, data)
     assert module.policy is not None
-    return Run(losses.values, flat(module.policy.state_dict()) - scene.start)
+    return Run(recorder.losses, flat(module.policy.state_dict()) - scene.start)
 
 
 def _trainer(*callbacks: pl.Callback) -> pl.Trainer:
-    return pl.Trainer(
-        max_steps=STEPS,
-        accelerator="cpu",
-        precision="64-true",
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    return trainer(max_steps=STEPS, precision="64-true", callbacks=list(callbacks))
 
 
 def make_module(scene: Scene, objective: Objective | UnpairedObjective) -> PreferenceModule:
@@ -109,10 +101,10 @@ def sgd(scene: Scene) -> dict[str, Any]:
     }
 
 
-def train(scene: Scene, trainer: Recording) -> Run:
+def train(scene: Scene, theirs: Recording) -> Run:
     """TRL's."""
-    trainer.train()
-    return Run(trainer.losses, flat(trainer.model.state_dict()) - scene.start)
+    theirs.train()
+    return Run(theirs.losses, flat(theirs.model.state_dict()) - scene.start)
 
 
 def flat(weights: Mapping[str, Tensor]) -> Tensor:
@@ -139,13 +131,3 @@ def cheap_garbage_collection() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-class _Losses(pl.Callback):
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, i: int
-    ) -> None:
-        self.values.append(outputs["loss"].item())

@@ -225,7 +225,7 @@ def test_orpo_has_the_likelihood_of_the_completion(scene: Scene, tmp_path: Path)
 
 def test_mismatched_completions_are_of_other_prompts(scene: Scene, tmp_path: Path) -> None:
     texts = [("x", "a"), ("x", "b"), ("y", "c"), ("z", "d"), ("z", "e")]
-    rows = [{"prompt": prompt, "completion": completion, "label": True} for prompt, completion in texts]
+    rows = [{"prompt": prompt, "completion": completion, "label": completion != "b"} for prompt, completion in texts]
     theirs = make_kto_trainer(scene.world, tmp_path, rows, **sgd(scene)).train_dataset
     completions = [row["completion_ids"] for row in theirs]
     partners = [completions.index(row["KL_completion_ids"]) for row in theirs]

@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from datasets import Dataset
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from dpo_lightning import DPO, IPO, Hinge, LoRA, Objective, PairBatch, PreferenceDataModule, PreferenceModule
+from tests.helpers.runs import Losses, trainer
 from tests.parity.trl_side import RecordingTrainer, gradients, make_trainer, score
 from tests.parity.worlds import World, stories_world, tiny_world
 
@@ -119,15 +119,15 @@ def _trl_lora() -> LoraConfig:
     return LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, lora_dropout=0.0, target_modules="all-linear")
 
 
-class _Recorder(pl.Callback):
+class _Recorder(Losses):
+    """Also keeps the pairs, in the order in which they were read."""
+
     def __init__(self) -> None:
-        self.losses: list[float] = []
+        super().__init__()
         self.order: list[int] = []
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, i: int
-    ) -> None:
-        self.losses.append(outputs["loss"].item())
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self.order += batch.pair_ids.tolist()
 
 
@@ -179,16 +179,12 @@ def _first_batch(world: World) -> PairBatch:
 
 
 def _fit(module: PreferenceModule, data: PreferenceDataModule, recorder: _Recorder) -> None:
-    pl.Trainer(
+    trainer(
         max_epochs=1,
-        accelerator="cpu",
+        max_steps=-1,
         limit_val_batches=0,
         gradient_clip_val=1.0,  # TRL's max_grad_norm
         callbacks=[recorder],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     ).fit(module, data)
 
 

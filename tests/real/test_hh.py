@@ -116,7 +116,7 @@ def test_metrics_are_means_over_exactly_the_kept_pairs(cut: Pass) -> None:
     (metrics,) = trainer.validate(module, cut.data, verbose=False)
 
     assert module.seen == list(cut.kept)
-    scores = PairScores(*(torch.cat(column) for column in zip(*module.scores, strict=True)))
+    scores = PairScores(*(torch.cat(column) for column in zip(*(each[:6] for each in module.scores), strict=True)))
     assert scores.chosen_lengths.tolist() == [len(pair.chosen_ids) for pair in cut.kept.values()]
     chosen = scores.policy_chosen_logps / scores.chosen_lengths
     rejected = scores.policy_rejected_logps / scores.rejected_lengths

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import torch
 from torch.optim import AdamW
 
 from dpo_lightning import PreferenceModule
+from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
 from dpo_lightning.models import LoRA
 from dpo_lightning.optimization import decay_groups
-from dpo_lightning.reference import FrozenAdapter, FrozenCopy, NoReference, Reference
+from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, NoReference, Precomputed, Reference
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import BATCH, policy_of
 
@@ -46,6 +49,32 @@ def test_a_module_neither_saves_nor_trains_its_reference(case: str, tmp_path: Pa
     registered = {name for name, _ in module.named_parameters()}
     assert registered == {f"policy.{name}" for name, _ in module.policy.named_parameters()}
     assert {name for name, _ in module.named_children()} == {"policy", "train_metrics", "eval_metrics", "running_mean"}
+
+
+@pytest.mark.parametrize("make", [FrozenCopy, AdapterOff, FrozenAdapter, Precomputed])
+@pytest.mark.parametrize("built", [True, False], ids=["after it was bound", "before"])
+def test_a_reference_is_one_modules(make: Callable[[], Reference], built: bool) -> None:
+    lora = LoRA(r=2) if make in (AdapterOff, FrozenAdapter) else None
+    reference = make()
+    first = PreferenceModule(tiny_llama(), reference=reference, lora=lora)
+    another = partial(PreferenceModule, tiny_llama(), reference=reference, lora=lora)
+    too_late = another if built else another().configure_model
+    first.configure_model()
+    first.configure_model()  # Lightning does, for each stage
+
+    with pytest.raises(InputError, match=f"the reference {make.__name__} is another module's already: give each"):
+        too_late()
+
+
+def test_a_reference_that_did_not_fit_is_free() -> None:
+    reference = AdapterOff()
+    with pytest.raises(InputError, match="set `lora`"):
+        PreferenceModule(tiny_llama(), reference=reference).configure_model()
+
+    fitting = PreferenceModule(tiny_llama(), reference=reference, lora=LoRA(r=2))
+    fitting.configure_model()
+
+    assert fitting.reference is reference
 
 
 def test_no_reference_is_zero() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
 
 from dpo_lightning.files import replaced
 from dpo_lightning.lab.catalogue import LEARNING_RATE, Entry
 from dpo_lightning.lab.frontier.picture import draw
 from dpo_lightning.lab.frontier.protocol import Protocol
 from dpo_lightning.lab.frontier.table import HEADER, SWEEP_HEADER, Frontier
+from dpo_lightning.lab.reward import BEST_REWARD
 
 _SETTINGS = ("objective", "settings", "why these")
 
@@ -25,8 +25,8 @@ of the DPO paper (arXiv:2305.18290). Written by `dpo-lightning lab frontier --do
 ## What is measured
 
 * **The world** is the lab's: {pairs} preference pairs about a creature in need, labelled by a true reward that is known
-  and that no run sees, but for the objectives that read a margin column. The best completion is worth 6. The starting
-  policy is a small Llama fitted on text of mixed quality; it is the reference, and the star in the picture.
+  and that no run sees, but for the objectives that read a column made of it. The best completion is worth {best}. The
+  starting policy is a small Llama fitted on text of mixed quality; it is the reference, and the star in the picture.
 * **A run** reads the pairs once, {batch} in a step: AdamW, peak learning rate {rate:g} unless the settings below say
   otherwise, {warmup:.0%} warm-up, then a cosine, gradients clipped at {clip:g}.
 * **True reward and KL** are measured on {samples} fresh completions of the trained policy, {each} of each of {prompts}
@@ -36,8 +36,9 @@ of the DPO paper (arXiv:2305.18290). Written by `dpo-lightning lab frontier --do
   samples; pairs, prompts and starting policy are the same everywhere, so the errors do not contain what other pairs
   would change.
 * **Settings**: a completion of the lab has about 15 nats, one of the papers' data hundreds, so that a β for summed
-  log-ratios does not carry over. DPO's and IPO's are the best of their sweeps on a seed that is not among these, and
-  every loss on the same scale takes the same. What else is not the paper's has its reason in the table of settings.
+  log-ratios does not carry over. DPO's and IPO's are the best of their sweeps on another seed, as
+  `dpo-lightning lab frontier --first_seed 100 --seeds 1 --objectives DPO,IPO --docs sweeps.md` shows, and every loss
+  on the same scale takes the same. What else is not the paper's has its reason in the table of settings.
 * **over DPO** is the true reward above that of the DPO curve (its β sweep) at the same KL; empty where the curve does
   not reach. An objective whose true reward is not above the starting policy's by two standard errors is marked.
 
@@ -57,12 +58,11 @@ def write_page(frontier: Frontier, protocol: Protocol, path: Path) -> None:
     """
     picture = path.with_name(f"{path.stem}_frontier.png")
     draw(frontier, picture)
-    entries = [cast(Entry, point.entry) for point in frontier.entries]
     parts = [
         _about(frontier, protocol, path, picture),
         f"## Results\n\n{_table(HEADER, frontier.rows())}",
         *([f"## Sweeps\n\n{_table(SWEEP_HEADER, frontier.sweep_rows())}"] if frontier.sweeps else []),
-        f"## Settings\n\n{_table(_SETTINGS, map(_settings, entries))}",
+        f"## Settings\n\n{_table(_SETTINGS, [_settings(point.entry) for point in frontier.entries])}",
     ]
     with replaced(path) as temporary:
         temporary.write_text("\n".join(parts), encoding="utf-8")
@@ -73,6 +73,7 @@ def _about(frontier: Frontier, protocol: Protocol, path: Path, picture: Path) ->
         page=path.as_posix(),
         picture=picture.name,
         pairs=f"{protocol.pairs:,}",
+        best=BEST_REWARD,
         batch=protocol.batch_pairs,
         rate=LEARNING_RATE,
         warmup=protocol.warmup,

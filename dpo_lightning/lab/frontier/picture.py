@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dpo_lightning.files import replaced
-from dpo_lightning.lab.catalogue import FAMILIES, Entry
+from dpo_lightning.lab.catalogue import FAMILIES
 from dpo_lightning.lab.frontier.labels import place_labels
 from dpo_lightning.lab.frontier.points import Point
 from dpo_lightning.lab.frontier.table import Frontier
+from dpo_lightning.lab.reward import BEST_REWARD
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ def draw(frontier: Frontier, path: Path) -> None:
     axes.set_xlabel(
         "KL(policy ‖ reference), nats per completion, from samples of the policy; the axis is a square root"
     )
-    axes.set_ylabel("true reward of a sampled completion (at most 6)")
+    axes.set_ylabel(f"true reward of a sampled completion (at most {BEST_REWARD})")
     axes.set_xlim(left=-1e-3)
     axes.grid(alpha=0.25)
     figure.legend(*_by_family(axes, entries), loc="outside right upper", fontsize=8, frameon=False, labelspacing=0.3)
@@ -54,12 +55,11 @@ def _draw_curve(axes: Axes, name: str, curve: Sequence[Point], style: str) -> No
     """Joined in the order of the setting."""
     kls, rewards = [point.kl.mean for point in curve], [point.reward.mean for point in curve]
     label = f"{name}, sweep"
-    colour = _COLOURS[cast(Entry, curve[0].entry).family]
+    colour = _COLOURS[curve[0].entry.family]
     axes.plot(kls, rewards, style, color=colour, linewidth=1, alpha=0.6, zorder=1, label=label)
 
 
 def _draw_point(axes: Axes, number: int, point: Point) -> None:
-    entry = cast(Entry, point.entry)
     axes.errorbar(
         point.kl.mean,
         point.reward.mean,
@@ -68,7 +68,7 @@ def _draw_point(axes: Axes, number: int, point: Point) -> None:
         fmt=".",
         markersize=7,
         elinewidth=0.8,
-        color=_COLOURS[entry.family],
+        color=_COLOURS[point.entry.family],
         zorder=3,
         label=_label(number, point),
     )
@@ -81,7 +81,7 @@ def _by_family(axes: Axes, entries: Sequence[Point]) -> tuple[list[Any], list[st
     drawn = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     numbered: dict[str, list[str]] = {}
     for number, point in enumerate(entries, 1):
-        numbered.setdefault(cast(Entry, point.entry).family, []).append(_label(number, point))
+        numbered.setdefault(point.entry.family, []).append(_label(number, point))
     others = drawn.keys() - {label for labels in numbered.values() for label in labels}
     legend = [(drawn[label], label) for label in drawn if label in others]
     for family, labels in numbered.items():

@@ -14,9 +14,9 @@ from dpo_lightning.lab.measure import Estimate, Measurement, estimate
 
 
 class Point(NamedTuple):
-    """An entry of the catalogue, or None for the starting policy, and its means over the seeds with standard errors."""
+    """An entry, and its means over the seeds with standard errors."""
 
-    entry: Entry | None
+    entry: Entry
     seeds: int
     reward: Estimate
     kl: Estimate
@@ -25,7 +25,7 @@ class Point(NamedTuple):
     @property
     def name(self) -> str:
         """As the table calls it."""
-        return "starting policy" if self.entry is None else self.entry.name
+        return self.entry.name
 
     def gain(self, start: Point) -> Estimate:
         """True reward over that of the starting policy."""
@@ -38,7 +38,7 @@ class Point(NamedTuple):
         return gain.mean > 2 * gain.error
 
 
-def points(entries: Sequence[Entry | None], seeds: Sequence[int], protocol: Protocol, store: RunStore) -> list[Point]:
+def points(entries: Sequence[Entry], seeds: Sequence[int], protocol: Protocol, store: RunStore) -> list[Point]:
     """A point for each entry that was run, in their order; what was measured with other settings does not count."""
     found = []
     for entry in entries:
@@ -49,7 +49,7 @@ def points(entries: Sequence[Entry | None], seeds: Sequence[int], protocol: Prot
     return found
 
 
-def _point(entry: Entry | None, runs: Sequence[Measurement]) -> Point:
+def _point(entry: Entry, runs: Sequence[Measurement]) -> Point:
     """Of a single run, its own errors."""
     if len(runs) == 1:
         return Point(entry, 1, *runs[0])

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 from torch.optim import AdamW
 
-from dpo_lightning.data import RowFormat, UnpairedFormat
+from dpo_lightning.data import Format, RowFormat
 from dpo_lightning.errors import InputError
 from dpo_lightning.lab.catalogue import Entry
 from dpo_lightning.lab.datamodule import LabDataModule
@@ -60,16 +60,16 @@ class Protocol:
 
 
 class Task(NamedTuple):
-    """A run to be made: an entry of the catalogue, or None for the starting policy as it is, and a seed."""
+    """A run to be made: an entry, and a seed."""
 
-    entry: Entry | None
+    entry: Entry
     seed: int
     protocol: Protocol
 
     @property
     def name(self) -> str:
         """As messages call it."""
-        return "starting policy" if self.entry is None else self.entry.name
+        return self.entry.name
 
     def key(self) -> str:
         """:meth:`settings` as text."""
@@ -77,8 +77,7 @@ class Task(NamedTuple):
 
     def settings(self) -> dict[str, Any]:
         """All that its result depends on, in the types of JSON."""
-        trained = {"objective": None} if self.entry is None else self.entry.settings()
-        return {**trained, "seed": self.seed, "protocol": asdict(self.protocol)}
+        return {**self.entry.settings(), "seed": self.seed, "protocol": asdict(self.protocol)}
 
 
 class Run(NamedTuple):
@@ -116,9 +115,9 @@ def run_task(task: Task, root: Path) -> Run:
 
 def _measured(task: Task, root: Path) -> Measurement:
     entry, protocol = task.entry, task.protocol
-    data = _data(root, protocol, RowFormat() if entry is None else entry.format, task.seed)
+    data = _data(root, protocol, entry.format, task.seed)
     module = _module(root, entry, protocol)
-    if entry is None:
+    if entry.objective is None:
         data.prepare_data()
         module.configure_model()
     else:
@@ -141,8 +140,8 @@ def _prompts(data: LabDataModule, protocol: Protocol) -> list[tuple[int, ...]]:
     return different[: protocol.prompts]
 
 
-def _data(root: Path, protocol: Protocol, row_format: RowFormat | UnpairedFormat, seed: int) -> LabDataModule:
-    rows_of_a_pair = 2 if isinstance(row_format, UnpairedFormat) else 1
+def _data(root: Path, protocol: Protocol, row_format: Format, seed: int) -> LabDataModule:
+    rows_of_a_pair = 2 if row_format.unpaired else 1
     return LabDataModule(
         str(root),
         train_pairs=protocol.pairs,
@@ -155,12 +154,10 @@ def _data(root: Path, protocol: Protocol, row_format: RowFormat | UnpairedFormat
     )
 
 
-def _module(root: Path, entry: Entry | None, protocol: Protocol) -> PreferenceModule:
-    if entry is None:
-        return PreferenceModule(str(root / "policy"), SFT())
+def _module(root: Path, entry: Entry, protocol: Protocol) -> PreferenceModule:
     return PreferenceModule(
         str(root / "policy"),
-        entry.objective,
+        entry.objective or SFT(),
         optimizer=partial(AdamW, lr=entry.learning_rate, weight_decay=0.0),
         schedule=Cosine(warmup=protocol.warmup),
     )

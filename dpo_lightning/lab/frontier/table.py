@@ -49,9 +49,9 @@ class Frontier(NamedTuple):
             ("below", [point.name for point, over in clear if over < 0]),
         ):
             if names:
-                lines.append(f"More than two standard errors {side} DPO at the same KL: {', '.join(names)}.")
+                lines.append(f"More than two standard errors {side} DPO at the same KL: {'; '.join(names)}.")
         failed = [point.name for point in self.failed()]
-        lines.append(f"Not above the starting policy: {', '.join(failed) or 'none'}.")
+        lines.append(f"Not above the starting policy: {'; '.join(failed) or 'none'}.")
         return lines
 
     def failed(self) -> list[Point]:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, Dataset
 
 from dpo_lightning.batch import TokenizedPair
-from dpo_lightning.data.datamodule import PairDataset
+from dpo_lightning.data.dataset import PairDataset
 from dpo_lightning.data.keys import RowIndex, index_pairs, index_rows
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.reference.cache.scoring import Filling, MissingRows, Scorer, ScoringRun, difference, not_to_be_seen

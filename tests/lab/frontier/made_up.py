@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpo_lightning.lab.catalogue import CATALOGUE, Entry
-from dpo_lightning.lab.frontier import Frontier, Protocol, Run, RunStore, Task
+from dpo_lightning.lab.catalogue import CATALOGUE, START, Entry
+from dpo_lightning.lab.frontier import Frontier, Protocol, RunStore, Task
 from dpo_lightning.lab.frontier.points import Point
+from dpo_lightning.lab.frontier.protocol import Run
 from dpo_lightning.lab.measure import Estimate, Measurement
 from dpo_lightning.losses import DPO
 
@@ -21,7 +22,7 @@ def measured(reward: float, kl: float, tokens: float = 30.0) -> Measurement:
     return Measurement(Estimate(reward, 0.1), Estimate(kl, 0.2), Estimate(tokens, 0.3))
 
 
-def run(of: Entry | None, seed: int, reward: float, kl: float, protocol: Protocol = PROTOCOL) -> Run:
+def run(of: Entry, seed: int, reward: float, kl: float, protocol: Protocol = PROTOCOL) -> Run:
     return Run(Task(of, seed, protocol), measured(reward, kl), 1.5)
 
 
@@ -46,5 +47,5 @@ def crowded() -> Frontier:
         name: [point(name, reward + shift, kl) for reward, kl in ((1.0, 0.5), (3.0, 3.0), (2.0, 8.0))]
         for name, shift in (("DPO", 0.0), ("IPO", -0.3))
     }
-    start = Point(None, 3, Estimate(-1.0, 0.05), Estimate(0.0, 0.0), Estimate(30.0, 0.1))
+    start = Point(START, 3, Estimate(-1.0, 0.05), Estimate(0.0, 0.0), Estimate(30.0, 0.1))
     return Frontier(start, entries, curves)

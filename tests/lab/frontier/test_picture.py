@@ -75,3 +75,4 @@ def test_the_page_has_the_numbers_and_the_picture(tmp_path):
         assert f"`{point.entry.objective!r}`" in text
     assert "1,024 fresh completions" in text
     assert "over 3 seeds" in text
+    assert "The best completion is worth 6." in text

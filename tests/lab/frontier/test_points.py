@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from dpo_lightning.lab.frontier import HEADER, Frontier, points
-from dpo_lightning.lab.frontier.points import over_curve
+from dpo_lightning.lab.catalogue import START
+from dpo_lightning.lab.frontier import HEADER, Frontier
+from dpo_lightning.lab.frontier.points import over_curve, points
 from dpo_lightning.lab.measure import Estimate
 from tests.lab.frontier.made_up import PROTOCOL, crowded, entry, point, run, store
 
@@ -40,7 +41,7 @@ def test_the_distance_from_a_curve_is_at_the_same_kl():
 
 
 def small() -> Frontier:
-    start = point("start", -1.0, 0.0, error=0.3)._replace(entry=None)
+    start = point("start", -1.0, 0.0, error=0.3)._replace(entry=START)
     curve = [point("DPO", 0.0, 0.0), point("DPO", 2.0, 2.0)]
     entries = [point("low", -0.5, 0.5, error=0.4), point("on", 1.0, 1.0, error=0.1), point("high", 1.5, 1.0, error=0.1)]
     return Frontier(start, entries, {"DPO": curve})

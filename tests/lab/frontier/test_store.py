@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.lab.catalogue import START
 from dpo_lightning.lab.frontier import RunStore, Task
 from tests.lab.frontier.made_up import PROTOCOL, entry, measured, run, store
 
 
 def test_a_second_start_finds_what_the_first_has_written(tmp_path):
     path = tmp_path / "runs.jsonl"
-    store(path, run(None, 0, -1.0, 0.0), run(entry(), 0, 2.0, 3.0))
+    store(path, run(START, 0, -1.0, 0.0), run(entry(), 0, 2.0, 3.0))
     again = RunStore(path)
-    assert again.find(Task(None, 0, PROTOCOL).key()) == measured(-1.0, 0.0)
+    assert again.find(Task(START, 0, PROTOCOL).key()) == measured(-1.0, 0.0)
     assert again.find(Task(entry(), 0, PROTOCOL).key()) == measured(2.0, 3.0)
     first = json.loads(path.read_text().splitlines()[1])
     assert (first["name"], first["reward"]["mean"], first["settings"]["seed"]) == ("DPO", 2.0, 0)
@@ -35,6 +36,11 @@ def test_a_second_start_finds_what_the_first_has_written(tmp_path):
 def test_other_settings_are_another_run(tmp_path, other):
     made = store(tmp_path / "runs.jsonl", run(entry(), 0, 2.0, 3.0))
     assert made.find(other.key()) is None
+
+
+def test_the_starting_policy_has_no_settings_of_its_own():
+    """What was measured before it was an entry is found."""
+    assert Task(START, 0, PROTOCOL).settings() == {"objective": None, "seed": 0, "protocol": asdict(PROTOCOL)}
 
 
 def test_the_name_alone_is_no_setting(tmp_path):

@@ -1,22 +1,24 @@
-"""What an objective is trained on, pairs or single completions with a label: scores, means, and predictions."""
+"""The two kinds of examples, pairs and single completions with a label: their scores, means and predictions."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.batch import PairBatch, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import Objective, Reads, UnpairedObjective
+from dpo_lightning.losses import AnyObjective, Objective, Reads, UnpairedObjective
 from dpo_lightning.metrics import PairMean, UnpairedMean, pair_metrics, unpaired_metrics
+from dpo_lightning.scores import PairScores, TokenScores, UnpairedScores
 
 
-class Rows(ABC):
-    """One of the two kinds; scores are `PairScores` of the one and `UnpairedScores` of the other."""
+class Kind(ABC):
+    """What an objective is trained on; scores are `PairScores` of the one and `UnpairedScores` of the other."""
 
     @abstractmethod
     def scores(self, batch: PairBatch, tokens: TokenScores) -> Any:
@@ -25,6 +27,10 @@ class Rows(ABC):
         Raises:
             InputError: for a batch of the other kind.
         """
+
+    @abstractmethod
+    def logratios(self, scores: Any) -> Float[Tensor, " C"]:
+        """Log-ratio, in nats, of each of the ``C`` completions that are trained on; of pairs, chosen ones first."""
 
     @abstractmethod
     def means(self) -> PairMean | UnpairedMean:
@@ -39,7 +45,7 @@ class Rows(ABC):
         """What a prediction says of each row, each ``[P]``."""
 
 
-class Pairs(Rows):
+class Pairs(Kind):
     """A chosen and a rejected completion of each prompt."""
 
     def __init__(self, objective: Objective) -> None:
@@ -50,7 +56,13 @@ class Pairs(Rows):
         if batch.desirable is not None:
             name = type(self._objective).__name__
             raise InputError(f"objective {name} reads pairs, and the batch has single completions with a label")
+        if batch.is_one_sided:
+            raise InputError("a completion of the batch has no tokens: leave such pairs out")
         return PairScores.from_tokens(tokens, batch.columns.values())
+
+    def logratios(self, scores: PairScores) -> Float[Tensor, " C"]:
+        """``C`` = 2P."""
+        return torch.cat([scores.chosen_logratio, scores.rejected_logratio])
 
     def means(self) -> PairMean:
         """Over pairs."""
@@ -66,7 +78,7 @@ class Pairs(Rows):
         return {"pair_id": batch.pair_ids, "chosen": chosen, "rejected": rejected, "margin": chosen - rejected}
 
 
-class Completions(Rows):
+class Completions(Kind):
     """Single completions with a label."""
 
     def __init__(self, objective: UnpairedObjective) -> None:
@@ -83,7 +95,11 @@ class Completions(Rows):
                 f"objective {name} reads completions of other prompts: give them as TokenizedPair.rejected_ids, as a "
                 "PreferenceDataModule with UnpairedFormat does"
             )
-        return UnpairedScores.from_tokens(tokens, batch.desirable, batch.columns.values(), mismatched=mismatched)
+        return UnpairedScores.from_tokens(tokens, batch.desirable, mismatched=mismatched)
+
+    def logratios(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
+        """``C`` = P."""
+        return scores.logratio
 
     def means(self) -> UnpairedMean:
         """Over completions, by label."""
@@ -100,6 +116,6 @@ class Completions(Rows):
         return {"pair_id": batch.pair_ids, "reward": self._objective.rewards(scores), "desirable": batch.desirable}
 
 
-def rows_of(objective: Objective | UnpairedObjective) -> Rows:
+def kind_of(objective: AnyObjective) -> Kind:
     """The kind that an objective reads."""
-    return Completions(objective) if isinstance(objective, UnpairedObjective) else Pairs(objective)
+    return Completions(objective) if isinstance(objective, UnpairedObjective) else Pairs(cast(Objective, objective))

@@ -1,0 +1,133 @@
+"""What an objective may read of a batch: log-probs of its tokens, and their sums over completions.
+
+Axes are those of :mod:`dpo_lightning.batch`: ``P`` pairs, ``S`` = 2P sequences, ``N`` scored tokens.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dpo_lightning.batch import PairColumns, sum_per_sequence
+
+_NO_COLUMNS = PairColumns()
+
+
+class TokenScores(NamedTuple):
+    """Log-probs of the scored tokens of a batch, in nats, with the sequence that each belongs to.
+
+    ``log_collisions`` is the log of the probability that two draws from the policy's distribution are the same token,
+    log sum_v p_v^2, without a graph; None where the objective does not read it.
+    """
+
+    policy_logps: Float[Tensor, " N"]
+    reference_logps: Float[Tensor, " N"]
+    sequence_id: Int[Tensor, " N"]
+    lengths: Int[Tensor, " S"]
+    log_collisions: Float[Tensor, " N"] | None = None
+
+    def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
+        """Sum a value of each scored token over the completion that it belongs to."""
+        return sum_per_sequence(token_values, self.sequence_id, self.lengths)
+
+    def without_difference(self) -> TokenScores:
+        """The same with a reference that agrees with the policy."""
+        return self._replace(reference_logps=self.policy_logps)
+
+
+class Baseline(NamedTuple):
+    """Means of what an objective observes, over the batch on all ranks and over the training so far; 0-d, no graph.
+
+    ``running`` has the batch in it already, when training.
+    """
+
+    batch: Float[Tensor, ""]
+    running: Float[Tensor, ""]
+
+
+class PairScores(NamedTuple):
+    """What an objective may read, each ``[P]``: summed completion log-probs in nats, completion lengths in tokens.
+
+    ``columns`` are what the data says of each pair besides its texts, ``tokens`` the log-probs before they were summed,
+    and ``baseline`` what the objective's :meth:`~dpo_lightning.losses.Objective.observe` asked for.
+    """
+
+    policy_chosen_logps: Float[Tensor, " P"]
+    policy_rejected_logps: Float[Tensor, " P"]
+    reference_chosen_logps: Float[Tensor, " P"]
+    reference_rejected_logps: Float[Tensor, " P"]
+    chosen_lengths: Int[Tensor, " P"]
+    rejected_lengths: Int[Tensor, " P"]
+    columns: PairColumns = _NO_COLUMNS
+    tokens: TokenScores | None = None
+    baseline: Baseline | None = None
+
+    @classmethod
+    def from_tokens(cls, tokens: TokenScores, columns: PairColumns = _NO_COLUMNS) -> PairScores:
+        """Sum the tokens of each completion, chosen completions first, and split them into pairs."""
+        policy, reference = (
+            tokens.sum_per_sequence(logps).chunk(2) for logps in (tokens.policy_logps, tokens.reference_logps)
+        )
+        lengths = tokens.lengths.chunk(2)
+        return cls(policy[0], policy[1], reference[0], reference[1], lengths[0], lengths[1], columns, tokens)
+
+    def without_difference(self) -> PairScores:
+        """The same with a reference that agrees with the policy, as before training."""
+        return self._replace(
+            reference_chosen_logps=self.policy_chosen_logps,
+            reference_rejected_logps=self.policy_rejected_logps,
+            tokens=None if self.tokens is None else self.tokens.without_difference(),
+        )
+
+    @property
+    def chosen_logratio(self) -> Float[Tensor, " P"]:
+        """Log policy(chosen | prompt) - log reference(chosen | prompt), in nats."""
+        return self.policy_chosen_logps - self.reference_chosen_logps
+
+    @property
+    def rejected_logratio(self) -> Float[Tensor, " P"]:
+        """Log policy(rejected | prompt) - log reference(rejected | prompt), in nats."""
+        return self.policy_rejected_logps - self.reference_rejected_logps
+
+
+class UnpairedScores(NamedTuple):
+    """What an unpaired objective may read, each ``[P]``: summed completion log-probs in nats, lengths in tokens.
+
+    ``desirable`` is the label. The mismatched log-probs are those of another prompt's completion after this prompt,
+    from which a KL divergence is estimated; None where the objective does not read them.
+    """
+
+    policy_logps: Float[Tensor, " P"]
+    reference_logps: Float[Tensor, " P"]
+    lengths: Int[Tensor, " P"]
+    desirable: Bool[Tensor, " P"]
+    policy_mismatched_logps: Float[Tensor, " P"] | None = None
+    reference_mismatched_logps: Float[Tensor, " P"] | None = None
+    tokens: TokenScores | None = None
+    baseline: Baseline | None = None
+
+    @classmethod
+    def from_tokens(cls, tokens: TokenScores, desirable: Bool[Tensor, " P"], *, mismatched: bool) -> UnpairedScores:
+        """Sum the tokens of each completion, and with ``mismatched`` those of each mismatched one, without a graph."""
+        policy, reference = (
+            tokens.sum_per_sequence(logps).chunk(2) for logps in (tokens.policy_logps, tokens.reference_logps)
+        )
+        scores = cls(policy[0], reference[0], tokens.lengths.chunk(2)[0], desirable, tokens=tokens)
+        if not mismatched:
+            return scores
+        return scores._replace(policy_mismatched_logps=policy[1].detach(), reference_mismatched_logps=reference[1])
+
+    @property
+    def logratio(self) -> Float[Tensor, " P"]:
+        """Log policy(completion | prompt) - log reference(completion | prompt), in nats."""
+        return self.policy_logps - self.reference_logps
+
+    def without_difference(self) -> UnpairedScores:
+        """The same with a reference that agrees with the policy, as before training."""
+        return self._replace(
+            reference_logps=self.policy_logps,
+            reference_mismatched_logps=self.policy_mismatched_logps,
+            tokens=None if self.tokens is None else self.tokens.without_difference(),
+        )
