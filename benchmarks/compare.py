@@ -36,7 +36,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from roofline import DTYPES, count_work, useful_flops
 
 from dpo_lightning.errors import DPOLightningError
-from dpo_lightning.files import replaced
+from dpo_lightning.utils.files import replaced
 
 HERE = Path(__file__).resolve().parent
 SWEEP_LENGTHS = (128, 256, 512, 1024)

@@ -118,7 +118,7 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
     from transformers import AutoConfig
 
     from dpo_lightning.estimate import Mesh, Numerics, State, Workload, memory, model_shape, step_flops
-    from dpo_lightning.models import LoRA, PolicyOptions
+    from dpo_lightning.policy.loading import LoRA, PolicyOptions
 
     options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
     with tempfile.TemporaryDirectory() as folder:
@@ -162,7 +162,7 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from dpo_lightning.logprobs import TokenScorer
-    from dpo_lightning.models import LoRA, PolicyOptions, build_policy, precision_dtype
+    from dpo_lightning.policy.loading import LoRA, PolicyOptions, build_policy, precision_dtype
     from dpo_lightning.reference import AdapterOff, FrozenCopy
 
     torch.manual_seed(0)
@@ -237,8 +237,7 @@ def _bytes(tensors: Any) -> int:
 
 
 def _batch(case: dict[str, Any]) -> Any:
-    from dpo_lightning.batch import TokenizedPair
-    from dpo_lightning.collate import collate_padded, collate_tree
+    from dpo_lightning.batch import TokenizedPair, collate_padded, collate_tree
 
     draw = torch.Generator().manual_seed(0)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpo_lightning.batch import PairColumns
 from dpo_lightning.losses import DPO, SFT, FDivergence, ForwardKL, Objective, UnpairedObjective, Weighted
-from dpo_lightning.scores import Baseline, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores, UnpairedScores
 
 _TOKENS = 20
 _PER_TOKEN = -1.0

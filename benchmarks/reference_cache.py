@@ -27,7 +27,7 @@ from profiles import GPT2_VOCABULARY, hh_file
 from rich.console import Console
 from rich.table import Table
 
-from dpo_lightning.files import replaced
+from dpo_lightning.utils.files import replaced
 
 HERE = Path(__file__).resolve().parent
 SIDES = ("online", "cached-first", "cached")

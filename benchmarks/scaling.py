@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.memory_check import RESULTS
 from dpo_lightning.estimate import GPUS, Mesh, ModelShape, Numerics, State, Workload, memory, model_shape, work
-from dpo_lightning.models import LoRA, PolicyOptions
+from dpo_lightning.policy.loading import LoRA, PolicyOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
 # Hidden size, layers, heads, key/value heads, MLP size, tied embeddings: Llama 3's.

@@ -53,10 +53,10 @@ from dpo_lightning.losses import (
     UnpairedObjective,
     Weighted,
 )
-from dpo_lightning.models import LoRA
+from dpo_lightning.losses.scores import PairScores, UnpairedScores
 from dpo_lightning.module import PreferenceModule
+from dpo_lightning.policy.loading import LoRA
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Precomputed, Reference
-from dpo_lightning.scores import PairScores, UnpairedScores
 
 __all__ = [
     "CPO",

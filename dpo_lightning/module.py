@@ -17,28 +17,27 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW, Optimizer
 
 from dpo_lightning.attention import tree_problem
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import Collate, PairBatch
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
 from dpo_lightning.checkpoints import load_plain, local_copy
-from dpo_lightning.collate import Collate
-from dpo_lightning.data.reading import DataRead
+from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
+from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
+from dpo_lightning.checkpoints.standalone import arguments_in_place
+from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.errors import InputError
-from dpo_lightning.hparams import plain_hyperparameters
-from dpo_lightning.kinds import kind_of
-from dpo_lightning.loading import arguments_in_place
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.losses import DPO, AnyObjective, Observation, Reads
-from dpo_lightning.metrics import PairMean, UnpairedMean
-from dpo_lightning.models import LoRA, PolicyOptions, float32_buffers_kept
-from dpo_lightning.optimization import clip_by_norm, decay_groups, gradient_norm
-from dpo_lightning.parallel import check_strategy, gathered, shard, structure, weights_on_rank_zero
-from dpo_lightning.policy_source import PolicySource
+from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
+from dpo_lightning.policy.loading import LoRA, PolicyOptions, float32_buffers_kept
+from dpo_lightning.policy.sharding import check_strategy, gathered, meta_copy, shard, weights_on_rank_zero
+from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference import NoReference, Precomputed, Reference, settle_reference
-from dpo_lightning.run_state import add_run_state, restore_run_state
-from dpo_lightning.running import RunningMean
-from dpo_lightning.schedules import Constant, Schedule
-from dpo_lightning.scores import PairScores, TokenScores, UnpairedScores
-from dpo_lightning.stage_means import log_means
+from dpo_lightning.training.baseline import RunningMean
+from dpo_lightning.training.examples import kind_of
+from dpo_lightning.training.logging import log_means
+from dpo_lightning.training.metrics import PairMean, UnpairedMean
+from dpo_lightning.training.parameters import clip_by_norm, decay_groups, gradient_norm
+from dpo_lightning.training.schedules import Constant, Schedule
 
 
 class PreferenceModule(pl.LightningModule):
@@ -125,7 +124,7 @@ class PreferenceModule(pl.LightningModule):
         return None if self._trainer is None else str(self.trainer.precision)
 
     def _shard(self, mesh: DeviceMesh, policy: nn.Module, reference: Reference) -> None:
-        self._structure = (structure(policy),)  # in a tuple: not registered
+        self._structure = (meta_copy(policy),)  # in a tuple: not registered
         device = self.trainer.strategy.root_device
         shard(policy, mesh, device, trained=True)
         for model in reference.own_models():

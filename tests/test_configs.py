@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
 from dpo_lightning import PreferenceModule
-from dpo_lightning.cli import main
+from dpo_lightning.cli.main import main
 from tests.helpers.runs import saved_model
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import SGD
 
 from dpo_lightning import DPO, PreferenceDataModule, PreferenceModule
-from dpo_lightning.collate import collate_padded
+from dpo_lightning.batch import collate_padded
 from tests.helpers.runs import trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 

@@ -12,11 +12,11 @@ from torch.utils._pytree import tree_map_only
 
 from dpo_lightning import LoRA
 from dpo_lightning.attention import interface, tree_problem
-from dpo_lightning.attention.blocked import blocked_attention
-from dpo_lightning.attention.general import masked_attention
+from dpo_lightning.attention.kernels.blocked import blocked_attention
+from dpo_lightning.attention.kernels.plain import masked_attention
+from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
 from dpo_lightning.attention.mask import TreeMask
-from dpo_lightning.attention.varlen import varlen_attention, varlen_fits
-from dpo_lightning.collate import collate_padded, collate_tree
+from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.logprobs import TokenScorer
 from tests.attention.rows import ONE_SIDED, SHORT, assert_same, causal, dense, heads, relative, tree_of, visible
 from tests.helpers.runs import data, module, trainer

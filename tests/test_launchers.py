@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from dpo_lightning import PreferenceModule
 from dpo_lightning.checkpoints import newest_good
-from dpo_lightning.cli import main
+from dpo_lightning.cli.main import main
 from tests.helpers.ranks import REPOSITORY
 from tests.helpers.runs import data, saved_model, trainer, write_rows
 

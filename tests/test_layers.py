@@ -13,19 +13,18 @@ from importlinter.cli import lint_imports
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dpo_lightning
-from dpo_lightning.batch import PairColumns
-from dpo_lightning.collate import collate_padded
+from dpo_lightning.batch import PairColumns, collate_padded
 from dpo_lightning.logprobs import chunked_logps
 from dpo_lightning.losses import KTO, UnpairedBCO, UnpairedObjective
-from dpo_lightning.metrics import PairMean, UnpairedMean, pair_metrics, unpaired_metrics
-from dpo_lightning.running import RunningMean
-from dpo_lightning.scores import Baseline, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.training.baseline import RunningMean
+from dpo_lightning.training.metrics import PairMean, UnpairedMean, pair_metrics, unpaired_metrics
 from tests.helpers.tiny import PAIRS
 from tests.losses.battery import Row, all_rows
 
 PACKAGE = Path(dpo_lightning.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
-IN_THE_STEP = ["batch.py", "scores.py", "losses", "logprobs", "reference", "metrics.py", "module.py"]
+IN_THE_STEP = ["batch/types.py", "losses", "logprobs", "reference", "training/metrics.py", "module.py"]
 # A probe runs once, a diagnosis when the run is about to stop, and names are counted when they are logged.
 MAY_WAIT = {"_fit", "_scale", "diagnose", "_counted"}
 WAITING = {"item", "cpu", "tolist", "numpy"}

@@ -14,7 +14,7 @@ from dpo_lightning import DPO, SFT, AdapterOff, FrozenCopy, LoRA, Objective, Pre
 from dpo_lightning import module as module_under_test
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.losses import Reads
-from dpo_lightning.schedules import Linear
+from dpo_lightning.training.schedules import Linear
 from tests.helpers.architectures import tiny_model
 from tests.helpers.runs import Losses, data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama

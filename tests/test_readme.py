@@ -10,7 +10,7 @@ import pytest
 
 import dpo_lightning
 from dpo_lightning import losses
-from dpo_lightning.cli import main
+from dpo_lightning.cli.main import main
 from tests.helpers.runs import saved_model, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]

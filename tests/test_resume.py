@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from dpo_lightning import FrozenAdapter, UnpairedBCO, UnpairedFormat
 from dpo_lightning.callbacks import EMAReference
-from dpo_lightning.schedules import Constant
+from dpo_lightning.training.schedules import Constant
 from tests.helpers.resumable import Case, noted, prepare, start, stop_after, wait, weights
 
 

@@ -26,7 +26,7 @@ from dpo_lightning import (
     UnpairedFormat,
 )
 from dpo_lightning.callbacks import Export, ResumableCheckpoint, SampleTable, UpdateGuard, WriteRewards
-from dpo_lightning.cli import main
+from dpo_lightning.cli.main import main
 from dpo_lightning.errors import RunError
 from tests.data.test_unpaired import data, labelled
 from tests.helpers.brute import brute_token_logps

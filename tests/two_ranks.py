@@ -17,10 +17,11 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Par
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
-from dpo_lightning import FrozenAdapter, FrozenCopy, LoRA, Precomputed, PreferenceModule, parallel
+from dpo_lightning import FrozenAdapter, FrozenCopy, LoRA, Precomputed, PreferenceModule
 from dpo_lightning.callbacks import BEMAReference, Export, ResumableCheckpoint, SampleTable
 from dpo_lightning.errors import DPOLightningError
 from dpo_lightning.losses import DPO, LDDPO, WPO
+from dpo_lightning.policy import sharding
 from tests.helpers.runs import data, trainer
 
 Case = dict[str, Any]
@@ -170,7 +171,7 @@ def refusal(path: Path, case: Case) -> str:
 
 def largest_share(path: Path) -> float:
     """The most bytes of weights that a model has on this rank while it is sharded, of all its bytes."""
-    seen, shard_one = [0.0], parallel.fully_shard
+    seen, shard_one = [0.0], sharding.fully_shard
 
     def counted(unit: torch.nn.Module, **settings: Any) -> None:
         seen.append(_bytes(model[0]))
@@ -178,7 +179,7 @@ def largest_share(path: Path) -> float:
         seen.append(_bytes(model[0]))
 
     model = [torch.nn.Module()]
-    shard = parallel.shard
+    shard = sharding.shard
 
     def watched(whole: torch.nn.Module, *arguments: Any, **settings: Any) -> None:
         model[0] = whole
@@ -187,11 +188,11 @@ def largest_share(path: Path) -> float:
 
     import dpo_lightning.module
 
-    parallel.fully_shard, dpo_lightning.module.shard = counted, watched
+    sharding.fully_shard, dpo_lightning.module.shard = counted, watched
     try:
         module = fit(path, {"policy": "deep"}, processes=2)
     finally:
-        parallel.fully_shard, dpo_lightning.module.shard = shard_one, shard
+        sharding.fully_shard, dpo_lightning.module.shard = shard_one, shard
     del module
     return max(seen) / sum(parameter.numel() * parameter.element_size() for parameter in model[0].parameters())
 

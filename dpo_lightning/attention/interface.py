@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpo_lightning.attention.blocked import blocked_attention
-from dpo_lightning.attention.general import masked_attention
+from dpo_lightning.attention.kernels.blocked import blocked_attention
+from dpo_lightning.attention.kernels.plain import masked_attention
+from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
 from dpo_lightning.attention.mask import TreeMask
-from dpo_lightning.attention.varlen import varlen_attention, varlen_fits
 from dpo_lightning.batch import PairBatch, TreeLayout
 from dpo_lightning.errors import RunError
-from dpo_lightning.logs import log_level
-from dpo_lightning.modes import compute_dtype
+from dpo_lightning.utils.logs import log_level
+from dpo_lightning.utils.torch_modes import compute_dtype
 
 _PREFIX = "tree_"
 _WRAPPED = ("sdpa", "eager")

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from dpo_lightning.attention.interface import layout_inputs, use_tree_attention
-from dpo_lightning.batch import TokenizedPair
-from dpo_lightning.collate import collate_tree
+from dpo_lightning.batch import TokenizedPair, collate_tree
 from dpo_lightning.errors import RunError
-from dpo_lightning.modes import evaluating
+from dpo_lightning.utils.torch_modes import evaluating
 
 # Long enough for every short-range mechanism to reach from one branch into the other.
 _SEGMENTS = ((14, 9, 6), (11, 5, 10))

@@ -29,7 +29,7 @@ from dpo_lightning.checkpoints import (
 )
 from dpo_lightning.checkpoints.sharded import refuse_code
 from dpo_lightning.errors import InputError
-from dpo_lightning.files import remove_leftovers
+from dpo_lightning.utils.files import remove_leftovers
 
 
 class DurableSaves(pl.Callback):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from dpo_lightning.callbacks.loop_state import (
+from dpo_lightning.checkpoints.loop_state import (
     Moment,
     align_logged_step,
     batches_done,
@@ -19,8 +19,8 @@ from dpo_lightning.callbacks.loop_state import (
     resume_epoch,
     step_is_done,
 )
-from dpo_lightning.callbacks.random_state import random_state, set_random_state
-from dpo_lightning.ranks import from_all_ranks, this_rank
+from dpo_lightning.checkpoints.random_state import random_state, set_random_state
+from dpo_lightning.utils.ranks import from_all_ranks, this_rank
 
 
 class _Snapshot(NamedTuple):

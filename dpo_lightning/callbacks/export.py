@@ -12,8 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.files import replaced
-from dpo_lightning.models import is_adapted, is_dropout_rate
+from dpo_lightning.policy.loading import is_adapted, is_dropout_rate
+from dpo_lightning.utils.files import replaced
 
 if TYPE_CHECKING:
     from dpo_lightning.module import PreferenceModule

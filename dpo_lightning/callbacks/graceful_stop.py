@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from dpo_lightning.ranks import max_over_ranks
+from dpo_lightning.utils.ranks import max_over_ranks
 
 
 class GracefulStop(pl.Callback):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from dpo_lightning.callbacks.loop_state import step_is_done
+from dpo_lightning.checkpoints.loop_state import step_is_done
 from dpo_lightning.errors import InputError
-from dpo_lightning.parallel import on_rank_zero, placed_like
-from dpo_lightning.reference import Followed, Reference
+from dpo_lightning.policy.sharding import on_rank_zero, placed_like
+from dpo_lightning.reference import Followed, Reference, ReferenceMover
 
 if TYPE_CHECKING:
     from dpo_lightning.module import PreferenceModule
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Weights = Mapping[str, Followed]
 
 
-class MovingReference(pl.Callback, ABC):
+class MovingReference(pl.Callback, ReferenceMover):
     """What every way of moving the reference shares: when it is done, what it needs, and what a checkpoint holds.
 
     Steps are optimizer steps that changed the policy: one that `UpdateGuard` skips is none. (Of those that Lightning's

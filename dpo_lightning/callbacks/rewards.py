@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
-from dpo_lightning.files import replaced
+from dpo_lightning.utils.files import replaced
 
 
 class WriteRewards(pl.Callback):

@@ -8,8 +8,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.generation import sample_completions
-from dpo_lightning.parallel import is_sharded
+from dpo_lightning.policy.sampling import sample_completions
+from dpo_lightning.policy.sharding import is_sharded
 from dpo_lightning.report.samples import RewardFunction, SampledPrompt, print_samples, summarise, write_samples
 
 

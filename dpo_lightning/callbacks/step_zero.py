@@ -13,8 +13,8 @@ import torch
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import RunError
 from dpo_lightning.losses import Reads
-from dpo_lightning.modes import evaluating
-from dpo_lightning.ranks import max_over_ranks
+from dpo_lightning.utils.ranks import max_over_ranks
+from dpo_lightning.utils.torch_modes import evaluating
 
 if TYPE_CHECKING:
     from dpo_lightning.module import PreferenceModule

@@ -15,8 +15,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.optimization import gradient_norm
-from dpo_lightning.ranks import from_all_ranks, max_over_ranks
+from dpo_lightning.training.parameters import gradient_norm
+from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
 
 _logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from dpo_lightning.checkpoints.integrity import MANIFEST, checksums, problem
 from dpo_lightning.checkpoints.io import SaveError, saving
 from dpo_lightning.errors import InputError
-from dpo_lightning.files import replaced, temporary_name
-from dpo_lightning.ranks import from_all_ranks, from_rank_zero
+from dpo_lightning.utils.files import replaced, temporary_name
+from dpo_lightning.utils.ranks import from_all_ranks, from_rank_zero
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 
 from dpo_lightning.checkpoints.integrity import damage
 from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.files import removed, replaced
+from dpo_lightning.utils.files import remove_directory, replaced
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -62,7 +62,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a file, or a directory so that it is never half there."""
         if _is_local_file_protocol(str(path)) and Path(path).is_dir():
-            removed(path)
+            remove_directory(path)
         else:
             super().remove_checkpoint(path)
 

@@ -1,10 +1,10 @@
 """Preference data: formats, tokenisation, batches and the DataModule."""
 
-from dpo_lightning.collate import collate_padded, collate_tree
+from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.data.datamodule import PreferenceDataModule
 from dpo_lightning.data.formats import Example, Format, PreferencePair, RowFormat
+from dpo_lightning.data.loader import LazyLoader, PairBatchSampler
 from dpo_lightning.data.plans import BatchPlan, OrderedTokenPlan, PairPlan, TokenPlan
-from dpo_lightning.data.sampling import LazyLoader, PairBatchSampler
 from dpo_lightning.data.tokenize import PairTokenizer
 from dpo_lightning.data.unpaired import UnpairedFormat
 

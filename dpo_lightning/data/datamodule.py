@@ -10,17 +10,24 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from dpo_lightning.data.batching import check_batch_settings, plan_by_pairs, plan_by_tokens
+from dpo_lightning.data.batching import (
+    COLLATE,
+    Layout,
+    LayoutName,
+    check_batch_settings,
+    plan_by_pairs,
+    plan_by_tokens,
+    settle_layout,
+)
+from dpo_lightning.data.compatibility import check_read, data_read
+from dpo_lightning.data.content_hash import content_hash
 from dpo_lightning.data.dataset import PairDataset
 from dpo_lightning.data.formats import Format, RowFormat
-from dpo_lightning.data.keys import content_hash
-from dpo_lightning.data.layouts import COLLATE, Layout, LayoutName, settle_layout
-from dpo_lightning.data.mismatched import with_mismatched
+from dpo_lightning.data.kto_pairing import with_mismatched
+from dpo_lightning.data.loader import EpochProgress, LazyLoader, PairBatchSampler
 from dpo_lightning.data.plans import BatchPlan
 from dpo_lightning.data.prepare import tokenize_rows, warn_of_one_label
-from dpo_lightning.data.reading import check_read, data_read
 from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode, accumulation
-from dpo_lightning.data.sampling import EpochProgress, LazyLoader, PairBatchSampler
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.tokenize import PairTokenizer
 from dpo_lightning.data.tokenizer_loading import load_tokenizer

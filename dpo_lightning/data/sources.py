@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.hub import check_source
-from dpo_lightning.logs import log_level
+from dpo_lightning.utils.hub import check_source
+from dpo_lightning.utils.logs import log_level
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.hub import check_source
+from dpo_lightning.utils.hub import check_source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

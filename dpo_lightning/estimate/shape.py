@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.models import PolicyOptions, adapter_config, build_policy, load_config
+from dpo_lightning.policy.loading import PolicyOptions, adapter_config, build_policy, load_config
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.data import Format, PreferenceDataModule, RowFormat
 from dpo_lightning.errors import InputError
-from dpo_lightning.files import replaced
 from dpo_lightning.lab.pairs import draw_pairs, draw_texts, split_scenes
 from dpo_lightning.lab.policy import PolicyRecipe, fit_policy
 from dpo_lightning.lab.tokenizer import build_tokenizer
 from dpo_lightning.lab.world import WORLD_VERSION
+from dpo_lightning.utils.files import replaced
 
 _SETTINGS = "lab.json"
 _DEFAULT_PAIRS = 16

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dpo_lightning.generation import sample_tokens
 from dpo_lightning.lab.reward import true_reward
-from dpo_lightning.modes import evaluating
+from dpo_lightning.policy.sampling import sample_tokens
+from dpo_lightning.utils.torch_modes import evaluating
 
 _PROMPTS_AT_ONCE = 128
 _ROWS_AT_ONCE = 512

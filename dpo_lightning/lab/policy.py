@@ -16,10 +16,10 @@ from torch.optim import AdamW
 
 from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.errors import InputError
-from dpo_lightning.logs import log_level
 from dpo_lightning.losses import SFT
 from dpo_lightning.module import PreferenceModule
-from dpo_lightning.schedules import Cosine
+from dpo_lightning.training.schedules import Cosine
+from dpo_lightning.utils.logs import log_level
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dpo_lightning.logprobs.transform import LogitTransform
-from dpo_lightning.modes import compute_dtype
+from dpo_lightning.utils.torch_modes import compute_dtype
 
 KEPT_BYTES = 2**28
 """Most memory that the probabilities of a batch may hold until the backward: 256 MiB."""

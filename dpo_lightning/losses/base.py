@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dpo_lightning.losses.numeric import per_token
-from dpo_lightning.scores import Baseline, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores, UnpairedScores
 
 Rewards = tuple[Float[Tensor, " P"], Float[Tensor, " P"]]
 

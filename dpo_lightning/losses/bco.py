@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import Objective, Observation, Reads, Rewards, baseline_of, scaled_logratios
 from dpo_lightning.losses.numeric import at_least_float32, require_momentum, require_one_shape, require_positive
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def paired_bco(

@@ -19,7 +19,7 @@ from dpo_lightning.losses.base import (
     scaled_logratios,
 )
 from dpo_lightning.losses.numeric import margin, require_momentum, require_not_negative, require_positive
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 SMALLEST_SHARE = 0.01
 """The least that is left of beta0, so that a batch of narrow margins does not turn the loss round."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from dpo_lightning.losses.base import Objective, Reads, Rewards, scaled_logratios
 from dpo_lightning.losses.dpo import dpo
 from dpo_lightning.losses.numeric import require_positive
+from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.sppo import sppo
-from dpo_lightning.scores import PairScores
 
 
 def cal_dpo(

@@ -17,7 +17,7 @@ from dpo_lightning.losses.numeric import (
     require_one_shape,
     require_positive,
 )
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def chipo(

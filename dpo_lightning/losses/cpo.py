@@ -11,9 +11,9 @@ from torch import Tensor
 from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token, policy_and_lengths
 from dpo_lightning.losses.dpo import dpo
 from dpo_lightning.losses.numeric import at_least_float32, require_not_negative, require_positive
+from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.sft import sft
 from dpo_lightning.losses.simpo import simpo
-from dpo_lightning.scores import PairScores
 
 
 def cpo(

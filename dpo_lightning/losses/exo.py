@@ -13,7 +13,7 @@ from torch import Tensor
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
 from dpo_lightning.losses.numeric import margin, require_positive
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def exo(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, logratios_per_token
 from dpo_lightning.losses.numeric import margin, require_positive
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def ipo(

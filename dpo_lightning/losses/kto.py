@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, baseline_of
 from dpo_lightning.losses.numeric import at_least_float32, require_one_shape, require_positive
-from dpo_lightning.scores import UnpairedScores
+from dpo_lightning.losses.scores import UnpairedScores
 
 
 def kto(

@@ -11,7 +11,7 @@ from torch import Tensor
 from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, logratios_per_token
 from dpo_lightning.losses.dpo import dpo
 from dpo_lightning.losses.numeric import per_token, require_positive
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def length_normalized_dpo(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
 from dpo_lightning.losses.numeric import margin, require_not_negative, require_one_shape, require_positive
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def length_regularized_dpo(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import Objective, Reads, Rewards, policy_and_lengths
 from dpo_lightning.losses.numeric import margin, per_token, require_positive
+from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.sft import sft
-from dpo_lightning.scores import PairScores
 
 
 def orpo(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token
 from dpo_lightning.losses.numeric import per_token
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) -> Float[Tensor, " P"]:

@@ -19,7 +19,7 @@ from dpo_lightning.losses.numeric import (
     require_not_negative,
     require_positive,
 )
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def simpo(

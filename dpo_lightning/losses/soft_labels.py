@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, column_of, scaled_logratios
 from dpo_lightning.losses.numeric import at_least_float32, margin, require_one_shape, require_positive
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def soft_label_dpo(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import Objective, Reads, Rewards, scaled_logratios
 from dpo_lightning.losses.numeric import at_least_float32, require_one_shape, require_positive
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 
 def sppo(

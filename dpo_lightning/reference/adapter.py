@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.models import is_adapted
-from dpo_lightning.modes import evaluating
-from dpo_lightning.parallel import sharded_parameters
+from dpo_lightning.policy.loading import is_adapted
+from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import Followed, Reference
+from dpo_lightning.utils.torch_modes import evaluating
 
 # These leave the base weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) move part of them into the
 # adapter: with it off, the model is 0.2 to 0.5 nats away from the original.

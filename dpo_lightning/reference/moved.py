@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.parallel import on_rank_zero, placed_like
+from dpo_lightning.policy.sharding import on_rank_zero, placed_like
 from dpo_lightning.reference.base import Reference
 
 # The key in a checkpoint.
 MOVED_REFERENCE = "moved_reference"
+
+
+class ReferenceMover(ABC):  # noqa: B024 - its subclasses say how
+    """A callback that moves the reference while the policy is trained."""
 
 
 def moved_weights(reference: Reference, policy: nn.Module) -> dict[str, Tensor]:

@@ -11,13 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dpo_lightning.batch import PairBatch, TokenizedPair
-from dpo_lightning.collate import Collate
+from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference.base import Followed, Reference
-from dpo_lightning.reference.cache.fill import Rows, fill
+from dpo_lightning.reference.cache.lookup_or_score import Rows, fill
+from dpo_lightning.reference.cache.scored_model import Source, bind_source
 from dpo_lightning.reference.cache.scoring import ScoringRun
-from dpo_lightning.reference.cache.sources import Source, bind_source
 from dpo_lightning.reference.cache.store import Key, default_cache_dir
 from dpo_lightning.reference.cache.table import CollateWithReference, TableSlot
 from dpo_lightning.reference.cache.weights import weights_hash

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpo_lightning.files import replaced
+from dpo_lightning.utils.files import replaced
 
 History = Mapping[str, Sequence[tuple[int, float]]]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dpo_lightning.files import replaced
+from dpo_lightning.utils.files import replaced
 
 RewardFunction = Callable[[str, str], float]
 

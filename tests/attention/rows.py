@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from dpo_lightning.attention.mask import Rule, TreeMask
-from dpo_lightning.batch import TokenizedPair, TreeLayout
-from dpo_lightning.collate import collate_tree
+from dpo_lightning.batch import TokenizedPair, TreeLayout, collate_tree
 
 Segments = Sequence[tuple[int, int, int]]
 CPU = torch.device("cpu")

@@ -16,8 +16,7 @@ from transformers.utils.logging import disable_propagation, enable_propagation
 
 from dpo_lightning.attention import interface, layout_inputs
 from dpo_lightning.attention.interface import use_tree_attention
-from dpo_lightning.batch import PairBatch
-from dpo_lightning.collate import collate_padded, collate_tree
+from dpo_lightning.batch import PairBatch, collate_padded, collate_tree
 from dpo_lightning.errors import RunError
 from dpo_lightning.logprobs import TokenScorer
 from tests.attention.rows import SHORT, heads, mask_of

@@ -24,9 +24,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from dpo_lightning import LoRA, PreferenceModule
 from dpo_lightning.callbacks import ResumableCheckpoint
 from dpo_lightning.checkpoints import DurableCheckpointIO, SaveError, problem
-from dpo_lightning.cli import main
+from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
-from dpo_lightning.files import temporary_name
+from dpo_lightning.utils.files import temporary_name
 from tests.helpers.runs import data, module, saved_model, trainer, write_rows
 from tests.helpers.saved import TouchesAFile, flip, forked, reports, spoil, truncate, web_server
 

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from dpo_lightning.callbacks import ExactResume, ResumableCheckpoint
-from dpo_lightning.callbacks.random_state import random_state, set_random_state
+from dpo_lightning.checkpoints.random_state import random_state, set_random_state
 from tests.helpers.runs import data, module, trainer
 
 SAVES = {

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dpo_lightning import LoRA
 from dpo_lightning.callbacks import Export
 from dpo_lightning.callbacks.export import _restore_fields
-from dpo_lightning.commands.export import export
+from dpo_lightning.cli.commands.export import export
 from dpo_lightning.data import collate_padded
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import data, module, saved_model, trainer

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dpo_lightning import SFT, AdapterOff, FrozenAdapter, FrozenCopy, LoRA, Precomputed, PreferenceModule
 from dpo_lightning.callbacks import BEMAReference, EMAReference, TrustRegionReference, UpdateGuard
-from dpo_lightning.cli import main
+from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference import NoReference
 from tests.helpers.runs import Losses, data, module, saved_model, trainer, write_rows

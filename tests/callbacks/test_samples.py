@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dpo_lightning.callbacks import SampleTable
-from dpo_lightning.generation import sample_completions
+from dpo_lightning.policy.sampling import sample_completions
 from tests.helpers.runs import data, module, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 

@@ -22,7 +22,7 @@ from dpo_lightning import (
 )
 from dpo_lightning.callbacks import StepZeroCheck
 from dpo_lightning.errors import RunError
-from dpo_lightning.kinds import kind_of
+from dpo_lightning.training.examples import kind_of
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from dpo_lightning.checkpoints import DurableCheckpointIO, SaveError, newest_good, problem, sharded_save
 from dpo_lightning.errors import InputError
-from dpo_lightning.files import remove_leftovers, temporary_name
+from dpo_lightning.utils.files import remove_leftovers, temporary_name
 from tests.helpers.saved import (
     TouchesAFile,
     content,
@@ -198,7 +198,7 @@ def test_a_directory_is_removed_as_a_whole(tmp_path, monkeypatch):
     save.mkdir()
     (save / "shard").write_text("")
     seen = []
-    monkeypatch.setattr("dpo_lightning.files.shutil.rmtree", lambda path: seen.append((path, save.exists())))
+    monkeypatch.setattr("dpo_lightning.utils.files.shutil.rmtree", lambda path: seen.append((path, save.exists())))
     IO.remove_checkpoint(save)
     assert seen == [(temporary_name(save), False)]
     assert problem(save) == "there is no such file"

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from dpo_lightning import DPO, PreferenceDataModule, PreferenceModule, RowFormat
 from dpo_lightning.batch import PairBatch
-from dpo_lightning.data.keys import content_hash, index_rows
-from dpo_lightning.data.reading import DataRead
+from dpo_lightning.data.compatibility import DataRead
+from dpo_lightning.data.content_hash import content_hash, index_rows
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Objective, Reads
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 from tests.helpers.runs import rows, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dpo_lightning import DPO, KTO, PreferenceDataModule, RowFormat, TokenizedPair, UnpairedBCO, UnpairedFormat
 from dpo_lightning.data import Example, PairTokenizer, PreferencePair
-from dpo_lightning.data.keys import content_hash
-from dpo_lightning.data.mismatched import mismatched_partners
+from dpo_lightning.data.content_hash import content_hash
+from dpo_lightning.data.kto_pairing import mismatched_partners
 from dpo_lightning.errors import InputError
 from tests.data.test_formats import assistant, user
 from tests.helpers.runs import module, rows, trainer

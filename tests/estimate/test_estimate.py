@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dpo_lightning.batch import TokenizedPair
-from dpo_lightning.collate import collate_padded, collate_tree
+from dpo_lightning.batch import TokenizedPair, collate_padded, collate_tree
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import (
     GPUS,
@@ -22,7 +21,7 @@ from dpo_lightning.estimate import (
     step_flops,
     step_sent,
 )
-from dpo_lightning.models import LoRA, PolicyOptions
+from dpo_lightning.policy.loading import LoRA, PolicyOptions
 from tests.helpers.runs import saved_model
 
 FULL = State(reference_copies=1, reference_adapters=0, optimizer=2.0, checkpointing=False)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 
 from dpo_lightning.attention import tree_problem
-from dpo_lightning.collate import Collate, collate_padded, collate_tree
-from dpo_lightning.models import PolicyOptions, build_policy
+from dpo_lightning.batch import Collate, collate_padded, collate_tree
+from dpo_lightning.policy.loading import PolicyOptions, build_policy
 from tests.helpers.architectures import VOCAB_SIZE
 from tests.helpers.attention_cases import CASES, Case
 from tests.helpers.layout_errors import Errors, errors, random_pairs, scores_alone, scores_of

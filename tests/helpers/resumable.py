@@ -25,7 +25,7 @@ from torch.optim import AdamW
 from dpo_lightning import LoRA, PreferenceDataModule, PreferenceModule
 from dpo_lightning.callbacks import ResumableCheckpoint
 from dpo_lightning.reference import Reference
-from dpo_lightning.schedules import Cosine, Schedule
+from dpo_lightning.training.schedules import Cosine, Schedule
 from tests.helpers.runs import saved_model, trainer, write_rows
 
 PAIRS, VALIDATION = 26, 6

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from dpo_lightning.generation import sample_tokens
 from dpo_lightning.lab import true_reward
 from dpo_lightning.lab.measure import estimate, kl_along, measure
 from dpo_lightning.lab.tokenizer import build_tokenizer
+from dpo_lightning.policy.sampling import sample_tokens
 from tests.helpers.tiny import tiny_llama
 
 EOS, LONGEST, PROMPT = 2, 3, [1, 3]

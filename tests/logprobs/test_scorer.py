@@ -13,8 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from dpo_lightning.batch import PairBatch
-from dpo_lightning.collate import Collate, collate_padded, collate_tree
+from dpo_lightning.batch import Collate, PairBatch, collate_padded, collate_tree
 from dpo_lightning.logprobs import TokenScorer, linear, sequence_logps
 from tests.helpers.architectures import ARCHITECTURES, VOCAB_SIZE, randomised, tiny_model
 from tests.helpers.brute import brute_token_logps, flat

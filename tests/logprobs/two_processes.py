@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaForCausalLM
 
-from dpo_lightning.collate import collate_tree
+from dpo_lightning.batch import collate_tree
 from dpo_lightning.logprobs import TokenScorer
 from tests.helpers.tiny import PAIRS, tiny_llama
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpo_lightning.batch import PairColumns
 from dpo_lightning.losses import Objective
-from dpo_lightning.scores import Baseline, PairScores, TokenScores
+from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores
 
 
 class Pair(NamedTuple):

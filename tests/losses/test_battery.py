@@ -13,7 +13,7 @@ from torch import Tensor
 from dpo_lightning import losses
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Objective, Reads
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 from tests.losses.battery import Pair, Row, all_rows, scores_of, some_scores, with_policy
 
 ROWS = all_rows()

@@ -9,7 +9,7 @@ import torch
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import PairedBCO, dpo, paired_bco
-from dpo_lightning.scores import Baseline
+from dpo_lightning.losses.scores import Baseline
 from tests.losses.battery import Pair, scores_of, some_scores
 
 

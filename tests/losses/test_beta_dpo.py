@@ -7,7 +7,7 @@ import torch
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import BetaDPO, beta_dpo, dpo
-from dpo_lightning.scores import Baseline
+from dpo_lightning.losses.scores import Baseline
 from tests.losses.battery import Pair, scores_of
 
 # Margins 4 and -2, 1 on average.

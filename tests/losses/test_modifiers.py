@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor
 
 from dpo_lightning import PreferenceModule
-from dpo_lightning.cli import main
+from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import (
     CPO,
@@ -39,7 +39,7 @@ from dpo_lightning.losses import (
     Weighted,
 )
 from dpo_lightning.losses.modifiers import typicality
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 from tests.losses.battery import some_scores, with_policy
 
 
@@ -267,7 +267,7 @@ def short(objective: Any) -> Any:
 
 
 def test_nest_in_a_config_by_short_names(tmp_path: Path, no_words: None) -> None:
-    from dpo_lightning.trainer_cli import PreferenceCLI, run_trainer
+    from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
 
     class Built(PreferenceCLI):
         """Builds everything and runs nothing."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from dpo_lightning import KTO, UnpairedBCO, UnpairedObjective, UnpairedScores, losses
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads, kto, unpaired_bco
-from dpo_lightning.scores import Baseline
+from dpo_lightning.losses.scores import Baseline
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from dpo_lightning.losses import (
     RobustDPO,
     Weighted,
 )
-from dpo_lightning.scores import PairScores
+from dpo_lightning.losses.scores import PairScores
 
 BETA = 0.5
 FLIPPED = 0.1

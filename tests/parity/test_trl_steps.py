@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dpo_lightning.losses import DPO, RPO, SFT, WPO
-from dpo_lightning.scores import Baseline
+from dpo_lightning.losses.scores import Baseline
 from tests.parity.grid import BETA, FLIPPED, SHARED_SETTINGS, Case, all_settings, cases, is_refused, mixture
 from tests.parity.steps import Scene, assert_runs_agree, first_scores, fit, sgd, train
 from tests.parity.trl_side import RecordingTrainer, make_trainer

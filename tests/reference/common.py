@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpo_lightning.collate import collate_padded
+from dpo_lightning.batch import collate_padded
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.models import LoRA, PolicyOptions, build_policy
+from dpo_lightning.policy.loading import LoRA, PolicyOptions, build_policy
 from tests.helpers.tiny import PAIRS, tiny_llama
 
 BATCH = collate_padded(PAIRS)

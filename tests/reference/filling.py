@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from dpo_lightning import Precomputed, TokenizedPair
-from dpo_lightning.data.keys import KEY, index_pairs
+from dpo_lightning.data.content_hash import KEY, index_pairs
 from dpo_lightning.reference.cache.scoring import ScoringRun
 from dpo_lightning.reference.cache.shards import check_shard
 from dpo_lightning.reference.cache.table import ReferenceTable

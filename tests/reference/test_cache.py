@@ -18,7 +18,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from dpo_lightning import Precomputed, PreferenceDataModule, PreferenceModule, TokenizedPair
-from dpo_lightning.data.keys import index_pairs, index_rows, pair_key
+from dpo_lightning.data.content_hash import index_pairs, index_rows, pair_key
 from dpo_lightning.errors import RunError
 from dpo_lightning.reference.cache import scoring, shards, store
 from dpo_lightning.reference.cache.claims import Claims, buckets_of

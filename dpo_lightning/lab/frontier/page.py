@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dpo_lightning.files import replaced
 from dpo_lightning.lab.catalogue import LEARNING_RATE, Entry
 from dpo_lightning.lab.frontier.picture import draw
 from dpo_lightning.lab.frontier.protocol import Protocol
 from dpo_lightning.lab.frontier.table import HEADER, SWEEP_HEADER, Frontier
 from dpo_lightning.lab.reward import BEST_REWARD
+from dpo_lightning.utils.files import replaced
 
 _SETTINGS = ("objective", "settings", "why these")
 

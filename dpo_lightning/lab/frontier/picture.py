@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpo_lightning.files import replaced
 from dpo_lightning.lab.catalogue import FAMILIES
 from dpo_lightning.lab.frontier.labels import place_labels
 from dpo_lightning.lab.frontier.points import Point
 from dpo_lightning.lab.frontier.table import Frontier
 from dpo_lightning.lab.reward import BEST_REWARD
+from dpo_lightning.utils.files import replaced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,10 +22,10 @@ from dpo_lightning.lab.catalogue import Entry
 from dpo_lightning.lab.datamodule import LabDataModule
 from dpo_lightning.lab.measure import Measurement, measure
 from dpo_lightning.lab.policy import PolicyRecipe
-from dpo_lightning.logs import log_level
 from dpo_lightning.losses import SFT
 from dpo_lightning.module import PreferenceModule
-from dpo_lightning.schedules import Cosine
+from dpo_lightning.training.schedules import Cosine
+from dpo_lightning.utils.logs import log_level
 
 _DRAWN = 2  # held-out pairs a prompt: among 512 of them are 300 different prompts
 

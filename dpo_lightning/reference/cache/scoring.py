@@ -17,15 +17,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from dpo_lightning.attention import tree_problem
-from dpo_lightning.batch import PairBatch, TokenizedPair
-from dpo_lightning.collate import Collate, collate_padded, collate_tree
-from dpo_lightning.data.keys import RowIndex
+from dpo_lightning.batch import Collate, PairBatch, TokenizedPair, collate_padded, collate_tree
+from dpo_lightning.data.content_hash import RowIndex
 from dpo_lightning.errors import RunError
-from dpo_lightning.modes import compute_dtype
 from dpo_lightning.reference.cache.claims import Claims, buckets_of
 from dpo_lightning.reference.cache.shards import write_shard
 from dpo_lightning.reference.cache.store import Store
 from dpo_lightning.reference.cache.table import unpack
+from dpo_lightning.utils.torch_modes import compute_dtype
 
 # A kill costs at most what is scored between two shards; a barrier and a look at the directory end each unit.
 _SECONDS_BETWEEN_SHARDS = 10.0

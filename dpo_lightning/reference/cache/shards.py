@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from dpo_lightning.data.keys import KEY
+from dpo_lightning.data.content_hash import KEY
 from dpo_lightning.errors import RunError
-from dpo_lightning.files import replaced
+from dpo_lightning.utils.files import replaced
 
 SUFFIX = ".shard"
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from lightning.pytorch.utilities import rank_zero_warn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.files import replaced
 from dpo_lightning.reference.cache.shards import SUFFIX, CorruptShard, Shard, check_shard
+from dpo_lightning.utils.files import replaced
 
 _ABOUT = "about.json"
 

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpo_lightning.batch import PairBatch, TokenizedPair
-from dpo_lightning.collate import Collate
-from dpo_lightning.data.keys import KEY, pair_key
+from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
+from dpo_lightning.data.content_hash import KEY, pair_key
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference.cache.shards import open_shard
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from dpo_lightning.models import is_adapted, is_dropout_rate
-from dpo_lightning.ranks import from_rank_zero, this_rank
+from dpo_lightning.policy.loading import is_adapted, is_dropout_rate
+from dpo_lightning.utils.ranks import from_rank_zero, this_rank
 
 # Settings of a config that say where a model comes from or how it is run, not what it computes.
 _NO_SETTINGS = {"architectures", "attn_implementation", "dtype", "torch_dtype", "transformers_version", "use_cache"}

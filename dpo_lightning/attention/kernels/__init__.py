@@ -1,0 +1,1 @@
+"""Kernels of the tree layout: how a packed row is attended."""

@@ -1,0 +1,76 @@
+"""A checkpoint in a place where the policy's directory is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.policy.loading import load_config, untrained_model
+from dpo_lightning.reference import MOVED_REFERENCE
+from dpo_lightning.reference.none import LostReference
+
+# The key of the model's config in a checkpoint that holds the whole model.
+MODEL_CONFIG = "model_config"
+
+_PREFIX = "policy."
+
+
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A Hugging Face config in the types of JSON, which a checkpoint can hold."""
+    return json.loads(json.dumps(config))
+
+
+def arguments_in_place(saved: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments that stand in for a policy that is not there: a model of the checkpoint's own config.
+
+    Its weights are to come from the checkpoint. The reference, which the policy was before training, is lost, unless it
+    has weights of its own, or moved, so that the checkpoint holds it. Where the policy is there, nothing is changed.
+
+    Args:
+        saved: The checkpoint.
+        name: What an error calls it.
+        given: The arguments that `load_from_checkpoint` was given.
+
+    Raises:
+        InputError: when the checkpoint does not hold the whole model, or was written by a run whose policy was a
+            module and none is given.
+    """
+    settings = {**saved.get("hyper_parameters", {}), **given}
+    policy, model_kwargs = settings.get("policy"), settings.get("model_kwargs")
+    if policy is None:
+        raise InputError(f"checkpoint {name}: its policy was a module: load_from_checkpoint(..., policy=module)")
+    if isinstance(policy, nn.Module):
+        return {}
+    try:
+        load_config(policy, model_kwargs)
+    except InputError as error:
+        if MODEL_CONFIG not in saved:
+            raise InputError(
+                f"checkpoint {name} holds an adapter, and the model under it is not there ({error}): "
+                "load_from_checkpoint(..., policy=its place)"
+            ) from error
+        model = untrained_model(saved[MODEL_CONFIG], model_kwargs)
+        _check_whole(name, model, saved["state_dict"])
+        lost = {} if MOVED_REFERENCE in saved else _lost_reference(settings.get("reference"))
+        return {"policy": model, "model_kwargs": None, **lost}
+    return {}
+
+
+def _lost_reference(reference: Any) -> dict[str, Any]:
+    settings = reference.get("init_args", {}) if isinstance(reference, Mapping) else vars(reference or object)
+    return {} if settings.get("checkpoint") else {"reference": LostReference()}
+
+
+def _check_whole(name: str, model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Every parameter and persistent buffer; what is tied is saved once."""
+    tied = dict(model.named_parameters(remove_duplicate=False)).keys() - dict(model.named_parameters()).keys()
+    missing = [key for key in model.state_dict() if key not in tied and _PREFIX + key not in state]
+    if missing:
+        raise InputError(
+            f"checkpoint {name} lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}), and the model "
+            "that they come from is not there: load_from_checkpoint(..., policy=its place)"
+        )

@@ -1,0 +1,10 @@
+"""Commands beside the Trainer's, each a function of its arguments."""
+
+from collections.abc import Callable, Sequence
+
+from dpo_lightning.cli.commands.cache import cache
+from dpo_lightning.cli.commands.export import export
+from dpo_lightning.cli.commands.lab import lab
+from dpo_lightning.cli.commands.plan import plan
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"cache": cache, "export": export, "lab": lab, "plan": plan}

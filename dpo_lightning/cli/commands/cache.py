@@ -1,0 +1,194 @@
+"""`dpo-lightning cache info | verify | prune`: what lies in the reference's cache."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from dpo_lightning.cli.commands.arguments import OneLineParser
+from dpo_lightning.errors import InputError
+from dpo_lightning.reference.cache.claims import Claims
+from dpo_lightning.reference.cache.shards import CorruptShard, check_shard, row_count
+from dpo_lightning.reference.cache.store import Key, default_cache_dir, shard_paths, stored_keys
+from dpo_lightning.utils.files import remove_directory, remove_leftovers
+
+_DAY = 24 * 3600
+_SHOWN = 12  # characters of a hash, which is enough for --key
+
+
+class Entry(NamedTuple):
+    """A key in the cache.
+
+    Attributes:
+        directory: Where its shards are.
+        key: What it says of itself.
+        last_used: Seconds of the epoch.
+    """
+
+    directory: Path
+    key: Key
+    last_used: float
+
+    @property
+    def age(self) -> float:
+        """Days since it was last used."""
+        return (time.time() - self.last_used) / _DAY
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return _size(self.directory.iterdir())
+
+
+def cache(arguments: Sequence[str]) -> None:
+    """Show, verify or prune the cache; exits 1 where `verify` finds a corrupt shard, 2 on a wrong argument.
+
+    Raises:
+        InputError: for a cache, or a key, that is not there, and for `prune` without a choice.
+    """
+    options = _parser().parse_args(arguments)
+    directory = options.cache_dir.expanduser()
+    if not directory.is_dir():
+        raise InputError(f"no reference cache in {directory}: set --cache_dir")
+    entries = [Entry(*stored) for stored in stored_keys(directory)]
+    action: Callable[[list[Entry], argparse.Namespace], None] = options.action
+    action(entries, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    place = OneLineParser(add_help=False)
+    place.add_argument("--cache_dir", type=Path, default=default_cache_dir(), help="default: %(default)s")
+    parser = OneLineParser(prog="dpo-lightning cache", description="The reference's log-probs on disk.")
+    actions = parser.add_subparsers(required=True, metavar="info | verify | prune", parser_class=OneLineParser)
+    info = actions.add_parser("info", parents=[place], help="what is there")
+    info.set_defaults(action=_info)
+    verify = actions.add_parser("verify", parents=[place], help="compare every checksum")
+    verify.set_defaults(action=_verify)
+    prune = actions.add_parser("prune", parents=[place], help="remove what is named; asks nothing")
+    prune.add_argument("--key", action="append", default=[], help="a key, or how it begins; may be repeated")
+    prune.add_argument("--older_than", type=float, metavar="DAYS", help="keys that no run has used for so long")
+    prune.add_argument("--all", action="store_true", help="every key")
+    prune.add_argument("--corrupt", action="store_true", help="corrupt shards, and what killed runs left")
+    prune.add_argument("--dry_run", action="store_true", help="only say what would be removed")
+    prune.set_defaults(action=_prune)
+    return parser
+
+
+def _info(entries: list[Entry], options: argparse.Namespace) -> None:
+    table = Table("key", "precision", "rows", "tokens", "MiB", "last used", "dtype", "model")
+    for column in table.columns:
+        column.overflow = "fold"
+    for entry in sorted(entries, key=lambda entry: entry.age):
+        rows, tokens = _totals(entry)
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used))
+        size = f"{entry.size / 2**20:.1f}"
+        key = entry.key
+        shown = key.weights[:_SHOWN], key.precision, f"{rows:,}", f"{tokens:,}", size, used, key.dtype, key.model
+        table.add_row(*shown)
+    console = Console()
+    console.print(f"reference cache {options.cache_dir}: {_megabytes(sum(entry.size for entry in entries))}")
+    console.print(table)
+
+
+def _totals(entry: Entry) -> tuple[int, int]:
+    """Rows and scored tokens; what has no header counts nothing."""
+    rows = tokens = 0
+    for path in shard_paths(entry.directory):
+        try:
+            found = row_count(path)
+        except CorruptShard:
+            continue
+        rows, tokens = rows + found[0], tokens + found[1]
+    return rows, tokens
+
+
+def _verify(entries: list[Entry], options: argparse.Namespace) -> None:
+    checked, corrupt = 0, 0
+    for entry in entries:
+        checked += len(shard_paths(entry.directory))
+        for path, problem in _corrupt(entry):
+            corrupt += 1
+            print(f"corrupt: {path}: {problem}")
+    print(f"{checked} shards of {len(entries)} keys verified, {corrupt} corrupt")
+    if corrupt:
+        sys.exit(1)
+
+
+def _corrupt(entry: Entry) -> Iterator[tuple[Path, str]]:
+    for path in shard_paths(entry.directory):
+        try:
+            check_shard(path)
+        except CorruptShard as error:
+            yield path, str(error)
+
+
+def _prune(entries: list[Entry], options: argparse.Namespace) -> None:
+    if not (options.key or options.all or options.corrupt or options.older_than is not None):
+        raise InputError("cache prune: say what: --key, --older_than, --all or --corrupt")
+    freed = 0
+    for entry in entries:
+        with _unused(entry) as is_unused:
+            if not is_unused:
+                print(f"kept, a run is writing there: {entry.key.name}")
+            elif _is_chosen(entry, entries, options):
+                freed += _remove_key(entry, options.dry_run)
+            elif options.corrupt:
+                freed += _remove_corrupt(entry, options.dry_run)
+    if not options.dry_run:
+        remove_leftovers(options.cache_dir.expanduser())
+    print(f"{'would free' if options.dry_run else 'freed'} {_megabytes(freed)}")
+
+
+def _is_chosen(entry: Entry, entries: list[Entry], options: argparse.Namespace) -> bool:
+    for name in options.key:
+        if not any(other.key.name.startswith(name) for other in entries):
+            raise InputError(f"cache prune: no key begins with {name!r}; `dpo-lightning cache info` lists them")
+    is_old = options.older_than is not None and entry.age > options.older_than
+    return options.all or is_old or any(entry.key.name.startswith(name) for name in options.key)
+
+
+@contextmanager
+def _unused(entry: Entry) -> Iterator[bool]:
+    """Hold off runs that would write there, unless one does."""
+    claims = Claims(entry.directory)
+    try:
+        yield claims.take_all()
+    finally:
+        claims.close()
+
+
+def _remove_key(entry: Entry, dry_run: bool) -> int:
+    size = entry.size
+    print(f"key {entry.key.name} ({entry.key.model}): {_megabytes(size)}")
+    if not dry_run:
+        remove_directory(entry.directory)
+    return size
+
+
+def _remove_corrupt(entry: Entry, dry_run: bool) -> int:
+    doomed = [path for path, _ in _corrupt(entry)]
+    before = entry.size
+    for path in doomed:
+        print(f"corrupt: {path}")
+    if dry_run:
+        return _size(doomed)
+    for path in doomed:
+        path.unlink()
+    remove_leftovers(entry.directory)
+    return before - entry.size
+
+
+def _size(paths: Iterator[Path] | Sequence[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,121 @@
+"""`dpo-lightning export`: a checkpoint as a Hugging Face directory, or shards as a single file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import yaml  # type: ignore[import-untyped]
+from torch import nn
+
+from dpo_lightning.callbacks.export import check_target, merge_problem, merged, write_model
+from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
+from dpo_lightning.checkpoints.sharded import consolidated
+from dpo_lightning.cli.commands.arguments import OneLineParser
+from dpo_lightning.data.tokenizer_loading import load_tokenizer
+from dpo_lightning.errors import InputError
+from dpo_lightning.module import PreferenceModule
+from dpo_lightning.reference import NoReference
+
+
+def export(arguments: Sequence[str]) -> None:
+    """Export a checkpoint.
+
+    Raises:
+        InputError: for a checkpoint that cannot be read, and where there is nothing to merge.
+    """
+    options = _parser().parse_args(arguments)
+    if options.out is None and options.checkpoint is None:
+        raise InputError("export: say what to write: --out DIR, --checkpoint FILE, or both")
+    if options.out is not None:
+        check_target(options.out)
+    run = _run_settings(options.config)
+    with _single_file(options.source, options.checkpoint) as file:
+        if options.out is not None:
+            _write(file, run, options.out, options.merged)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="dpo-lightning export", description="Turn a checkpoint, a file or a directory of shards, into a model."
+    )
+    parser.add_argument("source", type=Path, metavar="CHECKPOINT", help="the checkpoint")
+    parser.add_argument("--out", help="Hugging Face directory to write: the model, or with LoRA the adapter")
+    parser.add_argument("--merged", action="store_true", help="with LoRA, write the merged weights instead")
+    parser.add_argument("--checkpoint", type=Path, help="of shards, also write a checkpoint for one process: a file")
+    parser.add_argument("--config", type=Path, help="the run's config: its policy, tokenizer and chat template")
+    return parser
+
+
+@contextmanager
+def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
+    """The checkpoint as a file, which is temporary unless it was asked for."""
+    if not source.is_dir():
+        if target is not None:
+            raise InputError(f"export --checkpoint: {source} is no directory of shards: leave the option out")
+        yield source
+        return
+    if (source / MANIFEST).is_file() and (found := damage(source)):
+        raise InputError(f"checkpoint {source}: {found}")
+    saved = consolidated(source)
+    with tempfile.TemporaryDirectory(dir=source.parent) as scratch:
+        file = target or Path(scratch) / source.name
+        DurableCheckpointIO().save_checkpoint(saved, file)
+        del saved
+        if target is not None:
+            print(f"checkpoint for one process in {file}")
+        yield file
+
+
+def _write(file: Path, run: Mapping[str, Any], out: str, merge: bool) -> None:
+    module = PreferenceModule.load_from_checkpoint(file, map_location="cpu", reference=NoReference(), **run["model"])
+    module.to(_dtype(file))
+    policy = cast(nn.Module, module.policy)
+    if merge:
+        if problem := merge_problem(policy):
+            raise InputError(f"export --merged: {problem}")
+        policy = merged(policy)
+    write_model(module, policy, _tokenizer(run["data"], module), out)
+
+
+def _dtype(file: Path) -> torch.dtype:
+    """Of the weights in the run."""
+    state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
+    return next(value.dtype for value in state.values() if value.is_floating_point())
+
+
+def _tokenizer(data: Mapping[str, Any], module: PreferenceModule) -> Any:
+    """The run's, as far as it is known: the policy's own, where no config names another."""
+    source = data.get("tokenizer") or module.policy_name
+    try:
+        return load_tokenizer(source or "", data.get("chat_template"))
+    except InputError as error:
+        if data.get("tokenizer"):
+            raise
+        print(f"no tokenizer beside the model: {error}", file=sys.stderr)
+        return None
+
+
+def _run_settings(config: Path | None) -> dict[str, dict[str, Any]]:
+    """What a config says about policy and tokenizer, by section."""
+    if config is None:
+        return {"model": {}, "data": {}}
+    try:
+        sections = yaml.safe_load(config.read_text(encoding="utf-8"))
+        model, data = (_arguments(sections.get(name) or {}) for name in ("model", "data"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
+        raise InputError(f"export --config {config}: {' '.join(str(error).split())[:200]}") from None
+    return {
+        "model": {name: model[name] for name in ("policy",) if name in model},
+        "data": {name: data.get(name) for name in ("tokenizer", "chat_template")},
+    }
+
+
+def _arguments(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    return section.get("init_args") or {} if "class_path" in section else section

@@ -1,0 +1,134 @@
+"""`dpo-lightning lab frontier`: every objective on the lab's pairs, true reward against KL."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dpo_lightning.cli.commands.arguments import OneLineParser
+from dpo_lightning.errors import InputError
+from dpo_lightning.lab.catalogue import CATALOGUE
+from dpo_lightning.lab.frontier import (
+    HEADER,
+    Experiment,
+    Frontier,
+    Protocol,
+    RunStore,
+    Task,
+    draw,
+    entries_named,
+    prepare_world,
+    work,
+    write_page,
+)
+
+_INTERRUPTED = 130  # as shells report SIGINT
+
+
+def lab(arguments: Sequence[str]) -> None:
+    """Run a command of the lab; exits 1 where a run failed, 2 on a wrong argument, 130 after Ctrl-C.
+
+    Raises:
+        InputError: for an objective that is not in the catalogue, and for a directory that holds something else.
+    """
+    options = _parser().parse_args(arguments)
+    options.action(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="dpo-lightning lab", description="Experiments in a small world with a true reward.")
+    actions = parser.add_subparsers(required=True, metavar="frontier", parser_class=OneLineParser)
+    frontier = actions.add_parser("frontier", help="true reward against KL, for every objective")
+    frontier.set_defaults(action=_frontier)
+    default = Protocol()
+    add = frontier.add_argument
+    add("--out", type=Path, default=Path("runs/frontier"), help="where world, runs and picture go; default %(default)s")
+    add("--seeds", type=_positive, default=3, metavar="N", help="runs of each objective; default %(default)s")
+    add("--first_seed", type=_natural, default=0, metavar="N", help="the others follow it; default %(default)s")
+    add("--objectives", type=_names, metavar="NAME,...", help="only these of the catalogue")
+    add("--no_sweep", action="store_true", help="leave the sweeps over beta out")
+    add("--workers", type=_positive, default=2, metavar="N", help="processes, of one thread each; default %(default)s")
+    add("--pairs", type=_positive, default=default.pairs, metavar="N", help="training pairs; default %(default)s")
+    add("--prompts", type=_positive, default=default.prompts, metavar="N", help="to sample from; default %(default)s")
+    add("--docs", type=Path, metavar="FILE.md", help="write a page about it, with the picture beside it")
+    return parser
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"at least {least}, got {text!r}")
+    return int(text)
+
+
+_natural, _positive = partial(_at_least, 0), partial(_at_least, 1)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _frontier(options: argparse.Namespace) -> None:
+    entries = CATALOGUE if options.objectives is None else entries_named(options.objectives)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    protocol = Protocol(pairs=options.pairs, prompts=options.prompts)
+    experiment = Experiment(entries, seeds, protocol, sweeping=not options.no_sweep)
+    store = RunStore(options.out / "runs.jsonl")
+    missing = experiment.missing(store)
+    failed = _run(missing, len(experiment.tasks()), store, options) if missing else 0
+    if frontier := experiment.frontier(store):
+        _show(frontier, protocol, options)
+    if failed:
+        raise InputError(f"lab frontier: {failed} runs failed; the same command tries them again")
+
+
+def _run(missing: Sequence[Task], wanted: int, store: RunStore, options: argparse.Namespace) -> int:
+    """Make the missing runs and return how many failed."""
+    world, failed = options.out / "lab", 0
+    prepare_world(world, missing[0].protocol)
+    with _progress() as progress, _told_on_interrupt(store.path):
+        bar = progress.add_task("", total=wanted, completed=wanted - len(missing))
+        for task, result in work(missing, world, options.workers):
+            if isinstance(result, Exception):
+                failed += 1
+                progress.print(f"failed: {task.name}, seed {task.seed}: {result}", markup=False, soft_wrap=True)
+            else:
+                store.add(result)
+            progress.update(bar, advance=1, description=f"{task.name}, seed {task.seed}")
+    return failed
+
+
+def _progress() -> Progress:
+    return Progress(
+        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    )
+
+
+@contextmanager
+def _told_on_interrupt(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"stopped: what was done is in {path}; the same command goes on from there", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+
+
+def _show(frontier: Frontier, protocol: Protocol, options: argparse.Namespace) -> None:
+    table = Table(*HEADER)
+    for row in frontier.rows():
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    picture = options.out / "frontier.png"
+    draw(frontier, picture)
+    console.print(f"picture in {picture}, runs in {options.out / 'runs.jsonl'}", soft_wrap=True)
+    if options.docs is not None:
+        write_page(frontier, protocol, options.docs)
+        console.print(f"page in {options.docs}", soft_wrap=True)

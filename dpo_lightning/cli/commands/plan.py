@@ -1,0 +1,255 @@
+"""`dpo-lightning plan`: what a run would need, from its config alone."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Optional
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
+from dpo_lightning.errors import InputError
+from dpo_lightning.estimate import (
+    GPUS,
+    Memory,
+    Mesh,
+    ModelShape,
+    Numerics,
+    State,
+    Workload,
+    device_memory,
+    model_shape,
+    step_flops,
+    step_sent,
+)
+from dpo_lightning.losses import Reads
+from dpo_lightning.policy.loading import LoRA, PolicyOptions, adapter_config
+
+_TERMS = ("policy", "reference", "gradients", "optimizer", "copies", "activations", "head", "update")
+_TENSOR_PARALLEL = 8
+
+
+class PlanCLI(PreferenceCLI):
+    """Parses what `fit` parses, and builds nothing of it."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what the estimate assumes."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument("--gpu", choices=list(GPUS), default="H100", help="GPU to plan for.")
+        parser.add_argument("--devices", type=Optional[int], default=None, help="Number of them; null shows 1, 8, 64.")
+        parser.add_argument("--utilization", type=float, default=0.4, help="Part of the GPU's peak that is reached.")
+        parser.add_argument("--prompt_tokens", type=Optional[int], default=None, help="null: the most that fits.")
+        parser.add_argument("--completion_tokens", type=Optional[int], default=None, help="null: the most that fits.")
+
+    def instantiate_classes(self) -> None:
+        """Nothing is built."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+    def _set_seed(self) -> None:
+        """Nothing is random."""
+
+
+class Run(NamedTuple):
+    """What a config says, as far as its cost depends on it."""
+
+    shape: ModelShape
+    work: Workload
+    numerics: Numerics
+    state: State
+    reference: str
+    reference_forward: bool
+
+
+def plan(words: Sequence[str]) -> None:
+    """Print memory, time and traffic that the run of a config would need; loads neither weights nor data.
+
+    Args:
+        words: As for `fit`, and `--gpu`, `--devices`, `--utilization`, `--prompt_tokens`, `--completion_tokens`.
+
+    Raises:
+        InputError: for a model whose config cannot be read, or an optimizer that cannot be built.
+    """
+    with warnings.catch_warnings():
+        # The words in place of `plan` are meant.
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+        cli = run_trainer(["fit", *words], PlanCLI)
+    config = cli.config["fit"]
+    if not 0 < config.utilization <= 1 or (config.devices or 1) < 1:
+        raise InputError("plan: --utilization is between 0 and 1, and --devices at least 1")
+    _show(read_run(config), config)
+
+
+def read_run(config: Namespace) -> Run:
+    """Find out the sizes of a run from the parsed config of `fit`."""
+    model = config.model.init_args
+    options = PolicyOptions(
+        lora=LoRA(**model.lora.as_dict()) if model.lora else None,
+        quantization_config=model.quantization_config,
+        model_kwargs=model.model_kwargs,
+        gradient_checkpointing=model.gradient_checkpointing,
+    )
+    if not isinstance(model.policy, str):
+        raise InputError("plan: model.policy must be a hub name or a directory")
+    shape = model_shape(model.policy, options)
+    reference = _reference(model, adapted=options.lora is not None or adapter_config(model.policy) is not None)
+    precision = str(config.trainer.precision or "32-true")
+    return Run(
+        shape,
+        _workload(config),
+        Numerics.of(precision, _quantized_bytes(model.quantization_config or {})),
+        State(
+            reference_copies=int(reference == "FrozenCopy"),
+            reference_adapters=int(reference == "FrozenAdapter"),
+            optimizer=optimizer_states(model.optimizer),
+            checkpointing=model.gradient_checkpointing,
+        ),
+        reference,
+        reference in ("FrozenCopy", "AdapterOff", "FrozenAdapter"),
+    )
+
+
+def _reference(model: Namespace, adapted: bool) -> str:
+    if Reads.REFERENCE not in _build(model.objective).reads:
+        return "NoReference"
+    if model.reference is not None:
+        return model.reference.class_path.rpartition(".")[2]
+    if not adapted:
+        return "FrozenCopy"
+    return "AdapterOff" if model.lora else "FrozenAdapter"
+
+
+def _workload(config: Namespace) -> Workload:
+    """The longest pairs that the config allows, unless lengths are given."""
+    data = config.data.init_args
+    longest = data.get("max_length") or 1024
+    prompt = config.prompt_tokens or data.get("max_prompt_length") or longest // 2
+    completion = config.completion_tokens or max(longest - prompt, 1)
+    budget = data.get("batch_tokens")
+    pairs = max(budget // (prompt + 2 * completion), 1) if budget else data.get("batch_pairs") or 8
+    tree = data.get("layout") != "padded"
+    return Workload(pairs, prompt, completion, tree, config.trainer.accumulate_grad_batches)
+
+
+def _quantized_bytes(settings: dict[str, Any]) -> float:
+    """Bytes of a weight: 4 bits and a constant per block of 64, itself in 8 bits where it is quantized too; or 8 bits.
+
+    Source: arXiv:2305.14314, section 3.
+    """
+    if not settings.get("load_in_4bit"):
+        return 1.0
+    constant = 1 / 64 + 4 / (64 * 256) if settings.get("bnb_4bit_use_double_quant") else 4 / 64
+    return 0.5 + constant
+
+
+def optimizer_states(optimizer: Namespace) -> float:
+    """Bytes that an optimizer keeps for each byte of a trained weight, found out by a step on one small matrix.
+
+    Raises:
+        InputError: when it cannot be built from its arguments.
+    """
+    weight = torch.nn.Parameter(torch.zeros(64, 64))
+    weight.grad = torch.ones_like(weight)
+    try:
+        built = _build(optimizer, [weight])
+        built.step()
+    except Exception as error:  # any class can stand there
+        raise InputError(f"plan: {optimizer.class_path}: {' '.join(str(error).split())[:300]}") from error
+    kept = [value for value in built.state[weight].values() if isinstance(value, torch.Tensor) and value.ndim]
+    return sum(value.nbytes for value in kept) / weight.nbytes
+
+
+def _build(settings: Namespace, *arguments: Any) -> Any:
+    module, _, name = settings.class_path.rpartition(".")
+    return getattr(importlib.import_module(module), name)(
+        *arguments, **settings.get("init_args", Namespace()).as_dict()
+    )
+
+
+def meshes(devices: int | None, shape: ModelShape) -> Iterator[tuple[str, Mesh]]:
+    """Ways to spread a run that `fit` does not refuse, by name: quantized weights and adapters have fewer."""
+    can_split = not shape.quantized and shape.full and shape.head_groups % _TENSOR_PARALLEL == 0
+    for count in (1, 8, 64) if devices is None else (devices,):
+        if count == 1:
+            yield "1 GPU", Mesh()
+            continue
+        yield f"{count} DDP", Mesh(count)
+        if not shape.quantized:
+            yield f"{count} FSDP2", Mesh(count, sharded=True)
+        if can_split and count > _TENSOR_PARALLEL and count % _TENSOR_PARALLEL == 0:
+            yield (
+                f"{count} FSDP2×TP{_TENSOR_PARALLEL}",
+                Mesh(count // _TENSOR_PARALLEL, _TENSOR_PARALLEL, sharded=True),
+            )
+
+
+def _show(run: Run, config: Namespace) -> None:
+    shape, work, device = run.shape, run.work, GPUS[config.gpu]
+    columns = list(meshes(config.devices, shape))
+    needed = [device_memory(shape, work, run.numerics, run.state, mesh) for _, mesh in columns]
+    table = Table("GB a GPU", *(name for name, _ in columns))
+    for term in _TERMS:
+        table.add_row(term, *(f"{getattr(memory, term) / 1e9:.1f}" for memory in needed))
+    fits = [memory.total <= device.gigabytes * 1e9 for memory in needed]
+    table.add_row(f"peak, of {device.gigabytes:g}", *(f"{memory.total / 1e9:.1f}" for memory in needed))
+    table.add_row("fits", *("yes" if fit else "no" for fit in fits), end_section=True)
+    for label, values in _step_rows(run, config, [mesh for _, mesh in columns]).items():
+        table.add_row(label, *values)
+    console = Console()
+    console.print(_title(run, config), soft_wrap=True)
+    console.print(table)
+    first = next((name for (name, _), fit in zip(columns, fits, strict=True) if fit), None)
+    console.print(f"the first that fits: {first}" if first else "none of these fits: " + _advice(run, needed[-1]))
+    console.print(
+        f"assumed: {work.pairs} pairs a micro-batch, prompts of {work.prompt} and completions of {work.completion} "
+        f"tokens, {'tree' if work.tree else 'padded'} layout, {config.utilization:.0%} of the peak, sending not hidden "
+        "behind computing; not counted: the CUDA context and fragments, usually 1 to 3 GB",
+        soft_wrap=True,
+    )
+
+
+def _title(run: Run, config: Namespace) -> str:
+    shape = run.shape
+    trained = "all" if shape.trainable == shape.parameters else f"{shape.trainable / 1e6:.1f} M"
+    return (
+        f"{config.model.init_args.policy}: {shape.parameters / 1e9:.3g} B parameters, {trained} trained; "
+        f"reference {run.reference}; {config.trainer.precision or '32-true'}; {config.gpu}"
+    )
+
+
+def _step_rows(run: Run, config: Namespace, columns: Sequence[Mesh]) -> dict[str, list[str]]:
+    """What an optimizer step computes and sends."""
+    device, reference = GPUS[config.gpu], run.reference_forward
+    peak = device.half_flops if run.numerics.activation == 2 else device.single_flops
+    flops = [
+        step_flops(run.shape, run.work, run.state, reference_forward=reference, tensor=mesh.tensor) for mesh in columns
+    ]
+    sent = [
+        step_sent(run.shape, run.work, run.numerics, run.state, mesh, reference_forward=reference) for mesh in columns
+    ]
+    return {
+        "pairs/step": [str(run.work.pairs * run.work.accumulate * mesh.data) for mesh in columns],
+        "TFLOP/step": [f"{each / 1e12:,.1f}" for each in flops],
+        "GB sent/step": [f"{(each.data + each.tensor) / 1e9:,.1f}" for each in sent],
+        "s computing": [f"{each / peak / config.utilization:.2f}" for each in flops],
+        "s sending": [f"{each.seconds(device, mesh):.2f}" for each, mesh in zip(sent, columns, strict=True)],
+    }
+
+
+def _advice(run: Run, memory: Memory) -> str:
+    if memory.activations + memory.head > memory.total / 2:
+        smaller = "smaller batches (data.batch_tokens)"
+        return smaller if run.state.checkpointing else f"set model.gradient_checkpointing, or {smaller}"
+    ways = ["more GPUs"]
+    if run.shape.full:
+        ways.append("LoRA")
+    if run.state.reference_copies:
+        ways.append("the reference Precomputed")
+    return " or ".join(ways)

@@ -1,0 +1,59 @@
+"""The command `dpo-lightning`: the Trainer's subcommands, and those beside them."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import torch
+
+from dpo_lightning.cli.commands import COMMANDS
+from dpo_lightning.cli.trainer import run_trainer
+from dpo_lightning.errors import DPOLightningError
+
+_OUT_OF_MEMORY = (
+    "out of memory: lower data.batch_tokens or data.batch_pairs (with trainer.accumulate_grad_batches the steps stay "
+    "the same), or set model.gradient_checkpointing. `--ckpt_path last` goes on from the last checkpoint"
+)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command; exit 0 on success, 1 on wrong input or a stopped run, 2 on a wrong key."""
+    words = sys.argv[1:] if args is None else args
+    try:
+        if words and words[0] in COMMANDS:
+            COMMANDS[words[0]](words[1:])
+        else:
+            run_trainer(args)
+    except Exception as error:
+        known = _known_cause(error) or _full_memory(error) or _lost_worker(error)
+        if known is None:
+            raise
+        sys.exit(f"error: {known}")
+
+
+def _known_cause(error: BaseException | None) -> str | None:
+    """An error of ours behind what the parser made of it while it built objects."""
+    while error is not None and not isinstance(error, DPOLightningError):
+        error = error.__cause__
+    return None if error is None else str(error)
+
+
+def _full_memory(error: BaseException) -> str | None:
+    if not isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return None
+    return f"{_OUT_OF_MEMORY} ({' '.join(str(error).split())[:200] or type(error).__name__})"
+
+
+def _lost_worker(error: BaseException) -> str | None:
+    """A loader's process that died: torch says so in the middle of whatever runs just then, so only here is it caught.
+
+    Torch has no class for it.
+    """
+    found = re.match(r"DataLoader worker \(pid(\(s\))? [\d, ]+\)[^.]*", str(error))
+    if found is None or not isinstance(error, RuntimeError):
+        return None
+    return (
+        f"{found[0].strip()}: most likely the machine ran out of memory, or of shared memory (/dev/shm). Lower "
+        "data.num_workers (0 needs no processes); `--ckpt_path last` goes on from the last checkpoint"
+    )

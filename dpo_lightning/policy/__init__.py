@@ -1,0 +1,1 @@
+"""The one model that is trained: loaded, adapted, prepared, sharded and sampled from."""

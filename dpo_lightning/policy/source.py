@@ -1,0 +1,82 @@
+"""Where a run's policy comes from, what it was before training, and how it is had again."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Union
+
+from torch import nn
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.policy.loading import (
+    PolicyOptions,
+    adapter_config,
+    build_policy,
+    is_adapted,
+    load_config,
+    precision_dtype,
+)
+
+
+class PolicySource:
+    """The policy as a run was given it. It is no ``nn.Module``: what it holds is not registered with who holds it.
+
+    Args:
+        policy: Hub name or directory of a causal LM or of a trained PEFT adapter; or a module.
+        options: How it is prepared.
+    """
+
+    def __init__(self, policy: Union[str, nn.Module], options: PolicyOptions) -> None:
+        self.policy = policy
+        self.options = options
+        self._config: Any = None
+
+    @property
+    def name(self) -> str | None:
+        """The name that it was given by, or that a Hugging Face module was loaded under."""
+        return self.policy if isinstance(self.policy, str) else getattr(self.policy, "name_or_path", None)
+
+    @property
+    def has_trained_adapter(self) -> bool:
+        """Whether it comes with an adapter."""
+        return (
+            is_adapted(self.policy) if isinstance(self.policy, nn.Module) else adapter_config(self.policy) is not None
+        )
+
+    def check(self) -> None:
+        """Find out that there is no such model, at little cost.
+
+        Raises:
+            InputError: when there is none.
+        """
+        if isinstance(self.policy, str):
+            load_config(self.policy, self.options.model_kwargs)
+
+    def build(self, precision: str | None) -> nn.Module:
+        """The policy, ready to train under a Lightning precision; a module is changed in place.
+
+        Raises:
+            InputError: for a model that cannot be loaded, or options that do not fit it.
+        """
+        if isinstance(self.policy, str):  # read now: a checkpoint needs it when the directory may be gone
+            self._config = load_config(self.policy, self.options.model_kwargs)
+        else:
+            self._config = copy.deepcopy(getattr(self.policy, "config", None))
+        return build_policy(self.policy, precision_dtype(precision), self.options)
+
+    def build_again(self, precision: str | None) -> nn.Module:
+        """A second one, as the first was before training.
+
+        Raises:
+            InputError: when it was given as a module.
+        """
+        if isinstance(self.policy, nn.Module):
+            raise InputError(
+                "reference Precomputed: rows are missing in the cache, and the policy, given as a module, is no longer "
+                "what it was: score these rows before training, or give the policy by its name or directory"
+            )
+        return build_policy(self.policy, precision_dtype(precision), self.options)
+
+    def original_config(self) -> dict[str, Any] | None:
+        """The model's config as it was given, before caching and dropout were switched off; None where it has none."""
+        return self._config.to_dict() if hasattr(self._config, "to_dict") else None

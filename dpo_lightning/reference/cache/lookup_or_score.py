@@ -1,0 +1,139 @@
+"""From pairs to a table that holds them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import nn
+from torch.utils.data import ConcatDataset, Dataset
+
+from dpo_lightning.batch import TokenizedPair
+from dpo_lightning.data.content_hash import RowIndex, index_pairs, index_rows
+from dpo_lightning.data.dataset import PairDataset
+from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.reference.cache.scored_model import Source
+from dpo_lightning.reference.cache.scoring import Filling, MissingRows, Scorer, ScoringRun, difference, not_to_be_seen
+from dpo_lightning.reference.cache.store import Key, Store, stored_keys
+from dpo_lightning.reference.cache.table import ReferenceTable
+
+_CHECKED_ROWS = 4
+
+
+class Rows(NamedTuple):
+    """Pairs, and what is known of each without reading it."""
+
+    pairs: Sequence[TokenizedPair]
+    known: RowIndex
+
+    @classmethod
+    def of(cls, parts: Sequence[Sequence[TokenizedPair]]) -> Rows:
+        """All parts as one.
+
+        Raises:
+            InputError: when there is no pair.
+        """
+        parts = [part for part in parts if len(part)]
+        if not parts:
+            raise InputError(
+                "reference Precomputed has no pairs to score: take a PreferenceDataModule, or give the pairs of your "
+                "loader to reference.collate(collate, pairs)"
+            )
+        indices = [index_rows(part.rows) if isinstance(part, PairDataset) else index_pairs(part) for part in parts]
+        known = RowIndex(*(np.concatenate(columns) for columns in zip(*indices, strict=True)))
+        return cls(cast(Sequence[TokenizedPair], ConcatDataset(cast(list[Dataset], parts))), known)
+
+
+def fill(
+    rows: Rows,
+    place: tuple[Path, Key],
+    source: Source,
+    rebuild: Callable[[], nn.Module],
+    run: ScoringRun,
+    batch_tokens: int,
+) -> ReferenceTable:
+    """Check a few rows that are there, score those that are not, and return all; every rank must call it.
+
+    See `Precomputed.fill` for arguments and errors; ``place`` is the cache's directory and the key in it.
+    """
+    with isolate_rng():
+        store = Store(*place)
+        if run.is_first:
+            store.prepare()
+        found: Found = run.broadcast(_find(rows, store, place) if run.is_first else None)
+        with source.loaded(len(found.missing) > 0, rebuild) as loaded:
+            if loaded is not None:
+                scorer = Scorer(loaded.model, loaded.token_logps, run.context)
+                _check(scorer, [rows.pairs[row] for row in found.some], found.cached, store)
+                Filling(store, MissingRows(*rows, found.missing), scorer, batch_tokens, run)()
+        paths = run.broadcast([shard.path for shard in store.shards])
+    return _open(paths, rows, store)
+
+
+class Found(NamedTuple):
+    """What the cache has of the rows.
+
+    Attributes:
+        missing: Positions of the rows that it lacks, each row once.
+        some: Positions of a few that it has.
+        cached: Their values.
+    """
+
+    missing: np.ndarray
+    some: list[int]
+    cached: list[np.ndarray]
+
+
+def _find(rows: Rows, store: Store, place: tuple[Path, Key]) -> Found:
+    store.scan()
+    table = ReferenceTable([shard.path for shard in store.shards])
+    keys = rows.known.keys
+    has = table.has(keys)
+    _, first = np.unique(keys, return_index=True)
+    missing = first[~has[first]]
+    rank_zero_info(_report(rows, missing, place))
+    some = _a_few(np.flatnonzero(has), rows)
+    return Found(missing, some.tolist(), [np.array(row) for row in table.rows(keys[some])])
+
+
+def _a_few(there: np.ndarray, rows: Rows) -> np.ndarray:
+    """Some of the shorter half: every run that finds its rows pays for scoring them."""
+    by_length = there[np.argsort(rows.known.lengths[there].sum(axis=1), kind="stable")]
+    return by_length[np.unique(np.linspace(0, len(there) // 2, min(_CHECKED_ROWS, len(there))).astype(int))]
+
+
+def _report(rows: Rows, missing: np.ndarray, place: tuple[Path, Key]) -> str:
+    cache_dir, key = place
+    different = len(np.unique(rows.known.keys))
+    line = f"reference cache {cache_dir / key.name}: {different - len(missing)} of {different} different rows are there"
+    if not len(missing):
+        return line
+    line += f", {len(missing)} are scored now ({rows.known.lengths[missing].sum():,} tokens)"
+    others = [other for _, other, _ in stored_keys(cache_dir) if other.name != key.name]
+    if precisions := sorted(other.precision for other in others if other.weights == key.weights):
+        return f"{line}; the same weights were scored in precision {', '.join(precisions)} instead of {key.precision}"
+    if others and len(missing) == different:
+        return f"{line}; what is cached under {len(others)} other keys has other weights"
+    return line
+
+
+def _check(scorer: Scorer, pairs: Sequence[TokenizedPair], cached: Sequence[np.ndarray], store: Store) -> None:
+    if pairs and (problem := difference(scorer, pairs, cached)):
+        raise RunError(
+            f"the reference cache {store.directory} does not hold this reference's values: {problem}; remove it with "
+            f"`dpo-lightning cache prune --key {store.directory.name}`"
+        )
+
+
+def _open(paths: Sequence[Path], rows: Rows, store: Store) -> ReferenceTable:
+    try:
+        table = ReferenceTable(paths)
+    except FileNotFoundError:
+        table = ReferenceTable([])
+    if not table.has(rows.known.keys).all():
+        raise not_to_be_seen(store.directory)
+    return table

@@ -1,0 +1,149 @@
+"""What is scored: how it is hashed, and how it is had when rows are missing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dpo_lightning.batch import PairBatch
+from dpo_lightning.errors import InputError
+from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
+from dpo_lightning.reference.base import Reference
+from dpo_lightning.reference.cache.weights import agreed_weights_hash, weights_hash
+from dpo_lightning.reference.frozen import FrozenCopy
+from dpo_lightning.utils.torch_modes import evaluating
+
+
+class Loaded(NamedTuple):
+    """A model that scores, for as long as it is needed."""
+
+    model: nn.Module
+    token_logps: Callable[[PairBatch], Float[Tensor, " N"]]
+
+
+class Source(ABC):
+    """The reference behind the cache.
+
+    Attributes:
+        weights: Hash of its weights as they were when it was bound.
+        name: Its name, for people.
+    """
+
+    weights: str
+    name: str
+
+    @abstractmethod
+    def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> AbstractContextManager[Loaded | None]:
+        """Yield what scores, as a context; None where that would cost a second model and is not needed.
+
+        Args:
+            needed: Whether rows are missing.
+            rebuild: Loads the policy once more, as it was before training.
+        """
+
+    def own_models(self) -> list[nn.Module]:
+        """Models beside the policy that it holds now."""
+        return []
+
+
+class SharedWeights(Source):
+    """A reference on the policy's own weights, at hand at any time."""
+
+    def __init__(self, reference: AdapterOff | FrozenAdapter, policy: nn.Module) -> None:
+        adapters = isinstance(reference, FrozenAdapter)
+        # Before the reference adds its own adapter.
+        self.weights = agreed_weights_hash(policy, adapters=adapters)
+        self.name = f"{model_name(policy)}{' with its adapter' if adapters else ''}"
+        reference.bind(policy)
+        self._loaded = (policy, reference.token_logps)
+
+    @contextmanager
+    def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:
+        """The reference."""
+        yield Loaded(*self._loaded)
+
+
+class PolicyItself(Source):
+    """The policy as it is before training, without a copy."""
+
+    def __init__(self, policy: nn.Module) -> None:
+        self.weights = agreed_weights_hash(policy)
+        self.name = model_name(policy)
+        self._policy = [policy]
+
+    @contextmanager
+    def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:
+        """The policy while it is untouched; afterwards, if rows are missing, the same loaded once more."""
+        policy = self._policy[0]
+        if weights_hash(policy) != self.weights:
+            if not needed:
+                yield None
+                return
+            policy = rebuild()
+            if weights_hash(policy) != self.weights:
+                raise InputError(
+                    "reference Precomputed: rows are missing in the cache, and the policy loaded again is not the one "
+                    "that the run began with: give `source: FrozenCopy` with its checkpoint"
+                )
+        with evaluating(policy):
+            yield Loaded(policy, TokenScorer(policy))
+
+
+class OtherModel(Source):
+    """Another checkpoint, which is freed once it has scored."""
+
+    def __init__(self, reference: FrozenCopy, policy: nn.Module) -> None:
+        self._settings = reference
+        self._policy = [policy]
+        self._copy: FrozenCopy | None = self._load()
+        self.weights = agreed_weights_hash(self.own_models()[0])
+        self.name = str(reference.checkpoint)
+
+    def _load(self) -> FrozenCopy:
+        copy = replace(self._settings)
+        copy.bind(self._policy[0])
+        return copy
+
+    def own_models(self) -> list[nn.Module]:
+        """The model, until it has scored."""
+        return self._copy.own_models() if self._copy is not None else []
+
+    @contextmanager
+    def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:
+        """The model where it is still loaded, or is needed."""
+        copy, self._copy = self._copy, None
+        if copy is None and needed:
+            copy = self._load()
+        if copy is None:
+            yield None
+            return
+        model = copy.own_models()[0].to(next(self._policy[0].parameters()).device)
+        yield Loaded(model, copy.token_logps)
+
+
+def bind_source(reference: Reference, policy: nn.Module) -> Source:
+    """Take a reference from the policy as it stands before training.
+
+    Raises:
+        InputError: for one whose weights cannot be hashed.
+    """
+    if isinstance(reference, AdapterOff | FrozenAdapter):
+        return SharedWeights(reference, policy)
+    if isinstance(reference, FrozenCopy):
+        return PolicyItself(policy) if reference.checkpoint is None else OtherModel(reference, policy)
+    raise InputError(
+        f"Precomputed.source: {type(reference).__name__} cannot be precomputed: use FrozenCopy, AdapterOff or "
+        "FrozenAdapter"
+    )
+
+
+def model_name(model: nn.Module) -> str:
+    """The name that it was loaded under, or its class."""
+    return str(getattr(model, "name_or_path", "") or type(model).__name__)

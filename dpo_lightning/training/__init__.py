@@ -1,0 +1,1 @@
+"""What a training step does beside its loss: metrics, running means, logging, parameters, schedules."""

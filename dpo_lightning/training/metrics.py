@@ -1,0 +1,158 @@
+"""What is worth watching in a preference run, per pair or completion, and its mean over all of all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torchmetrics import Metric
+
+from dpo_lightning.losses.scores import PairScores, UnpairedScores
+
+NAMES = (
+    "loss",
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/margins",
+    "rewards/accuracies",
+    "logps/chosen",
+    "logps/rejected",
+    "logratios/chosen",
+    "logratios/rejected",
+)
+
+
+def pair_metrics(
+    scores: PairScores,
+    rewards: tuple[Float[Tensor, " P"], Float[Tensor, " P"]],
+    losses: Float[Tensor, " P"],
+) -> dict[str, Float[Tensor, " P"]]:
+    """Values of each pair ``[P]``, detached, on the device; the keys are :data:`NAMES`.
+
+    Rewards are in the objective's scale, log-probs and log-ratios in nats summed over the completion. A pair counts
+    as accurate when its chosen reward is the greater one; equal rewards count as not.
+    """
+    chosen, rejected = rewards
+    values = (
+        losses,
+        chosen,
+        rejected,
+        chosen - rejected,
+        (chosen > rejected).to(losses.dtype),
+        scores.policy_chosen_logps,
+        scores.policy_rejected_logps,
+        scores.chosen_logratio,
+        scores.rejected_logratio,
+    )
+    return {name: value.detach() for name, value in zip(NAMES, values, strict=True)}
+
+
+class Float32Metric(Metric):
+    """A metric that stays float32 when its module is cast: in bfloat16 a count would stop at 256."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Float32Metric:
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)  # type: ignore[return-value]
+
+
+class PairMean(Float32Metric):
+    """Mean over pairs of the values of :func:`pair_metrics`, weighted by pairs over batches and ranks.
+
+    The sums and the number of pairs are one tensor, so that ranks exchange one.
+    """
+
+    full_state_update = False
+    names = frozenset(NAMES)
+    totals: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("totals", torch.zeros(len(NAMES) + 1, dtype=torch.float32), dist_reduce_fx="sum")
+
+    def update(self, values: Mapping[str, Float[Tensor, " P"]]) -> None:
+        """Add the pairs of a batch."""
+        stacked = torch.stack([values[name] for name in NAMES]).float()
+        # Not in place: a reset inside Lightning's inference mode makes a tensor that nothing outside may write to.
+        self.totals = self.totals + torch.cat([stacked.sum(-1), stacked.new_full((1,), stacked.shape[-1])])
+
+    def compute(self) -> dict[str, Float[Tensor, ""]]:
+        """The means, 0-d float32 on the device; NaN when no pair was added."""
+        return dict(zip(NAMES, self.totals[:-1] / self.totals[-1], strict=True))
+
+
+_OF_ALL = ("loss", "rewards/accuracies", "rewards/reference_point", "kl")
+_BY_LABEL = ("rewards", "logps", "logratios")
+_LABELS = ("chosen", "rejected")
+
+UNPAIRED_NAMES = (*_OF_ALL, *(f"{name}/{label}" for label in _LABELS for name in _BY_LABEL))
+
+
+def unpaired_metrics(
+    scores: UnpairedScores,
+    rewards: Float[Tensor, " P"],
+    reference_point: Float[Tensor, ""],
+    losses: Float[Tensor, " P"],
+) -> dict[str, Shaped[Tensor, " P"]]:
+    """Values of each labelled completion ``[P]``, and the labels themselves, detached, on the device.
+
+    A completion counts as accurate when its reward is above the reference point and it is desirable, or not above it
+    and undesirable. ``kl`` is the log-ratio of its prompt with a completion of another one, whose mean estimates the KL
+    divergence from the reference; only there where the objective reads it. Units are those of :func:`pair_metrics`.
+    """
+    values = {
+        "loss": losses,
+        "rewards": rewards,
+        "rewards/accuracies": ((rewards > reference_point) == scores.desirable).to(losses.dtype),
+        "rewards/reference_point": reference_point.expand_as(losses),
+        "logps": scores.policy_logps,
+        "logratios": scores.logratio,
+        "desirable": scores.desirable,
+    }
+    if scores.policy_mismatched_logps is not None and scores.reference_mismatched_logps is not None:
+        values["kl"] = scores.policy_mismatched_logps - scores.reference_mismatched_logps
+    return {name: value.detach() for name, value in values.items()}
+
+
+class UnpairedMean(Float32Metric):
+    """Means of the values of :func:`unpaired_metrics` under the names of :class:`PairMean`, over batches and ranks.
+
+    ``rewards/chosen`` is the mean over the desirable completions, ``rewards/rejected`` that over the undesirable ones,
+    and ``rewards/margins`` the difference of these two means; so for log-probs and log-ratios. Each mean has its own
+    count, so that a batch without one of the labels adds nothing to that label's.
+    """
+
+    full_state_update = False
+    names = frozenset((*UNPAIRED_NAMES, "rewards/margins"))
+    totals: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("totals", torch.zeros(2, len(UNPAIRED_NAMES), dtype=torch.float32), dist_reduce_fx="sum")
+
+    def update(self, values: Mapping[str, Shaped[Tensor, " P"]]) -> None:
+        """Add the completions of a batch."""
+        desirable = values["desirable"]
+        nothing = torch.zeros_like(values["loss"])
+        columns = [values.get(name, nothing) for name in _OF_ALL]
+        counted = [torch.full_like(nothing, name in values, dtype=torch.bool) for name in _OF_ALL]
+        for mask in (desirable, ~desirable):
+            columns += [values[name] for name in _BY_LABEL]
+            counted += [mask] * len(_BY_LABEL)
+        mask = torch.stack(counted)
+        sums = torch.where(mask, torch.stack(columns).float(), 0).sum(-1)
+        # Not in place, as in PairMean.
+        self.totals = self.totals + torch.stack([sums, mask.float().sum(-1)])
+
+    def compute(self) -> dict[str, Float[Tensor, ""]]:
+        """The means, 0-d float32 on the device, without those of which nothing was added: one wait for the device."""
+        sums, counts = self.totals
+        means = dict(zip(UNPAIRED_NAMES, sums / counts, strict=True))
+        means = {name: means[name] for name in _counted(counts)}
+        if {"rewards/chosen", "rewards/rejected"} <= means.keys():
+            means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
+        return means
+
+
+def _counted(counts: Float[Tensor, " K"]) -> list[str]:
+    return [name for name, count in zip(UNPAIRED_NAMES, counts.tolist(), strict=True) if count]

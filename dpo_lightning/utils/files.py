@@ -1,0 +1,115 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(?P<kind>tmp|old)")
+
+
+@contextmanager
+def replaced(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and rename it to ``path`` at the end; nothing is left on an exception.
+
+    The caller creates a file or a directory there. An existing ``path`` stays until the new one is complete and on
+    disk. What a killed process leaves, `remove_leftovers` clears up.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        _sync(temporary)
+        if path.is_dir():
+            previous = _beside(path, "old")
+            path.rename(previous)
+            temporary.rename(path)
+            shutil.rmtree(previous)
+        else:
+            temporary.replace(path)
+        _sync_entries(path.parent)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_directory(path: str | Path) -> None:
+    """Remove a directory so that there is no moment at which half of it is there."""
+    path = Path(path)
+    doomed = temporary_name(path)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def remove_leftovers(directory: str | Path) -> None:
+    """Clear up what processes that died have left of `replaced` and `removed`: one complete version stays.
+
+    Nobody else may be writing in the directory but live processes of this machine, whose files are left alone.
+    """
+    directory = Path(directory)
+    found = [(path, match) for path in directory.glob(".*") if (match := _TEMPORARY.fullmatch(path.name))]
+    for path, match in found:
+        if int(match["pid"]) != os.getpid() and _is_alive(int(match["pid"])):
+            continue
+        target = directory / match["name"]
+        if match["kind"] == "old" and not target.exists():
+            path.rename(target)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def temporary_name(path: str | Path) -> Path:
+    """Where `replaced` of this process lets the new version be written."""
+    return _beside(Path(path), "tmp")
+
+
+def _beside(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{kind}")
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # where 0 is no empty signal
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or all that is in a directory, has reached the disk."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            _sync(inner)
+        _sync_entries(path)
+    else:
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+
+
+def _sync_entries(directory: Path) -> None:
+    """The names in a directory; some file systems cannot, and keep them without being asked."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,135 @@
+"""What torch's variable-length attention is handed, on a CPU; `tests/test_gpu.py` runs the kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from dpo_lightning.attention import interface
+from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
+from dpo_lightning.batch import collate_tree
+from dpo_lightning.logprobs import TokenScorer
+from tests.attention.rows import ONE_SIDED, SHORT, Segments, assert_same, dense, heads, mask_of, visible
+from tests.helpers.architectures import tiny_model
+from tests.helpers.tiny import PAIRS, tiny_llama
+
+SCALE = 0.3
+
+
+class Kernel:
+    """Dense attention in place of the flash kernel, sequence by sequence, its causal mask aligned bottom right."""
+
+    calls: list[dict[str, Any]]
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    def __call__(  # noqa: PLR0913 - torch's signature
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cu_seq_q: Tensor,
+        cu_seq_k: Tensor,
+        max_q: int,
+        max_k: int,
+        *,
+        scale: float,
+        window_size: tuple[int, int],
+        enable_gqa: bool,
+    ) -> Tensor:
+        self.calls.append({**locals()})
+        assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
+        assert query.is_contiguous()
+        assert window_size == (-1, 0)
+        assert enable_gqa == (query.shape[1] != key.shape[1])
+        q_ends, k_ends = cu_seq_q.tolist(), cu_seq_k.tolist()
+        assert (q_ends[-1], k_ends[-1]) == (len(query), len(key))
+        sizes_q, sizes_k = cu_seq_q.diff().tolist(), cu_seq_k.diff().tolist()
+        assert (max_q, max_k) == (max(sizes_q), max(sizes_k))
+        parts = zip(query.split(sizes_q), key.split(sizes_k), value.split(sizes_k), strict=True)
+        return torch.cat([self._sequence(*part, scale) for part in parts])
+
+    def _sequence(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        share = query.shape[1] // key.shape[1]
+        query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
+        scores = scale * query @ key.repeat_interleave(share, 0).transpose(1, 2)
+        future = torch.ones_like(scores, dtype=torch.bool).triu(scores.shape[-1] - scores.shape[-2] + 1)
+        probabilities = scores.masked_fill(future, -torch.inf).softmax(-1)
+        return (probabilities @ value.repeat_interleave(share, 0)).transpose(0, 1)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    fake = Kernel()
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", fake)
+    return fake
+
+
+@pytest.mark.parametrize("segments", [SHORT, ONE_SIDED], ids=["both", "one-sided"])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_against_a_masked_softmax(groups: int, segments: Segments, kernel: Kernel) -> None:
+    rows = heads(segments, groups=groups)
+    expected = dense(rows, visible(segments), SCALE)
+
+    assert_same(varlen_attention(*rows, mask_of(segments), SCALE), expected, rows, 1e-13)
+    assert len(kernel.calls) == 1
+
+
+def test_keys_and_values_are_those_of_the_runs(kernel: Kernel) -> None:
+    rows, mask = heads(SHORT), mask_of(SHORT)
+
+    varlen_attention(*rows, mask, SCALE)
+
+    for name in ("key", "value"):
+        gathered = torch.cat([run.gather(getattr(rows, name)[0]) for run in mask.runs], dim=1)
+        assert torch.equal(kernel.calls[0][name], gathered.transpose(0, 1))
+    assert torch.equal(kernel.calls[0]["query"], rows.query[0].transpose(0, 1))
+
+
+def test_a_model_uses_it_where_it_fits(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = tiny_llama(), collate_tree(PAIRS)
+    score = TokenScorer(model)
+    expected = score(batch)
+    assert kernel.calls == []
+    monkeypatch.setattr(interface, "varlen_fits", lambda *_: True)
+
+    torch.testing.assert_close(score(batch), expected, rtol=0, atol=1e-5)
+    assert len(kernel.calls) == model.config.num_hidden_layers
+    assert all(call["enable_gqa"] for call in kernel.calls)
+
+
+def test_a_model_with_a_window_that_hides_something_does_not_use_it(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    monkeypatch.setattr(interface, "varlen_fits", lambda *_: True)
+    for size, calls in ((3, 0), (100, 2)):
+        kernel.calls.clear()
+        TokenScorer(tiny_model("mistral", sliding_window=size))(collate_tree(PAIRS))
+        assert len(kernel.calls) == calls
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "width", "value_width", "fits"),
+    [
+        ("cuda", torch.bfloat16, 64, 64, True),
+        ("cuda", torch.float16, 256, 256, True),
+        ("cpu", torch.bfloat16, 64, 64, False),
+        ("cuda", torch.float32, 64, 64, False),
+        ("cuda", torch.float64, 64, 64, False),
+        ("cuda", torch.bfloat16, 64, 32, False),
+        ("cuda", torch.bfloat16, 320, 320, False),
+    ],
+    ids=str,
+)
+def test_what_the_kernel_takes(device: str, dtype: torch.dtype, width: int, value_width: int, fits: bool) -> None:
+    with FakeTensorMode():
+        query = torch.empty(1, 4, 10, width, device=device, dtype=dtype)
+        value = torch.empty(1, 2, 10, value_width, device=device, dtype=dtype)
+
+    assert varlen_fits(query, value) is fits

@@ -1,0 +1,140 @@
+"""Hyperparameters survive a checkpoint that is loaded with plain types only."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dpo_lightning import DPO, IPO, AdapterOff, FrozenAdapter, FrozenCopy, LoRA, PreferenceModule
+from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
+from dpo_lightning.losses import SFT
+from dpo_lightning.training.schedules import Constant, Linear
+from tests.helpers.tiny import tiny_llama
+
+
+class Colour(str, Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+@dataclass(frozen=True)
+class Inner:
+    path: Path
+    derived: int = field(default=0, init=False)
+
+
+class Base:
+    pass
+
+
+@dataclass(frozen=True)
+class Chosen(Base):
+    inner: Inner
+
+
+def plain(**hparams: Any) -> dict[str, Any]:
+    plain_hyperparameters(hparams)
+    assert hparams.pop("_instantiator") == "lightning.pytorch.cli.instantiate_module"
+    return hparams
+
+
+def loaded(values: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(values, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_settings_become_config_form() -> None:
+    assert plain(objective=DPO(beta=0.3), reference=AdapterOff(), schedule=Linear(warmup=2)) == {
+        "objective": {
+            "class_path": "dpo_lightning.losses.dpo.DPO",
+            "init_args": {"beta": 0.3, "label_smoothing": 0.0},
+        },
+        "reference": {"class_path": "dpo_lightning.reference.adapter.AdapterOff", "init_args": {}},
+        "schedule": {"class_path": "dpo_lightning.training.schedules.Linear", "init_args": {"warmup": 2, "floor": 0.0}},
+    }
+
+
+def test_settings_without_alternatives_are_their_fields() -> None:
+    assert plain(lora=LoRA(r=3, target_modules=["q_proj"]))["lora"] == {
+        "r": 3,
+        "alpha": 32.0,
+        "dropout": 0.0,
+        "target_modules": ["q_proj"],
+        "use_rslora": False,
+        "use_dora": False,
+        "modules_to_save": None,
+        "init_lora_weights": True,
+    }
+
+
+def test_what_has_no_plain_form_is_dropped() -> None:
+    assert plain(policy=tiny_llama(), optimizer=lambda _: None, kind=DPO, kept=1) == {"kept": 1}
+
+
+def test_nested_settings_and_paths() -> None:
+    hparams = plain(own=Chosen(Inner(Path("a/b"))), where=[Path("c")], by_name={"d": (1, Path("e"))})
+
+    assert hparams["own"]["init_args"] == {"inner": {"path": "a/b"}}
+    assert hparams["own"]["class_path"].endswith("test_hparams.Chosen")
+    assert hparams["where"] == ["c"]
+    assert hparams["by_name"] == {"d": [1, "e"]}
+    assert loaded(hparams) == hparams
+
+
+def test_numbers_and_strings_that_are_objects_become_plain() -> None:
+    hparams = plain(objective=DPO(beta=np.float64(0.25)), colour=Colour.RED, level=Level.HIGH, dtype=torch.bfloat16)
+
+    assert loaded(hparams) == hparams
+    assert type(hparams["objective"]["init_args"]["beta"]) is float
+    assert (hparams["colour"], hparams["level"], hparams["dtype"]) == ("red", 3, torch.bfloat16)
+    assert [type(hparams[name]) for name in ("colour", "level")] == [str, int]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"objective": IPO(tau=0.3, per_token=True), "reference": FrozenCopy("x", {"revision": "main"})},
+        {"objective": SFT(), "schedule": Linear(warmup=0.2)},
+        {"lora": LoRA(r=3), "reference": FrozenAdapter(), "gradient_checkpointing": True},
+        {"quantization_config": {"load_in_4bit": True, "bnb_4bit_compute_dtype": torch.bfloat16}},
+    ],
+    ids=["default", "ipo", "sft", "lora", "qlora"],
+)
+def test_a_module_comes_back_from_its_checkpoint_with_the_same_settings(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    module = PreferenceModule("some/model", **settings)
+    checkpoint = {
+        "state_dict": {},
+        "hyper_parameters": dict(module.hparams),
+        "pytorch-lightning_version": "2.6.6",
+        "hparams_name": "kwargs",
+    }
+    torch.save(checkpoint, tmp_path / "x.ckpt")
+    assert torch.load(tmp_path / "x.ckpt", weights_only=True)["hyper_parameters"] == module.hparams
+
+    hparams = torch.load(tmp_path / "x.ckpt", weights_only=True)["hyper_parameters"]
+    from lightning.pytorch.cli import instantiate_module
+
+    hparams.pop("_instantiator")
+    again = instantiate_module(PreferenceModule, hparams)
+
+    assert again.objective == module.objective
+    assert type(again.reference) is type(module.reference)
+    assert getattr(again.reference, "__dict__", None) == getattr(module.reference, "__dict__", None)
+    assert again.policy_source.options == module.policy_source.options
+    assert again._schedule == module._schedule == settings.get("schedule", Constant())
+    assert again.policy_name == "some/model"

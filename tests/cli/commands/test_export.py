@@ -1,0 +1,128 @@
+"""Checkpoints become models that plain transformers and peft load, and shards become one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dpo_lightning import LoRA
+from dpo_lightning.callbacks import Export, ResumableCheckpoint
+from dpo_lightning.cli.main import main
+from dpo_lightning.errors import InputError
+from tests.helpers.runs import data, module, saved_model, trainer
+from tests.helpers.shards import write_shards
+
+
+def run(path: Path, **settings: Any) -> Path:
+    """A run that saves a checkpoint and exports what the command should export, too."""
+    export = Export(str(path / "expected"), merged_path=str(path / "expected_merged") if "lora" in settings else None)
+    saving = ResumableCheckpoint(str(path / "checkpoints"), every_n_train_steps=3)
+    precision = settings.pop("precision", "32-true")
+    model = module(saved_model(path / "model"), lr=1e-2, **settings)
+    fitting = trainer(callbacks=[export, saving], enable_checkpointing=True, precision=precision)
+    fitting.fit(model, data(path, tokenizer=None))
+    return path / "checkpoints/step=3.ckpt"
+
+
+def shards_of(file: Path) -> Path:
+    checkpoint = torch.load(file, weights_only=True)
+    return write_shards(checkpoint, file.parent.parent / "shards")
+
+
+def same_files(one: Path, other: Path) -> bool:
+    names = {path.name for path in one.iterdir()}
+    return names == {path.name for path in other.iterdir()} and all(
+        (one / name).read_bytes() == (other / name).read_bytes() for name in names
+    )
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_a_full_model_is_what_the_callback_exports(tmp_path, precision):
+    checkpoint = run(tmp_path, precision=precision)
+    for source in (checkpoint, shards_of(checkpoint)):
+        main(["export", str(source), "--out", str(tmp_path / "out")])
+        assert same_files(tmp_path / "out", tmp_path / "expected")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token == "</s>"
+
+
+def test_an_adapter_and_the_merged_weights(tmp_path):
+    checkpoint = shards_of(run(tmp_path, lora=LoRA(r=4)))
+    main(["export", str(checkpoint), "--out", str(tmp_path / "adapter")])
+    main(["export", str(checkpoint), "--out", str(tmp_path / "merged"), "--merged"])
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    adapted = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    tokens = torch.arange(3, 20).unsqueeze(0)
+    torch.testing.assert_close(merged(tokens).logits, adapted(tokens).logits, rtol=1e-4, atol=1e-4)
+    for name, file in (("adapter", "adapter_model.safetensors"), ("merged", "model.safetensors")):
+        expected = load_file(tmp_path / ("expected" if name == "adapter" else "expected_merged") / file)
+        found = load_file(tmp_path / name / file)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_shards_become_a_file_that_a_run_goes_on_from(tmp_path, capsys):
+    checkpoint = run(tmp_path)
+    main(["export", str(shards_of(checkpoint)), "--checkpoint", str(tmp_path / "one.ckpt")])
+    assert "checkpoint for one process in" in capsys.readouterr().out
+    weights = []
+    for start in (checkpoint, tmp_path / "one.ckpt"):
+        model = module(str(tmp_path / "model"), lr=1e-2)
+        trainer(max_steps=5).fit(model, data(tmp_path, tokenizer=None), ckpt_path=start)
+        assert model.trainer.global_step == 5
+        weights.append(model.state_dict())
+    assert all(torch.equal(weights[1][name], value) for name, value in weights[0].items())
+
+
+def test_the_config_names_tokenizer_and_template(tmp_path):
+    checkpoint = run(tmp_path)
+    (tmp_path / "chat.jinja").write_text("{{ messages }}")
+    settings = {"tokenizer": str(tmp_path / "expected"), "chat_template": str(tmp_path / "chat.jinja")}
+    config = {"model": {"init_args": {"lora": None}, "class_path": "PreferenceModule"}, "data": settings}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    main(["export", str(checkpoint), "--out", str(tmp_path / "out"), "--config", str(tmp_path / "run.yaml")])
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == "{{ messages }}"
+
+
+def test_without_a_tokenizer_it_says_so(tmp_path, capsys):
+    checkpoint = run(tmp_path)
+    for path in (tmp_path / "model").glob("tokenizer*"):
+        path.unlink()
+    main(["export", str(checkpoint), "--out", str(tmp_path / "out")])
+    assert "no tokenizer beside the model" in capsys.readouterr().err
+    assert (tmp_path / "out/model.safetensors").is_file()
+
+
+def test_damaged_shards_are_named(tmp_path):
+    shards = shards_of(run(tmp_path))
+    (shards / "manifest.json").write_text('{"files": {"meta.pt": [1, 1]}}')
+    with pytest.raises(InputError, match=r"its file meta\.pt is corrupt"):
+        export_directly(shards, tmp_path)
+
+
+def test_what_makes_no_sense_is_refused(tmp_path):
+    checkpoint = run(tmp_path)
+    with pytest.raises(SystemExit, match="say what to write: --out DIR, --checkpoint FILE"):
+        main(["export", str(checkpoint)])
+    with pytest.raises(SystemExit, match="is no directory of shards: leave the option out"):
+        main(["export", str(checkpoint), "--checkpoint", str(tmp_path / "one.ckpt")])
+    with pytest.raises(SystemExit, match="the policy has no adapter to merge"):
+        main(["export", str(checkpoint), "--out", str(tmp_path / "out"), "--merged"])
+    with pytest.raises(SystemExit, match="no such file"):
+        main(["export", str(tmp_path / "none.ckpt"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="export --config"):
+        main(["export", str(checkpoint), "--out", str(tmp_path / "out"), "--config", str(tmp_path / "none.yaml")])
+    assert not (tmp_path / "out").exists()
+
+
+def export_directly(source: Path, path: Path) -> None:
+    from dpo_lightning.cli.commands.export import export
+
+    export([str(source), "--out", str(path / "out")])

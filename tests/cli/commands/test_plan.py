@@ -1,0 +1,165 @@
+"""`dpo-lightning plan`, as a user types it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonargparse import Namespace
+from transformers import AutoConfig
+
+from dpo_lightning.cli.commands.plan import meshes, optimizer_states
+from dpo_lightning.cli.main import main
+from dpo_lightning.errors import InputError
+from dpo_lightning.estimate import ModelShape
+
+HIDDEN, LAYERS, VOCABULARY = 1024, 8, 32_000
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config of a run whose model is a config file alone, and whose data is not there."""
+    config = AutoConfig.for_model(
+        "llama",
+        hidden_size=HIDDEN,
+        intermediate_size=2816,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        vocab_size=VOCABULARY,
+        tie_word_embeddings=False,
+    )
+    config.save_pretrained(tmp_path / "model")
+    run = {
+        "model": {"policy": "model", "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-6}}},
+        "data": {"dataset": "nowhere.jsonl", "batch_tokens": 6144, "max_length": 1024},
+        "trainer": {"precision": "bf16-true", "accumulate_grad_batches": 2},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dpo-lightning"])
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[str, dict[str, list[str]]]:
+    """What the command prints, and the rows of its table."""
+    before = sorted(Path().rglob("*"))
+    main(["plan", "--config", "run.yaml", *flags])
+    assert sorted(Path().rglob("*")) == before, "it wrote something"
+    text = capsys.readouterr().out
+    rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in text.splitlines() if line[:1] in "│┃"]
+    return text, {row[0]: row[1:] for row in rows if row}
+
+
+def gigabytes(parameters: float) -> str:
+    return f"{2 * parameters / 1e9:.1f}"
+
+
+def test_a_full_run(project, capsys):
+    text, rows = printed(capsys)
+    layer = HIDDEN * (2 * 1024 + 2 * 512 + 3 * 2816) + 2 * HIDDEN
+    parameters = LAYERS * layer + 2 * VOCABULARY * HIDDEN + HIDDEN
+    assert f"{parameters / 1e9:.3g} B parameters, all trained; reference FrozenCopy; bf16-true; H100" in text
+    assert rows["GB a GPU"][:4] == ["1 GPU", "8 DDP", "8 FSDP2", "64 DDP"]
+    assert rows["policy"][:3] == [gigabytes(parameters), gigabytes(parameters), gigabytes(parameters / 8)]
+    assert rows["reference"][0] == rows["gradients"][0] == rows["policy"][0]
+    assert rows["optimizer"][0] == gigabytes(2 * parameters)
+    assert rows["pairs/step"][:2] == ["8", "64"], "6144 tokens are 4 pairs of 512 + 2 x 512"
+    tokens, scored = 2 * 6144, 2 * 4096
+    attended = 8 * (512**2 / 2 + 2 * (512 * 512 + 512**2 / 2))
+    body = 2 * LAYERS * (layer - 2 * HIDDEN) * tokens + 4 * LAYERS * 1024 * attended
+    flops = (1 + 2 + 1) * body + 4 * 2 * VOCABULARY * HIDDEN * scored
+    assert float(rows["TFLOP/step"][0]) == pytest.approx(flops / 1e12, abs=0.1, rel=0.005)
+    assert float(rows["s computing"][0]) == pytest.approx(flops / 989e12 / 0.4, abs=0.006)
+    assert "the first that fits: 1 GPU" in text
+    assert "prompts of 512 and completions of 512 tokens, tree layout, 40% of the peak" in text
+
+
+def test_adapters_cost_no_reference_and_hardly_any_optimizer(project, capsys):
+    text, rows = printed(capsys, "--model.lora.r=8", "--devices=8")
+    assert "reference AdapterOff" in text
+    assert rows["reference"] == rows["optimizer"] == ["0.0", "0.0"]
+    assert rows["GB a GPU"] == ["8 DDP", "8 FSDP2"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reference", "holds"),
+    [
+        (["--model.reference=Precomputed"], "Precomputed", False),
+        (["--model.objective=SFT"], "NoReference", False),
+        (["--model.reference=FrozenCopy", "--model.lora.r=4"], "FrozenCopy", True),
+    ],
+)
+def test_references(project, capsys, flags, reference, holds):
+    _, before = printed(capsys, "--devices=1")
+    text, rows = printed(capsys, "--devices=1", *flags)
+    assert f"reference {reference};" in text
+    assert (rows["reference"] == ["0.0"]) != holds
+    assert float(rows["TFLOP/step"][0]) < float(before["TFLOP/step"][0])
+
+
+def test_checkpointing_trades_memory_for_time(project, capsys):
+    _, before = printed(capsys, "--devices=1")
+    _, after = printed(capsys, "--devices=1", "--model.gradient_checkpointing=true")
+    assert float(after["activations"][0]) < float(before["activations"][0])
+    assert float(after["TFLOP/step"][0]) > float(before["TFLOP/step"][0])
+
+
+def test_what_does_not_fit_comes_with_advice(project, capsys):
+    text, rows = printed(capsys, "--gpu=RTX4090", "--devices=1", "--data.batch_tokens=200000")
+    assert rows["fits"] == ["no"]
+    assert "none of these fits: set model.gradient_checkpointing, or smaller batches" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "line"),
+    [
+        (["--model.policy=./nowhere"], 1, "error: model: no such directory: ./nowhere"),
+        (["--model.policy=someone/unknown"], 1, "error: model 'someone/unknown': "),
+        (["--model.optimizer=torch.optim.SGD", "--model.optimizer.init_args.lr=-1.0"], 1, "error: plan: torch.optim"),
+        (["--utilization=1.5"], 1, "error: plan: --utilization is between 0 and 1"),
+        (["--gpu=H1000"], 2, "error: "),
+        (["--data.batch_token=5"], 2, "error: unknown key `data.batch_token`; did you mean `batch_tokens`?"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(project, capsys, flags, code, line):
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", "--config", "run.yaml", *flags])
+    said = stopped.value.code
+    message = said if isinstance(said, str) else capsys.readouterr().err.strip().splitlines()[-1]
+    assert (1 if isinstance(said, str) else said) == code
+    assert message.startswith(line)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "states"),
+    [
+        ("torch.optim.AdamW", {"lr": 1e-6}, 2),
+        ("torch.optim.RMSprop", {}, 1),
+        ("torch.optim.RMSprop", {"momentum": 0.9}, 2),
+        ("torch.optim.SGD", {}, 0),
+        ("torch.optim.SGD", {"momentum": 0.9}, 1),
+    ],
+)
+def test_what_optimizers_keep(path, arguments, states):
+    assert optimizer_states(Namespace(class_path=path, init_args=Namespace(**arguments))) == states
+
+
+def test_an_unknown_argument_of_an_optimizer():
+    with pytest.raises(InputError, match=r"plan: torch.optim.SGD: .*unexpected keyword"):
+        optimizer_states(Namespace(class_path="torch.optim.SGD", init_args=Namespace(wrong=1)))
+
+
+def test_quantized_weights_are_not_sharded():
+    shape = ModelShape(*range(1, 13), head_groups=8, rank=0, head_trained=True)
+    shape = replace(shape, quantized=0)
+    assert [name for name, _ in meshes(None, replace(shape, quantized=1))] == ["1 GPU", "8 DDP", "64 DDP"]
+    assert [mesh.devices for _, mesh in meshes(None, shape)] == [1, 8, 8, 64, 64, 64]
+    for refused in (replace(shape, rank=8), replace(shape, head_groups=4)):
+        assert [mesh.tensor for _, mesh in meshes(None, refused)] == [1, 1, 1, 1, 1]

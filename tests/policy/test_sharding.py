@@ -1,0 +1,198 @@
+"""Two processes that share a model train as one process does: one run of both makes all cases."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from dpo_lightning import PreferenceModule
+from dpo_lightning.checkpoints.sharded import consolidated
+from dpo_lightning.errors import InputError
+from dpo_lightning.policy.sharding import check_strategy, shard
+from tests.helpers.ranks import run_ranks
+from tests.helpers.runs import data, saved_model, trainer
+from tests.helpers.tiny import tiny_llama, tiny_tokenizer
+from tests.two_ranks import CASES, REFUSED, fit
+
+EXACT = [name for name in CASES if not name.startswith("bf16")]
+
+
+def _saved(path: Path, kind: str, **settings: Any) -> None:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, vocab_size=64, bos_token_id=1, eos_token_id=2, pad_token_id=None, **settings)
+    AutoModelForCausalLM.from_config(config).save_pretrained(path)
+    tiny_tokenizer().save_pretrained(path)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ranks")
+    saved_model(path / "model")
+    saved_model(path / "tied", tie_word_embeddings=True)
+    saved_model(path / "three_heads", num_key_value_heads=1)
+    saved_model(path / "deep", num_hidden_layers=8)
+    tiny_llama(seed=5).save_pretrained(path / "other")
+    config = LoraConfig(r=2, init_lora_weights=False, target_modules="all-linear")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(path / "model"), config).save_pretrained(path / "adapter")
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 48}
+    _saved(path / "qwen3", "qwen3", hidden_size=32, num_hidden_layers=2, initializer_range=0.2, **heads)
+    _saved(path / "gpt2", "gpt2", n_embd=32, n_layer=2, n_head=4)
+    return path
+
+
+class Malicious:
+    """What a checkpoint may hold that is no data."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.trace,)
+
+
+@pytest.fixture(scope="module")
+def ranks(models: Path) -> list[dict[str, Any]]:
+    """What the two ranks found."""
+    malicious = models / "malicious.ckpt"
+    malicious.mkdir()
+    (malicious / ".metadata").write_bytes(pickle.dumps(Malicious(models / "trace")))
+    torch.save({}, malicious / "meta.pt")
+    run_ranks("tests.two_ranks", str(models))
+    return [torch.load(models / f"results-{rank}.pt") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def alone(models: Path) -> dict[str, Any]:
+    """Runs of one process, each made when it is first asked for."""
+    found: dict[str, Any] = {}
+
+    class Runs(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            case = {key: value for key, value in CASES[name].items() if key not in ("resume", "checkpoints")}
+            self[name] = fit(models, case, processes=1)
+            return self[name]
+
+    return Runs(found)
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_final_weights_and_logs_are_those_of_one_process(case, ranks, alone):
+    one, two = alone[case], ranks[0][case]
+    assert two["weights"].keys() == one["weights"].keys()
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], value, rtol=0, atol=1e-6)
+    steps = len(two["logged"])  # a resumed run logs what is left
+    for ours, theirs in zip(one["logged"][-steps:], two["logged"], strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-4, abs=2e-5)
+    assert two["validated"] == pytest.approx(one["validated"], rel=1e-4, abs=2e-5)
+    assert {"train/loss", "train/grad_norm"} <= two["logged"][-1].keys()
+    assert "val/loss" in two["validated"]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])
+def test_half_precision(precision, ranks, alone):
+    one, two = alone[precision], ranks[0][precision]
+    kept = torch.bfloat16 if precision == "bf16-true" else torch.float32
+    assert {value.dtype for value in two["weights"].values()} == {kept}
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name].float(), value.float(), rtol=0.02, atol=0.02)
+    assert torch.equal(two["buffers"]["model.rotary_emb.inv_freq"], one["buffers"]["model.rotary_emb.inv_freq"])
+    assert two["logged"][-1]["train/loss"] == pytest.approx(one["logged"][-1]["train/loss"], abs=0.02)
+
+
+def test_training_moves_the_weights_far_more_than_the_tolerance(models, alone):
+    before = load_file(models / "model/model.safetensors")
+    assert max((alone["full"]["weights"][name] - value).abs().max().item() for name, value in before.items()) > 0.01
+
+
+def test_clipping_bites(ranks):
+    assert ranks[0]["full, clipped"]["logged"][0]["train/grad_norm"] > 0.15
+    for kind in ("full, clipped", "full, clipped by value", "tensor parallel, clipped"):
+        plain, clipped = (ranks[0][case]["weights"]["lm_head.weight"] for case in (kind.split(",")[0], kind))
+        assert (plain - clipped).abs().max() > 1e-4
+
+
+def test_no_rank_but_0_holds_more_than_its_share_and_one_layer(ranks):
+    layers = 8
+    assert ranks[0]["largest share"] > 0.9
+    assert 0.5 <= ranks[1]["largest share"] < 0.5 + 1 / layers + 0.05
+
+
+@pytest.mark.parametrize(
+    "case", ["full", "full, moving reference", "LoRA, moving reference", "tensor parallel, moving reference"]
+)
+def test_a_resumed_run_ends_with_the_same_bits(case, ranks):
+    whole, resumed = ranks[0][case], ranks[0][f"{case}, resumed"]
+    assert all(torch.equal(resumed["weights"][name], value) for name, value in whole["weights"].items())
+    assert resumed["logged"] == whole["logged"][2:]
+
+
+def test_shards_bring_the_moved_reference_elsewhere(models, ranks, tmp_path):
+    torch.save(consolidated(models / "moved/step=4.ckpt"), tmp_path / "one.ckpt")
+    loaded = PreferenceModule.load_from_checkpoint(tmp_path / "one.ckpt")
+    (found,) = trainer().validate(loaded, data(tmp_path), verbose=False)
+    assert found == pytest.approx(ranks[0]["full, moving reference"]["validated"], rel=1e-4, abs=2e-5)
+    assert abs(found["val/loss"] - ranks[0]["full"]["validated"]["val/loss"]) > 1e-3
+
+
+@pytest.mark.parametrize("case", ["full", "tensor parallel"])
+def test_samples_are_those_of_one_process(case, models, ranks, alone):
+    name = case.split()[0]
+    assert alone[case]["logged"]
+    assert (models / f"2/{name}.md").read_text() == (models / f"1/{name}.md").read_text()
+
+
+def test_exports_are_those_of_one_process(models, ranks, alone):
+    assert alone["LoRA, adapter off"]["logged"]
+    for file in ("adapter/adapter_model.safetensors", "merged/model.safetensors"):
+        one, two = (load_file(models / processes / file) for processes in ("1", "2"))
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6)
+    assert (models / "2/merged/tokenizer.json").is_file()
+    assert not list(models.glob("2/merged/adapter*"))
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("no plan", "transformers has no plan for GPT2LMHeadModel: set it to 1"),
+        ("LoRA", "adapters cannot be split"),
+        ("heads", "2 does not divide the model's num_key_value_heads, 1"),
+        ("step zero", "before step 0 the policy is not its reference"),
+        ("code", "has no place in .metadata"),
+    ],
+)
+def test_both_ranks_refuse_alike(case, message, ranks):
+    first, second = (rank["refused"][case] for rank in ranks)
+    assert message in first
+    assert first == second
+    assert case in REFUSED
+
+
+def test_code_of_a_checkpoint_does_not_run(models, ranks):
+    assert ranks
+    assert not (models / "trace").exists()
+    pickle.loads((models / "malicious.ckpt/.metadata").read_bytes())  # it would have
+    assert (models / "trace").exists()
+
+
+@pytest.mark.parametrize("strategy", [FSDPStrategy, DeepSpeedStrategy])
+def test_strategies_that_shard_by_themselves_are_refused(strategy):
+    with pytest.raises(InputError, match="leave the reference unsharded: use ModelParallelStrategy"):
+        check_strategy(strategy.__new__(strategy))
+
+
+def test_quantized_models_are_refused():
+    model = tiny_llama()
+    model.is_quantized = True
+    with pytest.raises(InputError, match="a quantized model cannot be sharded: use the strategy ddp"):
+        shard(model, None, torch.device("cpu"), trained=True)
