@@ -38,6 +38,7 @@ from dpo_lightning.training.logging import log_means
 from dpo_lightning.training.metrics import PairMean, UnpairedMean
 from dpo_lightning.training.parameters import clip_by_norm, decay_groups, gradient_norm
 from dpo_lightning.training.schedules import Constant, Schedule
+from dpo_lightning.utils.tensors import device_of
 
 
 class PreferenceModule(pl.LightningModule):
@@ -146,7 +147,7 @@ class PreferenceModule(pl.LightningModule):
             InputError: when it was given as a module.
         """
         assert self.policy is not None, "configure_model() comes first"
-        device = next(self.policy.parameters()).device
+        device = device_of(self.policy)
         with weights_on_rank_zero(self._device_mesh):
             policy = self.policy_source.build_again(self._precision)
         if self._device_mesh is None:
@@ -176,7 +177,7 @@ class PreferenceModule(pl.LightningModule):
     def _tree_problem(self) -> str | None:
         assert self.policy is not None, "configure_model() comes first"
         assert self.reference is not None
-        device = next(self.policy.parameters()).device
+        device = device_of(self.policy)
         own = [("reference", model.to(device)) for model in self.reference.own_models()]
         for role, model in [("policy", self.policy), *own]:
             if problem := tree_problem(model):

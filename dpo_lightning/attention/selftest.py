@@ -12,6 +12,8 @@ from torch.utils._pytree import tree_map_only
 from dpo_lightning.attention.interface import layout_inputs, use_tree_attention
 from dpo_lightning.batch import TokenizedPair, collate_tree
 from dpo_lightning.errors import RunError
+from dpo_lightning.utils.tensors import device_of
+from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.torch_modes import evaluating
 
 # Long enough for every short-range mechanism to reach from one branch into the other.
@@ -38,7 +40,7 @@ def tree_problem(model: nn.Module) -> str | None:
     """
     if problem := use_tree_attention(model) or _counts_physical_positions(model):
         return problem
-    device = next(model.parameters()).device
+    device = device_of(model)
     devices = [device] if device.type == "cuda" else []
     pairs = _random_pairs(model)
     with torch.no_grad(), evaluating(model), torch.random.fork_rng(devices):
@@ -51,7 +53,7 @@ def tree_problem(model: nn.Module) -> str | None:
         except RunError as error:
             return str(error)
         except Exception as error:  # a model that was not made for these arguments may raise anything
-            return f"{type(error).__name__} in its forward: {' '.join(str(error).split())[:200]}"
+            return f"{type(error).__name__} in its forward: {one_line(error, 200)}"
     return _difference(pairs, row, other_row, expected)
 
 

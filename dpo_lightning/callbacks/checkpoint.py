@@ -30,6 +30,7 @@ from dpo_lightning.checkpoints import (
 from dpo_lightning.checkpoints.sharded import refuse_code
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import remove_leftovers
+from dpo_lightning.utils.ranks import from_rank_zero
 
 
 class DurableSaves(pl.Callback):
@@ -104,7 +105,7 @@ class ResumableCheckpoint(ModelCheckpoint):
         ahead = (
             self._ahead(trainer.global_step) if trainer.is_global_zero and not cast(Any, trainer).fast_dev_run else None
         )
-        if ahead := trainer.strategy.broadcast(ahead):
+        if ahead := from_rank_zero(ahead):
             raise InputError(
                 f"{ahead} is ahead of this run, which starts from step {trainer.global_step}: resume with "
                 "`--ckpt_path last`, give another dirpath, or move the checkpoint away"
@@ -193,8 +194,8 @@ def _is_sharded(trainer: pl.Trainer) -> bool:
 
 
 def _load_safely(trainer: pl.Trainer, load: Callable[..., Any], checkpoint_path: Any, **options: Any) -> Any:
-    path = Path(trainer.strategy.broadcast(str(checkpoint_path)))
-    if refusal := trainer.strategy.broadcast(_refusal(path) if trainer.is_global_zero else None):
+    path = Path(from_rank_zero(str(checkpoint_path)))
+    if refusal := from_rank_zero(_refusal(path) if trainer.is_global_zero else None):
         raise InputError(refusal)
     return load(path, **options)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dpo_lightning.reference import Precomputed
 from dpo_lightning.reference.cache.scoring import ScoringRun
+from dpo_lightning.utils.ranks import data_ranks
 
 if TYPE_CHECKING:
     from dpo_lightning.module import PreferenceModule
@@ -47,12 +48,12 @@ def _fill(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
 
 
 def _scoring_run(trainer: pl.Trainer) -> ScoringRun:
-    data_ranks = cast(Any, trainer).distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
-    sharing = trainer.world_size // data_ranks["num_replicas"]  # processes of a data-parallel rank, neighbours
+    ranks = data_ranks(trainer)
+    sharing = trainer.world_size // ranks.world_size  # processes of a data-parallel rank, neighbours
     return ScoringRun(
         precision=str(trainer.precision),
-        rank=data_ranks["rank"],
-        ranks=data_ranks["num_replicas"],
+        rank=ranks.rank,
+        ranks=ranks.world_size,
         is_first=trainer.is_global_zero,
         is_writer=trainer.global_rank % sharing == 0,
         broadcast=trainer.strategy.broadcast,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from dpo_lightning.utils.text import one_line
+
 MANIFEST = "manifest.json"
 
 _RESUMABLE = ("state_dict", "loops", "optimizer_states", "lr_schedulers")
@@ -43,7 +45,7 @@ def damage(path: str | Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             return _archive_damage(archive)
     except Exception as error:  # a broken header raises any of a dozen kinds
-        return f"it is no whole torch checkpoint ({' '.join(str(error).split())[:100]})"
+        return f"it is no whole torch checkpoint ({one_line(error, 100)})"
 
 
 def checksums(directory: Path, files: Iterable[Path]) -> dict[str, list[int]]:
@@ -65,7 +67,7 @@ def _unresumable(path: Path) -> str | None:
     try:
         saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # what is inside a pickle decides on the kind
-        return f"it cannot be loaded ({' '.join(str(error).split())[:200]})"
+        return f"it cannot be loaded ({one_line(error, 200)})"
     missing = [key for key in _RESUMABLE if not isinstance(saved, dict) or key not in saved]
     return f"it holds no {' and no '.join(missing)}, so a run cannot go on from it" if missing else None
 

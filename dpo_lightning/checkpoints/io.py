@@ -18,6 +18,7 @@ from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from dpo_lightning.checkpoints.integrity import damage
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.utils.files import remove_directory, replaced
+from dpo_lightning.utils.text import one_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -157,5 +158,5 @@ def load_plain(file: Path, name: str, map_location: Any = "cpu", mmap: bool = Fa
     try:
         return torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split()).rpartition("WeightsUnpickler error: ")[2].split(". ")[0]
+        reason = one_line(error, 10_000).rpartition("WeightsUnpickler error: ")[2].split(". ")[0]
         raise InputError(f"checkpoint {name} holds more than plain types, whose code does not run: {reason}") from None

@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.text import one_line
 
 _METADATA = ".metadata"
 _REST = "meta.pt"  # what Lightning writes beside the shards
@@ -112,7 +113,7 @@ def _plain_only(path: Path) -> Iterator[None]:
     except (Exception, CheckpointException) as error:
         cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
         reason = str(cause).split("WeightsUnpickler error: ")[-1]
-        raise InputError(f"checkpoint {path} cannot be read as plain data: {' '.join(reason.split())[:200]}") from error
+        raise InputError(f"checkpoint {path} cannot be read as plain data: {one_line(reason, 200)}") from error
 
 
 class _Unpickler(pickle.Unpickler):

@@ -10,6 +10,7 @@ import torch
 from dpo_lightning.cli.commands import COMMANDS
 from dpo_lightning.cli.trainer import run_trainer
 from dpo_lightning.errors import DPOLightningError
+from dpo_lightning.utils.text import one_line
 
 _OUT_OF_MEMORY = (
     "out of memory: lower data.batch_tokens or data.batch_pairs (with trainer.accumulate_grad_batches the steps stay "
@@ -42,7 +43,7 @@ def _known_cause(error: BaseException | None) -> str | None:
 def _full_memory(error: BaseException) -> str | None:
     if not isinstance(error, torch.OutOfMemoryError | MemoryError):
         return None
-    return f"{_OUT_OF_MEMORY} ({' '.join(str(error).split())[:200] or type(error).__name__})"
+    return f"{_OUT_OF_MEMORY} ({one_line(error, 200)})"
 
 
 def _lost_worker(error: BaseException) -> str | None:

@@ -8,6 +8,8 @@ import inspect
 import re
 from collections.abc import Iterable
 
+from dpo_lightning.utils.text import one_line
+
 # The parser explains a nested value from the outside in: which key, which class, and at the end what is wrong.
 _KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*(?P<rest>.*)')
 _CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
@@ -20,7 +22,7 @@ _SCAFFOLD = re.compile(
 )
 
 
-def one_line(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
+def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
     """Shorten a parser message to the key and what is wrong with it, and suggest what may have been meant.
 
     Args:
@@ -56,7 +58,7 @@ def _innermost(message: str) -> tuple[list[str], str | None, str]:
             class_path = match["path"]
         elif line and not _SCAFFOLD.match(line):
             return path, class_path, line
-    return path, class_path, " ".join(message.split())
+    return path, class_path, one_line(message, 1000)
 
 
 def _arguments(class_path: str | None) -> list[str]:

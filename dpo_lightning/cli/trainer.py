@@ -18,7 +18,7 @@ import dpo_lightning
 from dpo_lightning import callbacks, report
 from dpo_lightning.callbacks import WriteRewards
 from dpo_lightning.checkpoints import load_plain, refuse_damaged
-from dpo_lightning.cli.parser_errors import one_line
+from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.training import schedules
@@ -38,7 +38,7 @@ class OneLineParser(LightningArgumentParser):
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         keys = [option.removeprefix("--") for option in parser._option_string_actions]
-        self.exit(2, f"error: {one_line(message, keys, _CLASSES)}\n")
+        self.exit(2, f"error: {explain(message, keys, _CLASSES)}\n")
         raise SystemExit(2)
 
 

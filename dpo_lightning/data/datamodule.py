@@ -33,6 +33,7 @@ from dpo_lightning.data.tokenize import PairTokenizer
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
+from dpo_lightning.utils.ranks import data_ranks
 
 if TYPE_CHECKING:
     import datasets
@@ -275,7 +276,11 @@ class PreferenceDataModule(pl.LightningDataModule):
     def _plan(self, split: str, layout: Layout, *, shuffle: bool, batch_pairs: int | None = None) -> BatchPlan:
         """With ``batch_pairs``, or with what training takes."""
         pairs, batch_pairs = self._pairs[split], batch_pairs or self.batch_pairs
-        order: dict[str, Any] = {"shuffle": shuffle, "seed": self.seed, "world_size": self._data_ranks()[0]}
+        order: dict[str, Any] = {
+            "shuffle": shuffle,
+            "seed": self.seed,
+            "world_size": data_ranks(self.trainer).world_size,
+        }
         if batch_pairs is None:
             return plan_by_tokens(pairs, cast(int, self.batch_tokens), layout, **order)
         return plan_by_pairs(pairs, batch_pairs, grouped=self._groups(layout.name), **order)
@@ -288,7 +293,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         return self._loader(split, layout, self._plan(split, layout, shuffle=False, batch_pairs=self.eval_batch_pairs))
 
     def _loader(self, split: str, layout: Layout, plan: BatchPlan) -> LazyLoader:
-        sampler = PairBatchSampler(plan, self._data_ranks()[1])
+        sampler = PairBatchSampler(plan, data_ranks(self.trainer).rank)
         collate = COLLATE[layout.name]
         with_reference = getattr(getattr(self.trainer, "lightning_module", None), "with_reference", None)
         loader = DataLoader(
@@ -301,11 +306,6 @@ class PreferenceDataModule(pl.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
         )
         return LazyLoader(loader, sampler)
-
-    def _data_ranks(self) -> tuple[int, int]:
-        """Number of data-parallel ranks, and this one; fewer than the processes under tensor parallelism."""
-        ranks = cast(Any, self.trainer).distributed_sampler_kwargs if self.trainer is not None else None
-        return (ranks["num_replicas"], ranks["rank"]) if ranks else (1, 0)
 
     def _progress(self, batches: int) -> EpochProgress:
         if self.trainer is None:
@@ -335,7 +335,7 @@ class PreferenceDataModule(pl.LightningDataModule):
             "content": self._content,
             "batch_pairs": self.batch_pairs,
             "batch_tokens": self.batch_tokens,
-            "world_size": self._data_ranks()[0],
+            "world_size": data_ranks(self.trainer).world_size,
             "accumulate_grad_batches": accumulation(self.trainer),
             "seed": self.seed,
         }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from dpo_lightning.data.control_tokens import OPEN, ControlTokens
 from dpo_lightning.data.formats import Conversation, PreferencePair
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.text import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -230,9 +231,7 @@ class PairTokenizer:
         try:
             return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not answered)
         except Exception as error:  # a template is a program, and raises whatever it likes
-            raise InputError(
-                f"the chat template does not take these messages: {' '.join(str(error).split())}"
-            ) from None
+            raise InputError(f"the chat template does not take these messages: {one_line(error, 1000)}") from None
 
     def _continuation(self, prompt: str, dialogue: str) -> str:
         if not dialogue.startswith(prompt):

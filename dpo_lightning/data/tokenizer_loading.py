@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.hub import check_source
+from dpo_lightning.utils.text import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,7 +48,7 @@ def _from_name(name: str) -> PreTrainedTokenizerBase:
         # Where nothing is said about remote code, transformers asks at the terminal.
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # bare ones among them, from the tokenizers library
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = one_line(error)
         raise InputError(f"tokenizer {name!r} cannot be loaded (`data.tokenizer` names another): {reason}") from error
 
 

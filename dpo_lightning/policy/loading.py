@@ -14,6 +14,7 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.hub import check_source
+from dpo_lightning.utils.text import one_line
 
 _DTYPES = {
     "bf16-true": torch.bfloat16,
@@ -323,4 +324,4 @@ def _one_line(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise InputError(f"{what}: {' '.join(str(error).split())[:600]}") from error
+        raise InputError(f"{what}: {one_line(error, 600)}") from error

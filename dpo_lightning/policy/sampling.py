@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dpo_lightning.policy.sharding import is_sharded
+from dpo_lightning.utils.tensors import device_of
 from dpo_lightning.utils.torch_modes import evaluating
 
 
@@ -79,7 +80,7 @@ def sample_tokens(
     """
     generate: Any = model.generate
     sharded = is_sharded(model)
-    device = next(model.parameters()).device
+    device = device_of(model)
     sampled = []
     with torch.no_grad(), evaluating(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

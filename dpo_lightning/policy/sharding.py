@@ -23,6 +23,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import is_adapted
 from dpo_lightning.utils.ranks import from_rank_zero, this_rank
+from dpo_lightning.utils.tensors import whole
 
 
 def check_strategy(strategy: Any) -> None:
@@ -119,15 +120,15 @@ def on_rank_zero(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     keep = this_rank() == 0
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        gathered_here = whole(tensor)
         if keep:
-            found[name] = whole.detach().cpu()
+            found[name] = gathered_here.detach().cpu()
     return found
 
 
-def placed_like(whole: Tensor, other: Tensor) -> Tensor:
+def placed_like(entire: Tensor, other: Tensor) -> Tensor:
     """A whole tensor, which every rank has, on the device of another one and sharded as that one is."""
-    here = whole.to(other.device)
+    here = entire.to(other.device)
     if not isinstance(other, DTensor):
         return here
     return distribute_tensor(here, other.device_mesh, other.placements, src_data_rank=None)

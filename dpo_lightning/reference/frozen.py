@@ -16,6 +16,7 @@ from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.loading import disable_cache, load_model
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import Followed, Reference
+from dpo_lightning.utils.tensors import float_dtype_of
 
 
 @dataclass
@@ -43,9 +44,7 @@ class FrozenCopy(Reference):
     def _load(self, policy: nn.Module) -> nn.Module:
         if self.checkpoint is None:
             return copy.deepcopy(policy)
-        # A quantized weight is an integer.
-        dtype = next(parameter.dtype for parameter in policy.parameters() if parameter.is_floating_point())
-        model = load_model(self.checkpoint, dtype, model_kwargs=self.model_kwargs)
+        model = load_model(self.checkpoint, float_dtype_of(policy), model_kwargs=self.model_kwargs)
         disable_cache(model)
         return model
 

@@ -21,6 +21,7 @@ from dpo_lightning.reference.cache.store import Key, default_cache_dir
 from dpo_lightning.reference.cache.table import CollateWithReference, TableSlot
 from dpo_lightning.reference.cache.weights import weights_hash
 from dpo_lightning.reference.default import default_reference
+from dpo_lightning.utils.tensors import float_dtype_of
 
 
 @dataclass
@@ -66,8 +67,7 @@ class Precomputed(Reference):
             InputError: for a source that does not fit the policy, or cannot be precomputed.
         """
         self._bound = bind_source(self.source or self._default or default_reference(policy, False), policy)
-        dtype = next(parameter.dtype for parameter in policy.parameters() if parameter.is_floating_point())
-        self._dtype = str(dtype).removeprefix("torch.")
+        self._dtype = str(float_dtype_of(policy)).removeprefix("torch.")
 
     def own_models(self) -> list[nn.Module]:
         """The other checkpoint, until it has scored."""

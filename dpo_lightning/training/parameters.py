@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.tensors import whole
 
 T = TypeVar("T", bound=Tensor)
 
@@ -38,7 +39,7 @@ def gradient_norm(module: nn.Module) -> Float[Tensor, ""]:
     """2-norm over the gradients of all parameters, 0-d on the device; all ranks must call it for a sharded module."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     norms = [torch.nn.utils.get_total_norm(alike) for alike in _by_mesh(gradients)]
-    return torch.nn.utils.get_total_norm([_whole(norm) for norm in norms])
+    return torch.nn.utils.get_total_norm([whole(norm) for norm in norms])
 
 
 def clip_by_norm(module: nn.Module, largest: float) -> None:
@@ -54,7 +55,3 @@ def _by_mesh(tensors: Iterable[T]) -> list[list[T]]:
     for tensor in tensors:
         groups.setdefault(tensor.device_mesh if isinstance(tensor, DTensor) else None, []).append(tensor)
     return list(groups.values())
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -10,6 +10,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_warn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.text import one_line
 
 _PATIENCE = 10.0  # seconds
 
@@ -40,7 +41,7 @@ def _go_offline_without_hub() -> None:
     try:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
     except Exception as error:  # of the HTTP client, of a proxy, of name resolution
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error, 1000)
         rank_zero_warn(f"{constants.ENDPOINT} cannot be reached ({reason}): using what was downloaded before")
         os.environ["HF_HUB_OFFLINE"] = "1"  # for what is imported later, and for other processes of the run
         constants.HF_HUB_OFFLINE = True

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 T = TypeVar("T")
+
+
+class DataRanks(NamedTuple):
+    """The data-parallel ranks of a run: fewer than its processes under tensor parallelism.
+
+    Attributes:
+        world_size: How many there are.
+        rank: The one of this process.
+    """
+
+    world_size: int
+    rank: int
+
+
+def data_ranks(trainer: pl.Trainer | None) -> DataRanks:
+    """Return how many ranks read different data, and which of them this process is; one without a Trainer."""
+    ranks = None if trainer is None else cast(Any, trainer).distributed_sampler_kwargs
+    return DataRanks(ranks["num_replicas"], ranks["rank"]) if ranks else DataRanks(1, 0)
 
 
 def this_rank() -> int:

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from dpo_lightning.cli.main import main
-from dpo_lightning.cli.parser_errors import one_line
+from dpo_lightning.cli.parser_errors import explain
 from tests.helpers.runs import rows, saved_model, write_rows
 
 
@@ -305,4 +305,4 @@ def test_help_does_not_load_models(project):
 
 
 def test_a_message_without_structure_is_kept():
-    assert one_line("something is wrong", [], []) == "something is wrong"
+    assert explain("something is wrong", [], []) == "something is wrong"

@@ -22,6 +22,7 @@ from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.reference import NoReference
+from dpo_lightning.utils.text import one_line
 
 
 def export(arguments: Sequence[str]) -> None:
@@ -110,7 +111,7 @@ def _run_settings(config: Path | None) -> dict[str, dict[str, Any]]:
         sections = yaml.safe_load(config.read_text(encoding="utf-8"))
         model, data = (_arguments(sections.get(name) or {}) for name in ("model", "data"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
-        raise InputError(f"export --config {config}: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(f"export --config {config}: {one_line(error, 200)}") from None
     return {
         "model": {name: model[name] for name in ("policy",) if name in model},
         "data": {name: data.get(name) for name in ("tokenizer", "chat_template")},

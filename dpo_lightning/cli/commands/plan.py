@@ -30,6 +30,7 @@ from dpo_lightning.estimate import (
 )
 from dpo_lightning.losses import Reads
 from dpo_lightning.policy.loading import LoRA, PolicyOptions, adapter_config
+from dpo_lightning.utils.text import one_line
 
 _TERMS = ("policy", "reference", "gradients", "optimizer", "copies", "activations", "head", "update")
 _TENSOR_PARALLEL = 8
@@ -161,7 +162,7 @@ def optimizer_states(optimizer: Namespace) -> float:
         built = _build(optimizer, [weight])
         built.step()
     except Exception as error:  # any class can stand there
-        raise InputError(f"plan: {optimizer.class_path}: {' '.join(str(error).split())[:300]}") from error
+        raise InputError(f"plan: {optimizer.class_path}: {one_line(error)}") from error
     kept = [value for value in built.state[weight].values() if isinstance(value, torch.Tensor) and value.ndim]
     return sum(value.nbytes for value in kept) / weight.nbytes
 

@@ -18,6 +18,7 @@ from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
 from dpo_lightning.reference.base import Reference
 from dpo_lightning.reference.cache.weights import agreed_weights_hash, weights_hash
 from dpo_lightning.reference.frozen import FrozenCopy
+from dpo_lightning.utils.tensors import device_of
 from dpo_lightning.utils.torch_modes import evaluating
 
 
@@ -124,7 +125,7 @@ class OtherModel(Source):
         if copy is None:
             yield None
             return
-        model = copy.own_models()[0].to(next(self._policy[0].parameters()).device)
+        model = copy.own_models()[0].to(device_of(self._policy[0]))
         yield Loaded(model, copy.token_logps)
 
 

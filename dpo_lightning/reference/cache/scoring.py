@@ -24,6 +24,7 @@ from dpo_lightning.reference.cache.claims import Claims, buckets_of
 from dpo_lightning.reference.cache.shards import write_shard
 from dpo_lightning.reference.cache.store import Store
 from dpo_lightning.reference.cache.table import unpack
+from dpo_lightning.utils.tensors import device_of, float_dtype_of
 from dpo_lightning.utils.torch_modes import compute_dtype
 
 # A kill costs at most what is scored between two shards; a barrier and a look at the directory end each unit.
@@ -104,13 +105,15 @@ class Scorer:
     @property
     def tolerance(self) -> float:
         """How far the values may be from cached ones, absolute and relative."""
-        parameter = next(p for p in self._model.parameters() if p.is_floating_point())
         with self._context():
-            return _TOLERANCE.get(compute_dtype(parameter.new_empty(0, device=self._device)), _TOLERANCE_OTHERWISE)
+            return _TOLERANCE.get(
+                compute_dtype(torch.empty(0, dtype=float_dtype_of(self._model), device=self._device)),
+                _TOLERANCE_OTHERWISE,
+            )
 
     @property
     def _device(self) -> torch.device:
-        return next(self._model.parameters()).device
+        return device_of(self._model)
 
 
 class MissingRows:

@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from dpo_lightning.policy.loading import is_adapted, is_dropout_rate
 from dpo_lightning.utils.ranks import from_rank_zero, this_rank
+from dpo_lightning.utils.tensors import whole
 
 # Settings of a config that say where a model comes from or how it is run, not what it computes.
 _NO_SETTINGS = {"architectures", "attn_implementation", "dtype", "torch_dtype", "transformers_version", "use_cache"}
@@ -48,8 +49,7 @@ def agreed_weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
 
 
 def _digest(tensor: Tensor) -> bytes:
-    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    content = whole.detach().cpu().contiguous().flatten().view(torch.uint8)
+    content = whole(tensor).detach().cpu().contiguous().flatten().view(torch.uint8)
     return blake2b(cast(Any, content.numpy()), digest_size=16).digest()
 
 
