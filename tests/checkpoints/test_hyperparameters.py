@@ -87,7 +87,7 @@ def test_nested_settings_and_paths() -> None:
     hparams = plain(own=Chosen(Inner(Path("a/b"))), where=[Path("c")], by_name={"d": (1, Path("e"))})
 
     assert hparams["own"]["init_args"] == {"inner": {"path": "a/b"}}
-    assert hparams["own"]["class_path"].endswith("test_hparams.Chosen")
+    assert hparams["own"]["class_path"].endswith("test_hyperparameters.Chosen")
     assert hparams["where"] == ["c"]
     assert hparams["by_name"] == {"d": [1, "e"]}
     assert loaded(hparams) == hparams

@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from dpo_lightning import cli
+from dpo_lightning.cli import main as cli
 from tests.helpers.runs import saved_model, write_rows
 
 KILLER = """
