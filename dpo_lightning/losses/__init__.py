@@ -12,6 +12,7 @@ from dpo_lightning.losses.base import (
     UnpairedObjective,
 )
 from dpo_lightning.losses.bco import PairedBCO, paired_bco
+from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.beta_dpo import BetaDPO, beta_dpo
 from dpo_lightning.losses.cal_dpo import CalDPO, cal_dpo
 from dpo_lightning.losses.chipo import ChiPO, chipo
@@ -75,6 +76,7 @@ __all__ = [
     "AlphaPO",
     "AnyObjective",
     "BetaDPO",
+    "BetaObjective",
     "CPOSimPO",
     "CalDPO",
     "ChiPO",

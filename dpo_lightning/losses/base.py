@@ -47,7 +47,7 @@ class Reads(Flag):
 
     @property
     def columns(self) -> frozenset[str]:
-        """Columns of the data that are read, as :class:`~dpo_lightning.batch.PairColumns` names them."""
+        """Columns of the data that are read, as `dpo_lightning.batch.PairColumns` names them."""
         flags = {"margin": Reads.MARGIN, "probability": Reads.PROBABILITY, "weight": Reads.WEIGHT}
         return frozenset(name for name, flag in flags.items() if flag in self)
 
@@ -57,7 +57,7 @@ class Observation(NamedTuple):
 
     Attributes:
         values: Of each pair of the batch, or of some, without a graph; their mean is over all ranks.
-        momentum: Share of the past in the running mean, in ``[0, 1)``; 0 is the mean of the batch alone.
+        momentum: Share of the past in the running mean, in `[0, 1)`; 0 is the mean of the batch alone.
         desirable: Label of each value, for the mean of the two labels' means, however many rows each of them has.
     """
 
@@ -76,10 +76,10 @@ class AnyObjective(ABC):
 
     @abstractmethod
     def __call__(self, scores: Any) -> Float[Tensor, " P"]:
-        """Loss of each pair or completion, unreduced ``[P]``."""
+        """Loss of each pair or completion, unreduced `[P]`."""
 
     def observe(self, scores: Any) -> Observation | None:
-        """What `scores.baseline` shall be the means of, for a loss that reads :attr:`Reads.BASELINE`."""
+        """What `scores.baseline` shall be the means of, for a loss that reads `Reads.BASELINE`."""
         return None
 
 
@@ -88,11 +88,11 @@ class Objective(AnyObjective):
 
     @abstractmethod
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """Loss of each pair, unreduced ``[P]``."""
+        """Loss of each pair, unreduced `[P]`."""
 
     @abstractmethod
     def rewards(self, scores: PairScores) -> Rewards:
-        """Implicit reward of the chosen and of the rejected completions, each ``[P]``, in the objective's own scale."""
+        """Implicit reward of the chosen and of the rejected completions, each `[P]`, in the objective's own scale."""
 
 
 class MarginObjective(Objective):
@@ -134,11 +134,11 @@ class UnpairedObjective(AnyObjective):
 
     @abstractmethod
     def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Loss of each completion, unreduced ``[P]``."""
+        """Loss of each completion, unreduced `[P]`."""
 
     @abstractmethod
     def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Implicit reward of each completion ``[P]``, in the objective's own scale."""
+        """Implicit reward of each completion `[P]`, in the objective's own scale."""
 
     @abstractmethod
     def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
@@ -146,7 +146,7 @@ class UnpairedObjective(AnyObjective):
 
 
 def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:
-    """The baseline of scores for a loss that reads :attr:`Reads.BASELINE`.
+    """The baseline of scores for a loss that reads `Reads.BASELINE`.
 
     Raises:
         ValueError: where the scores have none; the module brings it, whoever calls an objective alone gives it.
@@ -157,7 +157,7 @@ def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:
 
 
 def column_of(scores: PairScores, name: str) -> Float[Tensor, " P"]:
-    """A column of the data, as :class:`~dpo_lightning.batch.PairColumns` names it.
+    """A column of the data, as `dpo_lightning.batch.PairColumns` names it.
 
     Raises:
         ValueError: where the scores have none; a run brings it, whoever calls an objective alone gives it.
@@ -179,9 +179,9 @@ def tokens_of(scores: PairScores) -> TokenScores:
     return scores.tokens
 
 
-def scaled_logratios(scores: PairScores, scale: float) -> Rewards:
-    """Scale x log-ratio of both completions: the reward of most objectives."""
-    return scale * scores.chosen_logratio, scale * scores.rejected_logratio
+def logratios(scores: PairScores) -> Rewards:
+    """Return the log-ratios of the chosen and of the rejected completions, each `[P]`, in nats."""
+    return scores.chosen_logratio, scores.rejected_logratio
 
 
 def logratios_per_token(scores: PairScores) -> Rewards:

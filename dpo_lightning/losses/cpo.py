@@ -10,8 +10,9 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token, policy_and_lengths
 from dpo_lightning.losses.dpo import dpo
-from dpo_lightning.losses.numeric import at_least_float32, require_not_negative, require_positive
+from dpo_lightning.losses.numeric import at_least_float32
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
 from dpo_lightning.losses.sft import sft
 from dpo_lightning.losses.simpo import simpo
 
@@ -24,16 +25,16 @@ def cpo(
     .. math:: L = -\log\sigma(\beta\log\pi(y_w|x) - \beta\log\pi(y_l|x)) - \lambda\log\pi(y_w|x)
 
     DPO against a uniform reference, with the likelihood of the chosen completion in the reference's place. The paper
-    has :math:`\lambda = 1` and the summed likelihood; its code takes the mean over tokens instead.
+    has `lambda = 1` and the summed likelihood; its code takes the mean over tokens instead.
 
     Args:
-        chosen_logps: ``[P]``, summed nats of the policy.
-        rejected_logps: ``[P]``, summed nats of the policy.
+        chosen_logps: `[P]`, summed nats of the policy.
+        rejected_logps: `[P]`, summed nats of the policy.
         beta: Scale of the reward, > 0.
-        nll_weight: Weight :math:`\lambda` of the likelihood, >= 0.
+        nll_weight: Weight `lambda` of the likelihood, >= 0.
 
     Returns:
-        ``[P]``, nats.
+        `[P]`, nats.
     """
     return dpo(chosen_logps, rejected_logps, beta=beta) - nll_weight * at_least_float32(chosen_logps)
 
@@ -53,16 +54,16 @@ def cpo_simpo(
     .. math:: L = L_{SimPO} - \frac{\lambda}{|y_w|}\log\pi(y_w|x)
 
     Args:
-        chosen_logps: ``[P]``, summed nats of the policy.
-        rejected_logps: ``[P]``, summed nats of the policy.
-        chosen_lengths: ``[P]``, tokens, > 0.
-        rejected_lengths: ``[P]``, tokens, > 0.
-        beta: As in :func:`simpo`.
-        gamma_beta_ratio: As in :func:`simpo`.
-        nll_weight: Weight :math:`\lambda` of the likelihood per token, >= 0.
+        chosen_logps: `[P]`, summed nats of the policy.
+        rejected_logps: `[P]`, summed nats of the policy.
+        chosen_lengths: `[P]`, tokens, > 0.
+        rejected_lengths: `[P]`, tokens, > 0.
+        beta: As in `simpo`.
+        gamma_beta_ratio: As in `simpo`.
+        nll_weight: Weight `lambda` of the likelihood per token, >= 0.
 
     Returns:
-        ``[P]``, nats.
+        `[P]`, nats.
     """
     preference = simpo(
         chosen_logps, rejected_logps, chosen_lengths, rejected_lengths, beta=beta, gamma_beta_ratio=gamma_beta_ratio
@@ -88,8 +89,7 @@ class CPO(Objective):
     nll_per_token: bool = False
 
     def __post_init__(self) -> None:
-        require_positive("CPO.beta", self.beta)
-        require_not_negative("CPO.nll_weight", self.nll_weight)
+        require(self, beta=POSITIVE, nll_weight=NOT_NEGATIVE)
 
     @property
     def reads(self) -> Reads:
@@ -97,7 +97,7 @@ class CPO(Objective):
         return Reads.LIKELIHOOD | Reads.LENGTHS if self.nll_per_token else Reads.LIKELIHOOD
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`cpo`; per token, :func:`sft` takes the place of the sum."""
+        """Return the loss `[P]`, see `cpo`; per token, `sft` takes the place of the sum."""
         sums = scores.policy_chosen_logps, scores.policy_rejected_logps
         if not self.nll_per_token:
             return cpo(*sums, beta=self.beta, nll_weight=self.nll_weight)
@@ -126,12 +126,10 @@ class CPOSimPO(Objective):
     reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS
 
     def __post_init__(self) -> None:
-        require_positive("CPOSimPO.beta", self.beta)
-        require_not_negative("CPOSimPO.gamma_beta_ratio", self.gamma_beta_ratio)
-        require_not_negative("CPOSimPO.nll_weight", self.nll_weight)
+        require(self, beta=POSITIVE, gamma_beta_ratio=NOT_NEGATIVE, nll_weight=NOT_NEGATIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`cpo_simpo`."""
+        """Return the loss `[P]`, see `cpo_simpo`."""
         return cpo_simpo(
             *policy_and_lengths(scores),
             beta=self.beta,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import margin, require_positive, require_share_of_flips
+from dpo_lightning.losses.base import MarginObjective, logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import margin
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import POSITIVE, SHARE_OF_FLIPS, require
 
 
 def dpo(
@@ -25,25 +26,25 @@ def dpo(
 
     .. math:: L = -(1-\varepsilon) \log\sigma(\beta\Delta) - \varepsilon \log\sigma(-\beta\Delta)
 
-    with :math:`\Delta` the chosen minus the rejected log-ratio. :math:`\varepsilon = 0` is the paper's loss; a positive
+    with `Delta` the chosen minus the rejected log-ratio. `epsilon = 0` is the paper's loss; a positive
     one is conservative DPO (cDPO, https://ericmitchell.ai/cdpo.pdf equation 3), which assumes that a share
-    :math:`\varepsilon` of the labels is flipped and has its minimum at a finite margin.
+    `epsilon` of the labels is flipped and has its minimum at a finite margin.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0. Smaller lets the policy move further.
-        label_smoothing: The assumed share of flipped labels, in ``[0, 0.5)``.
+        label_smoothing: The assumed share of flipped labels, in `[0, 0.5)`.
 
     Returns:
-        ``[P]``; ln 2 where the two log-ratios are equal.
+        `[P]`; ln 2 where the two log-ratios are equal.
     """
     scaled_margin = beta * margin(chosen_logratio, rejected_logratio)
     return -(1 - label_smoothing) * F.logsigmoid(scaled_margin) - label_smoothing * F.logsigmoid(-scaled_margin)
 
 
 @dataclass(frozen=True)
-class DPO(MarginObjective):
+class DPO(BetaObjective, MarginObjective):
     """Direct Preference Optimization, arXiv:2305.18290; reward = beta x log-ratio.
 
     The place to begin: few settings, and what the others are compared with.
@@ -56,18 +57,10 @@ class DPO(MarginObjective):
 
     beta: float = 0.1
     label_smoothing: float = 0.0
-    reads: ClassVar[Reads] = Reads.REFERENCE
 
     def __post_init__(self) -> None:
-        require_positive("DPO.beta", self.beta)
-        require_share_of_flips("DPO.label_smoothing", self.label_smoothing)
+        require(self, beta=POSITIVE, label_smoothing=SHARE_OF_FLIPS)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`dpo`."""
-        return dpo(
-            scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, label_smoothing=self.label_smoothing
-        )
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio: the paper's implicit reward, equation 5 without the partition term."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `dpo`."""
+        return dpo(*logratios(scores), beta=self.beta, label_smoothing=self.label_smoothing)

@@ -15,6 +15,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import MarginObjective, Modifier
 from dpo_lightning.losses.numeric import at_least_float32, expm1_with_straight_tail
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import Rule, require
 
 
 class Divergence(ABC):
@@ -22,7 +23,7 @@ class Divergence(ABC):
 
     @abstractmethod
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``f'(u) - f'(1)`` at ``u = exp(logratio)``, ``[P]``, which takes the place of the log-ratio.
+        """`f'(u) - f'(1)` at `u = exp(logratio)`, `[P]`, which takes the place of the log-ratio.
 
         The constant cancels in a margin, and makes the reward 0 where policy and reference agree.
         """
@@ -33,7 +34,7 @@ class ReverseKL(Divergence):
     """Reverse KL, f(u) = u log u: the log-ratio itself, as in DPO."""
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``log u``."""
+        """`log u`."""
         return at_least_float32(logratio)
 
 
@@ -45,7 +46,7 @@ class ForwardKL(Divergence):
     """
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``1 - 1 / u``."""
+        """`1 - 1 / u`."""
         return -expm1_with_straight_tail(-at_least_float32(logratio))
 
 
@@ -54,7 +55,7 @@ class JensenShannon(Divergence):
     """Jensen-Shannon, f(u) = u log u - (u + 1) log((u + 1) / 2): the score never exceeds ln 2."""
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``log(2 u / (1 + u))``."""
+        """`log(2 u / (1 + u))`."""
         return math.log(2) + F.logsigmoid(at_least_float32(logratio))
 
 
@@ -71,11 +72,10 @@ class AlphaDivergence(Divergence):
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise InputError(f"AlphaDivergence.alpha must be in (0, 1), got {self.alpha}; 0 is ReverseKL, 1 ForwardKL")
+        require(self, alpha=Rule("in (0, 1)", lambda value: 0 < value < 1, remedy="; 0 is ReverseKL, 1 ForwardKL"))
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``(1 - u^-alpha) / alpha``."""
+        """`(1 - u^-alpha) / alpha`."""
         return -expm1_with_straight_tail(-self.alpha * at_least_float32(logratio)) / self.alpha
 
 

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, baseline_of
-from dpo_lightning.losses.numeric import at_least_float32, require_one_shape, require_positive
+from dpo_lightning.losses.numeric import at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import UnpairedScores
+from dpo_lightning.losses.settings import POSITIVE, require
 
 
 def kto(
@@ -29,20 +30,20 @@ def kto(
         \lambda_D\, \sigma(\beta (\rho - z_0)) & y \text{ desirable} \\
         \lambda_U\, \sigma(\beta (z_0 - \rho)) & y \text{ undesirable} \end{cases}
 
-    with :math:`\rho` the log-ratio. A completion gains or loses by its distance from the reference point :math:`z_0`,
+    with `rho` the log-ratio. A completion gains or loses by its distance from the reference point `z_0`,
     an estimate of the KL divergence, and the further it is, the less one nat more changes: what cannot be learned, such
-    as a wrong label, loses its gradient. :math:`z_0` has none.
+    as a wrong label, loses its gradient. `z_0` has none.
 
     Args:
-        logratio: ``[P]``, nats.
-        desirable: ``[P]``, the labels.
+        logratio: `[P]`, nats.
+        desirable: `[P]`, the labels.
         kl: The reference point z0, 0-d, nats, at least 0.
         beta: How fast the value saturates, > 0. Smaller lets the policy move further.
         desirable_weight: Lambda of the desirable completions, > 0.
         undesirable_weight: Lambda of the undesirable completions, > 0.
 
     Returns:
-        ``[P]``, between 0 and the label's lambda; half of it where the log-ratio is the reference point.
+        `[P]`, between 0 and the label's lambda; half of it where the log-ratio is the reference point.
     """
     require_one_shape(logratio, desirable)
     distance = beta * (at_least_float32(logratio) - at_least_float32(kl))
@@ -76,11 +77,10 @@ class KTO(UnpairedObjective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.MISMATCHED | Reads.BASELINE
 
     def __post_init__(self) -> None:
-        for name in ("beta", "desirable_weight", "undesirable_weight"):
-            require_positive(f"KTO.{name}", getattr(self, name))
+        require(self, beta=POSITIVE, desirable_weight=POSITIVE, undesirable_weight=POSITIVE)
 
     def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """See :func:`kto`; the KL estimate is that of the batch on all ranks."""
+        """Return the loss `[P]`, see `kto`; the KL estimate is that of the batch on all ranks."""
         return kto(
             scores.logratio,
             scores.desirable,
@@ -99,7 +99,7 @@ class KTO(UnpairedObjective):
         return self.beta * _kl(scores)
 
     def observe(self, scores: UnpairedScores) -> Observation:
-        """Log-ratios of the mismatched completions ``[P]``, for the mean of this batch alone."""
+        """Log-ratios of the mismatched completions `[P]`, for the mean of this batch alone."""
         if scores.policy_mismatched_logps is None or scores.reference_mismatched_logps is None:
             raise ValueError("the loss reads completions of other prompts: give the scores' mismatched log-probs")
         return Observation((scores.policy_mismatched_logps - scores.reference_mismatched_logps).detach(), momentum=0.0)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import Modifier, Objective, Observation, Reads, Rewards, column_of, tokens_of
-from dpo_lightning.losses.numeric import STRAIGHT_FROM, at_least_float32, require_one_shape, require_positive
+from dpo_lightning.losses.numeric import STRAIGHT_FROM, at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import PairScores, TokenScores
+from dpo_lightning.losses.settings import POSITIVE, Rule, require
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class LDDPO(Modifier):
 
     def __post_init__(self) -> None:
         _require_objective("LDDPO.objective", self.objective)
-        if not 0 <= self.alpha <= 1:
-            raise InputError(f"LDDPO.alpha must be in [0, 1], got {self.alpha}")
+        require(self, alpha=Rule("in [0, 1]", lambda value: 0 <= value <= 1))
         name, reads = type(self.objective).__name__, self.objective.reads
         if Reads.LIKELIHOOD in reads:
             raise InputError(
@@ -100,7 +100,10 @@ class WPO(Modifier):
     def __post_init__(self) -> None:
         _require_own_losses("WPO.objective", self.objective)
         if Reads.COLLISIONS in self.objective.reads:
-            raise InputError("WPO.objective is weighted by WPO already: once is enough")
+            raise InputError(
+                f"WPO.objective is weighted by WPO already: once is enough; write {type(self.objective).__name__}(...) "
+                "without another WPO around it"
+            )
 
     @property
     def reads(self) -> Reads:
@@ -113,7 +116,7 @@ class WPO(Modifier):
 
 
 def typicality(tokens: TokenScores) -> Float[Tensor, " P"]:
-    """Product of a pair's two weights in arXiv:2406.11827 equation 2, ``[P]``, without a graph.
+    """Product of a pair's two weights in arXiv:2406.11827 equation 2, `[P]`, without a graph.
 
     Raises:
         ValueError: without the tokens' collision probabilities.
@@ -145,7 +148,10 @@ class RowWeighted(Modifier):
     def __post_init__(self) -> None:
         _require_own_losses("RowWeighted.objective", self.objective)
         if Reads.WEIGHT in self.objective.reads:
-            raise InputError("RowWeighted.objective is weighted by its rows already: once is enough")
+            raise InputError(
+                "RowWeighted.objective is weighted by its rows already: once is enough; write "
+                f"{type(self.objective).__name__}(...) without another RowWeighted around it"
+            )
 
     @property
     def reads(self) -> Reads:
@@ -185,7 +191,7 @@ class Weighted(Objective):
             )
         for objective, weight in zip(self.objectives, self.weights, strict=True):
             _require_objective("Weighted.objectives", objective)
-            require_positive("Weighted.weights", weight)
+            POSITIVE.check("Weighted.weights", weight)
         running = [type(each).__name__ for each in self.objectives if Reads.BASELINE in each.reads]
         if len(running) > 1:
             raise InputError(

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpo_lightning.errors import InputError
-
 STRAIGHT_FROM = 30.0
 """Nats from which an exponential goes on as a straight line: at 1e4 nats its square still fits into float32."""
 
@@ -40,7 +38,7 @@ def per_token(logps: Tensor, lengths: Tensor) -> Tensor:
 
 
 def expm1_with_straight_tail(exponent: Tensor) -> Tensor:
-    """``exp(x) - 1`` up to :data:`STRAIGHT_FROM`, and from there on its tangent: value and slope never overflow.
+    """`exp(x) - 1` up to `STRAIGHT_FROM`, and from there on its tangent: value and slope never overflow.
 
     A clamp would be finite too, but flat: its gradient is 0 where the exponential pulls hardest.
     """
@@ -57,43 +55,3 @@ def require_one_shape(first: Tensor, *others: Tensor) -> None:
     for other in others:
         if first.shape != other.shape:
             raise ValueError(f"the inputs differ in shape: {tuple(first.shape)} and {tuple(other.shape)}")
-
-
-def require_positive(name: str, value: float) -> None:
-    """Check a setting.
-
-    Raises:
-        InputError: unless it is a finite number above 0.
-    """
-    if not 0 < value < math.inf:
-        raise InputError(f"{name} must be a finite number greater than 0, got {value}")
-
-
-def require_not_negative(name: str, value: float) -> None:
-    """Check a setting.
-
-    Raises:
-        InputError: unless it is a finite number, 0 or greater.
-    """
-    if not 0 <= value < math.inf:
-        raise InputError(f"{name} must be a finite number of at least 0, got {value}")
-
-
-def require_share_of_flips(name: str, value: float) -> None:
-    """Check a share of flipped labels.
-
-    Raises:
-        InputError: unless it is in ``[0, 0.5)``: half of them flipped, the labels say nothing.
-    """
-    if not 0 <= value < 0.5:
-        raise InputError(f"{name} must be in [0, 0.5), got {value}")
-
-
-def require_momentum(name: str, value: float) -> None:
-    """Check the share of the past in a running mean.
-
-    Raises:
-        InputError: unless it is in ``[0, 1)``: with 1 the first batch stays for ever.
-    """
-    if not 0 <= value < 1:
-        raise InputError(f"{name} must be in [0, 1), got {value}")

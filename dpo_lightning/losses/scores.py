@@ -1,6 +1,6 @@
 """What an objective may read of a batch: log-probs of its tokens, and their sums over completions.
 
-Axes are those of :mod:`dpo_lightning.batch`: ``P`` pairs, ``S`` = 2P sequences, ``N`` scored tokens.
+Axes are those of `dpo_lightning.batch`: `P` pairs, `S` = 2P sequences, `N` scored tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NO_COLUMNS = PairColumns()
 class TokenScores(NamedTuple):
     """Log-probs of the scored tokens of a batch, in nats, with the sequence that each belongs to.
 
-    ``log_collisions`` is the log of the probability that two draws from the policy's distribution are the same token,
+    `log_collisions` is the log of the probability that two draws from the policy's distribution are the same token,
     log sum_v p_v^2, without a graph; None where the objective does not read it.
     """
 
@@ -40,7 +40,7 @@ class TokenScores(NamedTuple):
 class Baseline(NamedTuple):
     """Means of what an objective observes, over the batch on all ranks and over the training so far; 0-d, no graph.
 
-    ``running`` has the batch in it already, when training.
+    `running` has the batch in it already, when training.
     """
 
     batch: Float[Tensor, ""]
@@ -48,10 +48,10 @@ class Baseline(NamedTuple):
 
 
 class PairScores(NamedTuple):
-    """What an objective may read, each ``[P]``: summed completion log-probs in nats, completion lengths in tokens.
+    """What an objective may read, each `[P]`: summed completion log-probs in nats, completion lengths in tokens.
 
-    ``columns`` are what the data says of each pair besides its texts, ``tokens`` the log-probs before they were summed,
-    and ``baseline`` what the objective's :meth:`~dpo_lightning.losses.Objective.observe` asked for.
+    `columns` are what the data says of each pair besides its texts, `tokens` the log-probs before they were summed,
+    and `baseline` what the objective's `dpo_lightning.losses.Objective.observe` asked for.
     """
 
     policy_chosen_logps: Float[Tensor, " P"]
@@ -93,9 +93,9 @@ class PairScores(NamedTuple):
 
 
 class UnpairedScores(NamedTuple):
-    """What an unpaired objective may read, each ``[P]``: summed completion log-probs in nats, lengths in tokens.
+    """What an unpaired objective may read, each `[P]`: summed completion log-probs in nats, lengths in tokens.
 
-    ``desirable`` is the label. The mismatched log-probs are those of another prompt's completion after this prompt,
+    `desirable` is the label. The mismatched log-probs are those of another prompt's completion after this prompt,
     from which a KL divergence is estimated; None where the objective does not read them.
     """
 
@@ -110,7 +110,7 @@ class UnpairedScores(NamedTuple):
 
     @classmethod
     def from_tokens(cls, tokens: TokenScores, desirable: Bool[Tensor, " P"], *, mismatched: bool) -> UnpairedScores:
-        """Sum the tokens of each completion, and with ``mismatched`` those of each mismatched one, without a graph."""
+        """Sum the tokens of each completion, and with `mismatched` those of each mismatched one, without a graph."""
         policy, reference = (
             tokens.sum_per_sequence(logps).chunk(2) for logps in (tokens.policy_logps, tokens.reference_logps)
         )

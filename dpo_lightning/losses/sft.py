@@ -19,11 +19,11 @@ def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) ->
     .. math:: L = -\frac{1}{|y_w|} \log\pi(y_w | x)
 
     Args:
-        chosen_logps: ``[P]``, summed nats of the policy.
-        chosen_lengths: ``[P]``, tokens, > 0.
+        chosen_logps: `[P]`, summed nats of the policy.
+        chosen_lengths: `[P]`, tokens, > 0.
 
     Returns:
-        ``[P]``, nats per token.
+        `[P]`, nats per token.
     """
     return -per_token(chosen_logps, chosen_lengths)
 
@@ -39,7 +39,7 @@ class SFT(Objective):
     reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`sft`."""
+        """Return the loss `[P]`, see `sft`."""
         return sft(scores.policy_chosen_logps, scores.chosen_lengths)
 
     def rewards(self, scores: PairScores) -> Rewards:
