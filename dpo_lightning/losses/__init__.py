@@ -1,4 +1,4 @@
-"""Preference losses: pure functions, and the objectives that carry their settings."""
+"""Preference losses: pure functions, and objectives that hold their settings."""
 
 from dpo_lightning.losses.aot import AOTPaired, AOTUnpaired, aot_paired, aot_unpaired
 from dpo_lightning.losses.apo import APODown, APOZero, apo_down, apo_zero

@@ -1,4 +1,4 @@
-"""Alignment via optimal transport: the sorted values of a batch against each other, quantile by quantile."""
+"""Alignment via optimal transport: losses that compare two distributions over the batch, quantile by quantile."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def aot_paired(
     .. math:: L_i = h(u_i - v_{(k)}),
         \quad h(x) = -(1-\varepsilon)\log\sigma(\beta x) - \varepsilon\log\sigma(-\beta x)
 
-    with `u` = log policy(chosen) - log policy(rejected), `k` the rank of `u_i` in the batch and
-    `v_k` the reference's value of that rank: the policy's margins shall dominate the reference's in
-    distribution, not pair by pair.
+    with `u` = log policy(chosen) - log policy(rejected), `k` the rank of `u_i` in the batch and `v_k` the reference's
+    margin of the same rank. The loss asks the policy's margins to dominate the reference's in distribution, not pair by
+    pair.
 
     Args:
         policy_margin: `[P]`, nats.
@@ -39,7 +39,7 @@ def aot_paired(
         label_smoothing: The assumed share of flipped labels, in `[0, 0.5)`.
 
     Returns:
-        `[P]`; of each pair with the partner that its rank has.
+        `[P]`; the loss of each pair's margin against the reference's margin of equal rank.
     """
     return dpo(
         policy_margin, _of_equal_rank(policy_margin, reference_margin), beta=beta, label_smoothing=label_smoothing
@@ -58,8 +58,8 @@ def aot_unpaired(
     .. math:: L_i = h(\rho_{w,i} - \rho_{l,(k)}),
         \quad h(x) = -(1-\varepsilon)\log\sigma(\beta x) - \varepsilon\log\sigma(-\beta x)
 
-    with `rho` the log-ratios, `k` the rank of `rho_wi` among the chosen ones of the batch: the
-    chosen completions' rewards shall dominate the rejected ones' in distribution, whoever was paired with whom.
+    with `rho` the log-ratios and `k` the rank of `rho_wi` among the chosen completions of the batch. The loss asks the
+    chosen completions' rewards to dominate the rejected ones' in distribution, whatever the pairing.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -68,7 +68,7 @@ def aot_unpaired(
         label_smoothing: The assumed share of flipped labels, in `[0, 0.5)`.
 
     Returns:
-        `[P]`; of each chosen completion with the rejected one that its rank has.
+        `[P]`; the loss of each chosen completion against the rejected one of equal rank.
     """
     partner = _of_equal_rank(chosen_logratio, rejected_logratio)
     return dpo(chosen_logratio, partner, beta=beta, label_smoothing=label_smoothing)
@@ -78,8 +78,8 @@ def aot_unpaired(
 class AOTPaired(BetaObjective):
     """Alignment via optimal transport (AOT) on pairs, arXiv:2406.05882; reward = beta x log-ratio.
 
-    Compares the distributions of the policy's and the reference's margins over the micro-batch, whose size is part of
-    the loss: with one pair it is DPO. Take a large one.
+    Compares the distributions of the policy's and the reference's margins over the micro-batch. The size of the
+    micro-batch is part of the loss: with one pair it is DPO, so use a large one.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.01.
@@ -107,8 +107,9 @@ class AOTPaired(BetaObjective):
 class AOTUnpaired(BetaObjective):
     """Alignment via optimal transport (AOT) on distributions, arXiv:2406.05882; reward = beta x log-ratio.
 
-    Compares the distributions of the chosen and the rejected log-ratios over the micro-batch, whose size is part of the
-    loss: with one pair it is DPO. Take a large one. For chosen and rejected completions that were collected apart.
+    Compares the distributions of the chosen and the rejected log-ratios over the micro-batch, for chosen and rejected
+    completions that were collected apart. The size of the micro-batch is part of the loss: with one pair it is DPO, so
+    use a large one.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.01.
@@ -128,7 +129,7 @@ class AOTUnpaired(BetaObjective):
 
 
 def _of_equal_rank(values: Tensor, others: Tensor) -> Tensor:
-    """For each value, the other one that has its rank."""
+    """Return, for each value `[P]`, the one of the others that has the same rank."""
     require_one_shape(values, others)
     ranks = values.detach().argsort().argsort()
     return others.sort().values[ranks]

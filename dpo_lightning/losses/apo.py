@@ -1,4 +1,4 @@
-"""Anchored preference optimization: zero and down."""
+"""Anchored preference optimization, in its variants zero and down."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def apo_zero(
 
     .. math:: L = 1 - \sigma(\beta\rho_w) + \sigma(\beta\rho_l)
 
-    with `rho` the log-ratios: the chosen completion rises and the rejected one falls, each against the
-    reference, and both saturate. The constant keeps the loss positive.
+    with `rho` the log-ratios. The chosen completion rises and the rejected one falls, each against the reference, and
+    both saturate. The constant keeps the loss positive.
 
     Args:
         chosen_logratio: `[P]`, nats.
         rejected_logratio: `[P]`, nats.
-        beta: Inverse of the log-ratio at which a completion stops to pull, > 0.
+        beta: Inverse of the log-ratio at which a completion's loss saturates, > 0.
 
     Returns:
         `[P]` in `(0, 2)`; 1 where both log-ratios are 0.
@@ -50,13 +50,12 @@ def apo_down(
 
     .. math:: L = \sigma(\beta\rho_w) + 1 - \sigma(\beta(\rho_w - \rho_l))
 
-    with `rho` the log-ratios: both completions fall, the rejected one further. The constant keeps the loss
-    positive.
+    with `rho` the log-ratios. Both completions fall, the rejected one further. The constant keeps the loss positive.
 
     Args:
         chosen_logratio: `[P]`, nats.
         rejected_logratio: `[P]`, nats.
-        beta: Inverse of the log-ratio at which a completion stops to pull, > 0.
+        beta: Inverse of the log-ratio at which a completion's loss saturates, > 0.
 
     Returns:
         `[P]` in `(0, 2)`; 1 where both log-ratios are 0.
@@ -69,10 +68,10 @@ def apo_down(
 class APOZero(BetaObjective):
     """Anchored preference optimization, zero, arXiv:2408.06266; reward = beta x log-ratio.
 
-    Where the chosen completions are better than what the policy writes.
+    Use it where the chosen completions are better than what the policy writes.
 
     Args:
-        beta: Inverse of the log-ratio at which a completion stops to pull, > 0; the paper uses 0.1.
+        beta: Inverse of the log-ratio at which a completion's loss saturates, > 0; the paper uses 0.1.
     """
 
     beta: float = 0.1
@@ -86,10 +85,10 @@ class APOZero(BetaObjective):
 class APODown(BetaObjective):
     """Anchored preference optimization, down, arXiv:2408.06266; reward = beta x log-ratio.
 
-    Where the policy writes better than the chosen completions: it learns from the contrast alone.
+    Use it where the policy writes better than the chosen completions: it learns from the contrast alone.
 
     Args:
-        beta: Inverse of the log-ratio at which a completion stops to pull, > 0; the paper uses 0.1.
+        beta: Inverse of the log-ratio at which a completion's loss saturates, > 0; the paper uses 0.1.
     """
 
     beta: float = 0.1

@@ -28,8 +28,8 @@ def paired_bco(
 
     .. math:: L = -\log\sigma(r_w - \delta) - \log\sigma(-(r_l - \delta)), \quad \delta = \tfrac12(E[r_w] + E[r_l])
 
-    with `r` = beta x log-ratio. The classifier's loss bounds that of DPO from above, and the reward shift
-    `delta` makes the bound tight; it has no gradient.
+    with `r` = beta x log-ratio. The classifier's loss is an upper bound of DPO's, and the reward shift `delta`, which
+    has no gradient, makes the bound tight.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -49,13 +49,12 @@ def paired_bco(
 class PairedBCO(BetaObjective):
     """Binary classifier optimization (BCO) on pairs, arXiv:2404.04656; reward = beta x log-ratio.
 
-    Where thumbs up and thumbs down shall be comparable over prompts; on clean pairs it is close to DPO.
+    Use it where rewards must be comparable between prompts; on clean pairs it is close to DPO.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 where nothing is known.
-        momentum: Share of the past in the running mean of the rewards that they are compared with, which moves with
-            each micro-batch, in [0, 1); 0 is the mean of the batch alone. The authors' code takes the mean of all
-            rewards of the run so far.
+        momentum: Share of the past in the running mean of the rewards, which moves with each micro-batch, in [0, 1); 0
+            is the mean of the batch alone. The authors' code takes the mean of all rewards of the run so far.
     """
 
     beta: float = 0.1
@@ -71,5 +70,5 @@ class PairedBCO(BetaObjective):
         return paired_bco(*logratios(scores), beta=self.beta, delta=delta)
 
     def observe(self, scores: PairScores) -> Observation:
-        """Rewards of the chosen and the rejected completions `[2P]`."""
+        """Return the rewards of the chosen, then of the rejected completions, `[2P]`."""
         return Observation(torch.cat(self.rewards(scores)).detach(), self.momentum)

@@ -1,4 +1,4 @@
-"""DPO with a beta that follows the batch."""
+"""DPO with a beta that follows the mean margin of the batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.settings import MOMENTUM, NOT_NEGATIVE, POSITIVE, Rule, require
 
 SMALLEST_SHARE = 0.01
-"""The least that is left of beta0, so that a batch of narrow margins does not turn the loss round."""
+"""Lower bound of beta / beta_0, so that a batch of narrow margins does not reverse the sign of the loss."""
 
 
 def beta_dpo(
@@ -32,8 +32,8 @@ def beta_dpo(
 
     .. math:: L = -\log\sigma(\beta\Delta), \quad \beta = \max(1 + \alpha(\bar M - M_0),\; 0.01)\,\beta_0
 
-    with `Delta` the chosen minus the rejected log-ratio, `bar M` its mean over the batch and `M_0`
-    its running mean: a batch with wide margins moves the policy less. Beta has no gradient.
+    with `Delta` the chosen minus the rejected log-ratio and `M` its mean: the barred one over the batch, `M_0` over the
+    training so far. A batch with wide margins moves the policy less. Beta has no gradient.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -54,7 +54,7 @@ def beta_dpo(
 class BetaDPO(BetaObjective, MarginObjective):
     """DPO with dynamic beta (beta-DPO), arXiv:2407.08639; reward = beta x log-ratio, with the beta that is set.
 
-    Where the quality of the pairs varies over the data. The mean margin is taken over the micro-batch on all ranks.
+    Use it where the quality of the pairs varies over the data. The mean margin is over the micro-batch on all ranks.
 
     Args:
         beta: Beta for a batch with the usual margin, > 0; the paper uses 0.1.
@@ -81,5 +81,5 @@ class BetaDPO(BetaObjective, MarginObjective):
         )
 
     def observe(self, scores: PairScores) -> Observation:
-        """Margins `[P]` in nats."""
+        """Return the margins of the log-ratios, `[P]`, in nats."""
         return Observation(margin(*logratios(scores)).detach(), self.momentum)

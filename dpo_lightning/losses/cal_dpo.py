@@ -1,4 +1,4 @@
-"""Calibrated DPO."""
+"""Calibrated DPO, which holds the rewards to a scale."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def cal_dpo(
     .. math:: L = -\log\sigma(\rho_w - \rho_l)
         + \left(\rho_w - \frac{1}{2\beta}\right)^2 + \left(\rho_l + \frac{1}{2\beta}\right)^2
 
-    with `rho` the log-ratios. The contrast is without beta; the calibration, which is SPPO's regression, sets
-    the scale: the rewards, beta x log-ratio, are pulled to 1/2 and -1/2. The authors' code has half of the calibration.
+    with `rho` the log-ratios. The first term has no beta. The calibration, which is SPPO's regression, sets the scale:
+    it pulls the rewards, beta x log-ratio, to 1/2 and -1/2. The authors' code has half of the calibration.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -43,7 +43,7 @@ def cal_dpo(
 class CalDPO(BetaObjective):
     """Calibrated DPO (Cal-DPO), arXiv:2412.14516; reward = beta x log-ratio.
 
-    Where the chosen completions' likelihood falls under DPO: their rewards are held to a scale, not only above others.
+    Use it where the chosen completions' likelihood falls under DPO: rewards are pulled to 1/2 and -1/2, not only apart.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.001.

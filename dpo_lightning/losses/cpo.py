@@ -20,12 +20,12 @@ from dpo_lightning.losses.simpo import simpo
 def cpo(
     chosen_logps: Float[Tensor, " P"], rejected_logps: Float[Tensor, " P"], *, beta: float, nll_weight: float
 ) -> Float[Tensor, " P"]:
-    r"""Contrastive Preference Optimization, arXiv:2401.08417 equation 3 and the likelihood beside it.
+    r"""Contrastive Preference Optimization, arXiv:2401.08417 equation 3 plus the likelihood term.
 
     .. math:: L = -\log\sigma(\beta\log\pi(y_w|x) - \beta\log\pi(y_l|x)) - \lambda\log\pi(y_w|x)
 
-    DPO against a uniform reference, with the likelihood of the chosen completion in the reference's place. The paper
-    has `lambda = 1` and the summed likelihood; its code takes the mean over tokens instead.
+    This is DPO with a uniform reference, and the likelihood of the chosen completion as the regulariser. The paper has
+    `lambda = 1` and the summed likelihood; its code takes the mean over tokens instead.
 
     Args:
         chosen_logps: `[P]`, summed nats of the policy.
@@ -75,13 +75,13 @@ def cpo_simpo(
 class CPO(Objective):
     """Contrastive Preference Optimization, arXiv:2401.08417; reward = beta x log-prob.
 
-    Needs no reference: the likelihood of the chosen completions keeps the policy where good text is. Made for machine
-    translation, where both completions are good.
+    Needs no reference: the likelihood of the chosen completions keeps the policy near good text. It was made for
+    machine translation, where both completions are good.
 
     Args:
         beta: Scale of the reward, > 0; the paper uses 0.1.
         nll_weight: Weight of the chosen completion's negative log-likelihood, >= 0; the paper uses 1.
-        nll_per_token: Take that per token, as the paper's code does, instead of the paper's sum over the completion.
+        nll_per_token: Take the likelihood per token, as the paper's code does, instead of the paper's sum.
     """
 
     beta: float = 0.1
@@ -93,7 +93,7 @@ class CPO(Objective):
 
     @property
     def reads(self) -> Reads:
-        """The lengths where the likelihood is per token."""
+        """The likelihood, and the lengths if it is taken per token."""
         return Reads.LIKELIHOOD | Reads.LENGTHS if self.nll_per_token else Reads.LIKELIHOOD
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
@@ -104,7 +104,7 @@ class CPO(Objective):
         return dpo(*sums, beta=self.beta) + self.nll_weight * sft(sums[0], scores.chosen_lengths)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-prob."""
+        """Return beta x log-prob of the chosen and of the rejected completions, each `[P]`."""
         return self.beta * scores.policy_chosen_logps, self.beta * scores.policy_rejected_logps
 
 
@@ -112,7 +112,7 @@ class CPO(Objective):
 class CPOSimPO(Objective):
     """SimPO with CPO's likelihood term (CPO-SimPO); reward = beta x log-prob per token.
 
-    For where SimPO alone drifts from good text; by CPO's author, https://github.com/fe1ixxu/CPO_SIMPO.
+    Use it where SimPO alone drifts from good text; by CPO's author, https://github.com/fe1ixxu/CPO_SIMPO.
 
     Args:
         beta: Scale of the reward, > 0; its authors use 10.
@@ -138,6 +138,6 @@ class CPOSimPO(Objective):
         )
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-prob per token."""
+        """Return beta x log-prob per token of the chosen and of the rejected completions, each `[P]`."""
         chosen, rejected = logps_per_token(scores)
         return self.beta * chosen, self.beta * rejected

@@ -26,8 +26,8 @@ def discopop(
 
     .. math:: L = -(1 - m) \log\sigma(x) + m\, e^{-x}, \quad x = \beta\Delta,\; m = \sigma(x / \tau)
 
-    with `Delta` the chosen minus the rejected log-ratio: logistic where the pair is wrong, exponential where it
-    is right. The loss is not convex: with the paper's settings it *rises* with the margin for
+    with `Delta` the chosen minus the rejected log-ratio. It is logistic where the pair is ranked wrongly, exponential
+    where it is ranked rightly. The loss is not convex: with the paper's settings it *rises* with the margin for
     `-0.119 < x < 0.072`, the start of training included, and has a local minimum at -0.119.
 
     Args:
@@ -50,8 +50,8 @@ def discopop(
 class DiscoPOP(BetaObjective, MarginObjective):
     """Discovered preference optimization (DiscoPOP), arXiv:2406.08414; reward = beta x log-ratio.
 
-    Found by search, not derived. It is not convex: a pair near its start is pushed the wrong way until others carry it
-    over the hump, so it wants diverse batches and a learning rate that is not small.
+    Found by search, not derived. It is not convex: near the start the gradient lowers a pair's margin until other pairs
+    carry it past the local maximum, so use diverse batches and a learning rate that is not small.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.05.

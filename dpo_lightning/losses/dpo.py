@@ -26,9 +26,9 @@ def dpo(
 
     .. math:: L = -(1-\varepsilon) \log\sigma(\beta\Delta) - \varepsilon \log\sigma(-\beta\Delta)
 
-    with `Delta` the chosen minus the rejected log-ratio. `epsilon = 0` is the paper's loss; a positive
-    one is conservative DPO (cDPO, https://ericmitchell.ai/cdpo.pdf equation 3), which assumes that a share
-    `epsilon` of the labels is flipped and has its minimum at a finite margin.
+    with `Delta` the chosen minus the rejected log-ratio. `epsilon = 0` is the paper's loss. A positive `epsilon` is
+    conservative DPO (cDPO, https://ericmitchell.ai/cdpo.pdf equation 3), which assumes that this share of the labels is
+    flipped and has its minimum at a finite margin.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -47,12 +47,23 @@ def dpo(
 class DPO(BetaObjective, MarginObjective):
     """Direct Preference Optimization, arXiv:2305.18290; reward = beta x log-ratio.
 
-    The place to begin: few settings, and what the others are compared with.
+    Start with this one: it has few settings, and the other objectives are compared with it.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.1, and 0.5 for summarisation.
         label_smoothing: Assumed share of flipped labels, in [0, 0.5); above 0 this is conservative DPO (cDPO),
             which keeps the margin finite where labels are noisy.
+
+    Example:
+        >>> import torch
+        >>> from dpo_lightning.losses import DPO
+        >>> from dpo_lightning.losses.scores import PairScores
+        >>> logps = torch.tensor([[-10.0], [-14.0], [-12.0], [-12.0]])  # the policy's two, then the reference's
+        >>> scores = PairScores(*logps, chosen_lengths=torch.tensor([4]), rejected_lengths=torch.tensor([2]))
+        >>> DPO(beta=0.5)(scores)  # -log sigmoid(0.5 x (2 + 2))
+        tensor([0.1269])
+        >>> DPO(beta=0.5).rewards(scores)
+        (tensor([1.]), tensor([-1.]))
     """
 
     beta: float = 0.1

@@ -1,4 +1,4 @@
-"""DPO-Positive."""
+"""DPO-Positive, which keeps the chosen completion as likely as under the reference."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def dpop(
 
     .. math:: L = -\log\sigma\left(\beta\left(\rho_w - \rho_l - \lambda\max(0, -\rho_w)\right)\right)
 
-    with `rho` the log-ratios: while the chosen completion is less likely than under the reference, raising it
-    comes first.
+    with `rho` the log-ratios. While the chosen completion is less likely than under the reference, the penalty on it
+    dominates the gradient.
 
     Args:
         chosen_logratio: `[P]`, nats.
         rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0.
-        penalty: Lambda: what a nat lost on the chosen completion costs, in nats of margin, >= 0; 0 is DPO.
+        penalty: Lambda, the cost of a nat lost on the chosen completion, in nats of margin, >= 0; 0 is DPO.
 
     Returns:
         `[P]`; ln 2 where both log-ratios are 0.
@@ -46,11 +46,11 @@ def dpop(
 class DPOP(BetaObjective):
     """DPO-Positive (DPOP, Smaug), arXiv:2402.13228; reward = beta x log-ratio.
 
-    For pairs that differ in few tokens, as in mathematics, where DPO lowers the chosen completions with the rejected.
+    Use it for pairs that differ in few tokens, as in mathematics, where DPO lowers the chosen completions as well.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.3.
-        penalty: Lambda, what a nat lost on the chosen completion costs, >= 0; the paper uses 50, and tries 5 and 500.
+        penalty: Lambda, the cost of a nat lost on the chosen completion, >= 0; the paper uses 50, and tries 5 and 500.
     """
 
     beta: float = 0.3

@@ -1,4 +1,4 @@
-"""EXO: the reverse KL divergence from the labels, where DPO has the forward one."""
+"""Efficient exact optimization (EXO): the reverse KL divergence from the labels, instead of DPO's forward one."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def exo(
 
     .. math:: L = q \log\frac{q}{1-\varepsilon} + (1-q) \log\frac{1-q}{\varepsilon}, \quad q = \sigma(\beta\Delta)
 
-    with `Delta` the chosen minus the rejected log-ratio: the KL divergence of the policy's preference
-    `(q, 1 - q)` from the smoothed label `(1 - epsilon, epsilon)`. It is 0 where the policy is as sure
-    as the label, at `beta Delta = log((1 - epsilon) / epsilon)`, and pulls back beyond.
+    with `Delta` the chosen minus the rejected log-ratio: the KL divergence of the policy's preference `(q, 1 - q)` from
+    the smoothed label `(1 - epsilon, epsilon)`. It is 0 at `beta Delta = log((1 - epsilon) / epsilon)`, where the
+    policy is as sure as the label, and rises again beyond.
 
     Args:
         chosen_logratio: `[P]`, nats.
         rejected_logratio: `[P]`, nats.
         beta: The policy's temperature, beta_pi in the paper, > 0.
-        label_smoothing: What the label leaves for the rejected completion, in `(0, 0.5)`; at 0 the divergence is
+        label_smoothing: Probability that the label gives the rejected completion, in `(0, 0.5)`; at 0 the divergence is
             infinite.
 
     Returns:
@@ -51,12 +51,13 @@ def exo(
 class EXO(BetaObjective, MarginObjective):
     """Efficient exact optimization (EXO) on preferences, arXiv:2402.00856; reward = beta x log-ratio.
 
-    Mode-seeking: where one policy cannot fit all labels, it fits some well. A pair that the policy has very wrong pulls
-    little, since q (1 - q) vanishes, so start from a policy that was tuned on such completions.
+    Mode-seeking: where one policy cannot fit all labels, it fits some well. A pair that the policy ranks very wrongly
+    has a small gradient, since q (1 - q) vanishes, so start from a policy that was tuned on such completions.
 
     Args:
         beta: The policy's temperature, > 0; the authors' scripts have 0.5.
-        label_smoothing: What the label leaves for the rejected completion, in (0, 0.5); the authors' code has e^-10.
+        label_smoothing: Probability that the label gives the rejected completion, in (0, 0.5); the authors' code has
+            e^-10.
     """
 
     beta: float = 0.5

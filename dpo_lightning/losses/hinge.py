@@ -27,7 +27,7 @@ def hinge(
     Args:
         chosen_logratio: `[P]`, nats.
         rejected_logratio: `[P]`, nats.
-        beta: Inverse of the margin at which a pair stops to pull, > 0.
+        beta: Inverse of the margin from which a pair has no gradient, > 0.
 
     Returns:
         `[P]`; 1 where the two log-ratios are equal.
@@ -39,10 +39,10 @@ def hinge(
 class Hinge(BetaObjective, MarginObjective):
     """Hinge loss on the log-ratio margin (SLiC-HF, arXiv:2305.10425; RSO, arXiv:2309.06657); reward = beta x log-ratio.
 
-    A pair that is right by a margin pulls no more, so easy pairs do not drag the policy away from its reference.
+    A pair whose margin is above 1 / beta has no gradient, so easy pairs do not drag the policy from its reference.
 
     Args:
-        beta: Inverse of the margin at which a pair stops to pull, > 0; 0.1 where nothing is known.
+        beta: Inverse of the margin from which a pair has no gradient, > 0; 0.1 where nothing is known.
     """
 
     beta: float = 0.1

@@ -42,7 +42,7 @@ def ipo(
 class IPO(MarginObjective):
     """Identity Preference Optimization, arXiv:2310.12036; reward = tau x log-ratio.
 
-    For labels that all agree, where DPO's margin grows without bound: here it has a target.
+    Use it for labels that all agree, where DPO's margin grows without bound: here the margin has a target.
 
     Args:
         tau: Regularisation, > 0: the margin is pulled to 1 / (2 tau). The paper uses 0.1 to 1.
@@ -57,7 +57,7 @@ class IPO(MarginObjective):
 
     @property
     def reads(self) -> Reads:
-        """The reference, and the lengths where it is per token."""
+        """The reference, and the lengths if log-ratios are taken per token."""
         return Reads.REFERENCE | Reads.LENGTHS if self.per_token else Reads.REFERENCE
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
@@ -65,7 +65,7 @@ class IPO(MarginObjective):
         return ipo(*self._logratios(scores), tau=self.tau)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Tau x the log-ratio that the loss reads."""
+        """Return tau x the log-ratio that the loss reads, each `[P]`."""
         chosen, rejected = self._logratios(scores)
         return self.tau * chosen, self.tau * rejected
 

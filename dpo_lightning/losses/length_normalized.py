@@ -1,4 +1,4 @@
-"""Length-normalised DPO: log-ratios per token."""
+"""Length-normalised DPO, on log-ratios per token."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def length_normalized_dpo(
 
     .. math:: L = -\log\sigma\left(\frac{\beta}{|y_w|}\rho_w - \frac{\beta}{|y_l|}\rho_l\right)
 
-    with `rho` the log-ratios: a long completion does not outweigh a short one by its length alone.
+    with `rho` the log-ratios. A long completion does not outweigh a short one by its length alone.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -46,7 +46,7 @@ def length_normalized_dpo(
 class LengthNormalizedDPO(MarginObjective):
     """Length-normalised DPO, arXiv:2411.15124 (Tulu 3); reward = beta x log-ratio per token.
 
-    Where lengths differ much and the answers must not grow; Tulu 3's choice over DPO, SimPO and PPO.
+    Use it where lengths differ much and the answers must not grow; Tulu 3 chose it over DPO, SimPO and PPO.
 
     Args:
         beta: Strength of the pull towards the reference, > 0, on nats per token; Tulu 3 uses 5.
@@ -63,6 +63,6 @@ class LengthNormalizedDPO(MarginObjective):
         return length_normalized_dpo(*logratios(scores), scores.chosen_lengths, scores.rejected_lengths, beta=self.beta)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio per token."""
+        """Return beta x log-ratio per token of the chosen and of the rejected completions, each `[P]`."""
         chosen, rejected = logratios_per_token(scores)
         return self.beta * chosen, self.beta * rejected

@@ -1,4 +1,4 @@
-"""Length-regularised DPO: what the length explains of a preference is not learned."""
+"""Length-regularised DPO, which does not learn the part of a preference that the length explains."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def length_regularized_dpo(
 
     .. math:: L = -\log\sigma\left(\beta\Delta + \alpha(|y_w| - |y_l|)\right)
 
-    with `Delta` the chosen minus the rejected log-ratio. It is DPO for the reward `r - alpha |y|`: a pair
-    whose chosen completion is the longer one counts as partly settled and pulls less.
+    with `Delta` the chosen minus the rejected log-ratio. It is DPO for the reward `r - alpha |y|`: a pair whose chosen
+    completion is the longer one has a smaller gradient.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -38,7 +38,7 @@ def length_regularized_dpo(
         chosen_lengths: `[P]`, tokens.
         rejected_lengths: `[P]`, tokens.
         beta: Strength of the pull towards the reference, > 0.
-        alpha: What a token costs, in units of the reward, >= 0; 0 is DPO.
+        alpha: Cost of a token, in units of the reward, >= 0; 0 is DPO.
 
     Returns:
         `[P]`; ln 2 where log-ratios and lengths are equal.
@@ -52,11 +52,11 @@ def length_regularized_dpo(
 class LengthRegularizedDPO(BetaObjective, MarginObjective):
     """Length-regularised DPO (R-DPO), arXiv:2403.19159; reward = beta x log-ratio.
 
-    Where the labels favour length, and the policy grows verbose under DPO.
+    Use it where the labels favour length, and the policy grows verbose under DPO.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 is DPO's usual one.
-        alpha: What a token costs, in units of the reward, >= 0; at 0.01 a hundred tokens weigh like a reward of 1.
+        alpha: Cost of a token, in units of the reward, >= 0; at 0.01 a hundred tokens weigh like a reward of 1.
             SimPO's comparison, arXiv:2405.14734, searches 0.05 to 1.
     """
 

@@ -1,4 +1,4 @@
-"""Noise contrastive alignment."""
+"""Noise contrastive alignment, on pairs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def nca(
 
     .. math:: L = -\log\sigma(r_w) - \tfrac12\log\sigma(-r_w) - \tfrac12\log\sigma(-r_l)
 
-    with `r` = beta x log-ratio: completions of the data against those of the reference. The reward of each
-    completion counts by itself, so that the chosen one does not fall while the margin grows; alone, it is pulled to
-    ln 2.
+    with `r` = beta x log-ratio. It classifies completions of the data against those of the reference. The reward of
+    each completion counts by itself, so that the chosen one does not fall while the margin grows; the chosen reward is
+    pulled to ln 2.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -45,7 +45,7 @@ def nca(
 class NCA(BetaObjective):
     """Noise contrastive alignment (NCA), arXiv:2402.05369; reward = beta x log-ratio.
 
-    Where DPO lowers the chosen completions' likelihood along with the rejected ones', as in reasoning and mathematics.
+    Use it where DPO lowers the chosen completions' likelihood as well, as in reasoning and mathematics.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the authors use 0.01.

@@ -1,4 +1,4 @@
-"""Odds Ratio Preference Optimization."""
+"""Odds Ratio Preference Optimization: likelihood and log-odds ratio, without a reference."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def orpo(
 
 
 def log_odds(logps: Float[Tensor, " P"], lengths: Int[Tensor, " P"]) -> Float[Tensor, " P"]:
-    """Log of P / (1 - P), `[P]`, with log P the log-prob per token, from summed nats and tokens.
+    """Return log(P / (1 - P)), `[P]`, with log P the log-prob per token, from summed nats and lengths in tokens.
 
-    A likelihood that rounding does not tell from 1 has the odds of the next one that it does, and no gradient.
+    A likelihood that rounds to 1 is taken as the largest one below 1, and has no gradient.
     """
     mean = per_token(logps, lengths)
     mean = mean.clamp(max=-torch.finfo(mean.dtype).eps)
@@ -59,7 +59,7 @@ def log_odds(logps: Float[Tensor, " P"], lengths: Int[Tensor, " P"]) -> Float[Te
 class ORPO(Objective):
     """Odds Ratio Preference Optimization, arXiv:2403.07691; reward = log-odds of the likelihood per token.
 
-    Supervised fine-tuning and preferences in one stage: it starts from a base model and needs no reference.
+    Joins supervised fine-tuning and preferences in one stage: it starts from a base model and needs no reference.
 
     Args:
         odds_weight: Weight of the odds ratio beside the likelihood, > 0 (the paper's lambda); the paper uses 0.1 for
@@ -77,6 +77,6 @@ class ORPO(Objective):
         return orpo(*policy_and_lengths(scores), odds_weight=self.odds_weight)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Return the loss `[P]`, see `log_odds`."""
+        """Return the log-odds of the chosen and of the rejected completions, each `[P]`, see `log_odds`."""
         chosen, rejected, chosen_lengths, rejected_lengths = policy_and_lengths(scores)
         return log_odds(chosen, chosen_lengths), log_odds(rejected, rejected_lengths)

@@ -1,4 +1,4 @@
-"""Robust DPO: the loss of clean labels, estimated without bias from noisy ones."""
+"""Robust DPO: an unbiased estimate of the DPO loss of clean labels from noisy ones."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def robust_dpo(
 
     .. math:: L = \frac{-(1-\varepsilon)\log\sigma(\beta\Delta) + \varepsilon\log\sigma(-\beta\Delta)}{1-2\varepsilon}
 
-    with `Delta` the chosen minus the rejected log-ratio. Where a share `epsilon` of the labels is
-    flipped, its expectation over the flips is the DPO loss of the true labels. Unlike the smoothed loss it goes on to
-    fall, with slope `-epsilon beta / (1 - 2 epsilon)`, and has no lower bound.
+    with `Delta` the chosen minus the rejected log-ratio. Where a share `epsilon` of the labels is flipped, the
+    expectation over the flips is the DPO loss of the true labels. Unlike the smoothed loss it keeps falling, with the
+    slope `-epsilon beta / (1 - 2 epsilon)`, and has no lower bound.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -48,8 +48,8 @@ def robust_dpo(
 class RobustDPO(BetaObjective, MarginObjective):
     """Robust DPO (rDPO), arXiv:2403.00409; reward = beta x log-ratio.
 
-    For labels of which a known share is flipped at random. Prefer `DPO(label_smoothing=...)` where the share is a
-    guess: this loss has no minimum at a finite margin.
+    Use it for labels of which a known share is flipped at random. Prefer `DPO(label_smoothing=...)` where the share is
+    a guess: this loss has no minimum at a finite margin.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 is DPO's usual one.

@@ -29,8 +29,8 @@ def rpo(
 
     .. math:: L = -\log\sigma(\beta\Delta) - \frac{\alpha}{|y_w|}\log\pi(y_w|x)
 
-    with `Delta` the chosen minus the rejected log-ratio: the likelihood of the chosen completions holds
-    while the margin grows. The length is that of the whole completion: the paper's chain of thought and answer.
+    with `Delta` the chosen minus the rejected log-ratio. The second term holds the likelihood of the chosen completions
+    while the margin grows. The length is that of the whole completion, the paper's chain of thought and answer.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -41,7 +41,7 @@ def rpo(
         alpha: Weight of the likelihood against the DPO term, >= 0; 0 is DPO.
 
     Returns:
-        `[P]`.
+        `[P]`; ln 2 plus alpha x the chosen completion's nats per token where the two log-ratios are equal.
     """
     return dpo(chosen_logratio, rejected_logratio, beta=beta) + alpha * sft(chosen_logps, chosen_lengths)
 
@@ -50,7 +50,7 @@ def rpo(
 class RPO(BetaObjective):
     """Iterative reasoning preference optimization (RPO, DPO + NLL), arXiv:2404.19733; reward = beta x log-ratio.
 
-    For reasoning: pairs of right and wrong chains of thought, where DPO alone lowers the right ones' likelihood too.
+    Use it for right and wrong chains of thought, where DPO alone lowers the likelihood of the right ones as well.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.1.

@@ -1,4 +1,4 @@
-"""SimPO, and AlphaPO, which bends its reward."""
+"""SimPO, and AlphaPO, whose reward is a power of the likelihood."""
 
 from __future__ import annotations
 
@@ -52,12 +52,23 @@ def simpo(
 class SimPO(Objective):
     """Simple Preference Optimization, arXiv:2405.14734; reward = beta x log-prob per token.
 
-    Needs no reference. What keeps the policy near where it began is a small learning rate: the paper takes 3e-7 to
-    1e-6, and calls it the setting that matters most.
+    Needs no reference. A small learning rate keeps the policy near its start: the paper takes 3e-7 to 1e-6, and calls
+    it the setting that matters most.
 
     Args:
         beta: Scale of the reward, > 0; the paper uses 2.0 to 2.5, and 10 for models that were tuned well before.
         gamma_beta_ratio: Target margin gamma / beta, >= 0, in nats per token; the paper uses 0.1 to 0.8.
+
+    Example:
+        >>> import torch
+        >>> from dpo_lightning.losses import SimPO
+        >>> from dpo_lightning.losses.scores import PairScores
+        >>> logps = torch.tensor([[-6.0], [-9.0], [0.0], [0.0]])  # the reference's are not read
+        >>> scores = PairScores(*logps, chosen_lengths=torch.tensor([4]), rejected_lengths=torch.tensor([3]))
+        >>> SimPO(beta=2.0, gamma_beta_ratio=0.5)(scores)  # -log sigmoid(2 x (-1.5 + 3 - 0.5))
+        tensor([0.1269])
+        >>> SimPO(beta=2.0).rewards(scores)
+        (tensor([-3.]), tensor([-6.]))
     """
 
     beta: float = 2.0
@@ -72,7 +83,7 @@ class SimPO(Objective):
         return simpo(*policy_and_lengths(scores), beta=self.beta, gamma_beta_ratio=self.gamma_beta_ratio)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-prob per token, equation 4."""
+        """Return beta x log-prob per token of the chosen and of the rejected completions, each `[P]`, equation 4."""
         chosen, rejected = logps_per_token(scores)
         return self.beta * chosen, self.beta * rejected
 
@@ -92,7 +103,7 @@ def alphapo(
     .. math:: L = -\log\sigma(r(y_w) - r(y_l) - \gamma), \quad
         r(y) = \frac{\beta}{\alpha}\left(1 - \pi(y|x)^{-\alpha/|y|}\right)
 
-    With `alpha -> 0` that is SimPO. Beyond exp(30) the power goes on as its tangent, so that nothing overflows.
+    In the limit `alpha -> 0` it is SimPO. From exp(30) on, the tangent continues the power, so that nothing overflows.
 
     Args:
         chosen_logps: `[P]`, summed nats of the policy.
@@ -100,7 +111,7 @@ def alphapo(
         chosen_lengths: `[P]`, tokens, > 0.
         rejected_lengths: `[P]`, tokens, > 0.
         beta: Scale of the reward, > 0.
-        alpha: Shape of the reward, not 0. Positive, it pulls hardest where a completion is unlikely.
+        alpha: Shape of the reward, not 0. A positive one has the largest gradients for unlikely completions.
         gamma_beta_ratio: Target margin `gamma / beta`, >= 0.
 
     Returns:
@@ -116,7 +127,7 @@ def alphapo(
 def alphapo_reward(
     logps: Float[Tensor, " P"], lengths: Int[Tensor, " P"], *, beta: float, alpha: float
 ) -> Float[Tensor, " P"]:
-    r"""The reward `r(y)` of `alphapo`, `[P]`, from summed nats and tokens."""
+    """Return the reward `r(y)` of `alphapo`, `[P]`, from summed nats and lengths in tokens."""
     return -beta / alpha * expm1_with_straight_tail(-alpha * per_token(logps, lengths))
 
 
@@ -124,7 +135,7 @@ def alphapo_reward(
 class AlphaPO(Objective):
     """AlphaPO, arXiv:2501.03884; reward = beta (1 - p^(-alpha)) / alpha, with p the likelihood per token.
 
-    For where SimPO lowers the likelihood of the chosen completions too far, or is too slow: alpha sets how.
+    Use it where SimPO lowers the likelihood of the chosen completions too far, or is too slow; alpha sets the balance.
 
     Args:
         beta: Scale of the reward, > 0; as in SimPO.
@@ -148,7 +159,7 @@ class AlphaPO(Objective):
         )
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Return the loss `[P]`, see `alphapo_reward`."""
+        """Return the reward of the chosen and of the rejected completions, each `[P]`, see `alphapo_reward`."""
         chosen, rejected, chosen_lengths, rejected_lengths = policy_and_lengths(scores)
         return (
             alphapo_reward(chosen, chosen_lengths, beta=self.beta, alpha=self.alpha),

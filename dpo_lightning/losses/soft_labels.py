@@ -1,4 +1,4 @@
-"""Losses that read how sure a preference is, or how large."""
+"""Losses of pairs with a preference probability or a true reward margin."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def soft_label_dpo(
 
     .. math:: L = -p \log\sigma(\beta\Delta) - (1 - p) \log\sigma(-\beta\Delta)
 
-    with `Delta` the chosen minus the rejected log-ratio. The minimum is where `sigma(beta Delta) = p`.
+    with `Delta` the chosen minus the rejected log-ratio. The minimum is at `sigma(beta Delta) = p`.
 
     Args:
         chosen_logratio: `[P]`, nats.
         rejected_logratio: `[P]`, nats.
-        probability: `[P]`, that the chosen completion is the better one, in `[0, 1]`.
+        probability: `[P]`, the probability that the chosen completion is the better one, in `[0, 1]`.
         beta: Strength of the pull towards the reference, > 0.
 
     Returns:
@@ -47,8 +47,9 @@ def soft_label_dpo(
 class SoftLabelDPO(BetaObjective, MarginObjective):
     """DPO with soft labels, arXiv:2409.06691; reward = beta x log-ratio.
 
-    For pairs with a probability that the chosen completion is better, from several annotators or a reward model: the
-    margin stops to grow where the policy says that probability. Name the column in `data.format.probability`.
+    Use it for pairs with a probability that the chosen completion is better, from several annotators or a reward model.
+    The margin stops growing where the policy agrees with that probability. Name the column in
+    `data.format.probability`.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; as in DPO.
@@ -74,13 +75,13 @@ def distilled_dpo(
 
     .. math:: L = \left(r^*(y_w) - r^*(y_l) - \beta\Delta\right)^2
 
-    with `Delta` the chosen minus the rejected log-ratio and `r*` the reward to be distilled.
+    with `Delta` the chosen minus the rejected log-ratio and `r*` the reward of a reward model.
 
     Args:
         chosen_logratio: `[P]`, nats.
         rejected_logratio: `[P]`, nats.
         true_margin: `[P]`, reward of the chosen completion minus that of the rejected one.
-        beta: Units of reward for a nat, > 0.
+        beta: Units of reward for a nat of log-ratio, > 0.
 
     Returns:
         `[P]`; the square of the true margin where the two log-ratios are equal.
@@ -93,11 +94,11 @@ def distilled_dpo(
 class DistilledDPO(BetaObjective, MarginObjective):
     """Reward model distillation (distilled DPO), arXiv:2405.19316; reward = beta x log-ratio.
 
-    For pairs that a reward model has scored: the policy's implicit reward is fitted to it, so that it has a finite
-    target where DPO's grows for ever. Name the column, or the two scores, in `data.format.margin`.
+    Use it for pairs that a reward model has scored. The policy's implicit reward is fitted to the model's, so that it
+    has a finite target, where DPO's grows for ever. Name the column, or the two scores, in `data.format.margin`.
 
     Args:
-        beta: Units of reward for a nat of log-ratio, > 0. It goes with the scale of the reward.
+        beta: Units of reward for a nat of log-ratio, > 0; it depends on the scale of the reward.
     """
 
     beta: float = 0.1
@@ -173,8 +174,8 @@ def _both_margins(chosen: Tensor, rejected: Tensor, true_margin: Tensor, beta: f
 class RewardAwareKL(BetaObjective, MarginObjective):
     """Reward-aware preference optimization (RPO, backward KL), arXiv:2502.00203; reward = beta x log-ratio.
 
-    For pairs that a reward model has scored, as in Nemotron-4 (arXiv:2406.11704): a small difference between two good
-    completions is learnt as a small one. Name the column, or the two scores, in `data.format.margin`.
+    Use it for pairs that a reward model has scored, as in Nemotron-4 (arXiv:2406.11704): a small difference between two
+    good completions is learnt as a small one. Name the column, or the two scores, in `data.format.margin`.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; as in DPO.
@@ -197,7 +198,7 @@ class RewardAwareKL(BetaObjective, MarginObjective):
 class RewardAwareSquared(BetaObjective, MarginObjective):
     """Reward-aware preference optimization (RPO, squared distance), arXiv:2502.00203; reward = beta x log-ratio.
 
-    As `RewardAwareKL`, with a pull that grows with the distance; half of `DistilledDPO` with eta 1.
+    Differs from `RewardAwareKL` in a gradient that grows with the distance; with eta 1, half of `DistilledDPO`.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; as in DPO.

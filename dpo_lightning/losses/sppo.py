@@ -23,9 +23,9 @@ def sppo(
 
     .. math:: L = \left(\rho_w - \frac{1}{2\beta}\right)^2 + \left(\rho_l + \frac{1}{2\beta}\right)^2
 
-    with `rho` the log-ratios. The paper regresses `rho` on `eta(P - 1/2)`, `P` the
-    probability that the completion beats the policy; hard labels are `P = 1` and 0, and
-    `eta = 1 / beta`. The authors' code has half of this loss.
+    with `rho` the log-ratios. The paper regresses `rho` on `eta (P - 1/2)`, with `P` the probability that the
+    completion beats the policy. Hard labels are `P = 1` and 0, and `eta = 1 / beta`. The authors' code has
+    half of this loss.
 
     Args:
         chosen_logratio: `[P]`, nats.
@@ -46,8 +46,8 @@ def sppo(
 class SPPO(BetaObjective):
     """Self-play preference optimization (SPPO) with hard labels, arXiv:2405.00675; reward = beta x log-ratio.
 
-    For rounds of self-play: pairs sampled from the policy, which is then the next round's reference. The loss starts at
-    1 / (2 beta^2), so the gradients are large and the clipping of their norm sets the step.
+    Use it for rounds of self-play, on pairs sampled from the policy, which is then the next round's reference. The loss
+    starts at 1 / (2 beta^2), so the gradients are large and the clipping of their norm sets the step.
 
     Args:
         beta: Inverse of the step size eta, > 0; the paper uses eta = 1000, beta = 0.001.

@@ -25,8 +25,8 @@ def unpaired_bco(
         -\log\sigma(\delta - r) & y \text{ undesirable} \end{cases}
         \qquad \delta = \tfrac12 \big(E_{D^+}[r] + E_{D^-}[r]\big)
 
-    with `r` = beta x log-ratio: a classifier of thumbs up and down, whose logit is the reward. The shift
-    `delta` lies between the two labels' mean rewards, however many completions each has; it has no gradient.
+    with `r` = beta x log-ratio: a classifier of the labels, whose logit is the reward. The shift `delta` is halfway
+    between the two labels' mean rewards, however many completions each has; it has no gradient.
 
     Args:
         logratio: `[P]`, nats.
@@ -46,13 +46,13 @@ def unpaired_bco(
 class UnpairedBCO(UnpairedObjective):
     """Binary classifier optimization (BCO) on single completions, arXiv:2404.04656; reward = beta x log-ratio.
 
-    For thumbs up and down from use. It reads no completions of other prompts, so it costs half of KTO, and unlike KTO
-    it pulls hardest at what is most wrong.
+    Use it for thumbs up and down. It reads no completions of other prompts, so it costs half of KTO. Unlike KTO, its
+    gradient is largest for completions that are most wrong.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 where nothing is known.
         momentum: Share of the past in the running mean reward of each label, which moves with each micro-batch, in
-            [0, 1); 0 is the mean of the batch alone. The shift lies between the two.
+            [0, 1); 0 is the mean of the batch alone. The shift is halfway between the two.
     """
 
     beta: float = 0.1
@@ -67,13 +67,13 @@ class UnpairedBCO(UnpairedObjective):
         return unpaired_bco(scores.logratio, scores.desirable, beta=self.beta, delta=self.reference_point(scores))
 
     def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Beta x log-ratio."""
+        """Return beta x log-ratio, `[P]`."""
         return self.beta * scores.logratio
 
     def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
-        """The reward shift delta."""
+        """Return the reward shift delta, 0-d."""
         return baseline_of(scores).running
 
     def observe(self, scores: UnpairedScores) -> Observation:
-        """Rewards `[P]`, with their labels."""
+        """Return the rewards `[P]`, with their labels."""
         return Observation(self.rewards(scores).detach(), self.momentum, scores.desirable)
