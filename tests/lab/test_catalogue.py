@@ -7,9 +7,9 @@ import inspect
 from dpo_lightning import callbacks, losses
 from dpo_lightning.callbacks.moving_reference import MovingReference
 from dpo_lightning.lab.catalogue import CATALOGUE, FAMILIES, SWEEPS
-from dpo_lightning.losses import MarginObjective, Objective, UnpairedObjective
+from dpo_lightning.losses import BetaObjective, MarginObjective, Objective, UnpairedObjective
 
-KINDS = (Objective, MarginObjective, UnpairedObjective, MovingReference)
+KINDS = (Objective, BetaObjective, MarginObjective, UnpairedObjective, MovingReference)
 
 
 def exported(module) -> list[type]:
