@@ -28,7 +28,6 @@ from benchmarks.roofline import gflops
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 LLAMA, NEOX, GPT2 = "llama", "gpt_neox", "gpt2"
-_TILE_LOGITS = 2**20  # of a CPU
 _BASE = {
     "architecture": LLAMA,
     "size": "5m",
@@ -133,7 +132,7 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
     )
     recomputed = 2 * layer + _probabilities(case, work) if case["checkpointing"] else 0
     trained = numerics.weight * shape.trainable
-    head = memory.head_bytes(shape, work, numerics, _TILE_LOGITS)
+    head = memory.head_bytes(shape, work, numerics, device_type="cpu")
     copies = memory.copy_bytes(shape, numerics, Mesh(), case["checkpointing"])
     weights = memory.weight_bytes(shape, numerics)
     return {
@@ -179,7 +178,7 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     def forward() -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             reference.token_logps(batch)
-            return -score(batch).mean()
+            return -score(batch).logps.mean()
 
     forward().backward()  # the probes of the head and the layout; and gradients, as in a later micro-batch
     with AllocatedBytes() as allocated:

@@ -110,8 +110,8 @@ def test_half_precision_models_use_the_flash_kernel(monkeypatch):
 
     monkeypatch.setattr(interface, "varlen_attention", counted)
     model = tiny_llama().to(CUDA, torch.bfloat16)
-    exact = TokenScorer(tiny_llama().to(torch.bfloat16).double())(collate_padded(PAIRS))
-    found = TokenScorer(model)(on_gpu(collate_tree(PAIRS)))
+    exact = TokenScorer(tiny_llama().to(torch.bfloat16).double())(collate_padded(PAIRS)).logps
+    found = TokenScorer(model)(on_gpu(collate_tree(PAIRS))).logps
     used = len(calls)
 
     assert used == model.config.num_hidden_layers
@@ -124,8 +124,8 @@ def test_the_heads_gradient_is_the_same_each_time(dtype):
     """The head's gradient adds the rows of equal tokens in a fixed order; attention kernels may not."""
     model, batch = tiny_llama().to(CUDA, dtype), on_gpu(collate_tree(PAIRS))
     score, parameters = TokenScorer(model), list(model.parameters())
-    first, second = (torch.autograd.grad(score(batch).sum(), parameters) for _ in range(2))
+    first, second = (torch.autograd.grad(score(batch).logps.sum(), parameters) for _ in range(2))
 
-    assert torch.equal(score(batch), score(batch))
+    assert torch.equal(score(batch).logps, score(batch).logps)
     head = [name for name, _ in model.named_parameters()].index("lm_head.weight")
     assert torch.equal(first[head], second[head])

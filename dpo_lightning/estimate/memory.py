@@ -1,7 +1,7 @@
 """Bytes of one device, term by term.
 
-Symbols: ``w`` bytes of a weight and ``a`` bytes of an activation in a matrix product; ``S`` devices that a parameter is
-sharded over, ``t`` those that split a layer's matrices; the model's sizes as in :class:`ModelShape`, the batch's as in
+Symbols: `w` bytes of a weight and `a` bytes of an activation in a matrix product; `S` devices that a parameter is
+sharded over, `t` those that split a layer's matrices; the model's sizes as in :class:`ModelShape`, the batch's as in
 :class:`Workload`.
 """
 
@@ -11,16 +11,11 @@ from typing import NamedTuple
 
 from dpo_lightning.estimate.shape import ModelShape
 from dpo_lightning.estimate.workload import Mesh, Workload
-from dpo_lightning.logprobs.linear import KEPT_BYTES
-
-TILE_LOGITS = 2**26
-"""Logits of one of the head's tiles on a GPU; 2**20 on a CPU."""
-
-_ROWS = 1024  # of the head at a time
+from dpo_lightning.logprobs.tiling import TILING
 
 
 class Numerics(NamedTuple):
-    """Bytes ``w`` of a weight outside quantized matrices, ``a`` of an activation, and ``q`` of a quantized weight."""
+    """Bytes `w` of a weight outside quantized matrices, `a` of an activation, and `q` of a quantized weight."""
 
     weight: int
     activation: int
@@ -167,15 +162,17 @@ def activation_bytes(
     return work.tokens * (layers + 8 * shape.hidden)
 
 
-def head_bytes(shape: ModelShape, work: Workload, numerics: Numerics, tile_logits: int = TILE_LOGITS) -> float:
+def head_bytes(shape: ModelShape, work: Workload, numerics: Numerics, device_type: str = "cuda") -> float:
     """Bytes of the head, which is computed in tiles and never has [N, V] logits in float32.
 
     (a + 4) N D                         its input, and the gradient that the forward finds out
-    + min(a N V, 2**28) [trained]       probabilities kept for the backward
-    + (a + 4) T                         a tile of T = min(2**26, 1024 V) logits
+    + min(a N V, kept) [trained]        probabilities kept for the backward
+    + (a + 4) min(tile, rows V)         the logits of a tile
     + 4 V D [trained]                   the weight's gradient in float32
+
+    `kept`, `tile` and `rows` are the sizes of `logprobs/tiling.py`.
     """
     a, scored = numerics.activation, work.scored
-    tile = min(tile_logits, min(scored, _ROWS) * shape.vocabulary) * (a + 4 if a < 4 else a)
-    trained = min(a * scored * shape.vocabulary, KEPT_BYTES) + 4 * shape.vocabulary * shape.hidden
-    return (a + 4) * scored * shape.hidden + tile + (trained if shape.head_trained else 0)
+    tile = min(TILING.tile_logits(device_type), min(scored, TILING.rows) * shape.vocabulary)
+    trained = min(a * scored * shape.vocabulary, TILING.kept_bytes) + 4 * shape.vocabulary * shape.hidden
+    return (a + 4) * scored * shape.hidden + tile * (a + 4 if a < 4 else a) + (trained if shape.head_trained else 0)

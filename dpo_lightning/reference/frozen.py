@@ -52,7 +52,7 @@ class FrozenCopy(Reference):
         """Score with the copy, which follows the batch to its device."""
         self._model.to(batch.input_ids.device)
         with torch.no_grad():
-            return self._score(batch)
+            return self._score(batch).logps
 
     def diagnose(self, policy: nn.Module) -> str:
         """Another dtype, or other weights."""

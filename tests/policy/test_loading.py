@@ -200,7 +200,7 @@ class TestCheckpointing:
             layers = policy.model.layers if lora is None else policy.model.model.layers
             # Before it runs: the recomputation stops as soon as it has what the backward needs.
             layers[0].mlp.register_forward_pre_hook(lambda *_, count=count: count.append(1))
-            score(BATCH).sum().backward()
+            score(BATCH).logps.sum().backward()
             gradients.append([p.grad for p in policy.parameters() if p.requires_grad])
             calls.append(len(count))
 
@@ -321,11 +321,11 @@ class TestFloat32Buffers:
     def test_do_not_break_a_forward(self, architecture: str) -> None:
         policy = build_policy(tiny_model(architecture), torch.bfloat16, PolicyOptions())
 
-        scores = TokenScorer(policy)(BATCH)
+        scores = TokenScorer(policy)(BATCH).logps
         scores.sum().backward()
 
         assert scores.isfinite().all()
-        exact = TokenScorer(tiny_model(architecture))(BATCH)
+        exact = TokenScorer(tiny_model(architecture))(BATCH).logps
         assert (scores - exact).abs().mean() < 0.1
 
 
@@ -454,7 +454,7 @@ class TestQuantized:
         losses = []
         for _ in range(3):
             optimizer.zero_grad()
-            loss = -score(BATCH).mean()
+            loss = -score(BATCH).logps.mean()
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
@@ -471,7 +471,7 @@ class TestQuantized:
         policy = build_policy(large_enough, torch.float32, PolicyOptions(quantization_config=self.SETTINGS))
         original = AutoModelForCausalLM.from_pretrained(large_enough)
 
-        difference = TokenScorer(policy)(BATCH) - TokenScorer(original)(BATCH)
+        difference = TokenScorer(policy)(BATCH).logps - TokenScorer(original)(BATCH).logps
 
         assert 0 < difference.abs().mean() < 1
         assert not any(parameter.requires_grad for parameter in policy.parameters())

@@ -25,7 +25,7 @@ def policy_of(source: Any = None, lora: LoRA | None = None, dtype: torch.dtype =
 def logps(model: nn.Module) -> Tensor:
     """Of the batch's tokens, without a graph."""
     with torch.no_grad():
-        return TokenScorer(model)(BATCH)
+        return TokenScorer(model)(BATCH).logps
 
 
 def train(policy: nn.Module, steps: int = 3, after_each: Callable[[], None] = lambda: None) -> None:
@@ -34,7 +34,7 @@ def train(policy: nn.Module, steps: int = 3, after_each: Callable[[], None] = la
     score = TokenScorer(policy)
     for _ in range(steps):
         optimizer.zero_grad()
-        (-score(BATCH)).mean().backward()
+        (-score(BATCH).logps).mean().backward()
         optimizer.step()
         after_each()
 
