@@ -17,6 +17,11 @@ def default_reference(policy: nn.Module, trained_adapter: bool) -> Reference:
         policy: The policy, ready to train.
         trained_adapter: Whether its adapters were trained before, so that the base weights are not its start.
     """
-    if not is_adapted(policy):
-        return FrozenCopy()
-    return FrozenAdapter() if trained_adapter else AdapterOff()
+    return default_reference_type(is_adapted(policy), trained_adapter)()
+
+
+def default_reference_type(adapted: bool, trained_adapter: bool) -> type[FrozenCopy | FrozenAdapter | AdapterOff]:
+    """Return the class of the default reference of a policy that need not exist, from what is known of its adapters."""
+    if not adapted:
+        return FrozenCopy
+    return FrozenAdapter if trained_adapter else AdapterOff
