@@ -117,7 +117,8 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
     from transformers import AutoConfig
 
     from dpo_lightning.estimate import Mesh, Numerics, State, Workload, memory, model_shape, step_flops
-    from dpo_lightning.policy.loading import LoRA, PolicyOptions
+    from dpo_lightning.policy.lora import LoRA
+    from dpo_lightning.policy.prepare import PolicyOptions
 
     options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
     with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +162,8 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from dpo_lightning.logprobs import TokenScorer
-    from dpo_lightning.policy.loading import LoRA, PolicyOptions, build_policy, precision_dtype
+    from dpo_lightning.policy.lora import LoRA
+    from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
     from dpo_lightning.reference import AdapterOff, FrozenCopy
 
     torch.manual_seed(0)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.memory_check import RESULTS
 from dpo_lightning.estimate import GPUS, Mesh, ModelShape, Numerics, State, Workload, memory, model_shape, step
-from dpo_lightning.policy.loading import LoRA, PolicyOptions
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
 # Hidden size, layers, heads, key/value heads, MLP size, tied embeddings: Llama 3's.

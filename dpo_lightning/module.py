@@ -28,7 +28,8 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import Statistic, TokenScorer, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Observation, Reads
 from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, float32_buffers_kept
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy, gathered, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference import NoReference, Precomputed, Reference, settle_reference

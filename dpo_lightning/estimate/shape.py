@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import PolicyOptions, adapter_config, build_policy, load_config
+from dpo_lightning.policy.loading import adapter_config, load_config
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 
 
 @dataclass(frozen=True)

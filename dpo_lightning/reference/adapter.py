@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import is_adapted
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import Followed, Reference
 from dpo_lightning.utils.torch_modes import evaluating

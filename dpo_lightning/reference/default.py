@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from dpo_lightning.policy.loading import is_adapted
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
 from dpo_lightning.reference.base import Reference
 from dpo_lightning.reference.frozen import FrozenCopy

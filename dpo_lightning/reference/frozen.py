@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import disable_cache, load_model
+from dpo_lightning.policy.loading import load_model
+from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import Followed, Reference
 from dpo_lightning.utils.tensors import float_dtype_of

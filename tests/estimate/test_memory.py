@@ -6,7 +6,7 @@ import pytest
 
 from dpo_lightning.estimate import Mesh, Numerics, State, Workload, device_memory, memory, model_shape
 from dpo_lightning.logprobs.tiling import TILING
-from dpo_lightning.policy.loading import PolicyOptions
+from dpo_lightning.policy.prepare import PolicyOptions
 
 FULL = State(reference_copies=1, reference_adapters=0, optimizer=2.0, checkpointing=False)
 WORK = Workload(4, 50, 30)

@@ -9,7 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import Numerics, memory, model_shape
-from dpo_lightning.policy.loading import LoRA, PolicyOptions
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions
 
 
 def test_the_shape_of_a_model_is_that_of_its_weights(llama):

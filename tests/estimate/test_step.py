@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dpo_lightning.estimate import GPUS, Mesh, Numerics, State, Workload, model_shape, step_flops, step_sent
-from dpo_lightning.policy.loading import LoRA, PolicyOptions
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions
 
 FULL = State(reference_copies=1, reference_adapters=0, optimizer=2.0, checkpointing=False)
 WORK = Workload(4, 50, 30)

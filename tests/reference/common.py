@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from dpo_lightning.batch import collate_padded
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, build_policy
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.tiny import PAIRS, tiny_llama
 
 BATCH = collate_padded(PAIRS)

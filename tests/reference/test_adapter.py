@@ -13,7 +13,9 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, adapter_config, build_policy
+from dpo_lightning.policy.loading import adapter_config
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Reference, default_reference
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import BATCH, distance, logps, policy_of, train

@@ -31,7 +31,9 @@ from dpo_lightning.estimate import (
     step_sent,
 )
 from dpo_lightning.losses import AnyObjective, Reads
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, adapter_config
+from dpo_lightning.policy.loading import adapter_config
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions
 from dpo_lightning.reference import (
     AdapterOff,
     FrozenAdapter,
