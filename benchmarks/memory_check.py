@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import environment
 from benchmarks.recording import peak_mib
 from benchmarks.roofline import gflops
+from dpo_lightning.attention.kernels.blocked import KEPT_BYTES
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 LLAMA, NEOX, GPT2 = "llama", "gpt_neox", "gpt2"
@@ -148,12 +149,12 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
 
 
 def _probabilities(case: dict[str, Any], work: Any) -> float:
-    """What a CPU's tree attention keeps of a layer: a x heads x (A + 64 L) bytes, if these are at most 16 MiB.
+    """What a CPU's tree attention keeps of a layer: a x heads x (A + 64 L) bytes, if these are at most `KEPT_BYTES`.
 
     It works on blocks of 128 queries, half of whose last keys are masked.
     """
     size = (4 if case["precision"] == "32-true" else 2) * _SIZES[case["size"]][2] * (work.attended + 64 * work.tokens)
-    return size if case["tree"] and size <= 2**24 else 0.0
+    return size if case["tree"] and size <= KEPT_BYTES else 0.0
 
 
 def measure(case: dict[str, Any]) -> dict[str, float]:

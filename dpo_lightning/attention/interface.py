@@ -42,7 +42,7 @@ _under_way: ContextVar[_TreeForward | None] = ContextVar("tree_forward", default
 
 @contextmanager
 def layout_inputs(model: nn.Module, batch: PairBatch) -> Iterator[dict[str, Tensor]]:
-    """Arguments for one forward of ``model`` over the batch; a tree's attention is in force inside the block.
+    """Arguments for one forward of `model` over the batch; a tree's attention is in force inside the block.
 
     A model of transformers gets another attention implementation at its first tree and keeps it. Where no tree is
     under way, that one calls the implementation that the model had. The backward, with or without gradient
@@ -111,7 +111,7 @@ def _attention(
     own: str,
     **options: Any,
 ) -> tuple[Tensor, Any]:
-    """The signature that transformers calls; ``own`` is the implementation that the model had."""
+    """The signature that transformers calls; `own` is the implementation that the model had."""
     forward = _under_way.get()
     if not isinstance(attention_mask, TreeMask):
         if forward is not None:
@@ -139,7 +139,7 @@ def _kernel(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> K
 
 
 def _own_attention(name: str, module: nn.Module) -> Any:
-    """What transformers would call: an eager attention stands in the model's own file."""
+    """Return what transformers would call: an eager attention stands in the model's own file."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)

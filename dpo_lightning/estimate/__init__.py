@@ -1,4 +1,4 @@
-"""What a run costs, as formulas: memory of a device, operations and bytes sent of an optimizer step."""
+"""Costs of a run, as formulas: memory of a device, operations and bytes sent of an optimizer step."""
 
 from dpo_lightning.estimate.devices import GPUS, Device
 from dpo_lightning.estimate.memory import Memory, Numerics, State, device_memory

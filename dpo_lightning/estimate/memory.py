@@ -1,8 +1,8 @@
 """Bytes of one device, term by term.
 
 Symbols: `w` bytes of a weight and `a` bytes of an activation in a matrix product; `S` devices that a parameter is
-sharded over, `t` those that split a layer's matrices; the model's sizes as in :class:`ModelShape`, the batch's as in
-:class:`Workload`.
+sharded over, `t` those that split a layer's matrices; the model's sizes as in `ModelShape`, the batch's as in
+`Workload`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Numerics(NamedTuple):
 
     @classmethod
     def of(cls, precision: str, quantized: float = 0.0) -> Numerics:
-        """Of a Lightning precision: `32-true`, `bf16-mixed`, `bf16-true`, and what is like them."""
+        """Return the numerics of a Lightning precision: `32-true`, `bf16-mixed`, `bf16-true`, and what is like them."""
         precision = {"16": "16-mixed", "bf16": "bf16-mixed"}.get(precision, precision)  # Lightning's short names
         if precision.startswith("64"):
             return cls(8, 8, quantized)
@@ -33,12 +33,12 @@ class Numerics(NamedTuple):
 
     @property
     def mixed(self) -> bool:
-        """Whether autocast makes a copy of each matrix that it multiplies with."""
+        """Return whether autocast makes a copy of each matrix that it multiplies with."""
         return self.weight != self.activation
 
 
 class State(NamedTuple):
-    """What is kept beside the policy.
+    """State that is kept beside the policy.
 
     Attributes:
         reference_copies: Whole copies of the base model that the reference holds: 0 or 1.
@@ -78,7 +78,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> float:
-        """What stays, and the larger of forward and backward or the optimizer's update."""
+        """Sum of what stays, and the larger of forward and backward or the optimizer's update."""
         stays = self.policy + self.reference + self.gradients + self.optimizer + self.copies
         return stays + max(self.activations + self.head, self.update)
 
@@ -151,7 +151,7 @@ def layer_bytes(shape: ModelShape, numerics: Numerics, keys_per_token: float = 1
 def activation_bytes(
     shape: ModelShape, work: Workload, numerics: Numerics, checkpointing: bool, tensor: int = 1
 ) -> float:
-    """Of L tokens: layers x :func:`layer_bytes` + 8 D for the last norm.
+    """Bytes that L tokens keep for the backward: layers x `layer_bytes` + 8 D for the last norm.
 
     With checkpointing a layer keeps w D, and one layer at a time is recomputed, and has gradients of the same size.
     The flash kernel, which bfloat16 on a GPU gets in the tree layout, keeps K keys and values; everything else L.

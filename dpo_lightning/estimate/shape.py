@@ -55,7 +55,7 @@ class ModelShape:
 
     @property
     def full(self) -> bool:
-        """Whether the layers' own weights are trained, and not adapters."""
+        """Return whether the layers' own weights are trained, and not adapters."""
         return not self.rank
 
 

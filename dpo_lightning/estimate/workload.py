@@ -1,4 +1,4 @@
-"""What a device is given: a micro-batch of equal pairs, and its place among other devices."""
+"""Work of a device: a micro-batch of equal pairs, and its place among other devices."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def logps_from_logits(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]) 
 def scored_logits(
     logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"], statistics: Sequence[Statistic] = ()
 ) -> TokenLogps:
-    """Score tokens from logits that exist, by :func:`logps_from_logits` and the formulas of the statistics."""
+    """Score tokens from logits that exist, by `logps_from_logits` and the formulas of the statistics."""
     # In this order: a recomputation under checkpointing ends with the last tensor that the backward needs.
     logps = logps_from_logits(logits, targets)
     return TokenLogps(logps, {statistic: statistic.value.of_logits(logits) for statistic in statistics})
@@ -76,7 +76,7 @@ def logps_through(
 ) -> Callable[[Tensor, Tensor], TokenLogps]:
     """Return `(hidden [N, D], targets [N]) -> TokenLogps` through an output embedding, to be called inside its forward.
 
-    A linear layer is computed by :func:`linear_logps`. Anything else, such as a layer with LoRA or in 4 bits, runs as
+    A linear layer is computed by `linear_logps`. Anything else, such as a layer with LoRA or in 4 bits, runs as
     it is, in chunks.
     """
     linear = _as_linear(head)

@@ -11,8 +11,7 @@ from the probabilities, which are kept in the compute dtype within `Tiling.kept_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -60,11 +59,18 @@ class _Wanted(NamedTuple):
     statistics: Sequence[Statistic]
 
 
-class _Head:
-    """A linear head, the tiles of its vocabulary, and memory for the logits of one tile, used again for the next one.
+class _Scratch(NamedTuple):
+    """Memory for the logits of one tile, used again for the next one: as they are computed, and in float32 at least.
 
     Fresh memory for each tile would cost a CPU a third of its GEMM speed in page faults, and tiles of odd widths more.
     """
+
+    raw: Tensor
+    wide: Tensor
+
+
+class _Head:
+    """A linear head, and the tiles of its vocabulary."""
 
     def __init__(
         self,
@@ -82,27 +88,20 @@ class _Head:
         size = max(fitting // _TILE_MULTIPLE, 1) * _TILE_MULTIPLE
         self.tiles = [slice(start, min(start + size, len(weight))) for start in range(0, len(weight), size)]
         self._largest = rows * size
-        self._scratch: tuple[Tensor, Tensor] | None = None
 
-    @contextmanager
-    def scratch(self) -> Iterator[None]:
-        """Memory for `logits`, inside the block."""
+    def scratch(self) -> _Scratch:
+        """Take memory for `logits`."""
         raw = self.weight.new_empty(self._largest, dtype=self.dtype)
-        self._scratch = raw, raw if self.wide == self.dtype else raw.new_empty(self._largest, dtype=self.wide)
-        try:
-            yield
-        finally:
-            self._scratch = None
+        return _Scratch(raw, raw if self.wide == self.dtype else raw.new_empty(self._largest, dtype=self.wide))
 
     def weight_of(self, tile: slice) -> Tensor:
         """Weights `[T, D]` of a tile in the compute dtype."""
         return self.weight[tile].to(self.dtype)
 
-    def logits(self, hidden: Tensor, tile: slice, weight: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, tile: slice, weight: Tensor, scratch: _Scratch) -> Tensor:
         """Logits `[n, T]` of a tile, in float32 at least, until the next call; they are the caller's to overwrite."""
-        assert self._scratch is not None
         shape = (len(hidden), len(weight))
-        raw, wide = (memory[: shape[0] * shape[1]].view(shape) for memory in self._scratch)
+        raw, wide = (memory[: shape[0] * shape[1]].view(shape) for memory in scratch)
         torch.mm(hidden, weight.T, out=raw)
         logits = raw if self.wide == self.dtype else wide.copy_(raw)
         if self.bias is not None:
@@ -124,19 +123,19 @@ class _Rows:
         self.total, self.target_logit = torch.zeros_like(self.shift), torch.zeros_like(self.shift)
         self._sums = [statistic.value.tile_sums(self.shift) for statistic in statistics]
 
-    def logps(self) -> Tensor:
+    def logps(self, scratch: _Scratch) -> Tensor:
         """Scan for the log-probs `[n]` alone."""
         for tile in self.head.tiles:
-            logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile))
+            logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile), scratch)
             self._exponentials(tile, logits)
         return self._finish()
 
-    def logps_and_gradient(self, keep: bool) -> Tensor:
+    def logps_and_gradient(self, scratch: _Scratch, keep: bool) -> Tensor:
         """Scan for the log-probs `[n]` and their `gradient` `[n, D]` with respect to the hidden states."""
         weighted = torch.zeros_like(self.hidden, dtype=self.shift.dtype)
         for tile in self.head.tiles:
             weight = self.head.weight_of(tile)
-            logits = self.head.logits(self.hidden, tile, weight)
+            logits = self.head.logits(self.hidden, tile, weight, scratch)
             slope = self.head.transform.slope(logits)
             exponentials, decay = self._exponentials(tile, logits)
             narrow = _times(exponentials, slope).to(self.hidden.dtype, copy=keep)
@@ -149,13 +148,13 @@ class _Rows:
         self.gradient = (self.target_slope * target_weight).sub_(expected_weight).mul_(self.head.transform.scale)
         return logps
 
-    def probabilities(self, number: int) -> tuple[Tensor, Tensor]:
-        """Of tile `number`: `q [n, T]` and `f [n, 1]` such that `f q` is probability times transform slope."""
+    def probabilities(self, number: int, scratch: _Scratch) -> tuple[Tensor, Tensor]:
+        """Return `q [n, T]` and `f [n, 1]` of tile `number` such that `f q` is probability times transform slope."""
         if self.kept:
             narrow, shift = self.kept[number]
             return narrow, (shift - self.log_total).exp()
         tile = self.head.tiles[number]
-        logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile))
+        logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile), scratch)
         slope = self.head.transform.slope(logits)
         probabilities = _times(logits.sub_(self.log_total).exp_(), slope)
         return probabilities.to(self.hidden.dtype), torch.ones_like(self.log_total)
@@ -199,13 +198,13 @@ class _LinearLogps(torch.autograd.Function):
         head = _Head(weight, bias, transform, tiling, rows=min(len(hidden), tiling.rows), dtype=hidden.dtype)
         parts = zip(hidden.split(tiling.rows), targets.split(tiling.rows), strict=True)
         chunks = [_Rows(rows, places, head, wanted.statistics) for rows, places in parts]
-        with head.scratch():
-            if not (wanted.hidden or wanted.head):
-                logps = [rows.logps() for rows in chunks]
-            else:
-                ctx.save_for_backward(weight)
-                ctx.chunks, ctx.rows = chunks, tiling.rows
-                logps = _logps_and_gradients(chunks, tiling.kept_bytes if wanted.head else 0)
+        scratch = head.scratch()
+        if not (wanted.hidden or wanted.head):
+            logps = [rows.logps(scratch) for rows in chunks]
+        else:
+            ctx.save_for_backward(weight)
+            ctx.chunks, ctx.rows = chunks, tiling.rows
+            logps = _logps_and_gradients(chunks, scratch, tiling.kept_bytes if wanted.head else 0)
         statistics = [torch.cat(parts) for parts in zip(*(rows.statistics() for rows in chunks), strict=True)]
         ctx.mark_non_differentiable(*statistics)
         return torch.cat(logps), *statistics
@@ -224,17 +223,16 @@ class _LinearLogps(torch.autograd.Function):
                 ]
                 grad_hidden = torch.cat(parts)
             if wants_weight or wants_bias:
-                with ctx.chunks[0].head.scratch():
-                    grad_weight, grad_bias = _head_gradients(ctx.chunks, grads)
+                grad_weight, grad_bias = _head_gradients(ctx.chunks, grads)
         return grad_hidden, grad_weight, grad_bias, None, None, None, None
 
 
-def _logps_and_gradients(chunks: Sequence[_Rows], kept_bytes: int) -> list[Tensor]:
+def _logps_and_gradients(chunks: Sequence[_Rows], scratch: _Scratch, kept_bytes: int) -> list[Tensor]:
     """Log-probs of the chunks, of which as many keep their probabilities as have room."""
     logps = []
     for rows in chunks:
         size = len(rows.hidden) * len(rows.head.weight) * rows.hidden.element_size()
-        logps.append(rows.logps_and_gradient(keep=size <= kept_bytes))
+        logps.append(rows.logps_and_gradient(scratch, keep=size <= kept_bytes))
         kept_bytes -= size if size <= kept_bytes else 0
     return logps
 
@@ -242,12 +240,13 @@ def _logps_and_gradients(chunks: Sequence[_Rows], kept_bytes: int) -> list[Tenso
 def _head_gradients(chunks: Sequence[_Rows], grads: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     """Gradients of weight and bias, in the parameters' dtypes; summed over the chunks in float32 at least."""
     head = chunks[0].head
+    scratch = head.scratch()
     grad_weight = torch.empty_like(head.weight, dtype=head.wide)
     grad_bias = torch.zeros_like(grad_weight[:, 0])
     for number_of_chunk, (rows, grad) in enumerate(zip(chunks, grads, strict=True)):
         scaled = grad.to(head.wide) * head.transform.scale
         for number, tile in enumerate(head.tiles):
-            probabilities, factor = rows.probabilities(number)
+            probabilities, factor = rows.probabilities(number, scratch)
             share = -factor * scaled
             tile_grad = probabilities.T @ (share * rows.hidden).to(rows.hidden.dtype)
             grad_weight[tile] = grad_weight[tile] + tile_grad if number_of_chunk else tile_grad

@@ -1,6 +1,6 @@
-"""What can be asked of a scored token beside its log-prob.
+"""Statistics of the distribution that a token is scored under, beside its log-prob.
 
-A new statistic is an entry of :class:`Statistic`: its formula over all logits, and its sums over their tiles.
+A new statistic is an entry of `Statistic`: its formula over all logits, and its sums over their tiles.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class LoRA:
 
 
 def is_adapted(model: nn.Module) -> bool:
-    """Whether the model carries PEFT adapters."""
+    """Return whether the model carries PEFT adapters."""
     return hasattr(model, "peft_config")
 
 

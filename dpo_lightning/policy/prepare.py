@@ -99,7 +99,7 @@ def disable_dropout(model: nn.Module) -> None:
 
 
 def is_dropout_rate(name: str) -> bool:
-    """Whether an attribute or a config field of this name holds a dropout rate."""
+    """Return whether an attribute or a config field of this name holds a dropout rate."""
     return "drop" in name
 
 

@@ -35,7 +35,7 @@ class Softmax(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the probabilities are `softmax(scale x query @ key^T)` and nothing else."""
+        """Return whether the probabilities are `softmax(scale x query @ key^T)` and nothing else."""
         return not self.dropout and self.softcap is None and self.sinks is None
 
 

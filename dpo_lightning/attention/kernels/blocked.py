@@ -104,7 +104,7 @@ class _Wide:
 
 
 def blocked_fits(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> bool:
-    """Whether the rule is causal, the softmax plain, and the device one where a block at a time is no loss."""
+    """Return whether the rule is causal, the softmax plain, and the device one where a block at a time is no loss."""
     return not query.is_cuda and softmax.is_plain and mask.is_causal
 
 
@@ -118,7 +118,7 @@ def blocked_attention(
     """Attend over the runs of a row, each causal, its queries its last keys.
 
     Shared heads are never expanded. Any floating dtype; scores and softmax are float32 at least. Memory: a block of
-    scores, `H x 128 x K`, and up to :data:`KEPT_BYTES` of probabilities until the backward.
+    scores, `H x 128 x K`, and up to `KEPT_BYTES` of probabilities until the backward.
     """
     with torch.autocast(query.device.type, enabled=False):
         return _BlockedAttention.apply(query, key, value, list(_blocks(mask.runs)), softmax.scale)
@@ -172,5 +172,5 @@ def _per_head(grouped: Float[Tensor, "G HQ D"], queries: int) -> Float[Tensor, "
 
 @lru_cache
 def _future(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "B B"]:
-    """What hides the later tokens of a block from its earlier ones."""
+    """Return what hides the later tokens of a block from its earlier ones: -inf above the diagonal, else 0."""
     return torch.full((_BLOCK, _BLOCK), -torch.inf, dtype=dtype, device=device).triu_(1)

@@ -12,7 +12,7 @@ from dpo_lightning.attention.mask import TreeMask
 
 
 def masked_fits(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> bool:
-    """Whether anything stands against it: nothing does."""
+    """Return True: nothing stands against it."""
     return True
 
 

@@ -13,12 +13,12 @@ _MOST_HEAD_DIM = 256
 
 
 def varlen_fits(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> bool:
-    """Whether the rule is causal, the softmax plain, and the flash kernel takes these tensors."""
+    """Return whether the rule is causal, the softmax plain, and the flash kernel takes these tensors."""
     return _flash_takes(query, value) and softmax.is_plain and mask.is_causal
 
 
 def _flash_takes(query: Tensor, value: Tensor) -> bool:
-    """Whether these are in half precision on CUDA, with equal head dimensions of at most 256."""
+    """Return whether these are in half precision on CUDA, with equal head dimensions of at most 256."""
     same_width = query.shape[-1] == value.shape[-1] <= _MOST_HEAD_DIM
     return query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and same_width
 

@@ -72,7 +72,7 @@ class PlanCLI(PreferenceCLI):
 
 
 class Run(NamedTuple):
-    """What a config says, as far as its cost depends on it."""
+    """The part of a config that its cost depends on."""
 
     shape: ModelShape
     work: Workload
@@ -239,7 +239,7 @@ def _title(run: Run, config: Namespace) -> str:
 
 
 def _step_rows(run: Run, config: Namespace, columns: Sequence[Mesh]) -> dict[str, list[str]]:
-    """What an optimizer step computes and sends."""
+    """Rows of the table on what an optimizer step computes and sends."""
     device, reference = GPUS[config.gpu], run.reference_forward
     peak = device.half_flops if run.numerics.activation == 2 else device.single_flops
     flops = [
