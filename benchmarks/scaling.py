@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.memory_check import RESULTS
-from dpo_lightning.estimate import GPUS, Mesh, ModelShape, Numerics, State, Workload, memory, model_shape, work
-from dpo_lightning.policy.loading import LoRA, PolicyOptions
+from dpo_lightning.estimate import GPUS, Mesh, ModelShape, Numerics, State, Workload, memory, model_shape, step
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
 # Hidden size, layers, heads, key/value heads, MLP size, tied embeddings: Llama 3's.
@@ -77,7 +78,7 @@ class Plan(NamedTuple):
     work: Workload
     bytes: float
     flops: float
-    sent: work.Sent
+    sent: step.Sent
 
 
 def choices(devices: int) -> Iterator[Choice]:
@@ -140,8 +141,8 @@ def cost(model: str, choice: Choice, pairs: int) -> Plan:
         choice,
         batch,
         memory.device_memory(shape, batch, numerics, state, choice.mesh).total,
-        work.step_flops(shape, batch, state, reference_forward=scores, tensor=choice.mesh.tensor),
-        work.step_sent(shape, batch, numerics, state, choice.mesh, reference_forward=scores),
+        step.step_flops(shape, batch, state, reference_forward=scores, tensor=choice.mesh.tensor),
+        step.step_sent(shape, batch, numerics, state, choice.mesh, reference_forward=scores),
     )
 
 
@@ -157,10 +158,10 @@ def _formulas() -> str:
         memory.layer_bytes,
         memory.activation_bytes,
         memory.head_bytes,
-        work.forward_flops,
-        work.head_flops,
-        work.step_flops,
-        work.step_sent,
+        step.forward_flops,
+        step.head_flops,
+        step.step_flops,
+        step.step_sent,
     ]
     texts = [f"`{function.__name__}`:\n\n{_code(inspect.getdoc(function) or '')}\n" for function in functions]
     return "\n".join(texts) + "\n"

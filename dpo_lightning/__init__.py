@@ -55,7 +55,7 @@ from dpo_lightning.losses import (
 )
 from dpo_lightning.losses.scores import PairScores, UnpairedScores
 from dpo_lightning.module import PreferenceModule
-from dpo_lightning.policy.loading import LoRA
+from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Precomputed, Reference
 
 __all__ = [

@@ -25,10 +25,11 @@ from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.checkpoints.standalone import arguments_in_place
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.errors import InputError
-from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.logprobs import Statistic, TokenScorer, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Observation, Reads
 from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, float32_buffers_kept
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy, gathered, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference import NoReference, Precomputed, Reference, settle_reference
@@ -248,15 +249,10 @@ class PreferenceModule(pl.LightningModule):
         """
         assert self.reference is not None, "configure_model() comes first"
         reference_logps = self.reference.token_logps(batch)
-        policy_logps, log_collisions = self._policy_logps(batch)
-        tokens = TokenScores(policy_logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
+        policy = self._scorer(batch, statistics_read(self.objective.reads))
+        log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
+        tokens = TokenScores(policy.logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
         return self.kind.scores(batch, tokens)
-
-    def _policy_logps(self, batch: PairBatch) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
-        """Log-probs of the scored tokens, and their collision probabilities where the objective reads them."""
-        if Reads.COLLISIONS in self.objective.reads:
-            return self._scorer.with_collisions(batch)
-        return self._scorer(batch), None
 
     def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:
         """The scores with the means over ranks and batches that the objective reads; every rank must call.

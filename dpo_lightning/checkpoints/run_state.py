@@ -10,7 +10,7 @@ from torch import nn
 from dpo_lightning.checkpoints.standalone import MODEL_CONFIG, plain_config
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
-from dpo_lightning.policy.loading import is_adapted
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.reference import MOVED_REFERENCE, Reference, ReferenceMover, moved_weights, restore_moved
 
 if TYPE_CHECKING:

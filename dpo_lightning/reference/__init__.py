@@ -6,7 +6,7 @@ from torch import nn
 
 from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
 from dpo_lightning.reference.base import Followed, Reference
-from dpo_lightning.reference.default import default_reference
+from dpo_lightning.reference.default import default_reference, default_reference_type
 from dpo_lightning.reference.frozen import FrozenCopy
 from dpo_lightning.reference.moved import MOVED_REFERENCE, ReferenceMover, moved_weights, restore_moved
 from dpo_lightning.reference.none import NoReference
@@ -23,6 +23,7 @@ __all__ = [
     "Reference",
     "ReferenceMover",
     "default_reference",
+    "default_reference_type",
     "moved_weights",
     "restore_moved",
     "settle_reference",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import is_adapted
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import Followed, Reference
 from dpo_lightning.utils.torch_modes import evaluating
@@ -45,7 +45,7 @@ class AdapterOff(Reference):
         """Score with the adapters off."""
         policy = cast(Any, self._policy[0])
         with torch.no_grad(), evaluating(policy), policy.disable_adapter():
-            return self._score(batch)
+            return self._score(batch).logps
 
     def diagnose(self, policy: nn.Module) -> str:
         """The adapter is not a no-op."""
@@ -100,7 +100,7 @@ class FrozenAdapter(Reference):
         """Score with the copy active."""
         policy = self._policy[0]
         with torch.no_grad(), evaluating(policy), self._active(policy):
-            return self._score(batch)
+            return self._score(batch).logps
 
     def diagnose(self, policy: nn.Module) -> str:
         """The adapter moved on."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import disable_cache, load_model
+from dpo_lightning.policy.loading import load_model
+from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import Followed, Reference
 from dpo_lightning.utils.tensors import float_dtype_of
@@ -52,7 +53,7 @@ class FrozenCopy(Reference):
         """Score with the copy, which follows the batch to its device."""
         self._model.to(batch.input_ids.device)
         with torch.no_grad():
-            return self._score(batch)
+            return self._score(batch).logps
 
     def diagnose(self, policy: nn.Module) -> str:
         """Another dtype, or other weights."""

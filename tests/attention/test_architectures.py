@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from dpo_lightning.attention import tree_problem
 from dpo_lightning.batch import collate_tree
 from dpo_lightning.errors import RunError
-from dpo_lightning.policy.loading import PolicyOptions, build_policy
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.architecture_table import DOCUMENT, PAIRS, known_cells, measure
 from tests.helpers.architectures import tiny_config
 from tests.helpers.attention_cases import CASES, Case

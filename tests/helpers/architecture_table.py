@@ -10,7 +10,7 @@ import torch
 
 from dpo_lightning.attention import tree_problem
 from dpo_lightning.batch import Collate, collate_padded, collate_tree
-from dpo_lightning.policy.loading import PolicyOptions, build_policy
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.architectures import VOCAB_SIZE
 from tests.helpers.attention_cases import CASES, Case
 from tests.helpers.layout_errors import Errors, errors, random_pairs, scores_alone, scores_of

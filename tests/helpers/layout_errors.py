@@ -46,7 +46,7 @@ def scores_alone(model: nn.Module, pairs: list[TokenizedPair]) -> Scores:
 
 def scores_of(model: nn.Module, batch: PairBatch) -> Scores:
     """The package's way."""
-    return _scores(model, TokenScorer(model)(batch))
+    return _scores(model, TokenScorer(model)(batch).logps)
 
 
 def errors(ours: Scores, exact: Scores) -> Errors:

@@ -13,7 +13,9 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, adapter_config, build_policy
+from dpo_lightning.policy.loading import adapter_config
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Reference, default_reference
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import BATCH, distance, logps, policy_of, train
@@ -221,7 +223,7 @@ def test_scoring_a_quantized_reference_costs_the_policy_no_gradient(tmp_path: Pa
         if scored:
             reference.token_logps(BATCH)
         policy.zero_grad()
-        TokenScorer(policy)(BATCH).sum().backward()
+        TokenScorer(policy)(BATCH).logps.sum().backward()
         gradients.append([p.grad for p in policy.parameters() if p.requires_grad])
 
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))

@@ -14,7 +14,7 @@ from torch.optim import AdamW
 from dpo_lightning import PreferenceModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
-from dpo_lightning.policy.loading import LoRA
+from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, NoReference, Precomputed, Reference
 from dpo_lightning.training.parameters import decay_groups
 from tests.helpers.tiny import tiny_llama

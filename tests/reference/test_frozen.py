@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import LoRA
+from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.reference import FrozenCopy
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import BATCH, distance, logps, policy_of, train

@@ -20,7 +20,7 @@ from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.callbacks import ReferenceCache
 from dpo_lightning.data.content_hash import index_pairs
 from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.policy.loading import PolicyOptions, build_policy
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.reference import FrozenAdapter, NoReference
 from dpo_lightning.reference.cache import scoring
 from dpo_lightning.reference.cache.shards import check_shard, write_shard

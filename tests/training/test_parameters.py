@@ -10,7 +10,8 @@ from torch import nn
 from torch.optim import AdamW
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, build_policy
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.training.parameters import decay_groups, gradient_norm
 from tests.helpers.architectures import tiny_model
 from tests.helpers.tiny import tiny_llama

@@ -93,8 +93,9 @@ class PolicyItself(Source):
                     "reference Precomputed: rows are missing in the cache, and the policy loaded again is not the one "
                     "that the run began with: give `source: FrozenCopy` with its checkpoint"
                 )
+        score = TokenScorer(policy)
         with evaluating(policy):
-            yield Loaded(policy, TokenScorer(policy))
+            yield Loaded(policy, lambda batch: score(batch).logps)
 
 
 class OtherModel(Source):

@@ -23,7 +23,7 @@ def head_flops(shape: ModelShape, work: Workload, products: int) -> float:
 def step_flops(shape: ModelShape, work: Workload, state: State, *, reference_forward: bool, tensor: int = 1) -> float:
     """Operations of an optimizer step on one device.
 
-    For each micro-batch ``forward x (1 + 2 [full] or 1 [adapters] + 1 [checkpointing] + 1 [reference])``: with frozen
+    For each micro-batch `forward x (1 + 2 [full] or 1 [adapters] + 1 [checkpointing] + 1 [reference])`: with frozen
     weights the backward has no products for them, and 4 per token for each parameter of an adapter. Adam and the like
     are bound by memory and left out.
     """
