@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dpo_lightning.lab.frontier.points import Point, over_curve
-from dpo_lightning.lab.measure import Estimate
+from benchmarks.frontier.measure import Estimate
+from benchmarks.frontier.points import Point, over_curve
 
 HEADER = ("#", "objective", "true reward", "KL, nats", "over DPO", "tokens", "")
 SWEEP_HEADER = ("objective", "true reward", "KL, nats", "tokens")
@@ -14,7 +14,7 @@ _YARDSTICK = "DPO"  # whose sweep the others are compared with
 
 
 class Frontier(NamedTuple):
-    """What is shown.
+    """Points of the frontier, as they are shown.
 
     Attributes:
         start: The starting policy.
@@ -27,17 +27,17 @@ class Frontier(NamedTuple):
     sweeps: Mapping[str, Sequence[Point]]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Cells under :data:`HEADER`: the starting policy, then the objectives, best reward first."""
+        """Return cells under `HEADER`: the starting policy, then the objectives, best reward first."""
         numbered = sorted(enumerate(self.entries, 1), key=lambda pair: -pair[1].reward.mean)
         return [self._row("", self.start), *(self._row(str(number), point) for number, point in numbered)]
 
     def sweep_rows(self) -> list[tuple[str, ...]]:
-        """Cells under :data:`SWEEP_HEADER`."""
+        """Return cells under `SWEEP_HEADER`."""
         curve = [point for points in self.sweeps.values() for point in points]
         return [(point.name, _shown(point.reward), _shown(point.kl), f"{point.tokens.mean:.1f}") for point in curve]
 
     def summary(self) -> list[str]:
-        """What the numbers say, a sentence each."""
+        """Say in sentences what the numbers show."""
         best = max(self.entries, key=lambda point: point.reward.mean)
         lines = [
             f"The starting policy is worth {_shown(self.start.reward)}; "
@@ -55,7 +55,7 @@ class Frontier(NamedTuple):
         return lines
 
     def failed(self) -> list[Point]:
-        """Objectives whose true reward is not above that of the starting policy by two standard errors."""
+        """Return the objectives whose true reward is not above that of the starting policy by two standard errors."""
         return [point for point in self.entries if not point.raises_reward(self.start)]
 
     def _row(self, number: str, point: Point) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class Frontier(NamedTuple):
         return over_curve(point, self.sweeps.get(_YARDSTICK, ()))
 
     def _clearly_over(self, point: Point) -> float:
-        """Above or below the yardstick, or 0 where the errors leave that open."""
+        """Return the distance from the yardstick, or 0 where it is within the errors."""
         over = self._over_yardstick(point) or 0.0
         return over if abs(over) > 2 * point.reward.error else 0.0
 

@@ -1,6 +1,6 @@
-"""Every objective with the settings that suit the lab's short completions, for the frontier.
+"""All objectives with the settings that suit the lab's short completions, for the frontier.
 
-To add one, add an :class:`Entry` to :data:`CATALOGUE`.
+To add one, add an `Entry` to `CATALOGUE`.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Entry:
 
     Args:
         name: What the table and the picture call it.
-        family: One of :data:`FAMILIES`.
-        objective: The loss with its settings; None for a policy that is not trained, :data:`START`.
+        family: One of `FAMILIES`.
+        objective: The loss with its settings; None for a policy that is not trained, `START`.
         why: Where the settings come from, when not from the paper.
         format: What is read of the lab's rows.
         learning_rate: Peak of AdamW's learning rate.
@@ -86,7 +86,7 @@ class Entry:
     callback: Callable[[], Callback] | None = None
 
     def settings(self) -> dict[str, Any]:
-        """All of it that a result depends on, in the types of JSON."""
+        """Return the settings that a result depends on, in the types of JSON."""
         if self.objective is None:
             return {"objective": None}
         return {
@@ -97,7 +97,7 @@ class Entry:
         }
 
     def callbacks(self) -> list[Callback]:
-        """New callbacks for a Trainer."""
+        """Make new callbacks for a Trainer."""
         return [] if self.callback is None else [self.callback()]
 
 
@@ -215,7 +215,7 @@ CATALOGUE: tuple[Entry, ...] = (
 
 
 def _sweep(name: str, setting: str, values: tuple[float, ...]) -> tuple[Entry, ...]:
-    """An entry with other values of a setting of its objective."""
+    """Vary a setting of an entry's objective."""
     entry = next(entry for entry in CATALOGUE if entry.name == name)
     objectives = (replace(cast(Any, entry.objective), **{setting: value}) for value in values)
     return tuple(

@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from dpo_lightning.lab.frontier import Protocol, draw, write_page
-from dpo_lightning.lab.frontier.labels import place_labels
-from tests.lab.frontier.made_up import crowded
+from benchmarks.frontier import Protocol, draw, write_page
+from benchmarks.frontier.labels import place_labels
+from tests.benchmarks.frontier.made_up import crowded
 
 PNG = b"\x89PNG"
 

@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.frontier.catalogue import CATALOGUE, START, SWEEPS, Entry
+from benchmarks.frontier.points import Point, points
+from benchmarks.frontier.protocol import Protocol, Task
+from benchmarks.frontier.store import RunStore
+from benchmarks.frontier.table import Frontier
 from dpo_lightning.errors import InputError
-from dpo_lightning.lab.catalogue import CATALOGUE, START, SWEEPS, Entry
-from dpo_lightning.lab.frontier.points import Point, points
-from dpo_lightning.lab.frontier.protocol import Protocol, Task
-from dpo_lightning.lab.frontier.store import RunStore
-from dpo_lightning.lab.frontier.table import Frontier
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Experiment:
     sweeping: bool = True
 
     def tasks(self) -> list[Task]:
-        """Every run once; seed by seed, so that what is interrupted has a point for each objective."""
+        """Return every run once; seed by seed, so that what is interrupted has a point for each objective."""
         every = [START, *self.entries, *(entry for sweep in self._sweeps().values() for entry in sweep)]
         tasks: dict[str, Task] = {}
         for task in (Task(entry, seed, self.protocol) for seed in self.seeds for entry in every):
@@ -39,11 +39,11 @@ class Experiment:
         return list(tasks.values())
 
     def missing(self, store: RunStore) -> list[Task]:
-        """Those that were not run."""
+        """Return the tasks that were not run."""
         return [task for task in self.tasks() if not store.find(task.key())]
 
     def frontier(self, store: RunStore) -> Frontier | None:
-        """What was run so far; None before the starting policy and an entry were."""
+        """Return what was run so far; None before the starting policy and an entry were."""
         start, entries = self._points([START], store), self._points(self.entries, store)
         if not (start and entries):
             return None
@@ -59,7 +59,7 @@ class Experiment:
 
 
 def entries_named(names: Sequence[str]) -> list[Entry]:
-    """Entries of the catalogue.
+    """Return the entries of the catalogue with these names.
 
     Raises:
         InputError: for a name that is not there, with the nearest that is.
@@ -68,5 +68,5 @@ def entries_named(names: Sequence[str]) -> list[Entry]:
     for name in names:
         if name not in catalogue:
             near = difflib.get_close_matches(name, catalogue, n=1, cutoff=0)
-            raise InputError(f"lab frontier: no objective {name!r} in the catalogue; the nearest is {near[0]!r}")
+            raise InputError(f"frontier: no objective {name!r} in the catalogue; the nearest is {near[0]!r}")
     return [catalogue[name] for name in names]

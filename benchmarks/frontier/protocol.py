@@ -1,4 +1,4 @@
-"""One run of the frontier: train an objective on the lab's pairs, and measure the policy by sampling from it."""
+"""A run of the frontier: train an objective on the lab's pairs, and measure the policy by sampling from it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 from torch.optim import AdamW
 
+from benchmarks.frontier.catalogue import Entry
+from benchmarks.frontier.measure import Measurement, measure
 from dpo_lightning.data import Format, RowFormat
 from dpo_lightning.errors import InputError
-from dpo_lightning.lab.catalogue import Entry
 from dpo_lightning.lab.datamodule import LabDataModule
-from dpo_lightning.lab.measure import Measurement, measure
 from dpo_lightning.lab.policy import PolicyRecipe
 from dpo_lightning.losses import SFT
 from dpo_lightning.module import PreferenceModule
@@ -32,7 +32,7 @@ _DRAWN = 2  # held-out pairs a prompt: among 512 of them are 300 different promp
 
 @dataclass(frozen=True)
 class Protocol:
-    """What every run has in common.
+    """Settings that every run has in common.
 
     Args:
         pairs: Training pairs, each read once.
@@ -56,7 +56,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if min(self.pairs, self.prompts, self.samples_per_prompt) < 1:
-            raise InputError(f"lab frontier: pairs and samples must be at least 1, got {self}")
+            raise InputError(f"frontier: pairs and samples must be at least 1, got {self}")
 
 
 class Task(NamedTuple):
@@ -68,20 +68,20 @@ class Task(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As messages call it."""
+        """Name in messages."""
         return self.entry.name
 
     def key(self) -> str:
-        """:meth:`settings` as text."""
+        """Return `settings` as text."""
         return json.dumps(self.settings(), sort_keys=True)
 
     def settings(self) -> dict[str, Any]:
-        """All that its result depends on, in the types of JSON."""
+        """Return all that the result depends on, in the types of JSON."""
         return {**self.entry.settings(), "seed": self.seed, "protocol": asdict(self.protocol)}
 
 
 class Run(NamedTuple):
-    """What came out of a task, and how many seconds it took."""
+    """Result of a task, and how many seconds it took."""
 
     task: Task
     measurement: Measurement
@@ -104,7 +104,7 @@ def run_task(task: Task, root: Path) -> Run:
 
     Args:
         task: What to run.
-        root: Directory of the lab that :func:`prepare_world` has made.
+        root: Directory of the lab that `prepare_world` has made.
     """
     begin = time.monotonic()
     with isolate_rng(include_cuda=False), log_level("lightning.pytorch", logging.ERROR):
@@ -136,7 +136,7 @@ def _measured(task: Task, root: Path) -> Measurement:
 def _prompts(data: LabDataModule, protocol: Protocol) -> list[tuple[int, ...]]:
     different = list(dict.fromkeys(tuple(ids) for ids in data.prompts("val")))
     if len(different) < protocol.prompts:
-        raise InputError(f"lab frontier: the lab has {len(different)} held-out prompts, not {protocol.prompts}")
+        raise InputError(f"frontier: the lab has {len(different)} held-out prompts, not {protocol.prompts}")
     return different[: protocol.prompts]
 
 

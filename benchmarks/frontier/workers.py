@@ -14,7 +14,7 @@ from threading import RLock
 
 import torch
 
-from dpo_lightning.lab.frontier.protocol import Run, Task, run_task
+from benchmarks.frontier.protocol import Run, Task, run_task
 
 
 def work(tasks: Sequence[Task], root: Path, workers: int) -> Iterator[tuple[Task, Run | Exception]]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpo_lightning.lab.catalogue import FAMILIES
-from dpo_lightning.lab.frontier.labels import place_labels
-from dpo_lightning.lab.frontier.points import Point
-from dpo_lightning.lab.frontier.table import Frontier
+from benchmarks.frontier.catalogue import FAMILIES
+from benchmarks.frontier.labels import place_labels
+from benchmarks.frontier.points import Point
+from benchmarks.frontier.table import Frontier
 from dpo_lightning.lab.reward import BEST_REWARD
 from dpo_lightning.utils.files import replaced
 
@@ -52,7 +52,7 @@ def draw(frontier: Frontier, path: Path) -> None:
 
 
 def _draw_curve(axes: Axes, name: str, curve: Sequence[Point], style: str) -> None:
-    """Joined in the order of the setting."""
+    """Join points in the order of the setting."""
     kls, rewards = [point.kl.mean for point in curve], [point.reward.mean for point in curve]
     label = f"{name}, sweep"
     colour = _COLOURS[curve[0].entry.family]
@@ -75,7 +75,7 @@ def _draw_point(axes: Axes, number: int, point: Point) -> None:
 
 
 def _by_family(axes: Axes, entries: Sequence[Point]) -> tuple[list[Any], list[str]]:
-    """Handles and texts of the legend: what is no entry, then each family under its name."""
+    """Return handles and texts of the legend: what is no entry, then each family under its name."""
     from matplotlib.lines import Line2D
 
     drawn = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 
+from benchmarks.frontier.catalogue import CATALOGUE, FAMILIES, SWEEPS
 from dpo_lightning import callbacks, losses
 from dpo_lightning.callbacks.moving_reference import MovingReference
-from dpo_lightning.lab.catalogue import CATALOGUE, FAMILIES, SWEEPS
 from dpo_lightning.losses import MarginObjective, Objective, UnpairedObjective
 
 KINDS = (Objective, MarginObjective, UnpairedObjective, MovingReference)

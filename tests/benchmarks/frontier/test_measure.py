@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from benchmarks.frontier.measure import estimate, kl_along, measure
 from dpo_lightning.lab import true_reward
-from dpo_lightning.lab.measure import estimate, kl_along, measure
 from dpo_lightning.lab.tokenizer import build_tokenizer
 from dpo_lightning.policy.sampling import sample_tokens
 from tests.helpers.tiny import tiny_llama

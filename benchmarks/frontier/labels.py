@@ -25,11 +25,11 @@ class Box(NamedTuple):
 
     @classmethod
     def around(cls, x: float, y: float, width: float, height: float) -> Box:
-        """With that centre."""
+        """Make the rectangle with that centre."""
         return cls(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
     def overlaps(self, other: Box) -> bool:
-        """Whether they share a part of the page."""
+        """Say whether the two share a part of the page."""
         return (
             self.left < other.right and other.left < self.right and self.bottom < other.top and other.bottom < self.top
         )
@@ -75,7 +75,7 @@ def place_labels(axes: Axes, points: Mapping[str, tuple[float, float]]) -> list[
 
 
 def _free_place(label: str, x: float, y: float, taken: list[Box]) -> tuple[float, float, Box]:
-    """Distance and direction from the point; the last place where none is free."""
+    """Find distance and direction from the point; the last place where none is free."""
     for distance, angle in _places():
         x_label, y_label = x + distance * math.cos(angle), y + distance * math.sin(angle)
         box = Box.around(x_label, y_label, _FONT * (0.66 * len(label) + 0.4), 1.2 * _FONT)

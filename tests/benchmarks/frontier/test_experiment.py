@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.frontier import Experiment, entries_named
+from benchmarks.frontier.catalogue import START, SWEEPS
 from dpo_lightning.errors import InputError
-from dpo_lightning.lab.catalogue import START, SWEEPS
-from dpo_lightning.lab.frontier import Experiment, entries_named
-from tests.lab.frontier.made_up import PROTOCOL, run, store
+from tests.benchmarks.frontier.made_up import PROTOCOL, run, store
 
 DPO, SFT = entries_named(["DPO", "SFT"])
 

@@ -1,8 +1,7 @@
-"""`dpo-lightning lab frontier`, as a user types it."""
+"""`python -m benchmarks.frontier`, as a user types it."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -10,21 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from dpo_lightning.cli.main import main
+from benchmarks.frontier import Protocol, command
+from benchmarks.frontier.catalogue import CATALOGUE
+from benchmarks.frontier.protocol import Run
 from dpo_lightning.lab import PolicyRecipe
-from dpo_lightning.lab.catalogue import CATALOGUE
-from dpo_lightning.lab.frontier import Protocol
-from dpo_lightning.lab.frontier.protocol import Run
-from tests.lab.frontier.made_up import measured
+from tests.benchmarks.frontier.made_up import measured
 
-command = importlib.import_module("dpo_lightning.cli.commands.lab")  # the package's `lab` is the function
-TINY = partial(
-    Protocol,
+TINY = Protocol(
     samples_per_prompt=2,
     max_new_tokens=12,
     batch_pairs=8,
@@ -38,7 +33,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(command, "Protocol", TINY)
     return tmp_path
 
 
@@ -62,7 +56,7 @@ def made_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def run(*words: str) -> int | str:
     """The exit code of the command, or the line that it ends with."""
     try:
-        main(["lab", *words])
+        command.main(words, TINY)
     except SystemExit as end:
         return end.code or 0
     return 0
@@ -76,7 +70,7 @@ def stored(path: Path) -> list[dict]:
 def test_it_trains_measures_shows_and_writes(project, capsys):
     """With real workers, and nothing made up."""
     words = ("--objectives", "DPO", "--seeds", "1", "--no_sweep", "--workers", "1", "--docs", "docs/page.md")
-    assert run("frontier", *SMALL, *words) == 0
+    assert run(*SMALL, *words) == 0
     rows = {row["name"]: row for row in stored(project)}
     assert set(rows) == {"starting policy", "DPO"}
     assert rows["starting policy"]["kl"]["mean"] == 0
@@ -92,16 +86,16 @@ def test_it_trains_measures_shows_and_writes(project, capsys):
 
 def test_a_second_start_runs_what_is_missing(made_up, project, capsys):
     words = ("--objectives", "DPO,SFT", "--no_sweep")
-    assert run("frontier", *SMALL, *words, "--seeds", "1") == 0
+    assert run(*SMALL, *words, "--seeds", "1") == 0
     assert made_up == ["starting policy 0", "DPO 0", "SFT 0"]
     before = (project / "out/runs.jsonl").read_text()
     made_up.clear()
-    assert run("frontier", *SMALL, *words, "--seeds", "3") == 0
+    assert run(*SMALL, *words, "--seeds", "3") == 0
     assert made_up == [f"{name} {seed}" for seed in (1, 2) for name in ("starting policy", "DPO", "SFT")]
     assert (project / "out/runs.jsonl").read_text().startswith(before)
     made_up.clear()
     capsys.readouterr()
-    assert run("frontier", *SMALL, *words, "--seeds", "3") == 0
+    assert run(*SMALL, *words, "--seeds", "3") == 0
     assert made_up == []
     assert "1.00 ± 0.58" in capsys.readouterr().out
 
@@ -109,26 +103,26 @@ def test_a_second_start_runs_what_is_missing(made_up, project, capsys):
 def test_seeds_follow_the_first(made_up, capsys):
     """Reward 7.5 is the mean of seeds 7 and 8."""
     words = ("--objectives", "DPO", "--no_sweep", "--seeds", "2")
-    assert run("frontier", *SMALL, *words, "--first_seed", "7") == 0
+    assert run(*SMALL, *words, "--first_seed", "7") == 0
     assert made_up == [f"{name} {seed}" for seed in (7, 8) for name in ("starting policy", "DPO")]
     assert "7.50 ± 0.50" in capsys.readouterr().out
     made_up.clear()
-    assert run("frontier", *SMALL, *words) == 0
+    assert run(*SMALL, *words) == 0
     assert made_up == [f"{name} {seed}" for seed in (0, 1) for name in ("starting policy", "DPO")]
     assert "0.50 ± 0.50" in capsys.readouterr().out
 
 
 def test_other_settings_are_not_mixed(made_up, capsys):
-    assert run("frontier", *SMALL, "--objectives", "DPO", "--no_sweep", "--seeds", "3") == 0
+    assert run(*SMALL, "--objectives", "DPO", "--no_sweep", "--seeds", "3") == 0
     capsys.readouterr()
     made_up.clear()
-    assert run("frontier", *SMALL, "--objectives", "DPO", "--no_sweep", "--seeds", "1", "--pairs", "24") == 0
+    assert run(*SMALL, "--objectives", "DPO", "--no_sweep", "--seeds", "1", "--pairs", "24") == 0
     assert made_up == ["starting policy 0", "DPO 0"]
     assert "0.00 ± 0.10" in capsys.readouterr().out
 
 
 def test_a_point_of_a_sweep_is_run_once(made_up):
-    assert run("frontier", *SMALL, "--objectives", "DPO", "--seeds", "1") == 0
+    assert run(*SMALL, "--objectives", "DPO", "--seeds", "1") == 0
     assert made_up[:2] == ["starting policy 0", "DPO 0"]
     assert len(made_up) > 3
     settings = [row["settings"]["objective"] for row in stored(Path())]
@@ -138,28 +132,27 @@ def test_a_point_of_a_sweep_is_run_once(made_up):
 def test_a_run_that_fails_is_told_and_tried_again(made_up, project, capsys):
     words = ("--objectives", "DPO,SFT", "--no_sweep", "--seeds", "1")
     (project / "failing").touch()
-    assert run("frontier", *SMALL, *words) == "error: lab frontier: 1 runs failed; the same command tries them again"
+    assert run(*SMALL, *words) == "error: frontier: 1 runs failed; the same command tries them again"
     shown = capsys.readouterr().out
     assert "failed: DPO, seed 0: no luck" in shown
     assert "SFT" in shown
     assert [row["name"] for row in stored(project)] == ["starting policy", "SFT"]
     (project / "failing").unlink()
     made_up.clear()
-    assert run("frontier", *SMALL, *words) == 0
+    assert run(*SMALL, *words) == 0
     assert made_up == ["DPO 0"]
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["frontier", "--objectives", "DPO,KTOO"], "no objective 'KTOO' in the catalogue; the nearest is 'KTO'"),
-        (["frontier", "--objectives", ""], "no objective '' in the catalogue"),
-        (["frontier", "--seeds", "0"], "argument --seeds: at least 1, got '0'"),
-        (["frontier", "--first_seed", "-1"], "argument --first_seed: at least 0, got '-1'"),
-        (["frontier", "--workers", "two"], "argument --workers: at least 1, got 'two'"),
-        (["frontier", "--beta", "1"], "unrecognized arguments: --beta 1"),
-        (["mountain"], "invalid choice: 'mountain'"),
-        ([], "the following arguments are required: frontier"),
+        (["--objectives", "DPO,KTOO"], "no objective 'KTOO' in the catalogue; the nearest is 'KTO'"),
+        (["--objectives", ""], "no objective '' in the catalogue"),
+        (["--seeds", "0"], "argument --seeds: at least 1, got '0'"),
+        (["--first_seed", "-1"], "argument --first_seed: at least 0, got '-1'"),
+        (["--workers", "two"], "argument --workers: at least 1, got 'two'"),
+        (["--beta", "1"], "unrecognized arguments: --beta 1"),
+        (["mountain"], "unrecognized arguments: mountain"),
     ],
 )
 def test_bad_arguments_give_one_line(project, capsys, words, line):
@@ -174,8 +167,8 @@ def test_bad_arguments_give_one_line(project, capsys, words, line):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_too_many_prompts_are_refused_before_anything_is_trained(project):
-    line = run("frontier", "--pairs", "16", "--prompts", "500", "--out", "out")
-    assert re.fullmatch(r"error: lab frontier: the lab has \d+ held-out prompts, not 500", line)
+    line = run("--pairs", "16", "--prompts", "500", "--out", "out")
+    assert re.fullmatch(r"error: frontier: the lab has \d+ held-out prompts, not 500", line)
     assert not (project / "out/runs.jsonl").exists()
 
 
@@ -195,13 +188,11 @@ def is_running(pid: str) -> bool:
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(project):
     (project / "frontier.py").write_text(
         "import signal\n"
-        "from dpo_lightning.cli.main import main\n"
-        "from tests.cli.commands.test_lab import SMALL, TINY, command\n"
+        "from tests.benchmarks.frontier.test_command import SMALL, TINY, command\n"
         "if __name__ == '__main__':\n"
         # A shell's background jobs begin with Ctrl-C ignored, and so do their children.
         "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "    command.Protocol = TINY\n"
-        "    main(['lab', 'frontier', *SMALL, '--no_sweep', '--workers', '1', '--seeds', '9'])\n"
+        "    command.main([*SMALL, '--no_sweep', '--workers', '1', '--seeds', '9'], TINY)\n"
     )
     root = Path(__file__).resolve().parents[3]
     started = subprocess.Popen(

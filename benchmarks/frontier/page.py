@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dpo_lightning.lab.catalogue import LEARNING_RATE, Entry
-from dpo_lightning.lab.frontier.picture import draw
-from dpo_lightning.lab.frontier.protocol import Protocol
-from dpo_lightning.lab.frontier.table import HEADER, SWEEP_HEADER, Frontier
+from benchmarks.frontier.catalogue import LEARNING_RATE, Entry
+from benchmarks.frontier.picture import draw
+from benchmarks.frontier.protocol import Protocol
+from benchmarks.frontier.table import HEADER, SWEEP_HEADER, Frontier
 from dpo_lightning.lab.reward import BEST_REWARD
 from dpo_lightning.utils.files import replaced
 
@@ -18,7 +18,7 @@ _TEXT = """\
 # The frontier: true reward against KL
 
 Every objective trained on the same pairs of the preference lab, and what its policy is then worth: the form of Figure 2
-of the DPO paper (arXiv:2305.18290). Written by `dpo-lightning lab frontier --docs {page}`.
+of the DPO paper (arXiv:2305.18290). Written by `python -m benchmarks.frontier --docs {page}`.
 
 ![true reward against KL divergence from the reference]({picture})
 
@@ -37,7 +37,7 @@ of the DPO paper (arXiv:2305.18290). Written by `dpo-lightning lab frontier --do
   would change.
 * **Settings**: a completion of the lab has about 15 nats, one of the papers' data hundreds, so that a β for summed
   log-ratios does not carry over. DPO's and IPO's are the best of their sweeps on another seed, as
-  `dpo-lightning lab frontier --first_seed 100 --seeds 1 --objectives DPO,IPO --docs sweeps.md` shows, and every loss
+  `python -m benchmarks.frontier --first_seed 100 --seeds 1 --objectives DPO,IPO --docs sweeps.md` shows, and every loss
   on the same scale takes the same. What else is not the paper's has its reason in the table of settings.
 * **over DPO** is the true reward above that of the DPO curve (its β sweep) at the same KL; empty where the curve does
   not reach. An objective whose true reward is not above the starting policy's by two standard errors is marked.

@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from benchmarks.frontier import RunStore, Task
+from benchmarks.frontier.catalogue import START
 from dpo_lightning.errors import InputError
-from dpo_lightning.lab.catalogue import START
-from dpo_lightning.lab.frontier import RunStore, Task
-from tests.lab.frontier.made_up import PROTOCOL, entry, measured, run, store
+from tests.benchmarks.frontier.made_up import PROTOCOL, entry, measured, run, store
 
 
 def test_a_second_start_finds_what_the_first_has_written(tmp_path):

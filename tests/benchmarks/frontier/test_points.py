@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from dpo_lightning.lab.catalogue import START
-from dpo_lightning.lab.frontier import HEADER, Frontier
-from dpo_lightning.lab.frontier.points import over_curve, points
-from dpo_lightning.lab.measure import Estimate
-from tests.lab.frontier.made_up import PROTOCOL, crowded, entry, point, run, store
+from benchmarks.frontier import HEADER, Frontier
+from benchmarks.frontier.catalogue import START
+from benchmarks.frontier.measure import Estimate
+from benchmarks.frontier.points import over_curve, points
+from tests.benchmarks.frontier.made_up import PROTOCOL, crowded, entry, point, run, store
 
 
 def test_a_point_is_the_mean_over_seeds(tmp_path):

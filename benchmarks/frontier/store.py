@@ -1,4 +1,4 @@
-"""What runs measured, as JSON lines: one a run, written when it ends."""
+"""Results of runs as JSON lines: one a run, written when it ends."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import os
 from pathlib import Path
 
+from benchmarks.frontier.measure import Estimate, Measurement
+from benchmarks.frontier.protocol import Run
 from dpo_lightning.errors import InputError
-from dpo_lightning.lab.frontier.protocol import Run
-from dpo_lightning.lab.measure import Estimate, Measurement
 
 
 class RunStore:
-    """Measurements by the key of their task: one of other settings is another one.
+    """Measurements indexed by the settings of their task; a run with other settings is a separate entry.
 
     Args:
         path: The file; it need not be there.
@@ -31,7 +31,7 @@ class RunStore:
                 self._measured[key] = measurement
 
     def find(self, key: str) -> Measurement | None:
-        """What the task with this key has measured, if it was run."""
+        """Return the measurement of the task with this key, or None if it was not run."""
         return self._measured.get(key)
 
     def add(self, run: Run) -> None:

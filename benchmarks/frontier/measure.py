@@ -27,7 +27,7 @@ class Estimate(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What samples tell of a policy.
+    """Means of a policy's samples.
 
     Attributes:
         reward: True reward of a completion.
@@ -94,7 +94,7 @@ def kl_along(
 
     .. math:: \sum_t \sum_v \pi(v \mid y_{<t}) \log\frac{\pi(v \mid y_{<t})}{\pi_{ref}(v \mid y_{<t})}
 
-    Over completions :math:`y` sampled from the policy its mean is the divergence between the two distributions of
+    Over completions `y` sampled from the policy its mean is the divergence between the two distributions of
     completions, as is that of the log-ratio; it varies less, and is never negative (arXiv:2504.10637).
 
     Args:
@@ -103,7 +103,7 @@ def kl_along(
         rows: Token ids of prompt and completion, each completion with its EOS.
 
     Returns:
-        ``[S]`` float32, nats.
+        `[S]` float32, nats.
     """
     sums = []
     with evaluating(policy), evaluating(reference):
@@ -118,7 +118,7 @@ def kl_along(
 
 
 def _padded(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> tuple[Tensor, Tensor]:
-    """Ids ``[S, L]``, padded on the right, and 1 at each position that predicts a token of the completion."""
+    """Pad ids on the right, `[S, L]`, and put a 1 at each position that predicts a token of the completion."""
     longest = max(len(prompt) + len(completion) for prompt, completion in rows)
     ids, scored = torch.zeros(len(rows), longest, dtype=torch.long), torch.zeros(len(rows), longest)
     for row, (prompt, completion) in enumerate(rows):

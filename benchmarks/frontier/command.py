@@ -1,4 +1,4 @@
-"""`dpo-lightning lab frontier`: every objective on the lab's pairs, true reward against KL."""
+"""The command `python -m benchmarks.frontier`: every objective on the lab's pairs, true reward against KL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dpo_lightning.cli.commands.arguments import OneLineParser
-from dpo_lightning.errors import InputError
-from dpo_lightning.lab.catalogue import CATALOGUE
-from dpo_lightning.lab.frontier import (
+from benchmarks.frontier import (
     HEADER,
     Experiment,
     Frontier,
@@ -29,35 +27,39 @@ from dpo_lightning.lab.frontier import (
     work,
     write_page,
 )
+from benchmarks.frontier.catalogue import CATALOGUE
+from dpo_lightning.cli.commands.arguments import CommandParser
+from dpo_lightning.errors import DPOLightningError, InputError
 
 _INTERRUPTED = 130  # as shells report SIGINT
 
 
-def lab(arguments: Sequence[str]) -> None:
-    """Run a command of the lab; exits 1 where a run failed, 2 on a wrong argument, 130 after Ctrl-C.
+def main(arguments: Sequence[str] | None = None, base: Protocol = Protocol()) -> None:  # noqa: B008 - frozen
+    """Run the command; exit 1 on wrong input or where a run failed, 2 on a wrong argument, 130 after Ctrl-C.
 
-    Raises:
-        InputError: for an objective that is not in the catalogue, and for a directory that holds something else.
+    Args:
+        arguments: Words of the command line; None takes those of the process.
+        base: Settings of a run that no option names.
     """
-    options = _parser().parse_args(arguments)
-    options.action(options)
+    try:
+        _frontier(_parser(base).parse_args(arguments), base)
+    except DPOLightningError as error:
+        sys.exit(f"error: {error}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="dpo-lightning lab", description="Experiments in a small world with a true reward.")
-    actions = parser.add_subparsers(required=True, metavar="frontier", parser_class=OneLineParser)
-    frontier = actions.add_parser("frontier", help="true reward against KL, for every objective")
-    frontier.set_defaults(action=_frontier)
-    default = Protocol()
-    add = frontier.add_argument
+def _parser(base: Protocol) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="python -m benchmarks.frontier", description="True reward against KL, for each objective."
+    )
+    add = parser.add_argument
     add("--out", type=Path, default=Path("runs/frontier"), help="where world, runs and picture go; default %(default)s")
     add("--seeds", type=_positive, default=3, metavar="N", help="runs of each objective; default %(default)s")
     add("--first_seed", type=_natural, default=0, metavar="N", help="the others follow it; default %(default)s")
     add("--objectives", type=_names, metavar="NAME,...", help="only these of the catalogue")
     add("--no_sweep", action="store_true", help="leave the sweeps over beta out")
     add("--workers", type=_positive, default=2, metavar="N", help="processes, of one thread each; default %(default)s")
-    add("--pairs", type=_positive, default=default.pairs, metavar="N", help="training pairs; default %(default)s")
-    add("--prompts", type=_positive, default=default.prompts, metavar="N", help="to sample from; default %(default)s")
+    add("--pairs", type=_positive, default=base.pairs, metavar="N", help="training pairs; default %(default)s")
+    add("--prompts", type=_positive, default=base.prompts, metavar="N", help="to sample from; default %(default)s")
     add("--docs", type=Path, metavar="FILE.md", help="write a page about it, with the picture beside it")
     return parser
 
@@ -75,10 +77,10 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def _frontier(options: argparse.Namespace) -> None:
+def _frontier(options: argparse.Namespace, base: Protocol) -> None:
     entries = CATALOGUE if options.objectives is None else entries_named(options.objectives)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    protocol = Protocol(pairs=options.pairs, prompts=options.prompts)
+    protocol = replace(base, pairs=options.pairs, prompts=options.prompts)
     experiment = Experiment(entries, seeds, protocol, sweeping=not options.no_sweep)
     store = RunStore(options.out / "runs.jsonl")
     missing = experiment.missing(store)
@@ -86,7 +88,7 @@ def _frontier(options: argparse.Namespace) -> None:
     if frontier := experiment.frontier(store):
         _show(frontier, protocol, options)
     if failed:
-        raise InputError(f"lab frontier: {failed} runs failed; the same command tries them again")
+        raise InputError(f"frontier: {failed} runs failed; the same command tries them again")
 
 
 def _run(missing: Sequence[Task], wanted: int, store: RunStore, options: argparse.Namespace) -> int:

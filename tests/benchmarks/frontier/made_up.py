@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpo_lightning.lab.catalogue import CATALOGUE, START, Entry
-from dpo_lightning.lab.frontier import Frontier, Protocol, RunStore, Task
-from dpo_lightning.lab.frontier.points import Point
-from dpo_lightning.lab.frontier.protocol import Run
-from dpo_lightning.lab.measure import Estimate, Measurement
+from benchmarks.frontier import Frontier, Protocol, RunStore, Task
+from benchmarks.frontier.catalogue import CATALOGUE, START, Entry
+from benchmarks.frontier.measure import Estimate, Measurement
+from benchmarks.frontier.points import Point
+from benchmarks.frontier.protocol import Run
 from dpo_lightning.losses import DPO
 
 PROTOCOL = Protocol(pairs=8, prompts=2)
