@@ -32,8 +32,8 @@ from dpo_lightning.policy.loading import (
     precision_dtype,
 )
 from dpo_lightning.utils.torch_modes import evaluating
-from tests.helpers.architectures import ARCHITECTURES, tiny_config, tiny_model
 from tests.helpers.tiny import PAIRS, VOCAB_SIZE, tiny_llama
+from tools.docs.architecture_models import ARCHITECTURES, tiny_config, tiny_model
 
 BATCH = collate_padded(PAIRS)
 TOKENS = torch.randint(VOCAB_SIZE, (2, 12), generator=torch.Generator().manual_seed(0))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from tests.helpers.architectures import tiny_config
+from tools.docs.architecture_models import tiny_config
 
 # Windows and chunks shorter than the prompts, so that they bite.
 _WINDOW = {"sliding_window": 8}
@@ -29,7 +29,7 @@ _SMALL_QWEN3_NEXT = {
 
 @dataclass(frozen=True)
 class Case:
-    """One tiny model, the layout that it must get, and what stands in its row of the table."""
+    """A tiny model, the layout that it must get, and what stands in its row of the table."""
 
     name: str
     model_type: str
@@ -38,7 +38,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def model(self) -> PreTrainedModel:
-        """A random float32 model whose weights are so large that one token more or less in sight shows."""
+        """Make a random float32 model whose weights are so large that one token more or less in sight shows."""
         torch.manual_seed(0)
         config = tiny_config(self.model_type, **self.settings)
         config._experts_implementation = "eager"  # the grouped GEMM of CPUs has no float64

@@ -127,19 +127,19 @@ _MORE_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def tiny_config(name: str, **overrides: Any) -> PreTrainedConfig:
-    """The config of a random model with a vocabulary of `VOCAB_SIZE`."""
+    """Make the config of a random model with a vocabulary of `VOCAB_SIZE`."""
     settings = _SETTINGS.get(name) or _MORE_SETTINGS[name]
     return AutoConfig.for_model(name, **{**_SPECIAL_TOKENS, **settings, **overrides})
 
 
 def tiny_model(name: str, **overrides: Any) -> PreTrainedModel:
-    """A random model in eval mode, as `from_pretrained` returns one, with weights large enough that mistakes show."""
+    """Make a random model in eval mode, as `from_pretrained` does, with weights so large that mistakes show."""
     torch.manual_seed(0)
     return randomised(AutoModelForCausalLM.from_config(tiny_config(name, **overrides)))
 
 
 def randomised(model: PreTrainedModel) -> PreTrainedModel:
-    """Matrices and biases drawn anew: initial biases are zero, and initial logits nearly so."""
+    """Draw matrices and biases anew: initial biases are zero, and initial logits nearly so."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Measures each architecture's layout and writes the table: `python -m tests.helpers.architecture_table`."""
+"""Measures each architecture's layout and writes the table: `python -m tools.docs.architectures`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from dpo_lightning.attention import tree_problem
 from dpo_lightning.batch import Collate, collate_padded, collate_tree
 from dpo_lightning.policy.loading import PolicyOptions, build_policy
-from tests.helpers.architectures import VOCAB_SIZE
-from tests.helpers.attention_cases import CASES, Case
-from tests.helpers.layout_errors import Errors, errors, random_pairs, scores_alone, scores_of
+from tools.docs.architecture_cases import CASES, Case
+from tools.docs.architecture_models import VOCAB_SIZE
+from tools.docs.layout_errors import Errors, errors, random_pairs, scores_alone, scores_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architectures.md"
 COLLATE: dict[str, Collate] = {"tree": collate_tree, "padded": collate_padded}
 PAIRS = random_pairs(VOCAB_SIZE)
 
-_INTRODUCTION = """\
+INTRODUCTION = """\
 # Architectures and layouts
 
 A batch of pairs reaches the model in one of two layouts. `tree` is one packed row `[P₀ C₀ R₀ P₁ C₁ R₁ …]`: each
@@ -36,7 +36,7 @@ token's log-prob in nats, *gradients* the largest error of any parameter's gradi
 above 1e-12 come from models that compute norms, rotations or scores in float32 whatever their dtype is. Gradient
 checkpointing changes none of it, and `padded` is as exact for the architectures that get the tree.
 
-Written by `python -m tests.helpers.architecture_table`; `tests/attention/test_architectures.py` holds it up to date.
+Written by `python -m tools.docs.architectures`; `tests/attention/test_architectures.py` holds it up to date.
 
 """
 _HEADER = """\
@@ -65,20 +65,20 @@ def measure(case: Case, *, layout: str | None = None, gradient_checkpointing: bo
 
 
 def known_cells(case: Case, result: Result) -> str:
-    """A row without its errors: what is the same on every machine."""
+    """Return a row without its errors: what is the same on every machine."""
     reason = re.sub(r" by [\d.e+-]+ of their size", "", result.problem or "")
     return f"| {case.name} | `{case.model_type}` | {case.features} | {result.layout} | {reason} |"
 
 
 def table() -> str:
-    """The document."""
+    """Return the document; measures every case, which takes some minutes."""
     rows = []
     for case in CASES:
         result = measure(case)
         rows.append(
             f"{known_cells(case, result)} {_bound(result.errors.forward)} | {_bound(result.errors.gradients)} |\n"
         )
-    return _INTRODUCTION + _HEADER + "".join(rows)
+    return INTRODUCTION + _HEADER + "".join(rows)
 
 
 def _bound(error: float) -> str:

@@ -1,4 +1,4 @@
-"""Where TRL 1.16.0 does something else than the paper, or than its options say; ours follow the paper."""
+"""Deviations of TRL 1.16.0 from the papers, or from what its options say; ours follow the papers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Deviation(NamedTuple):
-    """One of them.
+    """A deviation, and the test that shows it.
 
     Attributes:
         objective: Ours.

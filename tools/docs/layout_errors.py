@@ -15,7 +15,7 @@ _LENGTHS = [(14, 9, 6), (11, 5, 10)]
 
 
 class Scores(NamedTuple):
-    """Log-probs of the completion tokens ``[N]``, and the gradient of a weighted sum of them by parameter."""
+    """Log-probs of the completion tokens `[N]`, and the gradient of a weighted sum of them by parameter."""
 
     token_logps: Tensor
     gradients: list[Tensor]
@@ -29,28 +29,31 @@ class Errors(NamedTuple):
 
 
 def random_pairs(vocab_size: int) -> list[TokenizedPair]:
-    """Two pairs, in which the chosen completion is once the longer and once the shorter one."""
+    """Draw two pairs, in which the chosen completion is once the longer and once the shorter one."""
     generator = torch.Generator().manual_seed(0)
 
     def tokens(count: int) -> list[int]:
         return torch.randint(3, vocab_size, (count,), generator=generator).tolist()
 
-    return [TokenizedPair(number, *map(tokens, lengths)) for number, lengths in enumerate(_LENGTHS)]
+    return [
+        TokenizedPair(number, tokens(prompt), tokens(chosen), tokens(rejected))
+        for number, (prompt, chosen, rejected) in enumerate(_LENGTHS)
+    ]
 
 
 def scores_alone(model: nn.Module, pairs: list[TokenizedPair]) -> Scores:
-    """The plain forward of each sequence by itself, chosen ones first."""
+    """Run the plain forward of each sequence by itself, chosen ones first."""
     rows = [(pair.prompt_ids, pair.chosen_ids) for pair in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
     return _scores(model, torch.cat([_alone(model, prompt, completion) for prompt, completion in rows]))
 
 
 def scores_of(model: nn.Module, batch: PairBatch) -> Scores:
-    """The package's way."""
+    """Score a batch the package's way."""
     return _scores(model, TokenScorer(model)(batch))
 
 
 def errors(ours: Scores, exact: Scores) -> Errors:
-    """How far the first is from the second."""
+    """Measure how far the first is from the second."""
     largest = max(float(gradient.abs().max()) for gradient in exact.gradients)
     return Errors(
         float((ours.token_logps - exact.token_logps).abs().max()),

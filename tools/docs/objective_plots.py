@@ -73,7 +73,7 @@ def _loss(objective: Any, move: Tensor, side: int) -> Tensor:
 
 
 def _pair(move: Tensor, side: int) -> PairScores:
-    """A pair in which one completion's tokens have moved together."""
+    """Make a pair in which one completion's tokens have moved together."""
     at_rest = torch.full((2 * _TOKENS,), _PER_TOKEN, dtype=torch.float64)
     lengths = torch.tensor([_TOKENS, _TOKENS])
     sequence_id = torch.arange(2).repeat_interleave(lengths)

@@ -8,13 +8,13 @@ import re
 import pytest
 import torch
 
-from benchmarks import objective_plots, objectives
 from dpo_lightning.losses import DPO, KTO, RowWeighted
+from tools.docs import objective_plots, objectives
 
 
 def test_the_document_is_up_to_date():
     assert objectives.DOCUMENT.read_text(encoding="utf-8") == objectives.document(), (
-        "run python -m benchmarks.objectives"
+        "run python -m tools.docs.objectives"
     )
 
 

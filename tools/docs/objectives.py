@@ -1,4 +1,4 @@
-"""Writes docs/objectives.md and its pictures from the docstrings: `python -m benchmarks.objectives`."""
+"""Writes docs/objectives.md and its pictures from the docstrings: `python -m tools.docs.objectives`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.objective_plots import draw
 from dpo_lightning import losses
 from dpo_lightning.losses import Objective, Reads, UnpairedObjective
-from tests.parity.deviations import DEVIATIONS
+from tools.docs.deviations import DEVIATIONS
+from tools.docs.objective_plots import draw
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "objectives.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "objectives.md"
 PICTURES = DOCUMENT.parent / "objectives"
 
 _READS = {
@@ -36,7 +36,7 @@ _INTRODUCTION = """\
 # Objectives
 
 What can be minimised: equation, source, settings, the scale of the reward that is logged, and what the loss reads.
-Written by `python -m benchmarks.objectives` from the docstrings; `tests/benchmarks/test_objectives.py` holds it up to
+Written by `python -m tools.docs.objectives` from the docstrings; `tests/tools/docs/test_objectives.py` holds it up to
 date. How they compare on data with a known true reward is in `docs/lab.md`.
 
 In a config an objective is a name with its settings, and a setting that it does not read is an unknown key:
@@ -64,7 +64,7 @@ chosen or desirable completion, red the rejected or undesirable one.
 
 
 class Entry(NamedTuple):
-    """What the page says of one objective."""
+    """Words of the page about one objective."""
 
     kind: type
     equations: list[str]
@@ -75,7 +75,7 @@ class Entry(NamedTuple):
 
 
 def kinds() -> list[type]:
-    """Every objective that is exported, those with a reference first, then by name."""
+    """Return every objective that is exported, those with a reference first, then by name."""
     exported = [getattr(losses, name) for name in losses.__all__]
     concrete = [
         kind
@@ -102,7 +102,7 @@ def entry(kind: type) -> Entry:
 
 
 def document() -> str:
-    """The page."""
+    """Return the page."""
     return "".join([_INTRODUCTION, *_table(), *_deviations(), _NOT_HERE])
 
 
@@ -124,7 +124,7 @@ def _table() -> Iterator[str]:
 
 
 def _setting(kind: type, name: str, text: str) -> str:
-    """With its default, where it has one."""
+    """Describe a setting, with its default where it has one."""
     default = next(field.default for field in dataclasses.fields(kind) if field.name == name)
     return f"`{name}`: {text}" if default is dataclasses.MISSING else f"`{name} = {default}`: {text}"
 
@@ -156,7 +156,7 @@ _NOT_HERE = """
 """
 
 
-def _family(kind: type) -> int:
+def _family(kind: type[Any]) -> int:
     if issubclass(kind, UnpairedObjective):
         return 2
     if any(field.name in ("objective", "objectives") for field in dataclasses.fields(kind)):
@@ -176,7 +176,7 @@ def _needs(kind: type) -> str:
 
 
 def _pure_function(kind: type) -> Callable[..., Any] | None:
-    """The function of the same name: `apo_zero` of `APOZero`."""
+    """Find the function of the same name: `apo_zero` of `APOZero`."""
     module = inspect.getmodule(kind)
     functions = {
         name.replace("_", ""): function
@@ -191,23 +191,23 @@ def _doc(item: Any) -> str:
 
 
 def _math(text: str) -> list[str]:
-    """What stands in its `.. math::` blocks."""
+    """Return the text of the `.. math::` blocks."""
     pattern = r"^\.\. math::[ \t]*([^\n]*(?:\n(?:[ \t]+[^\n]*|[ \t]*))*)"
     return [textwrap.dedent(block) for block in re.findall(pattern, text, re.MULTILINE)]
 
 
 def _one_line(equation: str) -> str:
-    """For a table's cell, where a bar would end the cell."""
+    """Fit an equation into a table's cell, which a bar would end."""
     return " ".join(equation.split()).replace(r"\|", r"\Vert ").replace("|", r"\vert ")
 
 
 def _inline(equation: str) -> str:
-    """GitHub's form of inline mathematics in which Markdown changes nothing."""
+    """Write GitHub's form of inline mathematics in which Markdown changes nothing."""
     return f"$`{equation}`$"
 
 
 def _arguments(text: str) -> dict[str, str]:
-    """Name and first sentences of each argument."""
+    """Return name and first sentences of each argument."""
     _, _, block = text.partition("Args:\n")
     block = block.split("\n\n")[0]
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", block, re.MULTILINE)
@@ -220,7 +220,7 @@ def _purpose(paragraphs: list[str]) -> str:
 
 
 def _links(text: str) -> str:
-    """Roles of reStructuredText as Markdown."""
+    """Turn roles of reStructuredText into Markdown."""
     text = re.sub(r":math:`([^`]*)`", lambda match: _inline(_one_line(match.group(1))), text)
     return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
 

@@ -1,4 +1,4 @@
-"""Writes docs/scaling.md, from the formulas and what `memory_check.py` measured: `python -m benchmarks.scaling`."""
+"""Writes docs/scaling.md, from the formulas and what `memory_check.py` measured: `python -m tools.docs.scaling`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.memory_check import RESULTS
 from dpo_lightning.estimate import GPUS, Mesh, ModelShape, Numerics, State, Workload, memory, model_shape, work
 from dpo_lightning.policy.loading import LoRA, PolicyOptions
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "scaling.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
 # Hidden size, layers, heads, key/value heads, MLP size, tied embeddings: Llama 3's.
 MODELS = {
     "1 B": (2048, 16, 32, 8, 8192, True),
@@ -33,7 +33,7 @@ What `dpo-lightning plan` prints for a config, as formulas; how they compare wit
 models of 1, 8 and 70 billion parameters. **Nothing here was run on a GPU**: the measurements are from a CPU, the GPU's
 figures are its data sheet's, and the plans are computed.
 
-Written by `python -m benchmarks.scaling`; `tests/benchmarks/test_scaling.py` holds it up to date.
+Written by `python -m tools.docs.scaling`; `tests/tools/docs/test_scaling.py` holds it up to date.
 
 ## Symbols
 
@@ -81,7 +81,7 @@ class Plan(NamedTuple):
 
 
 def choices(devices: int) -> Iterator[Choice]:
-    """From what is best to what is smallest: all weights with master weights in float32 before adapters."""
+    """Go from what is best to what is smallest: all weights with master weights in float32 before adapters."""
     meshes = [Mesh(devices)] if devices == 1 else [Mesh(devices), Mesh(devices, sharded=True)]
     if devices > 8:
         meshes.append(Mesh(devices // 8, 8, sharded=True))
@@ -96,7 +96,7 @@ def choices(devices: int) -> Iterator[Choice]:
 
 @cache
 def shape_of(model: str, trained: str) -> ModelShape:
-    """Sizes of one of :data:`MODELS`."""
+    """Return the sizes of one of `MODELS`."""
     from transformers import LlamaConfig
 
     hidden, layers, heads, groups, inner, tied = MODELS[model]
@@ -120,7 +120,7 @@ def shape_of(model: str, trained: str) -> ModelShape:
 
 
 def plan(model: str, devices: int) -> Plan | None:
-    """The first choice whose smallest micro-batch fits, with its largest."""
+    """Find the first choice whose smallest micro-batch fits, with its largest."""
     for choice in choices(devices):
         for pairs in _PAIRS:
             found = cost(model, choice, pairs)
@@ -130,7 +130,7 @@ def plan(model: str, devices: int) -> Plan | None:
 
 
 def cost(model: str, choice: Choice, pairs: int) -> Plan:
-    """What one choice costs."""
+    """Compute what a choice costs."""
     shape = shape_of(model, choice.trained)
     batch = Workload(pairs, _PROMPT, _COMPLETION)
     numerics = Numerics.of(choice.precision, 0.5 + 4 / 64)
@@ -146,7 +146,7 @@ def cost(model: str, choice: Choice, pairs: int) -> Plan:
 
 
 def document() -> str:
-    """The whole text."""
+    """Return the whole text."""
     return _INTRODUCTION + _formulas() + _measured() + _plans()
 
 
@@ -198,7 +198,7 @@ otherwise, and `benchmarks/README.md` has what larger steps reach.
 
 
 def _product_speed(cases: list[dict[str, Any]], alike: dict[str, Any]) -> float:
-    """Operations a second of a large matrix product in a case's dtype: the most seen, since other work lowers it."""
+    """Return a large matrix product's operations a second in a case's dtype: the most seen, other work lowers it."""
     whole = alike["case"]["precision"] == "32-true"
     found = [each["measured"] for each in cases if (each["case"]["precision"] == "32-true") == whole]
     return 1e9 * max(measured["product_gflops"] for measured in found)
