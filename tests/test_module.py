@@ -15,9 +15,9 @@ from dpo_lightning import module as module_under_test
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.losses import Reads
 from dpo_lightning.training.schedules import Linear
-from tests.helpers.architectures import tiny_model
 from tests.helpers.runs import Losses, data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
+from tools.docs.architecture_models import tiny_model
 
 
 def fit(path: Path, model: PreferenceModule, **settings) -> tuple[pl.Trainer, list[float]]:

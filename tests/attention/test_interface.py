@@ -20,9 +20,9 @@ from dpo_lightning.batch import PairBatch, collate_padded, collate_tree
 from dpo_lightning.errors import RunError
 from dpo_lightning.logprobs import TokenScorer
 from tests.attention.rows import SHORT, heads, mask_of
-from tests.helpers.architectures import tiny_model
 from tests.helpers.brute import brute_token_logps, flat
 from tests.helpers.tiny import PAIRS, tiny_llama
+from tools.docs.architecture_models import tiny_model
 
 TREE, OTHER_TREE = collate_tree(PAIRS), collate_tree(PAIRS[:2])
 IDS = torch.randint(3, 64, (3, 12), generator=torch.Generator().manual_seed(0))

@@ -16,10 +16,10 @@ from transformers import LlamaForCausalLM
 from dpo_lightning.batch import Collate, PairBatch, collate_padded, collate_tree
 from dpo_lightning.logprobs import Statistic, TokenScorer, sequence_logps
 from dpo_lightning.logprobs.tiling import Tiling
-from tests.helpers.architectures import ARCHITECTURES, VOCAB_SIZE, randomised, tiny_model
 from tests.helpers.brute import brute_token_logps, flat
 from tests.helpers.tiny import PAIRS, tiny_llama
 from tests.helpers.watching import Tensors
+from tools.docs.architecture_models import ARCHITECTURES, VOCAB_SIZE, randomised, tiny_model
 
 BATCH = collate_padded(PAIRS)
 COLLISIONS = [Statistic.LOG_COLLISIONS]

@@ -24,9 +24,9 @@ from dpo_lightning.policy.prepare import (
     float32_buffers_kept,
     precision_dtype,
 )
-from tests.helpers.architectures import ARCHITECTURES, tiny_config, tiny_model
 from tests.helpers.tiny import VOCAB_SIZE, tiny_llama
 from tests.policy.common import BATCH, TOKENS, dtypes, logits
+from tools.docs.architecture_models import ARCHITECTURES, tiny_config, tiny_model
 
 
 class TestDtype:

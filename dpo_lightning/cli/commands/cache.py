@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from dpo_lightning.cli.commands.arguments import OneLineParser
+from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference.cache.claims import Claims
 from dpo_lightning.reference.cache.shards import CorruptShard, check_shard, row_count
@@ -64,10 +64,10 @@ def cache(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    place = OneLineParser(add_help=False)
+    place = CommandParser(add_help=False)
     place.add_argument("--cache_dir", type=Path, default=default_cache_dir(), help="default: %(default)s")
-    parser = OneLineParser(prog="dpo-lightning cache", description="The reference's log-probs on disk.")
-    actions = parser.add_subparsers(required=True, metavar="info | verify | prune", parser_class=OneLineParser)
+    parser = CommandParser(prog="dpo-lightning cache", description="The reference's log-probs on disk.")
+    actions = parser.add_subparsers(required=True, metavar="info | verify | prune", parser_class=CommandParser)
     info = actions.add_parser("info", parents=[place], help="what is there")
     info.set_defaults(action=_info)
     verify = actions.add_parser("verify", parents=[place], help="compare every checksum")

@@ -17,7 +17,7 @@ from torch import nn
 from dpo_lightning.callbacks.export import check_target, merge_problem, merged, write_model
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
-from dpo_lightning.cli.commands.arguments import OneLineParser
+from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from dpo_lightning.module import PreferenceModule
@@ -43,7 +43,7 @@ def export(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
+    parser = CommandParser(
         prog="dpo-lightning export", description="Turn a checkpoint, a file or a directory of shards, into a model."
     )
     parser.add_argument("source", type=Path, metavar="CHECKPOINT", help="the checkpoint")

@@ -14,8 +14,8 @@ from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
 from dpo_lightning.batch import collate_tree
 from dpo_lightning.logprobs import TokenScorer
 from tests.attention.rows import ONE_SIDED, SHORT, Segments, assert_same, dense, heads, mask_of, visible
-from tests.helpers.architectures import tiny_model
 from tests.helpers.tiny import PAIRS, tiny_llama
+from tools.docs.architecture_models import tiny_model
 
 SCALE = 0.3
 SOFTMAX = Softmax(SCALE)
