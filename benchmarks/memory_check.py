@@ -171,8 +171,7 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     config = AutoConfig.for_model(case["architecture"], **model_config(case))
     options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
     policy = build_policy(AutoModelForCausalLM.from_config(config), precision_dtype(case["precision"]), options)
-    reference = AdapterOff() if case["lora"] else FrozenCopy()
-    reference.bind(policy)
+    reference = (AdapterOff() if case["lora"] else FrozenCopy()).bind(policy)
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=False)
     score, batch = TokenScorer(policy), _batch(case)

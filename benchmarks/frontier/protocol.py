@@ -8,12 +8,11 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import nn
 from torch.optim import AdamW
 
 from benchmarks.frontier.catalogue import Entry
@@ -123,7 +122,7 @@ def _measured(task: Task, root: Path) -> Measurement:
     else:
         _trainer(entry, protocol).fit(module, datamodule=data)
     return measure(
-        cast(nn.Module, module.policy),
+        module.policy,
         module.policy_again(),
         data.tokenizer,
         _prompts(data, protocol),

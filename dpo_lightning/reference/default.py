@@ -11,7 +11,7 @@ from dpo_lightning.reference.frozen import FrozenCopy
 
 
 def default_reference(policy: nn.Module, trained_adapter: bool) -> Reference:
-    """The reference that equals the policy before training, at the least cost in memory.
+    """Return the reference that equals the policy before training, at the least cost in memory.
 
     Args:
         policy: The policy, ready to train.

@@ -8,11 +8,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import yaml  # type: ignore[import-untyped]
-from torch import nn
 
 from dpo_lightning.callbacks.export import check_target, merge_problem, merged, write_model
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
@@ -77,7 +76,7 @@ def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
 def _write(file: Path, run: Mapping[str, Any], out: str, merge: bool) -> None:
     module = PreferenceModule.load_from_checkpoint(file, map_location="cpu", reference=NoReference(), **run["model"])
     module.to(_dtype(file))
-    policy = cast(nn.Module, module.policy)
+    policy = module.policy
     if merge:
         if problem := merge_problem(policy):
             raise InputError(f"export --merged: {problem}")

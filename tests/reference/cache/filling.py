@@ -11,7 +11,8 @@ from torch import nn
 
 from dpo_lightning import Precomputed, TokenizedPair
 from dpo_lightning.data.content_hash import KEY, index_pairs
-from dpo_lightning.reference.cache.scoring import ScoringRun
+from dpo_lightning.reference import BoundPrecomputed
+from dpo_lightning.reference.cache.scoring_run import ScoringRun
 from dpo_lightning.reference.cache.shards import check_shard
 from dpo_lightning.reference.cache.table import ReferenceTable
 from tests.helpers.brute import brute_token_logps
@@ -31,23 +32,20 @@ def no_rebuild() -> nn.Module:
 
 
 def fill(
-    reference: Precomputed,
+    reference: BoundPrecomputed,
     pairs: Sequence[TokenizedPair],
     rebuild: Callable[[], nn.Module] = no_rebuild,
     **run: Any,
 ) -> ReferenceTable:
     """Fill the cache without a Trainer; the table of all rows."""
     reference.fill([pairs], ScoringRun(**run), rebuild)
-    table = reference._slot.table
-    assert table is not None
-    return table
+    assert reference.table is not None
+    return reference.table
 
 
-def bound(policy: nn.Module, cache_dir: Path, **settings: Any) -> Precomputed:
+def bound(policy: nn.Module, cache_dir: Path, **settings: Any) -> BoundPrecomputed:
     """A reference, bound to a policy."""
-    reference = Precomputed(str(cache_dir), **settings)
-    reference.bind(policy)
-    return reference
+    return Precomputed(str(cache_dir), **settings).bind(policy)
 
 
 def values(table: ReferenceTable, pairs: Sequence[TokenizedPair]) -> list[np.ndarray]:
