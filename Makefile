@@ -26,7 +26,7 @@ $(VENV)/.torch: $(BIN)/python constraints.txt
 	touch $@
 
 $(VENV)/.run: $(VENV)/.torch setup.cfg
-	$(PIP) --editable .
+	$(PIP) --editable ".[plot]"
 	touch $@
 
 $(VENV)/.test: $(VENV)/.torch setup.cfg

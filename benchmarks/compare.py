@@ -1,9 +1,9 @@
 """Ours against TRL 1.16.0 in one call: speed, memory, distance to the roofline, and equal numbers.
 
-    python benchmarks/compare.py                                      # HH, full fine-tuning, bf16
-    python benchmarks/compare.py --profile hh long-prompt long-completion --mode full lora --precision fp32 bf16
-    python benchmarks/compare.py --sides tree padded trl-best --runs 1 --steps 4
-    python benchmarks/compare.py --sweep length --sides tree-malloc padded-malloc trl-best --runs 1 --steps 4
+    python -m benchmarks.compare                                      # HH, full fine-tuning, bf16
+    python -m benchmarks.compare --profile hh long-prompt long-completion --mode full lora --precision fp32 bf16
+    python -m benchmarks.compare --sides tree padded trl-best --runs 1 --steps 4
+    python -m benchmarks.compare --sweep length --sides tree-malloc padded-malloc trl-best --runs 1 --steps 4
 
 Prints tables, writes every run to `benchmarks/results/compare.json` as soon as it is done, and plots at the end.
 Exits 1 with one line when a side failed, or when log-probs differ. `benchmarks/README.md` says what is measured.
@@ -25,16 +25,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compare_models import MODELS, save_model
-from compare_plots import plot
-from compare_report import disagreements, ratio_table, side_table, summarise
-from compare_sides import LEARNING_RATE, LORA, MALLOC, RECIPE, SIDES, Spec
-from environment import describe
-from profiles import PROFILES, make_pairs, orders
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from roofline import DTYPES, count_work, useful_flops
 
+from benchmarks.compare_models import MODELS, save_model
+from benchmarks.compare_plots import plot
+from benchmarks.compare_report import disagreements, ratio_table, side_table, summarise
+from benchmarks.compare_sides import LEARNING_RATE, LORA, MALLOC, RECIPE, SIDES, Spec
+from benchmarks.environment import describe
+from benchmarks.profiles import PROFILES, make_pairs, orders
+from benchmarks.roofline import DTYPES, count_work, useful_flops
 from dpo_lightning.errors import DPOLightningError
 from dpo_lightning.utils.files import replaced
 
@@ -181,7 +181,7 @@ class Comparison:
         """GFLOP/s of the fastest matrix product, measured once in a call."""
         if precision not in self.peaks:
             spec = {"precision": precision, "device": self.arguments.device, "config": self.config}
-            run = run_process("roofline.py", spec, self.scratch, malloc=False)
+            run = run_process("roofline", spec, self.scratch, malloc=False)
             if "error" in run:
                 self.failures.append(f"GEMM peak, {precision}: {run['error']}")
                 return None
@@ -203,7 +203,7 @@ class Comparison:
                 pairs=pairs,
                 scratch=scratch,
             )
-            run = run_process("compare_sides.py", asdict(spec), Path(scratch), malloc=SIDES[side].malloc)
+            run = run_process("side_run", asdict(spec), Path(scratch), malloc=SIDES[side].malloc)
         if "error" in run:
             self.failures.append(f"{case.name}, {side}: {run['error']}")
         return run
@@ -221,13 +221,14 @@ class Comparison:
         self.failures += [f"{case.name}, {line}" for line in disagreements(result)]
 
 
-def run_process(script: str, spec: dict[str, Any], scratch: Path, *, malloc: bool) -> dict[str, Any]:
-    """Run a script that turns one JSON file into another, with its wall time; or the last line of its error."""
+def run_process(module: str, spec: dict[str, Any], scratch: Path, *, malloc: bool) -> dict[str, Any]:
+    """Run a module that turns one JSON file into another, with its wall time; or return the last line of its error."""
     source, output = scratch / "spec.json", scratch / "figures.json"
     source.write_text(json.dumps(spec), encoding="utf-8")
     start = time.perf_counter()
     process = subprocess.run(
-        [sys.executable, str(HERE / script), str(source), str(output)],
+        [sys.executable, "-m", f"benchmarks.{module}", str(source), str(output)],
+        cwd=HERE.parent,
         env=environment(scratch, malloc),
         capture_output=True,
         text=True,

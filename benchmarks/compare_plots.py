@@ -1,6 +1,6 @@
 """The results of `compare.py` as pictures beside them.
 
-python benchmarks/compare_plots.py [RESULTS]    # draw again
+python -m benchmarks.compare_plots [RESULTS]    # draw again
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from compare_sides import SIDES
+from benchmarks.compare_sides import SIDES
 
 COLOURS = {"tree": "#1b7f5c", "padded": "#7fbf9f", "trl": "#b0b0b0"}
 # What the cases of a panel share, where a case lies in it, and what that is.

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
-from compare_sides import SIDES
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+
+from benchmarks.compare_sides import SIDES
 
 LIMITS = {"fp32": 1e-5, "bf16": 1e-3}
 """Largest relative difference of the summed log-probs of a sequence between ours and TRL."""

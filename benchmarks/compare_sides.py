@@ -1,12 +1,8 @@
-"""The sides of `compare.py`, each trained in a process of its own.
-
-python benchmarks/compare_sides.py SPEC OUTPUT    # JSON in, figures out
-"""
+"""The sides of `compare.py`: what each is, and what it is told."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,23 +90,3 @@ class Spec:
         """The inverse of `json.dumps(asdict(spec))`."""
         fields = json.loads(path.read_text(encoding="utf-8"))
         return cls(**{**fields, "pairs": [TokenizedPair(*pair) for pair in fields["pairs"]]})
-
-
-def run(spec: Spec) -> dict[str, Any]:
-    """Train one side and return its figures."""
-    if SIDES[spec.side].library == "trl":
-        from side_trl import run_trl
-
-        return run_trl(spec)
-    from side_ours import run_bare, run_lightning
-
-    return run_bare(spec) if SIDES[spec.side].bare else run_lightning(spec)
-
-
-def main() -> None:
-    spec, output = (Path(argument) for argument in sys.argv[1:])
-    output.write_text(json.dumps(run(Spec.read(spec))), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

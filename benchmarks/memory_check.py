@@ -25,10 +25,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import environment
 from benchmarks.recording import peak_mib
 from benchmarks.roofline import gflops
+from dpo_lightning.attention.kernels.blocked import KEPT_BYTES
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 LLAMA, NEOX, GPT2 = "llama", "gpt_neox", "gpt2"
-_TILE_LOGITS = 2**20  # of a CPU
 _BASE = {
     "architecture": LLAMA,
     "size": "5m",
@@ -118,7 +118,8 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
     from transformers import AutoConfig
 
     from dpo_lightning.estimate import Mesh, Numerics, State, Workload, memory, model_shape, step_flops
-    from dpo_lightning.policy.loading import LoRA, PolicyOptions
+    from dpo_lightning.policy.lora import LoRA
+    from dpo_lightning.policy.prepare import PolicyOptions
 
     options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
     with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +134,7 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
     )
     recomputed = 2 * layer + _probabilities(case, work) if case["checkpointing"] else 0
     trained = numerics.weight * shape.trainable
-    head = memory.head_bytes(shape, work, numerics, _TILE_LOGITS)
+    head = memory.head_bytes(shape, work, numerics, device_type="cpu")
     copies = memory.copy_bytes(shape, numerics, Mesh(), case["checkpointing"])
     weights = memory.weight_bytes(shape, numerics)
     return {
@@ -148,12 +149,12 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
 
 
 def _probabilities(case: dict[str, Any], work: Any) -> float:
-    """What a CPU's tree attention keeps of a layer: a x heads x (A + 64 L) bytes, if these are at most 16 MiB.
+    """What a CPU's tree attention keeps of a layer: a x heads x (A + 64 L) bytes, if these are at most `KEPT_BYTES`.
 
     It works on blocks of 128 queries, half of whose last keys are masked.
     """
     size = (4 if case["precision"] == "32-true" else 2) * _SIZES[case["size"]][2] * (work.attended + 64 * work.tokens)
-    return size if case["tree"] and size <= 2**24 else 0.0
+    return size if case["tree"] and size <= KEPT_BYTES else 0.0
 
 
 def measure(case: dict[str, Any]) -> dict[str, float]:
@@ -162,15 +163,15 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from dpo_lightning.logprobs import TokenScorer
-    from dpo_lightning.policy.loading import LoRA, PolicyOptions, build_policy, precision_dtype
+    from dpo_lightning.policy.lora import LoRA
+    from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
     from dpo_lightning.reference import AdapterOff, FrozenCopy
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(case["architecture"], **model_config(case))
     options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
     policy = build_policy(AutoModelForCausalLM.from_config(config), precision_dtype(case["precision"]), options)
-    reference = AdapterOff() if case["lora"] else FrozenCopy()
-    reference.bind(policy)
+    reference = (AdapterOff() if case["lora"] else FrozenCopy()).bind(policy)
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=False)
     score, batch = TokenScorer(policy), _batch(case)
@@ -179,7 +180,7 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     def forward() -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             reference.token_logps(batch)
-            return -score(batch).mean()
+            return -score(batch).logps.mean()
 
     forward().backward()  # the probes of the head and the layout; and gradients, as in a later micro-batch
     with AllocatedBytes() as allocated:

@@ -1,8 +1,8 @@
 """What the cached reference saves: step time and memory over an online one, and the start of the second run.
 
-    python benchmarks/reference_cache.py                                # 51 M parameters, HH, full fine-tuning
-    python benchmarks/reference_cache.py --mode lora --precision fp32
-    python benchmarks/reference_cache.py --pairs 32 --runs 1          # does it work here?
+    python -m benchmarks.reference_cache                                # 51 M parameters, HH, full fine-tuning
+    python -m benchmarks.reference_cache --mode lora --precision fp32
+    python -m benchmarks.reference_cache --pairs 32 --runs 1          # does it work here?
 
 Each run is a fresh process that trains one epoch. The first cached run scores the reference into an empty cache, the
 others find it there. Prints a table and writes `benchmarks/results/reference_cache.json`.
@@ -20,13 +20,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from compare_models import MODELS, save_model
-from compare_sides import LEARNING_RATE, LORA, RECIPE
-from environment import describe
-from profiles import GPT2_VOCABULARY, hh_file
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.compare_models import MODELS, save_model
+from benchmarks.compare_sides import LEARNING_RATE, LORA, RECIPE
+from benchmarks.environment import describe
+from benchmarks.profiles import GPT2_VOCABULARY, hh_file
 from dpo_lightning.utils.files import replaced
 
 HERE = Path(__file__).resolve().parent
@@ -64,14 +64,14 @@ def parse_arguments() -> argparse.Namespace:
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """All sides, alternating which goes first, so that a drift of the machine meets both alike."""
     with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
+        scratch, shared = Path(name), arguments.shared.resolve()
         config = save_model(arguments.model, scratch / "model", RECIPE["max_length"])
         spec = {
             "model": str(scratch / "model"),
             "cache": str(scratch / "cache"),
             "datasets": str(scratch / "datasets"),
-            "data": str(hh_file(arguments.shared)),
-            "tokenizer": str(arguments.shared / "tokenizers" / "gpt2"),
+            "data": str(hh_file(shared)),
+            "tokenizer": str(shared / "tokenizers" / "gpt2"),
             "mode": arguments.mode,
             "precision": PRECISION[arguments.precision],
             "pairs": arguments.pairs,
@@ -102,8 +102,8 @@ def tokenise_once(spec: dict[str, Any]) -> None:
 
 def run_process(spec: dict[str, Any]) -> dict[str, Any]:
     start = time.perf_counter()
-    command = [sys.executable, str(HERE / "reference_cache.py"), "--spec", json.dumps(spec)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.reference_cache", "--spec", json.dumps(spec)]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{spec['side']}: {done.stderr.strip().splitlines()[-1]}")
     return {**json.loads(done.stdout.strip().splitlines()[-1]), "wall_s": time.perf_counter() - start}
@@ -144,9 +144,9 @@ def train(spec: dict[str, Any]) -> dict[str, Any]:
     import datasets
     import lightning.pytorch as pl
     import torch
-    from recording import peak_mib
     from torch.optim import AdamW
 
+    from benchmarks.recording import peak_mib
     from dpo_lightning import LoRA, Precomputed, PreferenceDataModule, PreferenceModule
 
     datasets.config.HF_DATASETS_CACHE = Path(spec["datasets"])

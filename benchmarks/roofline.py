@@ -1,6 +1,6 @@
 """What a step has to compute, counted, and how fast this machine multiplies matrices, measured.
 
-python benchmarks/roofline.py SPEC OUTPUT    # JSON in, GFLOP/s out; run by `compare.py` in a process of its own
+python -m benchmarks.roofline SPEC OUTPUT    # JSON in, GFLOP/s out; run by `compare.py` in a process of its own
 """
 
 from __future__ import annotations

@@ -7,12 +7,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from compare_sides import LEARNING_RATE, LORA, RECIPE, SIDES, Spec
-from recording import Recorder
 from torch import Tensor
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
+from benchmarks.compare_sides import LEARNING_RATE, LORA, RECIPE, SIDES, Spec
+from benchmarks.recording import Recorder
 from dpo_lightning import DPO, LoRA, PairBatch, PairScores, PreferenceModule
 from dpo_lightning.data import collate_padded, collate_tree
 

@@ -6,14 +6,15 @@ import time
 from typing import Any
 
 import torch
-from compare_sides import LEARNING_RATE, LORA, RECIPE, SIDES, Spec
 from datasets import Dataset
 from peft import LoraConfig
-from recording import Recorder
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerCallback
 from trl import DPOConfig, DPOTrainer
+
+from benchmarks.compare_sides import LEARNING_RATE, LORA, RECIPE, SIDES, Spec
+from benchmarks.recording import Recorder
 
 _END = "<end>"
 

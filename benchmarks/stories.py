@@ -1,7 +1,7 @@
 """Time to train on real pairs, beside TRL: same model, pairs and recipe, in alternating fresh processes.
 
-    python benchmarks/stories.py --runs 3          # full fine-tuning
-    python benchmarks/stories.py --runs 3 --lora
+    python -m benchmarks.stories --runs 3          # full fine-tuning
+    python -m benchmarks.stories --runs 3 --lora
 
 Prints the medians and writes every run to `benchmarks/results/stories.json`, with versions, machine and commit.
 """
@@ -20,11 +20,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import stories_sides as sides
-from environment import describe
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from benchmarks import stories_sides as sides
+from benchmarks.environment import describe
 
 HERE = Path(__file__).resolve().parent
 ROWS = {
@@ -94,10 +95,11 @@ def run_process(side: str, shared: Path, mode: str, seed: int) -> dict[str, floa
     """One side in a fresh process with an empty cache of tokenised data; its figures and its wall time."""
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "figures.json"
-        command = [sys.executable, str(HERE / "stories_sides.py"), side, str(shared), mode, str(seed), str(output)]
+        words = [side, str(shared.resolve()), mode, str(seed), str(output)]
+        command = [sys.executable, "-m", "benchmarks.stories_sides", *words]
         environment = {**os.environ, "HF_DATASETS_CACHE": scratch, "HF_HUB_OFFLINE": "1", "TMPDIR": scratch}
         start = time.perf_counter()
-        process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        process = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True, check=False)
         wall = time.perf_counter() - start
         if process.returncode:
             sys.exit(f"{side} failed:\n{process.stderr[-3000:]}")

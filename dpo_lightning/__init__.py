@@ -55,8 +55,16 @@ from dpo_lightning.losses import (
 )
 from dpo_lightning.losses.scores import PairScores, UnpairedScores
 from dpo_lightning.module import PreferenceModule
-from dpo_lightning.policy.loading import LoRA
-from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Precomputed, Reference
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.reference import (
+    AdapterOff,
+    BoundReference,
+    FrozenAdapter,
+    FrozenCopy,
+    FrozenModule,
+    Precomputed,
+    Reference,
+)
 
 __all__ = [
     "CPO",
@@ -81,6 +89,7 @@ __all__ = [
     "AlphaPO",
     "AnyObjective",
     "BetaDPO",
+    "BoundReference",
     "CPOSimPO",
     "CalDPO",
     "ChiPO",
@@ -91,6 +100,7 @@ __all__ = [
     "ForwardKL",
     "FrozenAdapter",
     "FrozenCopy",
+    "FrozenModule",
     "Hinge",
     "JensenShannon",
     "LengthNormalizedDPO",

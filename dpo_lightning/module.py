@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Optional, Union, cast
 
@@ -17,21 +17,30 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW, Optimizer
 
 from dpo_lightning.attention import tree_problem
-from dpo_lightning.batch import Collate, PairBatch
+from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
 from dpo_lightning.checkpoints import load_plain, local_copy
 from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.checkpoints.standalone import arguments_in_place
 from dpo_lightning.data.compatibility import DataRead
-from dpo_lightning.errors import InputError
-from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.logprobs import Statistic, TokenScorer, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Observation, Reads
 from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, float32_buffers_kept
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy, gathered, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
-from dpo_lightning.reference import NoReference, Precomputed, Reference, settle_reference
+from dpo_lightning.reference import (
+    BoundReference,
+    FrozenModule,
+    LostReference,
+    NoReference,
+    Precomputed,
+    Reference,
+    settle_reference,
+)
 from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.examples import kind_of
 from dpo_lightning.training.logging import log_means
@@ -51,7 +60,8 @@ class PreferenceModule(pl.LightningModule):
         policy: Hub name or directory of a causal LM or of a trained PEFT adapter; or a module.
         objective: What is minimised. An `UnpairedObjective` (KTO, UnpairedBCO) takes the data's `UnpairedFormat`.
         reference: What the policy is compared with; null takes the cheapest that equals the policy before training:
-            the adapter switched off, a frozen copy of a trained adapter, or a frozen copy of the policy.
+            the adapter switched off, a frozen copy of a trained adapter, or a frozen copy of the policy. A module is
+            taken as it is.
         lora: Train low-rank adapters instead of the weights.
         quantization_config: Arguments of `transformers.BitsAndBytesConfig`, such as `load_in_4bit: true` (QLoRA).
         model_kwargs: Further arguments of `from_pretrained`: `revision`, `attn_implementation`, `trust_remote_code`.
@@ -66,7 +76,7 @@ class PreferenceModule(pl.LightningModule):
         self,
         policy: Union[str, nn.Module],
         objective: AnyObjective = DPO(),  # noqa: B008 - frozen
-        reference: Optional[Reference] = None,
+        reference: Optional[Union[Reference, nn.Module]] = None,
         *,
         lora: Optional[LoRA] = None,
         quantization_config: Optional[dict[str, Any]] = None,
@@ -78,11 +88,13 @@ class PreferenceModule(pl.LightningModule):
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
-        if reference is not None and Reads.REFERENCE not in objective.reads and not isinstance(reference, NoReference):
+        if isinstance(reference, nn.Module):
+            reference = FrozenModule(reference)
+        is_read = Reads.REFERENCE in objective.reads
+        if not (is_read or reference is None or isinstance(reference, NoReference | LostReference)):
             raise InputError(f"objective {type(objective).__name__} has no reference: leave `reference` out")
-        if reference is not None:
-            reference.require_free()  # whose copy among the hyperparameters would be one of a model
-        self.save_hyperparameters(ignore=["policy"] if isinstance(policy, nn.Module) else [])
+        in_memory = {"policy": isinstance(policy, nn.Module), "reference": isinstance(reference, FrozenModule)}
+        self.save_hyperparameters(ignore=[name for name, is_model in in_memory.items() if is_model])
         plain_hyperparameters(self.hparams)
         if "objective" not in self.hparams:
             rank_zero_warn(f"{type(objective).__name__} is no dataclass: pass it to load_from_checkpoint again")
@@ -90,41 +102,63 @@ class PreferenceModule(pl.LightningModule):
         self.policy_source = PolicySource(policy, options)
         self.policy_name = self.policy_source.name
         self.objective = objective
-        self.reference = reference if Reads.REFERENCE in objective.reads else NoReference()
+        self.reference_settings = reference if is_read else NoReference()
         self.step_zero_check = step_zero_check
-        self.policy: nn.Module | None = None
-        self.reference_mover: str | None = None  # what moves it while training: then checkpoints hold it
+        self._reference: BoundReference | None = None
+        self.pairs_of_loaders: list[Sequence[TokenizedPair]] = []  # to be scored, as those of a DataModule are
         self.kind = kind_of(objective)
         self.train_metrics, self.eval_metrics = self.kind.means(), self.kind.means()
         self.running_mean = RunningMean()
         self._optimizer = optimizer
         self._schedule = schedule
 
+    @property
+    def policy(self) -> nn.Module:
+        """The model that is trained.
+
+        Raises:
+            RunError: before `configure_model()`.
+        """
+        if "policy" not in self._modules:
+            raise RunError(_not_built("policy"))
+        return cast(nn.Module, self._modules["policy"])
+
+    @property
+    def reference(self) -> BoundReference:
+        """What the policy is compared with.
+
+        Raises:
+            RunError: before `configure_model()`.
+        """
+        if self._reference is None:
+            raise RunError(_not_built("reference"))
+        return self._reference
+
     def prepare_data(self) -> None:
         """Find out that there is no such model before anything is written."""
-        if self.policy is None:
+        if self._reference is None:
             self.policy_source.check()
 
     def configure_model(self) -> None:
         """Build policy and reference once; Lightning calls this again for each stage."""
-        if self.policy is not None:
+        if self._reference is not None:
             return
         if self._trainer is not None:
             check_strategy(self.trainer.strategy)
         trained_adapter = self.policy_source.has_trained_adapter
         with weights_on_rank_zero(self._device_mesh):
-            self.policy = self.policy_source.build(self._precision)
-            self.reference = settle_reference(self.reference, self.policy, trained_adapter)
-            self.reference.take(self.policy)
+            policy = self.policy_source.build(self._precision)
+            reference = settle_reference(self.reference_settings, policy, trained_adapter).bind(policy)
         if self._device_mesh is not None:
-            self._shard(self._device_mesh, self.policy, self.reference)
-        self._scorer = TokenScorer(self.policy)
+            self._shard(self._device_mesh, policy, reference)
+        self._modules["policy"], self._reference = policy, reference  # as `self.policy = policy` without the property
+        self._scorer = TokenScorer(policy)
 
     @property
     def _precision(self) -> str | None:
         return None if self._trainer is None else str(self.trainer.precision)
 
-    def _shard(self, mesh: DeviceMesh, policy: nn.Module, reference: Reference) -> None:
+    def _shard(self, mesh: DeviceMesh, policy: nn.Module, reference: BoundReference) -> None:
         self._structure = (meta_copy(policy),)  # in a tuple: not registered
         device = self.trainer.strategy.root_device
         shard(policy, mesh, device, trained=True)
@@ -137,7 +171,6 @@ class PreferenceModule(pl.LightningModule):
         Returns:
             The policy itself. Of a sharded one, on rank 0 a copy in the CPU's memory, and None elsewhere.
         """
-        assert self.policy is not None, "configure_model() comes first"
         return self.policy if self._device_mesh is None else gathered(self.policy, self._structure[0])
 
     def policy_again(self) -> nn.Module:
@@ -146,7 +179,6 @@ class PreferenceModule(pl.LightningModule):
         Raises:
             InputError: when it was given as a module.
         """
-        assert self.policy is not None, "configure_model() comes first"
         device = device_of(self.policy)
         with weights_on_rank_zero(self._device_mesh):
             policy = self.policy_source.build_again(self._precision)
@@ -155,9 +187,23 @@ class PreferenceModule(pl.LightningModule):
         shard(policy, self._device_mesh, device, trained=False)
         return policy
 
-    def with_reference(self, collate: Collate) -> Collate:
-        """The collate function, or one whose batches bring the reference's values; for loaders."""
-        return self.reference.collate(collate) if isinstance(self.reference, Precomputed) else collate
+    def with_reference(self, collate: Collate, pairs: Sequence[TokenizedPair] = ()) -> Collate:
+        """Return the collate function of a loader, or one whose batches bring the values of a `Precomputed` reference.
+
+        Args:
+            collate: Makes the batch: `collate_tree`, `collate_padded`.
+            pairs: All pairs that a loader of your own will give, to be scored when the Trainer starts; such a loader
+                takes `num_workers=0`, since Lightning starts workers before. Nothing for a `PreferenceDataModule`'s.
+        """
+
+        def late(examples: Sequence[TokenizedPair]) -> PairBatch:
+            return self.reference.collate(collate)(examples)
+
+        if len(pairs):
+            self.pairs_of_loaders.append(pairs)
+        if self._reference is None:
+            return late
+        return self.reference.collate(collate)
 
     def tree_problem(self) -> str | None:
         """Why the tree layout is wrong for the policy or its reference, in one line; None where it is right.
@@ -175,8 +221,6 @@ class PreferenceModule(pl.LightningModule):
 
     @cached_property
     def _tree_problem(self) -> str | None:
-        assert self.policy is not None, "configure_model() comes first"
-        assert self.reference is not None
         device = device_of(self.policy)
         own = [("reference", model.to(device)) for model in self.reference.own_models()]
         for role, model in [("policy", self.policy), *own]:
@@ -227,7 +271,7 @@ class PreferenceModule(pl.LightningModule):
     def configure_callbacks(self) -> list[pl.Callback]:
         """What makes every run safe; one of the Trainer's own of the same kind replaces it."""
         checks: list[pl.Callback] = [DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
-        if isinstance(self.reference, Precomputed):
+        if isinstance(self.reference_settings, Precomputed):
             checks.append(ReferenceCache())
         if self.step_zero_check:
             checks.append(StepZeroCheck())
@@ -246,17 +290,11 @@ class PreferenceModule(pl.LightningModule):
         Raises:
             InputError: for pairs where the objective reads single completions, and the other way round.
         """
-        assert self.reference is not None, "configure_model() comes first"
         reference_logps = self.reference.token_logps(batch)
-        policy_logps, log_collisions = self._policy_logps(batch)
-        tokens = TokenScores(policy_logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
+        policy = self._scorer(batch, statistics_read(self.objective.reads))
+        log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
+        tokens = TokenScores(policy.logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
         return self.kind.scores(batch, tokens)
-
-    def _policy_logps(self, batch: PairBatch) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
-        """Log-probs of the scored tokens, and their collision probabilities where the objective reads them."""
-        if Reads.COLLISIONS in self.objective.reads:
-            return self._scorer.with_collisions(batch)
-        return self._scorer(batch), None
 
     def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:
         """The scores with the means over ranks and batches that the objective reads; every rank must call.
@@ -362,3 +400,7 @@ class PreferenceModule(pl.LightningModule):
     def _apply(self, fn: Any, recurse: bool = True) -> PreferenceModule:
         with float32_buffers_kept(self):
             return super()._apply(fn, recurse)
+
+
+def _not_built(name: str) -> str:
+    return f"PreferenceModule.{name}: there is none yet: call configure_model() first; a Trainer does so by itself"

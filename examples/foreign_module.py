@@ -29,8 +29,7 @@ class YourModule(pl.LightningModule):
         self.beta = beta
         self.lr = lr
         self.scorer = TokenScorer(model)
-        self.reference = FrozenCopy()
-        self.reference.bind(model)
+        self.reference = FrozenCopy().bind(model)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         reference_logps = batch.sum_per_sequence(self.reference.token_logps(batch))

@@ -12,8 +12,9 @@ from torch.utils._pytree import tree_map_only
 
 from dpo_lightning import LoRA
 from dpo_lightning.attention import interface, tree_problem
+from dpo_lightning.attention.kernels import Kernel, Softmax
 from dpo_lightning.attention.kernels.blocked import blocked_attention
-from dpo_lightning.attention.kernels.plain import masked_attention
+from dpo_lightning.attention.kernels.plain import MASKED, masked_attention
 from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
 from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.batch import collate_padded, collate_tree
@@ -80,11 +81,7 @@ def test_a_training_step_waits_for_nothing(lora, layout, dtype):
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
-def in_blocks(query, key, value, mask, scale):
-    return blocked_attention(query, key, value, mask.runs, scale)
-
-
-@pytest.mark.parametrize("attention", [varlen_attention, masked_attention, in_blocks])
+@pytest.mark.parametrize("attention", [varlen_attention, masked_attention, blocked_attention])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("segments", [SHORT, LONG, ONE_SIDED], ids=["short", "long", "one-sided"])
 def test_attention_of_a_tree(segments, groups, attention):
@@ -94,9 +91,9 @@ def test_attention_of_a_tree(segments, groups, attention):
     exact = type(exact)(*(tensor.detach().double().cpu().requires_grad_() for tensor in rows))
     rows = type(rows)(*(tensor.detach().requires_grad_() for tensor in rows))
     mask = TreeMask(causal, on_gpu(tree_of(segments)), CUDA)
-    assert varlen_fits(rows.query, rows.value)
+    assert varlen_fits(rows.query, rows.value, mask, Softmax(0.05))
 
-    found = attention(*rows, mask, 0.05)
+    found = attention(*rows, mask, Softmax(0.05))
 
     assert_same(found.double().cpu(), dense(exact, visible(segments), 0.05), rows, 2.0**-6, exact)
 
@@ -108,10 +105,10 @@ def test_half_precision_models_use_the_flash_kernel(monkeypatch):
         calls.append(args)
         return varlen_attention(*args)
 
-    monkeypatch.setattr(interface, "varlen_attention", counted)
+    monkeypatch.setattr(interface, "_FASTEST_FIRST", (Kernel(varlen_fits, counted), MASKED))
     model = tiny_llama().to(CUDA, torch.bfloat16)
-    exact = TokenScorer(tiny_llama().to(torch.bfloat16).double())(collate_padded(PAIRS))
-    found = TokenScorer(model)(on_gpu(collate_tree(PAIRS)))
+    exact = TokenScorer(tiny_llama().to(torch.bfloat16).double())(collate_padded(PAIRS)).logps
+    found = TokenScorer(model)(on_gpu(collate_tree(PAIRS))).logps
     used = len(calls)
 
     assert used == model.config.num_hidden_layers
@@ -124,8 +121,8 @@ def test_the_heads_gradient_is_the_same_each_time(dtype):
     """The head's gradient adds the rows of equal tokens in a fixed order; attention kernels may not."""
     model, batch = tiny_llama().to(CUDA, dtype), on_gpu(collate_tree(PAIRS))
     score, parameters = TokenScorer(model), list(model.parameters())
-    first, second = (torch.autograd.grad(score(batch).sum(), parameters) for _ in range(2))
+    first, second = (torch.autograd.grad(score(batch).logps.sum(), parameters) for _ in range(2))
 
-    assert torch.equal(score(batch), score(batch))
+    assert torch.equal(score(batch).logps, score(batch).logps)
     head = [name for name, _ in model.named_parameters()].index("lm_head.weight")
     assert torch.equal(first[head], second[head])

@@ -84,7 +84,7 @@ def test_neither_log_probs_nor_loss_nor_metrics_wait(row: Row) -> None:
     hidden = torch.randn(len(batch.targets), 4, requires_grad=True)
     metric = PairMean()
     with NoWaiting():
-        token_logps, _ = chunked_logps(hidden, batch.targets, head, vocab_size=30, chunk_logits=90)
+        token_logps = chunked_logps(hidden, batch.targets, head, vocab_size=30, chunk_logits=90).logps
         columns = PairColumns(*torch.ones(len(PairColumns._fields), batch.pairs))
         tokens = TokenScores(
             token_logps, token_logps.detach() - 1, batch.sequence_id, batch.lengths, token_logps.detach()

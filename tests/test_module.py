@@ -15,9 +15,9 @@ from dpo_lightning import module as module_under_test
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.losses import Reads
 from dpo_lightning.training.schedules import Linear
-from tests.helpers.architectures import tiny_model
 from tests.helpers.runs import Losses, data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
+from tools.docs.architecture_models import tiny_model
 
 
 def fit(path: Path, model: PreferenceModule, **settings) -> tuple[pl.Trainer, list[float]]:
@@ -182,6 +182,28 @@ def test_the_reference_stays_out_of_everything(tmp_path):
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert sum(p.numel() for group in run.optimizers[0].param_groups for p in group["params"]) == parameters
     assert not any("reference" in name for name in [*model.state_dict(), *dict(model.named_modules())])
+
+
+def test_a_reference_given_as_a_module_is_the_one_that_is_compared_with(tmp_path):
+    other, losses = tiny_llama(seed=5), {}
+    other.save_pretrained(tmp_path / "other")
+    for kind, reference in (("module", other), ("checkpoint", FrozenCopy(str(tmp_path / "other")))):
+        model = module(reference=reference, step_zero_check=False, lr=1e-2)
+        _, losses[kind] = fit(tmp_path, model)
+    assert losses["module"] == losses["checkpoint"]
+    assert abs(losses["module"][0] - math.log(2)) > 1e-3
+    with pytest.raises(InputError, match="SFT has no reference"):
+        module(objective=SFT(), reference=other)
+
+
+def test_before_it_is_built_a_module_says_what_to_do():
+    model = module()
+    for use in (lambda: model.policy, lambda: model.reference, lambda: model.score(None), model.whole_policy):
+        with pytest.raises(RunError, match=r"there is none yet: call configure_model\(\) first"):
+            use()
+    model.configure_model()
+    assert model.policy is not None
+    assert model.reference.own_models()
 
 
 class Layouts(Losses):

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpo_lightning.attention.kernels.blocked import blocked_attention
-from dpo_lightning.attention.kernels.plain import masked_attention
-from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
+from dpo_lightning.attention.kernels import Kernel, Softmax
+from dpo_lightning.attention.kernels.blocked import BLOCKED
+from dpo_lightning.attention.kernels.plain import MASKED
+from dpo_lightning.attention.kernels.varlen import VARLEN
 from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.batch import PairBatch, TreeLayout
 from dpo_lightning.errors import RunError
@@ -25,6 +26,7 @@ from dpo_lightning.utils.torch_modes import compute_dtype
 
 _PREFIX = "tree_"
 _WRAPPED = ("sdpa", "eager")
+_FASTEST_FIRST = (VARLEN, BLOCKED, MASKED)
 
 
 @dataclass
@@ -40,7 +42,7 @@ _under_way: ContextVar[_TreeForward | None] = ContextVar("tree_forward", default
 
 @contextmanager
 def layout_inputs(model: nn.Module, batch: PairBatch) -> Iterator[dict[str, Tensor]]:
-    """Arguments for one forward of ``model`` over the batch; a tree's attention is in force inside the block.
+    """Arguments for one forward of `model` over the batch; a tree's attention is in force inside the block.
 
     A model of transformers gets another attention implementation at its first tree and keeps it. Where no tree is
     under way, that one calls the implementation that the model had. The backward, with or without gradient
@@ -109,7 +111,7 @@ def _attention(
     own: str,
     **options: Any,
 ) -> tuple[Tensor, Any]:
-    """The signature that transformers calls; ``own`` is the implementation that the model had."""
+    """The signature that transformers calls; `own` is the implementation that the model had."""
     forward = _under_way.get()
     if not isinstance(attention_mask, TreeMask):
         if forward is not None:
@@ -124,27 +126,20 @@ def _attention(
     if options.get("position_bias") is not None:
         raise RunError(f"{type(module).__name__} adds a bias to its attention scores")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    extras = {"dropout": dropout, "softcap": options.get("softcap"), "sinks": options.get("s_aux")}
+    softmax = Softmax(scale, dropout, options.get("softcap"), options.get("s_aux"))
     # As torch's own attention does under autocast: RoPE leaves float32 queries beside bf16 values.
     query, key, value = (tensor.to(compute_dtype(query)) for tensor in (query, key, value))
-    return _tree_attention(query, key, value, attention_mask, scale, extras), None
+    kernel = _kernel(query, value, attention_mask, softmax)
+    return kernel.attend(query, key, value, attention_mask, softmax), None
 
 
-def _tree_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: TreeMask, scale: float, extras: dict[str, Any]
-) -> Tensor:
-    """The fastest way that is exact here."""
-    plain = not extras["dropout"] and extras["softcap"] is None and extras["sinks"] is None
-    if plain and mask.is_causal:
-        if varlen_fits(query, value):
-            return varlen_attention(query, key, value, mask, scale)
-        if not query.is_cuda:
-            return blocked_attention(query, key, value, mask.runs, scale)
-    return masked_attention(query, key, value, mask, scale, **extras).contiguous()
+def _kernel(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> Kernel:
+    """Choose the fastest way that is exact here."""
+    return next(kernel for kernel in _FASTEST_FIRST if kernel.fits(query, value, mask, softmax))
 
 
 def _own_attention(name: str, module: nn.Module) -> Any:
-    """What transformers would call: an eager attention stands in the model's own file."""
+    """Return what transformers would call: an eager attention stands in the model's own file."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)

@@ -1,4 +1,4 @@
-"""Whether the tree layout is right for a model: tried on the model itself."""
+"""Find out on the model itself whether the tree layout is right for it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _difference(pairs: list[TokenizedPair], row: Tensor, other_row: Tensor, expe
 
 
 def _counts_physical_positions(model: nn.Module) -> str | None:
-    """What a short row cannot show: Llama 4 scales its queries by their place in the row, from token 8192 on."""
+    """Find what a short row cannot show: Llama 4 scales its queries by their place in the row, from token 8192 on."""
     configs = (getattr(module, "config", None) for module in model.modules())
     if any(getattr(config, "attn_temperature_tuning", False) for config in configs):
         return "the attention temperature depends on the place in the row (attn_temperature_tuning)"
@@ -91,7 +91,7 @@ def _random_pairs(model: nn.Module) -> list[TokenizedPair]:
 
 
 def _with_other_chosen(pair: TokenizedPair) -> TokenizedPair:
-    """The same tokens in another order: the last one first."""
+    """Return the tokens in another order: the last one first."""
     return pair._replace(chosen_ids=[*pair.chosen_ids[-1:], *pair.chosen_ids[:-1]])
 
 

@@ -12,7 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import is_adapted, is_dropout_rate
+from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.prepare import is_dropout_rate
 from dpo_lightning.utils.files import replaced
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
 from dpo_lightning.checkpoints.loop_state import step_is_done
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sharding import on_rank_zero, placed_like
-from dpo_lightning.reference import Followed, Reference, ReferenceMover
+from dpo_lightning.reference import Followed, ReferenceMover
 
 if TYPE_CHECKING:
     from dpo_lightning.module import PreferenceModule
@@ -66,8 +66,7 @@ class MovingReference(pl.Callback, ReferenceMover):
         Raises:
             InputError: saying what to use instead.
         """
-        reference, policy = _models(pl_module)
-        if not reference.followed(policy):
+        if not _module(pl_module).reference.followed():
             raise InputError(f"{type(self).__name__}: the run compares with no reference: leave the callback out")
         movers = [type(callback).__name__ for callback in _callbacks(trainer) if isinstance(callback, MovingReference)]
         if len(movers) > 1:
@@ -82,26 +81,25 @@ class MovingReference(pl.Callback, ReferenceMover):
         """Begin anew, or go on from the checkpoint."""
         if trainer.global_step == 0:
             self._steps, self._kept = 0, {}
-        reference, policy = _models(pl_module)
-        weights = reference.followed(policy)
+        reference = _module(pl_module).reference
+        weights = reference.followed()
         kept = self._kept if self._steps else self.keep(weights)
         self._kept = {
             kind: {name: placed_like(tensor, weights[name].policy) for name, tensor in tensors.items()}
             for kind, tensors in kept.items()
         }
-        cast("PreferenceModule", pl_module).reference_mover = type(self).__name__
+        reference.moved_by = type(self).__name__
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the reference where a step was made and it is due: before the step's end can be saved."""
-        reference, policy = _models(pl_module)
-        if not step_is_done(trainer) or not _has_gradients(policy):
+        if not step_is_done(trainer) or not _has_gradients(pl_module):
             return
         self._steps += 1
         if self._steps % self.every == 0:
-            self.move(reference.followed(policy), self._steps)
+            self.move(_module(pl_module).reference.followed(), self._steps)
 
     def state_dict(self) -> dict[str, Any]:
         """The steps so far, and what is kept beside the reference."""
@@ -245,17 +243,14 @@ def _wide(value: Tensor) -> torch.dtype:
     return torch.promote_types(value.dtype, torch.float32)
 
 
-def _models(pl_module: pl.LightningModule) -> tuple[Reference, nn.Module]:
-    module = cast("PreferenceModule", pl_module)
-    assert module.reference is not None
-    assert module.policy is not None
-    return module.reference, module.policy
+def _module(pl_module: pl.LightningModule) -> PreferenceModule:
+    return cast("PreferenceModule", pl_module)
 
 
 def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
     return cast(Any, trainer).callbacks
 
 
-def _has_gradients(policy: nn.Module) -> bool:
+def _has_gradients(pl_module: pl.LightningModule) -> bool:
     """Whether the step that ended had any: a skipped one has not."""
-    return any(parameter.grad is not None for parameter in policy.parameters())
+    return any(parameter.grad is not None for parameter in _module(pl_module).policy.parameters())

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
-from dpo_lightning.reference import Precomputed
-from dpo_lightning.reference.cache.scoring import ScoringRun
+from dpo_lightning.errors import InputError
+from dpo_lightning.reference import BoundPrecomputed
+from dpo_lightning.reference.cache.scoring_run import ScoringRun
 from dpo_lightning.utils.ranks import data_ranks
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class ReferenceCache(pl.Callback):
     """Scores the pairs that a `Precomputed` reference has not seen; `PreferenceModule` adds it with that reference.
 
-    The pairs are those that the DataModule names in `pairs_used(fn)`, and those given to `Precomputed.collate`.
+    The pairs are those that the DataModule names in `pairs_used(fn)`, and those given to `with_reference`.
     """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -41,10 +42,12 @@ class ReferenceCache(pl.Callback):
 
 def _fill(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
     module = cast("PreferenceModule", pl_module)
-    reference = cast(Precomputed, module.reference)
+    reference = module.reference
+    if not isinstance(reference, BoundPrecomputed):
+        raise InputError("ReferenceCache: the module's reference is not Precomputed: leave the callback out")
     pairs_used = getattr(getattr(trainer, "datamodule", None), "pairs_used", None)
     pairs = pairs_used(trainer.state.fn) if pairs_used is not None else []
-    reference.fill(pairs, _scoring_run(trainer), module.policy_again)
+    reference.fill([*pairs, *module.pairs_of_loaders], _scoring_run(trainer), module.policy_again)
 
 
 def _scoring_run(trainer: pl.Trainer) -> ScoringRun:

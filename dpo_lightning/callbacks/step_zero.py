@@ -51,14 +51,12 @@ class StepZeroCheck(pl.Callback):
             raise RunError(self._message(trainer, module, batch, difference))
 
     def _message(self, trainer: pl.Trainer, module: PreferenceModule, batch: PairBatch, difference: _Difference) -> str:
-        assert module.policy is not None
-        assert module.reference is not None
         with evaluating(module.policy):
             agree_in_eval = _compare(trainer, module, module.score(batch)).within(self.tolerance)
         cause = (
             "dropout or another random part of the policy is active in train mode"
             if agree_in_eval
-            else module.reference.diagnose(module.policy)
+            else module.reference.diagnose()
         )
         return (
             f"before step 0 the policy is not its reference: loss {difference.loss:.4f} instead of "

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import nn
 
-from dpo_lightning.checkpoints.standalone import MODEL_CONFIG, plain_config
+from dpo_lightning.checkpoints.standalone import GIVEN_REFERENCE, MODEL_CONFIG, plain_config
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
-from dpo_lightning.policy.loading import is_adapted
-from dpo_lightning.reference import MOVED_REFERENCE, Reference, ReferenceMover, moved_weights, restore_moved
+from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.reference import MOVED_REFERENCE, FrozenModule, ReferenceMover, moved_weights, restore_moved
 
 if TYPE_CHECKING:
     from dpo_lightning.module import PreferenceModule
@@ -22,12 +21,14 @@ _MOVER = "reference_mover"
 
 def add_run_state(module: PreferenceModule, checkpoint: dict[str, Any]) -> None:
     """Add the model's config where the whole model is saved, a reference that is moved, and the mean that is read."""
-    config, policy = module.policy_source.original_config(), cast(nn.Module, module.policy)
-    if config is not None and not is_adapted(policy):
+    config = module.policy_source.original_config()
+    if config is not None and not is_adapted(module.policy):
         checkpoint[MODEL_CONFIG] = plain_config(config)
-    if module.reference_mover is not None:
-        checkpoint[MOVED_REFERENCE] = moved_weights(cast(Reference, module.reference), policy)
-        checkpoint[_MOVER] = module.reference_mover
+    if isinstance(module.reference_settings, FrozenModule):
+        checkpoint[GIVEN_REFERENCE] = True
+    if module.reference.moved_by is not None:
+        checkpoint[MOVED_REFERENCE] = moved_weights(module.reference)
+        checkpoint[_MOVER] = module.reference.moved_by
     if Reads.BASELINE in module.objective.reads:
         checkpoint[_RUNNING_MEAN] = {"of": type(module.objective).__name__, "state": module.running_mean.saved()}
 
@@ -36,14 +37,16 @@ def restore_run_state(module: PreferenceModule, checkpoint: dict[str, Any]) -> N
     """Move the reference, and the mean that the loss reads, to where the checkpoint's were.
 
     Raises:
-        InputError: for a reference that cannot become it, and for a training run in which it would not go on moving.
+        InputError: for a reference that cannot become it, or is not given again, and for a training run in which it
+            would not go on moving.
     """
+    if checkpoint.get(GIVEN_REFERENCE) and module.reference_settings is None:
+        raise InputError("the checkpoint's reference was a module: give it again, with reference=module")
     if MOVED_REFERENCE in checkpoint:
         _check_mover(module, checkpoint[_MOVER])
-        policy = cast(nn.Module, module.policy)
-        restore_moved(cast(Reference, module.reference), policy, checkpoint[MOVED_REFERENCE])
-        module.reference_mover = checkpoint[_MOVER]
-    elif module.reference_mover is not None:
+        restore_moved(module.reference, checkpoint[MOVED_REFERENCE])
+        module.reference.moved_by = checkpoint[_MOVER]
+    elif module.reference.moved_by is not None:
         raise InputError(
             "the checkpoint is of a run that left the reference where it was, and this module's was moved: load it "
             "into a new PreferenceModule"

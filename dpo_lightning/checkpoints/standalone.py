@@ -10,11 +10,12 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, untrained_model
-from dpo_lightning.reference import MOVED_REFERENCE
-from dpo_lightning.reference.none import LostReference
+from dpo_lightning.reference import MOVED_REFERENCE, FrozenModule, LostReference
 
 # The key of the model's config in a checkpoint that holds the whole model.
 MODEL_CONFIG = "model_config"
+# The key that says that the reference was a module in memory, which nobody else has.
+GIVEN_REFERENCE = "given_reference"
 
 _PREFIX = "policy."
 
@@ -55,12 +56,15 @@ def arguments_in_place(saved: Mapping[str, Any], name: str, given: Mapping[str, 
             ) from error
         model = untrained_model(saved[MODEL_CONFIG], model_kwargs)
         _check_whole(name, model, saved["state_dict"])
-        lost = {} if MOVED_REFERENCE in saved else _lost_reference(settings.get("reference"))
+        kept = MOVED_REFERENCE in saved or GIVEN_REFERENCE in saved
+        lost = {} if kept else _lost_reference(settings.get("reference"))
         return {"policy": model, "model_kwargs": None, **lost}
     return {}
 
 
 def _lost_reference(reference: Any) -> dict[str, Any]:
+    if isinstance(reference, nn.Module | FrozenModule):
+        return {}
     settings = reference.get("init_args", {}) if isinstance(reference, Mapping) else vars(reference or object)
     return {} if settings.get("checkpoint") else {"reference": LostReference()}
 

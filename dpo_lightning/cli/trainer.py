@@ -109,7 +109,7 @@ def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = Preferenc
         PreferenceModule,
         PreferenceDataModule,
         parser_class=OneLineParser,
-        parser_kwargs={"epilog": "Beside these: dpo-lightning cache | export | lab | plan, each with --help."},
+        parser_kwargs={"epilog": "Beside these: dpo-lightning cache | export | plan, each with --help."},
         save_config_callback=SaveFitConfig,
         save_config_kwargs={"overwrite": True},
         subclass_mode_model=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Optional, Union, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union, cast
 
 import lightning.pytorch as pl
 import torch
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-_DEFAULT_PAIRS = 8
-
-
 class PreferenceDataModule(pl.LightningDataModule):
     """Loads, checks, tokenises and batches preference triples.
 
@@ -77,6 +74,9 @@ class PreferenceDataModule(pl.LightningDataModule):
         resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
             refused; `next_epoch` leaves the rest of its epoch out, whatever has changed.
     """
+
+    default_batch_pairs: ClassVar[int] = 8
+    """Pairs of a micro-batch where neither `batch_pairs` nor `batch_tokens` is given."""
 
     def __init__(  # noqa: PLR0913 - the constructor is the config
         self,
@@ -119,7 +119,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         self.chat_template = chat_template
         self.max_length = max_length
         self.max_prompt_length = max_prompt_length
-        self.batch_pairs = _DEFAULT_PAIRS if batch_pairs is None and batch_tokens is None else batch_pairs
+        self.batch_pairs = self.default_batch_pairs if batch_pairs is None and batch_tokens is None else batch_pairs
         self.batch_tokens = batch_tokens
         self.eval_batch_pairs = eval_batch_pairs
         self.layout = layout

@@ -1,9 +1,9 @@
-"""What a run costs, as formulas: memory of a device, operations and bytes sent of an optimizer step."""
+"""Costs of a run, as formulas: memory of a device, operations and bytes sent of an optimizer step."""
 
 from dpo_lightning.estimate.devices import GPUS, Device
 from dpo_lightning.estimate.memory import Memory, Numerics, State, device_memory
 from dpo_lightning.estimate.shape import ModelShape, model_shape
-from dpo_lightning.estimate.work import Sent, step_flops, step_sent
+from dpo_lightning.estimate.step import Sent, step_flops, step_sent
 from dpo_lightning.estimate.workload import Mesh, Workload
 
 __all__ = [

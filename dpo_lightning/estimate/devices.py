@@ -1,4 +1,4 @@
-"""What the makers' data sheets say about a few GPUs."""
+"""Figures of a few GPUs, from the makers' data sheets."""
 
 from __future__ import annotations
 

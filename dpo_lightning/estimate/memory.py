@@ -1,8 +1,8 @@
 """Bytes of one device, term by term.
 
-Symbols: ``w`` bytes of a weight and ``a`` bytes of an activation in a matrix product; ``S`` devices that a parameter is
-sharded over, ``t`` those that split a layer's matrices; the model's sizes as in :class:`ModelShape`, the batch's as in
-:class:`Workload`.
+Symbols: `w` bytes of a weight and `a` bytes of an activation in a matrix product; `S` devices that a parameter is
+sharded over, `t` those that split a layer's matrices; the model's sizes as in `ModelShape`, the batch's as in
+`Workload`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,11 @@ from typing import NamedTuple
 
 from dpo_lightning.estimate.shape import ModelShape
 from dpo_lightning.estimate.workload import Mesh, Workload
-from dpo_lightning.logprobs.linear import KEPT_BYTES
-
-TILE_LOGITS = 2**26
-"""Logits of one of the head's tiles on a GPU; 2**20 on a CPU."""
-
-_ROWS = 1024  # of the head at a time
+from dpo_lightning.logprobs.tiling import TILING
 
 
 class Numerics(NamedTuple):
-    """Bytes ``w`` of a weight outside quantized matrices, ``a`` of an activation, and ``q`` of a quantized weight."""
+    """Bytes `w` of a weight outside quantized matrices, `a` of an activation, and `q` of a quantized weight."""
 
     weight: int
     activation: int
@@ -28,7 +23,7 @@ class Numerics(NamedTuple):
 
     @classmethod
     def of(cls, precision: str, quantized: float = 0.0) -> Numerics:
-        """Of a Lightning precision: `32-true`, `bf16-mixed`, `bf16-true`, and what is like them."""
+        """Return the numerics of a Lightning precision: `32-true`, `bf16-mixed`, `bf16-true`, and what is like them."""
         precision = {"16": "16-mixed", "bf16": "bf16-mixed"}.get(precision, precision)  # Lightning's short names
         if precision.startswith("64"):
             return cls(8, 8, quantized)
@@ -38,12 +33,12 @@ class Numerics(NamedTuple):
 
     @property
     def mixed(self) -> bool:
-        """Whether autocast makes a copy of each matrix that it multiplies with."""
+        """Return whether autocast makes a copy of each matrix that it multiplies with."""
         return self.weight != self.activation
 
 
 class State(NamedTuple):
-    """What is kept beside the policy.
+    """State that is kept beside the policy.
 
     Attributes:
         reference_copies: Whole copies of the base model that the reference holds: 0 or 1.
@@ -83,7 +78,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> float:
-        """What stays, and the larger of forward and backward or the optimizer's update."""
+        """Sum of what stays, and the larger of forward and backward or the optimizer's update."""
         stays = self.policy + self.reference + self.gradients + self.optimizer + self.copies
         return stays + max(self.activations + self.head, self.update)
 
@@ -156,7 +151,7 @@ def layer_bytes(shape: ModelShape, numerics: Numerics, keys_per_token: float = 1
 def activation_bytes(
     shape: ModelShape, work: Workload, numerics: Numerics, checkpointing: bool, tensor: int = 1
 ) -> float:
-    """Of L tokens: layers x :func:`layer_bytes` + 8 D for the last norm.
+    """Bytes that L tokens keep for the backward: layers x `layer_bytes` + 8 D for the last norm.
 
     With checkpointing a layer keeps w D, and one layer at a time is recomputed, and has gradients of the same size.
     The flash kernel, which bfloat16 on a GPU gets in the tree layout, keeps K keys and values; everything else L.
@@ -167,15 +162,17 @@ def activation_bytes(
     return work.tokens * (layers + 8 * shape.hidden)
 
 
-def head_bytes(shape: ModelShape, work: Workload, numerics: Numerics, tile_logits: int = TILE_LOGITS) -> float:
+def head_bytes(shape: ModelShape, work: Workload, numerics: Numerics, device_type: str = "cuda") -> float:
     """Bytes of the head, which is computed in tiles and never has [N, V] logits in float32.
 
     (a + 4) N D                         its input, and the gradient that the forward finds out
-    + min(a N V, 2**28) [trained]       probabilities kept for the backward
-    + (a + 4) T                         a tile of T = min(2**26, 1024 V) logits
+    + min(a N V, kept) [trained]        probabilities kept for the backward
+    + (a + 4) min(tile, rows V)         the logits of a tile
     + 4 V D [trained]                   the weight's gradient in float32
+
+    `kept`, `tile` and `rows` are the sizes of `logprobs/tiling.py`.
     """
     a, scored = numerics.activation, work.scored
-    tile = min(tile_logits, min(scored, _ROWS) * shape.vocabulary) * (a + 4 if a < 4 else a)
-    trained = min(a * scored * shape.vocabulary, KEPT_BYTES) + 4 * shape.vocabulary * shape.hidden
-    return (a + 4) * scored * shape.hidden + tile + (trained if shape.head_trained else 0)
+    tile = min(TILING.tile_logits(device_type), min(scored, TILING.rows) * shape.vocabulary)
+    trained = min(a * scored * shape.vocabulary, TILING.kept_bytes) + 4 * shape.vocabulary * shape.hidden
+    return (a + 4) * scored * shape.hidden + tile * (a + 4 if a < 4 else a) + (trained if shape.head_trained else 0)

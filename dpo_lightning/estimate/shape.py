@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import gcd
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import PolicyOptions, adapter_config, build_policy, load_config
+from dpo_lightning.policy.loading import adapter_config, load_config
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,14 @@ class ModelShape:
         active_parameters: The same without the experts that a token does not visit.
         quantized: Parameters of matrices in few bits.
         layers: Decoder layers.
-        hidden: Width ``D`` of the residual stream.
-        heads: Width ``H`` of all query heads together.
-        groups: Width ``G`` of all key heads together.
-        inner: Width ``F`` inside the MLP, of all experts that a token visits.
+        hidden: Width `D` of the residual stream.
+        heads: Width `H` of all query heads together.
+        groups: Width `G` of all key heads together.
+        inner: Width `F` inside the MLP, of all experts that a token visits.
         gated: Whether the MLP has a gate: three matrices and not two.
-        vocabulary: ``V``.
+        vocabulary: `V`.
         head_groups: Into how many equal parts the heads can be split: a divisor of both kinds' numbers, the greatest.
-        rank: Rank ``r`` of the adapters; 0 without any.
+        rank: Rank `r` of the adapters; 0 without any.
         head_trained: Whether the head is trained.
     """
 
@@ -54,7 +55,7 @@ class ModelShape:
 
     @property
     def full(self) -> bool:
-        """Whether the layers' own weights are trained, and not adapters."""
+        """Return whether the layers' own weights are trained, and not adapters."""
         return not self.rank
 
 
@@ -95,34 +96,78 @@ def _on_meta(config: Any, options: PolicyOptions, adapter: Any) -> nn.Module:
 
 
 def _shape(model: nn.Module, text: Any, layers: nn.ModuleList, is_quantized: bool) -> ModelShape:
-    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    key_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    expert_count = getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None) or 1
-    visited = (getattr(text, "num_experts_per_tok", None) or 1) if expert_count > 1 else 1
-    inner = getattr(text, "moe_intermediate_size", None) if expert_count > 1 else None
-    inner = inner or getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     in_layers = dict(layers.named_parameters())
-    experts = _count({key: value for key, value in in_layers.items() if "expert" in key})
-    base = {key: value for key, value in in_layers.items() if "lora_" not in key}
+    heads, mlp = _heads(text), _mlp(text)
     head = cast(Any, model).get_output_embeddings()
     return ModelShape(
-        parameters=_count(dict(model.named_parameters())),
-        trainable=sum(value.numel() for value in model.parameters() if value.requires_grad),
-        layer_parameters=_count(in_layers),
-        active_parameters=_count(in_layers) - experts + experts * visited // expert_count,
-        quantized=sum(value.numel() for value in base.values() if value.ndim >= 2) if is_quantized else 0,
+        parameters=_count(model.parameters()),
+        trainable=_count(value for value in model.parameters() if value.requires_grad),
+        layer_parameters=_count(in_layers.values()),
+        active_parameters=_active(in_layers, mlp),
+        quantized=_matrices(in_layers) if is_quantized else 0,
         layers=len(layers),
         hidden=text.hidden_size,
-        heads=text.num_attention_heads * head_dim,
-        groups=key_heads * head_dim,
-        inner=inner * visited,
+        heads=heads.queries * heads.width,
+        groups=heads.keys * heads.width,
+        inner=mlp.inner * mlp.visited,
         gated=any("gate_proj" in key or "gate_up_proj" in key for key in in_layers),
         vocabulary=text.vocab_size,
-        head_groups=gcd(text.num_attention_heads, key_heads),
+        head_groups=gcd(heads.queries, heads.keys),
         rank=max((value.shape[0] for key, value in in_layers.items() if "lora_A" in key), default=0),
         head_trained=any(value.requires_grad for value in head.parameters()),
     )
 
 
-def _count(parameters: Mapping[str, torch.Tensor]) -> int:
-    return sum(value.numel() for value in parameters.values())
+class _Heads(NamedTuple):
+    """Numbers of query and key heads, and the width of each."""
+
+    queries: int
+    keys: int
+    width: int
+
+
+def _heads(text: Any) -> _Heads:
+    """Read the heads of a config, which leaves out what equals the default."""
+    queries = text.num_attention_heads
+    return _Heads(
+        queries,
+        _first(text, "num_key_value_heads") or queries,
+        _first(text, "head_dim") or text.hidden_size // queries,
+    )
+
+
+class _MLP(NamedTuple):
+    """Number of experts, how many of them a token visits, and the inner width of each; 1 and 1 without experts."""
+
+    experts: int
+    visited: int
+    inner: int
+
+
+def _mlp(text: Any) -> _MLP:
+    """Read the MLP of a config: experts may have a width of their own."""
+    dense = _first(text, "intermediate_size") or 4 * text.hidden_size
+    experts = _first(text, "num_local_experts", "num_experts") or 1
+    if experts == 1:
+        return _MLP(1, 1, dense)
+    return _MLP(experts, _first(text, "num_experts_per_tok") or 1, _first(text, "moe_intermediate_size") or dense)
+
+
+def _first(config: Any, *names: str) -> int | None:
+    """Return the first of these fields that the config has and fills; configs name one thing differently."""
+    return next((value for name in names if (value := getattr(config, name, None))), None)
+
+
+def _active(in_layers: Mapping[str, Tensor], mlp: _MLP) -> int:
+    """Count the parameters that a token visits."""
+    experts = _count(value for key, value in in_layers.items() if "expert" in key)
+    return _count(in_layers.values()) - experts + experts * mlp.visited // mlp.experts
+
+
+def _matrices(in_layers: Mapping[str, Tensor]) -> int:
+    """Count the parameters that quantization puts into few bits: matrices, adapters aside."""
+    return _count(value for key, value in in_layers.items() if "lora_" not in key and value.ndim >= 2)
+
+
+def _count(parameters: Iterable[Tensor]) -> int:
+    return sum(value.numel() for value in parameters)

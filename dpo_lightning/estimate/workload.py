@@ -1,4 +1,4 @@
-"""What a device is given: a micro-batch of equal pairs, and its place among other devices."""
+"""Work of a device: a micro-batch of equal pairs, and its place among other devices."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class Workload(NamedTuple):
-    """A micro-batch of ``b`` pairs, each with a prompt of ``p`` and two completions of ``c`` tokens.
+    """A micro-batch of `b` pairs, each with a prompt of `p` and two completions of `c` tokens.
 
     Attributes:
-        pairs: ``b``.
-        prompt: ``p``.
-        completion: ``c``.
+        pairs: `b`.
+        prompt: `p`.
+        completion: `c`.
         tree: Whether a pair is one row with its prompt once, or two padded rows.
         accumulate: Micro-batches of an optimizer step.
     """
@@ -24,23 +24,23 @@ class Workload(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """``L``, tokens that the model sees: b (p + 2c) in the tree layout, 2b (p + c) in the padded one."""
+        """`L`, tokens that the model sees: b (p + 2c) in the tree layout, 2b (p + c) in the padded one."""
         per_pair = self.prompt + 2 * self.completion if self.tree else 2 * (self.prompt + self.completion)
         return self.pairs * per_pair
 
     @property
     def scored(self) -> int:
-        """``N`` = 2bc, tokens whose log-prob counts."""
+        """`N` = 2bc, tokens whose log-prob counts."""
         return 2 * self.pairs * self.completion
 
     @property
     def keys(self) -> int:
-        """``K`` = 2b (p + c), keys of all runs: the tree's flash attention has a prompt's keys twice."""
+        """`K` = 2b (p + c), keys of all runs: the tree's flash attention has a prompt's keys twice."""
         return 2 * self.pairs * (self.prompt + self.completion)
 
     @property
     def attended(self) -> float:
-        """``A``, pairs of a query and a key that it sees: a causal half of each sequence, a tree's prompt once."""
+        """`A`, pairs of a query and a key that it sees: a causal half of each sequence, a tree's prompt once."""
         prompt, completion = self.prompt, self.completion
         of_completion = completion * prompt + completion**2 / 2
         return self.pairs * ((1 if self.tree else 2) * prompt**2 / 2 + 2 * of_completion)
@@ -50,8 +50,8 @@ class Mesh(NamedTuple):
     """How many devices do what.
 
     Attributes:
-        data: Data-parallel ranks ``n``: each has other pairs.
-        tensor: Tensor-parallel ranks ``t``: they split the matrices of each layer, and have the same pairs.
+        data: Data-parallel ranks `n`: each has other pairs.
+        tensor: Tensor-parallel ranks `t`: they split the matrices of each layer, and have the same pairs.
         sharded: Whether parameters are sharded over the data-parallel ranks (FSDP2), or each has them all (DDP).
     """
 

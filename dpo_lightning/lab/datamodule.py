@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, ClassVar, Literal, Optional
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -24,7 +24,6 @@ from dpo_lightning.lab.world import WORLD_VERSION
 from dpo_lightning.utils.files import replaced
 
 _SETTINGS = "lab.json"
-_DEFAULT_PAIRS = 16
 
 
 class LabDataModule(PreferenceDataModule):
@@ -49,6 +48,8 @@ class LabDataModule(PreferenceDataModule):
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
         seed: Seed of the order.
     """
+
+    default_batch_pairs: ClassVar[int] = 16
 
     def __init__(  # noqa: PLR0913 - the constructor is the config
         self,
@@ -75,7 +76,7 @@ class LabDataModule(PreferenceDataModule):
             str(self.root / "policy"),
             val_split="validation",
             format=format,
-            batch_pairs=_DEFAULT_PAIRS if batch_pairs is None and batch_tokens is None else batch_pairs,
+            batch_pairs=batch_pairs,
             batch_tokens=batch_tokens,
             eval_batch_pairs=eval_batch_pairs,
             layout=layout,

@@ -6,13 +6,12 @@ The log-prob of token y under logits z = W h is z_y - log sum_v exp(z_v), and it
 
 The first is known as soon as the logits are, so the forward accumulates it while a tile of probabilities is in the
 cache, and the backward only scales it: a frozen head takes two GEMMs. A trained head takes one more in the backward,
-from the probabilities, which are kept in the compute dtype within :data:`KEPT_BYTES` and computed again beyond.
+from the probabilities, which are kept in the compute dtype within `Tiling.kept_bytes` and computed again beyond.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,16 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dpo_lightning.logprobs.statistics import Statistic, TokenLogps
+from dpo_lightning.logprobs.tiling import TILING, Tiling
 from dpo_lightning.logprobs.transform import LogitTransform
 from dpo_lightning.utils.torch_modes import compute_dtype
 
-KEPT_BYTES = 2**28
-"""Most memory that the probabilities of a batch may hold until the backward: 256 MiB."""
-
-_ROWS = 1024
-# Logits of a tile: as many as a CPU's cache holds in float32, or as fill a GPU.
-_TILE_LOGITS = {"cpu": 2**20}
-_TILE_LOGITS_ELSEWHERE = 2**26
 _TILE_MULTIPLE = 256
 
 
@@ -40,67 +34,74 @@ def linear_logps(
     targets: Int[Tensor, " N"],
     transform: LogitTransform,
     *,
-    collisions: bool = False,
-) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
-    """Log-probs in nats of ``targets`` under ``softmax(transform(hidden @ weight.T + bias))``.
+    statistics: Sequence[Statistic] = (),
+    tiling: Tiling = TILING,
+) -> TokenLogps:
+    """Log-probs in nats of `targets` under `softmax(transform(hidden @ weight.T + bias))`, and statistics.
 
-    GEMMs run in autocast's dtype where autocast is on, else in that of ``hidden``; sums, exponentials and the result
-    are float32 (float64 for a float64 model). With `collisions` also ``log sum_v p_v^2`` of each token's distribution,
-    without a graph, from the same tiles: one more square and sum for each logit.
+    GEMMs run in autocast's dtype where autocast is on, else in that of `hidden`; sums, exponentials and the result
+    are float32 (float64 for a float64 model). Statistics come from the same tiles, without a GEMM of their own.
     """
     hidden = hidden.to(compute_dtype(hidden))
     grad = torch.is_grad_enabled()
     trained = grad and (weight.requires_grad or (bias is not None and bias.requires_grad))
-    wanted = _Wanted(grad and hidden.requires_grad, trained, collisions)
+    wanted = _Wanted(grad and hidden.requires_grad, trained, statistics)
     with torch.autocast(hidden.device.type, enabled=False):
-        logps, log_collisions = _LinearLogps.apply(hidden, weight, bias, targets, transform, wanted)
-    return logps, log_collisions
+        logps, *values = _LinearLogps.apply(hidden, weight, bias, targets, transform, wanted, tiling)
+    return TokenLogps(logps, dict(zip(statistics, values, strict=True)))
 
 
 class _Wanted(NamedTuple):
-    """What a scan is for: gradients of the hidden states, of the head, and the collisions."""
+    """Purposes of a scan: gradients of the hidden states, of the head, and statistics."""
 
     hidden: bool
     head: bool
-    collisions: bool
+    statistics: Sequence[Statistic]
 
 
-class _Head:
-    """A linear head, the tiles of its vocabulary, and memory for the logits of one tile, used again for the next one.
+class _Scratch(NamedTuple):
+    """Memory for the logits of one tile, used again for the next one: as they are computed, and in float32 at least.
 
     Fresh memory for each tile would cost a CPU a third of its GEMM speed in page faults, and tiles of odd widths more.
     """
 
+    raw: Tensor
+    wide: Tensor
+
+
+class _Head:
+    """A linear head, and the tiles of its vocabulary."""
+
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, transform: LogitTransform, *, rows: int, dtype: torch.dtype
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        transform: LogitTransform,
+        tiling: Tiling,
+        *,
+        rows: int,
+        dtype: torch.dtype,
     ) -> None:
         self.weight, self.bias, self.transform, self.dtype = weight, bias, transform, dtype
         self.wide = torch.promote_types(dtype, torch.float32)
-        fitting = _TILE_LOGITS.get(weight.device.type, _TILE_LOGITS_ELSEWHERE) // rows
+        fitting = tiling.tile_logits(weight.device.type) // rows
         size = max(fitting // _TILE_MULTIPLE, 1) * _TILE_MULTIPLE
         self.tiles = [slice(start, min(start + size, len(weight))) for start in range(0, len(weight), size)]
         self._largest = rows * size
-        self._scratch: tuple[Tensor, Tensor] | None = None
 
-    @contextmanager
-    def scratch(self) -> Iterator[None]:
-        """Memory for :meth:`logits`, inside the block."""
+    def scratch(self) -> _Scratch:
+        """Take memory for `logits`."""
         raw = self.weight.new_empty(self._largest, dtype=self.dtype)
-        self._scratch = raw, raw if self.wide == self.dtype else raw.new_empty(self._largest, dtype=self.wide)
-        try:
-            yield
-        finally:
-            self._scratch = None
+        return _Scratch(raw, raw if self.wide == self.dtype else raw.new_empty(self._largest, dtype=self.wide))
 
     def weight_of(self, tile: slice) -> Tensor:
-        """Weights ``[T, D]`` of a tile in the compute dtype."""
+        """Weights `[T, D]` of a tile in the compute dtype."""
         return self.weight[tile].to(self.dtype)
 
-    def logits(self, hidden: Tensor, tile: slice, weight: Tensor) -> Tensor:
-        """Logits ``[n, T]`` of a tile, in float32 at least, until the next call; they are the caller's to overwrite."""
-        assert self._scratch is not None
+    def logits(self, hidden: Tensor, tile: slice, weight: Tensor, scratch: _Scratch) -> Tensor:
+        """Logits `[n, T]` of a tile, in float32 at least, until the next call; they are the caller's to overwrite."""
         shape = (len(hidden), len(weight))
-        raw, wide = (memory[: shape[0] * shape[1]].view(shape) for memory in self._scratch)
+        raw, wide = (memory[: shape[0] * shape[1]].view(shape) for memory in scratch)
         torch.mm(hidden, weight.T, out=raw)
         logits = raw if self.wide == self.dtype else wide.copy_(raw)
         if self.bias is not None:
@@ -109,32 +110,32 @@ class _Head:
 
 
 class _Rows:
-    """Some rows of ``hidden`` and what is known about their distributions.
+    """Some rows of `hidden` and what is known about their distributions.
 
-    ``weighted`` and the tiles in ``kept`` are sums and terms of ``exp(z - shift)`` for the shift of their time, so that
-    nothing overflows before the largest logit is known; so are ``total``, and the squares' ``squared_total``.
+    `weighted` and the tiles in `kept` are sums and terms of `exp(z - shift)` for the shift of their time, so that
+    nothing overflows before the largest logit is known; so are `total` and the sums of the statistics.
     """
 
-    def __init__(self, hidden: Tensor, targets: Tensor, head: _Head, collisions: bool) -> None:
+    def __init__(self, hidden: Tensor, targets: Tensor, head: _Head, statistics: Sequence[Statistic]) -> None:
         self.hidden, self.targets, self.head = hidden, targets, head
         self.kept: list[tuple[Tensor, Tensor]] = []
         self.shift = torch.full((len(hidden), 1), -torch.inf, dtype=head.wide, device=hidden.device)
         self.total, self.target_logit = torch.zeros_like(self.shift), torch.zeros_like(self.shift)
-        self.squared_total = torch.zeros_like(self.shift) if collisions else None
+        self._sums = [statistic.value.tile_sums(self.shift) for statistic in statistics]
 
-    def logps(self) -> Tensor:
-        """Scan for the log-probs ``[n]`` alone."""
+    def logps(self, scratch: _Scratch) -> Tensor:
+        """Scan for the log-probs `[n]` alone."""
         for tile in self.head.tiles:
-            logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile))
+            logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile), scratch)
             self._exponentials(tile, logits)
         return self._finish()
 
-    def logps_and_gradient(self, keep: bool) -> Tensor:
-        """Scan for the log-probs ``[n]`` and their ``gradient`` ``[n, D]`` with respect to the hidden states."""
+    def logps_and_gradient(self, scratch: _Scratch, keep: bool) -> Tensor:
+        """Scan for the log-probs `[n]` and their `gradient` `[n, D]` with respect to the hidden states."""
         weighted = torch.zeros_like(self.hidden, dtype=self.shift.dtype)
         for tile in self.head.tiles:
             weight = self.head.weight_of(tile)
-            logits = self.head.logits(self.hidden, tile, weight)
+            logits = self.head.logits(self.hidden, tile, weight, scratch)
             slope = self.head.transform.slope(logits)
             exponentials, decay = self._exponentials(tile, logits)
             narrow = _times(exponentials, slope).to(self.hidden.dtype, copy=keep)
@@ -147,19 +148,19 @@ class _Rows:
         self.gradient = (self.target_slope * target_weight).sub_(expected_weight).mul_(self.head.transform.scale)
         return logps
 
-    def probabilities(self, number: int) -> tuple[Tensor, Tensor]:
-        """Of tile ``number``: ``q [n, T]`` and ``f [n, 1]`` such that ``f q`` is probability times transform slope."""
+    def probabilities(self, number: int, scratch: _Scratch) -> tuple[Tensor, Tensor]:
+        """Return `q [n, T]` and `f [n, 1]` of tile `number` such that `f q` is probability times transform slope."""
         if self.kept:
             narrow, shift = self.kept[number]
             return narrow, (shift - self.log_total).exp()
         tile = self.head.tiles[number]
-        logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile))
+        logits = self.head.logits(self.hidden, tile, self.head.weight_of(tile), scratch)
         slope = self.head.transform.slope(logits)
         probabilities = _times(logits.sub_(self.log_total).exp_(), slope)
         return probabilities.to(self.hidden.dtype), torch.ones_like(self.log_total)
 
     def _exponentials(self, tile: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a tile: its logits become ``exp(z - shift)``, and sums of older terms shrink by the second result."""
+        """Add a tile: its logits become `exp(z - shift)`, and sums of older terms shrink by the second result."""
         inside = (self.targets >= tile.start) & (self.targets < tile.stop)
         place = (self.targets - tile.start).clamp_(0, logits.shape[1] - 1)
         self.target_logit += torch.where(inside.unsqueeze(1), logits.gather(1, place.unsqueeze(1)), 0.0)
@@ -168,15 +169,13 @@ class _Rows:
         decay = (before - self.shift).exp_()
         exponentials = logits.sub_(self.shift).exp_()
         self.total.mul_(decay).add_(exponentials.sum(1, keepdim=True))
-        if self.squared_total is not None:
-            squares = torch.linalg.vector_norm(exponentials, dim=1, keepdim=True).square_()
-            self.squared_total.mul_(decay.square()).add_(squares)
+        for sums in self._sums:
+            sums.add(exponentials, decay)
         return exponentials, decay
 
-    def log_collisions(self) -> Tensor:
-        """``log sum_v p_v^2`` ``[n]``, after a scan with ``collisions``."""
-        assert self.squared_total is not None
-        return (self.squared_total.log() - 2 * self.total.log()).squeeze(1)
+    def statistics(self) -> list[Tensor]:
+        """Return the statistics `[n]` in the order they were asked for, after a scan."""
+        return [sums.value(self.total) for sums in self._sums]
 
     def _finish(self) -> Tensor:
         self.log_total = self.shift + self.total.log()
@@ -194,28 +193,28 @@ class _LinearLogps(torch.autograd.Function):
         targets: Tensor,
         transform: LogitTransform,
         wanted: _Wanted,
-    ) -> tuple[Tensor, Tensor | None]:
-        head = _Head(weight, bias, transform, rows=min(len(hidden), _ROWS), dtype=hidden.dtype)
-        parts = zip(hidden.split(_ROWS), targets.split(_ROWS), strict=True)
-        chunks = [_Rows(rows, places, head, wanted.collisions) for rows, places in parts]
-        with head.scratch():
-            if not (wanted.hidden or wanted.head):
-                logps = [rows.logps() for rows in chunks]
-            else:
-                ctx.save_for_backward(weight)
-                ctx.chunks = chunks
-                logps = _logps_and_gradients(chunks, KEPT_BYTES if wanted.head else 0)
-        log_collisions = torch.cat([rows.log_collisions() for rows in chunks]) if wanted.collisions else None
-        if log_collisions is not None:
-            ctx.mark_non_differentiable(log_collisions)
-        return torch.cat(logps), log_collisions
+        tiling: Tiling,
+    ) -> tuple[Tensor, ...]:
+        head = _Head(weight, bias, transform, tiling, rows=min(len(hidden), tiling.rows), dtype=hidden.dtype)
+        parts = zip(hidden.split(tiling.rows), targets.split(tiling.rows), strict=True)
+        chunks = [_Rows(rows, places, head, wanted.statistics) for rows, places in parts]
+        scratch = head.scratch()
+        if not (wanted.hidden or wanted.head):
+            logps = [rows.logps(scratch) for rows in chunks]
+        else:
+            ctx.save_for_backward(weight)
+            ctx.chunks, ctx.rows = chunks, tiling.rows
+            logps = _logps_and_gradients(chunks, scratch, tiling.kept_bytes if wanted.head else 0)
+        statistics = [torch.cat(parts) for parts in zip(*(rows.statistics() for rows in chunks), strict=True)]
+        ctx.mark_non_differentiable(*statistics)
+        return torch.cat(logps), *statistics
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_logps: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_logps: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         ctx.saved_tensors  # noqa: B018 - raises if the weight has changed since the forward
         wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
-        grads = grad_logps.unsqueeze(1).split(_ROWS)
+        grads = grad_logps.unsqueeze(1).split(ctx.rows)
         grad_hidden = grad_weight = grad_bias = None
         with torch.autocast(grad_logps.device.type, enabled=False):
             if wants_hidden:
@@ -224,17 +223,16 @@ class _LinearLogps(torch.autograd.Function):
                 ]
                 grad_hidden = torch.cat(parts)
             if wants_weight or wants_bias:
-                with ctx.chunks[0].head.scratch():
-                    grad_weight, grad_bias = _head_gradients(ctx.chunks, grads)
-        return grad_hidden, grad_weight, grad_bias, None, None, None
+                grad_weight, grad_bias = _head_gradients(ctx.chunks, grads)
+        return grad_hidden, grad_weight, grad_bias, None, None, None, None
 
 
-def _logps_and_gradients(chunks: Sequence[_Rows], kept_bytes: int) -> list[Tensor]:
+def _logps_and_gradients(chunks: Sequence[_Rows], scratch: _Scratch, kept_bytes: int) -> list[Tensor]:
     """Log-probs of the chunks, of which as many keep their probabilities as have room."""
     logps = []
     for rows in chunks:
         size = len(rows.hidden) * len(rows.head.weight) * rows.hidden.element_size()
-        logps.append(rows.logps_and_gradient(keep=size <= kept_bytes))
+        logps.append(rows.logps_and_gradient(scratch, keep=size <= kept_bytes))
         kept_bytes -= size if size <= kept_bytes else 0
     return logps
 
@@ -242,12 +240,13 @@ def _logps_and_gradients(chunks: Sequence[_Rows], kept_bytes: int) -> list[Tenso
 def _head_gradients(chunks: Sequence[_Rows], grads: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     """Gradients of weight and bias, in the parameters' dtypes; summed over the chunks in float32 at least."""
     head = chunks[0].head
+    scratch = head.scratch()
     grad_weight = torch.empty_like(head.weight, dtype=head.wide)
     grad_bias = torch.zeros_like(grad_weight[:, 0])
     for number_of_chunk, (rows, grad) in enumerate(zip(chunks, grads, strict=True)):
         scaled = grad.to(head.wide) * head.transform.scale
         for number, tile in enumerate(head.tiles):
-            probabilities, factor = rows.probabilities(number)
+            probabilities, factor = rows.probabilities(number, scratch)
             share = -factor * scaled
             tile_grad = probabilities.T @ (share * rows.hidden).to(rows.hidden.dtype)
             grad_weight[tile] = grad_weight[tile] + tile_grad if number_of_chunk else tile_grad

@@ -3,93 +3,69 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.attention import layout_inputs
 from dpo_lightning.batch import PairBatch
-from dpo_lightning.logprobs.head import (
-    TokenStatistics,
-    collisions_from_logits,
-    logps_from_logits,
-    logps_through,
-    statistics_through,
-    token_statistics,
-)
+from dpo_lightning.logprobs.head import logps_through, scored_logits
+from dpo_lightning.logprobs.statistics import Statistic, TokenLogps
+from dpo_lightning.logprobs.tiling import TILING, Tiling
 from dpo_lightning.logprobs.transform import HeadProbe, probe_head
 
 _PROBE_LENGTH = 8
-
-Values = TypeVar("Values", bound=tuple[Any, ...])
 
 
 class TokenScorer:
     """Scores the completion tokens of batches with a causal language model.
 
-    The model runs through its own ``forward``, up to the head; the head then runs on the positions that predict a
+    The model runs through its own `forward`, up to the head; the head then runs on the positions that predict a
     completion token, in chunks. The model is held, not owned: registering it is the caller's business.
 
     Args:
-        model: A Hugging Face causal LM, a ``PeftModel`` around one, or any module that takes ``input_ids [R, L]`` and
-            returns an object with ``logits [R, L, V]``. One without ``get_output_embeddings()`` is scored from these
+        model: A Hugging Face causal LM, a `PeftModel` around one, or any module that takes `input_ids [R, L]` and
+            returns an object with `logits [R, L, V]`. One without `get_output_embeddings()` is scored from these
             logits, which then exist for every position.
+        tiling: Sizes of the pieces that the head is computed in.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, tiling: Tiling = TILING) -> None:
         self.model = model
+        self.tiling = tiling
         self._probe: HeadProbe | None = None
         self._probed = False
 
-    def __call__(self, batch: PairBatch) -> Float[Tensor, " N"]:
-        """Log-probs ``[N]`` of ``batch.targets`` in nats, float32 (float64 for a float64 model)."""
-        return self._score(batch, collisions=False)[0]
+    def __call__(self, batch: PairBatch, statistics: Sequence[Statistic] = ()) -> TokenLogps:
+        """Score `batch.targets` in one forward.
 
-    def with_collisions(self, batch: PairBatch) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-        """Log-probs as above, and ``log sum_v p_v^2``: the log of how likely two draws of a token are the same.
-
-        One forward gives both; the second ``[N]`` is of the model's distribution at each token, in nats, without a
-        graph.
+        Args:
+            batch: A batch in any layout.
+            statistics: Statistics to take of each token's distribution beside its log-prob.
         """
-        logps, log_collisions = self._score(batch, collisions=True)
-        assert log_collisions is not None
-        return logps, log_collisions
-
-    def _score(self, batch: PairBatch, *, collisions: bool) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
         head, probe = self._head(batch)
         if head is None or probe is None:
-            logits = self._logits(batch)
-            return logps_from_logits(logits, batch.targets), collisions_from_logits(logits) if collisions else None
-        score = logps_through(head, probe, collisions=collisions)
-        (logps, log_collisions), nothing = self._read_rows(batch, head, probe, score)
-        return logps + nothing, log_collisions
-
-    @torch.no_grad()
-    def statistics(self, batch: PairBatch) -> TokenStatistics:
-        """Entropy and top-1 accuracy of each scored token: a forward of its own, for those who ask."""
-        head, probe = self._head(batch)
-        if head is None or probe is None:
-            return token_statistics(self._logits(batch), batch.targets, nn.Identity(), vocab_size=1)
-        return self._read_rows(batch, head, probe, statistics_through(head, probe))[0]
+            return scored_logits(self._logits(batch), batch.targets, statistics)
+        score = logps_through(head, probe, statistics, self.tiling)
+        scored, nothing = self._read_rows(batch, head, probe, score)
+        return scored._replace(logps=scored.logps + nothing)
 
     def _read_rows(
-        self, batch: PairBatch, head: nn.Module, probe: HeadProbe, read: Callable[[Tensor, Tensor], Values]
-    ) -> tuple[Values, Float[Tensor, ""]]:
-        """What ``read`` makes of the head's input at the scored positions, and of the targets, in one forward.
+        self, batch: PairBatch, head: nn.Module, probe: HeadProbe, score: Callable[[Tensor, Tensor], TokenLogps]
+    ) -> tuple[TokenLogps, Float[Tensor, ""]]:
+        """Score the head's input at the scored positions, in one forward of the model.
 
-        The second is a sum of nothing, to be added to what has a graph: it puts the model's own output into it, where
-        FSDP hangs its backward.
+        Also returns a zero scalar that depends on the model's output. Add it to the log-probs: FSDP2 registers its
+        backward hooks on that output.
         """
-        found: list[Values] = []
+        found: list[TokenLogps] = []
 
         def read_rows(hidden: Tensor) -> Tensor:
-            found.append(read(_scored_rows(hidden, batch), batch.targets))
+            found.append(score(_scored_rows(hidden, batch), batch.targets))
             # Cloned, which costs nothing: FSDP2 warns about an output that is a view.
-            return found[0][0][:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size).clone()
+            return found[0].logps[:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size).clone()
 
         with _forward_replaced(head, read_rows), layout_inputs(self.model, batch) as inputs:
             logits = self.model(**inputs).logits
@@ -109,8 +85,8 @@ class TokenScorer:
 
 
 def sequence_logps(scorer: TokenScorer, batch: PairBatch) -> Float[Tensor, " S"]:
-    """Summed log-probs of the completions in nats, ``[2P]``, chosen first."""
-    return batch.sum_per_sequence(scorer(batch))
+    """Summed log-probs of the completions in nats, `[2P]`, chosen first."""
+    return batch.sum_per_sequence(scorer(batch).logps)
 
 
 def _output_embeddings(model: nn.Module) -> nn.Module | None:

@@ -1,4 +1,4 @@
-"""What a model does to its head's output: found by feeding the head known values, never by the model's name."""
+"""Find out what a model does to its head's output by feeding the head known values, never by the model's name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST_INPUT = 2.0**15
 
 @dataclass(frozen=True)
 class LogitTransform:
-    """``logits = cap(scale x head(hidden))`` with ``cap(x) = softcap x tanh(x / softcap)``.
+    """`logits = cap(scale x head(hidden))` with `cap(x) = softcap x tanh(x / softcap)`.
 
     Granite divides and Cohere multiplies its logits, Gemma 2 caps them; most models leave them alone.
     """
@@ -31,25 +31,25 @@ class LogitTransform:
         return scaled if self.softcap is None else self.softcap * torch.tanh(scaled / self.softcap)
 
     def slope(self, logits: Float[Tensor, "*N V"]) -> Float[Tensor, "*N V"] | None:
-        """Derivative of the cap where its value is ``logits``, ``1 - (logits / softcap)^2``; None without a cap."""
+        """Derivative of the cap where its value is `logits`, `1 - (logits / softcap)^2`; None without a cap."""
         return None if self.softcap is None else 1 - (logits / self.softcap).square_()
 
 
 @dataclass(frozen=True)
 class HeadProbe:
-    """The result of a probe: the transform, and the head's output width ``V``."""
+    """The result of a probe: the transform, and the head's output width `V`."""
 
     transform: LogitTransform
     vocab_size: int
 
 
 def probe_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> HeadProbe | None:
-    """Replace the input of ``head`` inside one forward of ``model``, and compare what goes out with ``logits``.
+    """Replace the input of `head` inside one forward of `model`, and compare what goes out with `logits`.
 
     Args:
-        model: A causal language model whose output has ``logits``.
+        model: A causal language model whose output has `logits`.
         head: Its output embedding.
-        input_ids: ``[1, n]`` with ``n >= 5``, any tokens.
+        input_ids: `[1, n]` with `n >= 5`, any tokens.
 
     Returns:
         None when the model does not call its head once as a module, with the hidden states as its first positional

@@ -1,4 +1,4 @@
-"""Preference losses: pure functions, and the objectives that carry their settings."""
+"""Preference losses: pure functions, and objectives that hold their settings."""
 
 from dpo_lightning.losses.aot import AOTPaired, AOTUnpaired, aot_paired, aot_unpaired
 from dpo_lightning.losses.apo import APODown, APOZero, apo_down, apo_zero
@@ -12,6 +12,7 @@ from dpo_lightning.losses.base import (
     UnpairedObjective,
 )
 from dpo_lightning.losses.bco import PairedBCO, paired_bco
+from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.beta_dpo import BetaDPO, beta_dpo
 from dpo_lightning.losses.cal_dpo import CalDPO, cal_dpo
 from dpo_lightning.losses.chipo import ChiPO, chipo
@@ -75,6 +76,7 @@ __all__ = [
     "AlphaPO",
     "AnyObjective",
     "BetaDPO",
+    "BetaObjective",
     "CPOSimPO",
     "CalDPO",
     "ChiPO",

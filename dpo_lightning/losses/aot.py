@@ -1,4 +1,4 @@
-"""Alignment via optimal transport: the sorted values of a batch against each other, quantile by quantile."""
+"""Alignment via optimal transport: losses that compare two distributions over the batch, quantile by quantile."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import Objective, Reads, Rewards, scaled_logratios
+from dpo_lightning.losses.base import Reads, logratios
+from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.dpo import dpo
-from dpo_lightning.losses.numeric import margin, require_one_shape, require_positive, require_share_of_flips
+from dpo_lightning.losses.numeric import margin, require_one_shape
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import POSITIVE, SHARE_OF_FLIPS, require
 
 
 def aot_paired(
@@ -26,18 +28,18 @@ def aot_paired(
     .. math:: L_i = h(u_i - v_{(k)}),
         \quad h(x) = -(1-\varepsilon)\log\sigma(\beta x) - \varepsilon\log\sigma(-\beta x)
 
-    with :math:`u` = log policy(chosen) - log policy(rejected), :math:`k` the rank of :math:`u_i` in the batch and
-    :math:`v_{(k)}` the reference's value of that rank: the policy's margins shall dominate the reference's in
-    distribution, not pair by pair.
+    with `u` = log policy(chosen) - log policy(rejected), `k` the rank of `u_i` in the batch and `v_k` the reference's
+    margin of the same rank. The loss asks the policy's margins to dominate the reference's in distribution, not pair by
+    pair.
 
     Args:
-        policy_margin: ``[P]``, nats.
-        reference_margin: ``[P]``, nats.
+        policy_margin: `[P]`, nats.
+        reference_margin: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0.
-        label_smoothing: The assumed share of flipped labels, in ``[0, 0.5)``.
+        label_smoothing: The assumed share of flipped labels, in `[0, 0.5)`.
 
     Returns:
-        ``[P]``; of each pair with the partner that its rank has.
+        `[P]`; the loss of each pair's margin against the reference's margin of equal rank.
     """
     return dpo(
         policy_margin, _of_equal_rank(policy_margin, reference_margin), beta=beta, label_smoothing=label_smoothing
@@ -56,28 +58,28 @@ def aot_unpaired(
     .. math:: L_i = h(\rho_{w,i} - \rho_{l,(k)}),
         \quad h(x) = -(1-\varepsilon)\log\sigma(\beta x) - \varepsilon\log\sigma(-\beta x)
 
-    with :math:`\rho` the log-ratios, :math:`k` the rank of :math:`\rho_{w,i}` among the chosen ones of the batch: the
-    chosen completions' rewards shall dominate the rejected ones' in distribution, whoever was paired with whom.
+    with `rho` the log-ratios and `k` the rank of `rho_wi` among the chosen completions of the batch. The loss asks the
+    chosen completions' rewards to dominate the rejected ones' in distribution, whatever the pairing.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0.
-        label_smoothing: The assumed share of flipped labels, in ``[0, 0.5)``.
+        label_smoothing: The assumed share of flipped labels, in `[0, 0.5)`.
 
     Returns:
-        ``[P]``; of each chosen completion with the rejected one that its rank has.
+        `[P]`; the loss of each chosen completion against the rejected one of equal rank.
     """
     partner = _of_equal_rank(chosen_logratio, rejected_logratio)
     return dpo(chosen_logratio, partner, beta=beta, label_smoothing=label_smoothing)
 
 
 @dataclass(frozen=True)
-class AOTPaired(Objective):
+class AOTPaired(BetaObjective):
     """Alignment via optimal transport (AOT) on pairs, arXiv:2406.05882; reward = beta x log-ratio.
 
-    Compares the distributions of the policy's and the reference's margins over the micro-batch, whose size is part of
-    the loss: with one pair it is DPO. Take a large one.
+    Compares the distributions of the policy's and the reference's margins over the micro-batch. The size of the
+    micro-batch is part of the loss: with one pair it is DPO, so use a large one.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.01.
@@ -89,11 +91,10 @@ class AOTPaired(Objective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.BATCH
 
     def __post_init__(self) -> None:
-        require_positive("AOTPaired.beta", self.beta)
-        require_share_of_flips("AOTPaired.label_smoothing", self.label_smoothing)
+        require(self, beta=POSITIVE, label_smoothing=SHARE_OF_FLIPS)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`aot_paired`."""
+        """Return the loss `[P]`, see `aot_paired`."""
         return aot_paired(
             margin(scores.policy_chosen_logps, scores.policy_rejected_logps),
             margin(scores.reference_chosen_logps, scores.reference_rejected_logps),
@@ -101,17 +102,14 @@ class AOTPaired(Objective):
             label_smoothing=self.label_smoothing,
         )
 
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
-
 
 @dataclass(frozen=True)
-class AOTUnpaired(Objective):
+class AOTUnpaired(BetaObjective):
     """Alignment via optimal transport (AOT) on distributions, arXiv:2406.05882; reward = beta x log-ratio.
 
-    Compares the distributions of the chosen and the rejected log-ratios over the micro-batch, whose size is part of the
-    loss: with one pair it is DPO. Take a large one. For chosen and rejected completions that were collected apart.
+    Compares the distributions of the chosen and the rejected log-ratios over the micro-batch, for chosen and rejected
+    completions that were collected apart. The size of the micro-batch is part of the loss: with one pair it is DPO, so
+    use a large one.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.01.
@@ -123,22 +121,15 @@ class AOTUnpaired(Objective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.BATCH
 
     def __post_init__(self) -> None:
-        require_positive("AOTUnpaired.beta", self.beta)
-        require_share_of_flips("AOTUnpaired.label_smoothing", self.label_smoothing)
+        require(self, beta=POSITIVE, label_smoothing=SHARE_OF_FLIPS)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`aot_unpaired`."""
-        return aot_unpaired(
-            scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, label_smoothing=self.label_smoothing
-        )
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `aot_unpaired`."""
+        return aot_unpaired(*logratios(scores), beta=self.beta, label_smoothing=self.label_smoothing)
 
 
 def _of_equal_rank(values: Tensor, others: Tensor) -> Tensor:
-    """For each value, the other one that has its rank."""
+    """Return, for each value `[P]`, the one of the others that has the same rank."""
     require_one_shape(values, others)
     ranks = values.detach().argsort().argsort()
     return others.sort().values[ranks]

@@ -1,15 +1,15 @@
-"""Anchored preference optimization: zero and down."""
+"""Anchored preference optimization, in its variants zero and down."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import Objective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import at_least_float32, margin, require_one_shape, require_positive
+from dpo_lightning.losses.base import logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import at_least_float32, margin, require_one_shape
 from dpo_lightning.losses.scores import PairScores
 
 
@@ -23,16 +23,16 @@ def apo_zero(
 
     .. math:: L = 1 - \sigma(\beta\rho_w) + \sigma(\beta\rho_l)
 
-    with :math:`\rho` the log-ratios: the chosen completion rises and the rejected one falls, each against the
-    reference, and both saturate. The constant keeps the loss positive.
+    with `rho` the log-ratios. The chosen completion rises and the rejected one falls, each against the reference, and
+    both saturate. The constant keeps the loss positive.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
-        beta: Inverse of the log-ratio at which a completion stops to pull, > 0.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
+        beta: Inverse of the log-ratio at which a completion's loss saturates, > 0.
 
     Returns:
-        ``[P]`` in ``(0, 2)``; 1 where both log-ratios are 0.
+        `[P]` in `(0, 2)`; 1 where both log-ratios are 0.
     """
     require_one_shape(chosen_logratio, rejected_logratio)
     return (-beta * at_least_float32(chosen_logratio)).sigmoid() + (
@@ -50,66 +50,49 @@ def apo_down(
 
     .. math:: L = \sigma(\beta\rho_w) + 1 - \sigma(\beta(\rho_w - \rho_l))
 
-    with :math:`\rho` the log-ratios: both completions fall, the rejected one further. The constant keeps the loss
-    positive.
+    with `rho` the log-ratios. Both completions fall, the rejected one further. The constant keeps the loss positive.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
-        beta: Inverse of the log-ratio at which a completion stops to pull, > 0.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
+        beta: Inverse of the log-ratio at which a completion's loss saturates, > 0.
 
     Returns:
-        ``[P]`` in ``(0, 2)``; 1 where both log-ratios are 0.
+        `[P]` in `(0, 2)`; 1 where both log-ratios are 0.
     """
     scaled_margin = beta * margin(chosen_logratio, rejected_logratio)
     return (beta * at_least_float32(chosen_logratio)).sigmoid() + (-scaled_margin).sigmoid()
 
 
 @dataclass(frozen=True)
-class APOZero(Objective):
+class APOZero(BetaObjective):
     """Anchored preference optimization, zero, arXiv:2408.06266; reward = beta x log-ratio.
 
-    Where the chosen completions are better than what the policy writes.
+    Use it where the chosen completions are better than what the policy writes.
 
     Args:
-        beta: Inverse of the log-ratio at which a completion stops to pull, > 0; the paper uses 0.1.
+        beta: Inverse of the log-ratio at which a completion's loss saturates, > 0; the paper uses 0.1.
     """
 
     beta: float = 0.1
-    reads: ClassVar[Reads] = Reads.REFERENCE
-
-    def __post_init__(self) -> None:
-        require_positive("APOZero.beta", self.beta)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`apo_zero`."""
-        return apo_zero(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `apo_zero`."""
+        return apo_zero(*logratios(scores), beta=self.beta)
 
 
 @dataclass(frozen=True)
-class APODown(Objective):
+class APODown(BetaObjective):
     """Anchored preference optimization, down, arXiv:2408.06266; reward = beta x log-ratio.
 
-    Where the policy writes better than the chosen completions: it learns from the contrast alone.
+    Use it where the policy writes better than the chosen completions: it learns from the contrast alone.
 
     Args:
-        beta: Inverse of the log-ratio at which a completion stops to pull, > 0; the paper uses 0.1.
+        beta: Inverse of the log-ratio at which a completion's loss saturates, > 0; the paper uses 0.1.
     """
 
     beta: float = 0.1
-    reads: ClassVar[Reads] = Reads.REFERENCE
-
-    def __post_init__(self) -> None:
-        require_positive("APODown.beta", self.beta)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`apo_down`."""
-        return apo_down(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `apo_down`."""
+        return apo_down(*logratios(scores), beta=self.beta)

@@ -1,4 +1,4 @@
-"""What every objective is: a loss of each pair, the scores that it reads, and the reward that it stands for."""
+"""Interfaces of objectives: the loss, the scores that it reads, and the implicit reward."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rewards = tuple[Float[Tensor, " P"], Float[Tensor, " P"]]
 
 
 class Reads(Flag):
-    """What a loss reads beside the policy's summed log-probs; a run brings that, and nothing else.
+    """Inputs of a loss beside the policy's summed log-probs; a run computes these, and no others.
 
     Attributes:
         REFERENCE: The reference's log-probs.
@@ -26,7 +26,7 @@ class Reads(Flag):
         PROBABILITY: The data's column of preference probabilities.
         WEIGHT: The data's column of weights.
         BATCH: The other pairs of the micro-batch, so that no pair has a loss of its own.
-        BASELINE: A mean over batches and ranks, of what `Objective.observe` returns.
+        BASELINE: A mean over batches and ranks, of the values that `observe` returns.
         TOKENS: Log-probs of single tokens.
         COLLISIONS: The collision probability of each token's distribution.
         MISMATCHED: Log-probs of completions of other prompts.
@@ -47,18 +47,18 @@ class Reads(Flag):
 
     @property
     def columns(self) -> frozenset[str]:
-        """Columns of the data that are read, as :class:`~dpo_lightning.batch.PairColumns` names them."""
+        """The columns of the data that the loss reads, by their names in `PairColumns`."""
         flags = {"margin": Reads.MARGIN, "probability": Reads.PROBABILITY, "weight": Reads.WEIGHT}
         return frozenset(name for name, flag in flags.items() if flag in self)
 
 
 class Observation(NamedTuple):
-    """What a loss needs a mean of.
+    """Values of which a loss reads the mean.
 
     Attributes:
-        values: Of each pair of the batch, or of some, without a graph; their mean is over all ranks.
-        momentum: Share of the past in the running mean, in ``[0, 1)``; 0 is the mean of the batch alone.
-        desirable: Label of each value, for the mean of the two labels' means, however many rows each of them has.
+        values: A value of each pair of the batch, or of some pairs, `[M]`, without a graph; the mean is over all ranks.
+        momentum: Share of the past in the running mean, in `[0, 1)`; 0 is the mean of the batch alone.
+        desirable: Label of each value, `[M]`, for the mean of the two labels' means; None for one mean of all values.
     """
 
     values: Float[Tensor, " M"]
@@ -67,89 +67,118 @@ class Observation(NamedTuple):
 
 
 class AnyObjective(ABC):
-    """What is minimised, on pairs or on single completions with a label."""
+    """A loss to minimise, on pairs or on single completions with a label."""
 
     @property
     @abstractmethod
     def reads(self) -> Reads:
-        """What the loss reads beside the policy's summed log-probs."""
+        """Inputs of the loss beside the policy's summed log-probs."""
 
     @abstractmethod
     def __call__(self, scores: Any) -> Float[Tensor, " P"]:
-        """Loss of each pair or completion, unreduced ``[P]``."""
+        """Return the loss of each pair or completion, unreduced `[P]`."""
 
     def observe(self, scores: Any) -> Observation | None:
-        """What `scores.baseline` shall be the means of, for a loss that reads :attr:`Reads.BASELINE`."""
+        """Return the values whose means `scores.baseline` holds, if the loss reads `Reads.BASELINE`, else None."""
         return None
 
 
 class Objective(AnyObjective):
-    """On pairs. Own ones implement `reads` and these two; a frozen dataclass keeps its settings."""
+    """An objective on pairs.
+
+    To write your own, implement `reads`, `__call__` and `rewards` in a frozen dataclass, whose fields are the settings.
+    If the reward is beta x log-ratio, derive from `BetaObjective`, which leaves only the loss to implement.
+
+    Example:
+        The rank loss of SLiC, arXiv:2210.00045, which needs no reference:
+
+        >>> import torch
+        >>> from dataclasses import dataclass
+        >>> from dpo_lightning.losses import Objective, Reads
+        >>> from dpo_lightning.losses.scores import PairScores
+        >>> @dataclass(frozen=True)
+        ... class Ranked(Objective):
+        ...     delta: float = 1.0
+        ...     reads = Reads.LIKELIHOOD
+        ...
+        ...     def __call__(self, scores):
+        ...         return (self.delta - scores.policy_chosen_logps + scores.policy_rejected_logps).relu()
+        ...
+        ...     def rewards(self, scores):
+        ...         return scores.policy_chosen_logps, scores.policy_rejected_logps
+        >>> logps = torch.tensor([[-10.0], [-14.0], [0.0], [0.0]])  # the reference's are not read
+        >>> scores = PairScores(*logps, chosen_lengths=torch.tensor([4]), rejected_lengths=torch.tensor([2]))
+        >>> Ranked(delta=5.0)(scores)
+        tensor([1.])
+    """
 
     @abstractmethod
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """Loss of each pair, unreduced ``[P]``."""
+        """Return the loss of each pair, unreduced `[P]`."""
 
     @abstractmethod
     def rewards(self, scores: PairScores) -> Rewards:
-        """Implicit reward of the chosen and of the rejected completions, each ``[P]``, in the objective's own scale."""
+        """Return the implicit rewards of chosen and rejected completions, each `[P]`, in the objective's own scale."""
 
 
 class MarginObjective(Objective):
-    """One whose loss and reward read nothing but log-ratios, and the loss only a difference of them.
+    """An objective that reads log-probs only as log-ratios, and in its loss only their difference.
 
-    A term that both completions of a prompt share cancels, the partition function for one.
+    Terms that both completions of a prompt share cancel in the difference, such as the partition function.
     """
 
 
 class Modifier(Objective):
-    """One around another: it changes what that is given, or what it returns, and says the same of the rest."""
+    """An objective that wraps another one.
+
+    It may transform the scores passed in or the loss returned; `reads`, `rewards` and `observe` delegate.
+    """
 
     objective: Objective
 
     @property
     def reads(self) -> Reads:
-        """What the objective reads."""
+        """The inputs of the wrapped objective."""
         return self.objective.reads
 
     def given(self, scores: PairScores) -> PairScores:
-        """The scores that the objective gets."""
+        """Return the scores that are passed to the wrapped objective."""
         return scores
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """The objective's loss of what it is given."""
+        """Return the wrapped objective's loss of these scores, `[P]`."""
         return self.objective(self.given(scores))
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """The objective's rewards of what it is given."""
+        """Return the wrapped objective's rewards of these scores, each `[P]`."""
         return self.objective.rewards(self.given(scores))
 
     def observe(self, scores: PairScores) -> Observation | None:
-        """What the objective observes of what it is given."""
+        """Return the wrapped objective's observation of these scores."""
         return self.objective.observe(self.given(scores))
 
 
 class UnpairedObjective(AnyObjective):
-    """On single completions, each of which is desirable or not."""
+    """An objective on single completions, each labelled as desirable or not."""
 
     @abstractmethod
     def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Loss of each completion, unreduced ``[P]``."""
+        """Return the loss of each completion, unreduced `[P]`."""
 
     @abstractmethod
     def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Implicit reward of each completion ``[P]``, in the objective's own scale."""
+        """Return the implicit reward of each completion, `[P]`, in the objective's own scale."""
 
     @abstractmethod
     def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
-        """The reward from which the loss calls a completion good, 0-d, in the same scale; metrics count against it."""
+        """Return the reward above which a completion counts as desirable, 0-d, in the same scale; metrics use it."""
 
 
 def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:
-    """The baseline of scores for a loss that reads :attr:`Reads.BASELINE`.
+    """Return the baseline of scores, for a loss that reads `Reads.BASELINE`.
 
     Raises:
-        ValueError: where the scores have none; the module brings it, whoever calls an objective alone gives it.
+        ValueError: if the scores have none. A run computes it; without one, the caller of the objective passes it.
     """
     if scores.baseline is None:
         raise ValueError("the loss reads means over batches: give scores.baseline, see Objective.observe")
@@ -157,10 +186,10 @@ def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:
 
 
 def column_of(scores: PairScores, name: str) -> Float[Tensor, " P"]:
-    """A column of the data, as :class:`~dpo_lightning.batch.PairColumns` names it.
+    """Return a column of the data, `[P]`, by its name in `PairColumns`.
 
     Raises:
-        ValueError: where the scores have none; a run brings it, whoever calls an objective alone gives it.
+        ValueError: if the scores have none. A run reads it; without one, the caller of the objective passes it.
     """
     values = getattr(scores.columns, name)
     if values is None:
@@ -169,23 +198,23 @@ def column_of(scores: PairScores, name: str) -> Float[Tensor, " P"]:
 
 
 def tokens_of(scores: PairScores) -> TokenScores:
-    """The log-probs of single tokens.
+    """Return the log-probs of single tokens.
 
     Raises:
-        ValueError: where the scores have none; a run brings them, whoever calls an objective alone gives them.
+        ValueError: if the scores have none. A run computes them; without one, the caller of the objective passes them.
     """
     if scores.tokens is None:
         raise ValueError("the loss reads the log-probs of single tokens: give scores.tokens")
     return scores.tokens
 
 
-def scaled_logratios(scores: PairScores, scale: float) -> Rewards:
-    """Scale x log-ratio of both completions: the reward of most objectives."""
-    return scale * scores.chosen_logratio, scale * scores.rejected_logratio
+def logratios(scores: PairScores) -> Rewards:
+    """Return the log-ratios of the chosen and of the rejected completions, each `[P]`, in nats."""
+    return scores.chosen_logratio, scores.rejected_logratio
 
 
 def logratios_per_token(scores: PairScores) -> Rewards:
-    """Log-ratio of both completions over their lengths, in nats per token."""
+    """Return the log-ratios of both completions over their lengths, each `[P]`, in nats per token."""
     return (
         per_token(scores.chosen_logratio, scores.chosen_lengths),
         per_token(scores.rejected_logratio, scores.rejected_lengths),
@@ -193,7 +222,7 @@ def logratios_per_token(scores: PairScores) -> Rewards:
 
 
 def logps_per_token(scores: PairScores) -> Rewards:
-    """The policy's log-prob of both completions over their lengths, in nats per token."""
+    """Return the policy's log-probs of both completions over their lengths, each `[P]`, in nats per token."""
     return (
         per_token(scores.policy_chosen_logps, scores.chosen_lengths),
         per_token(scores.policy_rejected_logps, scores.rejected_lengths),
@@ -201,5 +230,5 @@ def logps_per_token(scores: PairScores) -> Rewards:
 
 
 def policy_and_lengths(scores: PairScores) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The policy's log-probs and the lengths, chosen before rejected: what losses without a reference take."""
+    """Return the policy's log-probs and the lengths, chosen before rejected, for losses without a reference."""
     return scores.policy_chosen_logps, scores.policy_rejected_logps, scores.chosen_lengths, scores.rejected_lengths

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import Objective, Observation, Reads, Rewards, baseline_of, scaled_logratios
-from dpo_lightning.losses.numeric import at_least_float32, require_momentum, require_one_shape, require_positive
+from dpo_lightning.losses.base import Observation, Reads, baseline_of, logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import MOMENTUM, POSITIVE, require
 
 
 def paired_bco(
@@ -26,17 +28,17 @@ def paired_bco(
 
     .. math:: L = -\log\sigma(r_w - \delta) - \log\sigma(-(r_l - \delta)), \quad \delta = \tfrac12(E[r_w] + E[r_l])
 
-    with :math:`r` = beta x log-ratio. The classifier's loss bounds that of DPO from above, and the reward shift
-    :math:`\delta` makes the bound tight; it has no gradient.
+    with `r` = beta x log-ratio. The classifier's loss is an upper bound of DPO's, and the reward shift `delta`, which
+    has no gradient, makes the bound tight.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0.
         delta: Mean reward of the chosen and the rejected completions, 0-d.
 
     Returns:
-        ``[P]``; 2 ln 2 where both rewards are delta.
+        `[P]`; 2 ln 2 where both rewards are delta.
     """
     require_one_shape(chosen_logratio, rejected_logratio)
     chosen, rejected = beta * at_least_float32(chosen_logratio), beta * at_least_float32(rejected_logratio)
@@ -44,16 +46,15 @@ def paired_bco(
 
 
 @dataclass(frozen=True)
-class PairedBCO(Objective):
+class PairedBCO(BetaObjective):
     """Binary classifier optimization (BCO) on pairs, arXiv:2404.04656; reward = beta x log-ratio.
 
-    Where thumbs up and thumbs down shall be comparable over prompts; on clean pairs it is close to DPO.
+    Use it where rewards must be comparable between prompts; on clean pairs it is close to DPO.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 where nothing is known.
-        momentum: Share of the past in the running mean of the rewards that they are compared with, which moves with
-            each micro-batch, in [0, 1); 0 is the mean of the batch alone. The authors' code takes the mean of all
-            rewards of the run so far.
+        momentum: Share of the past in the running mean of the rewards, which moves with each micro-batch, in [0, 1); 0
+            is the mean of the batch alone. The authors' code takes the mean of all rewards of the run so far.
     """
 
     beta: float = 0.1
@@ -61,18 +62,13 @@ class PairedBCO(Objective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.BASELINE
 
     def __post_init__(self) -> None:
-        require_positive("PairedBCO.beta", self.beta)
-        require_momentum("PairedBCO.momentum", self.momentum)
+        require(self, beta=POSITIVE, momentum=MOMENTUM)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`paired_bco`; delta is the running mean of the rewards."""
+        """Return the loss `[P]`, see `paired_bco`; delta is the running mean of the rewards."""
         delta = baseline_of(scores).running
-        return paired_bco(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, delta=delta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        return paired_bco(*logratios(scores), beta=self.beta, delta=delta)
 
     def observe(self, scores: PairScores) -> Observation:
-        """Rewards of the chosen and the rejected completions ``[2P]``."""
+        """Return the rewards of the chosen, then of the rejected completions, `[2P]`."""
         return Observation(torch.cat(self.rewards(scores)).detach(), self.momentum)

@@ -1,4 +1,4 @@
-"""DPO with a beta that follows the batch."""
+"""DPO with a beta that follows the mean margin of the batch."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import (
-    MarginObjective,
-    Observation,
-    Reads,
-    Rewards,
-    baseline_of,
-    scaled_logratios,
-)
-from dpo_lightning.losses.numeric import margin, require_momentum, require_not_negative, require_positive
+from dpo_lightning.losses.base import MarginObjective, Observation, Reads, baseline_of, logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import margin
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import MOMENTUM, NOT_NEGATIVE, POSITIVE, Rule, require
 
 SMALLEST_SHARE = 0.01
-"""The least that is left of beta0, so that a batch of narrow margins does not turn the loss round."""
+"""Lower bound of beta / beta_0, so that a batch of narrow margins does not reverse the sign of the loss."""
 
 
 def beta_dpo(
@@ -38,29 +32,29 @@ def beta_dpo(
 
     .. math:: L = -\log\sigma(\beta\Delta), \quad \beta = \max(1 + \alpha(\bar M - M_0),\; 0.01)\,\beta_0
 
-    with :math:`\Delta` the chosen minus the rejected log-ratio, :math:`\bar M` its mean over the batch and :math:`M_0`
-    its running mean: a batch with wide margins moves the policy less. Beta has no gradient.
+    with `Delta` the chosen minus the rejected log-ratio and `M` its mean: the barred one over the batch, `M_0` over the
+    training so far. A batch with wide margins moves the policy less. Beta has no gradient.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: The paper's beta_0, > 0: beta for a batch with the usual margin.
         alpha: How much beta follows the margin, per nat, >= 0; 0 is DPO.
         batch_margin: Mean margin of the batch, nats, 0-d.
         usual_margin: Running mean of it, nats, 0-d.
 
     Returns:
-        ``[P]``; ln 2 where the two log-ratios are equal.
+        `[P]`; ln 2 where the two log-ratios are equal.
     """
     share = (1 + alpha * (batch_margin - usual_margin)).clamp(min=SMALLEST_SHARE)
     return -F.logsigmoid(beta * share * margin(chosen_logratio, rejected_logratio))
 
 
 @dataclass(frozen=True)
-class BetaDPO(MarginObjective):
+class BetaDPO(BetaObjective, MarginObjective):
     """DPO with dynamic beta (beta-DPO), arXiv:2407.08639; reward = beta x log-ratio, with the beta that is set.
 
-    Where the quality of the pairs varies over the data. The mean margin is taken over the micro-batch on all ranks.
+    Use it where the quality of the pairs varies over the data. The mean margin is over the micro-batch on all ranks.
 
     Args:
         beta: Beta for a batch with the usual margin, > 0; the paper uses 0.1.
@@ -75,28 +69,17 @@ class BetaDPO(MarginObjective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.BASELINE
 
     def __post_init__(self) -> None:
-        require_positive("BetaDPO.beta", self.beta)
-        require_not_negative("BetaDPO.alpha", self.alpha)
-        require_momentum("BetaDPO.momentum", self.momentum)
-        if self.momentum == 0:
-            raise InputError("BetaDPO.momentum must be above 0: without a past, the usual margin is the batch's own")
+        require(self, beta=POSITIVE, alpha=NOT_NEGATIVE, momentum=MOMENTUM)
+        past = Rule("above 0", lambda value: value > 0, ": without a past, the usual margin is the batch's own")
+        require(self, momentum=past)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`beta_dpo`."""
+        """Return the loss `[P]`, see `beta_dpo`."""
         means = baseline_of(scores)
         return beta_dpo(
-            scores.chosen_logratio,
-            scores.rejected_logratio,
-            beta=self.beta,
-            alpha=self.alpha,
-            batch_margin=means.batch,
-            usual_margin=means.running,
+            *logratios(scores), beta=self.beta, alpha=self.alpha, batch_margin=means.batch, usual_margin=means.running
         )
 
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
-
     def observe(self, scores: PairScores) -> Observation:
-        """Margins ``[P]`` in nats."""
-        return Observation(margin(scores.chosen_logratio, scores.rejected_logratio).detach(), self.momentum)
+        """Return the margins of the log-ratios, `[P]`, in nats."""
+        return Observation(margin(*logratios(scores)).detach(), self.momentum)

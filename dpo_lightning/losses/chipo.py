@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import Objective, Reads, Rewards
+from dpo_lightning.losses.base import Objective, Reads, Rewards, logratios
 from dpo_lightning.losses.numeric import (
     at_least_float32,
     expm1_with_straight_tail,
     require_one_shape,
-    require_positive,
 )
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import POSITIVE, require
 
 
 def chipo(
@@ -32,19 +32,19 @@ def chipo(
     .. math:: L = -\log\sigma\left(\mathrm{clip}_{2R}\left[\beta\phi(e^{\rho_w}) - \beta\phi(e^{\rho_l})\right]\right),
         \quad \phi(z) = z + \log z
 
-    with :math:`\rho` the log-ratios and :math:`R` the bound of the reward. The link :math:`\phi` regularises with the
-    chi-squared and the KL divergence at once: raising a completion far above the reference costs exponentially. From 30
-    nats on the exponential is its tangent, so that nothing overflows.
+    with `rho` the log-ratios and `R` the bound of the reward. The link `phi` regularises with the chi-squared and the
+    KL divergence at once: raising a completion far above the reference costs exponentially. From 30 nats on, the
+    tangent continues the exponential, so that nothing overflows.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0.
-        max_reward: Bound of the true reward, > 0: a pair whose margin is beyond twice that, either way, pulls no more.
-            None clips nothing.
+        max_reward: Bound R of the true reward, > 0: a pair whose margin is outside [-2R, 2R] has no gradient. None
+            clips nothing.
 
     Returns:
-        ``[P]``; ln 2 where the two log-ratios are equal.
+        `[P]`; ln 2 where the two log-ratios are equal.
     """
     require_one_shape(chosen_logratio, rejected_logratio)
     scaled_margin = beta * (_link(chosen_logratio) - _link(rejected_logratio))
@@ -56,7 +56,7 @@ def chipo(
 class ChiPO(Objective):
     """Chi-squared preference optimization (chiPO), arXiv:2407.13399; reward = beta x (ratio - 1 + log-ratio).
 
-    Where DPO over-optimises: few pairs, many epochs, or a small beta. Its reward grows with the ratio of the
+    Use it where DPO over-optimises: few pairs, many epochs, or a small beta. Its reward grows with the ratio of the
     probabilities itself, so the policy stays where the data is.
 
     Args:
@@ -65,24 +65,24 @@ class ChiPO(Objective):
     """
 
     beta: float = 0.05
-    max_reward: float | None = None
+    max_reward: Optional[float] = None
     reads: ClassVar[Reads] = Reads.REFERENCE
 
     def __post_init__(self) -> None:
-        require_positive("ChiPO.beta", self.beta)
+        require(self, beta=POSITIVE)
         if self.max_reward is not None:
-            require_positive("ChiPO.max_reward", self.max_reward)
+            require(self, max_reward=POSITIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`chipo`."""
-        return chipo(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, max_reward=self.max_reward)
+        """Return the loss `[P]`, see `chipo`."""
+        return chipo(*logratios(scores), beta=self.beta, max_reward=self.max_reward)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x the link of the ratio, less the 1 that it has where policy and reference agree."""
+        """Return beta x (phi(ratio) - 1), each `[P]`: 0 where policy and reference agree."""
         return self.beta * _link(scores.chosen_logratio), self.beta * _link(scores.rejected_logratio)
 
 
 def _link(logratio: Tensor) -> Tensor:
-    """Phi less the 1 that it has where policy and reference agree, which cancels in a margin."""
+    """Return phi(exp(logratio)) - 1: 0 where policy and reference agree; the constant cancels in a margin."""
     logratio = at_least_float32(logratio)
     return expm1_with_straight_tail(logratio) + logratio

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import margin, require_positive
+from dpo_lightning.losses.base import MarginObjective, logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import margin
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import POSITIVE, Rule, require
 
 
 def discopop(
@@ -26,18 +26,18 @@ def discopop(
 
     .. math:: L = -(1 - m) \log\sigma(x) + m\, e^{-x}, \quad x = \beta\Delta,\; m = \sigma(x / \tau)
 
-    with :math:`\Delta` the chosen minus the rejected log-ratio: logistic where the pair is wrong, exponential where it
-    is right. The loss is not convex: with the paper's settings it *rises* with the margin for
-    :math:`-0.119 < x < 0.072`, the start of training included, and has a local minimum at -0.119.
+    with `Delta` the chosen minus the rejected log-ratio. It is logistic where the pair is ranked wrongly, exponential
+    where it is ranked rightly. The loss is not convex: with the paper's settings it *rises* with the margin for
+    `-0.119 < x < 0.072`, the start of training included, and has a local minimum at -0.119.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0.
-        tau: Width of the change from one loss to the other, in ``(0, 1]``.
+        tau: Width of the change from one loss to the other, in `(0, 1]`.
 
     Returns:
-        ``[P]``; (1 + ln 2) / 2 where the two log-ratios are equal.
+        `[P]`; (1 + ln 2) / 2 where the two log-ratios are equal.
     """
     scaled_margin = beta * margin(chosen_logratio, rejected_logratio)
     modulation = scaled_margin / tau
@@ -47,11 +47,11 @@ def discopop(
 
 
 @dataclass(frozen=True)
-class DiscoPOP(MarginObjective):
+class DiscoPOP(BetaObjective, MarginObjective):
     """Discovered preference optimization (DiscoPOP), arXiv:2406.08414; reward = beta x log-ratio.
 
-    Found by search, not derived. It is not convex: a pair near its start is pushed the wrong way until others carry it
-    over the hump, so it wants diverse batches and a learning rate that is not small.
+    Found by search, not derived. It is not convex: near the start the gradient lowers a pair's margin until other pairs
+    carry it past the local maximum, so use diverse batches and a learning rate that is not small.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.05.
@@ -60,18 +60,11 @@ class DiscoPOP(MarginObjective):
 
     beta: float = 0.05
     tau: float = 0.05
-    reads: ClassVar[Reads] = Reads.REFERENCE
 
     def __post_init__(self) -> None:
-        require_positive("DiscoPOP.beta", self.beta)
-        require_positive("DiscoPOP.tau", self.tau)
-        if self.tau > 1:
-            raise InputError(f"DiscoPOP.tau must be at most 1, got {self.tau}: above, wrong pairs overflow")
+        require(self, beta=POSITIVE, tau=POSITIVE)
+        require(self, tau=Rule("at most 1", lambda value: value <= 1, remedy=": above, wrong pairs overflow"))
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`discopop`."""
-        return discopop(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, tau=self.tau)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `discopop`."""
+        return discopop(*logratios(scores), beta=self.beta, tau=self.tau)

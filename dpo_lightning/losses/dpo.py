@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import margin, require_positive, require_share_of_flips
+from dpo_lightning.losses.base import MarginObjective, logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import margin
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import POSITIVE, SHARE_OF_FLIPS, require
 
 
 def dpo(
@@ -25,49 +26,52 @@ def dpo(
 
     .. math:: L = -(1-\varepsilon) \log\sigma(\beta\Delta) - \varepsilon \log\sigma(-\beta\Delta)
 
-    with :math:`\Delta` the chosen minus the rejected log-ratio. :math:`\varepsilon = 0` is the paper's loss; a positive
-    one is conservative DPO (cDPO, https://ericmitchell.ai/cdpo.pdf equation 3), which assumes that a share
-    :math:`\varepsilon` of the labels is flipped and has its minimum at a finite margin.
+    with `Delta` the chosen minus the rejected log-ratio. `epsilon = 0` is the paper's loss. A positive `epsilon` is
+    conservative DPO (cDPO, https://ericmitchell.ai/cdpo.pdf equation 3), which assumes that this share of the labels is
+    flipped and has its minimum at a finite margin.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0. Smaller lets the policy move further.
-        label_smoothing: The assumed share of flipped labels, in ``[0, 0.5)``.
+        label_smoothing: The assumed share of flipped labels, in `[0, 0.5)`.
 
     Returns:
-        ``[P]``; ln 2 where the two log-ratios are equal.
+        `[P]`; ln 2 where the two log-ratios are equal.
     """
     scaled_margin = beta * margin(chosen_logratio, rejected_logratio)
     return -(1 - label_smoothing) * F.logsigmoid(scaled_margin) - label_smoothing * F.logsigmoid(-scaled_margin)
 
 
 @dataclass(frozen=True)
-class DPO(MarginObjective):
+class DPO(BetaObjective, MarginObjective):
     """Direct Preference Optimization, arXiv:2305.18290; reward = beta x log-ratio.
 
-    The place to begin: few settings, and what the others are compared with.
+    Start with this one: it has few settings, and the other objectives are compared with it.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.1, and 0.5 for summarisation.
         label_smoothing: Assumed share of flipped labels, in [0, 0.5); above 0 this is conservative DPO (cDPO),
             which keeps the margin finite where labels are noisy.
+
+    Example:
+        >>> import torch
+        >>> from dpo_lightning.losses import DPO
+        >>> from dpo_lightning.losses.scores import PairScores
+        >>> logps = torch.tensor([[-10.0], [-14.0], [-12.0], [-12.0]])  # the policy's two, then the reference's
+        >>> scores = PairScores(*logps, chosen_lengths=torch.tensor([4]), rejected_lengths=torch.tensor([2]))
+        >>> DPO(beta=0.5)(scores)  # -log sigmoid(0.5 x (2 + 2))
+        tensor([0.1269])
+        >>> DPO(beta=0.5).rewards(scores)
+        (tensor([1.]), tensor([-1.]))
     """
 
     beta: float = 0.1
     label_smoothing: float = 0.0
-    reads: ClassVar[Reads] = Reads.REFERENCE
 
     def __post_init__(self) -> None:
-        require_positive("DPO.beta", self.beta)
-        require_share_of_flips("DPO.label_smoothing", self.label_smoothing)
+        require(self, beta=POSITIVE, label_smoothing=SHARE_OF_FLIPS)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`dpo`."""
-        return dpo(
-            scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, label_smoothing=self.label_smoothing
-        )
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio: the paper's implicit reward, equation 5 without the partition term."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `dpo`."""
+        return dpo(*logratios(scores), beta=self.beta, label_smoothing=self.label_smoothing)

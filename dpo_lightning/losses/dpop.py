@@ -1,17 +1,18 @@
-"""DPO-Positive."""
+"""DPO-Positive, which keeps the chosen completion as likely as under the reference."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import Objective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import at_least_float32, margin, require_not_negative, require_positive
+from dpo_lightning.losses.base import logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import at_least_float32, margin
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
 
 
 def dpop(
@@ -25,45 +26,39 @@ def dpop(
 
     .. math:: L = -\log\sigma\left(\beta\left(\rho_w - \rho_l - \lambda\max(0, -\rho_w)\right)\right)
 
-    with :math:`\rho` the log-ratios: while the chosen completion is less likely than under the reference, raising it
-    comes first.
+    with `rho` the log-ratios. While the chosen completion is less likely than under the reference, the penalty on it
+    dominates the gradient.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0.
-        penalty: Lambda: what a nat lost on the chosen completion costs, in nats of margin, >= 0; 0 is DPO.
+        penalty: Lambda, the cost of a nat lost on the chosen completion, in nats of margin, >= 0; 0 is DPO.
 
     Returns:
-        ``[P]``; ln 2 where both log-ratios are 0.
+        `[P]`; ln 2 where both log-ratios are 0.
     """
     lost = F.relu(-at_least_float32(chosen_logratio))
     return -F.logsigmoid(beta * (margin(chosen_logratio, rejected_logratio) - penalty * lost))
 
 
 @dataclass(frozen=True)
-class DPOP(Objective):
+class DPOP(BetaObjective):
     """DPO-Positive (DPOP, Smaug), arXiv:2402.13228; reward = beta x log-ratio.
 
-    For pairs that differ in few tokens, as in mathematics, where DPO lowers the chosen completions with the rejected.
+    Use it for pairs that differ in few tokens, as in mathematics, where DPO lowers the chosen completions as well.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the paper uses 0.3.
-        penalty: Lambda, what a nat lost on the chosen completion costs, >= 0; the paper uses 50, and tries 5 and 500.
+        penalty: Lambda, the cost of a nat lost on the chosen completion, >= 0; the paper uses 50, and tries 5 and 500.
     """
 
     beta: float = 0.3
     penalty: float = 50.0
-    reads: ClassVar[Reads] = Reads.REFERENCE
 
     def __post_init__(self) -> None:
-        require_positive("DPOP.beta", self.beta)
-        require_not_negative("DPOP.penalty", self.penalty)
+        require(self, beta=POSITIVE, penalty=NOT_NEGATIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`dpop`."""
-        return dpop(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, penalty=self.penalty)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `dpop`."""
+        return dpop(*logratios(scores), beta=self.beta, penalty=self.penalty)

@@ -1,4 +1,4 @@
-"""f-DPO: another divergence than the reverse KL between policy and reference."""
+"""f-DPO: DPO with another f-divergence between policy and reference than the reverse KL."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import MarginObjective, Modifier
 from dpo_lightning.losses.numeric import at_least_float32, expm1_with_straight_tail
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import Rule, require
 
 
 class Divergence(ABC):
-    """An f-divergence between policy and reference, by the derivative of its f, arXiv:2309.16240 table 1."""
+    """An f-divergence between policy and reference, given by the derivative of its f, arXiv:2309.16240 table 1."""
 
     @abstractmethod
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``f'(u) - f'(1)`` at ``u = exp(logratio)``, ``[P]``, which takes the place of the log-ratio.
+        """Return `f'(u) - f'(1)` at `u = exp(logratio)`, `[P]`, which replaces the log-ratio.
 
-        The constant cancels in a margin, and makes the reward 0 where policy and reference agree.
+        The constant `f'(1)` cancels in a margin, and makes the reward 0 where policy and reference agree.
         """
 
 
@@ -33,7 +34,7 @@ class ReverseKL(Divergence):
     """Reverse KL, f(u) = u log u: the log-ratio itself, as in DPO."""
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``log u``."""
+        """Return `log u`, `[P]`."""
         return at_least_float32(logratio)
 
 
@@ -41,11 +42,11 @@ class ReverseKL(Divergence):
 class ForwardKL(Divergence):
     """Forward KL, f(u) = -log u: falling below the reference costs exponentially, so the policy stays diverse.
 
-    Below -30 nats the exponential is its tangent, so that nothing overflows.
+    Below -30 nats the tangent continues the exponential, so that nothing overflows.
     """
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``1 - 1 / u``."""
+        """Return `1 - 1 / u`, `[P]`."""
         return -expm1_with_straight_tail(-at_least_float32(logratio))
 
 
@@ -54,7 +55,7 @@ class JensenShannon(Divergence):
     """Jensen-Shannon, f(u) = u log u - (u + 1) log((u + 1) / 2): the score never exceeds ln 2."""
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``log(2 u / (1 + u))``."""
+        """Return `log(2 u / (1 + u))`, `[P]`."""
         return math.log(2) + F.logsigmoid(at_least_float32(logratio))
 
 
@@ -62,20 +63,20 @@ class JensenShannon(Divergence):
 class AlphaDivergence(Divergence):
     """Alpha divergence, f(u) = (u^(1-alpha) - (1 - alpha) u - alpha) / (alpha (alpha - 1)), between the two KLs.
 
-    Where -alpha x log-ratio exceeds 30 nats, the exponential is its tangent, so that nothing overflows.
+    From -alpha x log-ratio = 30 nats on, the tangent continues the exponential, so that nothing overflows.
 
     Args:
-        alpha: In (0, 1); towards 0 it is the reverse KL, towards 1 the forward KL. The paper uses 0.3, 0.5 and 0.7.
+        alpha: Order of the divergence, in (0, 1); towards 0 it is the reverse KL, towards 1 the forward KL. The paper
+            uses 0.3, 0.5 and 0.7.
     """
 
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise InputError(f"AlphaDivergence.alpha must be in (0, 1), got {self.alpha}; 0 is ReverseKL, 1 ForwardKL")
+        require(self, alpha=Rule("in (0, 1)", lambda value: 0 < value < 1, remedy="; 0 is ReverseKL, 1 ForwardKL"))
 
     def score(self, logratio: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-        """``(1 - u^-alpha) / alpha``."""
+        """Return `(1 - u^-alpha) / alpha`, `[P]`."""
         return -expm1_with_straight_tail(-self.alpha * at_least_float32(logratio)) / self.alpha
 
 
@@ -85,11 +86,11 @@ class FDivergence(Modifier):
 
     .. math:: \log u \to f'(u) - f'(1), \quad u = \pi(y|x) / \pi_{ref}(y|x)
 
-    For every log-ratio. Divergences other than the reverse KL keep more of the reference's diversity, for a little
-    less reward.
+    Replaces every log-ratio of the objective. Divergences other than the reverse KL keep more of the reference's
+    diversity, for a little less reward.
 
     Args:
-        objective: A loss of a margin, such as DPO, IPO or Hinge: there the multiplier of the prompt cancels.
+        objective: A loss of a margin, such as DPO, IPO or Hinge: in a margin the multiplier of the prompt cancels.
         divergence: ReverseKL, ForwardKL, JensenShannon or AlphaDivergence.
     """
 
@@ -109,7 +110,7 @@ class FDivergence(Modifier):
             )
 
     def given(self, scores: PairScores) -> PairScores:
-        """Scores with the divergence's in the place of log-ratios."""
+        """Return the scores with the divergence's score in place of each log-ratio."""
         chosen = self.divergence.score(scores.chosen_logratio)
         rejected = self.divergence.score(scores.rejected_logratio)
         return scores._replace(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import margin, require_positive
+from dpo_lightning.losses.base import MarginObjective, logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import margin
 from dpo_lightning.losses.scores import PairScores
 
 
@@ -25,36 +25,28 @@ def hinge(
     .. math:: L = \max(0,\; 1 - \beta\Delta)
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
-        beta: Inverse of the margin at which a pair stops to pull, > 0.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
+        beta: Inverse of the margin from which a pair has no gradient, > 0.
 
     Returns:
-        ``[P]``; 1 where the two log-ratios are equal.
+        `[P]`; 1 where the two log-ratios are equal.
     """
     return F.relu(1 - beta * margin(chosen_logratio, rejected_logratio))
 
 
 @dataclass(frozen=True)
-class Hinge(MarginObjective):
+class Hinge(BetaObjective, MarginObjective):
     """Hinge loss on the log-ratio margin (SLiC-HF, arXiv:2305.10425; RSO, arXiv:2309.06657); reward = beta x log-ratio.
 
-    A pair that is right by a margin pulls no more, so easy pairs do not drag the policy away from its reference.
+    A pair whose margin is above 1 / beta has no gradient, so easy pairs do not drag the policy from its reference.
 
     Args:
-        beta: Inverse of the margin at which a pair stops to pull, > 0; 0.1 where nothing is known.
+        beta: Inverse of the margin from which a pair has no gradient, > 0; 0.1 where nothing is known.
     """
 
     beta: float = 0.1
-    reads: ClassVar[Reads] = Reads.REFERENCE
-
-    def __post_init__(self) -> None:
-        require_positive("Hinge.beta", self.beta)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`hinge`."""
-        return hinge(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `hinge`."""
+        return hinge(*logratios(scores), beta=self.beta)

@@ -1,4 +1,4 @@
-"""Length-normalised DPO: log-ratios per token."""
+"""Length-normalised DPO, on log-ratios per token."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, logratios_per_token
+from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, logratios, logratios_per_token
 from dpo_lightning.losses.dpo import dpo
-from dpo_lightning.losses.numeric import per_token, require_positive
+from dpo_lightning.losses.numeric import per_token
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import POSITIVE, require
 
 
 def length_normalized_dpo(
@@ -22,21 +23,21 @@ def length_normalized_dpo(
     *,
     beta: float,
 ) -> Float[Tensor, " P"]:
-    r"""Length-normalised DPO, arXiv:2411.15124 (Tulu 3); ``dpo_norm`` in open-instruct.
+    r"""Length-normalised DPO, arXiv:2411.15124 (Tulu 3); `dpo_norm` in open-instruct.
 
     .. math:: L = -\log\sigma\left(\frac{\beta}{|y_w|}\rho_w - \frac{\beta}{|y_l|}\rho_l\right)
 
-    with :math:`\rho` the log-ratios: a long completion does not outweigh a short one by its length alone.
+    with `rho` the log-ratios. A long completion does not outweigh a short one by its length alone.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
-        chosen_lengths: ``[P]``, tokens, > 0.
-        rejected_lengths: ``[P]``, tokens, > 0.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
+        chosen_lengths: `[P]`, tokens, > 0.
+        rejected_lengths: `[P]`, tokens, > 0.
         beta: Strength of the pull towards the reference, > 0, per token: 10 to 100 times DPO's.
 
     Returns:
-        ``[P]``; ln 2 where the two log-ratios per token are equal.
+        `[P]`; ln 2 where the two log-ratios per token are equal.
     """
     return dpo(per_token(chosen_logratio, chosen_lengths), per_token(rejected_logratio, rejected_lengths), beta=beta)
 
@@ -45,7 +46,7 @@ def length_normalized_dpo(
 class LengthNormalizedDPO(MarginObjective):
     """Length-normalised DPO, arXiv:2411.15124 (Tulu 3); reward = beta x log-ratio per token.
 
-    Where lengths differ much and the answers must not grow; Tulu 3's choice over DPO, SimPO and PPO.
+    Use it where lengths differ much and the answers must not grow; Tulu 3 chose it over DPO, SimPO and PPO.
 
     Args:
         beta: Strength of the pull towards the reference, > 0, on nats per token; Tulu 3 uses 5.
@@ -55,19 +56,13 @@ class LengthNormalizedDPO(MarginObjective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.LENGTHS
 
     def __post_init__(self) -> None:
-        require_positive("LengthNormalizedDPO.beta", self.beta)
+        require(self, beta=POSITIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`length_normalized_dpo`."""
-        return length_normalized_dpo(
-            scores.chosen_logratio,
-            scores.rejected_logratio,
-            scores.chosen_lengths,
-            scores.rejected_lengths,
-            beta=self.beta,
-        )
+        """Return the loss `[P]`, see `length_normalized_dpo`."""
+        return length_normalized_dpo(*logratios(scores), scores.chosen_lengths, scores.rejected_lengths, beta=self.beta)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio per token."""
+        """Return beta x log-ratio per token of the chosen and of the rejected completions, each `[P]`."""
         chosen, rejected = logratios_per_token(scores)
         return self.beta * chosen, self.beta * rejected

@@ -1,4 +1,4 @@
-"""Length-regularised DPO: what the length explains of a preference is not learned."""
+"""Length-regularised DPO, which does not learn the part of a preference that the length explains."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import margin, require_not_negative, require_one_shape, require_positive
+from dpo_lightning.losses.base import MarginObjective, Reads, logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import margin, require_one_shape
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
 
 
 def length_regularized_dpo(
@@ -27,19 +29,19 @@ def length_regularized_dpo(
 
     .. math:: L = -\log\sigma\left(\beta\Delta + \alpha(|y_w| - |y_l|)\right)
 
-    with :math:`\Delta` the chosen minus the rejected log-ratio. It is DPO for the reward :math:`r - \alpha|y|`: a pair
-    whose chosen completion is the longer one counts as partly settled and pulls less.
+    with `Delta` the chosen minus the rejected log-ratio. It is DPO for the reward `r - alpha |y|`: a pair whose chosen
+    completion is the longer one has a smaller gradient.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
-        chosen_lengths: ``[P]``, tokens.
-        rejected_lengths: ``[P]``, tokens.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
+        chosen_lengths: `[P]`, tokens.
+        rejected_lengths: `[P]`, tokens.
         beta: Strength of the pull towards the reference, > 0.
-        alpha: What a token costs, in units of the reward, >= 0; 0 is DPO.
+        alpha: Cost of a token, in units of the reward, >= 0; 0 is DPO.
 
     Returns:
-        ``[P]``; ln 2 where log-ratios and lengths are equal.
+        `[P]`; ln 2 where log-ratios and lengths are equal.
     """
     require_one_shape(chosen_logratio, rejected_logratio, chosen_lengths, rejected_lengths)
     scaled_margin = beta * margin(chosen_logratio, rejected_logratio)
@@ -47,14 +49,14 @@ def length_regularized_dpo(
 
 
 @dataclass(frozen=True)
-class LengthRegularizedDPO(MarginObjective):
+class LengthRegularizedDPO(BetaObjective, MarginObjective):
     """Length-regularised DPO (R-DPO), arXiv:2403.19159; reward = beta x log-ratio.
 
-    Where the labels favour length, and the policy grows verbose under DPO.
+    Use it where the labels favour length, and the policy grows verbose under DPO.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 is DPO's usual one.
-        alpha: What a token costs, in units of the reward, >= 0; at 0.01 a hundred tokens weigh like a reward of 1.
+        alpha: Cost of a token, in units of the reward, >= 0; at 0.01 a hundred tokens weigh like a reward of 1.
             SimPO's comparison, arXiv:2405.14734, searches 0.05 to 1.
     """
 
@@ -63,20 +65,10 @@ class LengthRegularizedDPO(MarginObjective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.LENGTHS
 
     def __post_init__(self) -> None:
-        require_positive("LengthRegularizedDPO.beta", self.beta)
-        require_not_negative("LengthRegularizedDPO.alpha", self.alpha)
+        require(self, beta=POSITIVE, alpha=NOT_NEGATIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`length_regularized_dpo`."""
+        """Return the loss `[P]`, see `length_regularized_dpo`."""
         return length_regularized_dpo(
-            scores.chosen_logratio,
-            scores.rejected_logratio,
-            scores.chosen_lengths,
-            scores.rejected_lengths,
-            beta=self.beta,
-            alpha=self.alpha,
+            *logratios(scores), scores.chosen_lengths, scores.rejected_lengths, beta=self.beta, alpha=self.alpha
         )
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio: the reward with the cost of the length taken off."""
-        return scaled_logratios(scores, self.beta)

@@ -1,4 +1,4 @@
-"""Objectives around objectives: other likelihoods, weights of pairs, and mixtures."""
+"""Objectives made of other objectives: changed likelihoods, weights of pairs, and weighted sums."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from torch import Tensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import Modifier, Objective, Observation, Reads, Rewards, column_of, tokens_of
-from dpo_lightning.losses.numeric import STRAIGHT_FROM, at_least_float32, require_one_shape, require_positive
+from dpo_lightning.losses.numeric import STRAIGHT_FROM, at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import PairScores, TokenScores
+from dpo_lightning.losses.settings import POSITIVE, Rule, require
 
 
 @dataclass(frozen=True)
 class LDDPO(Modifier):
     r"""Length-desensitized DPO (LD-DPO), arXiv:2409.06411; reward = the objective's.
 
-    What the longer completion has beyond the length of the shorter one counts alpha times in its log-likelihood, of
-    policy and reference alike: so a completion is preferred less for being long.
+    The tokens of the longer completion beyond the length of the shorter one count alpha times in its log-likelihood, of
+    policy and reference alike, so that a completion is preferred less for being long.
 
     .. math:: \log\pi(y|x) \to \sum_{t \le l} \log\pi(y_t) + \alpha \sum_{t > l} \log\pi(y_t), \quad
         l = \min(|y_w|, |y_l|)
 
-    A loss that divides by lengths divides by those of the whole completions.
+    An objective that divides by lengths divides by those of the whole completions.
 
     Args:
         objective: A loss of log-ratios, such as DPO.
-        alpha: What a token beyond the shorter completion counts, in [0, 1]; 1 is the objective itself. The paper
-            chooses it for each model.
+        alpha: Weight of a token beyond the length of the shorter completion, in [0, 1]; 1 is the objective itself. The
+            paper chooses it for each model.
     """
 
     objective: Objective
@@ -41,8 +42,7 @@ class LDDPO(Modifier):
 
     def __post_init__(self) -> None:
         _require_objective("LDDPO.objective", self.objective)
-        if not 0 <= self.alpha <= 1:
-            raise InputError(f"LDDPO.alpha must be in [0, 1], got {self.alpha}")
+        require(self, alpha=Rule("in [0, 1]", lambda value: 0 <= value <= 1))
         name, reads = type(self.objective).__name__, self.objective.reads
         if Reads.LIKELIHOOD in reads:
             raise InputError(
@@ -57,11 +57,15 @@ class LDDPO(Modifier):
 
     @property
     def reads(self) -> Reads:
-        """What the objective reads, and single tokens."""
+        """The scores that the objective reads, and single tokens."""
         return self.objective.reads | Reads.TOKENS
 
     def given(self, scores: PairScores) -> PairScores:
-        """Scores with these likelihoods."""
+        """Return the scores with the log-probs of the equation.
+
+        Raises:
+            ValueError: without the log-probs of single tokens.
+        """
         tokens = tokens_of(scores)
         require_one_shape(scores.chosen_lengths, scores.rejected_lengths)
         shared = torch.minimum(scores.chosen_lengths, scores.rejected_lengths).repeat(2)
@@ -82,17 +86,17 @@ class LDDPO(Modifier):
 class WPO(Modifier):
     r"""Weighted Preference Optimization (WPO), arXiv:2406.11827; reward = the objective's.
 
-    Each pair's loss is multiplied by how typical its two completions are of the policy, without a gradient: so pairs
-    that other models have written count less, and the data resembles the policy's own.
+    Multiplies each pair's loss by how typical its two completions are of the policy, without a gradient. Pairs that
+    other models have written count less, so that the data resembles the policy's own.
 
     .. math:: L \to w(y_w)\, w(y_l)\, L, \quad
         w(y) = \exp\left(\frac{1}{|y|} \sum_t \log\frac{\pi(y_t)}{\sum_v \pi(v)^2}\right)
 
-    That is the paper's equation 2 with sampled alignment: a completion of the policy itself has about the weight 1,
-    and one of likelier tokens more, where the authors' code cuts the pair's weight off at 1.
+    This is the paper's equation 2 with sampled alignment. A completion that the policy itself has sampled has a weight
+    of about 1, one of likelier tokens a larger weight; the authors' code bounds the pair's weight by 1.
 
     Args:
-        objective: A loss of each pair by itself, such as DPO or SimPO.
+        objective: An objective with a loss for each pair by itself, such as DPO or SimPO.
     """
 
     objective: Objective
@@ -100,20 +104,23 @@ class WPO(Modifier):
     def __post_init__(self) -> None:
         _require_own_losses("WPO.objective", self.objective)
         if Reads.COLLISIONS in self.objective.reads:
-            raise InputError("WPO.objective is weighted by WPO already: once is enough")
+            raise InputError(
+                f"WPO.objective is weighted by WPO already: once is enough; write {type(self.objective).__name__}(...) "
+                "without another WPO around it"
+            )
 
     @property
     def reads(self) -> Reads:
-        """What the objective reads, and how typical each token is."""
+        """The scores that the objective reads, and the collision probabilities of tokens."""
         return self.objective.reads | Reads.COLLISIONS
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """The objective's loss times the weights of both completions."""
+        """Return the objective's loss times the weights of both completions, `[P]`."""
         return _product(self.objective(scores), typicality(tokens_of(scores)))
 
 
 def typicality(tokens: TokenScores) -> Float[Tensor, " P"]:
-    """Product of a pair's two weights in arXiv:2406.11827 equation 2, ``[P]``, without a graph.
+    """Return the product of a pair's two weights in arXiv:2406.11827 equation 2, `[P]`, without a graph.
 
     Raises:
         ValueError: without the tokens' collision probabilities.
@@ -123,21 +130,21 @@ def typicality(tokens: TokenScores) -> Float[Tensor, " P"]:
     logps = at_least_float32(tokens.policy_logps.detach())
     mean = tokens.sum_per_sequence(logps - tokens.log_collisions) / tokens.lengths
     chosen, rejected = mean.chunk(2)
-    # Of log-probs it is below log V: the bound is for numbers that are none.
+    # With log-probs the sum is below log V; the bound is for scores that are no log-probs.
     return (chosen + rejected).clamp(max=STRAIGHT_FROM).exp()
 
 
 @dataclass(frozen=True)
 class RowWeighted(Modifier):
-    r"""Weights from the data; reward = the objective's.
+    r"""Weights of pairs from the data; reward = the objective's.
 
-    Each pair's loss is multiplied by its row's weight, and the mean is over the pairs: weights whose mean is not 1
-    scale the learning rate. Name the column in `data.format.weight`.
+    Multiplies each pair's loss by its row's weight. The mean is over the pairs, so weights whose mean is not 1 scale
+    the learning rate. Name the column in `data.format.weight`.
 
     .. math:: L \to w L
 
     Args:
-        objective: A loss of each pair by itself, such as DPO.
+        objective: An objective with a loss for each pair by itself, such as DPO.
     """
 
     objective: Objective
@@ -145,15 +152,18 @@ class RowWeighted(Modifier):
     def __post_init__(self) -> None:
         _require_own_losses("RowWeighted.objective", self.objective)
         if Reads.WEIGHT in self.objective.reads:
-            raise InputError("RowWeighted.objective is weighted by its rows already: once is enough")
+            raise InputError(
+                "RowWeighted.objective is weighted by its rows already: once is enough; write "
+                f"{type(self.objective).__name__}(...) without another RowWeighted around it"
+            )
 
     @property
     def reads(self) -> Reads:
-        """What the objective reads, and the weights."""
+        """The scores that the objective reads, and the weights of rows."""
         return self.objective.reads | Reads.WEIGHT
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """The objective's loss times the weights."""
+        """Return the objective's loss times the rows' weights, `[P]`."""
         return _product(self.objective(scores), column_of(scores, "weight"))
 
 
@@ -161,21 +171,33 @@ class RowWeighted(Modifier):
 class Weighted(Objective):
     r"""A weighted sum of objectives, as Mixed Preference Optimization (MPO, arXiv:2411.10442); reward = the first's.
 
-    All are computed from one forward. The reward is that of the first objective which has a reference; without one, of
-    the first. MPO itself is DPO, PairedBCO and SFT with the weights 0.8, 0.2 and 1.
+    Computes all objectives from one forward. The reward is that of the first objective that reads the reference, or
+    else of the first one. MPO itself is DPO, PairedBCO and SFT with the weights 0.8, 0.2 and 1.
 
     .. math:: L = \sum_i w_i L_i
 
     Args:
-        objectives: The objectives, one or more; at most one of them reads means over batches.
-        weights: Their weights, > 0, as many.
+        objectives: One objective or more; at most one of them may read a mean over batches.
+        weights: A weight for each objective, > 0.
+
+    Example:
+        >>> import torch
+        >>> from dpo_lightning.losses import DPO, SFT, Weighted
+        >>> from dpo_lightning.losses.scores import PairScores
+        >>> logps = torch.tensor([[-10.0], [-14.0], [-12.0], [-12.0]])
+        >>> scores = PairScores(*logps, *torch.tensor([[4], [2]]))
+        >>> mixture = Weighted([DPO(beta=0.5), SFT()], weights=[1.0, 0.2])
+        >>> mixture(scores)  # 0.1269 + 0.2 x 10 nats / 4 tokens
+        tensor([0.6269])
+        >>> mixture.rewards(scores) == DPO(beta=0.5).rewards(scores)
+        True
     """
 
     objectives: Sequence[Objective]
     weights: Sequence[float]
 
     def __post_init__(self) -> None:
-        # Tuples, so that a frozen object is one.
+        # Tuples, so that a frozen object cannot be changed and has a hash.
         object.__setattr__(self, "objectives", tuple(self.objectives))
         object.__setattr__(self, "weights", tuple(self.weights))
         if not self.objectives or len(self.objectives) != len(self.weights):
@@ -185,7 +207,7 @@ class Weighted(Objective):
             )
         for objective, weight in zip(self.objectives, self.weights, strict=True):
             _require_objective("Weighted.objectives", objective)
-            require_positive("Weighted.weights", weight)
+            POSITIVE.check("Weighted.weights", weight)
         running = [type(each).__name__ for each in self.objectives if Reads.BASELINE in each.reads]
         if len(running) > 1:
             raise InputError(
@@ -195,21 +217,21 @@ class Weighted(Objective):
 
     @property
     def reads(self) -> Reads:
-        """What any of them reads."""
+        """The scores that any of the objectives reads."""
         return reduce(or_, (objective.reads for objective in self.objectives))
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """The weighted sum of the losses."""
+        """Return the weighted sum of the losses, `[P]`."""
         losses = [weight * objective(scores) for objective, weight in zip(self.objectives, self.weights, strict=True)]
         return torch.stack(losses).sum(0)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Rewards of the first objective with a reference, or of the first."""
+        """Return the rewards of the first objective that reads the reference, or else of the first one."""
         with_reference = [each for each in self.objectives if Reads.REFERENCE in each.reads]
         return [*with_reference, *self.objectives][0].rewards(scores)
 
     def observe(self, scores: PairScores) -> Observation | None:
-        """What the one observes that reads a mean over batches."""
+        """Return the observation of the objective that reads a mean over batches, None without one."""
         seen = (each.observe(scores) for each in self.objectives if Reads.BASELINE in each.reads)
         return next(seen, None)
 
@@ -220,7 +242,7 @@ def _require_objective(name: str, objective: Any) -> None:
 
 
 def _require_own_losses(name: str, objective: Objective) -> None:
-    """Whose losses are those of single pairs, so that each can be multiplied."""
+    """Refuse an objective whose loss is not one of each pair, which could not be weighted."""
     _require_objective(name, objective)
     if Reads.BATCH in objective.reads:
         raise InputError(
@@ -235,6 +257,6 @@ def _product(losses: Tensor, weights: Tensor) -> Tensor:
 
 
 def _positions(tokens: TokenScores) -> Tensor:
-    """Place of each token in its completion, from 0: tokens of a completion stand together, in order."""
+    """Return the position of each token in its completion, `[N]`, from 0; its tokens are adjacent and in order."""
     first = tokens.lengths.cumsum(0) - tokens.lengths
     return torch.arange(len(tokens.sequence_id), device=first.device) - first[tokens.sequence_id]

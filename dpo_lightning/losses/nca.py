@@ -1,16 +1,16 @@
-"""Noise contrastive alignment."""
+"""Noise contrastive alignment, on pairs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import Objective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import at_least_float32, require_one_shape, require_positive
+from dpo_lightning.losses.base import logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import PairScores
 
 
@@ -24,17 +24,17 @@ def nca(
 
     .. math:: L = -\log\sigma(r_w) - \tfrac12\log\sigma(-r_w) - \tfrac12\log\sigma(-r_l)
 
-    with :math:`r` = beta x log-ratio: completions of the data against those of the reference. The reward of each
-    completion counts by itself, so that the chosen one does not fall while the margin grows; alone, it is pulled to
-    ln 2.
+    with `r` = beta x log-ratio. It classifies completions of the data against those of the reference. The reward of
+    each completion counts by itself, so that the chosen one does not fall while the margin grows; the chosen reward is
+    pulled to ln 2.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0.
 
     Returns:
-        ``[P]``; 2 ln 2 where both log-ratios are 0.
+        `[P]`; 2 ln 2 where both log-ratios are 0.
     """
     require_one_shape(chosen_logratio, rejected_logratio)
     chosen, rejected = beta * at_least_float32(chosen_logratio), beta * at_least_float32(rejected_logratio)
@@ -42,25 +42,17 @@ def nca(
 
 
 @dataclass(frozen=True)
-class NCA(Objective):
+class NCA(BetaObjective):
     """Noise contrastive alignment (NCA), arXiv:2402.05369; reward = beta x log-ratio.
 
-    Where DPO lowers the chosen completions' likelihood along with the rejected ones', as in reasoning and mathematics.
+    Use it where DPO lowers the chosen completions' likelihood as well, as in reasoning and mathematics.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; the authors use 0.01.
     """
 
     beta: float = 0.01
-    reads: ClassVar[Reads] = Reads.REFERENCE
-
-    def __post_init__(self) -> None:
-        require_positive("NCA.beta", self.beta)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`nca`."""
-        return nca(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `nca`."""
+        return nca(*logratios(scores), beta=self.beta)

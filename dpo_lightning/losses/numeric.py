@@ -1,4 +1,4 @@
-"""What the losses share: precision, shapes, and the ranges of settings."""
+"""Arithmetic that the losses share: precision, shapes, and an exponential that does not overflow."""
 
 from __future__ import annotations
 
@@ -8,39 +8,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpo_lightning.errors import InputError
-
 STRAIGHT_FROM = 30.0
-"""Nats from which an exponential goes on as a straight line: at 1e4 nats its square still fits into float32."""
+"""Nats from which the tangent continues an exponential: at 1e4 nats its square still fits into float32."""
 
 
 def margin(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Chosen minus rejected, in float32 at least: the square of a margin overflows float16.
+    """Return chosen minus rejected, in float32 at least: the square of a margin overflows float16.
 
     Raises:
-        ValueError: when they differ in shape.
+        ValueError: if they differ in shape.
     """
     require_one_shape(chosen, rejected)
     return at_least_float32(chosen) - at_least_float32(rejected)
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """The values in float32, or in float64 where they are."""
+    """Return the values in float32, or in float64 if they are in float64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def per_token(logps: Tensor, lengths: Tensor) -> Tensor:
-    """Log-probs per token, in float32 at least, from sums over completions.
+    """Return log-probs per token `[P]`, in float32 at least, from sums over completions and their lengths.
 
     Raises:
-        ValueError: when they differ in shape.
+        ValueError: if they differ in shape.
     """
     require_one_shape(logps, lengths)
     return at_least_float32(logps) / lengths
 
 
 def expm1_with_straight_tail(exponent: Tensor) -> Tensor:
-    """``exp(x) - 1`` up to :data:`STRAIGHT_FROM`, and from there on its tangent: value and slope never overflow.
+    """Return `exp(x) - 1` up to `STRAIGHT_FROM`, and its tangent above: value and slope never overflow.
 
     A clamp would be finite too, but flat: its gradient is 0 where the exponential pulls hardest.
     """
@@ -49,51 +47,11 @@ def expm1_with_straight_tail(exponent: Tensor) -> Tensor:
 
 
 def require_one_shape(first: Tensor, *others: Tensor) -> None:
-    """Nothing broadcasts by accident.
+    """Refuse tensors of different shapes, which would broadcast.
 
     Raises:
-        ValueError: when shapes differ.
+        ValueError: if shapes differ.
     """
     for other in others:
         if first.shape != other.shape:
             raise ValueError(f"the inputs differ in shape: {tuple(first.shape)} and {tuple(other.shape)}")
-
-
-def require_positive(name: str, value: float) -> None:
-    """Check a setting.
-
-    Raises:
-        InputError: unless it is a finite number above 0.
-    """
-    if not 0 < value < math.inf:
-        raise InputError(f"{name} must be a finite number greater than 0, got {value}")
-
-
-def require_not_negative(name: str, value: float) -> None:
-    """Check a setting.
-
-    Raises:
-        InputError: unless it is a finite number, 0 or greater.
-    """
-    if not 0 <= value < math.inf:
-        raise InputError(f"{name} must be a finite number of at least 0, got {value}")
-
-
-def require_share_of_flips(name: str, value: float) -> None:
-    """Check a share of flipped labels.
-
-    Raises:
-        InputError: unless it is in ``[0, 0.5)``: half of them flipped, the labels say nothing.
-    """
-    if not 0 <= value < 0.5:
-        raise InputError(f"{name} must be in [0, 0.5), got {value}")
-
-
-def require_momentum(name: str, value: float) -> None:
-    """Check the share of the past in a running mean.
-
-    Raises:
-        InputError: unless it is in ``[0, 1)``: with 1 the first batch stays for ever.
-    """
-    if not 0 <= value < 1:
-        raise InputError(f"{name} must be in [0, 1), got {value}")

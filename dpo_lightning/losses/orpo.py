@@ -1,4 +1,4 @@
-"""Odds Ratio Preference Optimization."""
+"""Odds Ratio Preference Optimization: likelihood and log-odds ratio, without a reference."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dpo_lightning.losses.base import Objective, Reads, Rewards, policy_and_lengths
-from dpo_lightning.losses.numeric import margin, per_token, require_positive
+from dpo_lightning.losses.numeric import margin, per_token
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import POSITIVE, require
 from dpo_lightning.losses.sft import sft
 
 
@@ -30,23 +31,23 @@ def orpo(
         - \log\frac{P(y_l)}{1 - P(y_l)}\right), \quad \log P(y) = \frac{1}{|y|}\log\pi(y|x)
 
     Args:
-        chosen_logps: ``[P]``, summed nats of the policy.
-        rejected_logps: ``[P]``, summed nats of the policy.
-        chosen_lengths: ``[P]``, tokens, > 0.
-        rejected_lengths: ``[P]``, tokens, > 0.
-        odds_weight: Weight :math:`\lambda` of the odds ratio, > 0.
+        chosen_logps: `[P]`, summed nats of the policy.
+        rejected_logps: `[P]`, summed nats of the policy.
+        chosen_lengths: `[P]`, tokens, > 0.
+        rejected_lengths: `[P]`, tokens, > 0.
+        odds_weight: Weight `lambda` of the odds ratio, > 0.
 
     Returns:
-        ``[P]``, nats; the chosen completion's nats per token plus :math:`\lambda` ln 2 where the odds are equal.
+        `[P]`, nats; the chosen completion's nats per token plus `lambda` ln 2 where the odds are equal.
     """
     odds = log_odds(chosen_logps, chosen_lengths), log_odds(rejected_logps, rejected_lengths)
     return sft(chosen_logps, chosen_lengths) - odds_weight * F.logsigmoid(margin(*odds))
 
 
 def log_odds(logps: Float[Tensor, " P"], lengths: Int[Tensor, " P"]) -> Float[Tensor, " P"]:
-    """Log of P / (1 - P), ``[P]``, with log P the log-prob per token, from summed nats and tokens.
+    """Return log(P / (1 - P)), `[P]`, with log P the log-prob per token, from summed nats and lengths in tokens.
 
-    A likelihood that rounding does not tell from 1 has the odds of the next one that it does, and no gradient.
+    A likelihood that rounds to 1 is taken as the largest one below 1, and has no gradient.
     """
     mean = per_token(logps, lengths)
     mean = mean.clamp(max=-torch.finfo(mean.dtype).eps)
@@ -58,7 +59,7 @@ def log_odds(logps: Float[Tensor, " P"], lengths: Int[Tensor, " P"]) -> Float[Te
 class ORPO(Objective):
     """Odds Ratio Preference Optimization, arXiv:2403.07691; reward = log-odds of the likelihood per token.
 
-    Supervised fine-tuning and preferences in one stage: it starts from a base model and needs no reference.
+    Joins supervised fine-tuning and preferences in one stage: it starts from a base model and needs no reference.
 
     Args:
         odds_weight: Weight of the odds ratio beside the likelihood, > 0 (the paper's lambda); the paper uses 0.1 for
@@ -69,13 +70,13 @@ class ORPO(Objective):
     reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS
 
     def __post_init__(self) -> None:
-        require_positive("ORPO.odds_weight", self.odds_weight)
+        require(self, odds_weight=POSITIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`orpo`."""
+        """Return the loss `[P]`, see `orpo`."""
         return orpo(*policy_and_lengths(scores), odds_weight=self.odds_weight)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """See :func:`log_odds`."""
+        """Return the log-odds of the chosen and of the rejected completions, each `[P]`, see `log_odds`."""
         chosen, rejected, chosen_lengths, rejected_lengths = policy_and_lengths(scores)
         return log_odds(chosen, chosen_lengths), log_odds(rejected, rejected_lengths)

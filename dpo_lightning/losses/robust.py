@@ -1,17 +1,18 @@
-"""Robust DPO: the loss of clean labels, estimated without bias from noisy ones."""
+"""Robust DPO: an unbiased estimate of the DPO loss of clean labels from noisy ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import margin, require_positive, require_share_of_flips
+from dpo_lightning.losses.base import MarginObjective, logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import margin
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import POSITIVE, SHARE_OF_FLIPS, require
 
 
 def robust_dpo(
@@ -25,18 +26,18 @@ def robust_dpo(
 
     .. math:: L = \frac{-(1-\varepsilon)\log\sigma(\beta\Delta) + \varepsilon\log\sigma(-\beta\Delta)}{1-2\varepsilon}
 
-    with :math:`\Delta` the chosen minus the rejected log-ratio. Where a share :math:`\varepsilon` of the labels is
-    flipped, its expectation over the flips is the DPO loss of the true labels. Unlike the smoothed loss it goes on to
-    fall, with slope :math:`-\varepsilon\beta/(1-2\varepsilon)`, and has no lower bound.
+    with `Delta` the chosen minus the rejected log-ratio. Where a share `epsilon` of the labels is flipped, the
+    expectation over the flips is the DPO loss of the true labels. Unlike the smoothed loss it keeps falling, with the
+    slope `-epsilon beta / (1 - 2 epsilon)`, and has no lower bound.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Strength of the pull towards the reference, > 0. Smaller lets the policy move further.
-        label_smoothing: The share of flipped labels, in ``[0, 0.5)``; 0 is DPO.
+        label_smoothing: The share of flipped labels, in `[0, 0.5)`; 0 is DPO.
 
     Returns:
-        ``[P]``; ln 2 where the two log-ratios are equal.
+        `[P]`; ln 2 where the two log-ratios are equal.
     """
     scaled_margin = beta * margin(chosen_logratio, rejected_logratio)
     as_labelled, as_flipped = -F.logsigmoid(scaled_margin), -F.logsigmoid(-scaled_margin)
@@ -44,11 +45,11 @@ def robust_dpo(
 
 
 @dataclass(frozen=True)
-class RobustDPO(MarginObjective):
+class RobustDPO(BetaObjective, MarginObjective):
     """Robust DPO (rDPO), arXiv:2403.00409; reward = beta x log-ratio.
 
-    For labels of which a known share is flipped at random. Prefer ``DPO(label_smoothing=...)`` where the share is a
-    guess: this loss has no minimum at a finite margin.
+    Use it for labels of which a known share is flipped at random. Prefer `DPO(label_smoothing=...)` where the share is
+    a guess: this loss has no minimum at a finite margin.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 is DPO's usual one.
@@ -57,18 +58,10 @@ class RobustDPO(MarginObjective):
 
     beta: float = 0.1
     label_smoothing: float = 0.1
-    reads: ClassVar[Reads] = Reads.REFERENCE
 
     def __post_init__(self) -> None:
-        require_positive("RobustDPO.beta", self.beta)
-        require_share_of_flips("RobustDPO.label_smoothing", self.label_smoothing)
+        require(self, beta=POSITIVE, label_smoothing=SHARE_OF_FLIPS)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`robust_dpo`."""
-        return robust_dpo(
-            scores.chosen_logratio, scores.rejected_logratio, beta=self.beta, label_smoothing=self.label_smoothing
-        )
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `robust_dpo`."""
+        return robust_dpo(*logratios(scores), beta=self.beta, label_smoothing=self.label_smoothing)

@@ -1,6 +1,6 @@
-"""What an objective may read of a batch: log-probs of its tokens, and their sums over completions.
+"""Scores of a batch that an objective may read: log-probs of its tokens, and their sums over completions.
 
-Axes are those of :mod:`dpo_lightning.batch`: ``P`` pairs, ``S`` = 2P sequences, ``N`` scored tokens.
+Axes are those of `dpo_lightning.batch`: `P` pairs, `S` = 2P sequences, `N` scored tokens.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _NO_COLUMNS = PairColumns()
 
 
 class TokenScores(NamedTuple):
-    """Log-probs of the scored tokens of a batch, in nats, with the sequence that each belongs to.
+    """Log-probs of the scored tokens of a batch, in nats, and the sequence of each token.
 
-    ``log_collisions`` is the log of the probability that two draws from the policy's distribution are the same token,
-    log sum_v p_v^2, without a graph; None where the objective does not read it.
+    `log_collisions` is the log of the probability that two draws from the policy's distribution are the same token,
+    log sum_v p_v^2, without a graph; None if the objective does not read it.
     """
 
     policy_logps: Float[Tensor, " N"]
@@ -29,18 +29,18 @@ class TokenScores(NamedTuple):
     log_collisions: Float[Tensor, " N"] | None = None
 
     def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
-        """Sum a value of each scored token over the completion that it belongs to."""
+        """Sum a value of each scored token over its completion."""
         return sum_per_sequence(token_values, self.sequence_id, self.lengths)
 
     def without_difference(self) -> TokenScores:
-        """The same with a reference that agrees with the policy."""
+        """Return the scores with a reference that agrees with the policy."""
         return self._replace(reference_logps=self.policy_logps)
 
 
 class Baseline(NamedTuple):
-    """Means of what an objective observes, over the batch on all ranks and over the training so far; 0-d, no graph.
+    """Means of an objective's observations, over the batch on all ranks and over the training so far; 0-d, no graph.
 
-    ``running`` has the batch in it already, when training.
+    In training, `running` includes the batch.
     """
 
     batch: Float[Tensor, ""]
@@ -48,10 +48,10 @@ class Baseline(NamedTuple):
 
 
 class PairScores(NamedTuple):
-    """What an objective may read, each ``[P]``: summed completion log-probs in nats, completion lengths in tokens.
+    """Scores of pairs, each `[P]`: summed log-probs of completions in nats, and lengths of completions in tokens.
 
-    ``columns`` are what the data says of each pair besides its texts, ``tokens`` the log-probs before they were summed,
-    and ``baseline`` what the objective's :meth:`~dpo_lightning.losses.Objective.observe` asked for.
+    `columns` are the numbers that the data has for each pair, `tokens` the log-probs before they were summed, and
+    `baseline` the means of the values that the objective's `observe` returned.
     """
 
     policy_chosen_logps: Float[Tensor, " P"]
@@ -74,7 +74,7 @@ class PairScores(NamedTuple):
         return cls(policy[0], policy[1], reference[0], reference[1], lengths[0], lengths[1], columns, tokens)
 
     def without_difference(self) -> PairScores:
-        """The same with a reference that agrees with the policy, as before training."""
+        """Return the scores with a reference that agrees with the policy, as before training."""
         return self._replace(
             reference_chosen_logps=self.policy_chosen_logps,
             reference_rejected_logps=self.policy_rejected_logps,
@@ -83,20 +83,20 @@ class PairScores(NamedTuple):
 
     @property
     def chosen_logratio(self) -> Float[Tensor, " P"]:
-        """Log policy(chosen | prompt) - log reference(chosen | prompt), in nats."""
+        """Log policy(chosen | prompt) - log reference(chosen | prompt), `[P]`, in nats."""
         return self.policy_chosen_logps - self.reference_chosen_logps
 
     @property
     def rejected_logratio(self) -> Float[Tensor, " P"]:
-        """Log policy(rejected | prompt) - log reference(rejected | prompt), in nats."""
+        """Log policy(rejected | prompt) - log reference(rejected | prompt), `[P]`, in nats."""
         return self.policy_rejected_logps - self.reference_rejected_logps
 
 
 class UnpairedScores(NamedTuple):
-    """What an unpaired objective may read, each ``[P]``: summed completion log-probs in nats, lengths in tokens.
+    """Scores of single completions, each `[P]`: summed log-probs in nats, and lengths in tokens.
 
-    ``desirable`` is the label. The mismatched log-probs are those of another prompt's completion after this prompt,
-    from which a KL divergence is estimated; None where the objective does not read them.
+    `desirable` is the label. The mismatched log-probs are those of another prompt's completion after this prompt, for
+    an estimate of the KL divergence; None if the objective does not read them.
     """
 
     policy_logps: Float[Tensor, " P"]
@@ -110,7 +110,7 @@ class UnpairedScores(NamedTuple):
 
     @classmethod
     def from_tokens(cls, tokens: TokenScores, desirable: Bool[Tensor, " P"], *, mismatched: bool) -> UnpairedScores:
-        """Sum the tokens of each completion, and with ``mismatched`` those of each mismatched one, without a graph."""
+        """Sum the tokens of each completion; with `mismatched`, also of each mismatched completion, without a graph."""
         policy, reference = (
             tokens.sum_per_sequence(logps).chunk(2) for logps in (tokens.policy_logps, tokens.reference_logps)
         )
@@ -121,11 +121,11 @@ class UnpairedScores(NamedTuple):
 
     @property
     def logratio(self) -> Float[Tensor, " P"]:
-        """Log policy(completion | prompt) - log reference(completion | prompt), in nats."""
+        """Log policy(completion | prompt) - log reference(completion | prompt), `[P]`, in nats."""
         return self.policy_logps - self.reference_logps
 
     def without_difference(self) -> UnpairedScores:
-        """The same with a reference that agrees with the policy, as before training."""
+        """Return the scores with a reference that agrees with the policy, as before training."""
         return self._replace(
             reference_logps=self.policy_logps,
             reference_mismatched_logps=self.policy_mismatched_logps,

@@ -19,11 +19,11 @@ def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) ->
     .. math:: L = -\frac{1}{|y_w|} \log\pi(y_w | x)
 
     Args:
-        chosen_logps: ``[P]``, summed nats of the policy.
-        chosen_lengths: ``[P]``, tokens, > 0.
+        chosen_logps: `[P]`, summed nats of the policy.
+        chosen_lengths: `[P]`, tokens, > 0.
 
     Returns:
-        ``[P]``, nats per token.
+        `[P]`, nats per token.
     """
     return -per_token(chosen_logps, chosen_lengths)
 
@@ -32,16 +32,16 @@ def sft(chosen_logps: Float[Tensor, " P"], chosen_lengths: Int[Tensor, " P"]) ->
 class SFT(Objective):
     """Supervised fine-tuning on the chosen completions, as in arXiv:2203.02155; reward = log-prob per token.
 
-    Makes the policy that preferences start from, and, as a part of `Weighted`, holds the likelihood of the chosen
-    completions.
+    Trains the policy from which preference optimization starts. As a part of `Weighted`, it holds the likelihood of the
+    chosen completions.
     """
 
     reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`sft`."""
+        """Return the loss `[P]`, see `sft`."""
         return sft(scores.policy_chosen_logps, scores.chosen_lengths)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """The policy's mean log-prob per token, in nats."""
+        """Return the policy's log-prob per token of the chosen and of the rejected completions, each `[P]`, in nats."""
         return logps_per_token(scores)

@@ -1,4 +1,4 @@
-"""SimPO, and AlphaPO, which bends its reward."""
+"""SimPO, and AlphaPO, whose reward is a power of the likelihood."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token, policy_and_lengths
 from dpo_lightning.losses.numeric import (
     expm1_with_straight_tail,
     margin,
     per_token,
-    require_not_negative,
-    require_positive,
 )
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, Rule, require
 
 
 def simpo(
@@ -36,15 +34,15 @@ def simpo(
     .. math:: L = -\log\sigma\left(\frac{\beta}{|y_w|}\log\pi(y_w|x) - \frac{\beta}{|y_l|}\log\pi(y_l|x) - \gamma\right)
 
     Args:
-        chosen_logps: ``[P]``, summed nats of the policy.
-        rejected_logps: ``[P]``, summed nats of the policy.
-        chosen_lengths: ``[P]``, tokens, > 0.
-        rejected_lengths: ``[P]``, tokens, > 0.
+        chosen_logps: `[P]`, summed nats of the policy.
+        rejected_logps: `[P]`, summed nats of the policy.
+        chosen_lengths: `[P]`, tokens, > 0.
+        rejected_lengths: `[P]`, tokens, > 0.
         beta: Scale of the reward, > 0.
-        gamma_beta_ratio: Target margin :math:`\gamma / \beta`, >= 0, in nats per token.
+        gamma_beta_ratio: Target margin `gamma / beta`, >= 0, in nats per token.
 
     Returns:
-        ``[P]``; ln 2 where the margin of the mean log-probs is the target.
+        `[P]`; ln 2 where the margin of the mean log-probs is the target.
     """
     means = per_token(chosen_logps, chosen_lengths), per_token(rejected_logps, rejected_lengths)
     return -F.logsigmoid(beta * (margin(*means) - gamma_beta_ratio))
@@ -54,12 +52,23 @@ def simpo(
 class SimPO(Objective):
     """Simple Preference Optimization, arXiv:2405.14734; reward = beta x log-prob per token.
 
-    Needs no reference. What keeps the policy near where it began is a small learning rate: the paper takes 3e-7 to
-    1e-6, and calls it the setting that matters most.
+    Needs no reference. A small learning rate keeps the policy near its start: the paper takes 3e-7 to 1e-6, and calls
+    it the setting that matters most.
 
     Args:
         beta: Scale of the reward, > 0; the paper uses 2.0 to 2.5, and 10 for models that were tuned well before.
         gamma_beta_ratio: Target margin gamma / beta, >= 0, in nats per token; the paper uses 0.1 to 0.8.
+
+    Example:
+        >>> import torch
+        >>> from dpo_lightning.losses import SimPO
+        >>> from dpo_lightning.losses.scores import PairScores
+        >>> logps = torch.tensor([[-6.0], [-9.0], [0.0], [0.0]])  # the reference's are not read
+        >>> scores = PairScores(*logps, chosen_lengths=torch.tensor([4]), rejected_lengths=torch.tensor([3]))
+        >>> SimPO(beta=2.0, gamma_beta_ratio=0.5)(scores)  # -log sigmoid(2 x (-1.5 + 3 - 0.5))
+        tensor([0.1269])
+        >>> SimPO(beta=2.0).rewards(scores)
+        (tensor([-3.]), tensor([-6.]))
     """
 
     beta: float = 2.0
@@ -67,15 +76,14 @@ class SimPO(Objective):
     reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS
 
     def __post_init__(self) -> None:
-        require_positive("SimPO.beta", self.beta)
-        require_not_negative("SimPO.gamma_beta_ratio", self.gamma_beta_ratio)
+        require(self, beta=POSITIVE, gamma_beta_ratio=NOT_NEGATIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`simpo`."""
+        """Return the loss `[P]`, see `simpo`."""
         return simpo(*policy_and_lengths(scores), beta=self.beta, gamma_beta_ratio=self.gamma_beta_ratio)
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-prob per token, equation 4."""
+        """Return beta x log-prob per token of the chosen and of the rejected completions, each `[P]`, equation 4."""
         chosen, rejected = logps_per_token(scores)
         return self.beta * chosen, self.beta * rejected
 
@@ -95,19 +103,19 @@ def alphapo(
     .. math:: L = -\log\sigma(r(y_w) - r(y_l) - \gamma), \quad
         r(y) = \frac{\beta}{\alpha}\left(1 - \pi(y|x)^{-\alpha/|y|}\right)
 
-    With :math:`\alpha \to 0` that is SimPO. Beyond exp(30) the power goes on as its tangent, so that nothing overflows.
+    In the limit `alpha -> 0` it is SimPO. From exp(30) on, the tangent continues the power, so that nothing overflows.
 
     Args:
-        chosen_logps: ``[P]``, summed nats of the policy.
-        rejected_logps: ``[P]``, summed nats of the policy.
-        chosen_lengths: ``[P]``, tokens, > 0.
-        rejected_lengths: ``[P]``, tokens, > 0.
+        chosen_logps: `[P]`, summed nats of the policy.
+        rejected_logps: `[P]`, summed nats of the policy.
+        chosen_lengths: `[P]`, tokens, > 0.
+        rejected_lengths: `[P]`, tokens, > 0.
         beta: Scale of the reward, > 0.
-        alpha: Shape of the reward, not 0. Positive, it pulls hardest where a completion is unlikely.
-        gamma_beta_ratio: Target margin :math:`\gamma / \beta`, >= 0.
+        alpha: Shape of the reward, not 0. A positive one has the largest gradients for unlikely completions.
+        gamma_beta_ratio: Target margin `gamma / beta`, >= 0.
 
     Returns:
-        ``[P]``; ln 2 where the margin of the rewards is the target.
+        `[P]`; ln 2 where the margin of the rewards is the target.
     """
     rewards = (
         alphapo_reward(chosen_logps, chosen_lengths, beta=beta, alpha=alpha),
@@ -119,7 +127,7 @@ def alphapo(
 def alphapo_reward(
     logps: Float[Tensor, " P"], lengths: Int[Tensor, " P"], *, beta: float, alpha: float
 ) -> Float[Tensor, " P"]:
-    r"""The reward :math:`r(y)` of :func:`alphapo`, ``[P]``, from summed nats and tokens."""
+    """Return the reward `r(y)` of `alphapo`, `[P]`, from summed nats and lengths in tokens."""
     return -beta / alpha * expm1_with_straight_tail(-alpha * per_token(logps, lengths))
 
 
@@ -127,7 +135,7 @@ def alphapo_reward(
 class AlphaPO(Objective):
     """AlphaPO, arXiv:2501.03884; reward = beta (1 - p^(-alpha)) / alpha, with p the likelihood per token.
 
-    For where SimPO lowers the likelihood of the chosen completions too far, or is too slow: alpha sets how.
+    Use it where SimPO lowers the likelihood of the chosen completions too far, or is too slow; alpha sets the balance.
 
     Args:
         beta: Scale of the reward, > 0; as in SimPO.
@@ -141,19 +149,17 @@ class AlphaPO(Objective):
     reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS
 
     def __post_init__(self) -> None:
-        require_positive("AlphaPO.beta", self.beta)
-        require_not_negative("AlphaPO.gamma_beta_ratio", self.gamma_beta_ratio)
-        if not math.isfinite(self.alpha) or self.alpha == 0:
-            raise InputError(f"AlphaPO.alpha must be a finite number other than 0, got {self.alpha}: 0 is SimPO")
+        bent = Rule("a finite number other than 0", lambda value: math.isfinite(value) and value != 0, ": 0 is SimPO")
+        require(self, beta=POSITIVE, alpha=bent, gamma_beta_ratio=NOT_NEGATIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`alphapo`."""
+        """Return the loss `[P]`, see `alphapo`."""
         return alphapo(
             *policy_and_lengths(scores), beta=self.beta, alpha=self.alpha, gamma_beta_ratio=self.gamma_beta_ratio
         )
 
     def rewards(self, scores: PairScores) -> Rewards:
-        """See :func:`alphapo_reward`."""
+        """Return the reward of the chosen and of the rejected completions, each `[P]`, see `alphapo_reward`."""
         chosen, rejected, chosen_lengths, rejected_lengths = policy_and_lengths(scores)
         return (
             alphapo_reward(chosen, chosen_lengths, beta=self.beta, alpha=self.alpha),

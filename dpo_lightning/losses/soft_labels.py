@@ -1,4 +1,4 @@
-"""Losses that read how sure a preference is, or how large."""
+"""Losses of pairs with a preference probability or a true reward margin."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, column_of, scaled_logratios
-from dpo_lightning.losses.numeric import at_least_float32, margin, require_one_shape, require_positive
+from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, column_of, logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import at_least_float32, margin, require_one_shape
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.settings import POSITIVE, require
 
 
 def soft_label_dpo(
@@ -25,16 +27,16 @@ def soft_label_dpo(
 
     .. math:: L = -p \log\sigma(\beta\Delta) - (1 - p) \log\sigma(-\beta\Delta)
 
-    with :math:`\Delta` the chosen minus the rejected log-ratio. The minimum is where :math:`\sigma(\beta\Delta) = p`.
+    with `Delta` the chosen minus the rejected log-ratio. The minimum is at `sigma(beta Delta) = p`.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
-        probability: ``[P]``, that the chosen completion is the better one, in ``[0, 1]``.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
+        probability: `[P]`, the probability that the chosen completion is the better one, in `[0, 1]`.
         beta: Strength of the pull towards the reference, > 0.
 
     Returns:
-        ``[P]``; ln 2 where the two log-ratios are equal.
+        `[P]`; ln 2 where the two log-ratios are equal.
     """
     scaled_margin = beta * margin(chosen_logratio, rejected_logratio)
     require_one_shape(scaled_margin, probability)
@@ -42,11 +44,12 @@ def soft_label_dpo(
 
 
 @dataclass(frozen=True)
-class SoftLabelDPO(MarginObjective):
+class SoftLabelDPO(BetaObjective, MarginObjective):
     """DPO with soft labels, arXiv:2409.06691; reward = beta x log-ratio.
 
-    For pairs with a probability that the chosen completion is better, from several annotators or a reward model: the
-    margin stops to grow where the policy says that probability. Name the column in `data.format.probability`.
+    Use it for pairs with a probability that the chosen completion is better, from several annotators or a reward model.
+    The margin stops growing where the policy agrees with that probability. Name the column in
+    `data.format.probability`.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; as in DPO.
@@ -55,17 +58,10 @@ class SoftLabelDPO(MarginObjective):
     beta: float = 0.1
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.PROBABILITY
 
-    def __post_init__(self) -> None:
-        require_positive("SoftLabelDPO.beta", self.beta)
-
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`soft_label_dpo`."""
+        """Return the loss `[P]`, see `soft_label_dpo`."""
         probability = column_of(scores, "probability")
-        return soft_label_dpo(scores.chosen_logratio, scores.rejected_logratio, probability, beta=self.beta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        return soft_label_dpo(*logratios(scores), probability, beta=self.beta)
 
 
 def distilled_dpo(
@@ -79,46 +75,39 @@ def distilled_dpo(
 
     .. math:: L = \left(r^*(y_w) - r^*(y_l) - \beta\Delta\right)^2
 
-    with :math:`\Delta` the chosen minus the rejected log-ratio and :math:`r^*` the reward to be distilled.
+    with `Delta` the chosen minus the rejected log-ratio and `r*` the reward of a reward model.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
-        true_margin: ``[P]``, reward of the chosen completion minus that of the rejected one.
-        beta: Units of reward for a nat, > 0.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
+        true_margin: `[P]`, reward of the chosen completion minus that of the rejected one.
+        beta: Units of reward for a nat of log-ratio, > 0.
 
     Returns:
-        ``[P]``; the square of the true margin where the two log-ratios are equal.
+        `[P]`; the square of the true margin where the two log-ratios are equal.
     """
     implicit = beta * margin(chosen_logratio, rejected_logratio)
     return margin(implicit, true_margin).square()
 
 
 @dataclass(frozen=True)
-class DistilledDPO(MarginObjective):
+class DistilledDPO(BetaObjective, MarginObjective):
     """Reward model distillation (distilled DPO), arXiv:2405.19316; reward = beta x log-ratio.
 
-    For pairs that a reward model has scored: the policy's implicit reward is fitted to it, so that it has a finite
-    target where DPO's grows for ever. Name the column, or the two scores, in `data.format.margin`.
+    Use it for pairs that a reward model has scored. The policy's implicit reward is fitted to the model's, so that it
+    has a finite target, where DPO's grows for ever. Name the column, or the two scores, in `data.format.margin`.
 
     Args:
-        beta: Units of reward for a nat of log-ratio, > 0. It goes with the scale of the reward.
+        beta: Units of reward for a nat of log-ratio, > 0; it depends on the scale of the reward.
     """
 
     beta: float = 0.1
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.MARGIN
 
-    def __post_init__(self) -> None:
-        require_positive("DistilledDPO.beta", self.beta)
-
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`distilled_dpo`."""
+        """Return the loss `[P]`, see `distilled_dpo`."""
         true_margin = column_of(scores, "margin")
-        return distilled_dpo(scores.chosen_logratio, scores.rejected_logratio, true_margin, beta=self.beta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        return distilled_dpo(*logratios(scores), true_margin, beta=self.beta)
 
 
 def reward_aware_kl(
@@ -135,14 +124,14 @@ def reward_aware_kl(
         a = \beta\Delta, \; b = \eta\,(r^*(y_w) - r^*(y_l))
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
-        true_margin: ``[P]``, reward of the chosen completion minus that of the rejected one.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
+        true_margin: `[P]`, reward of the chosen completion minus that of the rejected one.
         beta: Strength of the pull towards the reference, > 0.
         eta: Scale of the true reward, > 0.
 
     Returns:
-        ``[P]``, nats; 0 where the policy's preference is the true reward's.
+        `[P]`, nats; 0 where the policy's preference is the true reward's.
     """
     implicit, explicit = _both_margins(chosen_logratio, rejected_logratio, true_margin, beta, eta)
     chosen_better = explicit.sigmoid() * (F.logsigmoid(explicit) - F.logsigmoid(implicit))
@@ -162,14 +151,14 @@ def reward_aware_squared(
     .. math:: L = \tfrac{1}{2}(a - b)^2, \quad a = \beta\Delta, \; b = \eta\,(r^*(y_w) - r^*(y_l))
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
-        true_margin: ``[P]``, reward of the chosen completion minus that of the rejected one.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
+        true_margin: `[P]`, reward of the chosen completion minus that of the rejected one.
         beta: Strength of the pull towards the reference, > 0.
         eta: Scale of the true reward, > 0.
 
     Returns:
-        ``[P]``; 0 where the margins are equal.
+        `[P]`; 0 where the margins are equal.
     """
     implicit, explicit = _both_margins(chosen_logratio, rejected_logratio, true_margin, beta, eta)
     return (implicit - explicit).square() / 2
@@ -182,11 +171,11 @@ def _both_margins(chosen: Tensor, rejected: Tensor, true_margin: Tensor, beta: f
 
 
 @dataclass(frozen=True)
-class RewardAwareKL(MarginObjective):
+class RewardAwareKL(BetaObjective, MarginObjective):
     """Reward-aware preference optimization (RPO, backward KL), arXiv:2502.00203; reward = beta x log-ratio.
 
-    For pairs that a reward model has scored, as in Nemotron-4 (arXiv:2406.11704): a small difference between two good
-    completions is learnt as a small one. Name the column, or the two scores, in `data.format.margin`.
+    Use it for pairs that a reward model has scored, as in Nemotron-4 (arXiv:2406.11704): a small difference between two
+    good completions is learnt as a small one. Name the column, or the two scores, in `data.format.margin`.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; as in DPO.
@@ -198,24 +187,18 @@ class RewardAwareKL(MarginObjective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.MARGIN
 
     def __post_init__(self) -> None:
-        require_positive("RewardAwareKL.beta", self.beta)
-        require_positive("RewardAwareKL.eta", self.eta)
+        require(self, beta=POSITIVE, eta=POSITIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`reward_aware_kl`."""
-        ratios = scores.chosen_logratio, scores.rejected_logratio
-        return reward_aware_kl(*ratios, column_of(scores, "margin"), beta=self.beta, eta=self.eta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `reward_aware_kl`."""
+        return reward_aware_kl(*logratios(scores), column_of(scores, "margin"), beta=self.beta, eta=self.eta)
 
 
 @dataclass(frozen=True)
-class RewardAwareSquared(MarginObjective):
+class RewardAwareSquared(BetaObjective, MarginObjective):
     """Reward-aware preference optimization (RPO, squared distance), arXiv:2502.00203; reward = beta x log-ratio.
 
-    As :class:`RewardAwareKL`, with a pull that grows with the distance; half of :class:`DistilledDPO` with eta 1.
+    Differs from `RewardAwareKL` in a gradient that grows with the distance; with eta 1, half of `DistilledDPO`.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; as in DPO.
@@ -227,14 +210,8 @@ class RewardAwareSquared(MarginObjective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.MARGIN
 
     def __post_init__(self) -> None:
-        require_positive("RewardAwareSquared.beta", self.beta)
-        require_positive("RewardAwareSquared.eta", self.eta)
+        require(self, beta=POSITIVE, eta=POSITIVE)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`reward_aware_squared`."""
-        ratios = scores.chosen_logratio, scores.rejected_logratio
-        return reward_aware_squared(*ratios, column_of(scores, "margin"), beta=self.beta, eta=self.eta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `reward_aware_squared`."""
+        return reward_aware_squared(*logratios(scores), column_of(scores, "margin"), beta=self.beta, eta=self.eta)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses.base import Objective, Reads, Rewards, scaled_logratios
-from dpo_lightning.losses.numeric import at_least_float32, require_one_shape, require_positive
+from dpo_lightning.losses.base import logratios
+from dpo_lightning.losses.beta import BetaObjective
+from dpo_lightning.losses.numeric import at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import PairScores
 
 
@@ -23,17 +23,17 @@ def sppo(
 
     .. math:: L = \left(\rho_w - \frac{1}{2\beta}\right)^2 + \left(\rho_l + \frac{1}{2\beta}\right)^2
 
-    with :math:`\rho` the log-ratios. The paper regresses :math:`\rho` on :math:`\eta(P - 1/2)`, :math:`P` the
-    probability that the completion beats the policy; hard labels are :math:`P = 1` and 0, and
-    :math:`\eta = 1/\beta`. The authors' code has half of this loss.
+    with `rho` the log-ratios. The paper regresses `rho` on `eta (P - 1/2)`, with `P` the probability that the
+    completion beats the policy. Hard labels are `P = 1` and 0, and `eta = 1 / beta`. The authors' code has
+    half of this loss.
 
     Args:
-        chosen_logratio: ``[P]``, nats.
-        rejected_logratio: ``[P]``, nats.
+        chosen_logratio: `[P]`, nats.
+        rejected_logratio: `[P]`, nats.
         beta: Inverse of the step size eta, > 0: each log-ratio is pulled to 1 / (2 beta), or minus that.
 
     Returns:
-        ``[P]``; ``1 / (2 beta^2)`` where both log-ratios are 0.
+        `[P]`; `1 / (2 beta^2)` where both log-ratios are 0.
     """
     require_one_shape(chosen_logratio, rejected_logratio)
     target = 1 / (2 * beta)
@@ -43,26 +43,18 @@ def sppo(
 
 
 @dataclass(frozen=True)
-class SPPO(Objective):
+class SPPO(BetaObjective):
     """Self-play preference optimization (SPPO) with hard labels, arXiv:2405.00675; reward = beta x log-ratio.
 
-    For rounds of self-play: pairs sampled from the policy, which is then the next round's reference. The loss starts at
-    1 / (2 beta^2), so the gradients are large and the clipping of their norm sets the step.
+    Use it for rounds of self-play, on pairs sampled from the policy, which is then the next round's reference. The loss
+    starts at 1 / (2 beta^2), so the gradients are large and the clipping of their norm sets the step.
 
     Args:
         beta: Inverse of the step size eta, > 0; the paper uses eta = 1000, beta = 0.001.
     """
 
     beta: float = 0.001
-    reads: ClassVar[Reads] = Reads.REFERENCE
-
-    def __post_init__(self) -> None:
-        require_positive("SPPO.beta", self.beta)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """See :func:`sppo`."""
-        return sppo(scores.chosen_logratio, scores.rejected_logratio, beta=self.beta)
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Beta x log-ratio; the loss pulls it to 1/2 and -1/2."""
-        return scaled_logratios(scores, self.beta)
+        """Return the loss `[P]`, see `sppo`."""
+        return sppo(*logratios(scores), beta=self.beta)

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, baseline_of
-from dpo_lightning.losses.numeric import at_least_float32, require_momentum, require_one_shape, require_positive
+from dpo_lightning.losses.numeric import at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import UnpairedScores
+from dpo_lightning.losses.settings import MOMENTUM, POSITIVE, require
 
 
 def unpaired_bco(
@@ -24,17 +25,17 @@ def unpaired_bco(
         -\log\sigma(\delta - r) & y \text{ undesirable} \end{cases}
         \qquad \delta = \tfrac12 \big(E_{D^+}[r] + E_{D^-}[r]\big)
 
-    with :math:`r` = beta x log-ratio: a classifier of thumbs up and down, whose logit is the reward. The shift
-    :math:`\delta` lies between the two labels' mean rewards, however many completions each has; it has no gradient.
+    with `r` = beta x log-ratio: a classifier of the labels, whose logit is the reward. The shift `delta` is halfway
+    between the two labels' mean rewards, however many completions each has; it has no gradient.
 
     Args:
-        logratio: ``[P]``, nats.
-        desirable: ``[P]``, the labels.
+        logratio: `[P]`, nats.
+        desirable: `[P]`, the labels.
         beta: Strength of the pull towards the reference, > 0.
         delta: The reward shift, 0-d.
 
     Returns:
-        ``[P]``; ln 2 where the reward is delta.
+        `[P]`; ln 2 where the reward is delta.
     """
     require_one_shape(logratio, desirable)
     distance = beta * at_least_float32(logratio) - at_least_float32(delta)
@@ -45,13 +46,13 @@ def unpaired_bco(
 class UnpairedBCO(UnpairedObjective):
     """Binary classifier optimization (BCO) on single completions, arXiv:2404.04656; reward = beta x log-ratio.
 
-    For thumbs up and down from use. It reads no completions of other prompts, so it costs half of KTO, and unlike KTO
-    it pulls hardest at what is most wrong.
+    Use it for thumbs up and down. It reads no completions of other prompts, so it costs half of KTO. Unlike KTO, its
+    gradient is largest for completions that are most wrong.
 
     Args:
         beta: Strength of the pull towards the reference, > 0; 0.1 where nothing is known.
         momentum: Share of the past in the running mean reward of each label, which moves with each micro-batch, in
-            [0, 1); 0 is the mean of the batch alone. The shift lies between the two.
+            [0, 1); 0 is the mean of the batch alone. The shift is halfway between the two.
     """
 
     beta: float = 0.1
@@ -59,21 +60,20 @@ class UnpairedBCO(UnpairedObjective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.BASELINE
 
     def __post_init__(self) -> None:
-        require_positive("UnpairedBCO.beta", self.beta)
-        require_momentum("UnpairedBCO.momentum", self.momentum)
+        require(self, beta=POSITIVE, momentum=MOMENTUM)
 
     def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """See :func:`unpaired_bco`; delta is the mean of the labels' running means."""
+        """Return the loss `[P]`, see `unpaired_bco`; delta is the mean of the labels' running means."""
         return unpaired_bco(scores.logratio, scores.desirable, beta=self.beta, delta=self.reference_point(scores))
 
     def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Beta x log-ratio."""
+        """Return beta x log-ratio, `[P]`."""
         return self.beta * scores.logratio
 
     def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
-        """The reward shift delta."""
+        """Return the reward shift delta, 0-d."""
         return baseline_of(scores).running
 
     def observe(self, scores: UnpairedScores) -> Observation:
-        """Rewards ``[P]``, with their labels."""
+        """Return the rewards `[P]`, with their labels."""
         return Observation(self.rewards(scores).detach(), self.momentum, scores.desirable)

@@ -72,11 +72,11 @@ def sample_tokens(
         samples_per_prompt: Completions of each prompt.
         max_new_tokens: Most tokens of a completion.
         temperature: Softmax temperature; 1 samples from the model itself.
-        seed: Seed of the samples, which also depend on ``prompts_at_once``.
+        seed: Seed of the samples, which also depend on `prompts_at_once`.
         prompts_at_once: Most prompts of a batch.
 
     Returns:
-        For each prompt its completions, each with its EOS unless it is cut at ``max_new_tokens``.
+        For each prompt its completions, each with its EOS unless it is cut at `max_new_tokens`.
     """
     generate: Any = model.generate
     sharded = is_sharded(model)

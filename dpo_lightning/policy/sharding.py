@@ -21,7 +21,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import is_adapted
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.utils.ranks import from_rank_zero, this_rank
 from dpo_lightning.utils.tensors import whole
 

@@ -8,14 +8,9 @@ from typing import Any, Union
 from torch import nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import (
-    PolicyOptions,
-    adapter_config,
-    build_policy,
-    is_adapted,
-    load_config,
-    precision_dtype,
-)
+from dpo_lightning.policy.loading import adapter_config, load_config
+from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
 
 
 class PolicySource:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import is_adapted
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.sharding import sharded_parameters
-from dpo_lightning.reference.base import Followed, Reference
+from dpo_lightning.reference.base import BoundReference, Followed, Reference
 from dpo_lightning.utils.torch_modes import evaluating
 
 # These leave the base weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) move part of them into the
@@ -24,11 +24,11 @@ from dpo_lightning.utils.torch_modes import evaluating
 _BASE_PRESERVING = (True, False, "gaussian", "eva", "orthogonal")
 
 
-@dataclass
+@dataclass(frozen=True)
 class AdapterOff(Reference):
     """The policy with its adapters disabled: the base weights. Costs no memory."""
 
-    def bind(self, policy: nn.Module) -> None:
+    def bind(self, policy: nn.Module) -> BoundReference:
         """Check that the base weights are the original model's.
 
         Raises:
@@ -38,23 +38,27 @@ class AdapterOff(Reference):
             raise InputError("reference AdapterOff needs a policy with adapters: set `lora`, or use FrozenCopy")
         _refuse_moved_base(policy)
         _refuse_trained_base("AdapterOff", policy)
-        self._policy = [policy]
+        return _BaseWeights(policy)
+
+
+class _BaseWeights(BoundReference):
+    def __init__(self, policy: nn.Module) -> None:
+        self._policy = policy
         self._score = TokenScorer(policy)
 
     def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
         """Score with the adapters off."""
-        policy = cast(Any, self._policy[0])
-        with torch.no_grad(), evaluating(policy), policy.disable_adapter():
-            return self._score(batch)
+        with torch.no_grad(), evaluating(self._policy), cast(Any, self._policy).disable_adapter():
+            return self._score(batch).logps
 
-    def diagnose(self, policy: nn.Module) -> str:
+    def diagnose(self) -> str:
         """The adapter is not a no-op."""
         return (
             "the adapter changes the policy before it was trained here: it was trained elsewhere (use the reference "
             "FrozenAdapter), or initialised with init_lora_weights=False"
         )
 
-    def followed(self, policy: nn.Module) -> dict[str, Followed]:
+    def followed(self) -> dict[str, Followed]:
         """Refuse.
 
         Raises:
@@ -66,13 +70,13 @@ class AdapterOff(Reference):
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class FrozenAdapter(Reference):
     """A frozen copy of the trained adapter that the policy starts from; the base weights are shared."""
 
     NAME: ClassVar[str] = "reference"
 
-    def bind(self, policy: nn.Module) -> None:
+    def bind(self, policy: nn.Module) -> BoundReference:
         """Copy the policy's active adapter.
 
         Raises:
@@ -81,38 +85,54 @@ class FrozenAdapter(Reference):
         if not is_adapted(policy):
             raise InputError("reference FrozenAdapter needs a policy with adapters: set `lora`, or use FrozenCopy")
         _refuse_trained_base("FrozenAdapter", policy)
-        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+        _copy_active_adapter(policy, self.NAME)
+        return _AdapterCopy(policy, self.NAME)
 
-        peft_policy = cast(Any, policy)
-        self._trained = peft_policy.active_adapter
-        # Without the embeddings that PEFT adds to a file when the head is adapted: the base is shared.
-        weights = get_peft_model_state_dict(peft_policy, adapter_name=self._trained, save_embedding_layers=False)
-        # The copy gets its weights below; an initialisation such as PiSSA would change the base weights once more.
-        config = peft_policy.peft_config[self._trained]
-        if hasattr(config, "init_lora_weights"):
-            config = replace(config, init_lora_weights=False)
-        peft_policy.add_adapter(self.NAME, config, autocast_adapter_dtype=False)
-        set_peft_model_state_dict(peft_policy, weights, adapter_name=self.NAME)
-        self._policy = [peft_policy]
+
+def _copy_active_adapter(policy: Any, name: str) -> None:
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    trained = policy.active_adapter
+    # Without the embeddings that PEFT adds to a file when the head is adapted: the base is shared.
+    weights = get_peft_model_state_dict(policy, adapter_name=trained, save_embedding_layers=False)
+    # The copy gets its weights below; an initialisation such as PiSSA would change the base weights once more.
+    config = policy.peft_config[trained]
+    if hasattr(config, "init_lora_weights"):
+        config = replace(config, init_lora_weights=False)
+    policy.add_adapter(name, config, autocast_adapter_dtype=False)
+    set_peft_model_state_dict(policy, weights, adapter_name=name)
+
+
+class _AdapterCopy(BoundReference):
+    """A second adapter of the policy.
+
+    Args:
+        policy: The PEFT model.
+        name: The copy's name among its adapters.
+    """
+
+    def __init__(self, policy: Any, name: str) -> None:
+        self._policy = policy
+        self._name = name
+        self._trained = policy.active_adapter
         self._score = TokenScorer(policy)
 
     def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
         """Score with the copy active."""
-        policy = self._policy[0]
-        with torch.no_grad(), evaluating(policy), self._active(policy):
-            return self._score(batch)
+        with torch.no_grad(), evaluating(self._policy), self._active():
+            return self._score(batch).logps
 
-    def diagnose(self, policy: nn.Module) -> str:
+    def diagnose(self) -> str:
         """The adapter moved on."""
         return "the policy's adapter is no longer the one that the reference copied"
 
-    def followed(self, policy: nn.Module) -> dict[str, Followed]:
-        """The copy of each trained weight.
+    def followed(self) -> dict[str, Followed]:
+        """Return the copy of each trained weight.
 
         Raises:
             InputError: for a trained weight without a copy.
         """
-        parameters = sharded_parameters(policy)
+        parameters = sharded_parameters(self._policy)
         trained = [name for name, parameter in parameters.items() if parameter.requires_grad]
         copies = {name: self._name_of_copy(name) for name in trained}
         if missing := [name for name, copied in copies.items() if copied not in parameters]:
@@ -125,16 +145,16 @@ class FrozenAdapter(Reference):
     def _name_of_copy(self, name: str) -> str:
         """PEFT's name of a parameter ends with the adapter's and what the adapter calls it."""
         before, _, after = f"{name}.".rpartition(f".{self._trained}.")
-        return f"{before}.{self.NAME}.{after}".removesuffix(".")
+        return f"{before}.{self._name}.{after}".removesuffix(".")
 
     @contextmanager
-    def _active(self, policy: Any) -> Iterator[None]:
+    def _active(self) -> Iterator[None]:
         """Switch adapters; switching back makes the trained one trainable and the copy frozen again."""
-        policy.set_adapter(self.NAME, inference_mode=True)
+        self._policy.set_adapter(self._name, inference_mode=True)
         try:
             yield
         finally:
-            policy.set_adapter(self._trained)
+            self._policy.set_adapter(self._trained)
 
 
 def _refuse_moved_base(policy: nn.Module) -> None:

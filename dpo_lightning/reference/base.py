@@ -1,14 +1,20 @@
-"""What the policy is compared with: one interface, so that the training step has no `if`."""
+"""What the policy is compared with: one interface, so that the training step has no `if`.
+
+A `Reference` is settings: frozen, plain, usable for any number of modules, saved among the hyperparameters. Binding it
+to a policy before training gives a `BoundReference`, which holds weights and scores batches.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import Collate, PairBatch
 from dpo_lightning.errors import InputError
 
 
@@ -19,50 +25,29 @@ class Followed(NamedTuple):
     policy: Tensor
 
 
-class Reference(ABC):
-    """The reference of an objective. Never trained or listed: it is no ``nn.Module`` and owns none openly.
+class BoundReference(ABC):
+    """The reference of one policy, as that was before training.
 
-    It is taken from the policy before training, and saved only where it has been moved since.
+    It is no `nn.Module`, so its weights never reach the optimizer, the checkpoint or the model summary. A checkpoint
+    holds them only where the reference is moved.
+
+    Attributes:
+        moved_by: Name of the callback that moves the reference; None where it stays where it was.
     """
 
-    _taken = False
-
-    def require_free(self) -> None:
-        """Check that no module has it yet: what it holds is taken from one policy.
-
-        Raises:
-            InputError: where one has.
-        """
-        if self._taken:
-            raise InputError(
-                f"the reference {type(self).__name__} is another module's already: give each module its own"
-            )
-
-    def take(self, policy: nn.Module) -> None:
-        """Bind to the policy of a module, once.
-
-        Raises:
-            InputError: where another module has taken it, or it does not fit the policy.
-        """
-        self.require_free()
-        self.bind(policy)
-        self._taken = True
-
-    @abstractmethod
-    def bind(self, policy: nn.Module) -> None:
-        """Take the reference from the policy as it stands before training; called once, before a restore."""
+    moved_by: str | None = None
 
     @abstractmethod
     def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
-        """Log-probs in nats of the batch's scored tokens, float32, without a graph."""
+        """Return the log-probs in nats of the batch's scored tokens, float32, without a graph."""
 
     @abstractmethod
-    def diagnose(self, policy: nn.Module) -> str:
+    def diagnose(self) -> str:
         """Say why the scores may differ from the policy's before training, as far as the weights show it."""
 
     @abstractmethod
-    def followed(self, policy: nn.Module) -> dict[str, Followed]:
-        """What of the reference must follow the policy so that the two are equal, by the policy's parameter names.
+    def followed(self) -> dict[str, Followed]:
+        """Return what must follow the policy so that the two are equal, by the policy's parameter names.
 
         The tensors may be changed in place. Nothing for a reference without log-probs of its own.
 
@@ -71,5 +56,76 @@ class Reference(ABC):
         """
 
     def own_models(self) -> list[nn.Module]:
-        """Models beside the policy that the reference scores with; they are sharded with it."""
+        """Return the models beside the policy that the reference scores with; they are sharded with it."""
         return []
+
+    def collate(self, collate: Collate) -> Collate:
+        """Return the collate function, or one whose batches bring what the reference needs."""
+        return collate
+
+
+class Reference(ABC):
+    """Settings of a reference; subclasses are frozen dataclasses."""
+
+    @abstractmethod
+    def bind(self, policy: nn.Module) -> BoundReference:
+        """Take the reference from the policy as it stands before training, and before a restore.
+
+        Raises:
+            InputError: where it does not fit the policy.
+        """
+
+
+@dataclass(frozen=True)
+class NoReference(Reference):
+    """Zero log-probs, for objectives without a reference: a log-ratio is then the policy's log-prob."""
+
+    def bind(self, policy: nn.Module) -> BoundReference:
+        """Take nothing."""
+        return _Zero()
+
+
+class _Zero(BoundReference):
+    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+        """Return zeros `[N]`."""
+        return torch.zeros_like(batch.targets, dtype=torch.float32)
+
+    def diagnose(self) -> str:
+        """There is nothing to agree with."""
+        return "the objective has no reference"
+
+    def followed(self) -> dict[str, Followed]:
+        """Return nothing."""
+        return {}
+
+
+class LostReference(Reference):
+    """The reference of a checkpoint whose base model is not there: the policy can be used, not compared.
+
+    It is no dataclass, so that a checkpoint does not keep it: the base model may be there for the next.
+    """
+
+    def bind(self, policy: nn.Module) -> BoundReference:
+        """Take nothing."""
+        return _Lost()
+
+
+class _Lost(BoundReference):
+    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+        """Refuse.
+
+        Raises:
+            InputError: saying what is missing.
+        """
+        raise InputError(
+            "the reference is the policy before training, whose directory was not there when the checkpoint was "
+            "loaded: load it with policy=its place"
+        )
+
+    def diagnose(self) -> str:
+        """There is nothing to agree with."""
+        return "the reference is lost"
+
+    def followed(self) -> dict[str, Followed]:
+        """Return nothing."""
+        return {}

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import disable_cache, load_model
+from dpo_lightning.policy.loading import load_model
+from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.sharding import sharded_parameters
-from dpo_lightning.reference.base import Followed, Reference
+from dpo_lightning.reference.base import BoundReference, Followed, Reference
 from dpo_lightning.utils.tensors import float_dtype_of
 
 
-@dataclass
+@dataclass(frozen=True)
 class FrozenCopy(Reference):
     """A frozen copy of the policy as it was in memory, or another checkpoint.
 
@@ -32,14 +33,9 @@ class FrozenCopy(Reference):
     checkpoint: Optional[str] = None
     model_kwargs: Optional[dict[str, Any]] = None
 
-    def bind(self, policy: nn.Module) -> None:
+    def bind(self, policy: nn.Module) -> BoundReference:
         """Copy the policy, or load the checkpoint in the policy's dtype."""
-        self._model = self._load(policy).requires_grad_(False).eval()
-        self._score = TokenScorer(self._model)
-
-    def own_models(self) -> list[nn.Module]:
-        """The copy, or the model of the checkpoint."""
-        return [self._model]
+        return _Copy(self._load(policy), policy, self.checkpoint)
 
     def _load(self, policy: nn.Module) -> nn.Module:
         if self.checkpoint is None:
@@ -48,41 +44,132 @@ class FrozenCopy(Reference):
         disable_cache(model)
         return model
 
+
+class _Copy(BoundReference):
+    """A second set of weights, which may follow the policy's.
+
+    Args:
+        model: The second model; it is frozen.
+        policy: The first.
+        checkpoint: Where the second was loaded from; None for a copy of the policy.
+    """
+
+    def __init__(self, model: nn.Module, policy: nn.Module, checkpoint: str | None) -> None:
+        self._scorer = _FrozenScorer(model)
+        self._policy = policy
+        self._checkpoint = checkpoint
+
+    def own_models(self) -> list[nn.Module]:
+        """Return the copy, or the model of the checkpoint."""
+        return [self._scorer.model]
+
     def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
         """Score with the copy, which follows the batch to its device."""
-        self._model.to(batch.input_ids.device)
-        with torch.no_grad():
-            return self._score(batch)
+        return self._scorer(batch)
 
-    def diagnose(self, policy: nn.Module) -> str:
+    def diagnose(self) -> str:
         """Another dtype, or other weights."""
-        ours, theirs = dict(self._model.named_parameters()), dict(policy.named_parameters())
-        if ours.keys() != theirs.keys():
-            return f"the reference {self.checkpoint!r} is another model than the policy"
-        if any(ours[name].dtype != theirs[name].dtype for name in ours):
-            return "the reference has another dtype than the policy"
-        if any(not torch.equal(ours[name].cpu(), theirs[name].detach().cpu()) for name in ours):
-            return f"the reference {self.checkpoint or 'copy'!r} has other weights than the policy"
-        return "the weights are equal: the same weights score differently"
+        return self._scorer.diagnose(self._policy, repr(self._checkpoint or "copy"))
 
-    def followed(self, policy: nn.Module) -> dict[str, Followed]:
-        """The copy of each trained weight; of another checkpoint, every weight.
+    def followed(self) -> dict[str, Followed]:
+        """Return the copy of each trained weight; of another checkpoint, every weight.
 
         Raises:
             InputError: for a checkpoint whose weights are not those of the policy in name, shape and dtype.
         """
-        ours, theirs = sharded_parameters(self._model), sharded_parameters(policy)
+        ours, theirs = sharded_parameters(self._scorer.model), sharded_parameters(self._policy)
         if {name: _kind(value) for name, value in ours.items()} != {n: _kind(value) for n, value in theirs.items()}:
             raise InputError(
-                f"reference FrozenCopy: {self.checkpoint or 'the copy'!r} is another model than the policy, or loaded "
+                f"reference FrozenCopy: {self._checkpoint or 'the copy'!r} is another model than the policy, or loaded "
                 "otherwise, and cannot follow it: leave checkpoint out, or give one of the same architecture"
             )
-        names = [name for name, value in theirs.items() if value.requires_grad or self.checkpoint is not None]
+        names = [name for name, value in theirs.items() if value.requires_grad or self._checkpoint is not None]
         if quantized := [name for name in names if not theirs[name].is_floating_point()]:
             raise InputError(
                 f"reference FrozenCopy: {quantized[0]} is quantized and cannot follow the policy: leave checkpoint out"
             )
         return {name: Followed(ours[name], theirs[name]) for name in names}
+
+
+@dataclass(frozen=True)
+class FrozenModule(Reference):
+    """A model in memory: `PreferenceModule(reference=model)` means it. Checkpoints do not hold it.
+
+    The model is frozen, put into eval mode and made to keep no cache, in place; it follows the batches to their device.
+
+    Args:
+        model: A causal LM that shares no weight with the policy.
+    """
+
+    model: nn.Module
+
+    def bind(self, policy: nn.Module) -> BoundReference:
+        """Freeze the model.
+
+        Raises:
+            InputError: where the policy has weights of it, which training would change.
+        """
+        theirs = {id(parameter) for parameter in policy.parameters()}
+        if shared := [name for name, parameter in self.model.named_parameters() if id(parameter) in theirs]:
+            raise InputError(
+                f"reference: the module shares {len(shared)} parameters with the policy ({shared[0]}, ...), so it "
+                "would be trained: give a copy, or leave `reference` out, which takes the policy before training"
+            )
+        disable_cache(self.model)
+        return _GivenModel(self.model, policy)
+
+
+class _GivenModel(BoundReference):
+    def __init__(self, model: nn.Module, policy: nn.Module) -> None:
+        self._scorer = _FrozenScorer(model)
+        self._policy = policy
+
+    def own_models(self) -> list[nn.Module]:
+        """Return the model that was given."""
+        return [self._scorer.model]
+
+    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+        """Score with the model, which follows the batch to its device."""
+        return self._scorer(batch)
+
+    def diagnose(self) -> str:
+        """Another dtype, or other weights."""
+        return self._scorer.diagnose(self._policy, "module")
+
+    def followed(self) -> dict[str, Followed]:
+        """Refuse.
+
+        Raises:
+            InputError: since other modules may have the model too.
+        """
+        raise InputError(
+            "reference FrozenModule is a module that was given, and stays as it is: save it and use FrozenCopy with "
+            "its directory, or leave `reference` out, to let it follow the policy"
+        )
+
+
+class _FrozenScorer:
+    """A model that is never trained, and its log-probs of a batch."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model.requires_grad_(False).eval()
+        self._score = TokenScorer(model)
+
+    def __call__(self, batch: PairBatch) -> Float[Tensor, " N"]:
+        self.model.to(batch.input_ids.device)
+        with torch.no_grad():
+            return self._score(batch).logps
+
+    def diagnose(self, policy: nn.Module, name: str) -> str:
+        """Say how the weights differ from the policy's."""
+        ours, theirs = dict(self.model.named_parameters()), dict(policy.named_parameters())
+        if ours.keys() != theirs.keys():
+            return f"the reference {name} is another model than the policy"
+        if any(ours[key].dtype != theirs[key].dtype for key in ours):
+            return "the reference has another dtype than the policy"
+        if any(not torch.equal(ours[key].cpu(), theirs[key].detach().cpu()) for key in ours):
+            return f"the reference {name} has other weights than the policy"
+        return "the weights are equal: the same weights score differently"
 
 
 def _kind(weight: Tensor) -> tuple[torch.Size, torch.dtype]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import replaced
 
 History = Mapping[str, Sequence[tuple[int, float]]]
@@ -25,14 +26,28 @@ def plot_curves(history: History, path: str | Path) -> None:
     Args:
         history: For each metric, `train/...` or `val/...`, its (step, value) points.
         path: The PNG file.
-    """
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 7), layout="constrained")
+    Raises:
+        InputError: without matplotlib.
+    """
+    figure = figure_class()(figsize=(10, 7), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(2, 2).flat, _PANELS.items(), strict=True):
         _draw(axes, title, names, history)
     with replaced(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
+
+
+def figure_class() -> type[Any]:
+    """Import matplotlib's `Figure`, which only pictures need.
+
+    Raises:
+        InputError: without matplotlib, with the command that installs it.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("curves as a picture need matplotlib: run `pip install 'dpo_lightning[plot]'`") from None
+    return Figure
 
 
 def _draw(axes: Any, title: str, names: Sequence[str], history: History) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from dpo_lightning.report.curves import plot_curves
+from dpo_lightning.report.curves import figure_class, plot_curves
 
 
 class PlotLogger(Logger):
@@ -18,10 +18,14 @@ class PlotLogger(Logger):
 
     Args:
         path: The PNG file.
+
+    Raises:
+        InputError: without matplotlib, at once and not when the run ends.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__()
+        figure_class()
         self.path = path
         self.history: dict[str, list[tuple[int, float]]] = defaultdict(list)
 

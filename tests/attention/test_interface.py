@@ -20,9 +20,9 @@ from dpo_lightning.batch import PairBatch, collate_padded, collate_tree
 from dpo_lightning.errors import RunError
 from dpo_lightning.logprobs import TokenScorer
 from tests.attention.rows import SHORT, heads, mask_of
-from tests.helpers.architectures import tiny_model
 from tests.helpers.brute import brute_token_logps, flat
 from tests.helpers.tiny import PAIRS, tiny_llama
+from tools.docs.architecture_models import tiny_model
 
 TREE, OTHER_TREE = collate_tree(PAIRS), collate_tree(PAIRS[:2])
 IDS = torch.randint(3, 64, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -148,11 +148,11 @@ def test_checkpointing_recomputes_after_the_block(adapted: bool) -> None:
 def test_a_model_with_adapters() -> None:
     model = get_peft_model(tiny_llama(), LoraConfig(r=2, init_lora_weights=False, target_modules="all-linear"))
 
-    logps = TokenScorer(model)(TREE)
+    logps = TokenScorer(model)(TREE).logps
 
     torch.testing.assert_close(logps.double(), flat(brute_token_logps(model, PAIRS)), rtol=0, atol=1e-5)
     with torch.no_grad(), model.disable_adapter():
-        plain = TokenScorer(model)(TREE)
+        plain = TokenScorer(model)(TREE).logps
     torch.testing.assert_close(plain.double(), flat(brute_token_logps(tiny_llama(), PAIRS)), rtol=0, atol=1e-5)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from dpo_lightning.attention import tree_problem
-from tests.helpers.architectures import tiny_model
 from tests.helpers.tiny import tiny_llama
+from tools.docs.architecture_models import tiny_model
 
 Change = Callable[[Tensor, dict[str, Any]], Tensor]
 

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import compare
 import pytest
-from compare import environment, run_process
-from compare_sides import MALLOC
+
+from benchmarks import compare
+from benchmarks.compare import environment, run_process
+from benchmarks.compare_sides import MALLOC
 
 FIGURES = {
     "step_s": [0.5, 0.5],
@@ -30,7 +31,7 @@ def output(tmp_path: Path) -> Path:
 def call(monkeypatch: pytest.MonkeyPatch, output: Path, *arguments: str, replies: dict[str, Any] | None = None) -> None:
     """Run the command, each side replying with its figures, or with those given."""
 
-    def reply(script: str, spec: dict[str, Any], scratch: Path, *, malloc: bool) -> dict[str, Any]:
+    def reply(module: str, spec: dict[str, Any], scratch: Path, *, malloc: bool) -> dict[str, Any]:
         assert json.dumps(spec)
         return {**FIGURES, **(replies or {}).get(spec.get("side", ""), {})}
 
@@ -82,12 +83,12 @@ def test_a_process_returns_its_figures(tmp_path: Path) -> None:
     config = {"hidden_size": 8, "intermediate_size": 8, "vocab_size": 8}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
     spec = {"precision": "fp32", "device": "cpu", "config": {**config, **heads}}
-    assert run_process("roofline.py", spec, tmp_path, malloc=True)["gemm_gflops"] > 0
+    assert run_process("roofline", spec, tmp_path, malloc=True)["gemm_gflops"] > 0
 
 
 def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     spec = {"precision": "fp31", "device": "cpu", "config": {}}
-    assert run_process("roofline.py", spec, tmp_path, malloc=False) == {"error": "KeyError: 'hidden_size'"}
+    assert run_process("roofline", spec, tmp_path, malloc=False) == {"error": "KeyError: 'hidden_size'"}
 
 
 def test_malloc_is_the_sides_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

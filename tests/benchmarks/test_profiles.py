@@ -7,8 +7,8 @@ from statistics import mean, median
 
 import numpy as np
 import pytest
-from profiles import PROFILES, Lengths, hh_pairs, make_pairs, orders, random_pairs
 
+from benchmarks.profiles import PROFILES, Lengths, hh_pairs, make_pairs, orders, random_pairs
 from dpo_lightning import TokenizedPair
 from dpo_lightning.errors import InputError
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from reference_cache import summarise, table
+
+from benchmarks.reference_cache import summarise, table
 
 
 def run(epoch_s: float, *losses: float) -> dict[str, object]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from compare_report import differences, disagreements, rates, summarise
+
+from benchmarks.compare_report import differences, disagreements, rates, summarise
 
 
 def run(seconds: float, peak: float = 100.0, **fields: Any) -> dict[str, Any]:

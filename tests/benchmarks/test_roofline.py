@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import roofline
 import torch
 from peft import LoraConfig, get_peft_model
-from roofline import Work, count_work, gemm_peak, useful_flops
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import roofline
+from benchmarks.roofline import Work, count_work, gemm_peak, useful_flops
 from dpo_lightning.data import collate_tree
 from tests.helpers.tiny import PAIRS, VOCAB_SIZE, tiny_llama
 

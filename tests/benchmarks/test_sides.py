@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compare_models import save_model
-from compare_sides import SIDES, Spec, run
-from profiles import orders, random_pairs
+
+from benchmarks.compare_models import save_model
+from benchmarks.compare_sides import SIDES, Spec
+from benchmarks.profiles import orders, random_pairs
+from benchmarks.side_run import run
 
 WARMUP, STEPS, BATCH_PAIRS = 1, 3, 2
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,12 +12,9 @@ from peft import LoraConfig
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
-from dpo_lightning.logprobs import chunked_logps, head, logps_from_logits
-from dpo_lightning.logprobs.head import (
-    collisions_from_logits,
-    logps_through,
-    token_statistics,
-)
+from dpo_lightning.logprobs import Statistic, chunked_logps, logps_from_logits
+from dpo_lightning.logprobs.head import logps_through
+from dpo_lightning.logprobs.tiling import Tiling
 from dpo_lightning.logprobs.transform import HeadProbe, LogitTransform
 from tests.helpers.watching import Tensors
 
@@ -33,7 +29,7 @@ def head_inputs(dtype: torch.dtype = torch.float64) -> tuple[nn.Linear, Tensor, 
 
 
 def score(to_logits: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor, rows: int) -> Tensor:
-    return chunked_logps(hidden, targets, to_logits, vocab_size=VOCAB, chunk_logits=rows * VOCAB)[0]
+    return chunked_logps(hidden, targets, to_logits, vocab_size=VOCAB, chunk_logits=rows * VOCAB).logps
 
 
 def test_log_probs_by_hand() -> None:
@@ -95,7 +91,7 @@ def test_chunks_change_neither_values_nor_gradients(rows: int) -> None:
 def test_fewer_logits_than_one_row_still_score_row_by_row() -> None:
     head, hidden, targets = head_inputs()
 
-    logps, _ = chunked_logps(hidden, targets, head, vocab_size=VOCAB, chunk_logits=1)
+    logps = chunked_logps(hidden, targets, head, vocab_size=VOCAB, chunk_logits=1).logps
 
     torch.testing.assert_close(logps, score(head, hidden, targets, TOKENS), rtol=1e-12, atol=1e-12)
 
@@ -186,14 +182,13 @@ def adapted(linear: nn.Linear) -> nn.Module:
 
 @pytest.mark.parametrize("kind", [nn.Linear, Sub, adapted], ids=["linear", "subclass", "LoRA"])
 @pytest.mark.parametrize("chunk_logits", [CHUNK * VOCAB, 2**20], ids=["chunks", "whole"])
-def test_a_head_of_any_kind(kind: Any, chunk_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "chunked_logps", partial(chunked_logps, chunk_logits=chunk_logits))
+def test_a_head_of_any_kind(kind: Any, chunk_logits: int) -> None:
     _, hidden, targets = head_inputs()
     module = adapted(head_inputs()[0]) if kind is adapted else kind(WIDTH, VOCAB, dtype=torch.float64)
     inputs = (hidden, *(parameter for parameter in module.parameters() if parameter.requires_grad))
     exact = PROBE.transform(module(hidden)).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
-    logps, _ = logps_through(module, PROBE)(hidden, targets)
+    logps = logps_through(module, PROBE, tiling=Tiling(logits=chunk_logits))(hidden, targets).logps
 
     torch.testing.assert_close(logps, exact, rtol=1e-12, atol=1e-12)
     for ours, expected in zip(
@@ -206,18 +201,18 @@ def test_a_head_of_any_kind(kind: Any, chunk_logits: int, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("kind", [nn.Linear, Sub, adapted], ids=["linear", "subclass", "LoRA"])
 @pytest.mark.parametrize("chunk_logits", [CHUNK * VOCAB, 2**20], ids=["chunks", "whole"])
-def test_collisions_through_a_head_of_any_kind(kind: Any, chunk_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "chunked_logps", partial(chunked_logps, chunk_logits=chunk_logits))
+def test_collisions_through_a_head_of_any_kind(kind: Any, chunk_logits: int) -> None:
     _, hidden, targets = head_inputs()
     module = adapted(head_inputs()[0]) if kind is adapted else kind(WIDTH, VOCAB, dtype=torch.float64)
     inputs = (hidden, *(parameter for parameter in module.parameters() if parameter.requires_grad))
     exact = PROBE.transform(module(hidden)).softmax(-1).square().sum(-1).log()
 
-    plain, nothing = logps_through(module, PROBE)(hidden, targets)
-    logps, log_collisions = logps_through(module, PROBE, collisions=True)(hidden, targets)
+    tiling = Tiling(logits=chunk_logits)
+    plain, nothing = logps_through(module, PROBE, tiling=tiling)(hidden, targets)
+    logps, statistics = logps_through(module, PROBE, [Statistic.LOG_COLLISIONS], tiling)(hidden, targets)
+    log_collisions = statistics[Statistic.LOG_COLLISIONS]
 
-    assert nothing is None
-    assert log_collisions is not None
+    assert not nothing
     assert not log_collisions.requires_grad
     torch.testing.assert_close(log_collisions, exact.detach(), rtol=0, atol=1e-12)
     assert torch.equal(logps, plain)
@@ -227,53 +222,3 @@ def test_collisions_through_a_head_of_any_kind(kind: Any, chunk_logits: int, mon
         strict=True,
     ):
         assert torch.equal(one, other)
-
-
-def test_collisions_by_hand() -> None:
-    # Weights 1, 2 and 5: (1 + 4 + 25) / 64; even ones: 1/3; one that is certain: 1.
-    logits = torch.tensor([[1.0, 2.0, 5.0], [1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]).log()
-
-    assert collisions_from_logits(logits).tolist() == pytest.approx([math.log(30 / 64), -math.log(3), 0.0])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("size", [1.0, 1e4])
-def test_collisions_against_float64(size: float, dtype: torch.dtype) -> None:
-    logits = (size * torch.randn(TOKENS, VOCAB, dtype=torch.float64)).to(dtype)
-
-    found = collisions_from_logits(logits)
-
-    assert found.dtype == torch.float32
-    exact = logits.double().softmax(-1).square().sum(-1).log()
-    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-6)
-
-
-def test_statistics_by_hand() -> None:
-    # Weights 1, 2 and 5: the probabilities are 1/8, 2/8 and 5/8.
-    logits = torch.tensor([1.0, 2.0, 5.0]).log().expand(3, 3)
-    entropy = math.log(8) - (2 * math.log(2) + 5 * math.log(5)) / 8
-
-    found = token_statistics(logits, torch.tensor([0, 1, 2]), nn.Identity(), vocab_size=3)
-    even = token_statistics(torch.zeros(2, 3), torch.tensor([0, 2]), nn.Identity(), vocab_size=3)
-
-    assert found.entropy.tolist() == pytest.approx([entropy] * 3)
-    assert found.is_top1.tolist() == [False, False, True]
-    assert even.entropy.tolist() == pytest.approx([math.log(3)] * 2)
-    assert even.is_top1.tolist() == [True, True]  # no token is likelier
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("size", [1.0, 1e4])
-def test_statistics_against_float64(size: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "CHUNK_LOGITS", CHUNK * VOCAB)
-    logits = (size * torch.randn(TOKENS, VOCAB, dtype=torch.float64)).to(dtype)
-    exact = logits.double().log_softmax(-1)
-    largest, likeliest = exact.max(-1)
-    targets = torch.where(torch.arange(TOKENS) % 2 == 0, likeliest, torch.randint(VOCAB, (TOKENS,)))
-
-    found = token_statistics(logits, targets, lambda rows: rows, vocab_size=VOCAB)
-
-    assert found.entropy.dtype == torch.promote_types(dtype, torch.float32)
-    assert found.entropy.min() >= 0
-    torch.testing.assert_close(found.entropy.double(), torch.special.entr(exact.exp()).sum(-1), rtol=1e-5, atol=1e-5)
-    assert torch.equal(found.is_top1, exact.gather(-1, targets[:, None])[:, 0] == largest)

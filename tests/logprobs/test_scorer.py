@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from dpo_lightning.batch import Collate, PairBatch, collate_padded, collate_tree
-from dpo_lightning.logprobs import TokenScorer, linear, sequence_logps
-from tests.helpers.architectures import ARCHITECTURES, VOCAB_SIZE, randomised, tiny_model
+from dpo_lightning.logprobs import Statistic, TokenScorer, sequence_logps
+from dpo_lightning.logprobs.tiling import Tiling
 from tests.helpers.brute import brute_token_logps, flat
 from tests.helpers.tiny import PAIRS, tiny_llama
 from tests.helpers.watching import Tensors
+from tools.docs.architecture_models import ARCHITECTURES, VOCAB_SIZE, randomised, tiny_model
 
 BATCH = collate_padded(PAIRS)
+COLLISIONS = [Statistic.LOG_COLLISIONS]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def test_every_architecture_against_each_sequence_alone(architecture: str) -> No
     model = tiny_model(architecture)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # no fallback: the head runs on scored positions only
-        logps = TokenScorer(model)(BATCH)
+        logps = TokenScorer(model)(BATCH).logps
 
     assert logps.dtype == torch.float32
     torch.testing.assert_close(logps.double(), flat(brute_token_logps(model, PAIRS)), rtol=0, atol=1e-5)
@@ -56,14 +58,14 @@ def test_sequences_are_the_sums_of_their_tokens(llama: LlamaForCausalLM) -> None
 def test_a_batch_that_is_off_by_one_would_show(llama: LlamaForCausalLM, shift: int) -> None:
     shifted = BATCH._replace(predict_index=BATCH.predict_index + shift)
 
-    difference = TokenScorer(llama)(shifted).double() - flat(brute_token_logps(llama, PAIRS))
+    difference = TokenScorer(llama)(shifted).logps.double() - flat(brute_token_logps(llama, PAIRS))
 
     assert difference.abs().mean() > 0.5
 
 
 def test_a_later_token_does_not_change_an_earlier_log_prob(llama: LlamaForCausalLM) -> None:
     changed = PAIRS[0]._replace(chosen_ids=[*PAIRS[0].chosen_ids[:-1], 33])
-    scores = [TokenScorer(llama)(collate_padded([pair]))[:4] for pair in (PAIRS[0], changed)]
+    scores = [TokenScorer(llama)(collate_padded([pair])).logps[:4] for pair in (PAIRS[0], changed)]
 
     assert torch.equal(scores[0][:3], scores[1][:3])
     assert (scores[0][3] - scores[1][3]).abs() > 0.01
@@ -74,7 +76,7 @@ def test_gradients_are_those_of_a_plain_forward() -> None:
     parameters = [p for name, p in model.named_parameters()]
     weights = torch.randn(len(BATCH.targets), dtype=torch.float64)
 
-    ours = torch.autograd.grad((TokenScorer(model)(BATCH) * weights).sum(), parameters)
+    ours = torch.autograd.grad((TokenScorer(model)(BATCH).logps * weights).sum(), parameters)
     expected = torch.autograd.grad((plain_logps(model, BATCH) * weights).sum(), parameters)
 
     for one, other in zip(ours, expected, strict=True):
@@ -95,13 +97,12 @@ def test_the_head_runs_on_scored_positions_only(llama: LlamaForCausalLM) -> None
     assert BATCH.input_ids.numel() > len(BATCH.targets)
 
 
-def test_chunks_hold_through_the_whole_model(llama: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = TokenScorer(llama)(BATCH)
-    monkeypatch.setattr(linear, "_ROWS", 5)
-    score = TokenScorer(llama)
+def test_chunks_hold_through_the_whole_model(llama: LlamaForCausalLM) -> None:
+    whole = TokenScorer(llama)(BATCH).logps
+    score = TokenScorer(llama, Tiling(rows=5))
     score(BATCH)
     with Tensors(is_logits) as logits:
-        logps = score(BATCH)
+        logps = score(BATCH).logps
 
     assert logits.largest == 5 * VOCAB_SIZE
     torch.testing.assert_close(logps, whole)
@@ -114,7 +115,7 @@ def test_a_bfloat16_model_keeps_float32_statistics() -> None:
         hidden = model.model(input_ids=BATCH.input_ids).last_hidden_state.flatten(0, 1)[BATCH.predict_index]
         exact = model.lm_head(hidden).double().log_softmax(-1).gather(-1, BATCH.targets[:, None])[:, 0]
 
-    logps = score(BATCH)
+    logps = score(BATCH).logps
 
     assert logps.dtype == torch.float32
     torch.testing.assert_close(logps.double(), exact, rtol=0, atol=1e-5)
@@ -124,7 +125,7 @@ def test_tied_embeddings_get_both_gradients() -> None:
     model = tiny_llama(tie_word_embeddings=True).double()
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
-    TokenScorer(model)(BATCH).sum().backward()
+    TokenScorer(model)(BATCH).logps.sum().backward()
     ours = model.lm_head.weight.grad.clone()
     model.zero_grad()
     plain_logps(model, BATCH).sum().backward()
@@ -144,7 +145,7 @@ def test_a_model_without_output_embeddings_is_scored_from_its_logits() -> None:
             return SimpleNamespace(logits=self.table(input_ids))
 
     model = Counter()
-    logps = TokenScorer(model)(BATCH)
+    logps = TokenScorer(model)(BATCH).logps
     logps.sum().backward()
 
     torch.testing.assert_close(logps.double(), flat(brute_token_logps(model, PAIRS)), rtol=0, atol=1e-5)
@@ -166,8 +167,8 @@ def test_an_unknown_transform_warns_and_is_scored_from_its_logits(dtype: torch.d
     score = TokenScorer(model)
 
     with pytest.warns(UserWarning, match="Shifted does more to its logits than a scale and a soft-cap") as caught:
-        logps = score(BATCH)
-    again = score(BATCH)
+        logps = score(BATCH).logps
+    again = score(BATCH).logps
 
     assert len(caught) == 1
     assert torch.equal(logps, again)
@@ -211,11 +212,11 @@ def test_adapters_on_body_and_head(llama: LlamaForCausalLM, settings: dict[str, 
     adapted = get_peft_model(copy.deepcopy(llama), LoraConfig(r=2, init_lora_weights=False, **settings))
     score = TokenScorer(adapted)
 
-    logps = score(BATCH)
+    logps = score(BATCH).logps
     torch.testing.assert_close(logps.double(), flat(brute_token_logps(adapted, PAIRS)), rtol=0, atol=1e-5)
-    assert (logps - TokenScorer(llama)(BATCH)).abs().max() > 0.1
+    assert (logps - TokenScorer(llama)(BATCH).logps).abs().max() > 0.1
     with torch.no_grad(), adapted.disable_adapter():
-        torch.testing.assert_close(score(BATCH), TokenScorer(llama)(BATCH), rtol=0, atol=1e-5)
+        torch.testing.assert_close(score(BATCH).logps, TokenScorer(llama)(BATCH).logps, rtol=0, atol=1e-5)
 
 
 LORA_ON_HEAD = {"target_modules": ["q_proj", "lm_head"]}
@@ -246,7 +247,7 @@ def test_gradients_in_every_mode(tied: bool, adapter: dict[str, Any] | None, lay
     exact = copy.deepcopy(model).double()
 
     with torch.autocast("cpu", autocast, enabled=autocast is not None):
-        logps = TokenScorer(model)(layout(PAIRS))
+        logps = TokenScorer(model)(layout(PAIRS)).logps
         assert logps.dtype == torch.promote_types(dtype, torch.float32)
     weights = torch.linspace(0.5, 1.5, len(logps), dtype=torch.float64)
     (logps.double() * weights).sum().backward()
@@ -265,32 +266,10 @@ def test_a_frozen_head_gets_no_gradient(llama: LlamaForCausalLM) -> None:
     model = copy.deepcopy(llama).requires_grad_(False)
     model.model.layers[0].mlp.requires_grad_(True)
 
-    TokenScorer(model)(BATCH).sum().backward()
+    TokenScorer(model)(BATCH).logps.sum().backward()
 
     assert model.lm_head.weight.grad is None
     assert model.model.layers[0].mlp.up_proj.weight.grad is not None
-
-
-@pytest.mark.parametrize("layout", [collate_padded, collate_tree], ids=["padded", "tree"])
-def test_statistics_are_those_of_a_plain_forward(llama: LlamaForCausalLM, layout: Collate) -> None:
-    logits = llama(input_ids=BATCH.input_ids).logits.flatten(0, 1)[BATCH.predict_index].double()
-    logps = logits.log_softmax(-1)
-
-    found = TokenScorer(llama).statistics(layout(PAIRS))
-
-    torch.testing.assert_close(found.entropy.double(), -(logps.exp() * logps).sum(-1), rtol=0, atol=1e-5)
-    assert torch.equal(found.is_top1, logits.argmax(-1) == BATCH.targets)
-    assert not found.entropy.requires_grad
-
-
-def test_statistics_of_a_model_that_is_scored_from_its_logits() -> None:
-    model = randomised(Shifted(tiny_llama().config))
-    logps = model(input_ids=BATCH.input_ids).logits.flatten(0, 1)[BATCH.predict_index].double().log_softmax(-1)
-
-    with pytest.warns(UserWarning, match="Shifted does more to its logits"):
-        found = TokenScorer(model).statistics(BATCH)
-
-    torch.testing.assert_close(found.entropy.double(), -(logps.exp() * logps).sum(-1), rtol=0, atol=1e-5)
 
 
 def plain_collisions(model: nn.Module, batch: PairBatch) -> Tensor:
@@ -309,8 +288,9 @@ def test_collisions_are_those_of_a_plain_forward(llama: LlamaForCausalLM, adapt:
     score = TokenScorer(model)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    logps, log_collisions = score.with_collisions(layout(PAIRS))
-    plain = score(layout(PAIRS))
+    logps, statistics = score(layout(PAIRS), COLLISIONS)
+    log_collisions = statistics[Statistic.LOG_COLLISIONS]
+    plain = score(layout(PAIRS)).logps
 
     torch.testing.assert_close(log_collisions.double(), plain_collisions(model, BATCH).detach(), rtol=0, atol=1e-5)
     assert not log_collisions.requires_grad
@@ -326,7 +306,7 @@ def test_collisions_are_those_of_a_plain_forward(llama: LlamaForCausalLM, adapt:
 def test_collisions_of_soft_capped_logits() -> None:
     model = tiny_model("gemma2")
 
-    found = TokenScorer(model).with_collisions(BATCH)[1]
+    found = TokenScorer(model)(BATCH, COLLISIONS).statistics[Statistic.LOG_COLLISIONS]
 
     torch.testing.assert_close(found.double(), plain_collisions(model, BATCH).detach(), rtol=0, atol=1e-5)
 
@@ -336,7 +316,7 @@ def test_collisions_come_from_one_forward(llama: LlamaForCausalLM) -> None:
     score(BATCH)
     calls: list[int] = []
     handle = llama.model.register_forward_hook(lambda *_: calls.append(1))
-    score.with_collisions(BATCH)
+    score(BATCH, COLLISIONS)
     handle.remove()
 
     assert len(calls) == 1
@@ -345,7 +325,8 @@ def test_collisions_come_from_one_forward(llama: LlamaForCausalLM) -> None:
 def test_collisions_of_a_model_that_is_scored_from_its_logits() -> None:
     model = randomised(Shifted(tiny_llama().config))
     with pytest.warns(UserWarning, match="Shifted does more to its logits"):
-        logps, log_collisions = TokenScorer(model).with_collisions(BATCH)
+        logps, statistics = TokenScorer(model)(BATCH, COLLISIONS)
 
+    log_collisions = statistics[Statistic.LOG_COLLISIONS]
     torch.testing.assert_close(log_collisions.double(), plain_collisions(model, BATCH).detach(), rtol=0, atol=1e-5)
     torch.testing.assert_close(logps, plain_logps(model, BATCH))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dpo_lightning.logprobs.transform import HeadProbe, LogitTransform, probe_head
-from tests.helpers.architectures import VOCAB_SIZE, tiny_model
+from tools.docs.architecture_models import VOCAB_SIZE, tiny_model
 
 WIDTH = 32
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -34,7 +34,7 @@ class Loss(nn.Module):
         self.scorer = TokenScorer(model)
 
     def forward(self, rank: int) -> Tensor:
-        logps = self.scorer(collate_tree(PAIRS[rank::RANKS]))
+        logps = self.scorer(collate_tree(PAIRS[rank::RANKS])).logps
         return (logps * torch.linspace(0.5, 1.5, len(logps), dtype=logps.dtype)).sum()
 
 

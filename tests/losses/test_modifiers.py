@@ -188,9 +188,15 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "alpha nan": (lambda: LDDPO(DPO(), alpha=math.nan), r"LDDPO.alpha must be in \[0, 1\], got nan"),
     "WPO of a batch": (lambda: WPO(AOTPaired()), "WPO.objective must have a loss for each pair: that of AOTPaired"),
     "WPO of a batch inside": (lambda: WPO(LDDPO(AOTPaired())), "must have a loss for each pair: that of LDDPO"),
-    "WPO of a mixture of WPO": (lambda: WPO(Weighted([WPO(DPO())], [1.0])), "weighted by WPO already: once is enough"),
+    "WPO of a mixture of WPO": (
+        lambda: WPO(Weighted([WPO(DPO())], [1.0])),
+        r"weighted by WPO already: once is enough; write Weighted\(...\) without another WPO around it",
+    ),
     "weights of a batch": (lambda: RowWeighted(AOTPaired()), "RowWeighted.objective must have a loss for each pair"),
-    "weights twice": (lambda: RowWeighted(WPO(RowWeighted(DPO()))), "weighted by its rows already: once is enough"),
+    "weights twice": (
+        lambda: RowWeighted(WPO(RowWeighted(DPO()))),
+        r"weighted by its rows already: once is enough; write WPO\(...\) without another RowWeighted around it",
+    ),
     "nothing": (lambda: Weighted([], []), "give one objective or more, and as many weights, got 0 and 0"),
     "one weight": (lambda: Weighted([DPO(), SFT()], [1.0]), "give one objective or more, .* got 2 and 1"),
     "no weight": (lambda: Weighted([DPO(), SFT()], [1.0, 0.0]), "Weighted.weights must be a finite number greater"),

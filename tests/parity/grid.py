@@ -77,7 +77,7 @@ DIVERGENCES: dict[str, Divergence | None] = {
     "alpha_divergence": AlphaDivergence(0.7),
 }
 LD_ALPHAS = (None, 0.4)
-# Accepted, and raise in the first step: see tests.parity.deviations.
+# Accepted, and raise in the first step: see tools.docs.deviations.
 FAILING_WITH_WEIGHTS = ("hinge", "sft")
 
 

@@ -61,7 +61,6 @@ def fit_module(scene: Scene, module: PreferenceModule, data: Any) -> Run:
     """Ours, from another data module, or from a loader."""
     recorder = Losses()
     _trainer(recorder).fit(module, data)
-    assert module.policy is not None
     return Run(recorder.losses, flat(module.policy.state_dict()) - scene.start)
 
 

@@ -1,4 +1,4 @@
-"""What `tests.parity.deviations` lists: TRL's value, ours, and that their difference is the one named."""
+"""What `tools.docs.deviations` lists: TRL's value, ours, and that their difference is the one named."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ from dpo_lightning.losses import (
     SimPO,
     length_normalized_dpo,
 )
-from tests.parity.deviations import DEVIATIONS
 from tests.parity.grid import BETA, FLIPPED
 from tests.parity.steps import BATCH, Scene, first_scores, fit, fit_module, make_module, sgd
 from tests.parity.trl_side import (
@@ -47,6 +46,7 @@ from tests.parity.trl_side import (
     make_trainer,
     score,
 )
+from tools.docs.deviations import DEVIATIONS
 
 APART = 1e-4
 LD_ALPHA = 0.4

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from dpo_lightning.batch import collate_padded
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, build_policy
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.tiny import PAIRS, tiny_llama
 
 BATCH = collate_padded(PAIRS)
@@ -25,7 +26,7 @@ def policy_of(source: Any = None, lora: LoRA | None = None, dtype: torch.dtype =
 def logps(model: nn.Module) -> Tensor:
     """Of the batch's tokens, without a graph."""
     with torch.no_grad():
-        return TokenScorer(model)(BATCH)
+        return TokenScorer(model)(BATCH).logps
 
 
 def train(policy: nn.Module, steps: int = 3, after_each: Callable[[], None] = lambda: None) -> None:
@@ -34,7 +35,7 @@ def train(policy: nn.Module, steps: int = 3, after_each: Callable[[], None] = la
     score = TokenScorer(policy)
     for _ in range(steps):
         optimizer.zero_grad()
-        (-score(BATCH)).mean().backward()
+        (-score(BATCH).logps).mean().backward()
         optimizer.step()
         after_each()
 

@@ -13,7 +13,9 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, adapter_config, build_policy
+from dpo_lightning.policy.loading import adapter_config
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Reference, default_reference
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import BATCH, distance, logps, policy_of, train
@@ -42,8 +44,7 @@ class TestAdapterOff:
     @every_variant
     def test_is_the_base_model_at_every_step(self, lora: LoRA) -> None:
         policy = policy_of(lora=lora)
-        reference = AdapterOff()
-        reference.bind(policy)
+        reference = AdapterOff().bind(policy)
         base = logps(tiny_llama().eval())
         seen = [reference.token_logps(BATCH)]
 
@@ -63,8 +64,7 @@ class TestAdapterOff:
         policy.base_model.model.lm_head.register_forward_hook(
             lambda *_: modes.update(module.training for module in policy.modules())
         )
-        reference = AdapterOff()
-        reference.bind(policy)
+        reference = AdapterOff().bind(policy)
 
         scores = reference.token_logps(BATCH)
 
@@ -136,14 +136,14 @@ class TestFrozenAdapter:
         policy = policy_of(path)
         start = logps(policy)
         trainable = [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
-        reference = default_reference(policy, trained_adapter=adapter_config(path) is not None)
-        reference.bind(policy)
+        settings = default_reference(policy, trained_adapter=adapter_config(path) is not None)
+        reference = settings.bind(policy)
         assert [name for name, parameter in policy.named_parameters() if parameter.requires_grad] == trainable
         seen = [reference.token_logps(BATCH)]
 
         train(policy, after_each=lambda: seen.append(reference.token_logps(BATCH)))
 
-        assert isinstance(reference, FrozenAdapter)
+        assert settings == FrozenAdapter()
         assert all(torch.equal(scores, start) for scores in seen)
         assert distance(start, logps(tiny_llama())) > 0.1
         assert distance(start, logps(policy)) > 0.1
@@ -154,9 +154,8 @@ class TestFrozenAdapter:
     def test_copies_a_pissa_adapter_without_touching_the_base_again(self, base: str, tmp_path: Path) -> None:
         policy = policy_of(trained_adapter(base, LoRA(r=2, init_lora_weights="pissa"), tmp_path))
         start = logps(policy)
-        reference = FrozenAdapter()
 
-        reference.bind(policy)
+        reference = FrozenAdapter().bind(policy)
 
         assert torch.equal(reference.token_logps(BATCH), start)
         assert torch.equal(logps(policy), start)
@@ -164,8 +163,7 @@ class TestFrozenAdapter:
     def test_copies_an_adapter_of_another_kind(self) -> None:
         policy = get_peft_model(tiny_llama(), LoHaConfig(r=2, target_modules=["q_proj"], init_weights=False)).train()
         start = logps(policy)
-        reference = default_reference(policy, trained_adapter=True)
-        reference.bind(policy)
+        reference = default_reference(policy, trained_adapter=True).bind(policy)
 
         train(policy)
 
@@ -175,16 +173,14 @@ class TestFrozenAdapter:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
     def test_has_the_policys_dtype(self, base: str, tmp_path: Path, dtype: torch.dtype) -> None:
         policy = policy_of(trained_adapter(base, LoRA(r=2), tmp_path), dtype=dtype)
-        reference = FrozenAdapter()
-        reference.bind(policy)
+        reference = FrozenAdapter().bind(policy)
 
         assert {parameter.dtype for parameter in policy.parameters()} == {dtype}
         assert torch.equal(reference.token_logps(BATCH), logps(policy))
 
     def test_scores_in_eval_mode_and_leaves_everything_as_it_was(self, base: str) -> None:
         policy = policy_of(base, LoRA(r=2, dropout=0.5, init_lora_weights=False))
-        reference = FrozenAdapter()
-        reference.bind(policy)
+        reference = FrozenAdapter().bind(policy)
         policy.base_model.model.model.layers[0].eval()
         before = state(policy)
 
@@ -197,8 +193,7 @@ class TestFrozenAdapter:
 
     def test_gradients_reach_the_trained_adapter_only(self, base: str) -> None:
         policy = policy_of(base, LoRA(r=2, init_lora_weights=False))
-        reference = FrozenAdapter()
-        reference.bind(policy)
+        reference = FrozenAdapter().bind(policy)
         before = {n: p.clone() for n, p in policy.named_parameters() if f".{FrozenAdapter.NAME}." in n}
 
         train(policy, steps=1)
@@ -214,14 +209,13 @@ def test_scoring_a_quantized_reference_costs_the_policy_no_gradient(tmp_path: Pa
     lora = LoRA(r=2, init_lora_weights=False)
     options = PolicyOptions(lora=lora, quantization_config={"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})
     policy = build_policy(str(tmp_path), torch.float32, options)
-    reference = AdapterOff()
-    reference.bind(policy)
+    reference = AdapterOff().bind(policy)
     gradients = []
     for scored in (False, True):
         if scored:
             reference.token_logps(BATCH)
         policy.zero_grad()
-        TokenScorer(policy)(BATCH).sum().backward()
+        TokenScorer(policy)(BATCH).logps.sum().backward()
         gradients.append([p.grad for p in policy.parameters() if p.requires_grad])
 
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
@@ -233,16 +227,14 @@ def test_quantized_base_with_adapter_off_and_frozen_adapter(tmp_path: Path) -> N
     tiny_llama(hidden_size=64, intermediate_size=64).save_pretrained(tmp_path / "base")
     options = PolicyOptions(lora=LoRA(r=2), quantization_config={"load_in_4bit": True})
     policy = build_policy(str(tmp_path / "base"), torch.float32, options)
-    off = AdapterOff()
-    off.bind(policy)
+    off = AdapterOff().bind(policy)
     start = logps(policy)
     train(policy)
     policy.save_pretrained(tmp_path / "adapter")
     again: Any = build_policy(
         str(tmp_path / "adapter"), torch.float32, PolicyOptions(quantization_config={"load_in_4bit": True})
     )
-    reference = FrozenAdapter()
-    reference.bind(again)
+    reference = FrozenAdapter().bind(again)
 
     assert torch.equal(off.token_logps(BATCH), start)
     assert distance(reference.token_logps(BATCH), logps(policy)) < 1e-5
@@ -256,8 +248,8 @@ def test_quantized_base_with_adapter_off_and_frozen_adapter(tmp_path: Path) -> N
 )
 def test_the_default_equals_the_policy(lora: LoRA | None, trained: bool, kind: type[Reference]) -> None:
     policy = policy_of(lora=lora)
-    reference = default_reference(policy, trained)
-    reference.bind(policy)
+    settings = default_reference(policy, trained)
+    reference = settings.bind(policy)
 
-    assert type(reference) is kind
+    assert type(settings) is kind
     assert distance(reference.token_logps(BATCH), logps(policy)) == 0.0

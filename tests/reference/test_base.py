@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,19 @@ from torch.optim import AdamW
 from dpo_lightning import PreferenceModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
-from dpo_lightning.policy.loading import LoRA
-from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, NoReference, Precomputed, Reference
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.reference import (
+    AdapterOff,
+    BoundReference,
+    FrozenAdapter,
+    FrozenCopy,
+    NoReference,
+    Precomputed,
+    Reference,
+)
 from dpo_lightning.training.parameters import decay_groups
 from tests.helpers.tiny import tiny_llama
-from tests.reference.common import BATCH, policy_of
+from tests.reference.common import BATCH, logps, policy_of
 
 
 def settings_of(case: str, path: Path) -> dict[str, Any]:
@@ -29,17 +37,19 @@ def settings_of(case: str, path: Path) -> dict[str, Any]:
         "adapter off": {"policy": tiny_llama(), "lora": LoRA(r=2)},
         "copy of an adapter": {"policy": tiny_llama(), "lora": LoRA(r=2), "reference": FrozenCopy()},
         "frozen adapter": {"policy": policy_of(lora=LoRA(r=2, init_lora_weights=False))},
+        "module": {"policy": tiny_llama(), "reference": tiny_llama(seed=5)},
         "none": {"policy": tiny_llama(), "objective": SFT()},
     }[case]
 
 
-@pytest.mark.parametrize("case", ["copy", "checkpoint", "adapter off", "copy of an adapter", "frozen adapter", "none"])
+@pytest.mark.parametrize(
+    "case", ["copy", "checkpoint", "adapter off", "copy of an adapter", "frozen adapter", "module", "none"]
+)
 def test_a_module_neither_saves_nor_trains_its_reference(case: str, tmp_path: Path) -> None:
     settings = settings_of(case, tmp_path)
     module = PreferenceModule(**settings)
     module.configure_model()
-    assert module.policy is not None
-    assert isinstance(module.reference, Reference)
+    assert isinstance(module.reference, BoundReference)
     trainable = {f"policy.{name}" for name, p in module.policy.named_parameters() if p.requires_grad}
     optimized = {id(p) for group in AdamW(decay_groups(module)).param_groups for p in group["params"]}
 
@@ -51,22 +61,30 @@ def test_a_module_neither_saves_nor_trains_its_reference(case: str, tmp_path: Pa
     assert {name for name, _ in module.named_children()} == {"policy", "train_metrics", "eval_metrics", "running_mean"}
 
 
-@pytest.mark.parametrize("make", [FrozenCopy, AdapterOff, FrozenAdapter, Precomputed])
-@pytest.mark.parametrize("built", [True, False], ids=["after it was bound", "before"])
-def test_a_reference_is_one_modules(make: Callable[[], Reference], built: bool) -> None:
+@pytest.mark.parametrize("make", [FrozenCopy, AdapterOff, FrozenAdapter, Precomputed, NoReference])
+def test_settings_are_frozen_and_serve_any_number_of_modules(make: Callable[[], Reference]) -> None:
     lora = LoRA(r=2) if make in (AdapterOff, FrozenAdapter) else None
     reference = make()
-    first = PreferenceModule(tiny_llama(), reference=reference, lora=lora)
-    another = partial(PreferenceModule, tiny_llama(), reference=reference, lora=lora)
-    too_late = another if built else another().configure_model
-    first.configure_model()
-    first.configure_model()  # Lightning does, for each stage
+    modules = [PreferenceModule(tiny_llama(seed), reference=reference, lora=lora) for seed in (0, 1)]
+    for module in modules:
+        module.configure_model()
+        module.configure_model()  # Lightning does, for each stage
 
-    with pytest.raises(InputError, match=f"the reference {make.__name__} is another module's already: give each"):
-        too_late()
+    first, second = modules
+    assert first.reference_settings is second.reference_settings is reference
+    assert first.reference is not second.reference
+    if make is not Precomputed:
+        assert torch.equal(first.reference.token_logps(BATCH), _before_training(0, make))
+        assert torch.equal(second.reference.token_logps(BATCH), _before_training(1, make))
+    with pytest.raises(FrozenInstanceError):
+        reference.policy = tiny_llama()  # type: ignore[attr-defined]
 
 
-def test_a_reference_that_did_not_fit_is_free() -> None:
+def _before_training(seed: int, make: Callable[[], Reference]) -> torch.Tensor:
+    return torch.zeros(len(BATCH.targets)) if make is NoReference else logps(tiny_llama(seed).eval())
+
+
+def test_settings_that_did_not_fit_serve_the_next() -> None:
     reference = AdapterOff()
     with pytest.raises(InputError, match="set `lora`"):
         PreferenceModule(tiny_llama(), reference=reference).configure_model()
@@ -74,16 +92,15 @@ def test_a_reference_that_did_not_fit_is_free() -> None:
     fitting = PreferenceModule(tiny_llama(), reference=reference, lora=LoRA(r=2))
     fitting.configure_model()
 
-    assert fitting.reference is reference
+    assert fitting.reference_settings is reference
 
 
 def test_no_reference_is_zero() -> None:
-    reference = NoReference()
-    reference.bind(tiny_llama())
+    reference = NoReference().bind(tiny_llama())
 
     scores = reference.token_logps(BATCH)
 
     assert scores.tolist() == [0.0] * len(BATCH.targets)
     assert scores.dtype == torch.float32
     assert not scores.requires_grad
-    assert reference.diagnose(tiny_llama()) == "the objective has no reference"
+    assert reference.diagnose() == "the objective has no reference"

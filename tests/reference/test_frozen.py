@@ -8,22 +8,17 @@ import pytest
 import torch
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import LoRA
-from dpo_lightning.reference import FrozenCopy
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.reference import FrozenCopy, FrozenModule
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import BATCH, distance, logps, policy_of, train
-
-
-def bound(reference: FrozenCopy, policy: torch.nn.Module) -> FrozenCopy:
-    reference.bind(policy)
-    return reference
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("lora", [None, LoRA(r=2), LoRA(r=2, init_lora_weights="pissa")], ids=["full", "lora", "pissa"])
 def test_equals_the_policy_at_the_start_and_never_moves(lora: LoRA | None, dtype: torch.dtype) -> None:
     policy = policy_of(lora=lora, dtype=dtype)
-    reference = bound(FrozenCopy(), policy)
+    reference = FrozenCopy().bind(policy)
     start = logps(policy)
     seen = [reference.token_logps(BATCH)]
 
@@ -36,13 +31,13 @@ def test_equals_the_policy_at_the_start_and_never_moves(lora: LoRA | None, dtype
 
 def test_scores_without_graph_or_dropout() -> None:
     policy = policy_of(lora=LoRA(r=2, dropout=0.5, init_lora_weights=False))
-    reference = bound(FrozenCopy(), policy)
+    reference = FrozenCopy().bind(policy)
 
     scores = reference.token_logps(BATCH)
 
     assert policy.training
     assert not scores.requires_grad
-    assert not any(parameter.requires_grad for parameter in reference._model.parameters())
+    assert not any(parameter.requires_grad for parameter in reference.own_models()[0].parameters())
     assert scores.dtype == torch.float32
     assert torch.equal(scores, reference.token_logps(BATCH))
     assert distance(logps(policy), scores) > 0.01  # the adapter's own dropout is the policy's alone
@@ -52,7 +47,7 @@ def test_another_checkpoint(tmp_path: Path) -> None:
     other = tiny_llama(seed=7)
     other.save_pretrained(tmp_path)
     policy = policy_of()
-    reference = bound(FrozenCopy(str(tmp_path)), policy)
+    reference = FrozenCopy(str(tmp_path)).bind(policy)
 
     train(policy, steps=1)
 
@@ -63,12 +58,13 @@ def test_another_checkpoint_takes_the_policys_dtype_and_the_arguments(tmp_path: 
     tiny_llama().save_pretrained(tmp_path)
     policy = policy_of(dtype=torch.bfloat16)
 
-    reference = bound(FrozenCopy(str(tmp_path), {"attn_implementation": "eager"}), policy)
+    reference = FrozenCopy(str(tmp_path), {"attn_implementation": "eager"}).bind(policy)
+    (model,) = reference.own_models()
 
-    assert {parameter.dtype for parameter in reference._model.parameters()} == {torch.bfloat16}
-    assert reference._model.config._attn_implementation == "eager"
-    assert reference._model.config.use_cache is False
-    assert not any(module.training for module in reference._model.modules())
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert model.config._attn_implementation == "eager"
+    assert model.config.use_cache is False
+    assert not any(module.training for module in model.modules())
 
 
 def test_a_checkpoint_that_is_not_there() -> None:
@@ -80,12 +76,49 @@ def test_diagnosis(tmp_path: Path) -> None:
     tiny_llama(seed=7).save_pretrained(tmp_path / "weights")
     tiny_llama(num_hidden_layers=1).save_pretrained(tmp_path / "layers")
     policy = policy_of()
-    copy = bound(FrozenCopy(), policy)
+    copy = FrozenCopy().bind(policy)
 
-    assert copy.diagnose(policy) == "the weights are equal: the same weights score differently"
-    assert "has other weights" in bound(FrozenCopy(str(tmp_path / "weights")), policy).diagnose(policy)
-    assert "is another model" in bound(FrozenCopy(str(tmp_path / "layers")), policy).diagnose(policy)
+    assert copy.diagnose() == "the weights are equal: the same weights score differently"
+    assert "has other weights" in FrozenCopy(str(tmp_path / "weights")).bind(policy).diagnose()
+    assert "is another model" in FrozenCopy(str(tmp_path / "layers")).bind(policy).diagnose()
     train(policy, steps=1)
-    assert copy.diagnose(policy) == "the reference 'copy' has other weights than the policy"
+    assert copy.diagnose() == "the reference 'copy' has other weights than the policy"
     policy.to(torch.float64)
-    assert copy.diagnose(policy) == "the reference has another dtype than the policy"
+    assert copy.diagnose() == "the reference has another dtype than the policy"
+
+
+class TestFrozenModule:
+    def test_is_the_model_itself_frozen(self) -> None:
+        model = tiny_llama(seed=7, attention_dropout=0.5).train()
+        expected = logps(tiny_llama(seed=7))
+        policy = policy_of()
+
+        reference = FrozenModule(model).bind(policy)
+        train(policy)
+
+        assert torch.equal(reference.token_logps(BATCH), expected)
+        assert reference.own_models() == [model]
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        assert not any(module.training for module in model.modules())
+        assert model.config.use_cache is False
+
+    def test_serves_many_policies(self) -> None:
+        settings = FrozenModule(tiny_llama(seed=7))
+        first, second = (settings.bind(policy_of()) for _ in range(2))
+        assert torch.equal(first.token_logps(BATCH), second.token_logps(BATCH))
+
+    @pytest.mark.parametrize("lora", [None, LoRA(r=2)], ids=["full", "lora"])
+    def test_cannot_be_what_is_trained(self, lora: LoRA | None) -> None:
+        model = tiny_llama()
+        policy = policy_of(model, lora)
+        with pytest.raises(InputError, match=r"the module shares \d+ parameters with the policy \(.*, \.\.\.\), so it"):
+            FrozenModule(model).bind(policy)
+        assert any(parameter.requires_grad for parameter in policy.parameters())
+
+    def test_cannot_follow(self) -> None:
+        with pytest.raises(InputError, match="a module that was given, and stays as it is: save it and use FrozenCopy"):
+            FrozenModule(tiny_llama(seed=7)).bind(policy_of()).followed()
+
+    def test_diagnosis(self) -> None:
+        other = FrozenModule(tiny_llama(seed=7)).bind(policy_of())
+        assert other.diagnose() == "the reference module has other weights than the policy"

@@ -10,10 +10,11 @@ from torch import nn
 from torch.optim import AdamW
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, build_policy
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.training.parameters import decay_groups, gradient_norm
-from tests.helpers.architectures import tiny_model
 from tests.helpers.tiny import tiny_llama
+from tools.docs.architecture_models import tiny_model
 
 
 def names(module: nn.Module, parameters: list[nn.Parameter]) -> set[str]:

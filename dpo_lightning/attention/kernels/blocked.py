@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dpo_lightning.attention.mask import Run
+from dpo_lightning.attention.kernels import Kernel, Softmax
+from dpo_lightning.attention.mask import Run, TreeMask
 
 # Queries of a block. Causal blocks skip the keys after their last query; smaller ones make the matrix products small.
 _BLOCK = 128
@@ -24,7 +25,7 @@ class _Block(NamedTuple):
     """Some queries of a run, and the keys up to the last of them.
 
     A block that reaches from a chosen completion into the rejected one has its pair up to its end as keys; queries from
-    ``rejected`` on (counted in the block) must not see the keys of ``chosen`` (counted from the pair's start).
+    `rejected` on (counted in the block) must not see the keys of `chosen` (counted from the pair's start).
     """
 
     run: Run
@@ -102,21 +103,28 @@ class _Wide:
         return torch.softmax(scores, -1).to(self.dtype)
 
 
+def blocked_fits(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> bool:
+    """Return whether the rule is causal, the softmax plain, and the device one where a block at a time is no loss."""
+    return not query.is_cuda and softmax.is_plain and mask.is_causal
+
+
 def blocked_attention(
     query: Float[Tensor, "1 H L D"],
     key: Float[Tensor, "1 G L D"],
     value: Float[Tensor, "1 G L E"],
-    runs: Sequence[Run],
-    scale: float,
+    mask: TreeMask,
+    softmax: Softmax,
 ) -> Float[Tensor, "1 L H E"]:
-    """``softmax(scale x query @ key^T) @ value`` over the runs of a row, each causal, its queries its last keys.
+    """Attend over the runs of a row, each causal, its queries its last keys.
 
-    ``H`` query heads share ``G`` key and value heads in groups of ``H / G``, which are never expanded. Any floating
-    dtype; scores and softmax are float32 at least. Memory: a block of scores, ``H x 128 x K``, and up to
-    :data:`KEPT_BYTES` of probabilities until the backward.
+    Shared heads are never expanded. Any floating dtype; scores and softmax are float32 at least. Memory: a block of
+    scores, `H x 128 x K`, and up to `KEPT_BYTES` of probabilities until the backward.
     """
     with torch.autocast(query.device.type, enabled=False):
-        return _BlockedAttention.apply(query, key, value, list(_blocks(runs)), scale)
+        return _BlockedAttention.apply(query, key, value, list(_blocks(mask.runs)), softmax.scale)
+
+
+BLOCKED = Kernel(blocked_fits, blocked_attention)
 
 
 def _blocks(runs: Sequence[Run]) -> Iterator[_Block]:
@@ -164,5 +172,5 @@ def _per_head(grouped: Float[Tensor, "G HQ D"], queries: int) -> Float[Tensor, "
 
 @lru_cache
 def _future(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "B B"]:
-    """What hides the later tokens of a block from its earlier ones."""
+    """Return what hides the later tokens of a block from its earlier ones: -inf above the diagonal, else 0."""
     return torch.full((_BLOCK, _BLOCK), -torch.inf, dtype=dtype, device=device).triu_(1)

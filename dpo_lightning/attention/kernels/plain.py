@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dpo_lightning.attention.kernels import Kernel, Softmax
 from dpo_lightning.attention.mask import TreeMask
+
+
+def masked_fits(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> bool:
+    """Return True: nothing stands against it."""
+    return True
 
 
 def masked_attention(
@@ -15,53 +21,40 @@ def masked_attention(
     key: Float[Tensor, "1 G L D"],
     value: Float[Tensor, "1 G L E"],
     mask: TreeMask,
-    scale: float,
-    *,
-    dropout: float = 0.0,
-    softcap: float | None = None,
-    sinks: Float[Tensor, " H"] | None = None,
+    softmax: Softmax,
 ) -> Float[Tensor, "1 L H E"]:
-    """Attention of each run to its keys, as far as the mask's rule makes them visible.
-
-    Args:
-        query: All queries of the row.
-        key: All keys; each of the ``G`` heads serves ``H / G`` query heads.
-        value: All values.
-        mask: The rule, and the runs.
-        scale: Factor of the scores.
-        dropout: Rate of dropout on the probabilities.
-        softcap: ``c`` of ``c tanh(score / c)`` (Gemma 2).
-        sinks: Score of a key without a value, per head, that takes part in the softmax (GPT-OSS).
-    """
+    """Attend from each run to its keys, as far as the mask's rule makes them visible."""
     outputs = []
     for run in (run for run in mask.runs if run.queries):
         queries, keys, values = query[:, :, run.start : run.end], run.gather(key), run.gather(value)
         visible = mask.visible(run)
-        if softcap is None and sinks is None:
+        if softmax.softcap is None and softmax.sinks is None:
             output = F.scaled_dot_product_attention(
-                queries, keys, values, attn_mask=visible, dropout_p=dropout, scale=scale, enable_gqa=True
+                queries, keys, values, visible, softmax.dropout, scale=softmax.scale, enable_gqa=True
             )
         else:
-            probabilities = _probabilities(queries, keys, visible, scale, softcap, sinks)
-            output = F.dropout(probabilities, dropout) @ _expanded(values, query.shape[1])
+            probabilities = _probabilities(queries, keys, visible, softmax)
+            output = F.dropout(probabilities, softmax.dropout) @ _expanded(values, query.shape[1])
         outputs.append(output)
-    return torch.cat(outputs, dim=2).transpose(1, 2)
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
+
+
+MASKED = Kernel(masked_fits, masked_attention)
 
 
 def _probabilities(
     query: Float[Tensor, "1 H Q D"],
     key: Float[Tensor, "1 G K D"],
     visible: Bool[Tensor, "Q K"],
-    scale: float,
-    softcap: float | None,
-    sinks: Tensor | None,
+    softmax: Softmax,
 ) -> Float[Tensor, "1 H Q K"]:
-    scores = query @ _expanded(key, query.shape[1]).transpose(-1, -2) * scale
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
+    scores = query @ _expanded(key, query.shape[1]).transpose(-1, -2) * softmax.scale
+    if softmax.softcap is not None:
+        scores = softmax.softcap * torch.tanh(scores / softmax.softcap)
     scores = scores.masked_fill(~visible, -torch.inf)
-    if sinks is not None:
-        scores = torch.cat([scores, sinks.view(1, -1, 1, 1).expand(1, -1, query.shape[2], 1)], dim=-1)
+    if softmax.sinks is not None:
+        sinks = softmax.sinks.view(1, -1, 1, 1).expand(1, -1, query.shape[2], 1)
+        scores = torch.cat([scores, sinks], dim=-1)
     wide = torch.promote_types(scores.dtype, torch.float32)
     return scores.softmax(-1, dtype=wide)[..., : key.shape[2]].to(query.dtype)
 

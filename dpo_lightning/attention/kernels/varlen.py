@@ -6,13 +6,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dpo_lightning.attention.kernels import Kernel, Softmax
 from dpo_lightning.attention.mask import TreeMask
 
 _MOST_HEAD_DIM = 256
 
 
-def varlen_fits(query: Tensor, value: Tensor) -> bool:
-    """Whether the flash kernel takes these: half precision on CUDA, equal head dimensions of at most 256."""
+def varlen_fits(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> bool:
+    """Return whether the rule is causal, the softmax plain, and the flash kernel takes these tensors."""
+    return _flash_takes(query, value) and softmax.is_plain and mask.is_causal
+
+
+def _flash_takes(query: Tensor, value: Tensor) -> bool:
+    """Return whether these are in half precision on CUDA, with equal head dimensions of at most 256."""
     same_width = query.shape[-1] == value.shape[-1] <= _MOST_HEAD_DIM
     return query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and same_width
 
@@ -22,11 +28,11 @@ def varlen_attention(
     key: Float[Tensor, "1 G L D"],
     value: Float[Tensor, "1 G L D"],
     mask: TreeMask,
-    scale: float,
+    softmax: Softmax,
 ) -> Float[Tensor, "1 L H D"]:
     """The runs as sequences of their own, keys gathered; the causal mask ends at the last query and the last key.
 
-    Costs one copy of the keys and values of each run, ``2P + C + R`` tokens a pair, and nothing that grows with the
+    Costs one copy of the keys and values of each run, `2P + C + R` tokens a pair, and nothing that grows with the
     square of a length. No host sync: sizes come from the host, offsets from the batch.
     """
     from torch.nn.attention.varlen import varlen_attn
@@ -40,9 +46,12 @@ def varlen_attention(
         tree.key_offsets,
         max(run.queries for run in mask.runs),
         max(run.length for run in mask.runs),
-        scale=scale,
+        scale=softmax.scale,
         window_size=(-1, 0),
         enable_gqa=key.shape[1] != query.shape[1],
     )
     assert isinstance(output, Tensor)
     return output.unsqueeze(0)
+
+
+VARLEN = Kernel(varlen_fits, varlen_attention)

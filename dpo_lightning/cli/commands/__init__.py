@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 from dpo_lightning.cli.commands.cache import cache
 from dpo_lightning.cli.commands.export import export
-from dpo_lightning.cli.commands.lab import lab
 from dpo_lightning.cli.commands.plan import plan
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"cache": cache, "export": export, "lab": lab, "plan": plan}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"cache": cache, "export": export, "plan": plan}

@@ -6,7 +6,7 @@ import argparse
 from typing import NoReturn
 
 
-class OneLineParser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """Answers a wrong argument with one line."""
 
     def error(self, message: str) -> NoReturn:

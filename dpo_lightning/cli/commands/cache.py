@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from dpo_lightning.cli.commands.arguments import OneLineParser
+from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.errors import InputError
-from dpo_lightning.reference.cache.claims import Claims
+from dpo_lightning.reference.cache.lock import ScoringLock
 from dpo_lightning.reference.cache.shards import CorruptShard, check_shard, row_count
 from dpo_lightning.reference.cache.store import Key, default_cache_dir, shard_paths, stored_keys
 from dpo_lightning.utils.files import remove_directory, remove_leftovers
@@ -64,10 +64,10 @@ def cache(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    place = OneLineParser(add_help=False)
+    place = CommandParser(add_help=False)
     place.add_argument("--cache_dir", type=Path, default=default_cache_dir(), help="default: %(default)s")
-    parser = OneLineParser(prog="dpo-lightning cache", description="The reference's log-probs on disk.")
-    actions = parser.add_subparsers(required=True, metavar="info | verify | prune", parser_class=OneLineParser)
+    parser = CommandParser(prog="dpo-lightning cache", description="The reference's log-probs on disk.")
+    actions = parser.add_subparsers(required=True, metavar="info | verify | prune", parser_class=CommandParser)
     info = actions.add_parser("info", parents=[place], help="what is there")
     info.set_defaults(action=_info)
     verify = actions.add_parser("verify", parents=[place], help="compare every checksum")
@@ -133,18 +133,24 @@ def _corrupt(entry: Entry) -> Iterator[tuple[Path, str]]:
 def _prune(entries: list[Entry], options: argparse.Namespace) -> None:
     if not (options.key or options.all or options.corrupt or options.older_than is not None):
         raise InputError("cache prune: say what: --key, --older_than, --all or --corrupt")
-    freed = 0
-    for entry in entries:
-        with _unused(entry) as is_unused:
-            if not is_unused:
-                print(f"kept, a run is writing there: {entry.key.name}")
-            elif _is_chosen(entry, entries, options):
-                freed += _remove_key(entry, options.dry_run)
-            elif options.corrupt:
-                freed += _remove_corrupt(entry, options.dry_run)
+    freed = sum(_prune_entry(entry, _is_chosen(entry, entries, options), options) for entry in entries)
     if not options.dry_run:
         remove_leftovers(options.cache_dir.expanduser())
     print(f"{'would free' if options.dry_run else 'freed'} {_megabytes(freed)}")
+
+
+def _prune_entry(entry: Entry, is_chosen: bool, options: argparse.Namespace) -> int:
+    """Bytes that were freed: none where a run is writing, which is held off meanwhile."""
+    if not (is_chosen or options.corrupt):
+        return 0
+    lock = ScoringLock(entry.directory)
+    if not lock.take():
+        print(f"kept, a run is writing there: {entry.key.name}")
+        return 0
+    try:
+        return _remove_key(entry, lock, options.dry_run) if is_chosen else _remove_corrupt(entry, options.dry_run)
+    finally:
+        lock.give_back()
 
 
 def _is_chosen(entry: Entry, entries: list[Entry], options: argparse.Namespace) -> bool:
@@ -155,20 +161,12 @@ def _is_chosen(entry: Entry, entries: list[Entry], options: argparse.Namespace) 
     return options.all or is_old or any(entry.key.name.startswith(name) for name in options.key)
 
 
-@contextmanager
-def _unused(entry: Entry) -> Iterator[bool]:
-    """Hold off runs that would write there, unless one does."""
-    claims = Claims(entry.directory)
-    try:
-        yield claims.take_all()
-    finally:
-        claims.close()
-
-
-def _remove_key(entry: Entry, dry_run: bool) -> int:
+def _remove_key(entry: Entry, lock: ScoringLock, dry_run: bool) -> int:
     size = entry.size
     print(f"key {entry.key.name} ({entry.key.model}): {_megabytes(size)}")
     if not dry_run:
+        if os.name == "nt":  # which renames no directory with an open file in it
+            lock.give_back()
         remove_directory(entry.directory)
     return size
 

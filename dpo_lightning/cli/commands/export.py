@@ -8,16 +8,15 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import yaml  # type: ignore[import-untyped]
-from torch import nn
 
 from dpo_lightning.callbacks.export import check_target, merge_problem, merged, write_model
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
-from dpo_lightning.cli.commands.arguments import OneLineParser
+from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from dpo_lightning.module import PreferenceModule
@@ -43,7 +42,7 @@ def export(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
+    parser = CommandParser(
         prog="dpo-lightning export", description="Turn a checkpoint, a file or a directory of shards, into a model."
     )
     parser.add_argument("source", type=Path, metavar="CHECKPOINT", help="the checkpoint")
@@ -77,7 +76,7 @@ def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
 def _write(file: Path, run: Mapping[str, Any], out: str, merge: bool) -> None:
     module = PreferenceModule.load_from_checkpoint(file, map_location="cpu", reference=NoReference(), **run["model"])
     module.to(_dtype(file))
-    policy = cast(nn.Module, module.policy)
+    policy = module.policy
     if merge:
         if problem := merge_problem(policy):
             raise InputError(f"export --merged: {problem}")

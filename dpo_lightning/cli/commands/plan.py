@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
+import pkgutil
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Optional
 
 import torch
-from jsonargparse import Namespace
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch.cli import LightningArgumentParser, instantiate_class
 from rich.console import Console
 from rich.table import Table
 
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
+from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import (
     GPUS,
@@ -28,12 +30,23 @@ from dpo_lightning.estimate import (
     step_flops,
     step_sent,
 )
-from dpo_lightning.losses import Reads
-from dpo_lightning.policy.loading import LoRA, PolicyOptions, adapter_config
+from dpo_lightning.losses import AnyObjective, Reads
+from dpo_lightning.policy.loading import adapter_config
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions
+from dpo_lightning.reference import (
+    AdapterOff,
+    FrozenAdapter,
+    FrozenCopy,
+    NoReference,
+    Reference,
+    default_reference_type,
+)
 from dpo_lightning.utils.text import one_line
 
 _TERMS = ("policy", "reference", "gradients", "optimizer", "copies", "activations", "head", "update")
 _TENSOR_PARALLEL = 8
+_DEFAULTS = inspect.signature(PreferenceDataModule).parameters
 
 
 class PlanCLI(PreferenceCLI):
@@ -59,13 +72,13 @@ class PlanCLI(PreferenceCLI):
 
 
 class Run(NamedTuple):
-    """What a config says, as far as its cost depends on it."""
+    """The part of a config that its cost depends on."""
 
     shape: ModelShape
     work: Workload
     numerics: Numerics
     state: State
-    reference: str
+    reference: type[Reference]
     reference_forward: bool
 
 
@@ -100,41 +113,48 @@ def read_run(config: Namespace) -> Run:
     if not isinstance(model.policy, str):
         raise InputError("plan: model.policy must be a hub name or a directory")
     shape = model_shape(model.policy, options)
-    reference = _reference(model, adapted=options.lora is not None or adapter_config(model.policy) is not None)
+    reference = _reference(model, trained_adapter=adapter_config(model.policy) is not None)
     precision = str(config.trainer.precision or "32-true")
     return Run(
         shape,
         _workload(config),
         Numerics.of(precision, _quantized_bytes(model.quantization_config or {})),
         State(
-            reference_copies=int(reference == "FrozenCopy"),
-            reference_adapters=int(reference == "FrozenAdapter"),
+            reference_copies=int(issubclass(reference, FrozenCopy)),
+            reference_adapters=int(issubclass(reference, FrozenAdapter)),
             optimizer=optimizer_states(model.optimizer),
             checkpointing=model.gradient_checkpointing,
         ),
         reference,
-        reference in ("FrozenCopy", "AdapterOff", "FrozenAdapter"),
+        issubclass(reference, (FrozenCopy, AdapterOff, FrozenAdapter)),
     )
 
 
-def _reference(model: Namespace, adapted: bool) -> str:
-    if Reads.REFERENCE not in _build(model.objective).reads:
-        return "NoReference"
+def _reference(model: Namespace, trained_adapter: bool) -> type[Reference]:
+    """Find out the class of the run's reference, without making one."""
+    if Reads.REFERENCE not in _objective(model).reads:
+        return NoReference
     if model.reference is not None:
-        return model.reference.class_path.rpartition(".")[2]
-    if not adapted:
-        return "FrozenCopy"
-    return "AdapterOff" if model.lora else "FrozenAdapter"
+        return pkgutil.resolve_name(model.reference.class_path)
+    return default_reference_type(trained_adapter or bool(model.lora), trained_adapter)
+
+
+def _objective(model: Namespace) -> AnyObjective:
+    parser = ArgumentParser()
+    parser.add_argument("--objective", type=AnyObjective)
+    return parser.instantiate(Namespace(objective=model.objective)).objective
 
 
 def _workload(config: Namespace) -> Workload:
     """The longest pairs that the config allows, unless lengths are given."""
     data = config.data.init_args
-    longest = data.get("max_length") or 1024
+    longest = data.get("max_length") or _DEFAULTS["max_length"].default
     prompt = config.prompt_tokens or data.get("max_prompt_length") or longest // 2
     completion = config.completion_tokens or max(longest - prompt, 1)
-    budget = data.get("batch_tokens")
-    pairs = max(budget // (prompt + 2 * completion), 1) if budget else data.get("batch_pairs") or 8
+    if budget := data.get("batch_tokens"):
+        pairs = max(budget // (prompt + 2 * completion), 1)
+    else:
+        pairs = data.get("batch_pairs") or pkgutil.resolve_name(config.data.class_path).default_batch_pairs
     tree = data.get("layout") != "padded"
     return Workload(pairs, prompt, completion, tree, config.trainer.accumulate_grad_batches)
 
@@ -159,19 +179,12 @@ def optimizer_states(optimizer: Namespace) -> float:
     weight = torch.nn.Parameter(torch.zeros(64, 64))
     weight.grad = torch.ones_like(weight)
     try:
-        built = _build(optimizer, [weight])
+        built = instantiate_class(([weight],), optimizer.as_dict())
         built.step()
     except Exception as error:  # any class can stand there
         raise InputError(f"plan: {optimizer.class_path}: {one_line(error)}") from error
     kept = [value for value in built.state[weight].values() if isinstance(value, torch.Tensor) and value.ndim]
     return sum(value.nbytes for value in kept) / weight.nbytes
-
-
-def _build(settings: Namespace, *arguments: Any) -> Any:
-    module, _, name = settings.class_path.rpartition(".")
-    return getattr(importlib.import_module(module), name)(
-        *arguments, **settings.get("init_args", Namespace()).as_dict()
-    )
 
 
 def meshes(devices: int | None, shape: ModelShape) -> Iterator[tuple[str, Mesh]]:
@@ -221,12 +234,12 @@ def _title(run: Run, config: Namespace) -> str:
     trained = "all" if shape.trainable == shape.parameters else f"{shape.trainable / 1e6:.1f} M"
     return (
         f"{config.model.init_args.policy}: {shape.parameters / 1e9:.3g} B parameters, {trained} trained; "
-        f"reference {run.reference}; {config.trainer.precision or '32-true'}; {config.gpu}"
+        f"reference {run.reference.__name__}; {config.trainer.precision or '32-true'}; {config.gpu}"
     )
 
 
 def _step_rows(run: Run, config: Namespace, columns: Sequence[Mesh]) -> dict[str, list[str]]:
-    """What an optimizer step computes and sends."""
+    """Rows of the table on what an optimizer step computes and sends."""
     device, reference = GPUS[config.gpu], run.reference_forward
     peak = device.half_flops if run.numerics.activation == 2 else device.single_flops
     flops = [

@@ -16,10 +16,13 @@ from dpo_lightning.batch import TokenizedPair
 from dpo_lightning.data.content_hash import RowIndex, index_pairs, index_rows
 from dpo_lightning.data.dataset import PairDataset
 from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.reference.cache.score_missing import Scoring, not_to_be_seen, our_turn
 from dpo_lightning.reference.cache.scored_model import Source
-from dpo_lightning.reference.cache.scoring import Filling, MissingRows, Scorer, ScoringRun, difference, not_to_be_seen
+from dpo_lightning.reference.cache.scorer import Scorer, difference
+from dpo_lightning.reference.cache.scoring_run import ScoringRun
 from dpo_lightning.reference.cache.store import Key, Store, stored_keys
 from dpo_lightning.reference.cache.table import ReferenceTable
+from dpo_lightning.reference.cache.worklist import MissingRows
 
 _CHECKED_ROWS = 4
 
@@ -41,7 +44,7 @@ class Rows(NamedTuple):
         if not parts:
             raise InputError(
                 "reference Precomputed has no pairs to score: take a PreferenceDataModule, or give the pairs of your "
-                "loader to reference.collate(collate, pairs)"
+                "loader to module.with_reference(collate, pairs)"
             )
         indices = [index_rows(part.rows) if isinstance(part, PairDataset) else index_pairs(part) for part in parts]
         known = RowIndex(*(np.concatenate(columns) for columns in zip(*indices, strict=True)))
@@ -65,11 +68,12 @@ def fill(
         if run.is_first:
             store.prepare()
         found: Found = run.broadcast(_find(rows, store, place) if run.is_first else None)
-        with source.loaded(len(found.missing) > 0, rebuild) as loaded:
+        missing = MissingRows(rows.known.keys, found.missing)
+        with our_turn(store, missing, run) as todo, source.loaded(len(todo) > 0, rebuild) as loaded:
             if loaded is not None:
                 scorer = Scorer(loaded.model, loaded.token_logps, run.context)
                 _check(scorer, [rows.pairs[row] for row in found.some], found.cached, store)
-                Filling(store, MissingRows(*rows, found.missing), scorer, batch_tokens, run)()
+                Scoring(*rows, store, scorer, batch_tokens, run)(todo)
         paths = run.broadcast([shard.path for shard in store.shards])
     return _open(paths, rows, store)
 

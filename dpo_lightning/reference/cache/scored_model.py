@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -15,7 +14,7 @@ from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
-from dpo_lightning.reference.base import Reference
+from dpo_lightning.reference.base import BoundReference, Reference
 from dpo_lightning.reference.cache.weights import agreed_weights_hash, weights_hash
 from dpo_lightning.reference.frozen import FrozenCopy
 from dpo_lightning.utils.tensors import device_of
@@ -50,7 +49,7 @@ class Source(ABC):
         """
 
     def own_models(self) -> list[nn.Module]:
-        """Models beside the policy that it holds now."""
+        """Return the models beside the policy that it holds now."""
         return []
 
 
@@ -62,13 +61,12 @@ class SharedWeights(Source):
         # Before the reference adds its own adapter.
         self.weights = agreed_weights_hash(policy, adapters=adapters)
         self.name = f"{model_name(policy)}{' with its adapter' if adapters else ''}"
-        reference.bind(policy)
-        self._loaded = (policy, reference.token_logps)
+        self._loaded = Loaded(policy, reference.bind(policy).token_logps)
 
     @contextmanager
     def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:
         """The reference."""
-        yield Loaded(*self._loaded)
+        yield self._loaded
 
 
 class PolicyItself(Source):
@@ -77,12 +75,12 @@ class PolicyItself(Source):
     def __init__(self, policy: nn.Module) -> None:
         self.weights = agreed_weights_hash(policy)
         self.name = model_name(policy)
-        self._policy = [policy]
+        self._policy = policy
 
     @contextmanager
     def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:
         """The policy while it is untouched; afterwards, if rows are missing, the same loaded once more."""
-        policy = self._policy[0]
+        policy = self._policy
         if weights_hash(policy) != self.weights:
             if not needed:
                 yield None
@@ -93,8 +91,9 @@ class PolicyItself(Source):
                     "reference Precomputed: rows are missing in the cache, and the policy loaded again is not the one "
                     "that the run began with: give `source: FrozenCopy` with its checkpoint"
                 )
+        score = TokenScorer(policy)
         with evaluating(policy):
-            yield Loaded(policy, TokenScorer(policy))
+            yield Loaded(policy, lambda batch: score(batch).logps)
 
 
 class OtherModel(Source):
@@ -102,15 +101,10 @@ class OtherModel(Source):
 
     def __init__(self, reference: FrozenCopy, policy: nn.Module) -> None:
         self._settings = reference
-        self._policy = [policy]
-        self._copy: FrozenCopy | None = self._load()
+        self._policy = policy
+        self._copy: BoundReference | None = reference.bind(policy)
         self.weights = agreed_weights_hash(self.own_models()[0])
         self.name = str(reference.checkpoint)
-
-    def _load(self) -> FrozenCopy:
-        copy = replace(self._settings)
-        copy.bind(self._policy[0])
-        return copy
 
     def own_models(self) -> list[nn.Module]:
         """The model, until it has scored."""
@@ -121,11 +115,11 @@ class OtherModel(Source):
         """The model where it is still loaded, or is needed."""
         copy, self._copy = self._copy, None
         if copy is None and needed:
-            copy = self._load()
+            copy = self._settings.bind(self._policy)
         if copy is None:
             yield None
             return
-        model = copy.own_models()[0].to(device_of(self._policy[0]))
+        model = copy.own_models()[0].to(device_of(self._policy))
         yield Loaded(model, copy.token_logps)
 
 

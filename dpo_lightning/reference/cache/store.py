@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.reference.cache.shards import SUFFIX, CorruptShard, Shard, check_shard
 from dpo_lightning.utils.files import replaced
 
@@ -69,6 +69,16 @@ class Store:
             raise InputError(f"reference cache {self.directory}: {error.strerror}: set another cache_dir") from error
         with contextlib.suppress(PermissionError):  # somebody else's, which can be read
             os.utime(about)
+
+    def prepare_again(self) -> None:
+        """Make sure, once the lock is ours, that what was read before is still there.
+
+        Raises:
+            RunError: when it was pruned.
+        """
+        self.prepare()
+        if not all(shard.path.exists() for shard in self.shards):
+            raise RunError(f"reference cache {self.directory}: it was pruned while this run was waiting: start again")
 
     def scan(self) -> list[Shard]:
         """Read the shards that came since the last scan; a corrupt one is named in a warning and left out."""

@@ -98,7 +98,7 @@ class CollateWithReference:
         except KeyError as error:
             raise InputError(
                 f"reference Precomputed: the pair {pairs[error.args[0]].pair_id} was never scored: give all pairs of "
-                "your loaders to Precomputed.collate(collate, pairs)"
+                "your loaders to module.with_reference(collate, pairs)"
             ) from None
         return self._collate(pairs)._replace(reference_logps=pack(pairs, rows))
 

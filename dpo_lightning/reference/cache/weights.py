@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from dpo_lightning.policy.loading import is_adapted, is_dropout_rate
+from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.prepare import is_dropout_rate
 from dpo_lightning.utils.ranks import from_rank_zero, this_rank
 from dpo_lightning.utils.tensors import whole
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpo_lightning.attention.kernels import blocked
+from dpo_lightning.attention.kernels import Softmax, blocked
 from dpo_lightning.attention.kernels.blocked import blocked_attention
 from tests.attention.rows import (
     ONE_SIDED,
@@ -28,7 +28,7 @@ LONG = ((150, 140, 300),)
 
 
 def attention(rows: Heads, segments: Segments = SHORT) -> Tensor:
-    return blocked_attention(*rows, mask_of(segments).runs, SCALE)
+    return blocked_attention(*rows, mask_of(segments), Softmax(SCALE))
 
 
 @pytest.mark.parametrize("block", [1, 3, 4, 128])

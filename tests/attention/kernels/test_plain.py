@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpo_lightning.attention.kernels import Softmax
 from dpo_lightning.attention.kernels.blocked import blocked_attention
 from dpo_lightning.attention.kernels.plain import masked_attention
 from dpo_lightning.attention.mask import Rule
@@ -38,7 +39,7 @@ def drawn(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def attention(rows: Heads, rule: Rule = causal, **options: Any) -> Tensor:
-    return masked_attention(*rows, mask_of(SHORT, rule), SCALE, **options)
+    return masked_attention(*rows, mask_of(SHORT, rule), Softmax(SCALE, **options))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -55,7 +56,7 @@ def test_every_rule_and_option(groups: int, rule: Rule, options: dict[str, Any])
 @pytest.mark.parametrize("rule", [causal, window(2)])
 def test_completions_without_tokens(rule: Rule, options: dict[str, Any]) -> None:
     rows, options = heads(ONE_SIDED), drawn(options)
-    found = masked_attention(*rows, mask_of(ONE_SIDED, rule), SCALE, **options)
+    found = masked_attention(*rows, mask_of(ONE_SIDED, rule), Softmax(SCALE, **options))
 
     assert_same(found, dense(rows, visible(ONE_SIDED, rule), SCALE, **options), rows, 1e-13)
 
@@ -70,7 +71,7 @@ def test_values_of_another_width(options: dict[str, Any]) -> None:
 def test_equals_the_blocks_on_a_causal_rule() -> None:
     rows = heads(SHORT)
 
-    assert_same(attention(rows), blocked_attention(*rows, mask_of(SHORT).runs, SCALE), rows, 1e-13)
+    assert_same(attention(rows), blocked_attention(*rows, mask_of(SHORT), Softmax(SCALE)), rows, 1e-13)
 
 
 @pytest.mark.parametrize("autocast", [False, True], ids=["plain", "autocast"])
@@ -103,7 +104,7 @@ def test_dropout_zeroes_probabilities_at_its_rate(options: dict[str, Any]) -> No
     mask = mask_of([(39, 1, 0)])
     mask.runs.pop()
 
-    found = masked_attention(*rows, mask, SCALE, dropout=rate, **options).detach()
+    found = masked_attention(*rows, mask, Softmax(SCALE, dropout=rate, **options)).detach()
 
     kept = dense(rows, visible(segments), SCALE, **options).detach() / (1 - rate)
     seen = visible(segments)[None, :, None, :].expand_as(found)

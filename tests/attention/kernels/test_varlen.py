@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dpo_lightning.attention import interface
+from dpo_lightning.attention.kernels import Softmax, varlen
 from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
 from dpo_lightning.batch import collate_tree
 from dpo_lightning.logprobs import TokenScorer
 from tests.attention.rows import ONE_SIDED, SHORT, Segments, assert_same, dense, heads, mask_of, visible
-from tests.helpers.architectures import tiny_model
 from tests.helpers.tiny import PAIRS, tiny_llama
+from tools.docs.architecture_models import tiny_model
 
 SCALE = 0.3
+SOFTMAX = Softmax(SCALE)
 
 
 class Kernel:
@@ -76,14 +77,14 @@ def test_against_a_masked_softmax(groups: int, segments: Segments, kernel: Kerne
     rows = heads(segments, groups=groups)
     expected = dense(rows, visible(segments), SCALE)
 
-    assert_same(varlen_attention(*rows, mask_of(segments), SCALE), expected, rows, 1e-13)
+    assert_same(varlen_attention(*rows, mask_of(segments), SOFTMAX), expected, rows, 1e-13)
     assert len(kernel.calls) == 1
 
 
 def test_keys_and_values_are_those_of_the_runs(kernel: Kernel) -> None:
     rows, mask = heads(SHORT), mask_of(SHORT)
 
-    varlen_attention(*rows, mask, SCALE)
+    varlen_attention(*rows, mask, SOFTMAX)
 
     for name in ("key", "value"):
         gathered = torch.cat([run.gather(getattr(rows, name)[0]) for run in mask.runs], dim=1)
@@ -94,11 +95,11 @@ def test_keys_and_values_are_those_of_the_runs(kernel: Kernel) -> None:
 def test_a_model_uses_it_where_it_fits(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = tiny_llama(), collate_tree(PAIRS)
     score = TokenScorer(model)
-    expected = score(batch)
+    expected = score(batch).logps
     assert kernel.calls == []
-    monkeypatch.setattr(interface, "varlen_fits", lambda *_: True)
+    monkeypatch.setattr(varlen, "_flash_takes", lambda *_: True)
 
-    torch.testing.assert_close(score(batch), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(score(batch).logps, expected, rtol=0, atol=1e-5)
     assert len(kernel.calls) == model.config.num_hidden_layers
     assert all(call["enable_gqa"] for call in kernel.calls)
 
@@ -107,7 +108,7 @@ def test_a_model_with_a_window_that_hides_something_does_not_use_it(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    monkeypatch.setattr(interface, "varlen_fits", lambda *_: True)
+    monkeypatch.setattr(varlen, "_flash_takes", lambda *_: True)
     for size, calls in ((3, 0), (100, 2)):
         kernel.calls.clear()
         TokenScorer(tiny_model("mistral", sliding_window=size))(collate_tree(PAIRS))
@@ -132,4 +133,4 @@ def test_what_the_kernel_takes(device: str, dtype: torch.dtype, width: int, valu
         query = torch.empty(1, 4, 10, width, device=device, dtype=dtype)
         value = torch.empty(1, 2, 10, value_width, device=device, dtype=dtype)
 
-    assert varlen_fits(query, value) is fits
+    assert varlen_fits(query, value, mask_of(SHORT), SOFTMAX) is fits

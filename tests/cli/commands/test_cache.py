@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from dpo_lightning.cli.main import main
-from dpo_lightning.reference.cache.claims import Claims
+from dpo_lightning.reference.cache.lock import ScoringLock
 from dpo_lightning.reference.cache.store import stored_keys
 from tests.helpers.tiny import tiny_llama
+from tests.reference.cache.filling import bound, fill, make_pairs, rows_on_disk, shards
 from tests.reference.common import policy_of
-from tests.reference.filling import bound, fill, make_pairs, rows_on_disk, shards
 
 PAIRS = make_pairs(12)
 TOKENS = sum(len(pair.chosen_ids) + len(pair.rejected_ids) for pair in PAIRS)
@@ -42,7 +42,7 @@ def run(*words: str) -> int:
 
 def key_of(cache: Path, seed: int) -> str:
     reference = bound(policy_of(tiny_llama(seed)), cache)
-    return reference._source.weights
+    return reference.source.weights
 
 
 def break_one(cache: Path) -> Path:
@@ -144,8 +144,8 @@ def test_prune_keeps_what_a_run_is_writing(cache, capsys):
     busy = next(path for path, _, _ in stored_keys(cache))
 
     def hold() -> None:
-        claims = Claims(busy)
-        assert claims.take(77)
+        lock = ScoringLock(busy)
+        assert lock.take()
         taken.set()
         finish.wait(60)
 

@@ -103,6 +103,20 @@ def test_references(project, capsys, flags, reference, holds):
     assert float(rows["TFLOP/step"][0]) < float(before["TFLOP/step"][0])
 
 
+def test_an_objective_around_another(project, capsys):
+    _, rows = printed(capsys, "--devices=1", "--model.objective=WPO", "--model.objective.init_args.objective=DPO")
+    assert rows["reference"] == rows["policy"]
+
+
+@pytest.mark.parametrize(("data", "pairs"), [("PreferenceDataModule", "8"), ("dpo_lightning.lab.LabDataModule", "16")])
+def test_the_batch_size_of_a_data_module_is_its_own(project, capsys, data, pairs):
+    run = yaml.safe_load(Path("run.yaml").read_text())
+    run["data"] = {"class_path": data} | ({"init_args": run["data"] | {"batch_tokens": None}} if pairs == "8" else {})
+    Path("run.yaml").write_text(yaml.safe_dump(run))
+    text, _ = printed(capsys, "--devices=1")
+    assert f"assumed: {pairs} pairs a micro-batch" in text
+
+
 def test_checkpointing_trades_memory_for_time(project, capsys):
     _, before = printed(capsys, "--devices=1")
     _, after = printed(capsys, "--devices=1", "--model.gradient_checkpointing=true")

@@ -1,0 +1,1 @@
+"""Measurements and experiments, run from a clone of the repository: `python -m benchmarks.NAME`."""

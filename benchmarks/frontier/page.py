@@ -1,0 +1,96 @@
+"""The frontier as a page: what was measured, the picture, the table, and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.frontier.catalogue import LEARNING_RATE, Entry
+from benchmarks.frontier.picture import draw
+from benchmarks.frontier.protocol import Protocol
+from benchmarks.frontier.table import HEADER, SWEEP_HEADER, Frontier
+from dpo_lightning.lab.reward import BEST_REWARD
+from dpo_lightning.utils.files import replaced
+
+_SETTINGS = ("objective", "settings", "why these")
+
+_TEXT = """\
+# The frontier: true reward against KL
+
+Every objective trained on the same pairs of the preference lab, and what its policy is then worth: the form of Figure 2
+of the DPO paper (arXiv:2305.18290). Written by `python -m benchmarks.frontier --docs {page}`.
+
+![true reward against KL divergence from the reference]({picture})
+
+## What is measured
+
+* **The world** is the lab's: {pairs} preference pairs about a creature in need, labelled by a true reward that is known
+  and that no run sees, but for the objectives that read a column made of it. The best completion is worth {best}. The
+  starting policy is a small Llama fitted on text of mixed quality; it is the reference, and the star in the picture.
+* **A run** reads the pairs once, {batch} in a step: AdamW, peak learning rate {rate:g} unless the settings below say
+  otherwise, {warmup:.0%} warm-up, then a cosine, gradients clipped at {clip:g}.
+* **True reward and KL** are measured on {samples} fresh completions of the trained policy, {each} of each of {prompts}
+  prompts whose scenes occur in no training pair, at temperature 1. The KL is KL(policy ‖ reference) in nats per
+  completion: at each token of a sample it is summed exactly over the vocabulary, then along the sample.
+* **A point** is the mean over {seeds} seeds, with its standard error. A seed decides the order of the pairs and the
+  samples; pairs, prompts and starting policy are the same everywhere, so the errors do not contain what other pairs
+  would change.
+* **Settings**: a completion of the lab has about 15 nats, one of the papers' data hundreds, so that a β for summed
+  log-ratios does not carry over. DPO's and IPO's are the best of their sweeps on another seed, as
+  `python -m benchmarks.frontier --first_seed 100 --seeds 1 --objectives DPO,IPO --docs sweeps.md` shows, and every loss
+  on the same scale takes the same. What else is not the paper's has its reason in the table of settings.
+* **over DPO** is the true reward above that of the DPO curve (its β sweep) at the same KL; empty where the curve does
+  not reach. An objective whose true reward is not above the starting policy's by two standard errors is marked.
+
+## Where they lie
+
+{summary}
+"""
+
+
+def write_page(frontier: Frontier, protocol: Protocol, path: Path) -> None:
+    """Write the page, and beside it the picture, which is named after it.
+
+    Args:
+        frontier: What is shown.
+        protocol: How it was measured.
+        path: The Markdown file.
+    """
+    picture = path.with_name(f"{path.stem}_frontier.png")
+    draw(frontier, picture)
+    parts = [
+        _about(frontier, protocol, path, picture),
+        f"## Results\n\n{_table(HEADER, frontier.rows())}",
+        *([f"## Sweeps\n\n{_table(SWEEP_HEADER, frontier.sweep_rows())}"] if frontier.sweeps else []),
+        f"## Settings\n\n{_table(_SETTINGS, [_settings(point.entry) for point in frontier.entries])}",
+    ]
+    with replaced(path) as temporary:
+        temporary.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _about(frontier: Frontier, protocol: Protocol, path: Path, picture: Path) -> str:
+    return _TEXT.format(
+        page=path.as_posix(),
+        picture=picture.name,
+        pairs=f"{protocol.pairs:,}",
+        best=BEST_REWARD,
+        batch=protocol.batch_pairs,
+        rate=LEARNING_RATE,
+        warmup=protocol.warmup,
+        clip=protocol.clip,
+        samples=f"{protocol.prompts * protocol.samples_per_prompt:,}",
+        each=protocol.samples_per_prompt,
+        prompts=protocol.prompts,
+        seeds=frontier.start.seeds,
+        summary="\n".join(f"* {line}" for line in frontier.summary()),
+    )
+
+
+def _settings(entry: Entry) -> tuple[str, ...]:
+    rate = f"; learning rate {entry.learning_rate:g}" if entry.learning_rate != LEARNING_RATE else ""
+    return entry.name, f"`{entry.objective!r}`{rate}", entry.why
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

@@ -1,0 +1,67 @@
+"""Runs of several seeds as points of the frontier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.frontier.catalogue import Entry
+from benchmarks.frontier.measure import Estimate, Measurement, estimate
+from benchmarks.frontier.protocol import Protocol, Task
+from benchmarks.frontier.store import RunStore
+
+
+class Point(NamedTuple):
+    """An entry, and its means over the seeds with standard errors."""
+
+    entry: Entry
+    seeds: int
+    reward: Estimate
+    kl: Estimate
+    tokens: Estimate
+
+    @property
+    def name(self) -> str:
+        """Name in the table."""
+        return self.entry.name
+
+    def gain(self, start: Point) -> Estimate:
+        """Return the true reward over that of the starting policy."""
+        error = float(np.hypot(self.reward.error, start.reward.error))
+        return Estimate(self.reward.mean - start.reward.mean, error)
+
+    def raises_reward(self, start: Point) -> bool:
+        """Say whether the true reward is above that of the starting policy by more than two standard errors."""
+        gain = self.gain(start)
+        return gain.mean > 2 * gain.error
+
+
+def points(entries: Sequence[Entry], seeds: Sequence[int], protocol: Protocol, store: RunStore) -> list[Point]:
+    """Return a point for each entry that was run, in order; what was measured with other settings does not count."""
+    found = []
+    for entry in entries:
+        tasks = (Task(entry, seed, protocol) for seed in seeds)
+        runs = [measurement for task in tasks if (measurement := store.find(task.key()))]
+        if runs:
+            found.append(_point(entry, runs))
+    return found
+
+
+def _point(entry: Entry, runs: Sequence[Measurement]) -> Point:
+    """Average runs; a single one keeps its own errors."""
+    if len(runs) == 1:
+        return Point(entry, 1, *runs[0])
+    return Point(entry, len(runs), *(estimate([run[field].mean for run in runs]) for field in range(3)))
+
+
+def over_curve(point: Point, curve: Sequence[Point]) -> float | None:
+    """Return true reward minus that of a curve at the same KL divergence; None where the curve does not reach."""
+    if not curve:
+        return None
+    along = sorted((each.kl.mean, each.reward.mean) for each in curve)
+    kls, rewards = zip(*along, strict=True)
+    if not kls[0] <= point.kl.mean <= kls[-1]:
+        return None
+    return point.reward.mean - float(np.interp(point.kl.mean, kls, rewards))

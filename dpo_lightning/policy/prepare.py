@@ -1,0 +1,145 @@
+"""Make the policy ready to train: dtype, dropout, adapters, train mode, gradient checkpointing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Union
+
+import torch
+from torch import nn
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.policy.loading import load_model
+from dpo_lightning.policy.lora import LoRA, add_lora
+
+_DTYPES = {
+    "bf16-true": torch.bfloat16,
+    "16-true": torch.float16,
+    "64-true": torch.float64,
+    "transformer-engine": torch.bfloat16,
+    "transformer-engine-float16": torch.float16,
+}
+
+
+def precision_dtype(precision: str | None) -> torch.dtype:
+    """Dtype of the weights under a Lightning precision: what its plugin casts the module to, or float32.
+
+    transformers would take the checkpoint's dtype, which trains bfloat16 master weights under `bf16-mixed`.
+    """
+    return _DTYPES.get(precision or "32-true", torch.float32)
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """How the policy is prepared; the fields are documented at `PreferenceModule`, which hands them on."""
+
+    lora: LoRA | None = None
+    quantization_config: Mapping[str, Any] | None = None
+    model_kwargs: Mapping[str, Any] | None = None
+    gradient_checkpointing: bool = False
+    dropout: bool = False
+
+
+def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: PolicyOptions) -> nn.Module:
+    """Load or take the policy, and make it ready to train.
+
+    Args:
+        source: Hub name or directory of a causal LM or of a PEFT adapter, or a module.
+        dtype: Dtype of the weights.
+        options: What to do with it.
+
+    Raises:
+        InputError: for a model that cannot be loaded, or options that do not fit it.
+    """
+    if isinstance(source, nn.Module):
+        if options.quantization_config or options.model_kwargs:
+            raise InputError("quantization_config and model_kwargs load a model: give its name, not a module")
+        policy = source
+        if not getattr(policy, "is_quantized", False):
+            with float32_buffers_kept(policy):
+                policy.to(dtype)
+    else:
+        policy = load_model(source, dtype, options.quantization_config, options.model_kwargs)
+    _keep_quantized_backward(policy)
+    if not options.dropout:
+        disable_dropout(policy)
+    if options.lora is not None:
+        policy = add_lora(policy, options.lora)
+    disable_cache(policy)
+    if options.gradient_checkpointing:
+        _enable_checkpointing(policy)
+    return policy.train()
+
+
+def _enable_checkpointing(policy: nn.Module) -> None:
+    enable: Callable[..., None] | None = getattr(policy, "activation_checkpointing_enable", None)
+    if enable is None or not getattr(policy, "supports_gradient_checkpointing", True):
+        raise InputError(f"gradient_checkpointing: {type(policy).__name__} does not support it")
+    enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    if not policy.is_activation_checkpointing:
+        raise InputError(f"gradient_checkpointing: {type(policy).__name__} accepted it and left it off")
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Set every dropout rate to 0: modules, float attributes that functional dropout reads, and the configs.
+
+    Setting `nn.Dropout.p` alone leaves attention dropout on in 20 of 23 architectures. The attributes are called
+    `attention_dropout`, `resid_pdrop`, `layerdrop`, `drop_prob`.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    for holder in [*model.modules(), *_configs(model)]:
+        attributes = vars(holder)
+        for name, value in attributes.items():
+            if is_dropout_rate(name) and isinstance(value, float):
+                attributes[name] = 0.0
+
+
+def is_dropout_rate(name: str) -> bool:
+    """Return whether an attribute or a config field of this name holds a dropout rate."""
+    return "drop" in name
+
+
+def disable_cache(model: nn.Module) -> None:
+    """Keep the model, and any model inside it, from collecting keys and values that nobody reads."""
+    for config in _configs(model):
+        if hasattr(config, "use_cache"):
+            config.use_cache = False
+
+
+def _configs(model: nn.Module) -> list[Any]:
+    """The config of each module that has one; PEFT gives a plain module a dict, which holds no settings."""
+    configs = [getattr(module, "config", None) for module in model.modules()]
+    return list({id(config): config for config in configs if hasattr(config, "__dict__")}.values())
+
+
+def _keep_quantized_backward(model: nn.Module) -> None:
+    """On some CPUs the first eval forward of a 4-bit layer repacks its weight for good, and that form has no backward.
+
+    Scoring a reference is such a forward: the gradients of all layers below would be wrong, without a word.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            vars(module)["support_avx512bf16_for_cpu"] = False
+
+
+@contextmanager
+def float32_buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Undo, for non-persistent float32 buffers, a change of dtype that happens inside; a change of device stays.
+
+    These are RoPE's inverse frequencies: in bfloat16 their cosine is off by more than 1 at position 8000.
+    """
+    kept = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if name in module._non_persistent_buffers_set and buffer is not None and buffer.dtype == torch.float32
+    ]
+    yield
+    for module, name, before in kept:
+        after = module._buffers[name]
+        if after is not None and after.dtype != before.dtype:
+            module._buffers[name] = before.to(after.device)

@@ -1,0 +1,47 @@
+"""Bytes of a device: bookkeeping by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from dpo_lightning.estimate import Mesh, Numerics, State, Workload, device_memory, memory, model_shape
+from dpo_lightning.logprobs.tiling import TILING
+from dpo_lightning.policy.prepare import PolicyOptions
+
+FULL = State(reference_copies=1, reference_adapters=0, optimizer=2.0, checkpointing=False)
+WORK = Workload(4, 50, 30)
+SINGLE = Numerics.of("32-true")
+
+
+@pytest.mark.parametrize(
+    ("precision", "weight", "activation"), [("32-true", 4, 4), ("bf16-mixed", 4, 2), ("bf16-true", 2, 2), ("64", 8, 8)]
+)
+def test_bytes_of_a_precision(precision, weight, activation):
+    numerics = Numerics.of(precision)
+    assert (numerics.weight, numerics.activation) == (weight, activation)
+    assert numerics.mixed == (precision == "bf16-mixed")
+
+
+def test_sharding_divides_what_stays_and_nothing_else(llama):
+    shape = model_shape(llama, PolicyOptions())
+    one, many = (device_memory(shape, WORK, SINGLE, FULL, mesh) for mesh in (Mesh(), Mesh(8, sharded=True)))
+    for term in ("policy", "reference", "gradients", "optimizer"):
+        assert getattr(many, term) == pytest.approx(getattr(one, term) / 8)
+    assert (many.activations, many.head) == (one.activations, one.head)
+    assert one.total == 5 * one.policy + max(one.activations + one.head, one.update)
+
+
+def test_tensor_parallelism_divides_the_layers(llama):
+    shape = model_shape(llama, PolicyOptions())
+    half = device_memory(shape, WORK, SINGLE, FULL, Mesh(1, 2))
+    assert half.policy == pytest.approx(4 * (shape.parameters - shape.layer_parameters / 2))
+
+
+@pytest.mark.parametrize("device_type", ["cpu", "cuda"])
+def test_the_head_holds_a_tile_and_the_probabilities_that_are_kept(llama, device_type):
+    shape, work = model_shape(llama, PolicyOptions()), WORK._replace(pairs=2000)
+    tile = min(TILING.tile_logits(device_type), TILING.rows * shape.vocabulary)
+    kept = min(4 * work.scored * shape.vocabulary, TILING.kept_bytes)
+    hidden = (4 + 4) * work.scored * shape.hidden
+    gradient = 4 * shape.vocabulary * shape.hidden
+    assert memory.head_bytes(shape, work, SINGLE, device_type) == hidden + 4 * tile + kept + gradient

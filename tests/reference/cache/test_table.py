@@ -1,0 +1,58 @@
+"""Rows are found by their keys, and reach their own tokens."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from dpo_lightning.batch import collate_padded, collate_tree
+from dpo_lightning.data.content_hash import index_pairs
+from dpo_lightning.errors import InputError
+from dpo_lightning.reference.cache.shards import write_shard
+from dpo_lightning.reference.cache.table import ReferenceTable
+from tests.reference.cache.filling import bound, fill, make_pairs, values
+from tests.reference.common import policy_of
+
+PAIRS = make_pairs(40)
+ROWS = [np.arange(len(pair.chosen_ids) + len(pair.rejected_ids), dtype=np.float32) / 3 for pair in PAIRS]
+KEYS = index_pairs(PAIRS).keys
+
+
+def test_rows_of_many_shards(tmp_path):
+    paths = [write_shard(tmp_path, KEYS[start::3], ROWS[start::3]) for start in range(3)]
+    table = pickle.loads(pickle.dumps(ReferenceTable(paths)))
+    order = np.random.default_rng(0).permutation(len(PAIRS))
+    for row, found in zip(order, table.rows(KEYS[order]), strict=True):
+        assert np.array_equal(found, ROWS[row])
+    assert len(pickle.dumps(table)) < 1000
+
+
+def test_what_is_missing(tmp_path):
+    table = ReferenceTable([write_shard(tmp_path, KEYS[:30], ROWS[:30])])
+    assert table.has(KEYS).tolist() == [True] * 30 + [False] * 10
+    with pytest.raises(KeyError) as missing:
+        table.rows(KEYS[28:])
+    assert missing.value.args == (2,)
+    assert not ReferenceTable([]).has(KEYS).any()
+
+
+def test_values_reach_their_own_tokens_in_both_layouts(tmp_path):
+    table = fill(reference := bound(policy_of(), tmp_path), PAIRS)
+    some = [PAIRS[7], PAIRS[2], PAIRS[11]]
+    for collate in (collate_tree, collate_padded):
+        found = reference.token_logps(reference.collate(collate)(some))
+        expected = values(table, some)
+        chosen = [row[: len(pair.chosen_ids)] for pair, row in zip(some, expected, strict=True)]
+        rejected = [row[len(pair.chosen_ids) :] for pair, row in zip(some, expected, strict=True)]
+        assert torch.equal(found, torch.tensor(np.concatenate(chosen + rejected)))
+
+
+def test_batches_without_values(tmp_path):
+    reference = bound(policy_of(), tmp_path)
+    with pytest.raises(InputError, match="the batch brings no values: make it with the collate function"):
+        reference.token_logps(collate_tree(PAIRS[:2]))
+    with pytest.raises(InputError, match="a batch is asked for before the Trainer has scored its pairs"):
+        reference.collate(collate_tree)(PAIRS[:2])
