@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW, Optimizer
+from torchmetrics import Metric
 
 from dpo_lightning.attention import tree_problem
 from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
@@ -41,6 +42,7 @@ from dpo_lightning.reference import (
     Reference,
     settle_reference,
 )
+from dpo_lightning.run import PreferenceRun
 from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.examples import kind_of
 from dpo_lightning.training.logging import log_means
@@ -50,7 +52,7 @@ from dpo_lightning.training.schedules import Constant, Schedule
 from dpo_lightning.utils.tensors import device_of
 
 
-class PreferenceModule(pl.LightningModule):
+class PreferenceModule(pl.LightningModule, PreferenceRun):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. To change the loss
@@ -187,6 +189,14 @@ class PreferenceModule(pl.LightningModule):
         shard(policy, self._device_mesh, device, trained=False)
         return policy
 
+    def original_config(self) -> dict[str, Any] | None:
+        """Return the model's config as it was given; None where it has none."""
+        return self.policy_source.original_config()
+
+    def step_metrics(self) -> dict[str, Metric]:
+        """Return the metrics that a training step adds to."""
+        return {"train_metrics": self.train_metrics, "running_mean": self.running_mean}
+
     def with_reference(self, collate: Collate, pairs: Sequence[TokenizedPair] = ()) -> Collate:
         """Return the collate function of a loader, or one whose batches bring the values of a `Precomputed` reference.
 
@@ -234,7 +244,7 @@ class PreferenceModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them; an InputError where the reference cannot become the saved one."""
-        restore_run_state(self, checkpoint)
+        restore_run_state(self, checkpoint, self._trainer)
 
     @_restricted_classmethod
     def load_from_checkpoint(

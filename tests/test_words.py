@@ -13,10 +13,14 @@ import dpo_lightning
 
 PACKAGE = Path(dpo_lightning.__file__).parent
 # Openings of half sentences. A first line is a sentence with a verb, or a noun that names the thing.
-RIDDLES = frozenset(
-    "And As At Beside But By For From If In Into Its No Nothing Of On One Or Over So Some Such That There These This "
-    "Those To What When Where Whether Which Who Whom Whose Why With Without".split()
-)
+RIDDLES = {
+    word
+    for words in (
+        "And As At Beside But By For From If In Into Its No Nothing Of On One Or Over So Some Such That There These",
+        "This Those To What When Where Whether Which Who Whom Whose Why With Without",
+    )
+    for word in words.split()
+}
 OTHER_QUOTES = re.compile(r"``|:(?:attr|class|data|func|meth|mod):`")
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import Any, Optional, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
@@ -14,10 +14,8 @@ from torch import nn
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import is_dropout_rate
+from dpo_lightning.run import run_of
 from dpo_lightning.utils.files import replaced
-
-if TYPE_CHECKING:
-    from dpo_lightning.module import PreferenceModule
 
 
 class Export(pl.Callback):
@@ -42,7 +40,7 @@ class Export(pl.Callback):
         Raises:
             InputError: for a policy that transformers cannot save, or weights that cannot be merged.
         """
-        policy = _policy(pl_module)
+        policy = run_of(pl_module, "Export").policy
         check_target(self.path)
         if self.merged_path is not None:
             check_target(self.merged_path)
@@ -55,7 +53,8 @@ class Export(pl.Callback):
         """Export the policy as it stands."""
         policy = self._export(trainer, pl_module, self.path)
         if self.merged_path is not None and policy is not None:
-            write_model(cast(Any, pl_module), merged(policy), _tokenizer(trainer), self.merged_path)
+            config = run_of(pl_module, "Export").original_config()
+            write_model(merged(policy), config, _tokenizer(trainer), self.merged_path)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -66,15 +65,12 @@ class Export(pl.Callback):
 
     def _export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: str) -> nn.Module | None:
         """On rank 0, which gets the policy; the others take part, since it may be sharded."""
-        policy = cast(Any, pl_module).whole_policy()
-        if not trainer.is_global_zero:
+        run = run_of(pl_module, "Export")
+        policy = run.whole_policy()
+        if policy is None or not trainer.is_global_zero:
             return None
-        write_model(cast(Any, pl_module), policy, _tokenizer(trainer), path)
+        write_model(policy, run.original_config(), _tokenizer(trainer), path)
         return policy
-
-
-def _policy(pl_module: pl.LightningModule) -> Any:
-    return cast(Any, pl_module).policy
 
 
 def _tokenizer(trainer: pl.Trainer) -> Any:
@@ -110,12 +106,12 @@ def check_target(path: str) -> None:
         raise InputError(f"export to {path}: there is a directory that holds no model: give another path, or empty it")
 
 
-def write_model(module: PreferenceModule, policy: nn.Module, tokenizer: Any, path: str) -> None:
+def write_model(policy: nn.Module, config: dict[str, Any] | None, tokenizer: Any, path: str) -> None:
     """Write a Hugging Face directory, whole or not at all.
 
     Args:
-        module: The module of the run, which knows the model's config before training changed it.
-        policy: Its policy, or the merged one; of an adapted policy the trained adapter is written.
+        policy: The policy, or the merged one; of an adapted policy the trained adapter is written.
+        config: The model's config before training changed it; None where it has none.
         tokenizer: Goes beside it; null for none.
         path: The directory; an earlier one is replaced.
 
@@ -129,7 +125,7 @@ def write_model(module: PreferenceModule, policy: nn.Module, tokenizer: Any, pat
             model.save_pretrained(directory, selected_adapters=[model.active_adapter])
         else:
             model.save_pretrained(directory)
-            _restore_config(directory / "config.json", module.policy_source.original_config() or {})
+            _restore_config(directory / "config.json", config or {})
         if tokenizer is not None:
             tokenizer.save_pretrained(directory)
     rank_zero_info(f"exported to {path}")

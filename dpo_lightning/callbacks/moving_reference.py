@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpo_lightning.checkpoints.loop_state import step_is_done
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sharding import on_rank_zero, placed_like
 from dpo_lightning.reference import Followed, ReferenceMover
-
-if TYPE_CHECKING:
-    from dpo_lightning.module import PreferenceModule
+from dpo_lightning.run import run_of
 
 Weights = Mapping[str, Followed]
 
@@ -66,7 +64,7 @@ class MovingReference(pl.Callback, ReferenceMover):
         Raises:
             InputError: saying what to use instead.
         """
-        if not _module(pl_module).reference.followed():
+        if not run_of(pl_module, type(self).__name__).reference.followed():
             raise InputError(f"{type(self).__name__}: the run compares with no reference: leave the callback out")
         movers = [type(callback).__name__ for callback in _callbacks(trainer) if isinstance(callback, MovingReference)]
         if len(movers) > 1:
@@ -81,7 +79,7 @@ class MovingReference(pl.Callback, ReferenceMover):
         """Begin anew, or go on from the checkpoint."""
         if trainer.global_step == 0:
             self._steps, self._kept = 0, {}
-        reference = _module(pl_module).reference
+        reference = run_of(pl_module, type(self).__name__).reference
         weights = reference.followed()
         kept = self._kept if self._steps else self.keep(weights)
         self._kept = {
@@ -95,11 +93,11 @@ class MovingReference(pl.Callback, ReferenceMover):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the reference where a step was made and it is due: before the step's end can be saved."""
-        if not step_is_done(trainer) or not _has_gradients(pl_module):
+        if not step_is_done(trainer) or not _has_gradients(run_of(pl_module, type(self).__name__).policy):
             return
         self._steps += 1
         if self._steps % self.every == 0:
-            self.move(_module(pl_module).reference.followed(), self._steps)
+            self.move(run_of(pl_module, type(self).__name__).reference.followed(), self._steps)
 
     def state_dict(self) -> dict[str, Any]:
         """The steps so far, and what is kept beside the reference."""
@@ -243,14 +241,10 @@ def _wide(value: Tensor) -> torch.dtype:
     return torch.promote_types(value.dtype, torch.float32)
 
 
-def _module(pl_module: pl.LightningModule) -> PreferenceModule:
-    return cast("PreferenceModule", pl_module)
-
-
 def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
     return cast(Any, trainer).callbacks
 
 
-def _has_gradients(pl_module: pl.LightningModule) -> bool:
-    """Whether the step that ended had any: a skipped one has not."""
-    return any(parameter.grad is not None for parameter in _module(pl_module).policy.parameters())
+def _has_gradients(policy: nn.Module) -> bool:
+    """Tell a step that was made from one that was skipped, whose gradients are gone."""
+    return any(parameter.grad is not None for parameter in policy.parameters())

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference import BoundPrecomputed
 from dpo_lightning.reference.cache.scoring_run import ScoringRun
+from dpo_lightning.run import run_of
 from dpo_lightning.utils.ranks import data_ranks
-
-if TYPE_CHECKING:
-    from dpo_lightning.module import PreferenceModule
 
 
 class ReferenceCache(pl.Callback):
@@ -41,13 +37,13 @@ class ReferenceCache(pl.Callback):
 
 
 def _fill(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-    module = cast("PreferenceModule", pl_module)
-    reference = module.reference
+    run = run_of(pl_module, "ReferenceCache")
+    reference = run.reference
     if not isinstance(reference, BoundPrecomputed):
         raise InputError("ReferenceCache: the module's reference is not Precomputed: leave the callback out")
     pairs_used = getattr(getattr(trainer, "datamodule", None), "pairs_used", None)
     pairs = pairs_used(trainer.state.fn) if pairs_used is not None else []
-    reference.fill([*pairs, *module.pairs_of_loaders], _scoring_run(trainer), module.policy_again)
+    reference.fill([*pairs, *run.pairs_of_loaders], _scoring_run(trainer), run.policy_again)
 
 
 def _scoring_run(trainer: pl.Trainer) -> ScoringRun:

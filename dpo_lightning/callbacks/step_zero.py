@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -13,11 +13,9 @@ import torch
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import RunError
 from dpo_lightning.losses import Reads
+from dpo_lightning.run import PreferenceRun, run_of
 from dpo_lightning.utils.ranks import max_over_ranks
 from dpo_lightning.utils.torch_modes import evaluating
-
-if TYPE_CHECKING:
-    from dpo_lightning.module import PreferenceModule
 
 
 class StepZeroCheck(pl.Callback):
@@ -41,22 +39,22 @@ class StepZeroCheck(pl.Callback):
         Raises:
             RunError: with the loss, its known value, the largest log-ratio and a diagnosis.
         """
-        module: PreferenceModule = pl_module  # type: ignore[assignment]
-        if trainer.global_step or batch_idx or Reads.REFERENCE not in module.objective.reads:
+        run = run_of(pl_module, "StepZeroCheck")
+        if trainer.global_step or batch_idx or Reads.REFERENCE not in run.objective.reads:
             return
         with _scoring(trainer):
-            difference = _compare(trainer, module, module.score(batch))
+            difference = _compare(trainer, run, run.score(batch))
             if difference.within(self.tolerance):
                 return
-            raise RunError(self._message(trainer, module, batch, difference))
+            raise RunError(self._message(trainer, run, batch, difference))
 
-    def _message(self, trainer: pl.Trainer, module: PreferenceModule, batch: PairBatch, difference: _Difference) -> str:
-        with evaluating(module.policy):
-            agree_in_eval = _compare(trainer, module, module.score(batch)).within(self.tolerance)
+    def _message(self, trainer: pl.Trainer, run: PreferenceRun, batch: PairBatch, difference: _Difference) -> str:
+        with evaluating(run.policy):
+            agree_in_eval = _compare(trainer, run, run.score(batch)).within(self.tolerance)
         cause = (
             "dropout or another random part of the policy is active in train mode"
             if agree_in_eval
-            else module.reference.diagnose()
+            else run.reference.diagnose()
         )
         return (
             f"before step 0 the policy is not its reference: loss {difference.loss:.4f} instead of "
@@ -79,11 +77,11 @@ class _Difference(NamedTuple):
         return self.logratio <= tolerance
 
 
-def _compare(trainer: pl.Trainer, module: PreferenceModule, scores: Any) -> _Difference:
+def _compare(trainer: pl.Trainer, run: PreferenceRun, scores: Any) -> _Difference:
     """Over all ranks: they must decide alike, since with a sharded model each further forward is one of all."""
-    both = [module.with_baseline(scores), module.with_baseline(scores.without_difference())]
-    loss, known = (module.objective(s).mean() for s in both)
-    logratio = module.kind.logratios(scores).abs().max()
+    both = [run.with_baseline(scores), run.with_baseline(scores.without_difference())]
+    loss, known = (run.objective(s).mean() for s in both)
+    logratio = run.kind.logratios(scores).abs().max()
     loss, known = trainer.strategy.reduce(torch.stack([loss, known]), reduce_op="mean")
     return _Difference(loss.item(), known.item(), max_over_ranks(logratio).item())
 

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.run import PreferenceRun
 from dpo_lightning.training.parameters import gradient_norm
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
 
@@ -51,7 +52,7 @@ class UpdateGuard(pl.Callback):
         self._norms: deque[float] = deque(maxlen=_NORMS)
         self._window: list[_MicroBatch] = []
         self._batch: Any = None
-        self._means: dict[str, dict[str, Tensor]] = {}
+        self._means: dict[str, dict[str, Any]] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse what cannot be measured.
@@ -129,9 +130,10 @@ class UpdateGuard(pl.Callback):
     def _skip(self, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer leaves parameters without a gradient alone: weights, moments and weight decay."""
         optimizer.zero_grad(set_to_none=True)
-        for name, state in self._means.items():
-            for key, value in state.items():
-                setattr(getattr(pl_module, name), key, value)
+        metrics = pl_module.step_metrics() if isinstance(pl_module, PreferenceRun) else {}
+        for name, metric in metrics.items():
+            for key, value in self._means[name].items():
+                setattr(metric, key, value)
         pl_module.log("train/skipped_steps", float(self.skipped), rank_zero_only=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -157,10 +159,10 @@ class UpdateGuard(pl.Callback):
         self._norms = deque(state_dict["norms"], maxlen=_NORMS)
 
 
-def _means(module: pl.LightningModule) -> dict[str, dict[str, Tensor]]:
+def _means(module: pl.LightningModule) -> dict[str, dict[str, Any]]:
     """What training steps add to; each update makes new tensors, so these keep their values."""
-    present = [name for name in ("train_metrics", "running_mean") if hasattr(module, name)]
-    return {name: dict(cast(Any, getattr(module, name)).metric_state) for name in present}
+    metrics = module.step_metrics() if isinstance(module, PreferenceRun) else {}
+    return {name: dict(metric.metric_state) for name, metric in metrics.items()}
 
 
 def _scaled(trainer: pl.Trainer) -> bool:

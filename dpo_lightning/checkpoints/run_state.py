@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dpo_lightning.checkpoints.standalone import GIVEN_REFERENCE, MODEL_CONFIG, plain_config
@@ -11,53 +12,55 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.reference import MOVED_REFERENCE, FrozenModule, ReferenceMover, moved_weights, restore_moved
-
-if TYPE_CHECKING:
-    from dpo_lightning.module import PreferenceModule
+from dpo_lightning.run import PreferenceRun
 
 _RUNNING_MEAN = "running_mean"
 _MOVER = "reference_mover"
 
 
-def add_run_state(module: PreferenceModule, checkpoint: dict[str, Any]) -> None:
+def add_run_state(run: PreferenceRun, checkpoint: dict[str, Any]) -> None:
     """Add the model's config where the whole model is saved, a reference that is moved, and the mean that is read."""
-    config = module.policy_source.original_config()
-    if config is not None and not is_adapted(module.policy):
+    config = run.original_config()
+    if config is not None and not is_adapted(run.policy):
         checkpoint[MODEL_CONFIG] = plain_config(config)
-    if isinstance(module.reference_settings, FrozenModule):
+    if isinstance(run.reference_settings, FrozenModule):
         checkpoint[GIVEN_REFERENCE] = True
-    if module.reference.moved_by is not None:
-        checkpoint[MOVED_REFERENCE] = moved_weights(module.reference)
-        checkpoint[_MOVER] = module.reference.moved_by
-    if Reads.BASELINE in module.objective.reads:
-        checkpoint[_RUNNING_MEAN] = {"of": type(module.objective).__name__, "state": module.running_mean.saved()}
+    if run.reference.moved_by is not None:
+        checkpoint[MOVED_REFERENCE] = moved_weights(run.reference)
+        checkpoint[_MOVER] = run.reference.moved_by
+    if Reads.BASELINE in run.objective.reads:
+        checkpoint[_RUNNING_MEAN] = {"of": type(run.objective).__name__, "state": run.running_mean.saved()}
 
 
-def restore_run_state(module: PreferenceModule, checkpoint: dict[str, Any]) -> None:
+def restore_run_state(run: PreferenceRun, checkpoint: dict[str, Any], trainer: pl.Trainer | None) -> None:
     """Move the reference, and the mean that the loss reads, to where the checkpoint's were.
+
+    Args:
+        run: The run that goes on, its policy and reference built.
+        checkpoint: The saved one.
+        trainer: The Trainer that goes on with it; None where the module is loaded alone.
 
     Raises:
         InputError: for a reference that cannot become it, or is not given again, and for a training run in which it
             would not go on moving.
     """
-    if checkpoint.get(GIVEN_REFERENCE) and module.reference_settings is None:
+    if checkpoint.get(GIVEN_REFERENCE) and run.reference_settings is None:
         raise InputError("the checkpoint's reference was a module: give it again, with reference=module")
     if MOVED_REFERENCE in checkpoint:
-        _check_mover(module, checkpoint[_MOVER])
-        restore_moved(module.reference, checkpoint[MOVED_REFERENCE])
-        module.reference.moved_by = checkpoint[_MOVER]
-    elif module.reference.moved_by is not None:
+        _check_mover(trainer, checkpoint[_MOVER])
+        restore_moved(run.reference, checkpoint[MOVED_REFERENCE])
+        run.reference.moved_by = checkpoint[_MOVER]
+    elif run.reference.moved_by is not None:
         raise InputError(
             "the checkpoint is of a run that left the reference where it was, and this module's was moved: load it "
             "into a new PreferenceModule"
         )
     mean = checkpoint.get(_RUNNING_MEAN, {})
-    if mean.get("of") == type(module.objective).__name__:
-        module.running_mean.restore(mean["state"])
+    if mean.get("of") == type(run.objective).__name__:
+        run.running_mean.restore(mean["state"])
 
 
-def _check_mover(module: PreferenceModule, saved: str) -> None:
-    trainer = module._trainer
+def _check_mover(trainer: pl.Trainer | None, saved: str) -> None:
     if trainer is None or trainer.state.fn != TrainerFn.FITTING:
         return
     here = [type(each).__name__ for each in cast(Any, trainer).callbacks if isinstance(each, ReferenceMover)]

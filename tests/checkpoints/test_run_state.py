@@ -34,10 +34,10 @@ def test_a_running_mean_is_not_that_of_another_objective() -> None:
     trained.running_mean.baseline(Observation(torch.tensor([3.0]), 0.9), moves=True)
     add_run_state(trained, checkpoint)
 
-    restore_run_state(other, checkpoint)
+    restore_run_state(other, checkpoint, trainer=None)
     again = module(objective=PairedBCO())
     again.configure_model()
-    restore_run_state(again, checkpoint)
+    restore_run_state(again, checkpoint, trainer=None)
 
     assert other.running_mean.seen.sum() == 0
     assert again.running_mean.means[0] == 3

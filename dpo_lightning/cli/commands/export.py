@@ -81,7 +81,7 @@ def _write(file: Path, run: Mapping[str, Any], out: str, merge: bool) -> None:
         if problem := merge_problem(policy):
             raise InputError(f"export --merged: {problem}")
         policy = merged(policy)
-    write_model(module, policy, _tokenizer(run["data"], module), out)
+    write_model(policy, module.original_config(), _tokenizer(run["data"], module), out)
 
 
 def _dtype(file: Path) -> torch.dtype:

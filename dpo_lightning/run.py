@@ -1,0 +1,97 @@
+"""The interface of a run: all that callbacks and checkpoints ask of the module that trains."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import nn
+from torchmetrics import Metric
+
+from dpo_lightning.batch import PairBatch, TokenizedPair
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses import AnyObjective
+from dpo_lightning.losses.scores import PairScores, UnpairedScores
+from dpo_lightning.reference import BoundReference, Reference
+from dpo_lightning.training.baseline import RunningMean
+from dpo_lightning.training.examples import Kind
+
+
+class PreferenceRun(ABC):
+    """A module that trains a policy on preferences; `PreferenceModule` implements it.
+
+    Attributes:
+        objective: The loss, with its settings.
+        kind: How examples of the objective's kind are scored, watched and predicted.
+        reference_settings: The reference before it was bound; None for the default one.
+        running_mean: The mean over the training that the objective reads.
+        pairs_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
+    """
+
+    objective: AnyObjective
+    kind: Kind
+    reference_settings: Reference | None
+    running_mean: RunningMean
+    pairs_of_loaders: list[Sequence[TokenizedPair]]
+
+    @property
+    @abstractmethod
+    def policy(self) -> nn.Module:
+        """The model that is trained.
+
+        Raises:
+            RunError: before it was built.
+        """
+
+    @property
+    @abstractmethod
+    def reference(self) -> BoundReference:
+        """The reference, bound to the policy.
+
+        Raises:
+            RunError: before it was bound.
+        """
+
+    @abstractmethod
+    def score(self, batch: PairBatch) -> PairScores | UnpairedScores:
+        """Return the scores of a batch under policy and reference."""
+
+    @abstractmethod
+    def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:
+        """Return the scores with the means over ranks and batches that the objective reads; every rank must call."""
+
+    @abstractmethod
+    def whole_policy(self) -> nn.Module | None:
+        """Return the policy with all its weights, of a sharded one on rank 0 only; every rank must call."""
+
+    @abstractmethod
+    def policy_again(self) -> nn.Module:
+        """Return the policy as it was before training, loaded once more."""
+
+    @abstractmethod
+    def original_config(self) -> dict[str, Any] | None:
+        """Return the model's config as it was given; None where it has none."""
+
+    @abstractmethod
+    def step_metrics(self) -> dict[str, Metric]:
+        """Return the metrics that a training step adds to, by the names of their attributes."""
+
+
+def run_of(pl_module: pl.LightningModule, asked_by: str) -> PreferenceRun:
+    """Return the module of a run to a callback that needs one.
+
+    Args:
+        pl_module: The module that Lightning hands to its callbacks.
+        asked_by: The callback, as the message names it.
+
+    Raises:
+        InputError: for a module that is no `PreferenceRun`.
+    """
+    if not isinstance(pl_module, PreferenceRun):
+        raise InputError(
+            f"{asked_by} works with a PreferenceModule, and the run's module is {type(pl_module).__name__}: leave the "
+            "callback out, or derive the module from PreferenceModule"
+        )
+    return pl_module
