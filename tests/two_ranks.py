@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 import warnings
@@ -16,6 +15,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
+from transformers import AutoModelForCausalLM
 
 from dpo_lightning import FrozenAdapter, FrozenCopy, LoRA, Precomputed, PreferenceModule
 from dpo_lightning.callbacks import BEMAReference, Export, ResumableCheckpoint, SampleTable
@@ -45,6 +45,7 @@ CASES: dict[str, Case] = {
     "full, checkpointed": {"model": {"gradient_checkpointing": True}},
     "full, cached reference": {"cached": True},
     "full, another reference": {"reference": "other", "model": {"step_zero_check": False}},
+    "full, a reference in memory": {"given": "other", "model": {"step_zero_check": False}},
     "full, by single tokens": {"model": {"objective": WPO(LDDPO(DPO()))}},
     "LoRA, adapter off": {"model": {"lora": LoRA(r=4)}, "export": True},
     "LoRA, trained before": {"policy": "adapter"},
@@ -130,9 +131,11 @@ def fit(path: Path, case: Case, processes: int) -> dict[str, Any]:
 
 
 def _module(path: Path, case: Case) -> PreferenceModule:
-    settings = copy.deepcopy(case.get("model", {}))  # a reference is one module's
+    settings = dict(case.get("model", {}))
     if "reference" in case:
         settings["reference"] = FrozenCopy(str(path / case["reference"]))
+    if "given" in case:
+        settings["reference"] = AutoModelForCausalLM.from_pretrained(path / case["given"])
     if "cached" in case:
         settings["reference"] = Precomputed(cache_dir=str(path / "cache"))
     policy = str(path / case.get("policy", "model"))

@@ -1,139 +1,36 @@
-"""References that follow the policy: against loops by hand over the weights of every step, and through checkpoints."""
+"""References that follow the policy: against loops by hand over the weights of every step, and resumed."""
 
 from __future__ import annotations
 
 import math
-import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from dpo_lightning import SFT, AdapterOff, FrozenAdapter, FrozenCopy, LoRA, Precomputed, PreferenceModule
+from dpo_lightning import SFT, FrozenAdapter, FrozenCopy, LoRA, Precomputed, PreferenceModule
 from dpo_lightning.callbacks import BEMAReference, EMAReference, TrustRegionReference, UpdateGuard
 from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference import NoReference
-from tests.helpers.runs import Losses, data, module, saved_model, trainer, write_rows
+from tests.callbacks.moving import (
+    MODELS,
+    RULES,
+    STEPS,
+    Trail,
+    Weights,
+    distance,
+    fit,
+    mixed,
+    model,
+)
+from tests.helpers.runs import data, module, saved_model, trainer, write_rows
 from tests.helpers.tiny import tiny_llama
-
-Weights = dict[str, Tensor]
-Rule = Callable[[Weights, list[Weights]], Weights]
-STEPS = 7
-
-
-def mixed(alpha: float, every: int) -> Rule:
-    """TR-DPO's equation, on plain tensors: from the reference and the policy after each step."""
-
-    def last(reference: Weights, trail: list[Weights]) -> Weights:
-        for policy in trail[every::every]:
-            reference = {name: alpha * policy[name] + (1 - alpha) * value for name, value in reference.items()}
-        return reference
-
-    return last
-
-
-def bias_corrected(every: int, kappa: float, eta: float, gamma: float, rho: float) -> Rule:
-    """Algorithm 1 of arXiv:2508.00180."""
-
-    def last(reference: Weights, trail: list[Weights]) -> Weights:
-        start = average = trail[0]
-        for t in range(every, len(trail), every):
-            alpha, beta = (rho + gamma * t) ** -eta, (rho + gamma * t) ** -kappa
-            average = {name: (1 - beta) * value + beta * trail[t][name] for name, value in average.items()}
-            reference = {name: average[name] + alpha * (trail[t][name] - start[name]) for name in average}
-        return reference
-
-    return last
-
-
-RULES: dict[str, tuple[Callable[[], pl.Callback], Rule]] = {
-    "soft": (lambda: TrustRegionReference(alpha=0.3, every=2), mixed(0.3, 2)),
-    "hard": (lambda: TrustRegionReference(alpha=1.0, every=3), mixed(1.0, 3)),
-    "ema": (lambda: EMAReference(decay=0.9), mixed(1 - 0.9, 1)),
-    "bema": (
-        lambda: BEMAReference(every=2, ema_power=0.5, bias_power=0.2, multiplier=0.5, lag=3.0),
-        bias_corrected(2, kappa=0.5, eta=0.2, gamma=0.5, rho=3.0),
-    ),
-}
-
-MODELS: dict[str, dict[str, Any]] = {
-    "full": {},
-    "partly frozen": {},
-    "lora": {"lora": LoRA(r=2), "reference": FrozenAdapter},
-    "dora": {"lora": LoRA(r=2, use_dora=True), "reference": FrozenAdapter},
-    "embeddings": {
-        "lora": LoRA(r=2, target_modules=["q_proj", "embed_tokens"], modules_to_save=["lm_head"]),
-        "reference": FrozenAdapter,
-    },
-    "copied adapter": {"lora": LoRA(r=2, init_lora_weights=False), "reference": FrozenCopy},
-}
-
-
-def model(kind: str = "full", lr: float = 1e-2, **settings: Any) -> PreferenceModule:
-    torch.manual_seed(2)
-    policy = settings.pop("policy", None) or tiny_llama()
-    if kind == "partly frozen":
-        policy.model.embed_tokens.requires_grad_(False)
-    chosen = dict(MODELS[kind])
-    if "reference" in chosen:
-        chosen["reference"] = chosen["reference"]()
-    return module(policy, lr, **{**chosen, **settings})
-
-
-def policy_of(run: PreferenceModule) -> Weights:
-    """Of the trained weights, in float64."""
-    named = run.policy.named_parameters()
-    return {name: value.detach().double() for name, value in named if value.requires_grad}
-
-
-def reference_of(run: PreferenceModule) -> Weights:
-    """The weights that the reference scores with, by the policy's names."""
-    if own := run.reference.own_models():
-        weights = dict(own[0].named_parameters())
-        return {name: weights[name].detach().double() for name in policy_of(run)}
-    weights = dict(run.policy.named_parameters())
-    return {name: weights[name.replace(".default", ".reference")].detach().double() for name in policy_of(run)}
-
-
-class Trail(Losses):
-    """Also keeps the weights before training and after every optimizer step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.policy: list[Weights] = []
-        self.reference: list[Weights] = []
-
-    def _take(self, pl_module: Any) -> None:
-        for trail, weights in ((self.policy, policy_of(pl_module)), (self.reference, reference_of(pl_module))):
-            trail.append({name: value.clone() for name, value in weights.items()})
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self._take(pl_module)
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            self._take(pl_module)
-
-
-def fit(path: Path, run: PreferenceModule, *callbacks: pl.Callback, ckpt_path: Any = None, **settings: Any) -> Trail:
-    trail = Trail()
-    quiet = {"max_steps": STEPS, "max_epochs": -1, "limit_val_batches": 0, **settings}
-    trainer(callbacks=[*callbacks, trail], **quiet).fit(run, data(path), ckpt_path=ckpt_path)
-    return trail
-
-
-def distance(one: Weights, other: Weights) -> float:
-    assert one.keys() == other.keys() != set()
-    return max((value - other[name]).abs().max().item() for name, value in one.items())
 
 
 @pytest.mark.parametrize(
@@ -367,110 +264,6 @@ def test_a_second_fit_begins_anew(tmp_path):
     fit(tmp_path, run, mover)
     trail = fit(tmp_path, run, mover, precision="32-true")
     assert distance(trail.reference[-1], RULES["bema"][1](trail.reference[0], trail.policy)) < 1e-6
-
-
-def saved(path: Path, run: PreferenceModule) -> tuple[Path, dict[str, float]]:
-    """A checkpoint at the end of a run, and what its last validation found."""
-    fitted = trainer(callbacks=[RULES["soft"][0]()], max_steps=4, val_check_interval=4, max_epochs=-1)
-    fitted.fit(run, data(path))
-    fitted.save_checkpoint(path / "step=4.ckpt")
-    found = {name: float(value) for name, value in fitted.callback_metrics.items() if name.startswith("val/")}
-    return path / "step=4.ckpt", found
-
-
-@pytest.mark.parametrize("kind", ["full", "lora"])
-class TestElsewhere:
-    def test_validation_and_loading_have_the_moved_reference(self, tmp_path, kind):
-        run = model(kind, policy=saved_model(tmp_path / "model"))
-        checkpoint, expected = saved(tmp_path, run)
-        loaded = PreferenceModule.load_from_checkpoint(checkpoint)
-        fresh = model(kind, policy=str(tmp_path / "model"))
-        for given, ckpt_path in ((loaded, None), (fresh, checkpoint)):
-            # Without the callback, too.
-            (found,) = trainer().validate(given, data(tmp_path), ckpt_path=ckpt_path, verbose=False)
-            assert found == pytest.approx(expected, rel=0, abs=0)
-            assert distance(reference_of(given), reference_of(run)) == 0
-        assert abs(expected["val/loss"] - trainer_without_moving(tmp_path, kind)["val/loss"]) > 1e-3
-
-    def test_weights_alone_bring_it_too(self, tmp_path, kind):
-        run = model(kind, policy=saved_model(tmp_path / "model"))
-        fitted = trainer(callbacks=[EMAReference(0.5)], max_steps=2)
-        fitted.fit(run, data(tmp_path))
-        fitted.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
-        loaded = PreferenceModule.load_from_checkpoint(tmp_path / "weights.ckpt")
-        assert distance(reference_of(loaded), reference_of(run)) == 0
-
-    def test_a_reference_that_cannot_be_it_is_refused(self, tmp_path, kind):
-        checkpoint, _ = saved(tmp_path, model(kind, policy=saved_model(tmp_path / "model")))
-        other = AdapterOff if kind == "lora" else Precomputed
-        with pytest.raises(
-            InputError, match="the checkpoint's reference had followed the policy: reference"
-        ) as refused:
-            PreferenceModule.load_from_checkpoint(checkpoint, reference=other())
-        assert "\n" not in str(refused.value)
-        settings = {"lora": LoRA(r=2)} if kind == "lora" else {}
-        unlike = module(str(tmp_path / "model"), reference=other(), **settings)
-        with pytest.raises(InputError, match="the checkpoint's reference had followed the policy"):
-            trainer().validate(unlike, data(tmp_path), ckpt_path=checkpoint, verbose=False)
-        without = PreferenceModule.load_from_checkpoint(checkpoint, reference=NoReference())
-        assert isinstance(without.reference_settings, NoReference)
-
-    def test_a_reference_that_follows_other_weights_is_refused(self, tmp_path, kind):
-        checkpoint, _ = saved(tmp_path, model(kind, policy=saved_model(tmp_path / "model")))
-        lora = LoRA(r=2, target_modules=["q_proj"])
-        wrong = {"lora": lora, "reference": FrozenAdapter() if kind == "full" else FrozenCopy()}
-        with pytest.raises(InputError, match=r"had followed \d+ weights of the policy, and this run's follows 4"):
-            PreferenceModule.load_from_checkpoint(checkpoint, **wrong)
-
-    def test_a_checkpoint_from_before_the_first_move_takes_it_back(self, tmp_path, kind):
-        early = ModelCheckpoint(tmp_path / "early", "{step}", save_top_k=-1, every_n_train_steps=1)
-        run = model(kind)
-        trail = fit(tmp_path, run, RULES["hard"][0](), early, max_steps=4, enable_checkpointing=True)
-        trainer().validate(run, data(tmp_path), ckpt_path=tmp_path / "early/step=1.ckpt", verbose=False)
-        assert distance(reference_of(run), trail.reference[0]) == 0
-        assert distance(trail.reference[0], trail.reference[-1]) > 1e-3
-
-    def test_a_checkpoint_of_a_run_without_moves_cannot(self, tmp_path, kind):
-        settings = {"reference": FrozenAdapter()} if kind == "lora" else {}
-        plain = trainer(max_steps=1)
-        plain.fit(model(kind, **settings), data(tmp_path))
-        plain.save_checkpoint(tmp_path / "plain.ckpt")
-        assert "moved_reference" not in torch.load(tmp_path / "plain.ckpt", weights_only=True)
-        run = model(kind)
-        fit(tmp_path, run, EMAReference(0.5), max_steps=1)
-        with pytest.raises(InputError, match=r"left the reference where it was.*into a new PreferenceModule"):
-            trainer().validate(run, data(tmp_path), ckpt_path=tmp_path / "plain.ckpt", verbose=False)
-
-    @pytest.mark.parametrize("other", [[], [EMAReference(0.5)]], ids=["none", "another"])
-    def test_training_goes_on_with_the_same_callback_only(self, tmp_path, kind, other):
-        path, _ = saved(tmp_path, model(kind))
-        with pytest.raises(InputError, match=r"was moved by TrustRegionReference, and this run has (nothing|EMARef)"):
-            fit(tmp_path, model(kind), *other, ckpt_path=path)
-
-    def test_moves_can_begin_with_a_checkpoint(self, tmp_path, kind):
-        plain = ModelCheckpoint(tmp_path / "plain", "{step}", every_n_train_steps=3)
-        whole = fit(tmp_path, model(kind), plain, max_steps=3, enable_checkpointing=True)
-        checkpoint = tmp_path / "plain/step=3.ckpt"
-        rest = fit(tmp_path, model(kind), RULES["bema"][0](), ckpt_path=checkpoint, precision="32-true")
-        assert distance(rest.reference[0], whole.reference[0]) == 0
-        assert distance(rest.reference[-1], RULES["bema"][1](rest.reference[0], rest.policy)) < 1e-6
-
-
-def trainer_without_moving(path: Path, kind: str) -> dict[str, float]:
-    """What the last validation of the same run finds against a fixed reference."""
-    fitted = trainer(max_steps=4, val_check_interval=4, max_epochs=-1)
-    fitted.fit(model(kind, policy=str(path / "model")), data(path))
-    return {name: float(value) for name, value in fitted.callback_metrics.items()}
-
-
-def test_the_moved_reference_of_a_whole_model_needs_no_directory(tmp_path):
-    run = model(policy=saved_model(tmp_path / "model"))
-    checkpoint, expected = saved(tmp_path, run)
-    shutil.rmtree(tmp_path / "model")
-    loaded = PreferenceModule.load_from_checkpoint(checkpoint)
-    assert distance(reference_of(loaded), reference_of(run)) == 0
-    (found,) = trainer().validate(loaded, data(tmp_path), verbose=False)
-    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_command_knows_them_by_name(tmp_path, monkeypatch):
