@@ -21,7 +21,7 @@ Weights = Mapping[str, Followed]
 
 
 class MovingReference(pl.Callback, ReferenceMover):
-    """What every way of moving the reference shares: when it is done, what it needs, and what a checkpoint holds.
+    """Base of every way of moving the reference: when it is done, what it needs, and what a checkpoint holds.
 
     Steps are optimizer steps that changed the policy: one that `UpdateGuard` skips is none. (Of those that Lightning's
     scaler skips under `16-mixed`, only the device knows, and they count.) The reference is `FrozenCopy`, or with
@@ -29,7 +29,7 @@ class MovingReference(pl.Callback, ReferenceMover):
     of the moment, in validation too.
 
     With adapters each matrix moves by itself. A copied adapter is exact; a mixed one is not the mixed change of the
-    weights, which would need twice the rank. With policy :math:`BA`, reference :math:`B'A'` and share :math:`a` of the
+    weights, which would need twice the rank. With policy `BA`, reference `B'A'` and share `a` of the
     policy, the two differ by the product of the differences:
 
     .. math::
@@ -52,7 +52,7 @@ class MovingReference(pl.Callback, ReferenceMover):
 
     @abstractmethod
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
-        """What is needed beside the weights, taken before the first step: by kind and the name of the weight."""
+        """Return what is needed beside the weights, taken before the first step: by kind and the name of the weight."""
 
     @abstractmethod
     def move(self, weights: Weights, step: int) -> None:
@@ -100,7 +100,7 @@ class MovingReference(pl.Callback, ReferenceMover):
             self.move(run_of(pl_module, type(self).__name__).reference.followed(), self._steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """The steps so far, and what is kept beside the reference."""
+        """Return the steps so far, and what is kept beside the reference."""
         return {"steps": self._steps, "kept": {kind: on_rank_zero(tensors) for kind, tensors in self._kept.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -114,12 +114,12 @@ class TrustRegionReference(MovingReference):
     .. math::
         \pi_\text{ref} \leftarrow \alpha \pi_\theta + (1-\alpha) \pi_\text{ref}
 
-    on the weights, after every :math:`\tau` steps. For any objective with a
+    on the weights, after every `\tau` steps. For any objective with a
     reference. The policy may go farther from where it began than a loss against a fixed reference lets it.
 
     Args:
         alpha: Share of the policy, in (0, 1]; 1 is the hard update. The default is TRL's.
-        every: :math:`\tau`, steps from one update to the next. The default is TRL's.
+        every: `\tau`, steps from one update to the next. The default is TRL's.
     """
 
     def __init__(self, alpha: float = 0.6, every: int = 512) -> None:
@@ -129,7 +129,7 @@ class TrustRegionReference(MovingReference):
         self.alpha = alpha
 
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
-        """The averages in float32; a hard update needs none."""
+        """Return the averages in float32; a hard update needs none."""
         return {} if self.alpha == 1 else {_AVERAGES: _wide_references(weights)}
 
     def move(self, weights: Weights, step: int) -> None:
@@ -143,10 +143,10 @@ class EMAReference(MovingReference):
     .. math::
         \theta_\text{ref} \leftarrow d \, \theta_\text{ref} + (1-d) \, \theta
 
-    after every step: it trails the policy by about :math:`1 / (1-d)` steps.
+    after every step: it trails the policy by about `1 / (1-d)` steps.
 
     Args:
-        decay: :math:`d`, in (0, 1).
+        decay: `d`, in (0, 1).
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -156,7 +156,7 @@ class EMAReference(MovingReference):
         self.decay = decay
 
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
-        """The averages in float32."""
+        """Return the averages in float32."""
         return {_AVERAGES: _wide_references(weights)}
 
     def move(self, weights: Weights, step: int) -> None:
@@ -171,16 +171,16 @@ class BEMAReference(MovingReference):
         \mu_t &= (1-\beta_t) \mu + \beta_t \theta_t, \qquad \beta_t = (\rho + \gamma t)^{-\kappa} \\
         \theta_\text{ref} &= \mu_t + \alpha_t (\theta_t - \theta_0), \qquad \alpha_t = (\rho + \gamma t)^{-\eta}
 
-    after every :math:`\phi` steps, where :math:`t` counts steps, and :math:`\mu` and :math:`\theta_0` are the policy
+    after every `\phi` steps, where `t` counts steps, and `\mu` and `\theta_0` are the policy
     before the first. It is as smooth as an average and does not trail as far behind. It costs, on the device, two more
     copies of the trained weights.
 
     Args:
-        every: :math:`\phi`.
-        ema_power: :math:`\kappa`; 0 leaves the averaging out.
-        bias_power: :math:`\eta`; the larger, the sooner the correction fades.
-        multiplier: :math:`\gamma`.
-        lag: :math:`\rho`.
+        every: `\phi`.
+        ema_power: `\kappa`; 0 leaves the averaging out.
+        bias_power: `\eta`; the larger, the sooner the correction fades.
+        multiplier: `\gamma`.
+        lag: `\rho`.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class BEMAReference(MovingReference):
         self.lag = lag
 
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
-        """The policy, as the first average and as it was."""
+        """Return the policy, as the first average and as it was."""
         policy = {name: pair.policy.detach() for name, pair in weights.items()}
         return {
             _AVERAGES: {name: value.to(_wide(value), copy=True) for name, value in policy.items()},

@@ -71,7 +71,7 @@ class _Difference(NamedTuple):
     logratio: float
 
     def within(self, tolerance: float) -> bool:
-        """Whether they agree; a loss that is not finite is another check's finding."""
+        """Say if they agree; a loss that is not finite is another check's finding."""
         if not math.isfinite(self.loss):
             return True
         return self.logratio <= tolerance
@@ -88,7 +88,7 @@ def _compare(trainer: pl.Trainer, run: PreferenceRun, scores: Any) -> _Differenc
 
 @contextmanager
 def _scoring(trainer: pl.Trainer) -> Iterator[None]:
-    """The precision of a training step, no graph, and the random state left as it was."""
+    """Enter the precision of a training step, without a graph, and leave the random state as it was."""
     device = trainer.strategy.root_device
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices), trainer.precision_plugin.train_step_context():

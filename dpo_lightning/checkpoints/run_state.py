@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a run beside Lightning's state and the trained weights."""
+"""Parts of a run that a checkpoint holds beside Lightning's state and the trained weights."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class _BaseWeights(BoundReference):
             return self._score(batch).logps
 
     def diagnose(self) -> str:
-        """The adapter is not a no-op."""
+        """Say that the adapter is not a no-op."""
         return (
             "the adapter changes the policy before it was trained here: it was trained elsewhere (use the reference "
             "FrozenAdapter), or initialised with init_lora_weights=False"
@@ -123,7 +123,7 @@ class _AdapterCopy(BoundReference):
             return self._score(batch).logps
 
     def diagnose(self) -> str:
-        """The adapter moved on."""
+        """Say that the adapter moved on."""
         return "the policy's adapter is no longer the one that the reference copied"
 
     def followed(self) -> dict[str, Followed]:

@@ -1,4 +1,4 @@
-"""What the policy is compared with: one interface, so that the training step has no `if`.
+"""References that the policy is compared with: one interface, so that the training step has no `if`.
 
 A `Reference` is settings: frozen, plain, usable for any number of modules, saved among the hyperparameters. Binding it
 to a policy before training gives a `BoundReference`, which holds weights and scores batches.
@@ -91,7 +91,7 @@ class _Zero(BoundReference):
         return torch.zeros_like(batch.targets, dtype=torch.float32)
 
     def diagnose(self) -> str:
-        """There is nothing to agree with."""
+        """Say that there is nothing to agree with."""
         return "the objective has no reference"
 
     def followed(self) -> dict[str, Followed]:
@@ -123,7 +123,7 @@ class _Lost(BoundReference):
         )
 
     def diagnose(self) -> str:
-        """There is nothing to agree with."""
+        """Say that there is nothing to agree with."""
         return "the reference is lost"
 
     def followed(self) -> dict[str, Followed]:

@@ -68,7 +68,7 @@ class _Copy(BoundReference):
         return self._scorer(batch)
 
     def diagnose(self) -> str:
-        """Another dtype, or other weights."""
+        """Name another dtype, or other weights."""
         return self._scorer.diagnose(self._policy, repr(self._checkpoint or "copy"))
 
     def followed(self) -> dict[str, Followed]:
@@ -133,7 +133,7 @@ class _GivenModel(BoundReference):
         return self._scorer(batch)
 
     def diagnose(self) -> str:
-        """Another dtype, or other weights."""
+        """Name another dtype, or other weights."""
         return self._scorer.diagnose(self._policy, "module")
 
     def followed(self) -> dict[str, Followed]:

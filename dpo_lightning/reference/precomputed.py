@@ -83,7 +83,7 @@ class BoundPrecomputed(BoundReference):
 
     @property
     def table(self) -> ReferenceTable | None:
-        """The values of all pairs that `fill` was given last; None before."""
+        """Values of all pairs that `fill` was given last; None before."""
         return self._slot.table
 
     def own_models(self) -> list[nn.Module]:
@@ -128,7 +128,7 @@ class BoundPrecomputed(BoundReference):
         return batch.reference_logps.view(torch.float32)
 
     def diagnose(self) -> str:
-        """Other weights, or values that are not theirs."""
+        """Name other weights, or values that are not theirs."""
         if weights_hash(self._policy) != self.source.weights:
             return f"the policy has other weights or adapters than the cached reference {self.source.name!r}"
         return "the weights are equal: the cached values are not theirs, or the precision is another one"

@@ -20,7 +20,7 @@ _SECONDS_TO_TRY = 0.1
 
 
 class ScoringLock:
-    """The right to score, and to remove, what is in a key's directory.
+    """Right to score, and to remove, what is in a key's directory.
 
     A lock of the operating system ends with the process that holds it. On a file system without locks (Lustre without
     `flock`, NFS without its lock service) a marker file stands for it: what a process that died has left is cleared
@@ -38,7 +38,7 @@ class ScoringLock:
 
     @property
     def remedy(self) -> str:
-        """What to do where its holder is gone and cannot be seen to be: one clause, or nothing."""
+        """Clause that says what to do where the holder cannot be seen to be gone; empty where it can."""
         return f"; if there is none, remove {self._lock.lock_file}" if isinstance(self._lock, SoftFileLock) else ""
 
     def take(self) -> bool:

@@ -35,7 +35,7 @@ class Rows(NamedTuple):
 
     @classmethod
     def of(cls, parts: Sequence[Sequence[TokenizedPair]]) -> Rows:
-        """All parts as one.
+        """Join all parts.
 
         Raises:
             InputError: when there is no pair.
@@ -61,7 +61,7 @@ def fill(
 ) -> ReferenceTable:
     """Check a few rows that are there, score those that are not, and return all; every rank must call it.
 
-    See `Precomputed.fill` for arguments and errors; ``place`` is the cache's directory and the key in it.
+    See `Precomputed.fill` for arguments and errors; `place` is the cache's directory and the key in it.
     """
     with isolate_rng():
         store = Store(*place)
@@ -79,7 +79,7 @@ def fill(
 
 
 class Found(NamedTuple):
-    """What the cache has of the rows.
+    """Rows that the cache has, and that it lacks.
 
     Attributes:
         missing: Positions of the rows that it lacks, each row once.
@@ -105,7 +105,7 @@ def _find(rows: Rows, store: Store, place: tuple[Path, Key]) -> Found:
 
 
 def _a_few(there: np.ndarray, rows: Rows) -> np.ndarray:
-    """Some of the shorter half: every run that finds its rows pays for scoring them."""
+    """Choose from the shorter half: every run that finds its rows pays for scoring them."""
     by_length = there[np.argsort(rows.known.lengths[there].sum(axis=1), kind="stable")]
     return by_length[np.unique(np.linspace(0, len(there) // 2, min(_CHECKED_ROWS, len(there))).astype(int))]
 

@@ -25,7 +25,7 @@ class Pace:
 
 @dataclass
 class ScoringRun:
-    """What scoring needs to know of the Trainer; the defaults are those of one process without one.
+    """Facts of the Trainer that scoring needs; the defaults are those of one process without one.
 
     Attributes:
         precision: Lightning's name of the precision.

@@ -33,8 +33,8 @@ class Shard(NamedTuple):
 
     Attributes:
         path: The file.
-        keys: Key of each row, ``[rows]``.
-        starts: Where each row's values begin, and the end of the last, ``[rows + 1]``.
+        keys: Key of each row, `[rows]`.
+        starts: Where each row's values begin, and the end of the last, `[rows + 1]`.
         values: Log-probs in nats of the chosen, then of the rejected completion's tokens, row by row; float32.
     """
 
@@ -108,7 +108,7 @@ def check_shard(path: Path) -> Shard:
 
 
 def row_count(path: Path) -> tuple[int, int]:
-    """Rows and values, as the header says.
+    """Read the numbers of rows and values from the header.
 
     Raises:
         CorruptShard: without a header.

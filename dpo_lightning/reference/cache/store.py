@@ -19,7 +19,7 @@ _ABOUT = "about.json"
 
 
 class Key(NamedTuple):
-    """What the values of a directory depend on, besides the rows.
+    """Facts that the values of a directory depend on, besides the rows.
 
     Attributes:
         weights: Hash of the reference's weights.
@@ -45,7 +45,7 @@ def default_cache_dir() -> Path:
 
 
 class Store:
-    """The shards under one key; reading them all again costs their checksums, so each is read once."""
+    """Shards under one key; reading them all again costs their checksums, so each is read once."""
 
     def __init__(self, cache_dir: Path, key: Key) -> None:
         self.directory = cache_dir / key.name
@@ -104,12 +104,12 @@ class Store:
 
 
 def shard_paths(directory: Path) -> list[Path]:
-    """The shards of a key, in the order of their names."""
+    """List the shards of a key, in the order of their names."""
     return sorted(path for path in directory.glob(f"*{SUFFIX}") if not path.name.startswith("."))
 
 
 def stored_keys(cache_dir: Path) -> Iterator[tuple[Path, Key, float]]:
-    """Each key's directory, what it says of itself, and when it was last used, in seconds of the epoch.
+    """Yield each key's directory, what it says of itself, and when it was last used, in seconds of the epoch.
 
     Other directories are nobody's business here: `prune` removes what this names.
     """
@@ -122,7 +122,7 @@ def stored_keys(cache_dir: Path) -> Iterator[tuple[Path, Key, float]]:
 
 
 def _read_key(about: Path) -> Key:
-    """What the file says, or where somebody has edited or removed it, what the directory's name says."""
+    """Read the file, or where somebody has edited or removed it, the directory's name."""
     try:
         fields = json.loads(about.read_text(encoding="utf-8"))
         return Key(*(str(fields[name]) for name in Key._fields))

@@ -39,11 +39,11 @@ class ReferenceTable:
         return ReferenceTable, (self._paths,)
 
     def has(self, keys: np.ndarray) -> np.ndarray:
-        """Which of the keys are in the table."""
+        """Say of each key if it is in the table."""
         return self._find(keys)[1]
 
     def rows(self, keys: np.ndarray) -> list[np.ndarray]:
-        """Values of each key's row: chosen, then rejected tokens.
+        """Return the values of each key's row: chosen, then rejected tokens.
 
         Raises:
             KeyError: with the position of the first key that is not in the table.
@@ -65,7 +65,7 @@ class ReferenceTable:
 
 @dataclass
 class TableSlot:
-    """Where a table comes once all rows are scored; loaders are made before."""
+    """Place that a table comes to once all rows are scored; loaders are made before."""
 
     table: ReferenceTable | None = None
 

@@ -1,4 +1,4 @@
-"""The rows that are to be scored, and how they are cut into batches."""
+"""Rows that are to be scored, and how they are cut into batches."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def cut_batches(rows: np.ndarray, lengths: np.ndarray, batch_tokens: int, is_tre
     """Order rows, the longest first, and cut where a batch's tokens would exceed the budget, padding included.
 
     Args:
-        rows: Positions in ``lengths``.
-        lengths: Tokens of prompt, chosen and rejected completion, ``[rows, 3]``.
+        rows: Positions in `lengths`.
+        lengths: Tokens of prompt, chosen and rejected completion, `[rows, 3]`.
         batch_tokens: The budget.
         is_tree: One packed row, or two padded ones for each pair.
     """
