@@ -13,6 +13,8 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 import pytest
 import torch
 
+from tests.slow import SLOW
+
 torch.set_num_threads(1)  # a plugin has imported torch already
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -21,6 +23,19 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_configure(config: pytest.Config) -> None:
     """Here and not in setup.cfg: pytest would import Lightning, and with it the hub's client, before it is offline."""
     config.addinivalue_line("filterwarnings", "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip whole files of slow tests before they are imported, where none of these is to run: TRL takes seconds."""
+    if config.option.markexpr != "not slow" or not collection_path.is_relative_to(config.rootpath):
+        return None
+    return collection_path.relative_to(config.rootpath).as_posix().startswith(tuple(SLOW)) or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(tuple(SLOW)):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
