@@ -30,7 +30,7 @@ SLOW = {
     "tests/parity/": "whole fits with TRL beside ours",
     "tests/policy/test_sharding": "two processes",
     "tests/real/": "real models and data",
-    "tests/reference/test_cache": "two processes, and processes that are killed",
+    "tests/reference/cache/": "two processes, and processes that are killed",
     "tests/reference/test_precomputed": "whole fits against a cache",
     "tests/report/test_extra.py::test_no_module_of_the_package_imports_it": "a process of its own",
     "tests/test_configs": "builds every shipped run",
