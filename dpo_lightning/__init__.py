@@ -57,6 +57,7 @@ from dpo_lightning.losses.scores import PairScores, UnpairedScores
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.policy.loading import LoRA
 from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Precomputed, Reference
+from dpo_lightning.version import __version__ as __version__
 
 __all__ = [
     "CPO",

@@ -8,12 +8,11 @@ from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
 from dpo_lightning.reference.base import Followed, Reference
 from dpo_lightning.reference.default import default_reference
 from dpo_lightning.reference.frozen import FrozenCopy
-from dpo_lightning.reference.moved import MOVED_REFERENCE, ReferenceMover, moved_weights, restore_moved
+from dpo_lightning.reference.moved import ReferenceMover, moved_weights, restore_moved
 from dpo_lightning.reference.none import NoReference
 from dpo_lightning.reference.precomputed import Precomputed
 
 __all__ = [
-    "MOVED_REFERENCE",
     "AdapterOff",
     "Followed",
     "FrozenAdapter",

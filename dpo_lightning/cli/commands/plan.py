@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Optional
 
 import torch
 from jsonargparse import Namespace
-from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser, instantiate_class
 from rich.console import Console
 from rich.table import Table
 
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
+from dpo_lightning.compat.lightning_cli import ParsingOnly
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import (
     GPUS,
@@ -36,7 +36,7 @@ _TERMS = ("policy", "reference", "gradients", "optimizer", "copies", "activation
 _TENSOR_PARALLEL = 8
 
 
-class PlanCLI(PreferenceCLI):
+class PlanCLI(ParsingOnly, PreferenceCLI):
     """Parses what `fit` parses, and builds nothing of it."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -47,15 +47,6 @@ class PlanCLI(PreferenceCLI):
         parser.add_argument("--utilization", type=float, default=0.4, help="Part of the GPU's peak that is reached.")
         parser.add_argument("--prompt_tokens", type=Optional[int], default=None, help="null: the most that fits.")
         parser.add_argument("--completion_tokens", type=Optional[int], default=None, help="null: the most that fits.")
-
-    def instantiate_classes(self) -> None:
-        """Nothing is built."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
-
-    def _set_seed(self) -> None:
-        """Nothing is random."""
 
 
 class Run(NamedTuple):
@@ -118,7 +109,7 @@ def read_run(config: Namespace) -> Run:
 
 
 def _reference(model: Namespace, adapted: bool) -> str:
-    if Reads.REFERENCE not in _build(model.objective).reads:
+    if Reads.REFERENCE not in instantiate_class((), model.objective.as_dict()).reads:
         return "NoReference"
     if model.reference is not None:
         return model.reference.class_path.rpartition(".")[2]
@@ -159,19 +150,12 @@ def optimizer_states(optimizer: Namespace) -> float:
     weight = torch.nn.Parameter(torch.zeros(64, 64))
     weight.grad = torch.ones_like(weight)
     try:
-        built = _build(optimizer, [weight])
+        built = instantiate_class(([weight],), optimizer.as_dict())
         built.step()
     except Exception as error:  # any class can stand there
         raise InputError(f"plan: {optimizer.class_path}: {one_line(error)}") from error
     kept = [value for value in built.state[weight].values() if isinstance(value, torch.Tensor) and value.ndim]
     return sum(value.nbytes for value in kept) / weight.nbytes
-
-
-def _build(settings: Namespace, *arguments: Any) -> Any:
-    module, _, name = settings.class_path.rpartition(".")
-    return getattr(importlib.import_module(module), name)(
-        *arguments, **settings.get("init_args", Namespace()).as_dict()
-    )
 
 
 def meshes(devices: int | None, shape: ModelShape) -> Iterator[tuple[str, Mesh]]:

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import move_data_to_device, rank_zero_info
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from dpo_lightning.attention import tree_problem
 from dpo_lightning.batch import Collate, PairBatch, TokenizedPair, collate_padded, collate_tree
@@ -92,7 +91,7 @@ class Scorer:
             RunError: for a value that is no number, naming the pair.
         """
         device = self._device
-        batch: PairBatch = tree_map_only(Tensor, lambda tensor: tensor.to(device), self._collate(pairs))
+        batch: PairBatch = move_data_to_device(self._collate(pairs), device)
         with torch.no_grad(), self._context():
             rows = unpack(batch, self._token_logps(batch))
         for pair, row in zip(pairs, rows, strict=True):
