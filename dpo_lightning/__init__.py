@@ -65,6 +65,7 @@ from dpo_lightning.reference import (
     Precomputed,
     Reference,
 )
+from dpo_lightning.utils.version import __version__ as __version__
 
 __all__ = [
     "CPO",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, Optional, Union, cast
 
@@ -11,7 +12,6 @@ import torch
 from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW, Optimizer
@@ -21,9 +21,12 @@ from dpo_lightning.attention import tree_problem
 from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
 from dpo_lightning.checkpoints import load_plain, local_copy
+from dpo_lightning.checkpoints.contents import mark_format, refuse_newer
 from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.checkpoints.standalone import arguments_in_place
+from dpo_lightning.compat.lightning import class_only
+from dpo_lightning.compat.torch import ConvertedInside
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.logprobs import Statistic, TokenScorer, statistics_read
@@ -50,9 +53,10 @@ from dpo_lightning.training.metrics import PairMean, UnpairedMean
 from dpo_lightning.training.parameters import clip_by_norm, decay_groups, gradient_norm
 from dpo_lightning.training.schedules import Constant, Schedule
 from dpo_lightning.utils.tensors import device_of
+from dpo_lightning.utils.trainers import attached_trainer
 
 
-class PreferenceModule(pl.LightningModule, PreferenceRun):
+class PreferenceModule(ConvertedInside, pl.LightningModule, PreferenceRun):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. To change the loss
@@ -145,20 +149,21 @@ class PreferenceModule(pl.LightningModule, PreferenceRun):
         """Build policy and reference once; Lightning calls this again for each stage."""
         if self._reference is not None:
             return
-        if self._trainer is not None:
-            check_strategy(self.trainer.strategy)
+        if (trainer := attached_trainer(self)) is not None:
+            check_strategy(trainer.strategy)
         trained_adapter = self.policy_source.has_trained_adapter
-        with weights_on_rank_zero(self._device_mesh):
+        with weights_on_rank_zero(self.device_mesh):
             policy = self.policy_source.build(self._precision)
             reference = settle_reference(self.reference_settings, policy, trained_adapter).bind(policy)
-        if self._device_mesh is not None:
-            self._shard(self._device_mesh, policy, reference)
+        if self.device_mesh is not None:
+            self._shard(self.device_mesh, policy, reference)
         self._modules["policy"], self._reference = policy, reference  # as `self.policy = policy` without the property
         self._scorer = TokenScorer(policy)
 
     @property
     def _precision(self) -> str | None:
-        return None if self._trainer is None else str(self.trainer.precision)
+        trainer = attached_trainer(self)
+        return None if trainer is None else str(trainer.precision)
 
     def _shard(self, mesh: DeviceMesh, policy: nn.Module, reference: BoundReference) -> None:
         self._structure = (meta_copy(policy),)  # in a tuple: not registered
@@ -173,7 +178,7 @@ class PreferenceModule(pl.LightningModule, PreferenceRun):
         Returns:
             The policy itself. Of a sharded one, on rank 0 a copy in the CPU's memory, and None elsewhere.
         """
-        return self.policy if self._device_mesh is None else gathered(self.policy, self._structure[0])
+        return self.policy if self.device_mesh is None else gathered(self.policy, self._structure[0])
 
     def policy_again(self) -> nn.Module:
         """The policy as it was before training, loaded once more.
@@ -182,11 +187,11 @@ class PreferenceModule(pl.LightningModule, PreferenceRun):
             InputError: when it was given as a module.
         """
         device = device_of(self.policy)
-        with weights_on_rank_zero(self._device_mesh):
+        with weights_on_rank_zero(self.device_mesh):
             policy = self.policy_source.build_again(self._precision)
-        if self._device_mesh is None:
+        if self.device_mesh is None:
             return policy.to(device)
-        shard(policy, self._device_mesh, device, trained=False)
+        shard(policy, self.device_mesh, device, trained=False)
         return policy
 
     def original_config(self) -> dict[str, Any] | None:
@@ -239,14 +244,16 @@ class PreferenceModule(pl.LightningModule, PreferenceRun):
         return None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the model's config, a reference that is moved, and the mean that the loss reads."""
+        """Add the format, the model's config, a reference that is moved, and the mean that the loss reads."""
+        mark_format(checkpoint)
         add_run_state(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them; an InputError where the reference cannot become the saved one."""
-        restore_run_state(self, checkpoint, self._trainer)
+        """Restore them; an InputError for a newer format, and where the reference cannot become the saved one."""
+        refuse_newer(checkpoint)
+        restore_run_state(self, checkpoint, attached_trainer(self))
 
-    @_restricted_classmethod
+    @class_only
     def load_from_checkpoint(
         cls,  # noqa: N805 - the decorator is Lightning's classmethod
         checkpoint_path: Any,
@@ -369,7 +376,7 @@ class PreferenceModule(pl.LightningModule, PreferenceRun):
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
         """Lightning's, but for gradients on more than one device mesh, whose norm torch does not take."""
-        if self._device_mesh is None or gradient_clip_algorithm == "value" or not gradient_clip_val:
+        if self.device_mesh is None or gradient_clip_algorithm == "value" or not gradient_clip_val:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
             clip_by_norm(self, gradient_clip_val)
@@ -407,9 +414,9 @@ class PreferenceModule(pl.LightningModule, PreferenceRun):
             )
         return result
 
-    def _apply(self, fn: Any, recurse: bool = True) -> PreferenceModule:
-        with float32_buffers_kept(self):
-            return super()._apply(fn, recurse)
+    def converting(self) -> AbstractContextManager[None]:
+        """Keep RoPE's frequencies in float32 when the module is cast."""
+        return float32_buffers_kept(self)
 
 
 def _not_built(name: str) -> str:

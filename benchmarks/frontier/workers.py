@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -15,6 +14,7 @@ from threading import RLock
 import torch
 
 from benchmarks.frontier.protocol import Run, Task, run_task
+from dpo_lightning.utils.processes import end_with_parent
 
 
 def work(tasks: Sequence[Task], root: Path, workers: int) -> Iterator[tuple[Task, Run | Exception]]:
@@ -63,8 +63,7 @@ def _begin() -> None:
     tqdm.set_lock(RLock())
     torch.set_num_threads(1)  # tensors this small: a second thread costs more than it brings
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the workers
-    if sys.platform == "linux":
-        torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]
+    end_with_parent()
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore")  # Lightning's hints about a run that is meant to be small

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,6 +19,7 @@ from dpo_lightning.attention.kernels.plain import MASKED
 from dpo_lightning.attention.kernels.varlen import VARLEN
 from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.batch import PairBatch, TreeLayout
+from dpo_lightning.compat.transformers import attention_implementation, own_attention, own_mask
 from dpo_lightning.errors import RunError
 from dpo_lightning.utils.logs import log_level
 from dpo_lightning.utils.torch_modes import compute_dtype
@@ -86,14 +86,14 @@ def use_tree_attention(model: nn.Module) -> str | None:
     language_model = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
     if language_model is None:
         return f"{type(model).__name__} is no model of transformers"
-    implementation = language_model.config._attn_implementation
+    implementation = attention_implementation(language_model)
     if implementation.startswith(_PREFIX):
         return None
     if implementation not in _WRAPPED:
         return f"it replaces the attention implementations sdpa and eager, and the model has {implementation!r}"
     with log_level("transformers", logging.ERROR):
         language_model.set_attn_implementation(_PREFIX + implementation)
-    if language_model.config._attn_implementation == implementation:
+    if attention_implementation(language_model) == implementation:
         return f"{type(language_model).__name__} does not use transformers' attention interface"
     return None
 
@@ -116,7 +116,7 @@ def _attention(
     if not isinstance(attention_mask, TreeMask):
         if forward is not None:
             raise RunError(f"{type(module).__name__} gets a mask that was not made for a tree")
-        return _own_attention(own, module)(
+        return own_attention(own, module)(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
         )
     if forward is not None:
@@ -138,20 +138,10 @@ def _kernel(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> K
     return next(kernel for kernel in _FASTEST_FIRST if kernel.fits(query, value, mask, softmax))
 
 
-def _own_attention(name: str, module: nn.Module) -> Any:
-    """Return what transformers would call: an eager attention stands in the model's own file."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-    return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
-
-
 def _mask(*args: Any, own: str, mask_function: Any, **options: Any) -> Any:
     forward = _under_way.get()
     if forward is None:
-        from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-
-        return ALL_MASK_ATTENTION_FUNCTIONS[own](*args, mask_function=mask_function, **options)
+        return own_mask(own)(*args, mask_function=mask_function, **options)
     return TreeMask(mask_function, forward.tree, forward.tree.position_ids.device)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
+from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from dpo_lightning.attention.interface import layout_inputs, use_tree_attention
 from dpo_lightning.batch import TokenizedPair, collate_tree
@@ -108,7 +108,7 @@ def _alone(model: nn.Module, prompt: list[int], completion: list[int], device: t
 
 def _in_tree(model: nn.Module, pairs: list[TokenizedPair], device: torch.device) -> Float[Tensor, "L V"]:
     """Logits of the whole row."""
-    batch = tree_map_only(Tensor, lambda tensor: tensor.to(device), collate_tree(pairs))
+    batch = move_data_to_device(collate_tree(pairs), device)
     with layout_inputs(model, batch) as inputs:
         return model(**inputs).logits[0]
 

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional, cast
+from weakref import proxy
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor
 
 from dpo_lightning.callbacks.exact_resume import ExactResume
 from dpo_lightning.checkpoints import (
@@ -22,14 +21,16 @@ from dpo_lightning.checkpoints import (
     DurableCheckpointIO,
     SaveError,
     damage,
-    newest_good,
     problem,
     saved_steps,
     sharded_save,
 )
+from dpo_lightning.checkpoints.directory import newest_examined
+from dpo_lightning.checkpoints.integrity import Examined
 from dpo_lightning.checkpoints.sharded import refuse_code
+from dpo_lightning.compat.lightning_checkpoints import FindsLast, dump_checkpoint, intercept_loading, writes_shards
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.files import remove_leftovers
+from dpo_lightning.utils.files import is_local, remove_leftovers
 from dpo_lightning.utils.ranks import from_rank_zero
 
 
@@ -41,12 +42,11 @@ class DurableSaves(pl.Callback):
         strategy = cast(Any, trainer.strategy)
         if type(strategy.checkpoint_io) is TorchCheckpointIO:
             strategy.checkpoint_io = DurableCheckpointIO()
-        if isinstance(strategy, ModelParallelStrategy) and "load_checkpoint" not in vars(strategy):
-            # It asks no plugin.
-            vars(strategy)["load_checkpoint"] = partial(_load_safely, trainer, strategy.load_checkpoint)
+        if isinstance(strategy, ModelParallelStrategy):
+            intercept_loading(strategy, partial(_load_safely, trainer))
 
 
-class ResumableCheckpoint(ModelCheckpoint):
+class ResumableCheckpoint(FindsLast):
     """Saves what a run goes on from, as `step=N.ckpt`; `--ckpt_path last` takes the newest that is undamaged.
 
     It also saves when training ends, is told to stop, or raises (with several processes, where all of them do). An
@@ -60,7 +60,7 @@ class ResumableCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, dirpath: str, every_n_train_steps: Optional[int] = None, keep: int = 2) -> None:
-        if not _is_local_file_protocol(str(dirpath)):
+        if not is_local(dirpath):
             raise InputError(f"ResumableCheckpoint.dirpath: {dirpath} is not local; ModelCheckpoint saves elsewhere")
         if keep < 1 or (every_n_train_steps is not None and every_n_train_steps < 1):
             raise InputError(
@@ -75,8 +75,12 @@ class ResumableCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
+        self.every_n_train_steps = every_n_train_steps
         self.keep = keep
         self._kept: list[str] = []
+        self._step_saved = 0  # there is nothing to save before the first step
+        self._has_saved = False
+        self._examined: Examined | None = None
 
     @property
     def directory(self) -> Path:
@@ -86,6 +90,9 @@ class ResumableCheckpoint(ModelCheckpoint):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Clear up after a process that was killed; Lightning's own would warn that there are checkpoints."""
         DurableSaves().setup(trainer, pl_module, stage)
+        plugin = cast(Any, trainer.strategy).checkpoint_io
+        if self._examined is not None and isinstance(plugin, DurableCheckpointIO):
+            plugin.examined, self._examined = self._examined, None
         if stage == "fit" and trainer.is_global_zero:
             remove_leftovers(self.directory)
 
@@ -96,11 +103,11 @@ class ResumableCheckpoint(ModelCheckpoint):
             InputError: where `last` would find another run's checkpoints, or ones that this run has not reached.
         """
         super().on_train_start(trainer, pl_module)
-        self._last_global_step_saved = trainer.global_step
+        self._step_saved = trainer.global_step
         resumed = trainer.ckpt_path
         if resumed is not None and Path(resumed).resolve().parent == self.directory.resolve():
             self.best_model_path = str(resumed)
-        elif not self._last_checkpoint_saved:  # the names are those of another directory
+        elif not self._has_saved:  # the names are those of another directory
             self._kept = []
         ahead = (
             self._ahead(trainer.global_step) if trainer.is_global_zero and not cast(Any, trainer).fast_dev_run else None
@@ -123,51 +130,61 @@ class ResumableCheckpoint(ModelCheckpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Save the step before, where it is due."""
-        super().on_train_batch_end(trainer, pl_module, None, batch, batch_idx)
+        if self.every_n_train_steps is not None and trainer.global_step % self.every_n_train_steps == 0:
+            self._save_unless_saved(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the epoch, where steps have no interval of their own."""
+        if self.every_n_train_steps is None:
+            self._save_unless_saved(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the end, so that more steps can follow, and where a time limit stopped the run."""
-        if not self._should_skip_saving_checkpoint(trainer):
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+        self._save_unless_saved(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Save the end of the last optimizer step, where it is still in memory."""
-        if not self._should_save_on_exception(trainer) or not _can_save(trainer, exception):
+        if self._is_saved(trainer) or not _can_save(trainer, exception):
             return
-        path = self.format_checkpoint_name(self._monitor_candidates(trainer))
         try:
-            self._save_checkpoint(trainer, path)
+            path = self._save(trainer)
         except Exception as error:  # a CUDA error fails here again, and the first one is the one to see
             rank_zero_warn(f"no checkpoint of step {trainer.global_step}: {error}")
         else:
             rank_zero_info(f"{type(exception).__name__}: saved {path}")
 
-    def _save_topk_checkpoint(self, trainer: pl.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
-        self._save_checkpoint(trainer, self.format_checkpoint_name(monitor_candidates))
+    def _is_saved(self, trainer: pl.Trainer) -> bool:
+        """Whether there is nothing to save: the step is saved, or the run is a trial."""
+        trial = bool(cast(Any, trainer).fast_dev_run) or trainer.sanity_checking
+        return trial or self._step_saved == trainer.global_step
 
-    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+    def _save_unless_saved(self, trainer: pl.Trainer) -> None:
+        if not self._is_saved(trainer):
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> str:
+        filepath = self.format_checkpoint_name({"step": torch.tensor(trainer.global_step)})
         # Before the save, since they are part of it: killed after it, the next process removes what this one did not.
         self._kept = [name for name in self._kept if name != Path(filepath).name] + [Path(filepath).name]
         self.best_model_path = filepath
         for logger in trainer.loggers:
             logger.save()  # what a resumed run will not log again
-        if _is_sharded(trainer):
-            checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-            sharded_save(filepath, lambda shards: trainer.strategy.save_checkpoint(checkpoint, shards))
-            self._last_global_step_saved, self._last_checkpoint_saved = trainer.global_step, filepath
-        else:
-            super()._save_checkpoint(trainer, filepath)
+        _write(trainer, filepath)
+        self._step_saved, self._has_saved = trainer.global_step, True
+        if trainer.is_global_zero and Path(filepath).is_file():
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(proxy(self))
         for name in self._kept[: -self.keep]:
             trainer.strategy.remove_checkpoint(self.directory / name)
         self._kept = self._kept[-self.keep :]
+        return filepath
 
-    def _find_last_checkpoints(self, trainer: pl.Trainer) -> set[str]:
-        """Lightning asks this for `ckpt_path="last"`."""
-        if _is_sharded(trainer) and not trainer.is_global_zero:  # rank 0's is taken: one rank reads all of it
-            newest = next(iter(saved_steps(self.directory).values()), None)
-        else:
-            newest = newest_good(self.directory)
-        return set() if newest is None else {str(newest)}
+    def last_checkpoint(self, trainer: pl.Trainer) -> Path | None:
+        """Return the newest from which a run can go on, and keep the finding for who loads it."""
+        if writes_shards(trainer.strategy) and not trainer.is_global_zero:  # rank 0's is taken: it reads all of it
+            return next(iter(saved_steps(self.directory).values()), None)
+        self._examined = newest_examined(self.directory)
+        return None if self._examined is None else self._examined.path
 
     def state_dict(self) -> dict[str, Any]:
         """The names of the checkpoints that this run keeps."""
@@ -188,21 +205,27 @@ def _can_save(trainer: pl.Trainer, exception: BaseException) -> bool:
     return bool(exact) and exact[0].can_save
 
 
-def _is_sharded(trainer: pl.Trainer) -> bool:
-    """Whether checkpoints are directories that all ranks write into."""
-    return getattr(trainer.strategy, "_save_distributed_checkpoint", False)
+def _write(trainer: pl.Trainer, filepath: str) -> None:
+    if not writes_shards(trainer.strategy):
+        trainer.save_checkpoint(filepath)
+        return
+    checkpoint = dump_checkpoint(trainer)
+    sharded_save(filepath, lambda shards: trainer.strategy.save_checkpoint(checkpoint, shards))
 
 
 def _load_safely(trainer: pl.Trainer, load: Callable[..., Any], checkpoint_path: Any, **options: Any) -> Any:
     path = Path(from_rank_zero(str(checkpoint_path)))
-    if refusal := from_rank_zero(_refusal(path) if trainer.is_global_zero else None):
+    plugin = cast(Any, trainer.strategy).checkpoint_io
+    examined = plugin.take_examined() if isinstance(plugin, DurableCheckpointIO) else None
+    if refusal := from_rank_zero(_refusal(path, examined) if trainer.is_global_zero else None):
         raise InputError(refusal)
     return load(path, **options)
 
 
-def _refusal(path: Path) -> str | None:
+def _refusal(path: Path, examined: Examined | None) -> str | None:
     """Why a checkpoint must not be loaded; of a directory without a manifest, nobody knows whether it is whole."""
-    if (path.is_file() or (path / MANIFEST).exists()) and (found := damage(path)):
+    known = examined is not None and examined.is_still(path)
+    if not known and (path.is_file() or (path / MANIFEST).exists()) and (found := damage(path)):
         return f"checkpoint {path}: {found}"
     try:
         if path.is_dir():

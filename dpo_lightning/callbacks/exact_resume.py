@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from dpo_lightning.checkpoints.loop_state import (
+from dpo_lightning.checkpoints.random_state import random_state, set_random_state
+from dpo_lightning.compat.lightning_checkpoints import datamodule_key
+from dpo_lightning.compat.lightning_loops import (
     Moment,
     align_logged_step,
     batches_done,
@@ -19,7 +21,7 @@ from dpo_lightning.checkpoints.loop_state import (
     resume_epoch,
     step_is_done,
 )
-from dpo_lightning.checkpoints.random_state import random_state, set_random_state
+from dpo_lightning.compat.torchmetrics import set_update_count
 from dpo_lightning.utils.ranks import from_all_ranks, this_rank
 
 
@@ -117,7 +119,7 @@ class ExactResume(pl.Callback):
         if self._snapshot is None:
             return
         checkpoint["loops"]["fit_loop"] = self._snapshot.loops
-        position = checkpoint.get(type(trainer.datamodule).__qualname__, {})  # type: ignore[attr-defined]
+        position = checkpoint.get(datamodule_key(trainer.datamodule), {})  # type: ignore[attr-defined]
         if "batches_done" in position:
             position["batches_done"] = batches_done(self._snapshot.loops)
 
@@ -148,7 +150,7 @@ class ExactResume(pl.Callback):
 def _metric_states(module: nn.Module) -> dict[str, dict[str, Any]]:
     """State of every metric: sums that no log has reported yet."""
     return {
-        name: {"updates": metric._update_count, **{key: _copy(value) for key, value in metric.metric_state.items()}}
+        name: {"updates": metric.update_count, **{key: _copy(value) for key, value in metric.metric_state.items()}}
         for name, metric in module.named_modules()
         if isinstance(metric, Metric)
     }
@@ -157,7 +159,7 @@ def _metric_states(module: nn.Module) -> dict[str, dict[str, Any]]:
 def _set_metric_states(module: nn.Module, states: dict[str, dict[str, Any]]) -> None:
     for name, state in states.items():
         metric: Any = module.get_submodule(name)
-        metric._update_count = state["updates"]
+        set_update_count(metric, state["updates"])
         for key in metric.metric_state:
             setattr(metric, key, _move(state[key], metric.device))
 

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from dpo_lightning.compat.lightning import cluster_environment
 from dpo_lightning.utils.ranks import max_over_ranks
 
 
@@ -87,7 +88,7 @@ class GracefulStop(pl.Callback):
 
 def _requeue_signals(trainer: pl.Trainer) -> list[int]:
     """The signal at which Lightning saves and requeues a SLURM job: in the handler, wherever the rank may be."""
-    environment = trainer._accelerator_connector.cluster_environment
+    environment = cluster_environment(trainer)
     if not getattr(environment, "auto_requeue", False):
         return []
     return [getattr(environment, "requeue_signal", None) or signal.SIGUSR1]

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from dpo_lightning.checkpoints.loop_state import step_is_done
+from dpo_lightning.compat.lightning_loops import step_is_done
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sharding import on_rank_zero, placed_like
 from dpo_lightning.reference import Followed, ReferenceMover

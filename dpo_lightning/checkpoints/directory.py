@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_warn
 
-from dpo_lightning.checkpoints.integrity import MANIFEST, checksums, problem
+from dpo_lightning.checkpoints.integrity import MANIFEST, Examined, checksums, file_stamps, problem
 from dpo_lightning.checkpoints.io import SaveError, saving
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import replaced, temporary_name
@@ -39,11 +39,22 @@ def newest_good(directory: str | Path) -> Path | None:
     Raises:
         InputError: where all are bad: to begin anew would be another run.
     """
+    examined = newest_examined(directory)
+    return None if examined is None else examined.path
+
+
+def newest_examined(directory: str | Path) -> Examined | None:
+    """Return what `newest_good` does, with the state of its files, for who loads it next.
+
+    Raises:
+        InputError: as `newest_good` does.
+    """
     bad = []
     for path in saved_steps(directory).values():
+        stamps = file_stamps(path)
         found = problem(path)
         if found is None:
-            return path
+            return Examined(path, stamps)
         rank_zero_warn(f"checkpoint {path} is skipped: {found}")
         bad.append(f"{path.name}: {found}")
     if bad:

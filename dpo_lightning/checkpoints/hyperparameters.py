@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-# Lightning's own: `load_from_checkpoint` builds objects from `class_path` and `init_args` with it.
-_INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+from dpo_lightning.compat.lightning_checkpoints import INSTANTIATOR, INSTANTIATOR_KEY
+
 _SCALARS = (int, float, str)
 _LOADABLE = (*_SCALARS, bool, type(None), torch.dtype)
 
@@ -32,7 +32,7 @@ def plain_hyperparameters(hparams: MutableMapping[str, Any]) -> None:
             hparams[name] = _plain(value)
         except _NoPlainForm:
             del hparams[name]
-    hparams.setdefault("_instantiator", _INSTANTIATOR)
+    hparams.setdefault(INSTANTIATOR_KEY, INSTANTIATOR)
 
 
 def _plain(value: Any) -> Any:

@@ -7,14 +7,17 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+from dpo_lightning.checkpoints.contents import LOOPS, LR_SCHEDULERS, OPTIMIZER_STATES, STATE_DICT
+from dpo_lightning.compat.torch import check_archive
 from dpo_lightning.utils.text import one_line
 
 MANIFEST = "manifest.json"
 
-_RESUMABLE = ("state_dict", "loops", "optimizer_states", "lr_schedulers")
+_RESUMABLE = (STATE_DICT, LOOPS, OPTIMIZER_STATES, LR_SCHEDULERS)
 _CHUNK = 1 << 22  # bytes
 _DIRECTORY = 0x10  # in the attributes that a zip file keeps for DOS
 
@@ -30,6 +33,29 @@ def problem(path: str | Path) -> str | None:
     return None if Path(path).is_dir() else _unresumable(Path(path))
 
 
+class Examined(NamedTuple):
+    """A checkpoint that was found whole, so that nobody needs to read it twice before it is loaded.
+
+    Attributes:
+        path: The file, or the directory of shards.
+        stamps: Inode, size in bytes and time in ns of each file, from before it was read.
+    """
+
+    path: Path
+    stamps: dict[str, tuple[int, int, int]]
+
+    def is_still(self, path: Path) -> bool:
+        """Return whether this is the checkpoint at a path, and its files are the ones that were examined."""
+        return path.resolve() == self.path.resolve() and self.stamps == file_stamps(path)
+
+
+def file_stamps(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Return inode, size in bytes and time of the last change in ns of each file of a checkpoint, by its name in it."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    found = [(file, file.stat()) for file in files if file.exists()]
+    return {str(file.relative_to(path)): (each.st_ino, each.st_size, each.st_mtime_ns) for file, each in found}
+
+
 def damage(path: str | Path) -> str | None:
     """Why a file or a directory of shards is not as it was written, in one line; None for a whole one.
 
@@ -41,7 +67,7 @@ def damage(path: str | Path) -> str | None:
     if not path.is_file():
         return "there is no such file"
     try:
-        torch._C.PyTorchFileReader(str(path))  # stricter about the end of the file; it looks at no checksum
+        check_archive(path)  # stricter about the end of the file; it looks at no checksum
         with zipfile.ZipFile(path) as archive:
             return _archive_damage(archive)
     except Exception as error:  # a broken header raises any of a dozen kinds

@@ -13,11 +13,11 @@ from typing import IO, Any, Optional
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 
-from dpo_lightning.checkpoints.integrity import damage
+from dpo_lightning.checkpoints.contents import refuse_newer
+from dpo_lightning.checkpoints.integrity import Examined, damage
 from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.utils.files import remove_directory, replaced
+from dpo_lightning.utils.files import is_local, remove_directory, replaced
 from dpo_lightning.utils.text import one_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -31,7 +31,18 @@ class DurableCheckpointIO(TorchCheckpointIO):
     """Files that are whole or not there, after a power cut too; loading runs no code that a file brings.
 
     Elsewhere than on a local file system, saving is Lightning's.
+
+    Attributes:
+        examined: The finding of who has looked for a checkpoint to load; the next load need not examine it again.
     """
+
+    def __init__(self) -> None:
+        self.examined: Examined | None = None
+
+    def take_examined(self) -> Examined | None:
+        """Return the finding, once: what is loaded later may have changed on the disk without a trace."""
+        examined, self.examined = self.examined, None
+        return examined
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write beside ``path``, fsync, and rename.
@@ -39,7 +50,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
         Raises:
             SaveError: when the file cannot be written, a full disk included. What was there before, stays.
         """
-        if storage_options is not None or not _is_local_file_protocol(str(path)):
+        if storage_options is not None or not is_local(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         with saving(path), replaced(path) as temporary, temporary.open("wb") as file:
@@ -51,35 +62,46 @@ class DurableCheckpointIO(TorchCheckpointIO):
         """Read a file or a URL; plain types only, unless ``weights_only`` is False.
 
         Raises:
-            InputError: for a file that is damaged or holds other types, and for a URL with ``weights_only=False``.
+            InputError: for a file that is damaged, of a newer format, or holds other types, and for a URL with
+                `weights_only=False`.
         """
-        with local_copy(path, weights_only) as file:
+        with local_copy(path, weights_only, self.take_examined()) as file:
             if file is None:
                 return super().load_checkpoint(path, map_location, weights_only is not False)
             if weights_only is False:
-                return torch.load(file, map_location=map_location, weights_only=False)
+                loaded = torch.load(file, map_location=map_location, weights_only=False)
+                refuse_newer(loaded, str(path))
+                return loaded
             return load_plain(file, str(path), map_location)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a file, or a directory so that it is never half there."""
-        if _is_local_file_protocol(str(path)) and Path(path).is_dir():
+        if is_local(path) and Path(path).is_dir():
             remove_directory(path)
         else:
             super().remove_checkpoint(path)
 
 
 @contextmanager
-def local_copy(path: str | Path | IO[bytes], weights_only: bool | None) -> Iterator[Path | None]:
+def local_copy(
+    path: str | Path | IO[bytes], weights_only: bool | None, examined: Examined | None = None
+) -> Iterator[Path | None]:
     """Yield the undamaged file at a path or a URL, which is downloaded; None for what is neither.
+
+    Args:
+        path: What is to be loaded.
+        weights_only: As in `torch.load`.
+        examined: A file that need not be examined again.
 
     Raises:
         InputError: when there is none, it is damaged, or code of a URL is to be run.
     """
     if not str(path).startswith(("http://", "https://")):
-        if not isinstance(path, str | Path) or not _is_local_file_protocol(str(path)):
+        if not isinstance(path, str | Path) or not is_local(path):
             yield None
             return
-        refuse_damaged(Path(path), str(path))
+        if examined is None or not examined.is_still(Path(path)):
+            refuse_damaged(Path(path), str(path))
         yield Path(path)
         return
     if weights_only is False:
@@ -153,10 +175,12 @@ def load_plain(file: Path, name: str, map_location: Any = "cpu", mmap: bool = Fa
         mmap: Read a tensor's bytes only when they are used.
 
     Raises:
-        InputError: when there is anything else in it.
+        InputError: when there is anything else in it, or it is of a newer format.
     """
     try:
-        return torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
+        loaded = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         reason = one_line(error, 10_000).rpartition("WeightsUnpickler error: ")[2].split(". ")[0]
         raise InputError(f"checkpoint {name} holds more than plain types, whose code does not run: {reason}") from None
+    refuse_newer(loaded, name)
+    return loaded

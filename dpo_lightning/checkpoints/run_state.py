@@ -7,15 +7,19 @@ from typing import Any, cast
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
-from dpo_lightning.checkpoints.standalone import GIVEN_REFERENCE, MODEL_CONFIG, plain_config
+from dpo_lightning.checkpoints.contents import (
+    GIVEN_REFERENCE,
+    MODEL_CONFIG,
+    MOVED_REFERENCE,
+    REFERENCE_MOVER,
+    RUNNING_MEAN,
+)
+from dpo_lightning.checkpoints.standalone import plain_config
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
 from dpo_lightning.policy.lora import is_adapted
-from dpo_lightning.reference import MOVED_REFERENCE, FrozenModule, ReferenceMover, moved_weights, restore_moved
+from dpo_lightning.reference import FrozenModule, ReferenceMover, moved_weights, restore_moved
 from dpo_lightning.run import PreferenceRun
-
-_RUNNING_MEAN = "running_mean"
-_MOVER = "reference_mover"
 
 
 def add_run_state(run: PreferenceRun, checkpoint: dict[str, Any]) -> None:
@@ -27,9 +31,9 @@ def add_run_state(run: PreferenceRun, checkpoint: dict[str, Any]) -> None:
         checkpoint[GIVEN_REFERENCE] = True
     if run.reference.moved_by is not None:
         checkpoint[MOVED_REFERENCE] = moved_weights(run.reference)
-        checkpoint[_MOVER] = run.reference.moved_by
+        checkpoint[REFERENCE_MOVER] = run.reference.moved_by
     if Reads.BASELINE in run.objective.reads:
-        checkpoint[_RUNNING_MEAN] = {"of": type(run.objective).__name__, "state": run.running_mean.saved()}
+        checkpoint[RUNNING_MEAN] = {"of": type(run.objective).__name__, "state": run.running_mean.saved()}
 
 
 def restore_run_state(run: PreferenceRun, checkpoint: dict[str, Any], trainer: pl.Trainer | None) -> None:
@@ -47,15 +51,15 @@ def restore_run_state(run: PreferenceRun, checkpoint: dict[str, Any], trainer: p
     if checkpoint.get(GIVEN_REFERENCE) and run.reference_settings is None:
         raise InputError("the checkpoint's reference was a module: give it again, with reference=module")
     if MOVED_REFERENCE in checkpoint:
-        _check_mover(trainer, checkpoint[_MOVER])
+        _check_mover(trainer, checkpoint[REFERENCE_MOVER])
         restore_moved(run.reference, checkpoint[MOVED_REFERENCE])
-        run.reference.moved_by = checkpoint[_MOVER]
+        run.reference.moved_by = checkpoint[REFERENCE_MOVER]
     elif run.reference.moved_by is not None:
         raise InputError(
             "the checkpoint is of a run that left the reference where it was, and this module's was moved: load it "
             "into a new PreferenceModule"
         )
-    mean = checkpoint.get(_RUNNING_MEAN, {})
+    mean = checkpoint.get(RUNNING_MEAN, {})
     if mean.get("of") == type(run.objective).__name__:
         run.running_mean.restore(mean["state"])
 

@@ -7,45 +7,26 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint import FileSystemReader
-from torch.distributed.checkpoint._nested_dict import set_element
+from torch.distributed.checkpoint import DefaultLoadPlanner, FileSystemReader, load
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
-from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, StorageMeta
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import ReadItem
-from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
+from dpo_lightning.checkpoints.contents import OPTIMIZER_STATES, STATE_DICT, refuse_newer
+from dpo_lightning.compat.torch import SHARD_METADATA_TYPES
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 
 _METADATA = ".metadata"
 _REST = "meta.pt"  # what Lightning writes beside the shards
 _OPTIMIZER = "optimizer_"
-
-_KNOWN = {
-    "torch.distributed.checkpoint.metadata": {
-        "BytesStorageMetadata",
-        "ChunkStorageMetadata",
-        "Metadata",
-        "MetadataIndex",
-        "StorageMeta",
-        "TensorProperties",
-        "TensorStorageMetadata",
-        "_MEM_FORMAT_ENCODING",
-    },
-    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
-    "torch.serialization": {"_get_layout"},
-    "torch": {"Size", *(name for name, value in vars(torch).items() if isinstance(value, torch.dtype))},
-    "pathlib": {"PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"},
-    "pathlib._local": {"PosixPath", "WindowsPath"},
-    "collections": {"OrderedDict"},
-}
 
 
 def is_sharded_checkpoint(path: str | Path) -> bool:
@@ -73,8 +54,8 @@ def consolidated(path: str | Path) -> dict[str, Any]:
     optimizers = sorted((name for name in shards if name.startswith(_OPTIMIZER)), key=lambda name: (len(name), name))
     return {
         **_rest(Path(path)),
-        "state_dict": shards["state_dict"],
-        "optimizer_states": [_numbered(shards[name]) for name in optimizers],
+        STATE_DICT: shards[STATE_DICT],
+        OPTIMIZER_STATES: [_numbered(shards[name]) for name in optimizers],
     }
 
 
@@ -90,19 +71,57 @@ def _numbered(optimizer: Mapping[str, Any]) -> dict[str, Any]:
 def _read(path: Path, *, tensors: bool) -> dict[str, Any]:
     if not is_sharded_checkpoint(path):
         raise InputError(f"checkpoint {path} is no directory of shards: it has no {_METADATA} or no {_REST}")
-    loaded: dict[str, Any] = {}
-    with _plain_only(path):
+    with _plain_only(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # it reads in this process alone
         metadata = _Unpickler(io.BytesIO((path / _METADATA).read_bytes())).load()
-        if not tensors:
-            entries = metadata.state_dict_metadata.items()
-            metadata.state_dict_metadata = {k: v for k, v in entries if isinstance(v, BytesStorageMetadata)}
-        _load_state_dict(loaded, _Reader(path, metadata), planner=_Planner(), no_dist=True)
-    return loaded
+        entries = metadata.state_dict_metadata.items()
+        wanted = {key: _room(entry) for key, entry in entries if tensors or isinstance(entry, BytesStorageMetadata)}
+        load(
+            wanted,
+            storage_reader=_Reader(path, metadata),
+            planner=_Planner(flatten_state_dict=False, flatten_sharded_tensors=False),
+            no_dist=True,
+        )
+        return _nested(wanted, metadata.planner_data or {})
+
+
+def _room(entry: TensorStorageMetadata | BytesStorageMetadata) -> torch.Tensor | None:
+    """Return a tensor for torch to read into; it puts other objects in the place of None."""
+    return torch.empty(entry.size, dtype=entry.properties.dtype) if isinstance(entry, TensorStorageMetadata) else None
+
+
+def _nested(flat: Mapping[str, Any], places: Mapping[str, Sequence[str | int]]) -> dict[str, Any]:
+    """Return the dicts and lists that torch has flattened, by each value's path of keys and indices."""
+    root: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, last = places.get(name, (name,))
+        container: Any = root
+        for key, following in zip(parents, [*parents[1:], last], strict=True):
+            container = _child(container, key, list if isinstance(following, int) else dict)
+        _room_for(container, last)
+        container[last] = value
+    return root
+
+
+def _child(container: Any, key: str | int, kind: type) -> Any:
+    _room_for(container, key)
+    if container[key] is None:
+        container[key] = kind()
+    return container[key]
+
+
+def _room_for(container: Any, key: str | int) -> None:
+    if isinstance(container, dict):
+        container.setdefault(key, None)
+    else:
+        container.extend([None] * (int(key) + 1 - len(container)))
 
 
 def _rest(path: Path) -> dict[str, Any]:
     with _plain_only(path):
-        return torch.load(path / _REST, map_location="cpu", weights_only=True)
+        rest = torch.load(path / _REST, map_location="cpu", weights_only=True)
+    refuse_newer(rest, str(path))
+    return rest
 
 
 @contextmanager
@@ -118,7 +137,7 @@ def _plain_only(path: Path) -> Iterator[None]:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if name not in _KNOWN.get(module, ()):
+        if name not in SHARD_METADATA_TYPES.get(module, ()):
             raise pickle.UnpicklingError(f"{module}.{name} has no place in {_METADATA}")
         return super().find_class(module, name)
 
@@ -135,10 +154,8 @@ class _Reader(FileSystemReader):
         return self._given
 
 
-class _Planner(_EmptyStateDictLoadPlanner):
+class _Planner(DefaultLoadPlanner):
     """torch's, without objects other than plain ones."""
 
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        set_element(
-            self.original_state_dict, self.mappings[read_item.dest_index.fqn], torch.load(value, weights_only=True)
-        )
+        self.state_dict[read_item.dest_index.fqn] = torch.load(value, weights_only=True)

@@ -8,14 +8,16 @@ from typing import Any
 
 from torch import nn
 
+from dpo_lightning.checkpoints.contents import (
+    GIVEN_REFERENCE,
+    HYPER_PARAMETERS,
+    MODEL_CONFIG,
+    MOVED_REFERENCE,
+    STATE_DICT,
+)
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, untrained_model
-from dpo_lightning.reference import MOVED_REFERENCE, FrozenModule, LostReference
-
-# The key of the model's config in a checkpoint that holds the whole model.
-MODEL_CONFIG = "model_config"
-# The key that says that the reference was a module in memory, which nobody else has.
-GIVEN_REFERENCE = "given_reference"
+from dpo_lightning.reference import FrozenModule, LostReference
 
 _PREFIX = "policy."
 
@@ -40,7 +42,7 @@ def arguments_in_place(saved: Mapping[str, Any], name: str, given: Mapping[str, 
         InputError: when the checkpoint does not hold the whole model, or was written by a run whose policy was a
             module and none is given.
     """
-    settings = {**saved.get("hyper_parameters", {}), **given}
+    settings = {**saved.get(HYPER_PARAMETERS, {}), **given}
     policy, model_kwargs = settings.get("policy"), settings.get("model_kwargs")
     if policy is None:
         raise InputError(f"checkpoint {name}: its policy was a module: load_from_checkpoint(..., policy=module)")
@@ -55,7 +57,7 @@ def arguments_in_place(saved: Mapping[str, Any], name: str, given: Mapping[str, 
                 "load_from_checkpoint(..., policy=its place)"
             ) from error
         model = untrained_model(saved[MODEL_CONFIG], model_kwargs)
-        _check_whole(name, model, saved["state_dict"])
+        _check_whole(name, model, saved[STATE_DICT])
         kept = MOVED_REFERENCE in saved or GIVEN_REFERENCE in saved
         lost = {} if kept else _lost_reference(settings.get("reference"))
         return {"policy": model, "model_kwargs": None, **lost}

@@ -5,21 +5,18 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import re
 from collections.abc import Iterable
 
-from dpo_lightning.utils.text import one_line
-
-# The parser explains a nested value from the outside in: which key, which class, and at the end what is wrong.
-_KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*(?P<rest>.*)')
-_CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
-_UNKNOWN_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
-_UNKNOWN_KEY = re.compile(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)(?P<name>[\w.+-]+)")
-_UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (?P<name>\S+)")
-_WRONG_CLASS = re.compile(r"Import path (?P<name>\S+) does not correspond to a subclass")
-_SCAFFOLD = re.compile(
-    r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)"
+from dpo_lightning.compat.jsonargparse import (
+    CLASS,
+    KEY,
+    SCAFFOLD,
+    UNKNOWN_CLASS,
+    UNKNOWN_KEY,
+    UNKNOWN_OPTION,
+    WRONG_CLASS,
 )
+from dpo_lightning.utils.text import one_line
 
 
 def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
@@ -33,12 +30,12 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
     path, class_path, complaint = _innermost(message)
     classes = list(classes)
     place = ".".join(path)
-    if match := _UNKNOWN_OPTION.search(complaint):
+    if match := UNKNOWN_OPTION.search(complaint):
         name = match["name"]
         return f"unknown key `{'.'.join([*path, name])}`{_suggest(name, _arguments(class_path), 'its keys are')}"
-    if match := _UNKNOWN_KEY.search(complaint):
+    if match := UNKNOWN_KEY.search(complaint):
         return f"unknown key `{match['name']}`{_suggest(match['name'], keys)}"
-    if match := _UNKNOWN_CLASS.search(complaint) or _WRONG_CLASS.search(complaint):
+    if match := UNKNOWN_CLASS.search(complaint) or WRONG_CLASS.search(complaint):
         if match["name"].rpartition(".")[2] in classes:
             return f"{place}: {match['name']} does not fit here"
         return f"{place}: no class {match['name']}{_suggest(match['name'], classes, 'there are')}"
@@ -51,12 +48,12 @@ def _innermost(message: str) -> tuple[list[str], str | None, str]:
     class_path = None
     for raw in message.splitlines():
         line = raw.strip().removeprefix("- ")
-        if match := _KEY.match(line):
+        if match := KEY.match(line):
             path += match["key"].split(".")
             line = match["rest"]
-        if match := _CLASS.search(line):
+        if match := CLASS.search(line):
             class_path = match["path"]
-        elif line and not _SCAFFOLD.match(line):
+        elif line and not SCAFFOLD.match(line):
             return path, class_path, line
     return path, class_path, one_line(message, 1000)
 

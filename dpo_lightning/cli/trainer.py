@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Optional, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
 import dpo_lightning
@@ -19,9 +17,12 @@ from dpo_lightning import callbacks, report
 from dpo_lightning.callbacks import WriteRewards
 from dpo_lightning.checkpoints import load_plain, refuse_damaged
 from dpo_lightning.cli.parser_errors import explain
+from dpo_lightning.compat.jsonargparse import option_names
+from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
 from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.training import schedules
+from dpo_lightning.utils.processes import end_with_parent
 
 _CLASSES = [*dpo_lightning.__all__, *callbacks.__all__, *report.__all__, *schedules.__all__]
 
@@ -37,8 +38,7 @@ class OneLineParser(LightningArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
-        keys = [option.removeprefix("--") for option in parser._option_string_actions]
-        self.exit(2, f"error: {explain(message, keys, _CLASSES)}\n")
+        self.exit(2, f"error: {explain(message, option_names(parser), _CLASSES)}\n")
         raise SystemExit(2)
 
 
@@ -51,7 +51,7 @@ class SaveFitConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
 
 
-class PreferenceCLI(LightningCLI):
+class PreferenceCLI(CheckedCheckpointCLI):
     """`fit | validate | test | predict`, for `PreferenceModule` and `PreferenceDataModule` or subclasses of them."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -65,27 +65,25 @@ class PreferenceCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Set the threads before anything is computed; a rank is to end with the process that started it."""
-        if "LOCAL_RANK" in os.environ and sys.platform == "linux":
+        if "LOCAL_RANK" in os.environ:
             # Or it would wait for the others until the process group's timeout, and hold its GPU.
-            torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]
-        threads = self._get(self.config, "torch_threads")
+            end_with_parent()
+        threads = self.config[self.config["subcommand"]].get("torch_threads")
         if threads is not None:
             torch.set_num_threads(threads)
 
-    def _parse_ckpt_path(self) -> None:
+    def reads_settings_of(self, path: str | None) -> bool:
         """In `fit`, keep config and flags as they are: Lightning would let a checkpoint's settings override them.
 
         Raises:
             InputError: for a checkpoint from which Lightning would try to read settings, and cannot.
         """
-        command = self.config.get("subcommand")
-        if command == "fit":
-            return
-        path = self.config[command].get("ckpt_path")
-        if path and Path(path).is_file():
+        if self.config["subcommand"] == "fit":
+            return False
+        if path is not None:
             refuse_damaged(Path(path), path)
             load_plain(Path(path), path, mmap=True)
-        super()._parse_ckpt_path()
+        return True
 
     def after_fit(self) -> None:
         """Say how the run ended on held-out pairs, and where its metrics lie."""

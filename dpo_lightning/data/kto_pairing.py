@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dpo_lightning.compat.datasets import fingerprint
 from dpo_lightning.data.content_hash import KEY
 from dpo_lightning.errors import InputError
 
@@ -69,7 +70,7 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
         batch_size=_BATCH,
         with_indices=True,
         features=rows.features,
-        new_fingerprint=Hasher.hash((_VERSION, rows._fingerprint, max_length, seed)),
+        new_fingerprint=Hasher.hash((_VERSION, fingerprint(rows), max_length, seed)),
         desc=f"mismatching {place}",
     )
 

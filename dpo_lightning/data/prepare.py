@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from dpo_lightning.compat.datasets import fingerprint
 from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.tokenize import Outcome, PairTokenizer, RenderedPair
 from dpo_lightning.data.tokenizer_loading import tokenizer_identity
@@ -70,7 +71,7 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: PairTokenizer, plac
             remove_columns=rows.column_names,
             features=_features(unpaired, named),
             # `datasets` would hash the function, and a fast tokenizer's hash changes as it is used.
-            new_fingerprint=Hasher.hash((_TOKENS_VERSION, rows._fingerprint, settings)),
+            new_fingerprint=Hasher.hash((_TOKENS_VERSION, fingerprint(rows), settings)),
             desc=f"tokenising {place}",
         )
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dpo_lightning.compat.torch import has_own_forward
 from dpo_lightning.logprobs.linear import linear_logps
 from dpo_lightning.logprobs.statistics import Statistic, TokenLogps
 from dpo_lightning.logprobs.tiling import TILING, Tiling
@@ -97,6 +98,6 @@ def logps_through(
 
 def _as_linear(head: nn.Module) -> nn.Linear | None:
     """Return the head where its forward is a linear layer's and nothing else."""
-    if type(head).forward is not nn.Linear.forward or "forward" in vars(head):
+    if type(head).forward is not nn.Linear.forward or has_own_forward(head):
         return None
     return cast(nn.Linear, head)

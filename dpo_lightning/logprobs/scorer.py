@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.attention import layout_inputs
 from dpo_lightning.batch import PairBatch
+from dpo_lightning.compat.torch import forward_replaced
 from dpo_lightning.logprobs.head import logps_through, scored_logits
 from dpo_lightning.logprobs.statistics import Statistic, TokenLogps
 from dpo_lightning.logprobs.tiling import TILING, Tiling
@@ -67,7 +67,7 @@ class TokenScorer:
             # Cloned, which costs nothing: FSDP2 warns about an output that is a view.
             return found[0].logps[:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size).clone()
 
-        with _forward_replaced(head, read_rows), layout_inputs(self.model, batch) as inputs:
+        with forward_replaced(head, read_rows), layout_inputs(self.model, batch) as inputs:
             logits = self.model(**inputs).logits
         return found[0], logits.sum()
 
@@ -110,17 +110,3 @@ def _probe(model: nn.Module, head: nn.Module | None, batch: PairBatch) -> HeadPr
 def _scored_rows(values: Float[Tensor, "R L D"], batch: PairBatch) -> Float[Tensor, "N D"]:
     """Values at the positions that predict a scored token."""
     return values.flatten(0, 1).index_select(0, batch.predict_index)
-
-
-@contextmanager
-def _forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Calls of the module run ``forward`` inside the block; its hooks, which gather sharded weights, run as before."""
-    before = vars(module).get("forward")
-    vars(module)["forward"] = forward
-    try:
-        yield
-    finally:
-        if before is None:
-            del vars(module)["forward"]
-        else:
-            vars(module)["forward"] = before

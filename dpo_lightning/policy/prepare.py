@@ -10,9 +10,13 @@ from typing import Any, Union
 import torch
 from torch import nn
 
+from dpo_lightning.compat.bitsandbytes import keep_quantized_backward
+from dpo_lightning.compat.torch import non_persistent_buffers
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.lora import LoRA, add_lora
+
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 _DTYPES = {
     "bf16-true": torch.bfloat16,
@@ -62,7 +66,7 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
                 policy.to(dtype)
     else:
         policy = load_model(source, dtype, options.quantization_config, options.model_kwargs)
-    _keep_quantized_backward(policy)
+    keep_quantized_backward(policy)
     if not options.dropout:
         disable_dropout(policy)
     if options.lora is not None:
@@ -89,7 +93,7 @@ def disable_dropout(model: nn.Module) -> None:
     `attention_dropout`, `resid_pdrop`, `layerdrop`, `drop_prob`.
     """
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        if isinstance(module, _DROPOUTS):
             module.p = 0.0
     for holder in [*model.modules(), *_configs(model)]:
         attributes = vars(holder)
@@ -116,16 +120,6 @@ def _configs(model: nn.Module) -> list[Any]:
     return list({id(config): config for config in configs if hasattr(config, "__dict__")}.values())
 
 
-def _keep_quantized_backward(model: nn.Module) -> None:
-    """On some CPUs the first eval forward of a 4-bit layer repacks its weight for good, and that form has no backward.
-
-    Scoring a reference is such a forward: the gradients of all layers below would be wrong, without a word.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            vars(module)["support_avx512bf16_for_cpu"] = False
-
-
 @contextmanager
 def float32_buffers_kept(model: nn.Module) -> Iterator[None]:
     """Undo, for non-persistent float32 buffers, a change of dtype that happens inside; a change of device stays.
@@ -135,11 +129,11 @@ def float32_buffers_kept(model: nn.Module) -> Iterator[None]:
     kept = [
         (module, name, buffer)
         for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if name in module._non_persistent_buffers_set and buffer is not None and buffer.dtype == torch.float32
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
+        if name in non_persistent_buffers(module) and buffer.dtype == torch.float32
     ]
     yield
     for module, name, before in kept:
-        after = module._buffers[name]
-        if after is not None and after.dtype != before.dtype:
-            module._buffers[name] = before.to(after.device)
+        after = module.get_buffer(name)
+        if after.dtype != before.dtype:
+            setattr(module, name, before.to(after.device))

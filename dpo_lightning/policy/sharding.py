@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from dpo_lightning.compat.transformers import apply_tensor_plan, tensor_plan, unsplit_classes
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.utils.ranks import from_rank_zero, this_rank
@@ -146,7 +147,7 @@ def _language_model(model: nn.Module) -> nn.Module:
 
 def _units(root: nn.Module) -> list[nn.Module]:
     """Modules that are gathered and freed one after the other; the rest belongs to the root."""
-    names = set(getattr(root, "_no_split_modules", None) or ())
+    names = unsplit_classes(root)
     units = [module for module in root.modules() if type(module).__name__ in names and module is not root]
     embedding, head = _embeddings(root)
     tied = {id(parameter) for parameter in head.parameters()} if head is not None else set()
@@ -175,9 +176,8 @@ def _take_from_rank_zero(unit: nn.Module, device: torch.device) -> None:
 
     _convert(unit, take)
     for module in unit.modules():
-        for name, buffer in module._buffers.items():
-            if buffer is not None:
-                module._buffers[name] = take(buffer)
+        for name, buffer in list(module.named_buffers(recurse=False, remove_duplicate=False)):
+            setattr(module, name, take(buffer))
 
 
 def _convert(model: nn.Module, convert: Callable[[Tensor], Tensor]) -> None:
@@ -186,9 +186,8 @@ def _convert(model: nn.Module, convert: Callable[[Tensor], Tensor]) -> None:
     for before in model.parameters():
         converted[id(before)] = _like(before, convert(before))
     for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                module._parameters[name] = cast(Any, converted[id(parameter)])
+        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            setattr(module, name, converted[id(parameter)])
 
 
 def _like(parameter: nn.Parameter, value: Tensor) -> Tensor:
@@ -215,7 +214,7 @@ def _tensor_plan(model: nn.Module, root: nn.Module, mesh: DeviceMesh) -> dict[st
     _check_heads(language_model.config.get_text_config(), mesh.size())
     whole = {id(module) for module in _embeddings(root)}
     kept = tuple(name for name, module in root.named_modules() if id(module) in whole)
-    plan = language_model._expand_parallel_plan(language_model.tp_plan)
+    plan = tensor_plan(language_model)
     return {name: style for name, style in plan.items() if not name.startswith(kept)}
 
 
@@ -231,6 +230,4 @@ def _split(root: nn.Module, unit: nn.Module, mesh: DeviceMesh, plan: dict[str, s
     prefix = next(name for name, module in root.named_modules() if module is unit)
     own = {name: plan.pop(name) for name in list(plan) if name.startswith(f"{prefix}." if prefix else "")}
     if own:
-        from transformers.distributed.tensor_parallel import apply_tensor_parallelism
-
-        apply_tensor_parallelism(cast(Any, root), mesh, own)
+        apply_tensor_plan(root, mesh, own)

@@ -4,11 +4,10 @@ from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
 from dpo_lightning.reference.base import BoundReference, Followed, LostReference, NoReference, Reference
 from dpo_lightning.reference.default import default_reference, default_reference_type
 from dpo_lightning.reference.frozen import FrozenCopy, FrozenModule
-from dpo_lightning.reference.moved import MOVED_REFERENCE, ReferenceMover, moved_weights, restore_moved
+from dpo_lightning.reference.moved import ReferenceMover, moved_weights, restore_moved
 from dpo_lightning.reference.precomputed import BoundPrecomputed, Precomputed, settle_reference
 
 __all__ = [
-    "MOVED_REFERENCE",
     "AdapterOff",
     "BoundPrecomputed",
     "BoundReference",

@@ -12,9 +12,6 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sharding import on_rank_zero, placed_like
 from dpo_lightning.reference.base import BoundReference
 
-# The key in a checkpoint.
-MOVED_REFERENCE = "moved_reference"
-
 
 class ReferenceMover(ABC):  # noqa: B024 - its subclasses say how
     """A callback that moves the reference while the policy is trained, and writes its name to `moved_by`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
 
+from dpo_lightning.compat.lightning_loops import forget_logged
 from dpo_lightning.training.metrics import PairMean, UnpairedMean
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
@@ -29,17 +29,5 @@ def log_means(module: pl.LightningModule, metrics: PairMean | UnpairedMean, stag
     for label, name in _ON_THE_BAR.items():
         if name in means:
             module.log(prefix + label, means[name], prog_bar=True, logger=False, **ranks)
-    _forget(module.trainer, (f"{stage}/{name}" for name in metrics.names - means.keys()))
+    forget_logged(module.trainer, (f"{stage}/{name}" for name in metrics.names - means.keys()))
     metrics.reset()
-
-
-def _forget(trainer: pl.Trainer, names: Iterable[str]) -> None:
-    """Leave these out of the next log, for means of which this interval has none.
-
-    What is not logged anew, Lightning logs once more as if it were of now, and it has no public way to take a value
-    back. In 2.6, `Trainer._results` is the running loop's dict of values, by the hook and the name.
-    """
-    results: Any = trainer._results
-    ends = tuple(f".{name}" for name in names)
-    for key in [key for key in results if key.endswith(ends)]:
-        del results[key]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torchmetrics import Metric
 
+from dpo_lightning.compat.torchmetrics import Float32Metric
 from dpo_lightning.losses.scores import PairScores, UnpairedScores
 
 NAMES = (
@@ -47,13 +47,6 @@ def pair_metrics(
         scores.rejected_logratio,
     )
     return {name: value.detach() for name, value in zip(NAMES, values, strict=True)}
-
-
-class Float32Metric(Metric):
-    """A metric that stays float32 when its module is cast: in bfloat16 a count would stop at 256."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Float32Metric:
-        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)  # type: ignore[return-value]
 
 
 class PairMean(Float32Metric):

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fsspec.utils import get_protocol
+
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(?P<kind>tmp|old)")
 
 
@@ -113,3 +115,8 @@ def _sync_entries(directory: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def is_local(path: str | Path) -> bool:
+    """Return whether a path is one of this machine's file system, and no URL of another one."""
+    return get_protocol(str(path)) == "file"

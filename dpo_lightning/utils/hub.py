@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from functools import cache
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from dpo_lightning.compat.huggingface_hub import work_offline
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 
@@ -43,7 +42,4 @@ def _go_offline_without_hub() -> None:
     except Exception as error:  # of the HTTP client, of a proxy, of name resolution
         reason = one_line(error, 1000)
         rank_zero_warn(f"{constants.ENDPOINT} cannot be reached ({reason}): using what was downloaded before")
-        os.environ["HF_HUB_OFFLINE"] = "1"  # for what is imported later, and for other processes of the run
-        constants.HF_HUB_OFFLINE = True
-        if "datasets" in sys.modules:
-            sys.modules["datasets"].config.HF_HUB_OFFLINE = True
+        work_offline()

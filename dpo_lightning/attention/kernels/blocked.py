@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from dpo_lightning.attention.kernels import Kernel, Softmax
 from dpo_lightning.attention.mask import Run, TreeMask
+from dpo_lightning.compat.torch import softmax_gradient
 
 # Queries of a block. Causal blocks skip the keys after their last query; smaller ones make the matrix products small.
 _BLOCK = 128
@@ -72,8 +73,7 @@ def _gradients(
     for run, probabilities in runs:
         grads = _grouped(grad_out[0, run.start : run.end].transpose(0, 1), groups)
         grad_probabilities = torch.bmm(grads, run.gather(value[0]).transpose(1, 2))
-        # d softmax: p * (dp - sum(p * dp))
-        grad_scores = torch._softmax_backward_data(grad_probabilities, probabilities, -1, query.dtype)
+        grad_scores = softmax_gradient(grad_probabilities, probabilities, query.dtype)
         run_grad = torch.bmm(grad_scores, run.gather(key[0]))
         grad_query[0, run.start : run.end] = _per_head(run_grad, run.queries)
         queries = _grouped(query[0, :, run.start : run.end], groups)

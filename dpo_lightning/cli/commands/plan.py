@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
+from dpo_lightning.compat.lightning_cli import ParsingOnly
 from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import (
@@ -49,7 +50,7 @@ _TENSOR_PARALLEL = 8
 _DEFAULTS = inspect.signature(PreferenceDataModule).parameters
 
 
-class PlanCLI(PreferenceCLI):
+class PlanCLI(ParsingOnly, PreferenceCLI):
     """Parses what `fit` parses, and builds nothing of it."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -60,15 +61,6 @@ class PlanCLI(PreferenceCLI):
         parser.add_argument("--utilization", type=float, default=0.4, help="Part of the GPU's peak that is reached.")
         parser.add_argument("--prompt_tokens", type=Optional[int], default=None, help="null: the most that fits.")
         parser.add_argument("--completion_tokens", type=Optional[int], default=None, help="null: the most that fits.")
-
-    def instantiate_classes(self) -> None:
-        """Nothing is built."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
-
-    def _set_seed(self) -> None:
-        """Nothing is random."""
 
 
 class Run(NamedTuple):

@@ -1,0 +1,155 @@
+"""What a checkpoint holds: one table of keys, who writes and who reads each, and since which format version.
+
+Our keys are the constants here and stand nowhere else. Lightning's are listed as far as a run relies on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.version import __version__
+
+FORMAT_VERSION = 1
+"""The format that is written. 0 is that of checkpoints without the key `dpo_lightning`; nothing else was different."""
+
+FORMAT = "dpo_lightning"
+MODEL_CONFIG = "model_config"
+MOVED_REFERENCE = "moved_reference"
+REFERENCE_MOVER = "reference_mover"
+GIVEN_REFERENCE = "given_reference"
+RUNNING_MEAN = "running_mean"
+
+STATE_DICT = "state_dict"
+LOOPS = "loops"
+CALLBACKS = "callbacks"
+OPTIMIZER_STATES = "optimizer_states"
+LR_SCHEDULERS = "lr_schedulers"
+HYPER_PARAMETERS = "hyper_parameters"
+
+ALWAYS = "always"
+
+
+class Entry(NamedTuple):
+    """A key of a checkpoint.
+
+    Attributes:
+        key: The key; keys inside it follow after slashes, and a class in angle brackets stands for its name.
+        holds: What its value is.
+        writer: Who puts it there.
+        reader: Who takes it from there.
+        since: The format version that brought it.
+        when: In which checkpoints it is.
+    """
+
+    key: str
+    holds: str
+    writer: str
+    reader: str
+    since: int = 0
+    when: str = ALWAYS
+
+    @property
+    def is_top_level(self) -> bool:
+        """Whether it is a key of the checkpoint itself."""
+        return "/" not in self.key
+
+
+_LIGHTNING = "Lightning"
+_MODULE = "`PreferenceModule`"
+_EXACT = "`ExactResume`"
+
+CONTENTS = (
+    Entry(FORMAT, "`format`, this table's version, and `version`, the package's", _MODULE, "every load", since=1),
+    Entry(STATE_DICT, "the trainable parameters, by name", _MODULE, _MODULE),
+    Entry(
+        MODEL_CONFIG,
+        "the model's config, as JSON",
+        _MODULE,
+        "`load_from_checkpoint` where the policy's directory is not there",
+        when="the policy has a config and no adapter",
+    ),
+    Entry(MOVED_REFERENCE, "the reference's weights, by name", _MODULE, _MODULE, when="a callback moves the reference"),
+    Entry(REFERENCE_MOVER, "the class of that callback", _MODULE, _MODULE, when="a callback moves the reference"),
+    Entry(
+        GIVEN_REFERENCE,
+        "true: the reference was a module in memory, which nobody else has",
+        _MODULE,
+        _MODULE,
+        since=1,
+        when="the reference was given as a module",
+    ),
+    Entry(
+        RUNNING_MEAN,
+        "`of`, the objective's class, and `state`, its running mean",
+        _MODULE,
+        _MODULE,
+        when="the objective reads a baseline",
+    ),
+    Entry(HYPER_PARAMETERS, "the module's arguments, as plain types", _LIGHTNING, "`load_from_checkpoint`"),
+    Entry("hparams_name", "the name of the argument that took them", _LIGHTNING, "`load_from_checkpoint`"),
+    Entry(OPTIMIZER_STATES, "a state dict for each optimizer", _LIGHTNING, _LIGHTNING),
+    Entry(LR_SCHEDULERS, "a state dict for each schedule", _LIGHTNING, _LIGHTNING),
+    Entry(LOOPS, "counters of the loops", _LIGHTNING, _LIGHTNING),
+    Entry(f"{LOOPS}/fit_loop", "those of the last optimizer step's end", _EXACT, _LIGHTNING),
+    Entry(CALLBACKS, "the state of each callback that has one, by its class and settings", _LIGHTNING, _LIGHTNING),
+    Entry(f"{CALLBACKS}/<ExactResume>/moment", "what of the step is done", _EXACT, _EXACT),
+    Entry(f"{CALLBACKS}/<ExactResume>/ranks", "a list with the entries below for each rank", _EXACT, _EXACT),
+    Entry(f"{CALLBACKS}/<ExactResume>/ranks/random", "generators of Python, numpy, torch and CUDA", _EXACT, _EXACT),
+    Entry(f"{CALLBACKS}/<ExactResume>/ranks/metrics", "sums of each metric since the last log", _EXACT, _EXACT),
+    Entry(f"{CALLBACKS}/<ExactResume>/ranks/reported", "the values of the last validation", _EXACT, _EXACT),
+    Entry(
+        f"{CALLBACKS}/<ResumableCheckpoint>/kept",
+        "names of the checkpoints that the run keeps",
+        "`ResumableCheckpoint`",
+        "`ResumableCheckpoint`",
+        when="the run has that callback",
+    ),
+    Entry(
+        "<PreferenceDataModule>",
+        "`batches_done` of `batches` in the epoch, and what decides on their order",
+        "the DataModule; `batches_done` is that of the step's end, by `ExactResume`",
+        "the DataModule",
+        when="the run has a DataModule with a state",
+    ),
+    Entry("epoch", "the epoch, from 0", _LIGHTNING, "nobody"),
+    Entry("global_step", "the optimizer step, from 1", _LIGHTNING, "nobody"),
+    Entry("pytorch-lightning_version", "Lightning's version", _LIGHTNING, "Lightning's own migration"),
+)
+
+
+def markdown_table(entries: Iterable[Entry] = CONTENTS) -> str:
+    """Return the entries as a Markdown table, one line each."""
+    lines = ["| key | holds | written by | read by | when | format |", "|---|---|---|---|---|--:|"]
+    for entry in entries:
+        key = entry.key.replace("/", " / ")
+        lines.append(f"| `{key}` | {entry.holds} | {entry.writer} | {entry.reader} | {entry.when} | {entry.since} |")
+    return "\n".join(lines) + "\n"
+
+
+def mark_format(checkpoint: dict[str, Any]) -> None:
+    """Say in a checkpoint which format it has, and which version of the package wrote it."""
+    checkpoint[FORMAT] = {"format": FORMAT_VERSION, "version": __version__}
+
+
+def refuse_newer(checkpoint: Any, name: str = "") -> None:
+    """Refuse a checkpoint of a format that this version does not know; one without a format is of format 0.
+
+    Args:
+        checkpoint: What a file holds, in plain types.
+        name: What an error calls it.
+
+    Raises:
+        InputError: naming the file, its format, and the version that wrote it.
+    """
+    mark = checkpoint.get(FORMAT, {"format": 0}) if isinstance(checkpoint, Mapping) else {"format": 0}
+    found = mark.get("format") if isinstance(mark, Mapping) else None
+    place = f"checkpoint {name}".rstrip()
+    if not isinstance(found, int):
+        raise InputError(f"{place}: its key {FORMAT!r} says no format: it is none of this package's checkpoints")
+    if found > FORMAT_VERSION:
+        raise InputError(
+            f"{place} has format {found}, written by dpo_lightning {mark.get('version')}, and {__version__} reads "
+            f"formats up to {FORMAT_VERSION}: install dpo_lightning {mark.get('version')} or newer"
+        )

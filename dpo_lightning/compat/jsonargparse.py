@@ -1,0 +1,28 @@
+"""jsonargparse's parser: its keys, and the English of its errors."""
+
+from __future__ import annotations
+
+import re
+
+from jsonargparse import ArgumentParser
+
+# An error explains a nested value from the outside in: which key, which class, and at the end what is wrong. The
+# exceptions behind it have no fields. Where the words change, an error is longer than a line.
+KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*(?P<rest>.*)')
+CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
+UNKNOWN_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
+UNKNOWN_KEY = re.compile(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)(?P<name>[\w.+-]+)")
+UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (?P<name>\S+)")
+WRONG_CLASS = re.compile(r"Import path (?P<name>\S+) does not correspond to a subclass")
+SCAFFOLD = re.compile(
+    r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)"
+)
+
+
+def option_names(parser: ArgumentParser) -> list[str]:
+    """Return every key that the parser accepts, without dashes.
+
+    Touches `_option_string_actions`, argparse's dict of options: the public defaults lack those of classes. Where it
+    changes, an error suggests no key.
+    """
+    return [option.removeprefix("--") for option in parser._option_string_actions]

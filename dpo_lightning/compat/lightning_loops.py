@@ -1,0 +1,124 @@
+"""Lightning's loop counters at the end of an optimizer step, in the one form that its restart takes for just that.
+
+Lightning has no public way to say where a restart begins: it guesses from the differences of counters, whose names are
+the keys of `FitLoop.state_dict()`. Where these change, a resumed run is off by a step, or validates at another place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+_BATCHES, _EPOCHS = "epoch_loop.batch_progress", "epoch_progress"
+_VALIDATION = "epoch_loop.val_loop.batch_progress"
+_TRACKERS = ("total", "current")
+# To Lightning this is an evaluation that was interrupted in its first batch: it runs the whole of it.
+_DUE = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+
+
+class Moment(str, Enum):
+    """What of an optimizer step is behind a checkpoint."""
+
+    STEP = "step"
+    VALIDATION = "validation"
+    EPOCH = "epoch"
+
+
+def loop_state(trainer: pl.Trainer, moment: Moment) -> dict[str, Any]:
+    """Return the state of the fit loop after the last optimizer step.
+
+    Touches the keys of `FitLoop.state_dict()`. Lightning writes its counters as they stand in the hook that saves, and
+    guesses on restart from their differences where that was: a validation that was due is lost, a run that stopped in
+    mid-epoch goes on with the next one.
+
+    Args:
+        trainer: In a hook after the step.
+        moment: After `STEP`, validation is run on restart where it is due; after `VALIDATION` it is not; after
+            `EPOCH` the next epoch begins.
+    """
+    state = trainer.fit_loop.state_dict()
+    batches, epochs, validation = state[_BATCHES], state[_EPOCHS], state[_VALIDATION]
+    for tracker in _TRACKERS:
+        _level(batches[tracker], batches[tracker]["processed"])
+        if moment is Moment.STEP:
+            validation[tracker] = dict(_DUE)
+        else:
+            _level(validation[tracker], 0)
+    if moment is Moment.EPOCH:
+        _finish_epoch(batches, epochs)
+    return state
+
+
+def _finish_epoch(batches: dict[str, Any], epochs: dict[str, Any]) -> None:
+    batches["is_last_batch"] = False
+    _level(batches["current"], 0)
+    for tracker in _TRACKERS:
+        _level(epochs[tracker], epochs[tracker]["ready"])
+
+
+def _level(tracker: dict[str, int], value: int) -> None:
+    for name in tracker:
+        tracker[name] = value
+
+
+def batches_done(state: dict[str, Any]) -> int:
+    """Return the number of batches of the epoch that a fit loop's state has behind it; touches its keys."""
+    return state[_BATCHES]["current"]["processed"]
+
+
+def resume_epoch(trainer: pl.Trainer, reported: dict[str, Tensor]) -> None:
+    """Let the end of a resumed epoch be that of any: with the metrics that callbacks and schedulers watch.
+
+    Touches `FitLoop._restarting`: its public setter would reset the loops inside, which are to restart. Lightning
+    leaves a plateau scheduler out at the end of such an epoch, and forgets the values of the last validation, which
+    go into the dict that `Trainer.callback_metrics` returns.
+    """
+    trainer.fit_loop._restarting = False
+    trainer.callback_metrics.update(reported)
+
+
+def begin_epoch_anew(trainer: pl.Trainer) -> None:
+    """After a restart at `Moment.EPOCH`, make the next epoch an epoch like any other."""
+    trainer.fit_loop.epoch_loop.restarting = False
+
+
+def align_logged_step(trainer: pl.Trainer) -> None:
+    """Log at the optimizer step: a restart adds one to Lightning's own count of it in some cases.
+
+    Touches `_TrainingEpochLoop._batches_that_stepped`, which `Trainer.log` takes as the step and nothing public sets.
+    """
+    trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+
+def step_is_done(trainer: pl.Trainer) -> bool:
+    """Return whether the micro-batch was the last one of its optimizer step.
+
+    Touches `FitLoop._should_accumulate`, Lightning's only answer: windows are cut short at the end of an epoch.
+    """
+    return not trainer.fit_loop._should_accumulate()
+
+
+def epoch_is_done(trainer: pl.Trainer) -> bool:
+    """Return whether every batch of the epoch was taken: a run can stop before.
+
+    `_TrainingEpochLoop._num_ready_batches_reached`, by the public counters that it compares.
+    """
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.current.ready == trainer.num_training_batches or progress.is_last_batch
+
+
+def forget_logged(trainer: pl.Trainer, names: Iterable[str]) -> None:
+    """Leave values out of the next log, for means of which this interval has none.
+
+    Touches `Trainer._results`, the running loop's dict of values, whose keys are the hook and the name, joined by a
+    dot. What is not logged anew, Lightning logs once more as if it were of now, and it has no public way to take a
+    value back.
+    """
+    results: Any = trainer._results
+    ends = tuple(f".{name}" for name in names)
+    for key in [key for key in results if key.endswith(ends)]:
+        del results[key]

@@ -1,0 +1,103 @@
+"""torch's kernels, modules and checkpoint files, where they have no public door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SHARD_METADATA_TYPES: dict[str, set[str]] = {
+    "torch.distributed.checkpoint.metadata": {
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "Metadata",
+        "MetadataIndex",
+        "StorageMeta",
+        "TensorProperties",
+        "TensorStorageMetadata",
+        "_MEM_FORMAT_ENCODING",
+    },
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+    "torch.serialization": {"_get_layout"},
+    "torch": {"Size", *(name for name, value in vars(torch).items() if isinstance(value, torch.dtype))},
+    "pathlib": {"PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"},
+    "pathlib._local": {"PosixPath", "WindowsPath"},
+    "collections": {"OrderedDict"},
+}
+"""The names, by module, that torch pickles into the `.metadata` of a directory of shards.
+
+They are the file format, which torch documents nowhere. Where they change, directories of the new torch are refused.
+"""
+
+
+def softmax_gradient(gradient: Tensor, probabilities: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the gradient of scores from that of their softmax over the last dimension, `p * (dp - sum(p * dp))`.
+
+    Calls `torch._softmax_backward_data`, the kernel of torch's own softmax: written out, the product would be a third
+    tensor of this size.
+    """
+    return torch._softmax_backward_data(gradient, probabilities, -1, dtype)
+
+
+def check_archive(path: Path) -> None:
+    """Open a file as `torch.load` would.
+
+    Calls `torch._C.PyTorchFileReader`, which is stricter than `zipfile` about the end of the file and looks at no
+    checksum; the public `torch.load` would unpickle as well.
+
+    Raises:
+        RuntimeError: for what is no whole archive.
+    """
+    torch._C.PyTorchFileReader(str(path))
+
+
+def non_persistent_buffers(module: nn.Module) -> set[str]:
+    """Return the names of a module's own buffers that its state dict leaves out.
+
+    Touches `Module._non_persistent_buffers_set`: `state_dict()` would say it too, at the cost of its hooks, which may
+    gather sharded weights.
+    """
+    return set(module._non_persistent_buffers_set)
+
+
+class ConvertedInside(nn.Module):
+    """A module whose `.to()`, `.half()` and the like run inside a context of its own.
+
+    Touches `Module._apply`, which all of them call and which is torch's only door for them. Where it changes, RoPE's
+    frequencies are rounded with the weights.
+    """
+
+    def converting(self) -> AbstractContextManager[None]:
+        """Return the context."""
+        raise NotImplementedError
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        with self.converting():
+            return super()._apply(fn, recurse)
+
+
+@contextmanager
+def forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside the block, calls of the module run `forward`; its hooks, which gather sharded weights, run as before.
+
+    Puts an attribute `forward` on the instance, which `Module.__call__` finds before the class's method. A hook could
+    change the output only after the module's own forward had run, which is what is to be saved.
+    """
+    before = vars(module).get("forward")
+    vars(module)["forward"] = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del vars(module)["forward"]
+        else:
+            vars(module)["forward"] = before
+
+
+def has_own_forward(module: nn.Module) -> bool:
+    """Return whether an instance has a `forward` in place of its class's."""
+    return "forward" in vars(module)

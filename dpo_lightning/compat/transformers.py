@@ -1,0 +1,70 @@
+"""Transformers' attention and sharding plans. Imported where they are used: loading it takes seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def attention_implementation(model: PreTrainedModel) -> str:
+    """Return the name of the attention that the model uses.
+
+    Touches `config._attn_implementation`: there is a public setter, `set_attn_implementation`, and no getter. Where it
+    changes, the tree layout is refused or fails its self-test.
+    """
+    return model.config._attn_implementation
+
+
+def own_attention(name: str, module: nn.Module) -> Callable[..., Any]:
+    """Return the attention that transformers would call in a layer.
+
+    Touches `eager_attention_forward`, a function in each model's own file, which transformers' layers take from there
+    as the default of `ALL_ATTENTION_FUNCTIONS.get_interface`. Where it changes, eager models fail on their first batch.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
+
+
+def own_mask(name: str) -> Callable[..., Any]:
+    """Return the function that makes the mask of an attention, from a registry that is only public for writing."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+    return ALL_MASK_ATTENTION_FUNCTIONS[name]
+
+
+def unsplit_classes(model: nn.Module) -> set[str]:
+    """Return the class names of the model's decoder layers, empty where it is no model of transformers.
+
+    Touches `PreTrainedModel._no_split_modules`, which accelerate and Lightning's users read as well. Where it changes,
+    FSDP gathers the whole model at once.
+    """
+    return set(getattr(model, "_no_split_modules", None) or ())
+
+
+def tensor_plan(model: PreTrainedModel) -> dict[str, str]:
+    """Return how the model's matrices are split, by the names of its modules; its `tp_plan` has patterns.
+
+    Touches `PreTrainedModel._expand_parallel_plan`: transformers expands the plan itself only when it loads a model on
+    all ranks. Where it changes, tensor parallel runs fail at the start.
+    """
+    return model._expand_parallel_plan(model.tp_plan)
+
+
+def apply_tensor_plan(model: nn.Module, mesh: DeviceMesh, plan: Mapping[str, str]) -> None:
+    """Split the modules of a plan over a mesh, in place.
+
+    Calls `transformers.distributed.tensor_parallel.apply_tensor_parallelism`, which `from_pretrained` calls and no page
+    documents. Where it changes, tensor parallel runs fail at the start.
+    """
+    from transformers.distributed.tensor_parallel import apply_tensor_parallelism
+
+    apply_tensor_parallelism(model, mesh, plan)

@@ -1,0 +1,183 @@
+"""The table of what a checkpoint holds is what checkpoints of real fits hold, and a format is read or refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+
+import dpo_lightning
+from dpo_lightning import LoRA, PairedBCO, PreferenceModule
+from dpo_lightning.callbacks import EMAReference, ResumableCheckpoint
+from dpo_lightning.checkpoints import DurableCheckpointIO, problem
+from dpo_lightning.checkpoints.contents import (
+    ALWAYS,
+    CALLBACKS,
+    CONTENTS,
+    FORMAT,
+    FORMAT_VERSION,
+    MODEL_CONFIG,
+    MOVED_REFERENCE,
+    REFERENCE_MOVER,
+    RUNNING_MEAN,
+    markdown_table,
+    refuse_newer,
+)
+from dpo_lightning.checkpoints.sharded import consolidated, refuse_code
+from dpo_lightning.errors import InputError
+from tests.helpers.runs import data, module, saved_model, trainer
+from tests.helpers.saved import content, forked, reports
+from tests.helpers.shards import write_shards
+
+RUNS: dict[str, tuple[dict[str, Any], list[Any], set[str]]] = {
+    "full": ({}, [], {MODEL_CONFIG}),
+    "lora": ({"lora": LoRA(r=2)}, [], set()),
+    "moved reference": ({}, [lambda: EMAReference(0.5)], {MODEL_CONFIG, MOVED_REFERENCE, REFERENCE_MOVER}),
+    "running mean": ({"objective": PairedBCO()}, [], {MODEL_CONFIG, RUNNING_MEAN}),
+}
+DATAMODULE = "<PreferenceDataModule>"
+
+
+def fitted(path: Path, name: str, **settings: Any) -> Path:
+    """The checkpoint of a run's third step."""
+    model, callbacks, _ = RUNS[name]
+    saving = ResumableCheckpoint(str(path / "saved"), every_n_train_steps=3)
+    settings = {"callbacks": [*(make() for make in callbacks), saving], "enable_checkpointing": True, **settings}
+    policy = saved_model(path / "model")
+    trainer(**settings).fit(module(policy, **model), data(path))
+    return path / "saved/step=3.ckpt"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each run has saved."""
+    paths = {name: tmp_path_factory.mktemp("run") for name in RUNS}
+    return {name: torch.load(fitted(path, name), weights_only=True) for name, path in paths.items()}
+
+
+def table_keys(*, always: bool) -> set[str]:
+    return {entry.key.strip("<>") for entry in CONTENTS if entry.is_top_level and (entry.when == ALWAYS) is always}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_checkpoint_holds_what_the_table_says(name: str, saved: dict[str, dict[str, Any]]) -> None:
+    sometimes = RUNS[name][2] | {DATAMODULE.strip("<>")}
+    assert saved[name].keys() == table_keys(always=True) | sometimes
+
+
+def test_the_table_names_no_key_that_none_holds(saved: dict[str, dict[str, Any]]) -> None:
+    held = {key for checkpoint in saved.values() for key in checkpoint}
+    assert held == table_keys(always=True) | table_keys(always=False)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in CONTENTS if not entry.is_top_level], ids=lambda entry: entry.key)
+def test_keys_inside_are_those_of_the_table(entry: Any, saved: dict[str, dict[str, Any]]) -> None:
+    value: Any = saved["full"]
+    for part in entry.key.split("/"):
+        value = value[0] if isinstance(value, list) else value
+        matching = [key for key in value if key == part or key.startswith(part.strip("<>"))]
+        assert len(matching) == 1, (entry.key, list(value))
+        value = value[matching[0]]
+    assert value is not None
+
+
+def test_a_callbacks_state_holds_nothing_else(saved: dict[str, dict[str, Any]]) -> None:
+    inside = {key: state for key, state in saved["full"][CALLBACKS].items() if key.startswith("ExactResume")}
+    (state,) = inside.values()
+    named = {entry.key.rpartition("/")[2] for entry in CONTENTS if "<ExactResume>" in entry.key}
+    assert {*state, *state["ranks"][0]} == named
+
+
+def test_the_shards_of_a_run_hold_what_a_file_does(tmp_path: Path, saved: dict[str, dict[str, Any]]) -> None:
+    """One process, with the strategy that shards, in a child: it leaves a process group."""
+
+    def fits(report: Any) -> None:
+        os.environ["MASTER_PORT"] = "0"
+        strategy = ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=1)
+        path = fitted(tmp_path, "full", strategy=strategy)
+        report(str(sorted(consolidated(path))))
+
+    assert reports(*forked(fits)) == [str(sorted(saved["full"]))]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_checkpoint_says_its_format_and_who_wrote_it(name: str, saved: dict[str, dict[str, Any]]) -> None:
+    assert saved[name][FORMAT] == {"format": FORMAT_VERSION, "version": dpo_lightning.__version__}
+
+
+def test_a_checkpoint_from_before_there_were_formats_is_read(tmp_path: Path) -> None:
+    path = fitted(tmp_path, "full")
+    before = torch.load(path, weights_only=True)
+    del before[FORMAT]
+    torch.save(before, path)
+    assert problem(path) is None
+    fit = trainer(callbacks=[ResumableCheckpoint(str(tmp_path / "saved"), 1)], enable_checkpointing=True, max_steps=4)
+    fit.fit(module(str(tmp_path / "model")), data(tmp_path), ckpt_path="last")
+    assert fit.global_step == 4
+    loaded = PreferenceModule.load_from_checkpoint(path)
+    assert all(torch.equal(value, before["state_dict"][key]) for key, value in loaded.state_dict().items())
+    assert torch.load(tmp_path / "saved/step=4.ckpt", weights_only=True)[FORMAT]["format"] == FORMAT_VERSION
+
+
+NEWER = {"format": FORMAT_VERSION + 1, "version": "9.8.7"}
+REFUSED = (
+    rf"^checkpoint .*step=3.ckpt has format {FORMAT_VERSION + 1}, written by dpo_lightning 9.8.7, and .* reads formats "
+    rf"up to {FORMAT_VERSION}: install dpo_lightning 9.8.7 or newer$"
+)
+
+
+def test_a_newer_format_is_refused_wherever_it_is_read(tmp_path: Path) -> None:
+    path = fitted(tmp_path, "full")
+    torch.save({**torch.load(path, weights_only=True), FORMAT: NEWER}, path)
+    saving = ResumableCheckpoint(str(tmp_path / "saved"), 1)
+    fit = trainer(callbacks=[saving], enable_checkpointing=True)
+    with pytest.raises(InputError, match=REFUSED):
+        fit.fit(module(), data(tmp_path), ckpt_path="last")
+    with pytest.raises(InputError, match=REFUSED):
+        PreferenceModule.load_from_checkpoint(path)
+    with pytest.raises(InputError, match=r"^checkpoint has format"):
+        PreferenceModule.load_from_checkpoint(path, weights_only=False)
+    for weights_only in (None, False):
+        with pytest.raises(InputError, match=REFUSED):
+            DurableCheckpointIO().load_checkpoint(path, weights_only=weights_only)
+
+
+@pytest.mark.parametrize("read", [consolidated, refuse_code])
+def test_newer_shards_are_refused(read: Any, tmp_path: Path) -> None:
+    written = {**content(), "optimizer_states": [], FORMAT: NEWER}
+    path = write_shards(written, tmp_path / "step=3.ckpt")
+    with pytest.raises(InputError, match=REFUSED):
+        read(path)
+
+
+@pytest.mark.parametrize("mark", [None, 3, {}, {"format": "1"}])
+def test_a_mark_that_says_no_format_is_refused(mark: Any) -> None:
+    with pytest.raises(InputError, match="says no format"):
+        refuse_newer({FORMAT: mark}, "a.ckpt")
+
+
+def test_older_formats_are_read() -> None:
+    refuse_newer({})
+    refuse_newer([1])
+    for number in range(FORMAT_VERSION + 1):
+        refuse_newer({FORMAT: {"format": number, "version": "0.0.1"}})
+
+
+def test_the_table_is_markdown() -> None:
+    lines = markdown_table().splitlines()
+    assert len(lines) == len(CONTENTS) + 2
+    assert {line.count("|") for line in lines} == {7}
+    assert any(line.startswith(f"| `{FORMAT}` |") for line in lines)
+    assert len({entry.key for entry in CONTENTS}) == len(CONTENTS)
+    assert all(0 <= entry.since <= FORMAT_VERSION for entry in CONTENTS)
+
+
+def test_our_keys_are_spelled_in_the_table_alone() -> None:
+    package = Path(dpo_lightning.__file__).parent
+    for key in (MODEL_CONFIG, MOVED_REFERENCE):
+        files = [file.name for file in package.rglob("*.py") if f'"{key}"' in file.read_text()]
+        assert files == ["contents.py"], key
