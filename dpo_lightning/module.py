@@ -1,11 +1,8 @@
-"""The LightningModule: wiring between policy, reference, objective, optimizer and metrics."""
+"""PreferenceModule: Lightning's hooks, and what a run offers its callbacks and its data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import cached_property
-from typing import Any, Optional, Union, cast
+from typing import Any, Optional, Union
 
 import lightning.pytorch as pl
 import torch
@@ -13,50 +10,26 @@ from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW, Optimizer
 from torchmetrics import Metric
 
-from dpo_lightning.attention import tree_problem
-from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
+from dpo_lightning.batch import PairBatch
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
-from dpo_lightning.checkpoints import load_plain, local_copy
-from dpo_lightning.checkpoints.contents import mark_format, refuse_newer
-from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
-from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
-from dpo_lightning.checkpoints.standalone import arguments_in_place
-from dpo_lightning.compat.lightning import class_only
-from dpo_lightning.compat.torch import ConvertedInside
+from dpo_lightning.checkpoints import CheckpointHooks, plain_hyperparameters
 from dpo_lightning.data.compatibility import DataRead
-from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.logprobs import Statistic, TokenScorer, statistics_read
-from dpo_lightning.losses import DPO, AnyObjective, Observation, Reads
+from dpo_lightning.logprobs import Statistic, statistics_read
+from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
-from dpo_lightning.policy.lora import LoRA
-from dpo_lightning.policy.prepare import PolicyOptions, float32_buffers_kept
-from dpo_lightning.policy.sharding import check_strategy, gathered, meta_copy, shard, weights_on_rank_zero
-from dpo_lightning.policy.source import PolicySource
-from dpo_lightning.reference import (
-    BoundReference,
-    FrozenModule,
-    LostReference,
-    NoReference,
-    Precomputed,
-    Reference,
-    settle_reference,
-)
-from dpo_lightning.run import PreferenceRun
-from dpo_lightning.training.baseline import RunningMean
+from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
+from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, holds_model
+from dpo_lightning.training import Constant, PairMean, RunningMean, Schedule, UnpairedMean
 from dpo_lightning.training.examples import kind_of
-from dpo_lightning.training.logging import log_means
-from dpo_lightning.training.metrics import PairMean, UnpairedMean
-from dpo_lightning.training.parameters import clip_by_norm, decay_groups, gradient_norm
-from dpo_lightning.training.schedules import Constant, Schedule
-from dpo_lightning.utils.tensors import device_of
-from dpo_lightning.utils.trainers import attached_trainer
+from dpo_lightning.training.logging import log_means, log_training
+from dpo_lightning.training.parameters import decay_groups
+from dpo_lightning.utils.gradients import clip_by_norm
 
 
-class PreferenceModule(ConvertedInside, pl.LightningModule, PreferenceRun):
+class PreferenceModule(ModelHooks, CheckpointHooks):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. To change the loss
@@ -93,25 +66,16 @@ class PreferenceModule(ConvertedInside, pl.LightningModule, PreferenceRun):
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__()
-        if isinstance(reference, nn.Module):
-            reference = FrozenModule(reference)
-        is_read = Reads.REFERENCE in objective.reads
-        if not (is_read or reference is None or isinstance(reference, NoReference | LostReference)):
-            raise InputError(f"objective {type(objective).__name__} has no reference: leave `reference` out")
-        in_memory = {"policy": isinstance(policy, nn.Module), "reference": isinstance(reference, FrozenModule)}
-        self.save_hyperparameters(ignore=[name for name, is_model in in_memory.items() if is_model])
+        options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
+        settings = checked_settings(reference, Reads.REFERENCE in objective.reads, type(objective).__name__)
+        super().__init__(PolicySource(policy, options), settings)
+        in_memory = {"policy": policy, "reference": reference}
+        self.save_hyperparameters(ignore=[name for name, given in in_memory.items() if holds_model(given)])
         plain_hyperparameters(self.hparams)
         if "objective" not in self.hparams:
             rank_zero_warn(f"{type(objective).__name__} is no dataclass: pass it to load_from_checkpoint again")
-        options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
-        self.policy_source = PolicySource(policy, options)
-        self.policy_name = self.policy_source.name
         self.objective = objective
-        self.reference_settings = reference if is_read else NoReference()
         self.step_zero_check = step_zero_check
-        self._reference: BoundReference | None = None
-        self.pairs_of_loaders: list[Sequence[TokenizedPair]] = []  # to be scored, as those of a DataModule are
         self.kind = kind_of(objective)
         self.train_metrics, self.eval_metrics = self.kind.means(), self.kind.means()
         self.running_mean = RunningMean()
@@ -119,174 +83,25 @@ class PreferenceModule(ConvertedInside, pl.LightningModule, PreferenceRun):
         self._schedule = schedule
 
     @property
-    def policy(self) -> nn.Module:
-        """The model that is trained.
-
-        Raises:
-            RunError: before `configure_model()`.
-        """
-        if "policy" not in self._modules:
-            raise RunError(_not_built("policy"))
-        return cast(nn.Module, self._modules["policy"])
+    def reads_reference(self) -> bool:
+        """True where the objective compares with a reference."""
+        return Reads.REFERENCE in self.objective.reads
 
     @property
-    def reference(self) -> BoundReference:
-        """What the policy is compared with.
-
-        Raises:
-            RunError: before `configure_model()`.
-        """
-        if self._reference is None:
-            raise RunError(_not_built("reference"))
-        return self._reference
-
-    def prepare_data(self) -> None:
-        """Find out that there is no such model before anything is written."""
-        if self._reference is None:
-            self.policy_source.check()
-
-    def configure_model(self) -> None:
-        """Build policy and reference once; Lightning calls this again for each stage."""
-        if self._reference is not None:
-            return
-        if (trainer := attached_trainer(self)) is not None:
-            check_strategy(trainer.strategy)
-        trained_adapter = self.policy_source.has_trained_adapter
-        with weights_on_rank_zero(self.device_mesh):
-            policy = self.policy_source.build(self._precision)
-            reference = settle_reference(self.reference_settings, policy, trained_adapter).bind(policy)
-        if self.device_mesh is not None:
-            self._shard(self.device_mesh, policy, reference)
-        self._modules["policy"], self._reference = policy, reference  # as `self.policy = policy` without the property
-        self._scorer = TokenScorer(policy)
-
-    @property
-    def _precision(self) -> str | None:
-        trainer = attached_trainer(self)
-        return None if trainer is None else str(trainer.precision)
-
-    def _shard(self, mesh: DeviceMesh, policy: nn.Module, reference: BoundReference) -> None:
-        self._structure = (meta_copy(policy),)  # in a tuple: not registered
-        device = self.trainer.strategy.root_device
-        shard(policy, mesh, device, trained=True)
-        for model in reference.own_models():
-            shard(model, mesh, device, trained=False)
-
-    def whole_policy(self) -> nn.Module | None:
-        """The policy with all its weights; every rank must ask.
-
-        Returns:
-            The policy itself. Of a sharded one, on rank 0 a copy in the CPU's memory, and None elsewhere.
-        """
-        return self.policy if self.device_mesh is None else gathered(self.policy, self._structure[0])
-
-    def policy_again(self) -> nn.Module:
-        """The policy as it was before training, loaded once more.
-
-        Raises:
-            InputError: when it was given as a module.
-        """
-        device = device_of(self.policy)
-        with weights_on_rank_zero(self.device_mesh):
-            policy = self.policy_source.build_again(self._precision)
-        if self.device_mesh is None:
-            return policy.to(device)
-        shard(policy, self.device_mesh, device, trained=False)
-        return policy
-
-    def original_config(self) -> dict[str, Any] | None:
-        """Return the model's config as it was given; None where it has none."""
-        return self.policy_source.original_config()
+    def reads_baseline(self) -> bool:
+        """True where the objective reads a mean over batches."""
+        return Reads.BASELINE in self.objective.reads
 
     def step_metrics(self) -> dict[str, Metric]:
         """Return the metrics that a training step adds to."""
         return {"train_metrics": self.train_metrics, "running_mean": self.running_mean}
 
-    def with_reference(self, collate: Collate, pairs: Sequence[TokenizedPair] = ()) -> Collate:
-        """Return the collate function of a loader, or one whose batches bring the values of a `Precomputed` reference.
-
-        Args:
-            collate: Makes the batch: `collate_tree`, `collate_padded`.
-            pairs: All pairs that a loader of your own will give, to be scored when the Trainer starts; such a loader
-                takes `num_workers=0`, since Lightning starts workers before. Nothing for a `PreferenceDataModule`'s.
-        """
-
-        def late(examples: Sequence[TokenizedPair]) -> PairBatch:
-            return self.reference.collate(collate)(examples)
-
-        if len(pairs):
-            self.pairs_of_loaders.append(pairs)
-        if self._reference is None:
-            return late
-        return self.reference.collate(collate)
-
-    def tree_problem(self) -> str | None:
-        """Why the tree layout is wrong for the policy or its reference, in one line; None where it is right.
-
-        A DataModule asks before its first batch. The answer is that of a self-test of the loaded models, run once.
-        """
-        return self._tree_problem
-
     def data_read(self) -> DataRead:
-        """What the loss reads of the data; a DataModule asks before it reads a row.
-
-        Override it together with a `pair_losses` that reads other columns.
-        """
+        """Return what the loss reads of the data; a `pair_losses` that reads other columns overrides it too."""
         return DataRead.by(self.objective)
 
-    @cached_property
-    def _tree_problem(self) -> str | None:
-        device = device_of(self.policy)
-        own = [("reference", model.to(device)) for model in self.reference.own_models()]
-        for role, model in [("policy", self.policy), *own]:
-            if problem := tree_problem(model):
-                return f"the tree layout does not fit the {role}: {problem}"
-        return None
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the format, the model's config, a reference that is moved, and the mean that the loss reads."""
-        mark_format(checkpoint)
-        add_run_state(self, checkpoint)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them; an InputError for a newer format, and where the reference cannot become the saved one."""
-        refuse_newer(checkpoint)
-        restore_run_state(self, checkpoint, attached_trainer(self))
-
-    @class_only
-    def load_from_checkpoint(
-        cls,  # noqa: N805 - the decorator is Lightning's classmethod
-        checkpoint_path: Any,
-        map_location: Any = None,
-        hparams_file: Any = None,
-        strict: Optional[bool] = None,
-        weights_only: Optional[bool] = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Build the module that a run has saved; a whole model also where the policy's directory is not there.
-
-        Args:
-            checkpoint_path: A file or a URL.
-            map_location: Where tensors go, as in `torch.load`.
-            hparams_file: YAML or CSV in place of the saved constructor arguments.
-            strict: Whether the trainable parameters must be exactly those saved.
-            weights_only: False allows any object in a local file, and with it the code that it brings.
-            kwargs: Constructor arguments that replace the saved ones; `policy` where it was a module.
-
-        Raises:
-            InputError: for a damaged file, and where the checkpoint needs a model that is not there.
-        """
-        with local_copy(checkpoint_path, weights_only) as path:
-            if path is not None and weights_only is not False:
-                saved = load_plain(path, str(checkpoint_path), mmap=True)
-                kwargs = {**kwargs, **arguments_in_place(saved, str(checkpoint_path), kwargs)}
-            source = checkpoint_path if path is None else path
-            return super().load_from_checkpoint(
-                source, map_location, hparams_file, strict, weights_only is not False, **kwargs
-            )
-
     def configure_callbacks(self) -> list[pl.Callback]:
-        """What makes every run safe; one of the Trainer's own of the same kind replaces it."""
+        """Return what makes every run safe; one of the Trainer's own of the same kind replaces it."""
         checks: list[pl.Callback] = [DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
         if isinstance(self.reference_settings, Precomputed):
             checks.append(ReferenceCache())
@@ -296,41 +111,33 @@ class PreferenceModule(ConvertedInside, pl.LightningModule, PreferenceRun):
         return [check for check in checks if type(check) not in present]
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the trainable parameters, and the schedule per optimizer step."""
+        """Return the optimizer over the trainable parameters, and the schedule per optimizer step."""
         optimizer = self._optimizer(decay_groups(self))
         scheduler = self._schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def score(self, batch: PairBatch) -> PairScores | UnpairedScores:
-        """Log-probs of the batch's completions under policy and reference.
+        """Return log-probs of the batch's completions under policy and reference.
 
         Raises:
             InputError: for pairs where the objective reads single completions, and the other way round.
         """
         reference_logps = self.reference.token_logps(batch)
-        policy = self._scorer(batch, statistics_read(self.objective.reads))
+        policy = self.models.scorer(batch, statistics_read(self.objective.reads))
         log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
         tokens = TokenScores(policy.logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
         return self.kind.scores(batch, tokens)
 
     def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:
-        """The scores with the means over ranks and batches that the objective reads; every rank must call.
-
-        Args:
-            scores: Of a batch.
-            moves: Whether the batch is one of the training, which moves the running mean.
-        """
-        if Reads.BASELINE not in self.objective.reads:
-            return scores
-        observation = cast(Observation, self.objective.observe(scores))
-        return scores._replace(baseline=self.running_mean.baseline(observation, moves=moves))
+        """Return the scores with the means over ranks and batches that the objective reads; every rank must call."""
+        return self.running_mean.added_to(scores, self.objective, moves=moves)
 
     def pair_losses(self, batch: PairBatch, scores: Any) -> Float[Tensor, " P"]:
-        """Loss of each pair, or labelled completion: the objective. Override it to add terms."""
+        """Return the loss of each pair, or labelled completion: the objective. Override it to add terms."""
         return self.objective(scores)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Float[Tensor, ""]:
-        """The batch's part of the mean over the pairs of the optimizer step; without a `pair_weight`, its own mean.
+        """Return the batch's part of the mean over the optimizer step; without a `pair_weight`, its own mean.
 
         Lightning divides by `accumulate_grad_batches` and the strategy by the number of ranks: of plain means that
         makes the mean over all pairs only where every micro-batch has equally many, and no window is cut short.
@@ -347,7 +154,7 @@ class PreferenceModule(ConvertedInside, pl.LightningModule, PreferenceRun):
         self._step(batch, self.eval_metrics)
 
     def predict_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Pair ids, rewards and margin, each ``[P]``; of labelled completions their ids, rewards and labels."""
+        """Return ids, rewards and margin of pairs, each `[P]`; of labelled completions ids, rewards and labels."""
         return self.kind.predicted(batch, self.score(batch))
 
     def _step(self, batch: PairBatch, metrics: PairMean | UnpairedMean, *, moves: bool = False) -> Float[Tensor, " P"]:
@@ -363,31 +170,23 @@ class PreferenceModule(ConvertedInside, pl.LightningModule, PreferenceRun):
             self.running_mean.reset()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log, once per interval, the gradient's norm before clipping and the means over the pairs since the last log.
-
-        That is one reduction over ranks. The end of the step then finds empty sums: a checkpoint taken there and the
-        log agree on what was reported.
-        """
-        if (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
-            self.log("train/grad_norm", gradient_norm(self))
-            log_means(self, self.train_metrics, "train")
+        """Log what the interval has added, while the gradient is there."""
+        log_training(self, self.train_metrics)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Lightning's, but for gradients on more than one device mesh, whose norm torch does not take."""
+        """Clip as Lightning does, but for gradients on several device meshes, whose norm torch does not take."""
         if self.device_mesh is None or gradient_clip_algorithm == "value" or not gradient_clip_val:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
             clip_by_norm(self, gradient_clip_val)
 
     def on_validation_epoch_start(self) -> None:
-        """Leave out what a validation that was interrupted has added."""
+        """Leave out what a stage that was interrupted has added."""
         self.eval_metrics.reset()
 
-    def on_test_epoch_start(self) -> None:
-        """Leave out what a test that was interrupted has added."""
-        self.eval_metrics.reset()
+    on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation means."""
@@ -396,28 +195,3 @@ class PreferenceModule(ConvertedInside, pl.LightningModule, PreferenceRun):
     def on_test_epoch_end(self) -> None:
         """Log the test means."""
         log_means(self, self.eval_metrics, "test")
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The trainable parameters only."""
-        trainable = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name in trainable}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load trainable parameters; strict means that they must be exactly these."""
-        self.configure_model()
-        result = super().load_state_dict(state_dict, strict=False, assign=assign)
-        missing = [name for name in self.state_dict() if name not in state_dict]
-        if strict and (missing or result.unexpected_keys):
-            raise InputError(
-                f"the checkpoint's trainable parameters are not this run's: {len(missing)} missing {missing[:3]}, "
-                f"{len(result.unexpected_keys)} unexpected {result.unexpected_keys[:3]}"
-            )
-        return result
-
-    def converting(self) -> AbstractContextManager[None]:
-        """Keep RoPE's frequencies in float32 when the module is cast."""
-        return float32_buffers_kept(self)
-
-
-def _not_built(name: str) -> str:
-    return f"PreferenceModule.{name}: there is none yet: call configure_model() first; a Trainer does so by itself"

@@ -54,6 +54,16 @@ class PreferenceRun(ABC):
             RunError: before it was bound.
         """
 
+    @property
+    @abstractmethod
+    def reads_reference(self) -> bool:
+        """True where the objective compares with a reference."""
+
+    @property
+    @abstractmethod
+    def reads_baseline(self) -> bool:
+        """True where the objective reads a mean over batches, which a checkpoint then holds."""
+
     @abstractmethod
     def score(self, batch: PairBatch) -> PairScores | UnpairedScores:
         """Return the scores of a batch under policy and reference."""

@@ -222,8 +222,8 @@ class Poison(pl.Callback):
     """Makes the policy's log-probs of the second micro-batch no numbers."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        score = vars(pl_module).setdefault("_whole_scorer", pl_module._scorer)
-        pl_module._scorer = (lambda batch: score(batch) * math.nan) if batch_idx == 1 else score
+        score = vars(pl_module).setdefault("_whole_scorer", pl_module.models.scorer)
+        pl_module.models.scorer = (lambda batch: score(batch) * math.nan) if batch_idx == 1 else score
 
 
 def test_a_skipped_step_leaves_the_running_mean_alone(tmp_path: Path) -> None:

@@ -189,13 +189,13 @@ def largest_share(path: Path) -> float:
         seen.append(_bytes(whole))
         shard(whole, *arguments, **settings)
 
-    import dpo_lightning.module
+    import dpo_lightning.reference.models
 
-    sharding.fully_shard, dpo_lightning.module.shard = counted, watched
+    sharding.fully_shard, dpo_lightning.reference.models.shard = counted, watched
     try:
         module = fit(path, {"policy": "deep"}, processes=2)
     finally:
-        sharding.fully_shard, dpo_lightning.module.shard = shard_one, shard
+        sharding.fully_shard, dpo_lightning.reference.models.shard = shard_one, shard
     del module
     return max(seen) / sum(parameter.numel() * parameter.element_size() for parameter in model[0].parameters())
 

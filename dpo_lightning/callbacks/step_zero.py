@@ -12,7 +12,6 @@ import torch
 
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.errors import RunError
-from dpo_lightning.losses import Reads
 from dpo_lightning.run import PreferenceRun, run_of
 from dpo_lightning.utils.ranks import max_over_ranks
 from dpo_lightning.utils.torch_modes import evaluating
@@ -40,7 +39,7 @@ class StepZeroCheck(pl.Callback):
             RunError: with the loss, its known value, the largest log-ratio and a diagnosis.
         """
         run = run_of(pl_module, "StepZeroCheck")
-        if trainer.global_step or batch_idx or Reads.REFERENCE not in run.objective.reads:
+        if trainer.global_step or batch_idx or not run.reads_reference:
             return
         with _scoring(trainer):
             difference = _compare(trainer, run, run.score(batch))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.run import PreferenceRun
-from dpo_lightning.training.parameters import gradient_norm
+from dpo_lightning.utils.gradients import gradient_norm
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
 
 _logger = logging.getLogger(__name__)

@@ -1,6 +1,8 @@
 """Checkpoints that are whole: how they are written, examined and found."""
 
 from dpo_lightning.checkpoints.directory import newest_good, saved_steps, sharded_save
+from dpo_lightning.checkpoints.hooks import CheckpointHooks
+from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
 from dpo_lightning.checkpoints.integrity import MANIFEST, damage, problem
 from dpo_lightning.checkpoints.io import (
     DurableCheckpointIO,
@@ -12,12 +14,14 @@ from dpo_lightning.checkpoints.io import (
 
 __all__ = [
     "MANIFEST",
+    "CheckpointHooks",
     "DurableCheckpointIO",
     "SaveError",
     "damage",
     "load_plain",
     "local_copy",
     "newest_good",
+    "plain_hyperparameters",
     "problem",
     "refuse_damaged",
     "saved_steps",

@@ -16,7 +16,6 @@ from dpo_lightning.checkpoints.contents import (
 )
 from dpo_lightning.checkpoints.standalone import plain_config
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import Reads
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.reference import FrozenModule, ReferenceMover, moved_weights, restore_moved
 from dpo_lightning.run import PreferenceRun
@@ -32,7 +31,7 @@ def add_run_state(run: PreferenceRun, checkpoint: dict[str, Any]) -> None:
     if run.reference.moved_by is not None:
         checkpoint[MOVED_REFERENCE] = moved_weights(run.reference)
         checkpoint[REFERENCE_MOVER] = run.reference.moved_by
-    if Reads.BASELINE in run.objective.reads:
+    if run.reads_baseline:
         checkpoint[RUNNING_MEAN] = {"of": type(run.objective).__name__, "state": run.running_mean.saved()}
 
 

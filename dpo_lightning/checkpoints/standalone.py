@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -15,11 +16,35 @@ from dpo_lightning.checkpoints.contents import (
     MOVED_REFERENCE,
     STATE_DICT,
 )
+from dpo_lightning.checkpoints.io import load_plain, local_copy
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, untrained_model
 from dpo_lightning.reference import FrozenModule, LostReference
 
 _PREFIX = "policy."
+
+
+@contextmanager
+def loading(path: Any, weights_only: bool | None, given: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Make a checkpoint ready for Lightning's `load_from_checkpoint`, also where the policy's directory is gone.
+
+    Args:
+        path: A file or a URL.
+        weights_only: False allows any object in a local file, and with it the code that it brings.
+        given: Constructor arguments that replace the saved ones.
+
+    Yields:
+        What Lightning is to load, and the constructor arguments to load it with.
+
+    Raises:
+        InputError: for a damaged file, and where the checkpoint needs a model that is not there.
+    """
+    with local_copy(path, weights_only) as local:
+        arguments = dict(given)
+        if local is not None and weights_only is not False:
+            saved = load_plain(local, str(path), mmap=True)
+            arguments.update(arguments_in_place(saved, str(path), given))
+        yield path if local is None else local, arguments
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dpo_lightning.attention import layout_inputs
+from dpo_lightning.attention import layout_inputs, tree_problem
 from dpo_lightning.batch import PairBatch
 from dpo_lightning.compat.torch import forward_replaced
 from dpo_lightning.logprobs.head import logps_through, scored_logits
@@ -51,6 +51,10 @@ class TokenScorer:
         score = logps_through(head, probe, statistics, self.tiling)
         scored, nothing = self._read_rows(batch, head, probe, score)
         return scored._replace(logps=scored.logps + nothing)
+
+    def tree_problem(self) -> str | None:
+        """Run a self-test of the tree layout, and return why it is wrong for the model, or None where it is right."""
+        return tree_problem(self.model)
 
     def _read_rows(
         self, batch: PairBatch, head: nn.Module, probe: HeadProbe, score: Callable[[Tensor, Tensor], TokenLogps]

@@ -1,1 +1,7 @@
 """The one model that is trained: loaded, adapted, prepared, sharded and sampled from."""
+
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.prepare import PolicyOptions
+from dpo_lightning.policy.source import PolicySource
+
+__all__ = ["LoRA", "PolicyOptions", "PolicySource"]

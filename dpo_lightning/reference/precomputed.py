@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -143,11 +143,3 @@ class BoundPrecomputed(BoundReference):
             "reference Precomputed is scored once, and cannot follow the policy: use FrozenCopy, or FrozenAdapter with "
             "adapters"
         )
-
-
-def settle_reference(wanted: Reference | None, policy: nn.Module, trained_adapter: bool) -> Reference:
-    """Return what is wanted, or the `default_reference`, which a precomputed one without a source scores."""
-    default = default_reference(policy, trained_adapter)
-    if isinstance(wanted, Precomputed) and wanted.source is None:
-        return replace(wanted, source=default)
-    return wanted or default

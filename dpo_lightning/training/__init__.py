@@ -1,1 +1,15 @@
-"""What a training step does beside its loss: metrics, running means, logging, parameters, schedules."""
+"""Everything that a training step does beside its loss: metrics, running means, logging, parameters, schedules."""
+
+from dpo_lightning.training.baseline import RunningMean
+from dpo_lightning.training.metrics import PairMean, UnpairedMean
+from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Linear",
+    "PairMean",
+    "RunningMean",
+    "Schedule",
+    "UnpairedMean",
+]

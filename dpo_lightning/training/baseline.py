@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.losses import Observation
-from dpo_lightning.losses.scores import Baseline
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses import AnyObjective, Observation, Reads
+from dpo_lightning.losses.scores import Baseline, PairScores, UnpairedScores
 from dpo_lightning.training.metrics import Float32Metric
 from dpo_lightning.utils.ranks import sum_over_ranks
+
+S = TypeVar("S", PairScores, UnpairedScores)
 
 _LABELS = 2
 
@@ -32,6 +35,27 @@ class RunningMean(Float32Metric):
         super().__init__(sync_on_compute=False)  # the same on all ranks
         self.add_state("means", torch.zeros(_LABELS, dtype=torch.float32))
         self.add_state("seen", torch.zeros(_LABELS, dtype=torch.float32))
+
+    def added_to(self, scores: S, objective: AnyObjective, *, moves: bool) -> S:
+        """Return the scores with the means that the objective reads, or as they are; every rank must call.
+
+        Args:
+            scores: Scores of a batch.
+            objective: The objective, which says what the means are of.
+            moves: True where the batch is one of the training, which moves the running mean.
+
+        Raises:
+            InputError: for an objective that reads a mean and observes nothing.
+        """
+        if Reads.BASELINE not in objective.reads:
+            return scores
+        observation = objective.observe(scores)
+        if observation is None:
+            raise InputError(
+                f"objective {type(objective).__name__} reads a mean over batches and observes nothing: implement "
+                "`observe`, or leave Reads.BASELINE out"
+            )
+        return scores._replace(baseline=self.baseline(observation, moves=moves))
 
     def baseline(self, observation: Observation, *, moves: bool) -> Baseline:
         """The means of a batch and of the training; every rank must call.

@@ -8,8 +8,21 @@ import lightning.pytorch as pl
 
 from dpo_lightning.compat.lightning_loops import forget_logged
 from dpo_lightning.training.metrics import PairMean, UnpairedMean
+from dpo_lightning.utils.gradients import gradient_norm
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
+
+
+def log_training(module: pl.LightningModule, metrics: PairMean | UnpairedMean) -> None:
+    """Log, once per interval, the gradient's norm before clipping and the means over the examples since the last log.
+
+    That is one reduction over ranks. Called before the optimizer step, it leaves empty sums at the step's end: a
+    checkpoint taken there and the log agree on what was reported.
+    """
+    interval: int = module.trainer.log_every_n_steps  # type: ignore[attr-defined]
+    if (module.global_step + 1) % interval == 0:
+        module.log("train/grad_norm", gradient_norm(module))
+        log_means(module, metrics, "train")
 
 
 def log_means(module: pl.LightningModule, metrics: PairMean | UnpairedMean, stage: str) -> None:

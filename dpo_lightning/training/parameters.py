@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch import nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.tensors import whole
-
-T = TypeVar("T", bound=Tensor)
+from dpo_lightning.utils.gradients import by_mesh
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
@@ -31,27 +25,5 @@ def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
     for settings, names in (({}, decayed), ({"weight_decay": 0.0}, trainable.keys() - decayed)):
         parameters = [parameter for name, parameter in trainable.items() if name in names]
-        groups += [{"params": alike, **settings} for alike in _by_mesh(parameters)]
+        groups += [{"params": alike, **settings} for alike in by_mesh(parameters)]
     return groups
-
-
-def gradient_norm(module: nn.Module) -> Float[Tensor, ""]:
-    """2-norm over the gradients of all parameters, 0-d on the device; all ranks must call it for a sharded module."""
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    norms = [torch.nn.utils.get_total_norm(alike) for alike in _by_mesh(gradients)]
-    return torch.nn.utils.get_total_norm([whole(norm) for norm in norms])
-
-
-def clip_by_norm(module: nn.Module, largest: float) -> None:
-    """Scale all gradients so that their common 2-norm is at most ``largest``, on whichever meshes they are."""
-    norm = gradient_norm(module)
-    for alike in _by_mesh(parameter for parameter in module.parameters() if parameter.grad is not None):
-        torch.nn.utils.clip_grads_with_norm_(alike, largest, norm)
-
-
-def _by_mesh(tensors: Iterable[T]) -> list[list[T]]:
-    """Under tensor parallelism norms and biases are on another device mesh than matrices, and torch takes one mesh."""
-    groups: dict[Any, list[T]] = {}
-    for tensor in tensors:
-        groups.setdefault(tensor.device_mesh if isinstance(tensor, DTensor) else None, []).append(tensor)
-    return list(groups.values())

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from dpo_lightning.attention import tree_problem
 from dpo_lightning.batch import Collate, PairBatch, TokenizedPair, collate_padded, collate_tree
 from dpo_lightning.errors import RunError
+from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.reference.cache.table import unpack
 from dpo_lightning.utils.tensors import device_of, float_dtype_of
 from dpo_lightning.utils.torch_modes import compute_dtype
@@ -42,7 +42,7 @@ class Scorer:
         self._model = model
         self._token_logps = token_logps
         self._context = context
-        self.is_tree = tree_problem(model) is None
+        self.is_tree = TokenScorer(model).tree_problem() is None
         self._collate: Collate = collate_tree if self.is_tree else collate_padded
 
     def __call__(self, pairs: Sequence[TokenizedPair]) -> list[np.ndarray]:

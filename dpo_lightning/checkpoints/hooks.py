@@ -1,0 +1,71 @@
+"""The checkpoint hooks of a run's module: trainable weights only, and a class method that loads them anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import lightning.pytorch as pl
+from typing_extensions import Self
+
+from dpo_lightning.checkpoints.contents import mark_format, refuse_newer
+from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
+from dpo_lightning.checkpoints.standalone import loading
+from dpo_lightning.checkpoints.trainable import check_trainable, trainable_only
+from dpo_lightning.compat.lightning import class_only
+from dpo_lightning.run import PreferenceRun
+from dpo_lightning.utils.trainers import attached_trainer
+
+
+class CheckpointHooks(PreferenceRun, pl.LightningModule):
+    """The part of a run's module that Lightning calls when a checkpoint is written or read."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the format, the model's config, a reference that is moved, and the mean that the loss reads."""
+        mark_format(checkpoint)
+        add_run_state(self, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them; an InputError for a newer format, and where the reference cannot become the saved one."""
+        refuse_newer(checkpoint)
+        restore_run_state(self, checkpoint, attached_trainer(self))
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the trainable parameters only."""
+        return trainable_only(self, super().state_dict(*args, **kwargs))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load trainable parameters; strict means that they must be exactly these."""
+        self.configure_model()
+        result = super().load_state_dict(state_dict, strict=False, assign=assign)
+        if strict:
+            check_trainable(self.state_dict(), state_dict, result.unexpected_keys)
+        return result
+
+    @class_only
+    def load_from_checkpoint(
+        cls,  # noqa: N805 - the decorator is Lightning's classmethod
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: Optional[bool] = None,
+        weights_only: Optional[bool] = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Build the module that a run has saved; a whole model also where the policy's directory is not there.
+
+        Args:
+            checkpoint_path: A file or a URL.
+            map_location: Where tensors go, as in `torch.load`.
+            hparams_file: YAML or CSV in place of the saved constructor arguments.
+            strict: Whether the trainable parameters must be exactly those saved.
+            weights_only: False allows any object in a local file, and with it the code that it brings.
+            kwargs: Constructor arguments that replace the saved ones; `policy` where it was a module.
+
+        Raises:
+            InputError: for a damaged file, and where the checkpoint needs a model that is not there.
+        """
+        with loading(checkpoint_path, weights_only, kwargs) as (source, arguments):
+            return super().load_from_checkpoint(
+                source, map_location, hparams_file, strict, weights_only is not False, **arguments
+            )

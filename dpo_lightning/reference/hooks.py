@@ -1,0 +1,112 @@
+"""The model hooks of a run's module: policy and reference are built once, and offered to those who ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import nn
+
+from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
+from dpo_lightning.compat.torch import ConvertedInside
+from dpo_lightning.errors import RunError
+from dpo_lightning.policy.prepare import float32_buffers_kept
+from dpo_lightning.policy.sharding import check_strategy
+from dpo_lightning.policy.source import PolicySource
+from dpo_lightning.reference.base import BoundReference, Reference
+from dpo_lightning.reference.models import Place, RunModels
+from dpo_lightning.utils.trainers import attached_trainer
+
+
+class ModelHooks(ConvertedInside, pl.LightningModule):
+    """The part of a run's module that builds policy and reference; `PreferenceModule` derives from it.
+
+    Args:
+        source: Builds the policy.
+        settings: The reference before it is bound; None for the default one.
+
+    Attributes:
+        policy_name: Name that the policy was given by, or that its module was loaded under.
+        pairs_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
+    """
+
+    def __init__(self, source: PolicySource, settings: Reference | None) -> None:
+        super().__init__()
+        self.policy_source = source
+        self.policy_name = source.name
+        self.reference_settings = settings
+        self.pairs_of_loaders: list[Sequence[TokenizedPair]] = []
+        self._models: RunModels | None = None
+
+    @property
+    def models(self) -> RunModels:
+        """The policy with its reference and its scorer; a RunError before `configure_model()`."""
+        if self._models is None:
+            raise RunError("the model is not built yet: call configure_model() first; a Trainer does so by itself")
+        return self._models
+
+    @property
+    def policy(self) -> nn.Module:
+        """The model that is trained; a RunError before `configure_model()`."""
+        return self.models.policy
+
+    @property
+    def reference(self) -> BoundReference:
+        """The reference, bound to the policy; a RunError before `configure_model()`."""
+        return self.models.reference
+
+    def prepare_data(self) -> None:
+        """Find out that there is no such model before anything is written."""
+        if self._models is None:
+            self.policy_source.check()
+
+    def configure_model(self) -> None:
+        """Build policy and reference once; Lightning calls this again for each stage."""
+        if self._models is not None:
+            return
+        place = Place()
+        if (trainer := attached_trainer(self)) is not None:
+            check_strategy(trainer.strategy)
+            place = Place(str(trainer.precision), self.device_mesh, trainer.strategy.root_device)
+        self._models = RunModels(self.policy_source, self.reference_settings, place)
+        self._modules["policy"] = self._models.policy  # as `self.policy = ...`, which a property takes for itself
+
+    def whole_policy(self) -> nn.Module | None:
+        """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""
+        return self.models.whole_policy()
+
+    def policy_again(self) -> nn.Module:
+        """Load the policy once more, as it was before training; an InputError where it was given as a module."""
+        return self.models.policy_again()
+
+    def original_config(self) -> dict[str, Any] | None:
+        """Return the model's config as it was given; None where it has none."""
+        return self.policy_source.original_config()
+
+    def with_reference(self, collate: Collate, pairs: Sequence[TokenizedPair] = ()) -> Collate:
+        """Return the collate function of a loader, or one whose batches bring the values of a `Precomputed` reference.
+
+        Args:
+            collate: Makes the batch: `collate_tree`, `collate_padded`.
+            pairs: All pairs that a loader of your own will give, to be scored when the Trainer starts; such a loader
+                takes `num_workers=0`, since Lightning starts workers before. Nothing for a `PreferenceDataModule`'s.
+        """
+        if len(pairs):
+            self.pairs_of_loaders.append(pairs)
+        if self._models is not None:
+            return self.reference.collate(collate)
+
+        def late(examples: Sequence[TokenizedPair]) -> PairBatch:
+            return self.reference.collate(collate)(examples)
+
+        return late
+
+    def tree_problem(self) -> str | None:
+        """Return why the tree layout is wrong for policy or reference, in one line; None where it is right."""
+        return self.models.tree_problem
+
+    def converting(self) -> AbstractContextManager[None]:
+        """Keep RoPE's frequencies in float32 when the module is cast."""
+        return float32_buffers_kept(self)

@@ -1,0 +1,90 @@
+"""The models of a run: the policy and its reference, built together."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+
+from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.policy.sharding import gathered, meta_copy, shard, weights_on_rank_zero
+from dpo_lightning.policy.source import PolicySource
+from dpo_lightning.reference.base import Reference
+from dpo_lightning.reference.settle import settle_reference
+from dpo_lightning.utils.tensors import device_of
+
+
+class Place(NamedTuple):
+    """Where and how the models of a run are held.
+
+    Attributes:
+        precision: Lightning's name of the precision; None without a Trainer.
+        mesh: Device mesh that they are sharded over; None where each process holds them whole.
+        device: Device of this process, which only sharded models need here.
+    """
+
+    precision: str | None = None
+    mesh: DeviceMesh | None = None
+    device: torch.device = torch.device("cpu")
+
+
+class RunModels:
+    """The policy of a run, its reference and its scorer. It is no `nn.Module`: who holds it registers the policy.
+
+    Args:
+        source: Builds the policy.
+        settings: The reference before it is bound; None for the default one.
+        place: Where they are held.
+
+    Attributes:
+        policy: The model that is trained.
+        reference: The reference, bound to it.
+        scorer: Scores with the policy.
+    """
+
+    def __init__(self, source: PolicySource, settings: Reference | None, place: Place) -> None:
+        self._source = source
+        self._place = place
+        with weights_on_rank_zero(place.mesh):
+            self.policy = source.build(place.precision)
+            self.reference = settle_reference(settings, self.policy, source.has_trained_adapter).bind(self.policy)
+        self._structure: nn.Module | None = None
+        if place.mesh is not None:
+            self._structure = meta_copy(self.policy)
+            shard(self.policy, place.mesh, place.device, trained=True)
+            for model in self.reference.own_models():
+                shard(model, place.mesh, place.device, trained=False)
+        self.scorer = TokenScorer(self.policy)
+
+    def whole_policy(self) -> nn.Module | None:
+        """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""
+        return self.policy if self._structure is None else gathered(self.policy, self._structure)
+
+    def policy_again(self) -> nn.Module:
+        """Load the policy once more, as it was before training.
+
+        Raises:
+            InputError: when it was given as a module.
+        """
+        with weights_on_rank_zero(self._place.mesh):
+            policy = self._source.build_again(self._place.precision)
+        if self._place.mesh is None:
+            return policy.to(device_of(self.policy))
+        shard(policy, self._place.mesh, device_of(self.policy), trained=False)
+        return policy
+
+    @cached_property
+    def tree_problem(self) -> str | None:
+        """The reason why the tree layout is wrong for policy or reference, in one line; None where it is right.
+
+        The answer is that of a self-test of both models, run once.
+        """
+        device = device_of(self.policy)
+        own = [("reference", model.to(device)) for model in self.reference.own_models()]
+        for role, model in [("policy", self.policy), *own]:
+            if problem := TokenScorer(model).tree_problem():
+                return f"the tree layout does not fit the {role}: {problem}"
+        return None

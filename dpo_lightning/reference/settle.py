@@ -1,0 +1,43 @@
+"""The choice of a run's reference: what was asked for, or the default."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.reference.base import LostReference, NoReference, Reference
+from dpo_lightning.reference.default import default_reference
+from dpo_lightning.reference.frozen import FrozenModule
+from dpo_lightning.reference.precomputed import Precomputed
+
+
+def checked_settings(wanted: Reference | nn.Module | None, is_read: bool, objective: str) -> Reference | None:
+    """Return the settings of a run's reference as they were given, a module as the settings that hold it.
+
+    Args:
+        wanted: What was given.
+        is_read: Whether the objective compares with a reference.
+        objective: Name of the objective, for the message.
+
+    Raises:
+        InputError: for a reference that nobody reads.
+    """
+    settings = FrozenModule(wanted) if isinstance(wanted, nn.Module) else wanted
+    if not (is_read or settings is None or isinstance(settings, NoReference | LostReference)):
+        raise InputError(f"objective {objective} has no reference: leave `reference` out")
+    return settings if is_read else NoReference()
+
+
+def settle_reference(wanted: Reference | None, policy: nn.Module, trained_adapter: bool) -> Reference:
+    """Return what is wanted, or the `default_reference`, which a precomputed one without a source scores."""
+    default = default_reference(policy, trained_adapter)
+    if isinstance(wanted, Precomputed) and wanted.source is None:
+        return replace(wanted, source=default)
+    return wanted or default
+
+
+def holds_model(given: object) -> bool:
+    """Tell a module in memory, which no checkpoint holds among the hyperparameters, from settings."""
+    return isinstance(given, nn.Module | FrozenModule)
