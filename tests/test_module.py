@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dpo_lightning import DPO, SFT, AdapterOff, FrozenCopy, LoRA, Objective, PreferenceModule
-from dpo_lightning import module as module_under_test
 from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.logprobs import scorer as scorer_module
 from dpo_lightning.losses import Reads
 from dpo_lightning.training.schedules import Linear
 from tests.helpers.runs import Losses, data, module, saved_model, trainer
@@ -243,7 +243,7 @@ def test_a_model_that_the_tree_does_not_fit_trains_padded(tmp_path):
 
 def test_the_layout_is_tested_once_when_the_policy_is_ready(tmp_path, monkeypatch):
     tested = []
-    monkeypatch.setattr(module_under_test, "tree_problem", tested.append)
+    monkeypatch.setattr(scorer_module, "tree_problem", tested.append)
     model = module(schedule=Linear(warmup=0))  # asks for the number of steps, and with it for the loader
     run, _ = fit(tmp_path, model)
     run.validate(model, data(tmp_path), verbose=False)
@@ -254,9 +254,7 @@ def test_the_layout_is_tested_once_when_the_policy_is_ready(tmp_path, monkeypatc
 
 def test_a_reference_of_its_own_is_tested_too(tmp_path, monkeypatch):
     model = module(reference=FrozenCopy(saved_model(tmp_path / "model")))
-    monkeypatch.setattr(
-        module_under_test, "tree_problem", lambda tested: None if tested is model.policy else "it leaks"
-    )
+    monkeypatch.setattr(scorer_module, "tree_problem", lambda tested: None if tested is model.policy else "it leaks")
     with pytest.warns(UserWarning, match="padded, since the tree layout does not fit the reference: it leaks"):
         fit(tmp_path, model)
 

@@ -28,6 +28,7 @@ from dpo_lightning import (
 from dpo_lightning.callbacks import Export, ResumableCheckpoint, SampleTable, UpdateGuard, WriteRewards
 from dpo_lightning.cli.main import main
 from dpo_lightning.errors import RunError
+from dpo_lightning.logprobs import TokenLogps
 from tests.data.test_unpaired import data, labelled
 from tests.helpers.brute import brute_token_logps
 from tests.helpers.resumable import Case, prepare, start, wait, weights
@@ -223,7 +224,12 @@ class Poison(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         score = vars(pl_module).setdefault("_whole_scorer", pl_module.models.scorer)
-        pl_module.models.scorer = (lambda batch: score(batch) * math.nan) if batch_idx == 1 else score
+
+        def poisoned(*asked: Any) -> TokenLogps:
+            scored = score(*asked)
+            return scored._replace(logps=scored.logps * math.nan)
+
+        pl_module.models.scorer = poisoned if batch_idx == 1 else score
 
 
 def test_a_skipped_step_leaves_the_running_mean_alone(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def models(self) -> RunModels:
         """The policy with its reference and its scorer; a RunError before `configure_model()`."""
         if self._models is None:
-            raise RunError("the model is not built yet: call configure_model() first; a Trainer does so by itself")
+            raise RunError(
+                "the model is not built, there is none yet: call configure_model() first; a Trainer does so by itself"
+            )
         return self._models
 
     @property
@@ -71,7 +73,8 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
             check_strategy(trainer.strategy)
             place = Place(str(trainer.precision), self.device_mesh, trainer.strategy.root_device)
         self._models = RunModels(self.policy_source, self.reference_settings, place)
-        self._modules["policy"] = self._models.policy  # as `self.policy = ...`, which a property takes for itself
+        # nn.Module registers it without asking the property, which reads.
+        self.policy = self._models.policy  # type: ignore[misc]
 
     def whole_policy(self) -> nn.Module | None:
         """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""

@@ -20,6 +20,7 @@ from dpo_lightning.checkpoints.contents import (
     CONTENTS,
     FORMAT,
     FORMAT_VERSION,
+    GIVEN_REFERENCE,
     MODEL_CONFIG,
     MOVED_REFERENCE,
     REFERENCE_MOVER,
@@ -32,11 +33,13 @@ from dpo_lightning.errors import InputError
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.saved import content, forked, reports
 from tests.helpers.shards import write_shards
+from tests.helpers.tiny import tiny_llama
 
 RUNS: dict[str, tuple[dict[str, Any], list[Any], set[str]]] = {
     "full": ({}, [], {MODEL_CONFIG}),
     "lora": ({"lora": LoRA(r=2)}, [], set()),
     "moved reference": ({}, [lambda: EMAReference(0.5)], {MODEL_CONFIG, MOVED_REFERENCE, REFERENCE_MOVER}),
+    "given reference": ({"reference": tiny_llama()}, [], {MODEL_CONFIG, GIVEN_REFERENCE}),
     "running mean": ({"objective": PairedBCO()}, [], {MODEL_CONFIG, RUNNING_MEAN}),
 }
 DATAMODULE = "<PreferenceDataModule>"

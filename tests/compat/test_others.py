@@ -119,8 +119,8 @@ def test_a_module_by_itself_has_no_trainer(tmp_path: Path) -> None:
         ("KEY", ["--x", "a"]),
         ("UNKNOWN_CLASS", ["--optimizer", "Nothing"]),
         ("WRONG_CLASS", ["--optimizer.class_path", "torch.nn.Linear"]),
-        ("CLASS", ["--optimizer", "AdamW", "--optimizer.nothing", "3"]),
-        ("UNKNOWN_OPTION", ["--optimizer", "AdamW", "--optimizer.nothing", "3"]),
+        ("CLASS", ["--optimizer", "torch.optim.AdamW", "--optimizer.nothing", "3"]),
+        ("UNKNOWN_OPTION", ["--optimizer", "torch.optim.AdamW", "--optimizer.nothing", "3"]),
         ("SCAFFOLD", ["--optimizer.class_path", "torch.nn.Linear"]),
     ],
 )

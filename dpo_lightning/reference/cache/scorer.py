@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from dpo_lightning.batch import Collate, PairBatch, TokenizedPair, collate_padded, collate_tree
 from dpo_lightning.errors import RunError
@@ -52,7 +52,7 @@ class Scorer:
             RunError: for a value that is no number, naming the pair.
         """
         device = self._device
-        batch: PairBatch = tree_map_only(Tensor, lambda tensor: tensor.to(device), self._collate(pairs))
+        batch: PairBatch = move_data_to_device(self._collate(pairs), device)
         with torch.no_grad(), self._context():
             rows = unpack(batch, self._token_logps(batch))
         for pair, row in zip(pairs, rows, strict=True):
