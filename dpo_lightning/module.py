@@ -17,17 +17,18 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import AdamW, Optimizer
 
 from dpo_lightning.attention import tree_problem
-from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
+from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
 from dpo_lightning.checkpoints import load_plain, local_copy
 from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.checkpoints.standalone import arguments_in_place
 from dpo_lightning.data.compatibility import DataRead
+from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.logprobs import Statistic, TokenScorer, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Observation, Reads
-from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores, UnpairedScores
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy, gathered, meta_copy, shard, weights_on_rank_zero
@@ -42,15 +43,15 @@ from dpo_lightning.reference import (
     settle_reference,
 )
 from dpo_lightning.training.baseline import RunningMean
-from dpo_lightning.training.examples import kind_of
+from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means
-from dpo_lightning.training.metrics import PairMean, UnpairedMean
+from dpo_lightning.training.metrics import ChosenMean, PairMean, UnpairedMean
 from dpo_lightning.training.parameters import clip_by_norm, decay_groups, gradient_norm
 from dpo_lightning.training.schedules import Constant, Schedule
 from dpo_lightning.utils.tensors import device_of
 
 
-class PreferenceModule(pl.LightningModule):
+class PreferenceModule(pl.LightningModule, PreferenceLearner):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. To change the loss
@@ -105,9 +106,9 @@ class PreferenceModule(pl.LightningModule):
         self.reference_settings = reference if is_read else NoReference()
         self.step_zero_check = step_zero_check
         self._reference: BoundReference | None = None
-        self.pairs_of_loaders: list[Sequence[TokenizedPair]] = []  # to be scored, as those of a DataModule are
-        self.kind = kind_of(objective)
-        self.train_metrics, self.eval_metrics = self.kind.means(), self.kind.means()
+        self.examples_of_loaders: list[Sequence[TokenizedExample]] = []  # to be scored, as those of a DataModule are
+        self.comparison = comparison_of(objective)
+        self.train_metrics, self.eval_metrics = self.comparison.means(), self.comparison.means()
         self.running_mean = RunningMean()
         self._optimizer = optimizer
         self._schedule = schedule
@@ -187,7 +188,7 @@ class PreferenceModule(pl.LightningModule):
         shard(policy, self._device_mesh, device, trained=False)
         return policy
 
-    def with_reference(self, collate: Collate, pairs: Sequence[TokenizedPair] = ()) -> Collate:
+    def with_reference(self, collate: Collate, pairs: Sequence[TokenizedExample] = ()) -> Collate:
         """Return the collate function of a loader, or one whose batches bring the values of a `Precomputed` reference.
 
         Args:
@@ -196,11 +197,11 @@ class PreferenceModule(pl.LightningModule):
                 takes `num_workers=0`, since Lightning starts workers before. Nothing for a `PreferenceDataModule`'s.
         """
 
-        def late(examples: Sequence[TokenizedPair]) -> PairBatch:
+        def late(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
             return self.reference.collate(collate)(examples)
 
         if len(pairs):
-            self.pairs_of_loaders.append(pairs)
+            self.examples_of_loaders.append(pairs)
         if self._reference is None:
             return late
         return self.reference.collate(collate)
@@ -284,7 +285,7 @@ class PreferenceModule(pl.LightningModule):
         scheduler = self._schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def score(self, batch: PairBatch) -> PairScores | UnpairedScores:
+    def score(self, batch: PreferenceBatch) -> PairScores | ChosenScores | UnpairedScores:
         """Log-probs of the batch's completions under policy and reference.
 
         Raises:
@@ -294,7 +295,7 @@ class PreferenceModule(pl.LightningModule):
         policy = self._scorer(batch, statistics_read(self.objective.reads))
         log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
         tokens = TokenScores(policy.logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
-        return self.kind.scores(batch, tokens)
+        return self.comparison.scores(batch, tokens)
 
     def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:
         """The scores with the means over ranks and batches that the objective reads; every rank must call.
@@ -308,35 +309,37 @@ class PreferenceModule(pl.LightningModule):
         observation = cast(Observation, self.objective.observe(scores))
         return scores._replace(baseline=self.running_mean.baseline(observation, moves=moves))
 
-    def pair_losses(self, batch: PairBatch, scores: Any) -> Float[Tensor, " P"]:
+    def pair_losses(self, batch: PreferenceBatch, scores: Any) -> Float[Tensor, " P"]:
         """Loss of each pair, or labelled completion: the objective. Override it to add terms."""
         return self.objective(scores)
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Float[Tensor, ""]:
-        """The batch's part of the mean over the pairs of the optimizer step; without a `pair_weight`, its own mean.
+    def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Float[Tensor, ""]:
+        """The batch's part of the mean over the pairs of the optimizer step; without a `example_weight`, its own mean.
 
         Lightning divides by `accumulate_grad_batches` and the strategy by the number of ranks: of plain means that
         makes the mean over all pairs only where every micro-batch has equally many, and no window is cut short.
         """
         losses = self._step(batch, self.train_metrics, moves=True)
-        return losses.mean() if batch.pair_weight is None else losses.sum() * batch.pair_weight
+        return losses.mean() if batch.example_weight is None else losses.sum() * batch.example_weight
 
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
         """Add the batch to the validation means."""
         self._step(batch, self.eval_metrics)
 
-    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+    def test_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
         """Add the batch to the test means."""
         self._step(batch, self.eval_metrics)
 
-    def predict_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Pair ids, rewards and margin, each ``[P]``; of labelled completions their ids, rewards and labels."""
-        return self.kind.predicted(batch, self.score(batch))
+        return self.comparison.predicted(batch, self.score(batch))
 
-    def _step(self, batch: PairBatch, metrics: PairMean | UnpairedMean, *, moves: bool = False) -> Float[Tensor, " P"]:
+    def _step(
+        self, batch: PreferenceBatch, metrics: PairMean | ChosenMean | UnpairedMean, *, moves: bool = False
+    ) -> Float[Tensor, " P"]:
         scores: Any = self.with_baseline(self.score(batch), moves=moves)
         losses = self.pair_losses(batch, scores)
-        metrics.update(self.kind.watched(scores, losses))
+        metrics.update(self.comparison.watched(scores, losses))
         return losses
 
     def on_fit_start(self) -> None:

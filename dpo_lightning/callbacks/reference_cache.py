@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
+from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference import BoundPrecomputed
 from dpo_lightning.reference.cache.scoring_run import ScoringRun
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class ReferenceCache(pl.Callback):
     """Scores the pairs that a `Precomputed` reference has not seen; `PreferenceModule` adds it with that reference.
 
-    The pairs are those that the DataModule names in `pairs_used(fn)`, and those given to `with_reference`.
+    The pairs are those that the DataModule names in `examples_used(fn)`, and those given to `with_reference`.
     """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -45,9 +46,9 @@ def _fill(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
     reference = module.reference
     if not isinstance(reference, BoundPrecomputed):
         raise InputError("ReferenceCache: the module's reference is not Precomputed: leave the callback out")
-    pairs_used = getattr(getattr(trainer, "datamodule", None), "pairs_used", None)
-    pairs = pairs_used(trainer.state.fn) if pairs_used is not None else []
-    reference.fill([*pairs, *module.pairs_of_loaders], _scoring_run(trainer), module.policy_again)
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    examples: list[Any] = data.examples_used(trainer.state.fn) if isinstance(data, PreferenceSource) else []
+    reference.fill([*examples, *module.examples_of_loaders], _scoring_run(trainer), module.policy_again)
 
 
 def _scoring_run(trainer: pl.Trainer) -> ScoringRun:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import RunError
 from dpo_lightning.losses import Reads
 from dpo_lightning.utils.ranks import max_over_ranks
@@ -50,7 +50,9 @@ class StepZeroCheck(pl.Callback):
                 return
             raise RunError(self._message(trainer, module, batch, difference))
 
-    def _message(self, trainer: pl.Trainer, module: PreferenceModule, batch: PairBatch, difference: _Difference) -> str:
+    def _message(
+        self, trainer: pl.Trainer, module: PreferenceModule, batch: PreferenceBatch, difference: _Difference
+    ) -> str:
         with evaluating(module.policy):
             agree_in_eval = _compare(trainer, module, module.score(batch)).within(self.tolerance)
         cause = (
@@ -83,7 +85,7 @@ def _compare(trainer: pl.Trainer, module: PreferenceModule, scores: Any) -> _Dif
     """Over all ranks: they must decide alike, since with a sharded model each further forward is one of all."""
     both = [module.with_baseline(scores), module.with_baseline(scores.without_difference())]
     loss, known = (module.objective(s).mean() for s in both)
-    logratio = module.kind.logratios(scores).abs().max()
+    logratio = module.comparison.logratios(scores).abs().max()
     loss, known = trainer.strategy.reduce(torch.stack([loss, known]), reduce_op="mean")
     return _Difference(loss.item(), known.item(), max_over_ranks(logratio).item())
 

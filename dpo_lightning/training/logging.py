@@ -7,12 +7,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from dpo_lightning.training.metrics import PairMean, UnpairedMean
+from dpo_lightning.training.metrics import ChosenMean, PairMean, UnpairedMean
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
 
 
-def log_means(module: pl.LightningModule, metrics: PairMean | UnpairedMean, stage: str) -> None:
+def log_means(module: pl.LightningModule, metrics: PairMean | ChosenMean | UnpairedMean, stage: str) -> None:
     """Log the means, of all ranks, and begin them anew.
 
     Args:
