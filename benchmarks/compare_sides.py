@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpo_lightning import TokenizedPair
+from dpo_lightning import TokenizedExample
 
 RECIPE = {
     "beta": 0.1,
@@ -77,7 +77,7 @@ class Spec:
     device: str
     warmup: int
     batch_pairs: int
-    pairs: list[TokenizedPair]
+    pairs: list[TokenizedExample]
     scratch: str
 
     @property
@@ -89,4 +89,4 @@ class Spec:
     def read(cls, path: Path) -> Spec:
         """The inverse of `json.dumps(asdict(spec))`."""
         fields = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**fields, "pairs": [TokenizedPair(*pair) for pair in fields["pairs"]]})
+        return cls(**{**fields, "pairs": [TokenizedExample(*pair) for pair in fields["pairs"]]})

@@ -238,14 +238,14 @@ def _bytes(tensors: Any) -> int:
 
 
 def _batch(case: dict[str, Any]) -> Any:
-    from dpo_lightning.batch import TokenizedPair, collate_padded, collate_tree
+    from dpo_lightning.batch import TokenizedExample, collate_padded, collate_tree
 
     draw = torch.Generator().manual_seed(0)
 
     def ids(count: int) -> list[int]:
         return torch.randint(3, _SIZES[case["size"]][-1], (count,), generator=draw).tolist()
 
-    pairs = [TokenizedPair(i, ids(_PROMPT), ids(_COMPLETION), ids(_COMPLETION)) for i in range(_PAIRS)]
+    pairs = [TokenizedExample.pair(i, ids(_PROMPT), ids(_COMPLETION), ids(_COMPLETION)) for i in range(_PAIRS)]
     return (collate_tree if case["tree"] else collate_padded)(pairs)
 
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dpo_lightning import TokenizedPair
+from dpo_lightning import TokenizedExample
 from dpo_lightning.errors import InputError
 
 POOL_STEPS = 64
-"""Steps in which pairs are grouped by length; also the window of `PairBatchSampler`. TRL takes 50."""
+"""Steps in which pairs are grouped by length; also the window of `ExampleBatchSampler`. TRL takes 50."""
 
 GPT2_VOCABULARY = 50_257
 
@@ -60,7 +60,7 @@ def profile_named(name: str) -> Profile:
 
 def make_pairs(
     name: str, steps: int, batch_pairs: int, vocab_size: int, max_length: int, shared: Path
-) -> tuple[str, list[TokenizedPair]]:
+) -> tuple[str, list[TokenizedExample]]:
     """What the pairs of a profile are, and a pool of them that is enough for `steps` steps."""
     count = max(POOL_STEPS, steps) * batch_pairs
     if name == "hh" and vocab_size >= GPT2_VOCABULARY and hh_file(shared).is_file():
@@ -68,7 +68,7 @@ def make_pairs(
     return "random ids", random_pairs(name, count, vocab_size, max_length)
 
 
-def random_pairs(name: str, count: int, vocab_size: int, max_length: int) -> list[TokenizedPair]:
+def random_pairs(name: str, count: int, vocab_size: int, max_length: int) -> list[TokenizedExample]:
     """Random ids with the lengths of a profile; completions are cut at `max_length`."""
     rng = np.random.default_rng(0)
     prompts, chosen, rejected = (lengths.draw(rng, count) for lengths in profile_named(name))
@@ -76,7 +76,9 @@ def random_pairs(name: str, count: int, vocab_size: int, max_length: int) -> lis
     for number, prompt in enumerate(np.minimum(prompts, max_length - 1)):
         room = max_length - prompt
         lengths = (prompt, min(chosen[number], room), min(rejected[number], room))
-        pairs.append(TokenizedPair(number, *(rng.integers(vocab_size, size=length).tolist() for length in lengths)))
+        pairs.append(
+            TokenizedExample.pair(number, *(rng.integers(vocab_size, size=length).tolist() for length in lengths))
+        )
     return pairs
 
 
@@ -85,13 +87,13 @@ def hh_file(shared: Path) -> Path:
     return shared / "data" / "hh_harmless_test.jsonl.gz"
 
 
-def hh_pairs(shared: Path, count: int, max_length: int) -> list[TokenizedPair]:
+def hh_pairs(shared: Path, count: int, max_length: int) -> list[TokenizedExample]:
     """A random choice of HH's pairs with the GPT-2 tokenizer; all of them where there are not `count`."""
     import datasets
 
     from dpo_lightning import RowFormat
-    from dpo_lightning.data import PairTokenizer
-    from dpo_lightning.data.dataset import PairDataset
+    from dpo_lightning.data import ExampleTokenizer
+    from dpo_lightning.data.dataset import ExampleDataset
     from dpo_lightning.data.prepare import tokenize_rows
     from dpo_lightning.data.sources import load_rows
     from dpo_lightning.data.tokenizer_loading import load_tokenizer
@@ -99,12 +101,14 @@ def hh_pairs(shared: Path, count: int, max_length: int) -> list[TokenizedPair]:
     datasets.disable_progress_bars()
     tokenizer = load_tokenizer(str(shared / "tokenizers" / "gpt2"))
     rows = load_rows(str(hh_file(shared)), "train", {})
-    encoded = tokenize_rows(rows, RowFormat(), PairTokenizer(tokenizer, max_length), "HH")
+    encoded = tokenize_rows(rows, RowFormat(), ExampleTokenizer(tokenizer, max_length), "HH")
     order = np.random.default_rng(0).permutation(len(encoded))[:count]
-    return PairDataset(encoded).__getitems__(order.tolist())
+    return ExampleDataset(encoded).__getitems__(order.tolist())
 
 
-def orders(pairs: list[TokenizedPair], warmup: int, steps: int, batch_pairs: int) -> dict[str, list[TokenizedPair]]:
+def orders(
+    pairs: list[TokenizedExample], warmup: int, steps: int, batch_pairs: int
+) -> dict[str, list[TokenizedExample]]:
     """The pairs of the run, `shuffled` and `grouped`: the same warm-up steps, then the same pairs.
 
     All pairs are sorted by length and cut into batches, and the run takes batches at even distances: they hold as
@@ -126,5 +130,5 @@ def orders(pairs: list[TokenizedPair], warmup: int, steps: int, batch_pairs: int
     return {"shuffled": shuffled, "grouped": grouped}
 
 
-def _length(pair: TokenizedPair) -> int:
-    return len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
+def _length(pair: TokenizedExample) -> int:
+    return len(pair.prompt_ids) + max(map(len, pair.completion_ids))

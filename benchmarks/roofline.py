@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dpo_lightning import TokenizedPair
+from dpo_lightning import TokenizedExample
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SQUARES = (1024, 2048)
@@ -31,11 +31,11 @@ class Work(NamedTuple):
     visible: int
 
 
-def count_work(pairs: Iterable[TokenizedPair]) -> Work:
+def count_work(pairs: Iterable[TokenizedExample]) -> Work:
     """Count without padding, each prompt once: the least that any implementation has to do."""
     tokens = scored = visible = 0
     for pair in pairs:
-        prompt, chosen, rejected = len(pair.prompt_ids), len(pair.chosen_ids), len(pair.rejected_ids)
+        prompt, (chosen, rejected) = len(pair.prompt_ids), map(len, pair.completion_ids)
         tokens += prompt + chosen + rejected
         scored += chosen + rejected
         # Σ over the queries of [P C] of what stands before them, themselves included; then the queries of R.

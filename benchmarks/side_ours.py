@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.compare_sides import LEARNING_RATE, LORA, RECIPE, SIDES, Spec
 from benchmarks.recording import Recorder
-from dpo_lightning import DPO, LoRA, PairBatch, PairScores, PreferenceModule
+from dpo_lightning import DPO, LoRA, PairScores, PreferenceBatch, PreferenceModule
 from dpo_lightning.data import collate_padded, collate_tree
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -24,7 +24,7 @@ class RecordedModule(PreferenceModule):
 
     recorder: Recorder
 
-    def pair_losses(self, batch: PairBatch, scores: PairScores) -> Tensor:
+    def pair_losses(self, batch: PreferenceBatch, scores: PairScores) -> Tensor:
         """Show them on the way."""
         self.recorder.see_logps(torch.cat([scores.policy_chosen_logps, scores.policy_rejected_logps]))
         return super().pair_losses(batch, scores)
@@ -98,7 +98,7 @@ def _optimizer(parameters: Any, mode: str) -> AdamW:
     return AdamW(parameters, lr=LEARNING_RATE[mode], weight_decay=RECIPE["weight_decay"], fused=True)
 
 
-def _loader(spec: Spec) -> DataLoader[PairBatch]:
+def _loader(spec: Spec) -> DataLoader[PreferenceBatch]:
     """The pairs as they stand."""
     collate = collate_tree if SIDES[spec.side].layout == "tree" else collate_padded
     return DataLoader(

@@ -15,6 +15,7 @@ from trl import DPOConfig, DPOTrainer
 
 from benchmarks.compare_sides import LEARNING_RATE, LORA, RECIPE, SIDES, Spec
 from benchmarks.recording import Recorder
+from dpo_lightning import TokenizedExample
 
 _END = "<end>"
 
@@ -60,13 +61,18 @@ class Clock(TrainerCallback):
         self.recorder.end_step()
 
 
+def _triple(pair: TokenizedExample) -> dict[str, list[int]]:
+    chosen, rejected = pair.completion_ids
+    return {"prompt_ids": pair.prompt_ids, "chosen_ids": chosen, "rejected_ids": rejected}
+
+
 def run_trl(spec: Spec) -> dict[str, Any]:
     """Train with `DPOTrainer.train`."""
     recorder = Recorder(spec.warmup)
     trainer = RecordedTrainer(
         model=AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32),
         args=_config(spec),
-        train_dataset=Dataset.from_list([pair._asdict() for pair in spec.pairs]),
+        train_dataset=Dataset.from_list([_triple(pair) for pair in spec.pairs]),
         processing_class=_tokenizer(),
         peft_config=_lora() if spec.mode == "lora" else None,
         callbacks=[Clock(recorder)],

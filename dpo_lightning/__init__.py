@@ -1,6 +1,6 @@
 """Direct Preference Optimization, native to PyTorch Lightning."""
 
-from dpo_lightning.batch import PairBatch, TokenizedPair
+from dpo_lightning.batch import PreferenceBatch, TokenizedExample
 from dpo_lightning.data import PreferenceDataModule, RowFormat, UnpairedFormat
 from dpo_lightning.logprobs import TokenScorer, sequence_logps
 from dpo_lightning.losses import (
@@ -110,10 +110,10 @@ __all__ = [
     "MarginObjective",
     "Objective",
     "Observation",
-    "PairBatch",
     "PairScores",
     "PairedBCO",
     "Precomputed",
+    "PreferenceBatch",
     "PreferenceDataModule",
     "PreferenceModule",
     "Reads",
@@ -127,7 +127,7 @@ __all__ = [
     "SimPO",
     "SoftLabelDPO",
     "TokenScorer",
-    "TokenizedPair",
+    "TokenizedExample",
     "UnpairedBCO",
     "UnpairedFormat",
     "UnpairedObjective",

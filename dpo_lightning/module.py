@@ -13,23 +13,24 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torchmetrics import Metric
 
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
 from dpo_lightning.checkpoints import CheckpointHooks, plain_hyperparameters
 from dpo_lightning.data.compatibility import DataRead
+from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.logprobs import Statistic, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Reads
-from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores, UnpairedScores
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
 from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, holds_model
-from dpo_lightning.training import Constant, PairMean, RunningMean, Schedule, UnpairedMean
-from dpo_lightning.training.examples import kind_of
+from dpo_lightning.training import ChosenMean, Constant, PairMean, RunningMean, Schedule, UnpairedMean
+from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
 from dpo_lightning.training.parameters import decay_groups
 from dpo_lightning.utils.gradients import clip_by_norm
 
 
-class PreferenceModule(ModelHooks, CheckpointHooks):
+class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. To change the loss
@@ -76,8 +77,8 @@ class PreferenceModule(ModelHooks, CheckpointHooks):
             rank_zero_warn(f"{type(objective).__name__} is no dataclass: pass it to load_from_checkpoint again")
         self.objective = objective
         self.step_zero_check = step_zero_check
-        self.kind = kind_of(objective)
-        self.train_metrics, self.eval_metrics = self.kind.means(), self.kind.means()
+        self.comparison = comparison_of(objective)
+        self.train_metrics, self.eval_metrics = self.comparison.means(), self.comparison.means()
         self.running_mean = RunningMean()
         self._optimizer = optimizer
         self._schedule = schedule
@@ -116,7 +117,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks):
         scheduler = self._schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def score(self, batch: PairBatch) -> PairScores | UnpairedScores:
+    def score(self, batch: PreferenceBatch) -> PairScores | ChosenScores | UnpairedScores:
         """Return log-probs of the batch's completions under policy and reference.
 
         Raises:
@@ -126,41 +127,43 @@ class PreferenceModule(ModelHooks, CheckpointHooks):
         policy = self.models.scorer(batch, statistics_read(self.objective.reads))
         log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
         tokens = TokenScores(policy.logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
-        return self.kind.scores(batch, tokens)
+        return self.comparison.scores(batch, tokens)
 
     def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:
         """Return the scores with the means over ranks and batches that the objective reads; every rank must call."""
         return self.running_mean.added_to(scores, self.objective, moves=moves)
 
-    def pair_losses(self, batch: PairBatch, scores: Any) -> Float[Tensor, " P"]:
+    def pair_losses(self, batch: PreferenceBatch, scores: Any) -> Float[Tensor, " P"]:
         """Return the loss of each pair, or labelled completion: the objective. Override it to add terms."""
         return self.objective(scores)
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Float[Tensor, ""]:
-        """Return the batch's part of the mean over the optimizer step; without a `pair_weight`, its own mean.
+    def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Float[Tensor, ""]:
+        """Return the batch's part of the mean over the optimizer step; without a `example_weight`, its own mean.
 
         Lightning divides by `accumulate_grad_batches` and the strategy by the number of ranks: of plain means that
         makes the mean over all pairs only where every micro-batch has equally many, and no window is cut short.
         """
         losses = self._step(batch, self.train_metrics, moves=True)
-        return losses.mean() if batch.pair_weight is None else losses.sum() * batch.pair_weight
+        return losses.mean() if batch.example_weight is None else losses.sum() * batch.example_weight
 
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
         """Add the batch to the validation means."""
         self._step(batch, self.eval_metrics)
 
-    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+    def test_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
         """Add the batch to the test means."""
         self._step(batch, self.eval_metrics)
 
-    def predict_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Return ids, rewards and margin of pairs, each `[P]`; of labelled completions ids, rewards and labels."""
-        return self.kind.predicted(batch, self.score(batch))
+        return self.comparison.predicted(batch, self.score(batch))
 
-    def _step(self, batch: PairBatch, metrics: PairMean | UnpairedMean, *, moves: bool = False) -> Float[Tensor, " P"]:
+    def _step(
+        self, batch: PreferenceBatch, metrics: PairMean | ChosenMean | UnpairedMean, *, moves: bool = False
+    ) -> Float[Tensor, " P"]:
         scores: Any = self.with_baseline(self.score(batch), moves=moves)
         losses = self.pair_losses(batch, scores)
-        metrics.update(self.kind.watched(scores, losses))
+        metrics.update(self.comparison.watched(scores, losses))
         return losses
 
     def on_fit_start(self) -> None:

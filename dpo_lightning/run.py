@@ -10,13 +10,13 @@ import lightning.pytorch as pl
 from torch import nn
 from torchmetrics import Metric
 
-from dpo_lightning.batch import PairBatch, TokenizedPair
+from dpo_lightning.batch import PreferenceBatch, TokenizedExample
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
-from dpo_lightning.losses.scores import PairScores, UnpairedScores
+from dpo_lightning.losses.scores import ChosenScores, PairScores, UnpairedScores
 from dpo_lightning.reference import BoundReference, Reference
 from dpo_lightning.training.baseline import RunningMean
-from dpo_lightning.training.examples import Kind
+from dpo_lightning.training.examples import Comparison
 
 
 class PreferenceRun(ABC):
@@ -24,17 +24,17 @@ class PreferenceRun(ABC):
 
     Attributes:
         objective: The loss, with its settings.
-        kind: How examples of the objective's kind are scored, watched and predicted.
+        comparison: How examples are scored, watched and predicted, by what the objective compares.
         reference_settings: The reference before it was bound; None for the default one.
         running_mean: The mean over the training that the objective reads.
-        pairs_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
+        examples_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
     """
 
     objective: AnyObjective
-    kind: Kind
+    comparison: Comparison
     reference_settings: Reference | None
     running_mean: RunningMean
-    pairs_of_loaders: list[Sequence[TokenizedPair]]
+    examples_of_loaders: list[Sequence[TokenizedExample]]
 
     @property
     @abstractmethod
@@ -65,7 +65,7 @@ class PreferenceRun(ABC):
         """True where the objective reads a mean over batches, which a checkpoint then holds."""
 
     @abstractmethod
-    def score(self, batch: PairBatch) -> PairScores | UnpairedScores:
+    def score(self, batch: PreferenceBatch) -> PairScores | ChosenScores | UnpairedScores:
         """Return the scores of a batch under policy and reference."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from dpo_lightning import DPO, Objective, PairBatch, PairScores, PreferenceModule, TokenizedPair
+from dpo_lightning import DPO, Objective, PairScores, PreferenceBatch, PreferenceModule, TokenizedExample
 from dpo_lightning.data import collate_padded
 from dpo_lightning.losses import sft
 
@@ -39,7 +39,7 @@ class LikelihoodDPO(PreferenceModule):
         super().__init__(policy, objective, **settings)
         self.likelihood_weight = likelihood_weight
 
-    def pair_losses(self, batch: PairBatch, scores: PairScores) -> Tensor:
+    def pair_losses(self, batch: PreferenceBatch, scores: PairScores) -> Tensor:
         preference = super().pair_losses(batch, scores)
         return preference + self.likelihood_weight * sft(scores.policy_chosen_logps, scores.chosen_lengths)
 
@@ -52,7 +52,7 @@ def tiny_policy() -> nn.Module:
     )
 
 
-def toy_pairs(count: int = 64) -> list[TokenizedPair]:
+def toy_pairs(count: int = 64) -> list[TokenizedExample]:
     """Chosen completions count upwards from 0 to 10, rejected ones are random numbers from 16 on."""
     rng = torch.Generator().manual_seed(0)
 
@@ -63,7 +63,7 @@ def toy_pairs(count: int = 64) -> list[TokenizedPair]:
         (start,) = numbers(0, 11, size=1)
         return list(range(start, start + 6))
 
-    return [TokenizedPair(number, numbers(0, 32), counting(), numbers(16, 32)) for number in range(count)]
+    return [TokenizedExample.pair(number, numbers(0, 32), counting(), numbers(16, 32)) for number in range(count)]
 
 
 def train(likelihood_weight: float, epochs: int = 3) -> tuple[LikelihoodDPO, pl.Trainer]:

@@ -15,7 +15,7 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from dpo_lightning import FrozenCopy, PairBatch, TokenizedPair, TokenScorer, sequence_logps
+from dpo_lightning import FrozenCopy, PreferenceBatch, TokenizedExample, TokenScorer, sequence_logps
 from dpo_lightning.data import collate_padded
 from dpo_lightning.losses import dpo
 
@@ -31,12 +31,12 @@ class YourModule(pl.LightningModule):
         self.scorer = TokenScorer(model)
         self.reference = FrozenCopy().bind(model)
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Tensor:
         reference_logps = batch.sum_per_sequence(self.reference.token_logps(batch))
         chosen_logratio, rejected_logratio = (sequence_logps(self.scorer, batch) - reference_logps).chunk(2)
         loss = dpo(chosen_logratio, rejected_logratio, beta=self.beta).mean()
-        self.log("preference_loss", loss, batch_size=batch.pairs)
-        self.log("agreement", (chosen_logratio > rejected_logratio).float().mean(), batch_size=batch.pairs)
+        self.log("preference_loss", loss, batch_size=batch.examples)
+        self.log("agreement", (chosen_logratio > rejected_logratio).float().mean(), batch_size=batch.examples)
         return loss
 
     def configure_optimizers(self) -> Optimizer:
@@ -51,14 +51,14 @@ def tiny_model() -> nn.Module:
     return GPT2LMHeadModel(GPT2Config(**size, **dropout, bos_token_id=0, eos_token_id=1)).train()
 
 
-def toy_pairs(count: int = 64) -> list[TokenizedPair]:
+def toy_pairs(count: int = 64) -> list[TokenizedExample]:
     """Chosen completions are random small numbers, rejected ones are random large numbers."""
     rng = torch.Generator().manual_seed(0)
 
     def tokens(low: int, high: int) -> list[int]:
         return torch.randint(low, high, (6,), generator=rng).tolist()
 
-    return [TokenizedPair(number, tokens(0, 32), tokens(0, 16), tokens(16, 32)) for number in range(count)]
+    return [TokenizedExample.pair(number, tokens(0, 32), tokens(0, 16), tokens(16, 32)) for number in range(count)]
 
 
 def train(epochs: int = 3) -> tuple[YourModule, pl.Trainer]:

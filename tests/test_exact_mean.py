@@ -41,8 +41,8 @@ class Windows(pl.Callback):
         self._window: list[int] = []
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self._window += batch.pair_ids.tolist()
-        self.batches.append(batch.pairs)
+        self._window += batch.row_ids.tolist()
+        self.batches.append(batch.examples)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         self.seen.append(self._window)
@@ -68,7 +68,7 @@ def by_hand(windows: list[list[int]]) -> Tensor:
     source.setup()
     learner.trainer = trainer(precision="64-true")
     learner.configure_model()
-    pairs = {pair.pair_id: pair for pair in source.train_dataloader().batches.dataset}
+    pairs = {pair.row: pair for pair in source.train_dataloader().batches.dataset}
     optimizer = SGD(learner.parameters(), lr=LR)
     for window in windows:
         optimizer.zero_grad()
@@ -153,7 +153,7 @@ def test_a_batch_of_another_loader_counts_as_a_mean():
     learner.configure_model()
     batch = next(iter(source.train_dataloader()))
     own = learner.training_step(batch, 0).item()
-    assert batch.pair_weight == 1 / batch.pairs
-    assert learner.training_step(batch._replace(pair_weight=None), 0).item() == pytest.approx(own, rel=1e-6)
-    doubled = batch._replace(pair_weight=2 / batch.pairs)
+    assert batch.example_weight == 1 / batch.examples
+    assert learner.training_step(batch._replace(example_weight=None), 0).item() == pytest.approx(own, rel=1e-6)
+    doubled = batch._replace(example_weight=2 / batch.examples)
     assert learner.training_step(doubled, 0).item() == pytest.approx(2 * own, rel=1e-6)

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from dpo_lightning import DPO, PairBatch, PreferenceModule
+from dpo_lightning import DPO, PreferenceBatch, PreferenceModule
 from dpo_lightning.data import collate_padded
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -44,7 +44,7 @@ def test_main_prints_what_came_out(name: str, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.strip()
 
 
-def batch_of(example: ModuleType) -> PairBatch:
+def batch_of(example: ModuleType) -> PreferenceBatch:
     return collate_padded(example.toy_pairs(8))
 
 

@@ -13,13 +13,13 @@ from importlinter.cli import lint_imports
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dpo_lightning
-from dpo_lightning.batch import PairColumns, collate_padded
+from dpo_lightning.batch import COLUMNS, collate_padded
 from dpo_lightning.logprobs import chunked_logps
 from dpo_lightning.losses import KTO, UnpairedBCO, UnpairedObjective
 from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores, UnpairedScores
 from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.metrics import PairMean, UnpairedMean, pair_metrics, unpaired_metrics
-from tests.helpers.tiny import PAIRS
+from tests.helpers.tiny import PAIRS, labelled_of
 from tests.losses.battery import Row, all_rows
 
 PACKAGE = Path(dpo_lightning.__file__).parent
@@ -85,7 +85,7 @@ def test_neither_log_probs_nor_loss_nor_metrics_wait(row: Row) -> None:
     metric = PairMean()
     with NoWaiting():
         token_logps = chunked_logps(hidden, batch.targets, head, vocab_size=30, chunk_logits=90).logps
-        columns = PairColumns(*torch.ones(len(PairColumns._fields), batch.pairs))
+        columns = {name: torch.ones(batch.examples) for name in COLUMNS}
         tokens = TokenScores(
             token_logps, token_logps.detach() - 1, batch.sequence_id, batch.lengths, token_logps.detach()
         )
@@ -100,13 +100,13 @@ def test_neither_log_probs_nor_loss_nor_metrics_wait(row: Row) -> None:
 
 @pytest.mark.parametrize("objective", [KTO(), UnpairedBCO()], ids=["KTO", "UnpairedBCO"])
 def test_single_completions_and_their_means_do_not_wait(objective: UnpairedObjective) -> None:
-    batch = collate_padded([pair._replace(desirable=pair.pair_id > 0) for pair in PAIRS])
+    batch = collate_padded([labelled_of(pair) for pair in PAIRS])
     token_logps = torch.randn(len(batch.targets), requires_grad=True)
     metric, running = UnpairedMean(), RunningMean()
     with NoWaiting():
         tokens = TokenScores(token_logps, token_logps.detach() - 1, batch.sequence_id, batch.lengths)
-        assert batch.desirable is not None
-        scores = UnpairedScores.from_tokens(tokens, batch.desirable, mismatched=True)
+        assert batch.labels is not None
+        scores = UnpairedScores.from_tokens(tokens, batch.labels, mismatched=True)
         observation = objective.observe(scores)
         assert observation is not None
         for moves in (True, False):

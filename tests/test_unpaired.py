@@ -21,7 +21,7 @@ from dpo_lightning import (
     Precomputed,
     PreferenceDataModule,
     PreferenceModule,
-    TokenizedPair,
+    TokenizedExample,
     UnpairedBCO,
     UnpairedFormat,
 )
@@ -56,18 +56,17 @@ def module(policy: Any = None, **settings: Any) -> PreferenceModule:
     return PreferenceModule(tiny_llama() if policy is None else policy, **settings)
 
 
-def sums(model: torch.nn.Module, pairs: list[TokenizedPair]) -> tuple[Tensor, Tensor]:
+def sums(model: torch.nn.Module, pairs: list[TokenizedExample]) -> tuple[Tensor, Tensor]:
     """Summed log-probs of the completions, and of the mismatched ones, from a plain forward of each; float64."""
     found = torch.tensor([math.fsum(row) for row in brute_token_logps(model, pairs)], dtype=torch.float64)
-    first, second = found.chunk(2)
-    return first, second
+    return found[: len(pairs)], found[len(pairs) :]
 
 
-def expected_loss(objective: Any, policy: Any, reference: Any, pairs: list[TokenizedPair]) -> float:
+def expected_loss(objective: Any, policy: Any, reference: Any, pairs: list[TokenizedExample]) -> float:
     """The papers' equations, in the plainest words."""
     ours, theirs = sums(policy, pairs), sums(reference, pairs)
     rewards = [objective.beta * value.item() for value in ours[0] - theirs[0]]
-    labels = [bool(pair.desirable) for pair in pairs]
+    labels = [bool(pair.label) for pair in pairs]
     if isinstance(objective, KTO):
         point = objective.beta * max(0.0, (ours[1] - theirs[1]).mean().item())
     else:
@@ -96,11 +95,11 @@ def test_the_first_loss_is_the_papers(tmp_path: Path, objective: Any, layout: An
         module(policy, objective=objective, reference=frozen, step_zero_check=False), found
     )
 
-    rows = found.pairs_used("fit")[0]
+    rows = found.examples_used("fit")[0]
     pairs = [rows[number] for number in range(32)]
     expected = expected_loss(objective, unchanged, reference, pairs)
     assert losses.found == [pytest.approx(expected, rel=1e-5)]
-    assert losses.batches[0].is_one_sided == isinstance(objective, UnpairedBCO)
+    assert (losses.batches[0].mismatched == 0) == isinstance(objective, UnpairedBCO)
 
 
 def trained(tmp_path: Path, objective: Any, **changes: Any) -> dict[str, Tensor]:
@@ -252,9 +251,9 @@ def test_predictions_samples_and_export(tmp_path: Path) -> None:
 
     rows = [json.loads(line) for line in (tmp_path / "rewards.jsonl").read_text().splitlines()]
     assert [*rows[0]] == ["pair_id", "reward", "desirable"]
-    pairs = found.pairs_used("validate")[0]
+    pairs = found.examples_used("validate")[0]
     assert [(row["pair_id"], row["desirable"]) for row in rows] == [
-        (pairs[number].pair_id, pairs[number].desirable) for number in range(8)
+        (pairs[number].row, pairs[number].label) for number in range(8)
     ]
     assert [row["reward"] for row in rows] == [value for batch in batches for value in batch["reward"].tolist()]
     assert (tmp_path / "samples.md").read_text().count("## ") == 2

@@ -21,7 +21,7 @@ from dpo_lightning.data import Format, RowFormat
 from dpo_lightning.errors import InputError
 from dpo_lightning.lab.datamodule import LabDataModule
 from dpo_lightning.lab.policy import PolicyRecipe
-from dpo_lightning.losses import SFT
+from dpo_lightning.losses import SFT, Compares
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.training.schedules import Cosine
 from dpo_lightning.utils.logs import log_level
@@ -140,7 +140,7 @@ def _prompts(data: LabDataModule, protocol: Protocol) -> list[tuple[int, ...]]:
 
 
 def _data(root: Path, protocol: Protocol, row_format: Format, seed: int) -> LabDataModule:
-    rows_of_a_pair = 2 if row_format.unpaired else 1
+    rows_of_a_pair = 2 if row_format.gives is Compares.LABELLED else 1
     return LabDataModule(
         str(root),
         train_pairs=protocol.pairs,

@@ -18,7 +18,7 @@ from dpo_lightning.attention.kernels.blocked import BLOCKED
 from dpo_lightning.attention.kernels.plain import MASKED
 from dpo_lightning.attention.kernels.varlen import VARLEN
 from dpo_lightning.attention.mask import TreeMask
-from dpo_lightning.batch import PairBatch, TreeLayout
+from dpo_lightning.batch import PreferenceBatch, TreeLayout
 from dpo_lightning.compat.transformers import attention_implementation, own_attention, own_mask
 from dpo_lightning.errors import RunError
 from dpo_lightning.utils.logs import log_level
@@ -41,7 +41,7 @@ _under_way: ContextVar[_TreeForward | None] = ContextVar("tree_forward", default
 
 
 @contextmanager
-def layout_inputs(model: nn.Module, batch: PairBatch) -> Iterator[dict[str, Tensor]]:
+def layout_inputs(model: nn.Module, batch: PreferenceBatch) -> Iterator[dict[str, Tensor]]:
     """Arguments for one forward of `model` over the batch; a tree's attention is in force inside the block.
 
     A model of transformers gets another attention implementation at its first tree and keeps it. Where no tree is

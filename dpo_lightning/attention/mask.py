@@ -24,6 +24,11 @@ class Run(NamedTuple):
     keys: tuple[slice, ...]
 
     @property
+    def opens(self) -> bool:
+        """Whether it is the first run of its example, with the prompt among its queries."""
+        return len(self.keys) == 1
+
+    @property
     def queries(self) -> int:
         """Number of queries ``Q``."""
         return self.end - self.start
@@ -60,7 +65,7 @@ class TreeMask:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """``[P C]`` over itself, then ``[R]`` over ``[P R]``, of each pair."""
+        """Runs of each example: `[P C1]` over itself, then each further branch `[Ck]` over `[P Ck]`."""
         return list(_runs(self.tree))
 
     @cached_property
@@ -92,11 +97,12 @@ class TreeMask:
 
 def _runs(tree: TreeLayout) -> Iterator[Run]:
     start = 0
-    for prompt, chosen, rejected in tree.segments:
-        end_of_prompt, end_of_chosen = start + prompt, start + prompt + chosen
-        end = end_of_chosen + rejected
-        yield Run(start, end_of_chosen, (slice(start, end_of_chosen),))
-        yield Run(end_of_chosen, end, (slice(start, end_of_prompt), slice(end_of_chosen, end)))
+    for prompt, (length, *others) in tree.segments:
+        end_of_prompt, end = start + prompt, start + prompt + length
+        yield Run(start, end, (slice(start, end),))
+        for other in filter(None, others):
+            yield Run(end, end + other, (slice(start, end_of_prompt), slice(end, end + other)))
+            end += other
         start = end
 
 

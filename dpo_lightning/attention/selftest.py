@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from dpo_lightning.attention.interface import layout_inputs, use_tree_attention
-from dpo_lightning.batch import TokenizedPair, collate_tree
+from dpo_lightning.batch import TokenizedExample, collate_tree, sequence_order
 from dpo_lightning.errors import RunError
 from dpo_lightning.utils.tensors import device_of
 from dpo_lightning.utils.text import one_line
@@ -57,7 +57,7 @@ def tree_problem(model: nn.Module) -> str | None:
     return _difference(pairs, row, other_row, expected)
 
 
-def _difference(pairs: list[TokenizedPair], row: Tensor, other_row: Tensor, expected: list[Tensor]) -> str | None:
+def _difference(pairs: list[TokenizedExample], row: Tensor, other_row: Tensor, expected: list[Tensor]) -> str | None:
     dtype = row.dtype
     if _leak(row, other_row) > _ISOLATION.get(dtype, _ISOLATION_OTHERWISE):
         return "a rejected completion changes with the chosen one beside it"
@@ -77,7 +77,7 @@ def _counts_physical_positions(model: nn.Module) -> str | None:
     return None
 
 
-def _random_pairs(model: nn.Module) -> list[TokenizedPair]:
+def _random_pairs(model: nn.Module) -> list[TokenizedExample]:
     vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     generator = torch.Generator().manual_seed(0)
 
@@ -85,19 +85,19 @@ def _random_pairs(model: nn.Module) -> list[TokenizedPair]:
         return torch.randint(vocabulary, (count,), generator=generator).tolist()
 
     return [
-        TokenizedPair(number, draw(prompt), draw(chosen), draw(rejected))
+        TokenizedExample.pair(number, draw(prompt), draw(chosen), draw(rejected))
         for number, (prompt, chosen, rejected) in enumerate(_SEGMENTS)
     ]
 
 
-def _with_other_chosen(pair: TokenizedPair) -> TokenizedPair:
+def _with_other_chosen(pair: TokenizedExample) -> TokenizedExample:
     """Return the tokens in another order: the last one first."""
-    return pair._replace(chosen_ids=[*pair.chosen_ids[-1:], *pair.chosen_ids[:-1]])
+    chosen, rejected = pair.completion_ids
+    return pair._replace(completion_ids=[[*chosen[-1:], *chosen[:-1]], rejected])
 
 
-def _sequences(pairs: list[TokenizedPair]) -> Iterator[tuple[list[int], list[int]]]:
-    yield from ((pair.prompt_ids, pair.chosen_ids) for pair in pairs)
-    yield from ((pair.prompt_ids, pair.rejected_ids) for pair in pairs)
+def _sequences(pairs: list[TokenizedExample]) -> Iterator[tuple[list[int], list[int]]]:
+    yield from ((pairs[example].prompt_ids, pairs[example].branches[k]) for example, k in sequence_order(pairs))
 
 
 def _alone(model: nn.Module, prompt: list[int], completion: list[int], device: torch.device) -> Float[Tensor, "C V"]:
@@ -106,7 +106,7 @@ def _alone(model: nn.Module, prompt: list[int], completion: list[int], device: t
     return logits[len(prompt) - 1 : -1]
 
 
-def _in_tree(model: nn.Module, pairs: list[TokenizedPair], device: torch.device) -> Float[Tensor, "L V"]:
+def _in_tree(model: nn.Module, pairs: list[TokenizedExample], device: torch.device) -> Float[Tensor, "L V"]:
     """Logits of the whole row."""
     batch = move_data_to_device(collate_tree(pairs), device)
     with layout_inputs(model, batch) as inputs:

@@ -1,15 +1,19 @@
-"""Batches: their types, and how tokenised pairs become one."""
+"""Batches: their types, and how tokenised examples become one."""
 
-from dpo_lightning.batch.collate import Collate, collate_padded, collate_tree
-from dpo_lightning.batch.types import PairBatch, PairColumns, TokenizedPair, TreeLayout, sum_per_sequence
+from dpo_lightning.batch.collate import Collate, collate_padded, collate_tree, first_completions, sequence_order
+from dpo_lightning.batch.columns import COLUMNS, Column
+from dpo_lightning.batch.types import PreferenceBatch, TokenizedExample, TreeLayout, sum_per_sequence
 
 __all__ = [
+    "COLUMNS",
     "Collate",
-    "PairBatch",
-    "PairColumns",
-    "TokenizedPair",
+    "Column",
+    "PreferenceBatch",
+    "TokenizedExample",
     "TreeLayout",
     "collate_padded",
     "collate_tree",
+    "first_completions",
+    "sequence_order",
     "sum_per_sequence",
 ]

@@ -1,29 +1,33 @@
-"""Tokenised pairs -> a batch. The only place that shifts: token t is predicted at position t - 1."""
+"""Tokenised examples -> a batch. The only place that shifts: token t is predicted at position t - 1."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 
-from dpo_lightning.batch.types import PairBatch, PairColumns, TokenizedPair, TreeLayout
+from dpo_lightning.batch.types import PreferenceBatch, TokenizedExample, TreeLayout
 from dpo_lightning.errors import InputError
 
 # Any id will do: nothing before a row's end attends to what stands behind it, in any causal model.
 _PADDING = 0
 
-Collate = Callable[[Sequence[TokenizedPair]], PairBatch]
+Collate = Callable[[Sequence[TokenizedExample]], PreferenceBatch]
 
 
-def collate_padded(pairs: Sequence[TokenizedPair]) -> PairBatch:
-    """Right-padded rows ``[R, L]``, chosen first: right for every causal architecture, recurrent ones included.
+def collate_padded(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
+    """Right-padded rows `[R, L]`, a row for each sequence: right for every causal model, recurrent ones included.
 
     A completion without tokens has no row. No attention mask goes with it, since padding stands behind every real token
     of its row; so attention keeps its fast causal kernels.
     """
-    both = [(pair.prompt_ids, pair.chosen_ids) for pair in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
-    rows = [(prompt, completion) for prompt, completion in both if completion]
+    sequences = [
+        (examples[example].prompt_ids, examples[example].branches[k]) for example, k in sequence_order(examples)
+    ]
+    rows = [(prompt, completion) for prompt, completion in sequences if completion]
     width = max(len(prompt) + len(completion) for prompt, completion in rows)
     input_ids = torch.full((len(rows), width), _PADDING)
     predictors = []
@@ -31,67 +35,108 @@ def collate_padded(pairs: Sequence[TokenizedPair]) -> PairBatch:
         input_ids[number, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
         first = number * width + len(prompt) - 1
         predictors.append(range(first, first + len(completion)))
-    return _batch(pairs, input_ids, predictors)
+    return _batch(examples, input_ids, predictors)
 
 
-def collate_tree(pairs: Sequence[TokenizedPair]) -> PairBatch:
-    """One packed row ``[1, L]``, prompt, chosen, rejected of each pair: every token once, and no padding.
+def collate_tree(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
+    """One packed row `[1, L]`, the prompt and the branches of each example: every token once, and no padding.
 
-    The first token of both completions is predicted at the prompt's last position. A completion may have no tokens.
+    The first token of each branch is predicted at the prompt's last position. A completion may have no tokens.
     """
-    segments = tuple((len(pair.prompt_ids), len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs)
+    segments = tuple((len(each.prompt_ids), tuple(map(len, each.branches))) for each in examples)
     row: list[int] = []
     positions: list[int] = []
     keys: list[int] = []
-    chosen_predictors: list[Sequence[int]] = []
-    rejected_predictors: list[Sequence[int]] = []
-    for pair, (prompt, chosen, rejected) in zip(pairs, segments, strict=True):
-        start = len(row)
-        end_of_prompt, end_of_chosen, end = start + prompt, start + prompt + chosen, start + prompt + chosen + rejected
-        row += [*pair.prompt_ids, *pair.chosen_ids, *pair.rejected_ids]
-        positions += [*range(prompt + chosen), *range(prompt, prompt + rejected)]
-        keys += range(start, end_of_chosen)
-        if rejected:
-            keys += [*range(start, end_of_prompt), *range(end_of_chosen, end)]
-        chosen_predictors.append(range(end_of_prompt - 1, end_of_chosen - 1))
-        rejected_predictors.append([end_of_prompt - 1, *range(end_of_chosen, end - 1)][:rejected])
+    predictors: list[list[Sequence[int]]] = []
+    for example, (prompt, branches) in zip(examples, segments, strict=True):
+        start, end_of_prompt = len(row), len(row) + prompt
+        row += example.prompt_ids
+        positions += range(prompt)
+        keys += range(start, end_of_prompt)
+        predictors.append([])
+        for number, (ids, length) in enumerate(zip(example.branches, branches, strict=True)):
+            first = len(row)
+            row += ids
+            positions += range(prompt, prompt + length)
+            if number and length:
+                keys += range(start, end_of_prompt)
+            keys += range(first, len(row))
+            predictors[-1].append([end_of_prompt - 1, *range(first, len(row) - 1)][:length])
     tree = TreeLayout(
         segments=segments,
         position_ids=torch.tensor([positions]),
         key_index=torch.tensor(keys),
-        query_offsets=_offsets([run for p, c, r in segments for run in (p + c, r) if run]),
-        key_offsets=_offsets([run for p, c, r in segments for run in ((p + c, p + r) if r else (p + c,))]),
+        query_offsets=_offsets([run for p, (c, *others) in segments for run in (p + c, *filter(None, others))]),
+        key_offsets=_offsets([p + run for p, (c, *others) in segments for run in (c, *filter(None, others))]),
     )
-    return _batch(pairs, torch.tensor([row]), chosen_predictors + rejected_predictors)._replace(tree=tree)
+    in_order = [predictors[example][k] for example, k in sequence_order(examples)]
+    return _batch(examples, torch.tensor([row]), in_order)._replace(tree=tree)
 
 
-def _batch(pairs: Sequence[TokenizedPair], input_ids: torch.Tensor, predictors: Sequence[Sequence[int]]) -> PairBatch:
-    """The scored-token view, from the flat positions at which each completion, chosen first, is predicted."""
-    completions = [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
-    lengths = torch.tensor([len(completion) for completion in completions])
-    return PairBatch(
+def sequence_order(examples: Sequence[TokenizedExample]) -> list[tuple[int, int]]:
+    """Example and branch of each sequence of a batch: completion by completion, the mismatched ones at the end."""
+    most = max(len(each.completion_ids) for each in examples)
+    completions = [(n, k) for k in range(most) for n, each in enumerate(examples) if k < len(each.completion_ids)]
+    return completions + [(n, len(each.completion_ids)) for n, each in enumerate(examples) if each.mismatched_ids]
+
+
+def first_completions(collate: Collate, most: int | None) -> Collate:
+    """Return a collate function that takes the first completions of each example, and no mismatched one.
+
+    Args:
+        collate: Makes the batch.
+        most: How many completions of an example are taken; None for all, and the mismatched one.
+    """
+    return collate if most is None else _FirstCompletions(collate, most)
+
+
+@dataclass(frozen=True)
+class _FirstCompletions:
+    collate: Collate
+    most: int
+
+    def __call__(self, examples: Sequence[TokenizedExample]) -> PreferenceBatch:
+        return self.collate(
+            [each._replace(completion_ids=each.completion_ids[: self.most], mismatched_ids=[]) for each in examples]
+        )
+
+
+def _batch(
+    examples: Sequence[TokenizedExample], input_ids: torch.Tensor, predictors: Sequence[Sequence[int]]
+) -> PreferenceBatch:
+    """The scored-token view, from the flat positions at which each sequence is predicted, in the order of sequences."""
+    order = sequence_order(examples)
+    sequences = [examples[example].branches[k] for example, k in order]
+    lengths = torch.tensor([len(tokens) for tokens in sequences])
+    labels = _of_all("label", [each.label for each in examples])
+    names = dict.fromkeys(name for each in examples for name in each.columns)
+    columns = {name: _of_all(name, [each.columns.get(name) for each in examples]) for name in names}
+    return PreferenceBatch(
         input_ids=input_ids,
         predict_index=torch.tensor([position for positions in predictors for position in positions]),
-        targets=torch.tensor([token for completion in completions for token in completion]),
-        sequence_id=torch.arange(len(completions)).repeat_interleave(lengths),
+        targets=torch.tensor([token for tokens in sequences for token in tokens]),
+        sequence_id=torch.arange(len(sequences)).repeat_interleave(lengths),
         lengths=lengths,
-        pair_ids=torch.tensor([pair.pair_id for pair in pairs]),
-        columns=PairColumns(*(_bits(pairs, name) for name in PairColumns._fields)),
-        desirable=_labels(pairs),
+        example_of_sequence=torch.tensor([example for example, _ in order]),
+        row_ids=torch.tensor([each.row for each in examples]),
+        completions=tuple(len(each.completion_ids) for each in examples),
+        column_bits={
+            name: torch.tensor(values, dtype=torch.float32).view(torch.int32) for name, values in columns.items()
+        },
+        labels=torch.tensor(labels) if labels else None,
     )
 
 
-def _labels(pairs: Sequence[TokenizedPair]) -> torch.Tensor | None:
-    labels = [pair.desirable for pair in pairs if pair.desirable is not None]
-    if labels and len(labels) < len(pairs):
-        raise InputError("some rows of the batch have a label, others none")
-    return torch.tensor(labels) if labels else None
+def _of_all(name: str, values: list[Any]) -> list[Any]:
+    """The values where all examples have one; none where nobody has.
 
-
-def _bits(pairs: Sequence[TokenizedPair], name: str) -> torch.Tensor | None:
-    """A column's values as the bits of float32, where every pair has one."""
-    values = [getattr(pair, name) for pair in pairs]
-    return None if None in values else torch.tensor(values, dtype=torch.float32).view(torch.int32)
+    Raises:
+        InputError: where only some have one.
+    """
+    there = [value for value in values if value is not None]
+    if there and len(there) < len(values):
+        raise InputError(f"some rows of the batch have a {name}, others none")
+    return there
 
 
 def _offsets(lengths: Sequence[int]) -> torch.Tensor:

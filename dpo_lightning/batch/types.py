@@ -1,98 +1,114 @@
-"""The named types that cross layers.
+"""Types of examples and batches that cross layers.
 
-Axes: ``P`` pairs in the batch, ``S`` = 2P sequences, ``N`` scored tokens, ``R`` rows and ``L`` columns of the input.
-Sequences are numbered ``0 .. 2P-1``: the chosen completion of pair ``p`` is sequence ``p``, the rejected one ``P + p``.
+Axes: `P` examples (prompts) of the batch, `S` sequences, which are all branches of all examples, `N` scored tokens, `R`
+rows and `L` columns of the input. Sequences stand completion by completion, not example by example: the first
+completions of all examples, then the second ones of all examples that have one, and so on; at the end the mismatched
+ones. So the chosen completion of pair `p` is sequence `p`, and the rejected one is sequence `P + p`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-class TokenizedPair(NamedTuple):
-    """A preference triple as token ids, the prompt stored once.
+class TokenizedExample(NamedTuple):
+    """A prompt with `K` completions as token ids, the prompt stored once, and what the data says of them.
 
-    ``pair_id`` is the row of the source data, counted from 0; messages and predictions name it.
+    A pair has two completions, the chosen one first, and no label; a labelled completion stands alone. `pair` and
+    `labelled` make them.
 
-    A single completion is a pair too: ``desirable`` is its label, and None for a pair. It stands in ``chosen_ids``, and
-    in ``rejected_ids`` the completion of another prompt, or no token where the objective reads none.
-
-    ``margin``, ``probability`` and ``weight`` are what the data says of the pair, see :class:`PairColumns`.
+    Attributes:
+        row: Row of the source data, counted from 0; messages and predictions name it.
+        prompt_ids: Tokens of the prompt.
+        completion_ids: Tokens of each completion.
+        mismatched_ids: Completion of another prompt, from which KTO estimates a KL divergence; empty if none is read.
+        label: Whether a single completion is desirable; None for pairs.
+        columns: Numbers by the name of their column, see `COLUMNS`; one of your own reaches
+            `PreferenceBatch.columns` too.
     """
 
-    pair_id: int
+    row: int
     prompt_ids: list[int]
-    chosen_ids: list[int]
-    rejected_ids: list[int]
-    desirable: bool | None = None
-    margin: float | None = None
-    probability: float | None = None
-    weight: float | None = None
+    completion_ids: list[list[int]]
+    mismatched_ids: list[int] = []  # noqa: RUF012 - nobody writes to it
+    label: bool | None = None
+    columns: Mapping[str, float] = {}
+
+    @classmethod
+    def pair(
+        cls, row: int, prompt_ids: list[int], chosen_ids: list[int], rejected_ids: list[int], **columns: float
+    ) -> TokenizedExample:
+        """Make a pair, with the numbers that the data has for it by the name of their column."""
+        return cls(row, prompt_ids, [chosen_ids, rejected_ids], columns=columns)
+
+    @classmethod
+    def labelled(
+        cls,
+        row: int,
+        prompt_ids: list[int],
+        completion_ids: list[int],
+        label: bool,
+        mismatched_ids: list[int] | None = None,
+    ) -> TokenizedExample:
+        """Make a labelled completion, with the completion of another prompt for an objective that reads it."""
+        return cls(row, prompt_ids, [completion_ids], mismatched_ids or [], label)
+
+    @property
+    def branches(self) -> list[list[int]]:
+        """Tokens of everything that continues the prompt: the completions, then the mismatched one if there is one."""
+        return [*self.completion_ids, self.mismatched_ids] if self.mismatched_ids else self.completion_ids
 
 
 class TreeLayout(NamedTuple):
-    """How one packed row ``[P0 C0 R0 P1 C1 R1 ...]`` is made of prompts, chosen and rejected completions.
+    """One packed row `[P0 C1 .. CK P1 C1 .. CK ...]`: how it is made of prompts and the branches that continue them.
 
-    C and R of a pair both continue its P: their positions start where P's end, they attend to P and not to each other,
-    and no pair attends to another one. Queries are grouped into ``T`` runs, alternately ``[P C]`` and ``[R]``; the keys
-    of a run are ``[P C]`` and ``[P R]``, and its queries are the last of its keys. An R without tokens has no run.
-    ``K`` = 2P + C + R, summed over the pairs, is the number of keys of all runs.
+    The branches of a prompt start at the position where it ends; they attend to the prompt and not to each other, and
+    no example attends to another one. Queries are grouped into `T` runs: `[P C1]` first, with itself as keys, then each
+    further branch `[Ck]` with the keys `[P Ck]`; so the queries of a run are the last of its keys. A further branch
+    without tokens has no run. `M` is the number of keys of all runs.
 
     Attributes:
-        segments: Tokens of prompt, chosen and rejected completion of each pair; on the host, wherever the batch is.
+        segments: Of each example, tokens of the prompt and of each branch; on the host, wherever the batch is.
         position_ids: Logical position of each token.
         key_index: Position in the row of each run's keys, one run after the other.
         query_offsets: Where each run's queries begin in the row, and the row's end; int32.
-        key_offsets: Where each run's keys begin in ``key_index``, and its end; int32.
+        key_offsets: Where each run's keys begin in `key_index`, and its end; int32.
     """
 
-    segments: tuple[tuple[int, int, int], ...]
+    segments: tuple[tuple[int, tuple[int, ...]], ...]
     position_ids: Int[Tensor, "1 L"]
-    key_index: Int[Tensor, " K"]
+    key_index: Int[Tensor, " M"]
     query_offsets: Int[Tensor, " T+1"]
     key_offsets: Int[Tensor, " T+1"]
 
 
-class PairColumns(NamedTuple):
-    """What the data says of each pair besides its texts, each ``[P]``; None where the data has no such column.
+class PreferenceBatch(NamedTuple):
+    """A micro-batch of examples in some layout, with the scored-token view that every layout shares.
 
-    In a batch these are the bits of float32 values as int32, since Lightning casts floating tensors.
+    A layout decides what `input_ids` looks like; everything after the model only reads the view: scored token `n` has
+    the id `targets[n]`, is predicted at flat position `predict_index[n]` of `input_ids` and belongs to sequence
+    `sequence_id[n]`. All tensors are integers, since Lightning casts the floating tensors of a batch under `bf16-true`.
 
     Attributes:
-        margin: True reward of the chosen completion minus that of the rejected one.
-        probability: Probability that the chosen completion is the better one, in ``[0, 1]``.
-        weight: What the pair's loss is multiplied by, >= 0.
-    """
-
-    margin: Shaped[Tensor, " P"] | None = None
-    probability: Shaped[Tensor, " P"] | None = None
-    weight: Shaped[Tensor, " P"] | None = None
-
-    def values(self) -> PairColumns:
-        """The bits of a batch's columns as float32."""
-        return PairColumns(*(None if bits is None else bits.view(torch.float32) for bits in self))
-
-
-_NO_COLUMNS = PairColumns()
-
-
-class PairBatch(NamedTuple):
-    """A micro-batch of pairs in some layout, with the scored-token view that every layout shares.
-
-    A layout decides what ``input_ids`` looks like; everything after the model only reads the view: scored token ``n``
-    has the id ``targets[n]``, is predicted at flat position ``predict_index[n]`` of ``input_ids`` and belongs to
-    sequence ``sequence_id[n]``. All tensors are integers, since Lightning casts the floating tensors of a batch under
-    ``bf16-true``.
-
-    ``tree`` is None for rows that each hold one sequence. ``pair_weight`` is what a pair's loss is multiplied by before
-    the pairs are summed: the mean over the pairs of a whole optimizer batch needs to know the other micro-batches and
-    ranks. None stands for the mean over this micro-batch. ``reference_logps`` are the bits of float32 log-probs that
-    were computed before, where a collate function brought them. ``columns`` are what the data says of each pair, and
-    ``desirable`` the labels of single completions; None for pairs.
+        input_ids: The rows.
+        predict_index: Where each scored token is predicted.
+        targets: Id of each scored token.
+        sequence_id: Sequence of each scored token.
+        lengths: Tokens of each sequence.
+        example_of_sequence: Example that each sequence continues.
+        row_ids: Row of the source data of each example.
+        completions: Number of completions of each example, mismatched ones not counted; on the host.
+        tree: The packed row; None for rows that each hold one sequence.
+        example_weight: Factor of each example's loss before the examples are summed: the mean over a whole optimizer
+            batch needs to know the other micro-batches and ranks. None is the mean over this micro-batch.
+        reference_logps: Bits of float32 log-probs that were computed before, if a collate function brought them.
+        column_bits: Bits of the float32 values of the data's columns, each int32 `[P]`; `columns` has the values.
+        labels: Labels of single completions; None for pairs.
     """
 
     input_ids: Int[Tensor, "R L"]
@@ -100,24 +116,36 @@ class PairBatch(NamedTuple):
     targets: Int[Tensor, " N"]
     sequence_id: Int[Tensor, " N"]
     lengths: Int[Tensor, " S"]
-    pair_ids: Int[Tensor, " P"]
+    example_of_sequence: Int[Tensor, " S"]
+    row_ids: Int[Tensor, " P"]
+    completions: tuple[int, ...]
     tree: TreeLayout | None = None
-    pair_weight: float | None = None
+    example_weight: float | None = None
     reference_logps: Int[Tensor, " N"] | None = None
-    columns: PairColumns = _NO_COLUMNS
-    desirable: Bool[Tensor, " P"] | None = None
+    column_bits: Mapping[str, Int[Tensor, " P"]] = {}
+    labels: Bool[Tensor, " P"] | None = None
 
     @property
-    def pairs(self) -> int:
-        """Number of pairs ``P``."""
-        return self.pair_ids.shape[0]
+    def examples(self) -> int:
+        """Number of examples `P`."""
+        return self.row_ids.shape[0]
 
     @property
-    def is_one_sided(self) -> bool:
+    def mismatched(self) -> int:
+        """Number of examples with a completion of another prompt, whose sequences are the last ones."""
+        return self.lengths.shape[0] - sum(self.completions)
+
+    @property
+    def columns(self) -> dict[str, Float[Tensor, " P"]]:
+        """Values of the data's columns by name, float32."""
+        return {name: bits.view(torch.float32) for name, bits in self.column_bits.items()}
+
+    @property
+    def has_empty_completion(self) -> bool:
         """Whether some completion has no tokens; read from shapes and from the host."""
         if self.tree is None:
             return self.input_ids.shape[0] < self.lengths.shape[0]
-        return any(not chosen or not rejected for _, chosen, rejected in self.tree.segments)
+        return not all(all(branches) for _, branches in self.tree.segments)
 
     def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
         """Sum a value of each scored token over the completion that it belongs to."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
+from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference import BoundPrecomputed
 from dpo_lightning.reference.cache.scoring_run import ScoringRun
@@ -15,7 +18,7 @@ from dpo_lightning.utils.ranks import data_ranks
 class ReferenceCache(pl.Callback):
     """Scores the pairs that a `Precomputed` reference has not seen; `PreferenceModule` adds it with that reference.
 
-    The pairs are those that the DataModule names in `pairs_used(fn)`, and those given to `with_reference`.
+    The pairs are those that the DataModule names in `examples_used(fn)`, and those given to `with_reference`.
     """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -41,9 +44,9 @@ def _fill(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
     reference = run.reference
     if not isinstance(reference, BoundPrecomputed):
         raise InputError("ReferenceCache: the module's reference is not Precomputed: leave the callback out")
-    pairs_used = getattr(getattr(trainer, "datamodule", None), "pairs_used", None)
-    pairs = pairs_used(trainer.state.fn) if pairs_used is not None else []
-    reference.fill([*pairs, *run.pairs_of_loaders], _scoring_run(trainer), run.policy_again)
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    examples: list[Any] = data.examples_used(trainer.state.fn) if isinstance(data, PreferenceSource) else []
+    reference.fill([*examples, *run.examples_of_loaders], _scoring_run(trainer), run.policy_again)
 
 
 def _scoring_run(trainer: pl.Trainer) -> ScoringRun:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import RunError
 from dpo_lightning.run import PreferenceRun, run_of
 from dpo_lightning.utils.ranks import max_over_ranks
@@ -47,7 +47,7 @@ class StepZeroCheck(pl.Callback):
                 return
             raise RunError(self._message(trainer, run, batch, difference))
 
-    def _message(self, trainer: pl.Trainer, run: PreferenceRun, batch: PairBatch, difference: _Difference) -> str:
+    def _message(self, trainer: pl.Trainer, run: PreferenceRun, batch: PreferenceBatch, difference: _Difference) -> str:
         with evaluating(run.policy):
             agree_in_eval = _compare(trainer, run, run.score(batch)).within(self.tolerance)
         cause = (
@@ -80,7 +80,7 @@ def _compare(trainer: pl.Trainer, run: PreferenceRun, scores: Any) -> _Differenc
     """Over all ranks: they must decide alike, since with a sharded model each further forward is one of all."""
     both = [run.with_baseline(scores), run.with_baseline(scores.without_difference())]
     loss, known = (run.objective(s).mean() for s in both)
-    logratio = run.kind.logratios(scores).abs().max()
+    logratio = run.comparison.logratios(scores).abs().max()
     loss, known = trainer.strategy.reduce(torch.stack([loss, known]), reduce_op="mean")
     return _Difference(loss.item(), known.item(), max_over_ranks(logratio).item())
 

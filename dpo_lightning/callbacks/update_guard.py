@@ -26,7 +26,7 @@ _FEWEST = 10
 
 
 class _MicroBatch(NamedTuple):
-    pair_ids: Tensor
+    row_ids: Tensor
     loss: Tensor
 
 
@@ -74,7 +74,7 @@ class UpdateGuard(pl.Callback):
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Remember the loss."""
-        self._window.append(_MicroBatch(self._batch.pair_ids, loss.detach()))
+        self._window.append(_MicroBatch(self._batch.row_ids, loss.detach()))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
@@ -120,9 +120,9 @@ class UpdateGuard(pl.Callback):
         """Which rows to look at, over all ranks: those with a bad loss, or all of the step."""
         mine = [
             pair
-            for pair_ids, loss in self._window
+            for row_ids, loss in self._window
             if losses_finite or not torch.isfinite(loss)
-            for pair in pair_ids.tolist()
+            for pair in row_ids.tolist()
         ]
         pairs = sorted({pair for rank in from_all_ranks(mine) for pair in rank})
         return f"on the pairs {pairs} (rows of the training split, from 0)"
@@ -145,7 +145,7 @@ class UpdateGuard(pl.Callback):
                     type(exception).__name__,
                     trainer.global_step,
                     self._batch.input_ids.numel(),
-                    self._batch.pair_ids.tolist(),
+                    self._batch.row_ids.tolist(),
                 )
         self._window, self._batch, self._means = [], None, {}
 

@@ -2,23 +2,25 @@
 
 from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.data.datamodule import PreferenceDataModule
-from dpo_lightning.data.formats import Example, Format, PreferencePair, RowFormat
-from dpo_lightning.data.loader import LazyLoader, PairBatchSampler
-from dpo_lightning.data.plans import BatchPlan, OrderedTokenPlan, PairPlan, TokenPlan
-from dpo_lightning.data.tokenize import PairTokenizer
+from dpo_lightning.data.formats import Example, Format, RowFormat
+from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
+from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader
+from dpo_lightning.data.plans import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
+from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.unpaired import UnpairedFormat
 
 __all__ = [
     "BatchPlan",
     "Example",
+    "ExampleBatchSampler",
+    "ExamplePlan",
+    "ExampleTokenizer",
     "Format",
     "LazyLoader",
     "OrderedTokenPlan",
-    "PairBatchSampler",
-    "PairPlan",
-    "PairTokenizer",
     "PreferenceDataModule",
-    "PreferencePair",
+    "PreferenceLearner",
+    "PreferenceSource",
     "RowFormat",
     "TokenPlan",
     "UnpairedFormat",

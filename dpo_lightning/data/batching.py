@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 
 from dpo_lightning.batch import Collate, collate_padded, collate_tree
-from dpo_lightning.data.plans import BatchPlan, OrderedTokenPlan, PairPlan, TokenPlan
+from dpo_lightning.data.interfaces import PreferenceLearner
+from dpo_lightning.data.lengths import Lengths
+from dpo_lightning.data.plans import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,76 +36,111 @@ class Layout(NamedTuple):
     problem: bool = False
 
 
-def settle_layout(wanted: Literal["auto", "tree", "padded"], module: object) -> Layout:
-    """Ask the module for ``tree_problem() -> str | None``, where it has one, unless the layout is padded anyway.
+def settle_layout(wanted: Literal["auto", "tree", "padded"], learner: PreferenceLearner | None) -> Layout:
+    """Ask the learner whether the tree layout fits, unless the layout is padded anyway.
 
     Args:
-        wanted: `auto` takes the tree layout where the module says that it is right.
-        module: The LightningModule of the run, or None.
+        wanted: `auto` takes the tree layout where the learner says that it is right.
+        learner: The module of the run, or None where there is nobody to ask.
 
     Raises:
-        InputError: for `tree` where the module names a problem.
+        InputError: for `tree` where the learner names a problem.
     """
     if wanted == "padded":
         return Layout("padded")
-    ask = getattr(module, "tree_problem", None)
-    problem = ask() if ask is not None else None
+    problem = None if learner is None else learner.tree_problem()
     if wanted == "tree":
         if problem is not None:
             raise InputError(f"data.layout tree: {problem}: set data.layout to padded or auto")
         return Layout("tree")
     if problem is not None:
         return Layout("padded", problem, problem=True)
-    return Layout("tree") if ask is not None else Layout("padded", _NOBODY_ASKED)
+    return Layout("padded", _NOBODY_ASKED) if learner is None else Layout("tree")
 
 
-def check_batch_settings(batch_pairs: int | None, batch_tokens: int | None, length_grouped: bool | None) -> None:
-    """Refuse settings that contradict each other, before any data is read.
-
-    Raises:
-        InputError: naming both.
-    """
-    if batch_pairs is not None and batch_tokens is not None:
-        raise InputError("data.batch_pairs and data.batch_tokens: give one of them, and null for the other")
-    if batch_tokens is not None and length_grouped:
-        raise InputError("data.length_grouped: with data.batch_tokens, every batch has pairs of all lengths")
-
-
-def plan_by_pairs(
-    pairs: datasets.Dataset, batch_pairs: int, *, shuffle: bool, grouped: bool, seed: int, world_size: int
-) -> BatchPlan:
-    """Batches of at most so many pairs; ``grouped`` counts when shuffled."""
-    return PairPlan(
-        pairs["tokens"][:],
-        batch_pairs,
-        shuffle=shuffle,
-        group_by=pairs["length"][:] if grouped else None,
-        seed=seed,
-        world_size=world_size,
-    )
-
-
-def plan_by_tokens(
-    pairs: datasets.Dataset, batch_tokens: int, layout: Layout, *, shuffle: bool, seed: int, world_size: int
-) -> BatchPlan:
-    """Batches of at most so many tokens.
+def check_least(least: int, **settings: int | None) -> None:
+    """Refuse numbers that are too small.
 
     Raises:
-        InputError: in the padded layout, or for a pair that has more, naming its row.
+        InputError: naming the setting.
     """
-    if layout.name == "padded":
-        since = f", since {layout.reason}" if layout.reason else ""
-        raise InputError(
-            f"data.batch_tokens counts the tokens of the tree layout, and the layout is padded{since}: use "
-            "data.batch_pairs"
+    for name, value in settings.items():
+        if value is not None and value < least:
+            raise InputError(f"data.{name} must be at least {least}, got {value}")
+
+
+class Batching(NamedTuple):
+    """How rows are put into batches, as a DataModule was told.
+
+    Attributes:
+        batch_pairs: Most examples of a batch; null for as many as have `batch_tokens` tokens.
+        batch_tokens: Most tokens of a batch.
+        length_grouped: Whether a shuffled batch has examples of similar length; null where the layout is padded.
+        seed: Seed of the order.
+    """
+
+    batch_pairs: int | None
+    batch_tokens: int | None
+    length_grouped: bool | None
+    seed: int
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other, before any data is read.
+
+        Raises:
+            InputError: naming both.
+        """
+        if self.batch_pairs is not None and self.batch_tokens is not None:
+            raise InputError("data.batch_pairs and data.batch_tokens: give one of them, and null for the other")
+        if self.batch_tokens is not None and self.length_grouped:
+            raise InputError("data.length_grouped: with data.batch_tokens, every batch has pairs of all lengths")
+
+    def groups(self, layout: LayoutName) -> bool:
+        """Return whether batches have examples of similar length."""
+        return layout == "padded" if self.length_grouped is None else self.length_grouped
+
+    def plan(
+        self, rows: datasets.Dataset, lengths: Lengths, layout: Layout, *, shuffle: bool, world_size: int
+    ) -> BatchPlan:
+        """Plan the batches of a split.
+
+        Args:
+            rows: The split, whose row numbers messages name.
+            lengths: What is computed of each row.
+            layout: The layout in force.
+            shuffle: A new order each epoch.
+            world_size: Number of data-parallel ranks.
+
+        Raises:
+            InputError: for a number of tokens in the padded layout, or for a row that has more, naming it.
+        """
+        if self.batch_pairs is None:
+            return self._plan_by_tokens(rows, lengths.tokens.tolist(), layout, shuffle=shuffle, world_size=world_size)
+        return ExamplePlan(
+            lengths.tokens.tolist(),
+            self.batch_pairs,
+            shuffle=shuffle,
+            group_by=lengths.longest.tolist() if self.groups(layout.name) else None,
+            seed=self.seed,
+            world_size=world_size,
         )
-    tokens = pairs["tokens"][:]
-    longest = int(np.argmax(tokens))
-    if tokens[longest] > batch_tokens:
-        raise InputError(
-            f"data.batch_tokens {batch_tokens}: the pair of row {pairs[longest]['pair_id']} (from 0) has "
-            f"{tokens[longest]} tokens: raise it, or lower data.max_length"
-        )
-    if not shuffle:
-        return OrderedTokenPlan(tokens, batch_tokens, world_size=world_size)
-    return TokenPlan(tokens, batch_tokens, seed=seed, world_size=world_size)
+
+    def _plan_by_tokens(
+        self, rows: datasets.Dataset, tokens: list[int], layout: Layout, *, shuffle: bool, world_size: int
+    ) -> BatchPlan:
+        limit = cast(int, self.batch_tokens)
+        if layout.name == "padded":
+            since = f", since {layout.reason}" if layout.reason else ""
+            raise InputError(
+                f"data.batch_tokens counts the tokens of the tree layout, and the layout is padded{since}: use "
+                "data.batch_pairs"
+            )
+        longest = int(np.argmax(tokens))
+        if tokens[longest] > limit:
+            raise InputError(
+                f"data.batch_tokens {limit}: the pair of row {rows[longest]['row']} (from 0) has {tokens[longest]} "
+                "tokens: raise it, or lower data.max_length"
+            )
+        if not shuffle:
+            return OrderedTokenPlan(tokens, limit, world_size=world_size)
+        return TokenPlan(tokens, limit, seed=self.seed, world_size=world_size)

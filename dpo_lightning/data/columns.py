@@ -1,27 +1,22 @@
-"""What a row says of its pair besides the texts: a margin, a probability, a weight."""
+"""Columns of numbers in a row of the source data, read and checked; `dpo_lightning.batch.columns` declares them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, TypeAlias, Union, cast
 
+from dpo_lightning.batch import COLUMNS
 from dpo_lightning.errors import InputError
 
 ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose difference counts
 
 _LARGEST = 3.4028234e38  # of float32, which a batch holds
 
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "margin": (lambda value: True, ""),
-    "probability": (lambda value: 0 <= value <= 1, "a probability is between 0 and 1"),
-    "weight": (lambda value: value >= 0, "a weight is 0 or greater"),
-}
-
 
 def read_columns(named: Mapping[str, ColumnSource], row: Mapping[str, Any]) -> dict[str, float]:
-    """Values of margin, probability and weight, as far as they are named.
+    """Return the values of the columns that are named, see `COLUMNS`.
 
     Raises:
         InputError: naming the field, for what is no finite number, or not in the range of its kind.
@@ -57,9 +52,9 @@ def _read(row: Mapping[str, Any], kind: str, source: ColumnSource) -> float:
         chosen, rejected = (_number(row, name) for name in source)
         return chosen - rejected
     value = _number(row, source)
-    fits, rule = _RANGES[kind]
-    if not fits(value):
-        raise InputError(f"field `{source}`: {value:g}, but {rule}")
+    column = COLUMNS[kind]
+    if not column.fits(value):
+        raise InputError(f"field `{source}`: {value:g}, but {column.rule}")
     return value
 
 

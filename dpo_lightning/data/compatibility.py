@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dpo_lightning.data.formats import Format
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import AnyObjective, Reads, UnpairedObjective
+from dpo_lightning.losses import AnyObjective, Compares, Reads
 
 
 class DataRead(NamedTuple):
@@ -14,24 +14,18 @@ class DataRead(NamedTuple):
 
     Attributes:
         objective: What it trains with, as messages name it.
-        unpaired: Whether it trains on single completions with a label, not on pairs.
+        compares: The completions that its loss compares.
         reads: What its loss reads; columns of the data and mismatched completions count here.
     """
 
     objective: str
-    unpaired: bool
+    compares: Compares
     reads: Reads
 
     @classmethod
     def by(cls, objective: AnyObjective) -> DataRead:
         """What the objective reads."""
-        return cls(type(objective).__name__, isinstance(objective, UnpairedObjective), objective.reads)
-
-
-def data_read(module: object) -> DataRead | None:
-    """What a module says, as `PreferenceModule` does; None of one without ``data_read``, and without a module."""
-    ask = getattr(module, "data_read", None)
-    return None if ask is None else ask()
+        return cls(type(objective).__name__, objective.compares, objective.reads)
 
 
 def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
@@ -41,16 +35,8 @@ def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
         InputError: for pairs where single completions are read, and the other way round; for a column that the loss
             reads and nobody named, and for one that is named and not read.
     """
-    if read.unpaired and not row_format.unpaired:
-        raise InputError(
-            f"objective {read.objective} reads single completions with a label, and data.format gives pairs: set "
-            "data.format to UnpairedFormat, which takes a pair for two of them"
-        )
-    if row_format.unpaired and not read.unpaired:
-        raise InputError(
-            f"objective {read.objective} reads pairs, and data.format {type(row_format).__name__} gives single "
-            "completions: take KTO or UnpairedBCO, or leave data.format out for rows with `chosen` and `rejected`"
-        )
+    if row_format.gives is not read.compares.given_by:
+        raise _other_examples(read, row_format)
     wanted, named = read.reads.columns, row_format.columns_named.keys()
     for name in sorted(wanted - named):
         if not predicting:
@@ -60,3 +46,15 @@ def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
             f"data.format.{name}: the objective does not read it: leave it out, or take one that does; a subclass "
             "whose pair_losses reads it says so in data_read"
         )
+
+
+def _other_examples(read: DataRead, row_format: Format) -> InputError:
+    if read.compares is Compares.LABELLED:
+        return InputError(
+            f"objective {read.objective} reads single completions with a label, and data.format gives pairs: set "
+            "data.format to UnpairedFormat, which takes a pair for two of them"
+        )
+    return InputError(
+        f"objective {read.objective} reads pairs, and data.format {type(row_format).__name__} gives single "
+        "completions: take KTO or UnpairedBCO, or leave data.format out for rows with `chosen` and `rejected`"
+    )

@@ -4,84 +4,109 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from dpo_lightning.batch import PairColumns, TokenizedPair
+from dpo_lightning.batch import COLUMNS, TokenizedExample
+from dpo_lightning.data.lengths import BLOCK, Lengths
 
 if TYPE_CHECKING:
     import datasets
 
 KEY = np.dtype("S16")
 
-_IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
-_BESIDE_THE_TOKENS = ("desirable", *PairColumns._fields)
-_BLOCK = 4096
+_LABEL = "desirable"  # as checkpoints of earlier versions have hashed it
+_MANY = b"many completions"  # a personalised hash never meets the plain one
 
 
 class RowIndex(NamedTuple):
     """What is known of rows without reading their tokens again.
 
     Attributes:
-        keys: Key of each row, ``[rows]`` of ``KEY``.
-        lengths: Tokens of prompt, chosen and rejected completion, ``[rows, 3]``.
+        keys: Key of each row, `[rows]` of `KEY`.
+        lengths: Tokens of each row.
     """
 
     keys: np.ndarray
-    lengths: np.ndarray
+    lengths: Lengths
+
+    @classmethod
+    def joined(cls, parts: Sequence[RowIndex]) -> RowIndex:
+        """Put the rows of parts one after the other."""
+        keys = [np.empty(0, KEY), *(part.keys for part in parts)]
+        return cls(np.concatenate(keys), Lengths.joined([part.lengths for part in parts]))
 
 
-def pair_key(pair: TokenizedPair) -> bytes:
-    """BLAKE2b-128 of the token ids of prompt, chosen and rejected completion, and of where each ends."""
-    return _key(*(np.asarray(ids, dtype="<i4") for ids in pair[1:4]))
+def example_key(example: TokenizedExample) -> bytes:
+    """Return the BLAKE2b-128 of the token ids of prompt and branches, and of where each ends.
+
+    Label, columns and row number are no part of it, since no model reads them.
+    """
+    return _key([np.asarray(ids, dtype="<i4") for ids in (example.prompt_ids, *example.branches)])
 
 
-def index_pairs(pairs: Sequence[TokenizedPair]) -> RowIndex:
-    """Keys and lengths of pairs in memory."""
-    keys = np.array([pair_key(pair) for pair in pairs], dtype=KEY)
-    return RowIndex(keys, np.array([[*map(len, pair[1:4])] for pair in pairs], dtype=np.int64).reshape(-1, 3))
+def index_examples(examples: Sequence[TokenizedExample]) -> RowIndex:
+    """Return keys and lengths of examples in memory."""
+    return RowIndex(np.array([*map(example_key, examples)], dtype=KEY), Lengths.of_examples(examples))
 
 
 def index_rows(rows: datasets.Dataset) -> RowIndex:
-    """Keys and lengths of tokenised rows: some 3 s for a million, since no list of ids is built."""
-    keys: list[bytes] = []
-    lengths: list[np.ndarray] = []
-    for block in rows.with_format("arrow").iter(batch_size=_BLOCK):
-        columns = [_column(block[name]) for name in _IDS]
-        keys += [_key(*row) for row in zip(*(_split(*column) for column in columns), strict=True)]
-        lengths.append(np.stack([np.diff(offsets) for _, offsets in columns], axis=1))
-    return RowIndex(np.array(keys, dtype=KEY), np.concatenate([np.empty((0, 3), dtype=np.int64), *lengths]))
+    """Return keys and lengths of tokenised rows: some 3 s for a million, since no list of ids is built."""
+    parts = []
+    for block in rows.with_format("arrow").iter(batch_size=BLOCK):
+        lengths = Lengths.of_table(block)
+        keys = np.array([_key(tokens) for tokens in _tokens(block, lengths)], dtype=KEY)
+        parts.append(RowIndex(keys, lengths))
+    return RowIndex.joined(parts)
 
 
 def content_hash(rows: datasets.Dataset) -> str:
-    """BLAKE2b-128 of the keys of all rows in their order, in hexadecimal; the same for equal rows on any machine.
+    """Return the BLAKE2b-128 of the keys of all rows in their order, in hexadecimal; the same on any machine.
 
-    Labels, margins, probabilities and weights are hashed, too, where there are any: no model reads them, and yet other
-    ones make another training run.
+    Labels and columns are hashed, too, where there are any: no model reads them, and yet other ones make another
+    training run.
     """
     digest = blake2b(index_rows(rows).keys.tobytes(), digest_size=KEY.itemsize)
-    for name in _BESIDE_THE_TOKENS:
+    for name, hashed in (("label", _LABEL), *((name, name) for name in COLUMNS)):
         if name in rows.column_names:
-            digest.update(name.encode())
+            digest.update(hashed.encode())
             digest.update(np.asarray(rows[name][:], dtype="<f4").tobytes())
     return digest.hexdigest()
 
 
-def _key(prompt: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> bytes:
-    digest = blake2b(np.array([len(prompt), len(chosen)], dtype="<i8").tobytes(), digest_size=KEY.itemsize)
-    for ids in (prompt, chosen, rejected):
+def _key(tokens: Sequence[np.ndarray]) -> bytes:
+    """The hash of a prompt and its branches: up to two of them as pairs have always been hashed."""
+    prompt, *branches = tokens
+    if len(branches) <= 2:  # the prompt and the first branch say where the second begins
+        ends, person = [len(prompt), len(branches[0])], b""
+    else:
+        ends, person = [len(tokens), *map(len, tokens)], _MANY
+    digest = blake2b(np.array(ends, dtype="<i8").tobytes(), digest_size=KEY.itemsize, person=person)
+    for ids in tokens:
         digest.update(cast(Any, ids))
     return digest.digest()
 
 
-def _column(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Values and offsets of a column of lists."""
-    lists = column.combine_chunks()
-    return lists.values.to_numpy().astype("<i4", copy=False), lists.offsets.to_numpy().astype(np.int64)
+def _tokens(block: Any, lengths: Lengths) -> Iterator[list[np.ndarray]]:
+    """Token ids of prompt and branches of each row of an Arrow table."""
+    import pyarrow.compute as pc
+
+    counts = pc.list_value_length(block["completion_ids"]).to_numpy()
+    flat = pc.list_flatten(block["completion_ids"])
+    completions = _split(pc.list_flatten(flat), pc.list_value_length(flat).to_numpy())
+    prompts = _split(pc.list_flatten(block["prompt_ids"]), lengths.prompt)
+    others: Iterator[np.ndarray] = repeat(np.empty(0, "<i4"), len(counts))
+    if "mismatched_ids" in block.column_names:
+        others = _split(pc.list_flatten(block["mismatched_ids"]), lengths.mismatched)
+    for prompt, count, mismatched in zip(prompts, counts.tolist(), others, strict=True):
+        branches = [next(completions) for _ in range(count)]
+        yield [prompt, *branches, *([mismatched] if len(mismatched) else [])]
 
 
-def _split(values: np.ndarray, offsets: np.ndarray) -> Iterator[np.ndarray]:
-    bounds = offsets.tolist()
-    return (values[start:end] for start, end in pairwise(bounds))
+def _split(values: Any, lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut a flat Arrow array into pieces of these lengths."""
+    flat = values.to_numpy().astype("<i4", copy=False)
+    ends = np.cumsum(lengths).tolist()
+    return (flat[start:end] for start, end in pairwise([0, *ends]))

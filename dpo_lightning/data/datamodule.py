@@ -5,34 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union, cast
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader
 
-from dpo_lightning.data.batching import (
-    COLLATE,
-    Layout,
-    LayoutName,
-    check_batch_settings,
-    plan_by_pairs,
-    plan_by_tokens,
-    settle_layout,
-)
-from dpo_lightning.data.compatibility import check_read, data_read
-from dpo_lightning.data.content_hash import content_hash
-from dpo_lightning.data.dataset import PairDataset
+from dpo_lightning.batch import Collate, first_completions
+from dpo_lightning.data.batching import COLLATE, Batching, Layout, check_least, settle_layout
+from dpo_lightning.data.compatibility import DataRead, check_read
+from dpo_lightning.data.dataset import ExampleDataset
+from dpo_lightning.data.epoch import TrainingEpoch
 from dpo_lightning.data.formats import Format, RowFormat
-from dpo_lightning.data.kto_pairing import with_mismatched
-from dpo_lightning.data.loader import EpochProgress, LazyLoader, PairBatchSampler
+from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
+from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader, build_loader
 from dpo_lightning.data.plans import BatchPlan
-from dpo_lightning.data.prepare import tokenize_rows, warn_of_one_label
-from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode, accumulation
+from dpo_lightning.data.prepare import tokenize_rows
+from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.sources import describe, load_rows
-from dpo_lightning.data.tokenize import PairTokenizer
+from dpo_lightning.data.splits import SplitNames, Splits
+from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import Reads
+from dpo_lightning.losses import Compares, Reads
 from dpo_lightning.utils.ranks import data_ranks
 
 if TYPE_CHECKING:
@@ -40,8 +32,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class PreferenceDataModule(pl.LightningDataModule):
-    """Loads, checks, tokenises and batches preference triples.
+class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
+    """Loads, checks, tokenises and batches preference pairs, or single completions with a label.
 
     What is read is read in ``prepare_data``, before a logger or a checkpoint writes anything, and cached by `datasets`.
     Training batches say what their pairs weigh, so that the loss of an optimizer step is the mean over its pairs,
@@ -103,40 +95,30 @@ class PreferenceDataModule(pl.LightningDataModule):
         super().__init__()
         if isinstance(val_split, int | float) and not 0 < val_split < 1:
             raise InputError(f"data.val_split: a held-out fraction is between 0 and 1, got {val_split}")
-        for name, value, least in (
-            ("batch_pairs", batch_pairs, 1),
-            ("batch_tokens", batch_tokens, 1),
-            ("eval_batch_pairs", eval_batch_pairs, 1),
-            ("num_workers", num_workers, 0),
-        ):
-            if value is not None and value < least:
-                raise InputError(f"data.{name} must be at least {least}, got {value}")
-        check_batch_settings(batch_pairs, batch_tokens, length_grouped)
+        check_least(1, batch_pairs=batch_pairs, batch_tokens=batch_tokens, eval_batch_pairs=eval_batch_pairs)
+        check_least(0, num_workers=num_workers)
+        by_default = batch_pairs is None and batch_tokens is None
+        self.batching = Batching(
+            self.default_batch_pairs if by_default else batch_pairs, batch_tokens, length_grouped, seed
+        )
+        self.batching.check()
         self.dataset = dataset
-        self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.load_options = dict(load_options or {})
         self.format = format
         self.chat_template = chat_template
         self.max_length = max_length
         self.max_prompt_length = max_prompt_length
-        self.batch_pairs = self.default_batch_pairs if batch_pairs is None and batch_tokens is None else batch_pairs
-        self.batch_tokens = batch_tokens
         self.eval_batch_pairs = eval_batch_pairs
         self.layout = layout
-        self.length_grouped = length_grouped
         self.num_workers = num_workers
         self.seed = seed
-        self.resume = resume
-        self._content: str | None = None
+        names = SplitNames(train_split, val_split, test_split)
+        self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed)
+        self._epoch = TrainingEpoch(self.splits, self.batching, resume)
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._tokenized: dict[str, datasets.Dataset] = {}
-        self._pairs: dict[str, datasets.Dataset] = {}
-        self._mismatched = False
         self._val_limit: int | float = 1.0
         self._told: str | None = None
-        self._train_layout: LayoutName | None = None
-        self._resumed: ResumedEpoch | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -147,83 +129,81 @@ class PreferenceDataModule(pl.LightningDataModule):
         return self._tokenizer
 
     def _policy_name(self) -> str:
-        module = getattr(self.trainer, "lightning_module", None)
-        name = getattr(module, "policy_name", None)
+        name = None if self._learner is None else self._learner.policy_name
         if not name:
             raise InputError("data.tokenizer: give a name or directory, since the policy has none to take it from")
         return name
+
+    @property
+    def _learner(self) -> PreferenceLearner | None:
+        module = None if self.trainer is None else self.trainer.lightning_module
+        return module if isinstance(module, PreferenceLearner) else None
+
+    @property
+    def _read(self) -> DataRead | None:
+        return None if self._learner is None else self._learner.data_read()
 
     def prepare_data(self) -> None:
         """Download, check and tokenise, into the cache of `datasets`."""
         self._load()
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the tokenised pairs of every split, from the cache where `prepare_data` has run."""
+        """Read the tokenised examples of every split, from the cache where `prepare_data` has run."""
         self._load()
-        self._train_layout, self._resumed = None, None
-        if self.trainer is not None and stage == "fit" and "val" not in self._pairs:
+        self._epoch.forget()
+        if self.trainer is not None and stage == "fit" and "val" not in self.splits:
             # Lightning's switch for a fit without validation: it warns about a loader that is empty or missing.
             self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
 
     def teardown(self, stage: str) -> None:
         """Leave the Trainer as it was."""
-        if self.trainer is not None and stage == "fit" and "val" not in self._pairs:
+        if self.trainer is not None and stage == "fit" and "val" not in self.splits:
             self.trainer.limit_val_batches = self._val_limit
 
     def _load(self) -> None:
-        read = data_read(getattr(self.trainer, "lightning_module", None))
+        read = self._read
         if read is not None:
             predicting = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
             check_read(read, self.format, predicting=predicting)
-        mismatched = read is not None and Reads.MISMATCHED in read.reads
-        if not self._tokenized:
-            self._tokenized = self._tokenize_splits()
-        if not self._pairs or mismatched != self._mismatched:
-            self._pairs = {name: self._mismatch(name) if mismatched else rows for name, rows in self._tokenized.items()}
-            self._mismatched, self._content = mismatched, None
+        self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
 
-    def _tokenize_splits(self) -> dict[str, datasets.Dataset]:
-        train, val, test = (self.splits[name] for name in ("train", "val", "test"))
-        pairs = {"train": self._tokenize(str(train))}
-        if isinstance(val, float):
-            pairs = self._hold_out(pairs["train"], val)
-        elif val is not None:
-            pairs["val"] = self._tokenize(val)
-        if test is not None:
-            pairs["test"] = self._tokenize(str(test))
-        warn_of_one_label(pairs["train"], f"{describe(self.dataset)}, train rows")
-        return pairs
+    def _tokenize(self, source: Any, split: str) -> datasets.Dataset:
+        rows = load_rows(source, split, self.load_options)
+        encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
+        return tokenize_rows(rows, self.format, encode, f"{describe(source)}, split {split}")
 
-    def _mismatch(self, name: str) -> datasets.Dataset:
-        place = f"{describe(self.dataset)}, {name} rows"
-        return with_mismatched(self._tokenized[name], self.max_length, self.seed, place)
+    def replace_dataset(self, dataset: Any) -> None:
+        """Train on other rows from the next epoch on; every rank must call it, with the same rows.
 
-    def _tokenize(self, split: str) -> datasets.Dataset:
-        rows = load_rows(self.dataset, split, self.load_options)
-        encode = PairTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
-        return tokenize_rows(rows, self.format, encode, f"{describe(self.dataset)}, split {split}")
+        For rows that depend on the policy, such as completions that it has sampled. The training split of `dataset` is
+        read, checked and tokenised like the first one; validation and test rows stay. Lightning asks for a new loader
+        at an epoch's begin where the Trainer has `reload_dataloaders_every_n_epochs=1`. A run that is resumed must be
+        given the rows of its checkpoint. A `Precomputed` reference has no values for rows that come later.
 
-    def _hold_out(self, pairs: datasets.Dataset, fraction: float) -> dict[str, datasets.Dataset]:
-        try:
-            parts = pairs.train_test_split(test_size=fraction, seed=self.seed)
-        except ValueError as error:
-            raise InputError(f"data.val_split: {fraction} of {len(pairs)} pairs: {error}") from None
-        return {"train": parts["train"], "val": parts["test"]}
+        Args:
+            dataset: What the constructor takes.
+
+        Raises:
+            InputError: before `setup`, or naming the row that cannot be read.
+        """
+        self.splits.replace_training(dataset)
+        self._epoch.not_resumed()
 
     def train_dataloader(self) -> LazyLoader:
         """Shuffled by seed and epoch; goes on at the batch at which Lightning goes on after a restore.
+
+        Completions that the objective does not compare are left out.
 
         Raises:
             InputError: for a pair that has more than `batch_tokens` tokens, a layout that does not fit the model, or
                 other batches than those of the checkpoint that the run goes on from.
         """
-        layout = self._settle_layout()
-        self._train_layout = layout.name
-        if self._resumed is not None:
-            self._resumed.check(self._order())
+        layout, compared = self._settle_layout(), Compares.PAIRS if self._read is None else self._read.compares
+        self._epoch.settle(layout, compared.most_completions, self.trainer)
         overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
-        loader = self._loader("train", layout, self._plan("train", layout, shuffle=not overfit))
-        loader.progress = lambda: self._progress(len(loader))
+        plan = self._plan("train", self.batching, layout, shuffle=not overfit, completions=compared.most_completions)
+        loader = self._loader("train", plan, first_completions(COLLATE[layout.name], compared.most_completions))
+        loader.progress = lambda: self._epoch.progress(self.trainer, len(loader))
         return loader
 
     def val_dataloader(self) -> LazyLoader:
@@ -232,7 +212,7 @@ class PreferenceDataModule(pl.LightningDataModule):
         Raises:
             InputError: without a validation split.
         """
-        if "val" not in self._pairs:
+        if "val" not in self.splits:
             raise InputError("nothing to validate on: set data.val_split")
         return self._eval_loader("val")
 
@@ -243,107 +223,65 @@ class PreferenceDataModule(pl.LightningDataModule):
             InputError: without either.
         """
         for name in ("test", "val"):
-            if name in self._pairs:
+            if name in self.splits:
                 return self._eval_loader(name)
         raise InputError("nothing to test on: set data.test_split or data.val_split")
 
     predict_dataloader = test_dataloader
 
-    def pairs_used(self, fn: str) -> list[PairDataset]:
-        """The pairs that `fit`, `validate`, `test` or `predict` reads, split by split."""
-        names = {"fit": ("train", "val"), "validate": ("val",)}.get(fn)
-        if names is None:
-            names = ("test",) if "test" in self._pairs else ("val",)
-        return [PairDataset(self._pairs[name]) for name in names if name in self._pairs]
-
-    def prompts(self, split: str) -> list[list[int]]:
-        """Token ids of the prompts of `train`, `val` or `test`, in order.
+    def examples(self, split: str) -> ExampleDataset:
+        """Return the tokenised examples of `train`, `val` or `test`, as the run reads them.
 
         Raises:
             InputError: when there is no such split.
         """
-        if split not in self._pairs:
-            raise InputError(f"there are no {split} pairs: set data.{split}_split")
-        return self._pairs[split]["prompt_ids"][:]
+        return ExampleDataset(self.splits[split])
+
+    def examples_used(self, fn: str | None) -> list[ExampleDataset]:
+        """Return the examples that `fit`, `validate`, `test` or `predict` reads, split by split."""
+        names = {"fit": ("train", "val"), "validate": ("val",)}.get(fn or "")
+        if names is None:
+            names = ("test",) if "test" in self.splits else ("val",)
+        return [self.examples(name) for name in names if name in self.splits]
+
+    def prompts(self, split: str) -> list[list[int]]:
+        """Return the token ids of the prompts of `train`, `val` or `test`, in order.
+
+        Raises:
+            InputError: when there is no such split.
+        """
+        return self.splits[split]["prompt_ids"][:]
 
     def _settle_layout(self) -> Layout:
-        layout = settle_layout(self.layout, getattr(self.trainer, "lightning_module", None))
+        layout = settle_layout(self.layout, self._learner)
         if layout.problem and layout.reason != self._told:
             self._told = layout.reason
             rank_zero_warn(f"layout: padded, since {layout.reason}")
         return layout
 
-    def _plan(self, split: str, layout: Layout, *, shuffle: bool, batch_pairs: int | None = None) -> BatchPlan:
-        """With ``batch_pairs``, or with what training takes."""
-        pairs, batch_pairs = self._pairs[split], batch_pairs or self.batch_pairs
-        order: dict[str, Any] = {
-            "shuffle": shuffle,
-            "seed": self.seed,
-            "world_size": data_ranks(self.trainer).world_size,
-        }
-        if batch_pairs is None:
-            return plan_by_tokens(pairs, cast(int, self.batch_tokens), layout, **order)
-        return plan_by_pairs(pairs, batch_pairs, grouped=self._groups(layout.name), **order)
-
-    def _groups(self, layout: LayoutName) -> bool:
-        return layout == "padded" if self.length_grouped is None else self.length_grouped
-
     def _eval_loader(self, split: str) -> LazyLoader:
-        layout = self._settle_layout()
-        return self._loader(split, layout, self._plan(split, layout, shuffle=False, batch_pairs=self.eval_batch_pairs))
+        layout, batching = self._settle_layout(), self.batching
+        if self.eval_batch_pairs is not None:
+            batching = batching._replace(batch_pairs=self.eval_batch_pairs)
+        return self._loader(split, self._plan(split, batching, layout, shuffle=False), COLLATE[layout.name])
 
-    def _loader(self, split: str, layout: Layout, plan: BatchPlan) -> LazyLoader:
-        sampler = PairBatchSampler(plan, data_ranks(self.trainer).rank)
-        collate = COLLATE[layout.name]
-        with_reference = getattr(getattr(self.trainer, "lightning_module", None), "with_reference", None)
-        loader = DataLoader(
-            PairDataset(self._pairs[split]),
-            batch_sampler=sampler,
-            collate_fn=collate if with_reference is None else with_reference(collate),
-            num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            # Starting an iteration draws a seed; without its own generator it would draw from the global one.
-            generator=torch.Generator().manual_seed(self.seed),
-        )
-        return LazyLoader(loader, sampler)
+    def _plan(
+        self, split: str, batching: Batching, layout: Layout, *, shuffle: bool, completions: int | None = None
+    ) -> BatchPlan:
+        """Plan for the first completions of each example, or for all of them."""
+        lengths = self.splits.lengths(split).first(completions)
+        world_size = data_ranks(self.trainer).world_size
+        return batching.plan(self.splits[split], lengths, layout, shuffle=shuffle, world_size=world_size)
 
-    def _progress(self, batches: int) -> EpochProgress:
-        if self.trainer is None:
-            return EpochProgress(done=0, accumulate=1, batches=batches)
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return EpochProgress(
-            done=done if self._resumed is None else self._resumed.done(done, batches),
-            accumulate=cast(Any, self.trainer).accumulate_grad_batches,
-            batches=int(min(self.trainer.num_training_batches, batches)),
-        )
+    def _loader(self, split: str, plan: BatchPlan, collate: Collate) -> LazyLoader:
+        if self._learner is not None:
+            collate = self._learner.with_reference(collate)
+        sampler = ExampleBatchSampler(plan, data_ranks(self.trainer).rank)
+        return build_loader(self.examples(split), sampler, collate, num_workers=self.num_workers, seed=self.seed)
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the epoch, and what gives it its meaning."""
-        return {**self._position(), **self._order()}
-
-    def _position(self) -> dict[str, Any]:
-        if self.trainer is None or self._train_layout is None:
-            return {"batches_done": 0, "batches": 0}
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return {"batches_done": progress.processed, "batches": int(self.trainer.num_training_batches)}
-
-    def _order(self) -> dict[str, Any]:
-        """What decides which pairs are in which batch; layout and grouping once the layout is settled."""
-        self._content = self._content or content_hash(self._pairs["train"])
-        order = {
-            "pairs": len(self._pairs["train"]),
-            "content": self._content,
-            "batch_pairs": self.batch_pairs,
-            "batch_tokens": self.batch_tokens,
-            "world_size": data_ranks(self.trainer).world_size,
-            "accumulate_grad_batches": accumulation(self.trainer),
-            "seed": self.seed,
-        }
-        if self._train_layout is not None:
-            order["length_grouped"] = self._groups(self._train_layout)
-            if self.batch_tokens is not None:
-                order["layout"] = self._train_layout
-        return order
+        return self._epoch.state(self.trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with a training run whose batches were other ones.
@@ -354,5 +292,4 @@ class PreferenceDataModule(pl.LightningDataModule):
             InputError: naming what has changed since the checkpoint was written.
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
-            self._resumed = ResumedEpoch(self.resume, state_dict)
-            self._resumed.check(self._order())
+            self._epoch.restore(state_dict, self.trainer)

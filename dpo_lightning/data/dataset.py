@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING
 
 from torch.utils.data import Dataset
 
-from dpo_lightning.batch import TokenizedPair
+from dpo_lightning.batch import COLUMNS, TokenizedExample
 
 if TYPE_CHECKING:
     import datasets
 
+_FIELDS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "label")
 
-class PairDataset(Dataset[TokenizedPair]):
-    """Tokenised rows as :class:`~dpo_lightning.batch.TokenizedPair`."""
+
+class ExampleDataset(Dataset[TokenizedExample]):
+    """Tokenised rows as `TokenizedExample`.
+
+    Args:
+        rows: With the columns that `tokenize_rows` gives.
+    """
 
     def __init__(self, rows: datasets.Dataset) -> None:
         self.rows = rows
@@ -21,14 +27,18 @@ class PairDataset(Dataset[TokenizedPair]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> TokenizedPair:
+    def __getitem__(self, index: int) -> TokenizedExample:
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: list[int]) -> list[TokenizedPair]:
+    def __getitems__(self, indices: list[int]) -> list[TokenizedExample]:
         """Read a batch at once, which `DataLoader` prefers."""
-        columns = self.rows[indices]
-        names = [name for name in TokenizedPair._fields if name in columns]
+        read = self.rows[indices]
+        fields = {name: read[name] for name in _FIELDS if name in read}
+        columns = {name: read[name] for name in COLUMNS if name in read}
         return [
-            TokenizedPair(**dict(zip(names, pair, strict=True)))
-            for pair in zip(*(columns[name] for name in names), strict=True)
+            TokenizedExample(
+                **{name: values[place] for name, values in fields.items()},
+                columns={name: values[place] for name, values in columns.items()},
+            )
+            for place in range(len(indices))
         ]

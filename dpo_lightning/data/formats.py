@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Optional, TypeAlias, Union
 
+from dpo_lightning.batch import COLUMNS
 from dpo_lightning.data.columns import ColumnSource, check_margin, read_columns, required
 from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
+from dpo_lightning.losses import Compares
 
 Message: TypeAlias = dict[str, str]
 Conversation: TypeAlias = list[Message]
@@ -18,55 +20,66 @@ Conversation: TypeAlias = list[Message]
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
-class PreferencePair(NamedTuple):
-    """A preference triple: three texts, or three lists of messages (the completions without the prompt's).
+class Example(NamedTuple):
+    """A prompt with its completions, and what the data says of them: texts, or lists of messages.
 
-    Without the rejected one, it is a single completion of the prompt.
+    `pair` and `labelled` make the two kinds that objectives read.
+
+    Attributes:
+        prompt: Text, or the messages of the prompt.
+        completions: One or more, a pair's chosen one first: each a text, or messages without those of the prompt.
+        label: Whether a single completion is desirable; None for pairs.
+        columns: Values of the columns that the format names, by their names in `COLUMNS`.
     """
 
     prompt: Union[str, Conversation]
-    chosen: Union[str, Conversation]
-    rejected: Union[str, Conversation, None] = None
-
-
-class Example(NamedTuple):
-    """A pair, or a single completion with a label.
-
-    Attributes:
-        texts: Without a rejected one where there is a label.
-        desirable: The label of a single completion.
-        columns: Values of margin, probability and weight, as far as the format names them.
-    """
-
-    texts: PreferencePair
-    desirable: bool | None = None
+    completions: list[Union[str, Conversation]]
+    label: bool | None = None
     columns: Mapping[str, float] = {}
+
+    @classmethod
+    def pair(
+        cls,
+        prompt: Union[str, Conversation],
+        chosen: Union[str, Conversation],
+        rejected: Union[str, Conversation],
+        **columns: float,
+    ) -> Example:
+        """Make a pair, with the values of its columns."""
+        return cls(prompt, [chosen, rejected], columns=columns)
+
+    @classmethod
+    def labelled(cls, prompt: Union[str, Conversation], completion: Union[str, Conversation], label: bool) -> Example:
+        """Make a labelled completion."""
+        return cls(prompt, [completion], label)
 
 
 class Format(ABC):
-    """How a row is read: `RowFormat` for pairs, `UnpairedFormat` for single completions with a label.
+    """A way to read rows: `RowFormat` for pairs, `UnpairedFormat` for single completions with a label.
+
+    To read rows of your own, implement `examples` in a frozen dataclass, and say in `gives` what it returns.
 
     Attributes:
-        unpaired: Whether examples are single completions.
+        gives: What the examples of a row are, `Compares.PAIRS` or `Compares.LABELLED`.
     """
 
-    unpaired: ClassVar[bool]
+    gives: ClassVar[Compares]
 
     @property
     def columns_named(self) -> Mapping[str, ColumnSource]:
-        """Which of margin, probability and weight it finds in a row, and where."""
+        """The columns that it finds in a row, by their names in `COLUMNS`, and where."""
         return {}
 
     @abstractmethod
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
-        """Check a row and say what it holds.
+        """Check a row and return its examples.
 
         Args:
             row: Columns by name.
             quote: Marks the control tokens that a text of the row spells, before templates are put around it.
 
         Returns:
-            One or more.
+            One example or more.
 
         Raises:
             InputError: naming the field.
@@ -96,7 +109,7 @@ class RowFormat(Format):
         weight: Column of what a pair's loss is multiplied by, for objectives that read it.
     """
 
-    unpaired: ClassVar[bool] = False
+    gives: ClassVar[Compares] = Compares.PAIRS
 
     prompt: str = "prompt"
     chosen: str = "chosen"
@@ -115,16 +128,15 @@ class RowFormat(Format):
 
     @property
     def columns_named(self) -> Mapping[str, ColumnSource]:
-        """Those that are given."""
-        sources = {"margin": self.margin, "probability": self.probability, "weight": self.weight}
-        return {name: source for name, source in sources.items() if source is not None}
+        """The columns that are given."""
+        return {name: source for name in COLUMNS if (source := getattr(self, name)) is not None}
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
-        """The row's triple, see :meth:`parse`, and the values of the named columns."""
-        return [Example(self.parse(row, quote), columns=read_columns(self.columns_named, row))]
+        """Return the row's pair, see `parse`, with the values of the named columns."""
+        return [self.parse(row, quote)._replace(columns=read_columns(self.columns_named, row))]
 
-    def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> PreferencePair:
-        """Check a row and turn it into a triple.
+    def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> Example:
+        """Check the texts of a row and make a pair of them.
 
         Args:
             row: Columns by name.
@@ -140,7 +152,7 @@ class RowFormat(Format):
             return self._frame_all(*map(str if self.control_tokens else quote, self._texts(row, chosen, rejected)))
         if self.control_tokens:
             raise InputError("format.control_tokens is for rows of text: the rows are messages, so leave it out")
-        return PreferencePair(*(_quoted(part, quote) for part in self._messages(row, chosen, rejected)))
+        return Example.pair(*(_quoted(part, quote) for part in self._messages(row, chosen, rejected)))
 
     def _texts(self, row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[str, str, str]:
         if self.prompt not in row:
@@ -150,9 +162,9 @@ class RowFormat(Format):
             raise InputError(f"field `{self.prompt}`: a list of messages, but `{self.chosen}` is text")
         return prompt, chosen, rejected
 
-    def _frame_all(self, prompt: str, chosen: str, rejected: str) -> PreferencePair:
+    def _frame_all(self, prompt: str, chosen: str, rejected: str) -> Example:
         framed = self.prompt_template.replace("{prompt}", prompt)
-        return PreferencePair(framed, self._frame(chosen), self._frame(rejected))
+        return Example.pair(framed, self._frame(chosen), self._frame(rejected))
 
     def _frame(self, completion: str) -> str:
         # A blank completion stays blank, so that it is counted as empty.

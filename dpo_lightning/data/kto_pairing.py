@@ -15,7 +15,7 @@ from dpo_lightning.errors import InputError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_VERSION = "1"  # part of the cache key: change it with anything that changes the choice
+_VERSION = "2"  # part of the cache key: change it with anything that changes the choice
 _BATCH = 1024
 
 
@@ -35,12 +35,12 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
         place: The rows as messages name them.
 
     Returns:
-        The rows, in their order, with the other completion as ``rejected_ids``; ``length`` counts the prompt and the
-        longer completion, ``tokens`` the prompt and both.
+        The rows, in their order, with the other completion as `mismatched_ids`.
 
     Raises:
         InputError: when all prompts are equal.
     """
+    from datasets import Features
     from datasets.fingerprint import Hasher
 
     partners = mismatched_partners(*_hashes(rows, seed))
@@ -51,17 +51,13 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
             "UnpairedBCO"
         )
 
-    def add(columns: Mapping[str, Sequence[list[int]]], indices: Sequence[int]) -> dict[str, list[Any]]:
-        prompts, own = columns["prompt_ids"], columns["chosen_ids"]
-        others = [
-            other[: max_length - len(prompt)]
-            for prompt, other in zip(prompts, rows[partners[indices]]["chosen_ids"], strict=True)
-        ]
-        sizes = [(len(p), len(c), len(r)) for p, c, r in zip(prompts, own, others, strict=True)]
+    def add(columns: Mapping[str, Sequence[list[int]]], indices: Sequence[int]) -> dict[str, list[list[int]]]:
+        others = rows[partners[indices]]["completion_ids"]
         return {
-            "rejected_ids": others,
-            "length": [prompt + max(chosen, rejected) for prompt, chosen, rejected in sizes],
-            "tokens": [sum(lengths) for lengths in sizes],
+            "mismatched_ids": [
+                other[: max_length - len(prompt)]
+                for prompt, (other,) in zip(columns["prompt_ids"], others, strict=True)
+            ]
         }
 
     return rows.map(
@@ -69,7 +65,7 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
         batched=True,
         batch_size=_BATCH,
         with_indices=True,
-        features=rows.features,
+        features=Features({**rows.features, "mismatched_ids": rows.features["prompt_ids"]}),
         new_fingerprint=Hasher.hash((_VERSION, fingerprint(rows), max_length, seed)),
         desc=f"mismatching {place}",
     )
@@ -102,8 +98,8 @@ def mismatched_partners(prompts: np.ndarray, places: np.ndarray) -> np.ndarray |
 def _hashes(rows: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of each row's prompt ``[rows]``, and of the seed, its prompt and its completion ``[rows]``."""
     prompts, places = [], []
-    for block in rows.select_columns(["prompt_ids", "chosen_ids"]).with_format("numpy").iter(batch_size=_BATCH):
-        for ids, completion in zip(block["prompt_ids"], block["chosen_ids"], strict=True):
+    for block in rows.select_columns(["prompt_ids", "completion_ids"]).with_format("numpy").iter(batch_size=_BATCH):
+        for ids, (completion,) in zip(block["prompt_ids"], block["completion_ids"], strict=True):
             prompts.append(_hash(ids))
             places.append(_hash([seed], ids, [len(ids)], completion))
     return np.array(prompts, KEY), np.array(places, KEY)

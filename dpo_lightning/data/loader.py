@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
+from torch.utils.data import DataLoader
+
+from dpo_lightning.batch import Collate
+from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.plans import BatchPlan, Step
 
 
-class PairBatchSampler:
+class ExampleBatchSampler:
     """Batches of indices for one rank.
 
     Args:
@@ -39,7 +44,7 @@ class PairBatchSampler:
         for step in self._steps()[self.start :]:
             yield step[self.rank].tolist()
 
-    def pairs_per_step(self) -> list[int]:
+    def examples_per_step(self) -> list[int]:
         """Pairs of each step of the epoch, over all ranks."""
         return [sum(map(len, step)) for step in self._steps()]
 
@@ -63,7 +68,7 @@ class EpochProgress(NamedTuple):
     batches: int
 
 
-def pair_weights(pairs_per_step: Sequence[int], progress: EpochProgress, world_size: int) -> Iterator[float]:
+def example_weights(examples_per_step: Sequence[int], progress: EpochProgress, world_size: int) -> Iterator[float]:
     """What a pair's loss is multiplied by in each batch that is left: all pairs of an optimizer step count alike.
 
     Lightning divides by ``accumulate``, in the shorter last window too, and the strategy by ``world_size``: with
@@ -71,9 +76,9 @@ def pair_weights(pairs_per_step: Sequence[int], progress: EpochProgress, world_s
     window that a checkpoint interrupted are gone; the mean is then over the rest of it.
     """
     done, accumulate, batches = progress
-    for batch in range(done, min(batches, len(pairs_per_step))):
+    for batch in range(done, min(batches, len(examples_per_step))):
         first = batch - batch % accumulate
-        window = pairs_per_step[max(first, done) : min(first + accumulate, batches)]
+        window = examples_per_step[max(first, done) : min(first + accumulate, batches)]
         yield accumulate * world_size / sum(window)
 
 
@@ -87,14 +92,14 @@ class LazyLoader:
     Args:
         batches: What yields the batches of ``sampler``.
         sampler: Chooses the pairs of each batch.
-        progress: Asked at the first ``next``; the batches then carry their ``pair_weight``. Null for evaluation: all
+        progress: Asked at the first ``next``; the batches then carry their ``example_weight``. Null for evaluation: all
             batches, without weights.
     """
 
     batch_sampler = None
 
     def __init__(
-        self, batches: Iterable[Any], sampler: PairBatchSampler, progress: Callable[[], EpochProgress] | None = None
+        self, batches: Iterable[Any], sampler: ExampleBatchSampler, progress: Callable[[], EpochProgress] | None = None
     ) -> None:
         self.batches = batches
         self.sampler = sampler
@@ -111,10 +116,10 @@ class LazyLoader:
             return
         progress = self.progress()
         self.sampler.start = progress.done
-        weights = pair_weights(self.sampler.pairs_per_step(), progress, self.sampler.plan.world_size)
+        weights = example_weights(self.sampler.examples_per_step(), progress, self.sampler.plan.world_size)
         # The weights first: where these end, no batch is prepared in vain.
         for weight, batch in zip(weights, self.batches, strict=False):
-            yield batch._replace(pair_weight=weight)
+            yield batch._replace(example_weight=weight)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the position is Lightning's own counter. To have this tells Lightning that resuming is safe."""
@@ -122,3 +127,27 @@ class LazyLoader:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to load."""
+
+
+def build_loader(
+    examples: ExampleDataset, sampler: ExampleBatchSampler, collate: Collate, *, num_workers: int, seed: int
+) -> LazyLoader:
+    """Build a loader of the sampler's batches, with all of them and without weights until it is given its progress.
+
+    Args:
+        examples: What the sampler counts.
+        sampler: This rank's batches.
+        collate: Makes the batch.
+        num_workers: Processes that prepare batches; 0 for the main process.
+        seed: Seed of the workers' seeds.
+    """
+    loader = DataLoader(
+        examples,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        # Starting an iteration draws a seed; without its own generator it would draw from the global one.
+        generator=torch.Generator().manual_seed(seed),
+    )
+    return LazyLoader(loader, sampler)

@@ -42,7 +42,7 @@ class BatchPlan(ABC):
         """The steps of an epoch in order."""
 
 
-class PairPlan(BatchPlan):
+class ExamplePlan(BatchPlan):
     """As few batches as respect ``batch_pairs``; the sizes differ by at most one, over steps and over ranks.
 
     A step's pairs are dealt to the ranks so that these have about equally many tokens. (With a ``batch_pairs`` of 1 and

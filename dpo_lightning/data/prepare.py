@@ -1,66 +1,54 @@
-"""Rows -> tokenised pairs that can be trained on, through the cache of `datasets`."""
+"""Rows -> tokenised examples that can be trained on, through the cache of `datasets`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from dpo_lightning.compat.datasets import fingerprint
 from dpo_lightning.data.formats import Example, Format
-from dpo_lightning.data.tokenize import Outcome, PairTokenizer, RenderedPair
+from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenizer_loading import tokenizer_identity
 from dpo_lightning.errors import InputError
+from dpo_lightning.losses import Compares
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-_TOKENS_VERSION = "4"  # part of the cache key: change it with anything that changes the tokens
+_TOKENS_VERSION = "5"  # part of the cache key: change it with anything that changes the tokens
 
 
-def tokenize_rows(rows: Dataset, row_format: Format, encode: PairTokenizer, place: str) -> Dataset:
+def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, place: str) -> Dataset:
     """Tokenise a split, drop what cannot be trained on, and report once how much that was.
 
     Args:
         rows: The split.
-        row_format: Finds the triple in a row, or the labelled completions.
-        encode: Tokenises it.
+        row_format: Finds the examples in a row.
+        encode: Tokenises them.
         place: The split as messages name it.
 
     Returns:
-        Columns ``pair_id``, ``prompt_ids``, ``chosen_ids``, ``rejected_ids``, ``outcome``, ``truncated``, ``length``,
-        ``tokens``, ``quotes``, and ``desirable`` of labelled completions, whose ``rejected_ids`` are empty; and of
-        ``margin``, ``probability`` and ``weight`` what the format names. ``pair_id`` is the row in ``rows``, counted
-        from 0. It comes from the cache when rows, format, tokenizer and lengths are those of an earlier run.
+        Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `quotes`, `label` of
+        labelled completions, and a column for each of `COLUMNS` that the format names. `row` is the row in `rows`,
+        counted from 0. It comes from the cache when rows, format, tokenizer and lengths are those of an earlier run.
 
     Raises:
-        InputError: naming the row and the field, or when no pair is left.
+        InputError: naming the row and the field, or when no example is left.
     """
     from datasets.fingerprint import Hasher
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        found = [
-            (number, *both)
+        rendered = [
+            each
             for number, row in zip(indices, table, strict=True)
-            for both in _render(number, row, row_format, encode, place)
+            for each in _render(number, row, row_format, encode, place)
         ]
-        numbers, examples, rendered = map(list, zip(*found, strict=True))
-        encodings = encode.encode(rendered)
-        encoded = dict(zip(encodings[0]._fields, map(list, zip(*encodings, strict=True)), strict=True))
-        return {
-            "pair_id": numbers,
-            **encoded,
-            "length": [encoding.length for encoding in encodings],
-            "tokens": [encoding.tokens for encoding in encodings],
-            "quotes": [each.quotes for each in rendered],
-            **({"desirable": [example.desirable for example in examples]} if unpaired else {}),
-            **{name: [example.columns[name] for example in examples] for name in named},
-        }
+        return _arrow_columns(row_format, rendered, encode.encode(rendered))
 
-    unpaired, named = row_format.unpaired, row_format.columns_named
     settings = (row_format, encode.max_length, encode.max_prompt_length, tokenizer_identity(encode.tokenizer))
     try:
         encoded = rows.map(
@@ -69,47 +57,83 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: PairTokenizer, plac
             batch_size=256,
             with_indices=True,
             remove_columns=rows.column_names,
-            features=_features(unpaired, named),
+            features=_features(row_format),
             # `datasets` would hash the function, and a fast tokenizer's hash changes as it is used.
             new_fingerprint=Hasher.hash((_TOKENS_VERSION, fingerprint(rows), settings)),
             desc=f"tokenising {place}",
         )
     except UnicodeDecodeError as error:
         raise InputError(f"{place}: not UTF-8: {error}") from None
-    return _keep(encoded.with_format(None), place)
+    return _keep(encoded.with_format(None), row_format, place)
 
 
 def _render(
-    number: int, row: Mapping[str, Any], row_format: Format, encode: PairTokenizer, place: str
-) -> list[tuple[Example, RenderedPair]]:
+    number: int, row: Mapping[str, Any], row_format: Format, encode: ExampleTokenizer, place: str
+) -> list[RenderedExample]:
     try:
-        return [(each, encode.render(each.texts)) for each in row_format.examples(row, encode.quote)]
+        examples = row_format.examples(row, encode.quote)
+        for example in examples:
+            _check_kind(example, row_format)
+        return [encode.render(example, number) for example in examples]
     except InputError as error:
         raise InputError(f"{place}, row {number} (from 0): {error}") from None
 
 
-def _features(unpaired: bool, named: Iterable[str]) -> Features:
+def _check_kind(example: Example, row_format: Format) -> None:
+    """Refuse an example that is not what its format says that it gives, and columns that the format does not name."""
+    name = f"data.format {type(row_format).__name__}"
+    labelled = row_format.gives is Compares.LABELLED
+    completions = 1 if labelled else 2
+    if len(example.completions) != completions or (example.label is None) == labelled:
+        raise InputError(
+            f"{name} says that it gives {row_format.gives.value} completions: an example must have {completions} of "
+            f"them and {'a' if labelled else 'no'} label, and this one has {len(example.completions)} and "
+            f"{'no' if example.label is None else 'a'} label"
+        )
+    if example.columns.keys() != row_format.columns_named.keys():
+        raise InputError(
+            f"{name} names the columns {[*row_format.columns_named]}, and gives an example the values of "
+            f"{[*example.columns]}"
+        )
+
+
+def _arrow_columns(
+    row_format: Format, rendered: Sequence[RenderedExample], encoded: Sequence[Encoded]
+) -> dict[str, list[Any]]:
+    examples = [each.example for each in encoded]
+    columns: dict[str, list[Any]] = {
+        "row": [each.row for each in examples],
+        "prompt_ids": [each.prompt_ids for each in examples],
+        "completion_ids": [each.completion_ids for each in examples],
+        "outcome": [each.outcome for each in encoded],
+        "truncated": [each.truncated for each in encoded],
+        "quotes": [each.quotes for each in rendered],
+        **{name: [each.columns[name] for each in examples] for name in row_format.columns_named},
+    }
+    if row_format.gives is Compares.LABELLED:
+        columns["label"] = [each.label for each in examples]
+    return columns
+
+
+def _features(row_format: Format) -> Features:
     from datasets import Features, List, Value
 
     ids = List(Value("int32"))
     return Features(
         {
-            "pair_id": Value("int64"),
+            "row": Value("int64"),
             "prompt_ids": ids,
-            "chosen_ids": ids,
-            "rejected_ids": ids,
+            "completion_ids": List(ids),
             "outcome": Value("int8"),
             "truncated": Value("bool"),
-            "length": Value("int32"),
-            "tokens": Value("int32"),
             "quotes": Value("bool"),
-            **({"desirable": Value("bool")} if unpaired else {}),
-            **{name: Value("float32") for name in named},
+            **({"label": Value("bool")} if row_format.gives is Compares.LABELLED else {}),
+            **{name: Value("float32") for name in row_format.columns_named},
         }
     )
 
 
-def _keep(encoded: Dataset, place: str) -> Dataset:
+def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
     outcomes = encoded["outcome"][:]
     counts = Counter(outcomes)
     dropped = [f"{counts[outcome]} {outcome.reason}" for outcome in Outcome if outcome and counts[outcome]]
@@ -117,7 +141,7 @@ def _keep(encoded: Dataset, place: str) -> Dataset:
     cut = encoded["truncated"][:]
     truncated = sum(cut[row] for row in kept)
     quotes = sum(encoded["quotes"][:])
-    kind = "completions" if "desirable" in encoded.column_names else "pairs"
+    kind = "completions" if row_format.gives is Compares.LABELLED else "pairs"
     rank_zero_info(
         f"{place}: {len(encoded)} {kind}, {len(kept)} kept ({truncated} of them truncated{_labels(encoded, kept)})"
         + (f"; dropped {', '.join(dropped)}" if dropped else "")
@@ -130,15 +154,15 @@ def _keep(encoded: Dataset, place: str) -> Dataset:
 
 def warn_of_one_label(rows: Dataset, place: str) -> None:
     """Say so where all completions that a run trains on have one label: it then only moves likelihoods one way."""
-    if "desirable" in rows.column_names and len(labels := set(rows["desirable"][:])) == 1:
+    if "label" in rows.column_names and len(labels := set(rows["label"][:])) == 1:
         kind = "desirable" if labels.pop() else "undesirable"
         rank_zero_warn(f"{place}: every completion is {kind}: there is nothing to tell apart")
 
 
 def _labels(encoded: Dataset, kept: Sequence[int]) -> str:
     """How many of these rows have which label, where they have one."""
-    if "desirable" not in encoded.column_names:
+    if "label" not in encoded.column_names:
         return ""
-    labels = encoded["desirable"][:]
+    labels = encoded["label"][:]
     desirable = sum(labels[row] for row in kept)
     return f", {desirable} desirable, {len(kept) - desirable} undesirable"

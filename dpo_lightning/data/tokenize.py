@@ -1,4 +1,4 @@
-"""A preference triple -> token ids: the only place that decides on BOS, EOS, the prompt's boundary and truncation."""
+"""An example -> token ids: the only place that decides on BOS, EOS, the prompt's boundary and truncation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
+from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data.control_tokens import OPEN, ControlTokens
-from dpo_lightning.data.formats import Conversation, PreferencePair
+from dpo_lightning.data.formats import Conversation, Example
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 
@@ -22,7 +23,7 @@ _ANCHORS = ("\n", ".", "a")
 
 
 class Outcome(IntEnum):
-    """What became of a pair; everything but ``KEPT`` is dropped and counted."""
+    """What became of an example; everything but `KEPT` is dropped and counted."""
 
     KEPT = 0
     EMPTY_COMPLETION = 1
@@ -42,37 +43,30 @@ class Outcome(IntEnum):
         }[self]
 
 
-class Encoding(NamedTuple):
-    """Token ids of a triple, what became of it, and whether anything was cut off.
+class Encoded(NamedTuple):
+    """An example as token ids, what became of it, and whether anything was cut off."""
 
-    A single completion is the chosen one, and the rejected one has no tokens.
-    """
-
-    prompt_ids: list[int]
-    chosen_ids: list[int]
-    rejected_ids: list[int]
+    example: TokenizedExample
     outcome: Outcome
     truncated: bool
 
-    @property
-    def length(self) -> int:
-        """Tokens of the longer of the two sequences, prompt included."""
-        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of prompt, chosen and rejected completion, each once."""
-        return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
+class RenderedExample(NamedTuple):
+    """An example as the text that the model sees, BOS and EOS of plain text left out.
 
+    Attributes:
+        row: Row of the source data.
+        source: What the row says.
+        prompt: Text of the prompt.
+        completions: Text of each completion.
+        templated: Whether a chat template has written it, which has put its own special tokens.
+    """
 
-class RenderedPair(NamedTuple):
-    """A triple as the text that the model sees, BOS and EOS of plain text left out."""
-
+    row: int
+    source: Example
     prompt: str
-    chosen: str
-    rejected: str | None  # None for a single completion
-    templated: bool  # written by a chat template, which has put its own special tokens
-    empty: bool  # a completion says nothing
+    completions: list[str]
+    templated: bool
 
     @property
     def quotes(self) -> bool:
@@ -80,19 +74,19 @@ class RenderedPair(NamedTuple):
         return any(OPEN in text for text in (self.prompt, *self.completions))
 
     @property
-    def completions(self) -> tuple[str, ...]:
-        """The two, or the only one."""
-        return (self.chosen,) if self.rejected is None else (self.chosen, self.rejected)
+    def empty(self) -> bool:
+        """Whether a completion says nothing."""
+        return any(map(_is_blank, self.source.completions))
 
 
 @dataclass(frozen=True)
-class PairTokenizer:
-    """Tokenises triples so that both completions continue the very same prompt tokens.
+class ExampleTokenizer:
+    """Tokenises examples so that all completions continue the very same prompt tokens.
 
     The prompt is tokenised alone. A completion is what the joint text adds to it; where the joint text would merge
     across the boundary, the completion is tokenised apart. Text gets what the tokenizer itself puts in front (BOS), and
     one EOS; a conversation gets what its chat template writes, and an EOS if the template ends without a special token.
-    Control tokens that a text spells are the tokenizer's own unless :meth:`quote` has marked them.
+    Control tokens that a text spells are the tokenizer's own unless `quote` has marked them.
 
     Args:
         tokenizer: A Hugging Face tokenizer with an EOS token.
@@ -115,53 +109,58 @@ class PairTokenizer:
             if value is not None and value < 1:
                 raise InputError(f"data.{name} must be at least 1, got {value}")
 
-    def __call__(self, pair: PreferencePair) -> Encoding:
-        """Tokenise one triple, truncate, and say what became of it."""
-        return self.encode([self.render(pair)])[0]
+    def __call__(self, example: Example, row: int = 0) -> Encoded:
+        """Tokenise one example, truncate, and say what became of it."""
+        return self.encode([self.render(example, row)])[0]
 
     def quote(self, text: str) -> str:
-        """Mark the control tokens that a text of the data spells, so that they stay text; for `RowFormat.parse`."""
+        """Mark the control tokens that a text of the data spells, so that they stay text; for `Format.examples`."""
         return self._control.quote(text)
 
-    def render(self, pair: PreferencePair) -> RenderedPair:
-        """Write a triple as text.
+    def render(self, example: Example, row: int) -> RenderedExample:
+        """Write an example as text.
+
+        Args:
+            example: What the row says.
+            row: Row of the source data.
 
         Raises:
             InputError: when a conversation meets no chat template, or one that does not fit it.
         """
-        replies = [reply for reply in (pair.chosen, pair.rejected) if reply is not None]
-        empty = any(map(_is_blank, replies))
-        if isinstance(pair.prompt, str):
-            return RenderedPair(pair.prompt, *_two(cast(list[str], replies)), False, empty)
-        prompt = self._write(pair.prompt, answered=False)
+        if isinstance(example.prompt, str):
+            texts = [_text(completion) for completion in example.completions]
+            return RenderedExample(row, example, example.prompt, texts, templated=False)
+        prompt = self._write(example.prompt, answered=False)
         written = [
-            self._continuation(prompt, self._write(pair.prompt + cast(Conversation, reply), answered=True))
-            for reply in replies
+            self._continuation(prompt, self._write(example.prompt + _messages(completion), answered=True))
+            for completion in example.completions
         ]
-        return RenderedPair(prompt, *_two(written), True, empty)
+        return RenderedExample(row, example, prompt, written, templated=True)
 
-    def encode(self, pairs: Sequence[RenderedPair]) -> list[Encoding]:
-        """Tokenise triples, truncate them, and say what became of each."""
-        prompts = self._ids([pair.prompt for pair in pairs])
-        joint = iter(self._ids([pair.prompt + completion for pair in pairs for completion in pair.completions]))
+    def encode(self, examples: Sequence[RenderedExample]) -> list[Encoded]:
+        """Tokenise examples, truncate them, and say what became of each."""
+        prompts = self._ids([each.prompt for each in examples])
+        joint = iter(self._ids([each.prompt + completion for each in examples for completion in each.completions]))
         return [
-            self._encode(pair, prompt, [next(joint) for _ in pair.completions])
-            for pair, prompt in zip(pairs, prompts, strict=True)
+            self._encode(each, prompt, [next(joint) for _ in each.completions])
+            for each, prompt in zip(examples, prompts, strict=True)
         ]
 
-    def _encode(self, pair: RenderedPair, prompt: list[int], joint: list[list[int]]) -> Encoding:
-        replies = (
-            self._end(self._continue(prompt, whole, text), pair.templated)
-            for whole, text in zip(joint, pair.completions, strict=True)
-        )
-        return self._fit(pair, prompt if pair.templated else self._begin(prompt), *replies)
+    def _encode(self, rendered: RenderedExample, prompt: list[int], joint: list[list[int]]) -> Encoded:
+        completions = [
+            self._end(self._continue(prompt, whole, text), rendered.templated)
+            for whole, text in zip(joint, rendered.completions, strict=True)
+        ]
+        return self._fit(rendered, prompt if rendered.templated else self._begin(prompt), completions)
 
-    def _fit(self, pair: RenderedPair, prompt: list[int], chosen: list[int], rejected: Sequence[int] = ()) -> Encoding:
+    def _fit(self, rendered: RenderedExample, prompt: list[int], completions: list[list[int]]) -> Encoded:
         cut_prompt = self._cut_prompt(prompt)
         room = max(0, self.max_length - len(cut_prompt))
-        cut = cut_prompt, chosen[:room], list(rejected[:room])
-        truncated = sum(map(len, cut)) < len(prompt) + len(chosen) + len(rejected)
-        return Encoding(*cut, _outcome(pair, *cut), truncated)
+        cut = [completion[:room] for completion in completions]
+        truncated = len(cut_prompt) < len(prompt) or cut != completions
+        source = rendered.source
+        example = TokenizedExample(rendered.row, cut_prompt, cut, label=source.label, columns=source.columns)
+        return Encoded(example, _outcome(example, empty=rendered.empty), truncated)
 
     def _cut_prompt(self, prompt: list[int]) -> list[int]:
         limit = self.max_prompt_length
@@ -242,19 +241,27 @@ class PairTokenizer:
         return dialogue[len(prompt) :]
 
 
-def _outcome(pair: RenderedPair, prompt: list[int], chosen: list[int], rejected: list[int]) -> Outcome:
-    if pair.empty:
+def _outcome(example: TokenizedExample, *, empty: bool) -> Outcome:
+    if empty:
         return Outcome.EMPTY_COMPLETION
-    if not prompt:
+    if not example.prompt_ids:
         return Outcome.EMPTY_PROMPT
-    if not chosen:
+    first, *others = example.completion_ids
+    if not first:
         return Outcome.NO_ROOM
-    return Outcome.IDENTICAL if chosen == rejected else Outcome.KEPT
+    return Outcome.IDENTICAL if others and all(first == other for other in others) else Outcome.KEPT
 
 
-def _two(completions: list[str]) -> tuple[str, str | None]:
-    """The completions, with None for a second one that is not there."""
-    return completions[0], completions[1] if len(completions) > 1 else None
+def _text(completion: str | Conversation) -> str:
+    if not isinstance(completion, str):
+        raise InputError("the prompt is text, and a completion is a list of messages")
+    return completion
+
+
+def _messages(completion: str | Conversation) -> Conversation:
+    if isinstance(completion, str):
+        raise InputError("the prompt is a list of messages, and a completion is text")
+    return completion
 
 
 def _is_blank(completion: str | Conversation) -> bool:

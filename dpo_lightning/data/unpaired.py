@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from dpo_lightning.data.formats import Example, Format, PreferencePair, RowFormat, check_framing
+from dpo_lightning.data.formats import Example, Format, RowFormat, check_framing
 from dpo_lightning.errors import InputError
+from dpo_lightning.losses import Compares
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class UnpairedFormat(Format):
         control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
     """
 
-    unpaired: ClassVar[bool] = True
+    gives: ClassVar[Compares] = Compares.LABELLED
 
     prompt: str = "prompt"
     completion: str = "completion"
@@ -50,7 +51,7 @@ class UnpairedFormat(Format):
 
         Args:
             row: Columns by name.
-            quote: As in :meth:`RowFormat.parse`.
+            quote: As in `RowFormat.parse`.
 
         Raises:
             InputError: naming the field, as `RowFormat.parse` does, for a label that is none, and for a row that is
@@ -58,14 +59,15 @@ class UnpairedFormat(Format):
         """
         if not self._is_pair(row):
             one = self._texts(self.completion, self.completion).parse(row, quote)
-            return [Example(one._replace(rejected=None), self._label(row))]
+            return [Example.labelled(one.prompt, one.completions[0], self._label(row))]
         for name in (self.completion, self.label):
             if row.get(name) is not None:
                 raise InputError(f"fields `{name}` and `{self.chosen}`: a row is a labelled completion or a pair")
         pair = self._texts(self.chosen, self.rejected).parse(row, quote)
-        assert pair.rejected is not None
-        both = (pair.chosen, True), (pair.rejected, False)
-        return [Example(PreferencePair(pair.prompt, each), label) for each, label in both]
+        return [
+            Example.labelled(pair.prompt, each, label)
+            for each, label in zip(pair.completions, (True, False), strict=True)
+        ]
 
     def _is_pair(self, row: Mapping[str, Any]) -> bool:
         return any(row.get(name) is not None for name in (self.chosen, self.rejected))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.attention import layout_inputs, tree_problem
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.compat.torch import forward_replaced
 from dpo_lightning.logprobs.head import logps_through, scored_logits
 from dpo_lightning.logprobs.statistics import Statistic, TokenLogps
@@ -38,7 +38,7 @@ class TokenScorer:
         self._probe: HeadProbe | None = None
         self._probed = False
 
-    def __call__(self, batch: PairBatch, statistics: Sequence[Statistic] = ()) -> TokenLogps:
+    def __call__(self, batch: PreferenceBatch, statistics: Sequence[Statistic] = ()) -> TokenLogps:
         """Score `batch.targets` in one forward.
 
         Args:
@@ -57,7 +57,7 @@ class TokenScorer:
         return tree_problem(self.model)
 
     def _read_rows(
-        self, batch: PairBatch, head: nn.Module, probe: HeadProbe, score: Callable[[Tensor, Tensor], TokenLogps]
+        self, batch: PreferenceBatch, head: nn.Module, probe: HeadProbe, score: Callable[[Tensor, Tensor], TokenLogps]
     ) -> tuple[TokenLogps, Float[Tensor, ""]]:
         """Score the head's input at the scored positions, in one forward of the model.
 
@@ -75,7 +75,7 @@ class TokenScorer:
             logits = self.model(**inputs).logits
         return found[0], logits.sum()
 
-    def _head(self, batch: PairBatch) -> tuple[nn.Module | None, HeadProbe | None]:
+    def _head(self, batch: PreferenceBatch) -> tuple[nn.Module | None, HeadProbe | None]:
         """The output embedding, and what the first batch's probe found out about it."""
         head = _output_embeddings(self.model)
         if not self._probed:
@@ -83,12 +83,12 @@ class TokenScorer:
             self._probed = True
         return head, self._probe
 
-    def _logits(self, batch: PairBatch) -> Float[Tensor, "N V"]:
+    def _logits(self, batch: PreferenceBatch) -> Float[Tensor, "N V"]:
         with layout_inputs(self.model, batch) as inputs:
             return _scored_rows(self.model(**inputs).logits, batch)
 
 
-def sequence_logps(scorer: TokenScorer, batch: PairBatch) -> Float[Tensor, " S"]:
+def sequence_logps(scorer: TokenScorer, batch: PreferenceBatch) -> Float[Tensor, " S"]:
     """Summed log-probs of the completions in nats, `[2P]`, chosen first."""
     return batch.sum_per_sequence(scorer(batch).logps)
 
@@ -98,7 +98,7 @@ def _output_embeddings(model: nn.Module) -> nn.Module | None:
     return getter() if getter is not None else None
 
 
-def _probe(model: nn.Module, head: nn.Module | None, batch: PairBatch) -> HeadProbe | None:
+def _probe(model: nn.Module, head: nn.Module | None, batch: PreferenceBatch) -> HeadProbe | None:
     if head is None:
         return None
     probe = probe_head(model, head, batch.input_ids.flatten()[:1].expand(1, _PROBE_LENGTH))
@@ -111,6 +111,6 @@ def _probe(model: nn.Module, head: nn.Module | None, batch: PairBatch) -> HeadPr
     return probe
 
 
-def _scored_rows(values: Float[Tensor, "R L D"], batch: PairBatch) -> Float[Tensor, "N D"]:
+def _scored_rows(values: Float[Tensor, "R L D"], batch: PreferenceBatch) -> Float[Tensor, "N D"]:
     """Values at the positions that predict a scored token."""
     return values.flatten(0, 1).index_select(0, batch.predict_index)

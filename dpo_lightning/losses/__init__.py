@@ -4,6 +4,7 @@ from dpo_lightning.losses.aot import AOTPaired, AOTUnpaired, aot_paired, aot_unp
 from dpo_lightning.losses.apo import APODown, APOZero, apo_down, apo_zero
 from dpo_lightning.losses.base import (
     AnyObjective,
+    ChosenObjective,
     MarginObjective,
     Objective,
     Observation,
@@ -16,6 +17,7 @@ from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.beta_dpo import BetaDPO, beta_dpo
 from dpo_lightning.losses.cal_dpo import CalDPO, cal_dpo
 from dpo_lightning.losses.chipo import ChiPO, chipo
+from dpo_lightning.losses.compares import Compares
 from dpo_lightning.losses.cpo import CPO, CPOSimPO, cpo, cpo_simpo
 from dpo_lightning.losses.discopop import DiscoPOP, discopop
 from dpo_lightning.losses.dpo import DPO, dpo
@@ -80,6 +82,8 @@ __all__ = [
     "CPOSimPO",
     "CalDPO",
     "ChiPO",
+    "ChosenObjective",
+    "Compares",
     "DiscoPOP",
     "DistilledDPO",
     "Divergence",

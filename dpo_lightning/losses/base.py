@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dpo_lightning.batch import COLUMNS
+from dpo_lightning.losses.compares import Compares
 from dpo_lightning.losses.numeric import per_token
-from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.scores import Baseline, ChosenScores, PairScores, TokenScores, UnpairedScores
 
 Rewards = tuple[Float[Tensor, " P"], Float[Tensor, " P"]]
 
@@ -47,9 +49,9 @@ class Reads(Flag):
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns of the data that the loss reads, by their names in `PairColumns`."""
-        flags = {"margin": Reads.MARGIN, "probability": Reads.PROBABILITY, "weight": Reads.WEIGHT}
-        return frozenset(name for name, flag in flags.items() if flag in self)
+        """The columns of the data that the loss reads, by their names in `COLUMNS`."""
+        flags = Reads.__members__
+        return frozenset(name for name in COLUMNS if name.upper() in flags and flags[name.upper()] in self)
 
 
 class Observation(NamedTuple):
@@ -68,6 +70,11 @@ class Observation(NamedTuple):
 
 class AnyObjective(ABC):
     """A loss to minimise, on pairs or on single completions with a label."""
+
+    @property
+    @abstractmethod
+    def compares(self) -> Compares:
+        """The completions of an example that the loss compares; a class attribute of the kinds below."""
 
     @property
     @abstractmethod
@@ -111,6 +118,8 @@ class Objective(AnyObjective):
         >>> Ranked(delta=5.0)(scores)
         tensor([1.])
     """
+
+    compares = Compares.PAIRS
 
     @abstractmethod
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
@@ -158,8 +167,28 @@ class Modifier(Objective):
         return self.objective.observe(self.given(scores))
 
 
+class ChosenObjective(Objective):
+    """An objective whose loss reads the chosen completions alone.
+
+    Training then computes no rejected completion, and passes `ChosenScores`. Evaluation still scores whole pairs, so
+    that reward accuracies are known; so does training with a modifier or another objective around it.
+    """
+
+    compares = Compares.CHOSEN
+
+    @abstractmethod
+    def __call__(self, scores: ChosenScores | PairScores) -> Float[Tensor, " P"]:
+        """Return the loss of each chosen completion, unreduced `[P]`."""
+
+    @abstractmethod
+    def chosen_rewards(self, scores: ChosenScores) -> Float[Tensor, " P"]:
+        """Return the implicit rewards of the chosen completions, `[P]`, as `rewards` does."""
+
+
 class UnpairedObjective(AnyObjective):
     """An objective on single completions, each labelled as desirable or not."""
+
+    compares = Compares.LABELLED
 
     @abstractmethod
     def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
@@ -186,15 +215,14 @@ def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:
 
 
 def column_of(scores: PairScores, name: str) -> Float[Tensor, " P"]:
-    """Return a column of the data, `[P]`, by its name in `PairColumns`.
+    """Return a column of the data, `[P]`, by its name in `COLUMNS`.
 
     Raises:
         ValueError: if the scores have none. A run reads it; without one, the caller of the objective passes it.
     """
-    values = getattr(scores.columns, name)
-    if values is None:
-        raise ValueError(f"the loss reads the {name} of each pair: give scores.columns.{name}")
-    return values
+    if name not in scores.columns:
+        raise ValueError(f"the loss reads the {name} of each pair: give scores.columns[{name!r}]")
+    return scores.columns[name]
 
 
 def tokens_of(scores: PairScores) -> TokenScores:

@@ -1,18 +1,17 @@
 """Scores of a batch that an objective may read: log-probs of its tokens, and their sums over completions.
 
-Axes are those of `dpo_lightning.batch`: `P` pairs, `S` = 2P sequences, `N` scored tokens.
+Axes are those of `dpo_lightning.batch`: `P` examples, `S` sequences, `N` scored tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dpo_lightning.batch import PairColumns, sum_per_sequence
-
-_NO_COLUMNS = PairColumns()
+from dpo_lightning.batch import sum_per_sequence
 
 
 class TokenScores(NamedTuple):
@@ -50,8 +49,8 @@ class Baseline(NamedTuple):
 class PairScores(NamedTuple):
     """Scores of pairs, each `[P]`: summed log-probs of completions in nats, and lengths of completions in tokens.
 
-    `columns` are the numbers that the data has for each pair, `tokens` the log-probs before they were summed, and
-    `baseline` the means of the values that the objective's `observe` returned.
+    `columns` are the numbers that the data has for each pair, by the name of the column, `tokens` the log-probs before
+    they were summed, and `baseline` the means of the values that the objective's `observe` returned.
     """
 
     policy_chosen_logps: Float[Tensor, " P"]
@@ -60,18 +59,18 @@ class PairScores(NamedTuple):
     reference_rejected_logps: Float[Tensor, " P"]
     chosen_lengths: Int[Tensor, " P"]
     rejected_lengths: Int[Tensor, " P"]
-    columns: PairColumns = _NO_COLUMNS
+    columns: Mapping[str, Float[Tensor, " P"]] = {}
     tokens: TokenScores | None = None
     baseline: Baseline | None = None
 
     @classmethod
-    def from_tokens(cls, tokens: TokenScores, columns: PairColumns = _NO_COLUMNS) -> PairScores:
+    def from_tokens(cls, tokens: TokenScores, columns: Mapping[str, Float[Tensor, " P"]] | None = None) -> PairScores:
         """Sum the tokens of each completion, chosen completions first, and split them into pairs."""
         policy, reference = (
             tokens.sum_per_sequence(logps).chunk(2) for logps in (tokens.policy_logps, tokens.reference_logps)
         )
         lengths = tokens.lengths.chunk(2)
-        return cls(policy[0], policy[1], reference[0], reference[1], lengths[0], lengths[1], columns, tokens)
+        return cls(policy[0], policy[1], reference[0], reference[1], lengths[0], lengths[1], columns or {}, tokens)
 
     def without_difference(self) -> PairScores:
         """Return the scores with a reference that agrees with the policy, as before training."""
@@ -90,6 +89,35 @@ class PairScores(NamedTuple):
     def rejected_logratio(self) -> Float[Tensor, " P"]:
         """Log policy(rejected | prompt) - log reference(rejected | prompt), `[P]`, in nats."""
         return self.policy_rejected_logps - self.reference_rejected_logps
+
+
+class ChosenScores(NamedTuple):
+    """Scores of the chosen completions of pairs whose rejected ones were not computed; as those of `PairScores`."""
+
+    policy_chosen_logps: Float[Tensor, " P"]
+    reference_chosen_logps: Float[Tensor, " P"]
+    chosen_lengths: Int[Tensor, " P"]
+    columns: Mapping[str, Float[Tensor, " P"]] = {}
+    tokens: TokenScores | None = None
+    baseline: Baseline | None = None
+
+    @classmethod
+    def from_tokens(cls, tokens: TokenScores, columns: Mapping[str, Float[Tensor, " P"]] | None = None) -> ChosenScores:
+        """Sum the tokens of each completion."""
+        policy, reference = map(tokens.sum_per_sequence, (tokens.policy_logps, tokens.reference_logps))
+        return cls(policy, reference, tokens.lengths, columns or {}, tokens)
+
+    def without_difference(self) -> ChosenScores:
+        """Return the scores with a reference that agrees with the policy, as before training."""
+        return self._replace(
+            reference_chosen_logps=self.policy_chosen_logps,
+            tokens=None if self.tokens is None else self.tokens.without_difference(),
+        )
+
+    @property
+    def chosen_logratio(self) -> Float[Tensor, " P"]:
+        """Log policy(chosen | prompt) - log reference(chosen | prompt), `[P]`, in nats."""
+        return self.policy_chosen_logps - self.reference_chosen_logps
 
 
 class UnpairedScores(NamedTuple):
@@ -111,13 +139,14 @@ class UnpairedScores(NamedTuple):
     @classmethod
     def from_tokens(cls, tokens: TokenScores, desirable: Bool[Tensor, " P"], *, mismatched: bool) -> UnpairedScores:
         """Sum the tokens of each completion; with `mismatched`, also of each mismatched completion, without a graph."""
-        policy, reference = (
-            tokens.sum_per_sequence(logps).chunk(2) for logps in (tokens.policy_logps, tokens.reference_logps)
-        )
-        scores = cls(policy[0], reference[0], tokens.lengths.chunk(2)[0], desirable, tokens=tokens)
+        policy, reference = map(tokens.sum_per_sequence, (tokens.policy_logps, tokens.reference_logps))
+        count = len(desirable)
+        scores = cls(policy[:count], reference[:count], tokens.lengths[:count], desirable, tokens=tokens)
         if not mismatched:
             return scores
-        return scores._replace(policy_mismatched_logps=policy[1].detach(), reference_mismatched_logps=reference[1])
+        return scores._replace(
+            policy_mismatched_logps=policy[count:].detach(), reference_mismatched_logps=reference[count:]
+        )
 
     @property
     def logratio(self) -> Float[Tensor, " P"]:

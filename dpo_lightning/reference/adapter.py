@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.lora import is_adapted
@@ -46,7 +46,7 @@ class _BaseWeights(BoundReference):
         self._policy = policy
         self._score = TokenScorer(policy)
 
-    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+    def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the adapters off."""
         with torch.no_grad(), evaluating(self._policy), cast(Any, self._policy).disable_adapter():
             return self._score(batch).logps
@@ -117,7 +117,7 @@ class _AdapterCopy(BoundReference):
         self._trained = policy.active_adapter
         self._score = TokenScorer(policy)
 
-    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+    def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the copy active."""
         with torch.no_grad(), evaluating(self._policy), self._active():
             return self._score(batch).logps

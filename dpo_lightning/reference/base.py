@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dpo_lightning.batch import Collate, PairBatch
+from dpo_lightning.batch import Collate, PreferenceBatch
 from dpo_lightning.errors import InputError
 
 
@@ -38,7 +38,7 @@ class BoundReference(ABC):
     moved_by: str | None = None
 
     @abstractmethod
-    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+    def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Return the log-probs in nats of the batch's scored tokens, float32, without a graph."""
 
     @abstractmethod
@@ -86,7 +86,7 @@ class NoReference(Reference):
 
 
 class _Zero(BoundReference):
-    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+    def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Return zeros `[N]`."""
         return torch.zeros_like(batch.targets, dtype=torch.float32)
 
@@ -111,7 +111,7 @@ class LostReference(Reference):
 
 
 class _Lost(BoundReference):
-    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+    def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Refuse.
 
         Raises:

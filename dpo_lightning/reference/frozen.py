@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.loading import load_model
@@ -63,7 +63,7 @@ class _Copy(BoundReference):
         """Return the copy, or the model of the checkpoint."""
         return [self._scorer.model]
 
-    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+    def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the copy, which follows the batch to its device."""
         return self._scorer(batch)
 
@@ -128,7 +128,7 @@ class _GivenModel(BoundReference):
         """Return the model that was given."""
         return [self._scorer.model]
 
-    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+    def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the model, which follows the batch to its device."""
         return self._scorer(batch)
 
@@ -155,7 +155,7 @@ class _FrozenScorer:
         self.model = model.requires_grad_(False).eval()
         self._score = TokenScorer(model)
 
-    def __call__(self, batch: PairBatch) -> Float[Tensor, " N"]:
+    def __call__(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         self.model.to(batch.input_ids.device)
         with torch.no_grad():
             return self._score(batch).logps

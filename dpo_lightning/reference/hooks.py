@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import nn
 
-from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
+from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample
 from dpo_lightning.compat.torch import ConvertedInside
 from dpo_lightning.errors import RunError
 from dpo_lightning.policy.prepare import float32_buffers_kept
@@ -29,7 +29,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
 
     Attributes:
         policy_name: Name that the policy was given by, or that its module was loaded under.
-        pairs_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
+        examples_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
     """
 
     def __init__(self, source: PolicySource, settings: Reference | None) -> None:
@@ -37,7 +37,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         self.policy_source = source
         self.policy_name = source.name
         self.reference_settings = settings
-        self.pairs_of_loaders: list[Sequence[TokenizedPair]] = []
+        self.examples_of_loaders: list[Sequence[TokenizedExample]] = []
         self._models: RunModels | None = None
 
     @property
@@ -88,7 +88,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         """Return the model's config as it was given; None where it has none."""
         return self.policy_source.original_config()
 
-    def with_reference(self, collate: Collate, pairs: Sequence[TokenizedPair] = ()) -> Collate:
+    def with_reference(self, collate: Collate, pairs: Sequence[TokenizedExample] = ()) -> Collate:
         """Return the collate function of a loader, or one whose batches bring the values of a `Precomputed` reference.
 
         Args:
@@ -97,11 +97,11 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
                 takes `num_workers=0`, since Lightning starts workers before. Nothing for a `PreferenceDataModule`'s.
         """
         if len(pairs):
-            self.pairs_of_loaders.append(pairs)
+            self.examples_of_loaders.append(pairs)
         if self._models is not None:
             return self.reference.collate(collate)
 
-        def late(examples: Sequence[TokenizedPair]) -> PairBatch:
+        def late(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
             return self.reference.collate(collate)(examples)
 
         return late

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
+from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference.base import BoundReference, Followed, Reference
 from dpo_lightning.reference.cache.lookup_or_score import Rows, fill
@@ -94,7 +94,9 @@ class BoundPrecomputed(BoundReference):
         """Return a collate function whose batches bring the reference's values, once `fill` has scored their pairs."""
         return CollateWithReference(collate, self._slot)
 
-    def fill(self, pairs: Sequence[Sequence[TokenizedPair]], run: ScoringRun, rebuild: Callable[[], nn.Module]) -> None:
+    def fill(
+        self, pairs: Sequence[Sequence[TokenizedExample]], run: ScoringRun, rebuild: Callable[[], nn.Module]
+    ) -> None:
         """Score what the cache lacks of these pairs; every rank must call it.
 
         Leaves the global random state as it is.
@@ -114,7 +116,7 @@ class BoundPrecomputed(BoundReference):
         rows = Rows.of(pairs)
         self._slot.table = fill(rows, (directory, key), self.source, rebuild, run, self._settings.batch_tokens)
 
-    def token_logps(self, batch: PairBatch) -> Float[Tensor, " N"]:
+    def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Return the values that came with the batch.
 
         Raises:

@@ -1,10 +1,11 @@
 """Everything that a training step does beside its loss: metrics, running means, logging, parameters, schedules."""
 
 from dpo_lightning.training.baseline import RunningMean
-from dpo_lightning.training.metrics import PairMean, UnpairedMean
+from dpo_lightning.training.metrics import ChosenMean, PairMean, UnpairedMean
 from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule
 
 __all__ = [
+    "ChosenMean",
     "Constant",
     "Cosine",
     "Linear",

@@ -1,121 +1,188 @@
-"""The two kinds of examples, pairs and single completions with a label: their scores, means and predictions."""
+"""What an objective compares, in a training step: its scores out of a batch, their means and its predictions."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import AnyObjective, Objective, Reads, UnpairedObjective
-from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
-from dpo_lightning.training.metrics import PairMean, UnpairedMean, pair_metrics, unpaired_metrics
+from dpo_lightning.losses import AnyObjective, ChosenObjective, Compares, Objective, Reads, UnpairedObjective
+from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.training.metrics import (
+    ChosenMean,
+    PairMean,
+    UnpairedMean,
+    chosen_metrics,
+    pair_metrics,
+    unpaired_metrics,
+)
+
+ScoresT = TypeVar("ScoresT")
 
 
-class Kind(ABC):
-    """What an objective is trained on; scores are `PairScores` of the one and `UnpairedScores` of the other."""
+class Comparison(ABC, Generic[ScoresT]):
+    """The comparison that an objective makes of the completions of an example, with scores of the type `ScoresT`."""
 
     @abstractmethod
-    def scores(self, batch: PairBatch, tokens: TokenScores) -> Any:
-        """Sums over the completions of a batch, as the objective reads them.
+    def scores(self, batch: PreferenceBatch, tokens: TokenScores) -> ScoresT:
+        """Sum the log-probs over the completions of a batch, as the objective reads them.
 
         Raises:
-            InputError: for a batch of the other kind.
+            InputError: for a batch of other examples.
         """
 
     @abstractmethod
-    def logratios(self, scores: Any) -> Float[Tensor, " C"]:
-        """Log-ratio, in nats, of each of the ``C`` completions that are trained on; of pairs, chosen ones first."""
+    def logratios(self, scores: ScoresT) -> Float[Tensor, " C"]:
+        """Return the log-ratio, in nats, of each of the `C` completions that are trained on; of pairs, chosen first."""
 
     @abstractmethod
-    def means(self) -> PairMean | UnpairedMean:
-        """A new metric of what is watched."""
+    def means(self) -> PairMean | ChosenMean | UnpairedMean:
+        """Make a new metric of what is watched."""
 
     @abstractmethod
-    def watched(self, scores: Any, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
-        """What such a metric takes of a batch, detached."""
+    def watched(self, scores: ScoresT, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
+        """Return what such a metric takes of a batch, detached."""
 
     @abstractmethod
-    def predicted(self, batch: PairBatch, scores: Any) -> dict[str, Tensor]:
-        """What a prediction says of each row, each ``[P]``."""
+    def predicted(self, batch: PreferenceBatch, scores: ScoresT) -> dict[str, Tensor]:
+        """Return what a prediction says of each row, each `[P]`."""
 
 
-class Pairs(Kind):
+class Pairs(Comparison[PairScores]):
     """A chosen and a rejected completion of each prompt."""
 
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
 
-    def scores(self, batch: PairBatch, tokens: TokenScores) -> PairScores:
-        """Of both completions."""
-        if batch.desirable is not None:
-            name = type(self._objective).__name__
-            raise InputError(f"objective {name} reads pairs, and the batch has single completions with a label")
-        if batch.is_one_sided:
-            raise InputError("a completion of the batch has no tokens: leave such pairs out")
-        return PairScores.from_tokens(tokens, batch.columns.values())
+    def scores(self, batch: PreferenceBatch, tokens: TokenScores) -> PairScores:
+        """Sum over both completions."""
+        _require_pairs(self._objective, batch, {2})
+        return PairScores.from_tokens(tokens, batch.columns)
 
     def logratios(self, scores: PairScores) -> Float[Tensor, " C"]:
-        """``C`` = 2P."""
+        """Return those of `C` = 2P completions."""
         return torch.cat([scores.chosen_logratio, scores.rejected_logratio])
 
     def means(self) -> PairMean:
-        """Over pairs."""
+        """Make a metric over pairs."""
         return PairMean()
 
     def watched(self, scores: PairScores, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
-        """See :func:`~dpo_lightning.training.metrics.pair_metrics`."""
+        """Return `pair_metrics`."""
         return pair_metrics(scores, self._objective.rewards(scores), losses)
 
-    def predicted(self, batch: PairBatch, scores: PairScores) -> dict[str, Tensor]:
-        """Pair ids, rewards and margin."""
+    def predicted(self, batch: PreferenceBatch, scores: PairScores) -> dict[str, Tensor]:
+        """Return rows, rewards and margin."""
         chosen, rejected = self._objective.rewards(scores)
-        return {"pair_id": batch.pair_ids, "chosen": chosen, "rejected": rejected, "margin": chosen - rejected}
+        return {"pair_id": batch.row_ids, "chosen": chosen, "rejected": rejected, "margin": chosen - rejected}
 
 
-class Completions(Kind):
+class Chosen(Comparison[ChosenScores | PairScores]):
+    """The chosen completion of each prompt alone, or whole pairs where the batch has them, as in validation."""
+
+    def __init__(self, objective: ChosenObjective) -> None:
+        self._objective = objective
+        self._pairs = Pairs(objective)
+
+    def scores(self, batch: PreferenceBatch, tokens: TokenScores) -> ChosenScores | PairScores:
+        """Sum over the completions that the batch has."""
+        if 1 not in batch.completions:
+            return self._pairs.scores(batch, tokens)
+        _require_pairs(self._objective, batch, {1})
+        return ChosenScores.from_tokens(tokens, batch.columns)
+
+    def logratios(self, scores: ChosenScores | PairScores) -> Float[Tensor, " C"]:
+        """Return those of the chosen completions, `C` = P."""
+        return scores.chosen_logratio
+
+    def means(self) -> ChosenMean:
+        """Make a metric over pairs, or of what is known of their chosen completions."""
+        return ChosenMean()
+
+    def watched(self, scores: ChosenScores | PairScores, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
+        """Return `chosen_metrics` where nothing else was computed, else `pair_metrics`."""
+        if isinstance(scores, PairScores):
+            return self._pairs.watched(scores, losses)
+        has_reference = Reads.REFERENCE in self._objective.reads
+        return chosen_metrics(scores, self._objective.chosen_rewards(scores), losses, has_reference=has_reference)
+
+    def predicted(self, batch: PreferenceBatch, scores: ChosenScores | PairScores) -> dict[str, Tensor]:
+        """Return rows and the rewards of the completions that the batch has."""
+        if isinstance(scores, PairScores):
+            return self._pairs.predicted(batch, scores)
+        return {"pair_id": batch.row_ids, "chosen": self._objective.chosen_rewards(scores)}
+
+
+class Labelled(Comparison[UnpairedScores]):
     """Single completions with a label."""
 
     def __init__(self, objective: UnpairedObjective) -> None:
         self._objective = objective
 
-    def scores(self, batch: PairBatch, tokens: TokenScores) -> UnpairedScores:
-        """Of the completion, and of the other prompt's where that is read."""
-        name = type(self._objective).__name__
-        if batch.desirable is None:
-            raise InputError(f"objective {name} reads single completions with a label: give TokenizedPair.desirable")
+    def scores(self, batch: PreferenceBatch, tokens: TokenScores) -> UnpairedScores:
+        """Sum over the completion, and over the other prompt's where that is read."""
+        labels = self._labels(batch)
         mismatched = Reads.MISMATCHED in self._objective.reads
-        if mismatched and batch.is_one_sided:
+        if mismatched and (batch.mismatched < batch.examples or batch.has_empty_completion):
             raise InputError(
-                f"objective {name} reads completions of other prompts: give them as TokenizedPair.rejected_ids, as a "
-                "PreferenceDataModule with UnpairedFormat does"
+                f"objective {type(self._objective).__name__} reads completions of other prompts: give them as "
+                "TokenizedExample.mismatched_ids, as a PreferenceDataModule with UnpairedFormat does"
             )
-        return UnpairedScores.from_tokens(tokens, batch.desirable, mismatched=mismatched)
+        return UnpairedScores.from_tokens(tokens, labels, mismatched=mismatched)
 
     def logratios(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
-        """``C`` = P."""
+        """Return those of `C` = P completions."""
         return scores.logratio
 
     def means(self) -> UnpairedMean:
-        """Over completions, by label."""
+        """Make a metric over completions, by label."""
         return UnpairedMean()
 
     def watched(self, scores: UnpairedScores, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
-        """See :func:`~dpo_lightning.training.metrics.unpaired_metrics`."""
+        """Return `unpaired_metrics`."""
         rewards, point = self._objective.rewards(scores), self._objective.reference_point(scores)
         return unpaired_metrics(scores, rewards, point, losses)
 
-    def predicted(self, batch: PairBatch, scores: UnpairedScores) -> dict[str, Tensor]:
-        """Row ids, rewards and labels."""
-        assert batch.desirable is not None
-        return {"pair_id": batch.pair_ids, "reward": self._objective.rewards(scores), "desirable": batch.desirable}
+    def predicted(self, batch: PreferenceBatch, scores: UnpairedScores) -> dict[str, Tensor]:
+        """Return rows, rewards and labels."""
+        return {"pair_id": batch.row_ids, "reward": self._objective.rewards(scores), "desirable": scores.desirable}
+
+    def _labels(self, batch: PreferenceBatch) -> Tensor:
+        if batch.labels is None or {*batch.completions} != {1}:
+            name = type(self._objective).__name__
+            raise InputError(f"objective {name} reads single completions with a label: give TokenizedExample.label")
+        return batch.labels
 
 
-def kind_of(objective: AnyObjective) -> Kind:
-    """The kind that an objective reads."""
-    return Completions(objective) if isinstance(objective, UnpairedObjective) else Pairs(cast(Objective, objective))
+def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: set[int]) -> None:
+    """Refuse a batch whose examples have labels, other numbers of completions, or a completion without tokens.
+
+    Raises:
+        InputError: naming what they have.
+    """
+    name = type(objective).__name__
+    if batch.labels is not None:
+        raise InputError(f"objective {name} reads pairs, and the batch has single completions with a label")
+    if {*batch.completions} != completions:
+        found = ", ".join(map(str, sorted({*batch.completions})))
+        raise InputError(f"objective {name} reads pairs, and the batch has prompts with {found} completions")
+    if batch.has_empty_completion:
+        raise InputError("a completion of the batch has no tokens: leave such pairs out")
+
+
+_COMPARISONS: Mapping[Compares, Callable[[Any], Comparison[Any]]] = {
+    Compares.PAIRS: Pairs,
+    Compares.CHOSEN: Chosen,
+    Compares.LABELLED: Labelled,
+}
+
+
+def comparison_of(objective: AnyObjective) -> Comparison[Any]:
+    """Return the comparison that an objective says it makes."""
+    return _COMPARISONS[objective.compares](objective)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dpo_lightning.compat.torchmetrics import Float32Metric
-from dpo_lightning.losses.scores import PairScores, UnpairedScores
+from dpo_lightning.losses.scores import ChosenScores, PairScores, UnpairedScores
 
 NAMES = (
     "loss",
@@ -49,6 +49,16 @@ def pair_metrics(
     return {name: value.detach() for name, value in zip(NAMES, values, strict=True)}
 
 
+def chosen_metrics(
+    scores: ChosenScores, rewards: Float[Tensor, " P"], losses: Float[Tensor, " P"], *, has_reference: bool
+) -> dict[str, Float[Tensor, " P"]]:
+    """Those of `pair_metrics` that the chosen completions alone have; a log-ratio only with a reference."""
+    values = {"loss": losses, "rewards/chosen": rewards, "logps/chosen": scores.policy_chosen_logps}
+    if has_reference:
+        values["logratios/chosen"] = scores.chosen_logratio
+    return {name: value.detach() for name, value in values.items()}
+
+
 class PairMean(Float32Metric):
     """Mean over pairs of the values of :func:`pair_metrics`, weighted by pairs over batches and ranks.
 
@@ -72,6 +82,33 @@ class PairMean(Float32Metric):
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         """The means, 0-d float32 on the device; NaN when no pair was added."""
         return dict(zip(NAMES, self.totals[:-1] / self.totals[-1], strict=True))
+
+
+class ChosenMean(Float32Metric):
+    """Mean of the values of :func:`pair_metrics` over pairs, or of those that :func:`chosen_metrics` has.
+
+    Each mean has its own count, and one of which nothing was added is left out.
+    """
+
+    full_state_update = False
+    names = frozenset(NAMES)
+    totals: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("totals", torch.zeros(2, len(NAMES), dtype=torch.float32), dist_reduce_fx="sum")
+
+    def update(self, values: Mapping[str, Float[Tensor, " P"]]) -> None:
+        """Add the examples of a batch."""
+        nothing = torch.zeros_like(values["loss"])
+        stacked = torch.stack([values.get(name, nothing) for name in NAMES]).float()
+        counted = torch.stack([torch.full_like(nothing, name in values) for name in NAMES]).float()
+        # Not in place, as in PairMean.
+        self.totals = self.totals + torch.stack([stacked.sum(-1), counted.sum(-1)])
+
+    def compute(self) -> dict[str, Float[Tensor, ""]]:
+        """Return the means, 0-d float32 on the device: one wait for the device."""
+        return _counted_means(NAMES, self.totals)
 
 
 _OF_ALL = ("loss", "rewards/accuracies", "rewards/reference_point", "kl")
@@ -139,13 +176,18 @@ class UnpairedMean(Float32Metric):
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         """The means, 0-d float32 on the device, without those of which nothing was added: one wait for the device."""
-        sums, counts = self.totals
-        means = dict(zip(UNPAIRED_NAMES, sums / counts, strict=True))
-        means = {name: means[name] for name in _counted(counts)}
+        means = _counted_means(UNPAIRED_NAMES, self.totals)
         if {"rewards/chosen", "rewards/rejected"} <= means.keys():
             means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
         return means
 
 
-def _counted(counts: Float[Tensor, " K"]) -> list[str]:
-    return [name for name, count in zip(UNPAIRED_NAMES, counts.tolist(), strict=True) if count]
+def _counted_means(names: Sequence[str], totals: Float[Tensor, "2 K"]) -> dict[str, Float[Tensor, ""]]:
+    """The means, from sums and counts, of which anything was added."""
+    sums, counts = totals
+    means = dict(zip(names, sums / counts, strict=True))
+    return {name: means[name] for name in _counted(names, counts)}
+
+
+def _counted(names: Sequence[str], counts: Float[Tensor, " K"]) -> list[str]:
+    return [name for name, count in zip(names, counts.tolist(), strict=True) if count]

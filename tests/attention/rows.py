@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from dpo_lightning.attention.mask import Rule, TreeMask
-from dpo_lightning.batch import TokenizedPair, TreeLayout, collate_tree
+from dpo_lightning.batch import TokenizedExample, TreeLayout, collate_tree
 
-Segments = Sequence[tuple[int, int, int]]
+Segments = Sequence[tuple[int, ...]]
 CPU = torch.device("cpu")
 SHORT = ((5, 3, 4), (2, 1, 1), (1, 6, 2))
 """Prompt, chosen, rejected: completions of one token and a prompt of one token among them."""
 ONE_SIDED = ((5, 3, 0), (2, 1, 1), (1, 6, 0))
 """With rejected completions that have no tokens."""
+RAGGED = ((5, 3, 4, 2), (2, 1), (1, 6, 2, 1, 3), (3, 0, 2, 0, 1))
+"""Prompt and any number of branches, some of them without tokens."""
 
 
 class Heads(NamedTuple):
@@ -31,7 +33,7 @@ class Heads(NamedTuple):
 
 
 def tree_of(segments: Segments) -> TreeLayout:
-    tree = collate_tree([TokenizedPair(0, [1] * p, [1] * c, [1] * r) for p, c, r in segments]).tree
+    tree = collate_tree([TokenizedExample(0, [1] * p, [[1] * c for c in branches]) for p, *branches in segments]).tree
     assert tree is not None
     return tree
 
@@ -65,8 +67,11 @@ def visible(segments: Segments, rule: Rule = causal) -> Tensor:
     """``[L, L]``, token by token: same pair, same branch or prompt, and the rule in logical positions."""
     tokens = [
         (pair, branch, offset + place)
-        for pair, (prompt, chosen, rejected) in enumerate(segments)
-        for branch, offset, count in ((0, 0, prompt), (1, prompt, chosen), (2, prompt, rejected))
+        for pair, (prompt, *branches) in enumerate(segments)
+        for branch, offset, count in (
+            (0, 0, prompt),
+            *((k, prompt, count) for k, count in enumerate(branches, start=1)),
+        )
         for place in range(count)
     ]
     pair, branch, position = torch.tensor(tokens).T

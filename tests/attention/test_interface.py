@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_propagation, enable_propagation
 
 from dpo_lightning.attention import interface, layout_inputs
 from dpo_lightning.attention.interface import use_tree_attention
-from dpo_lightning.batch import PairBatch, collate_padded, collate_tree
+from dpo_lightning.batch import PreferenceBatch, collate_padded, collate_tree
 from dpo_lightning.errors import RunError
 from dpo_lightning.logprobs import TokenScorer
 from tests.attention.rows import SHORT, heads, mask_of
@@ -48,7 +48,7 @@ FORWARDS: dict[str, Callable[[PreTrainedModel], Tensor]] = {
 }
 
 
-def in_tree(model: nn.Module, batch: PairBatch = TREE) -> Tensor:
+def in_tree(model: nn.Module, batch: PreferenceBatch = TREE) -> Tensor:
     with layout_inputs(model, batch) as inputs:
         return model(**inputs).logits
 

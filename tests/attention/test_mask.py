@@ -29,6 +29,21 @@ def test_runs_by_hand() -> None:
     ]
 
 
+def test_runs_of_any_number_of_branches() -> None:
+    # P0 is 0-1, its branches 2, 3-5, 6; P1 is 7, its branch 8-9; P2 is 10, its branches none, 11, none.
+    runs = mask_of([(2, 1, 3, 1), (1, 2), (1, 0, 1, 0)]).runs
+
+    assert runs == [
+        Run(0, 3, (slice(0, 3),)),
+        Run(3, 6, (slice(0, 2), slice(3, 6))),
+        Run(6, 7, (slice(0, 2), slice(6, 7))),
+        Run(7, 10, (slice(7, 10),)),
+        Run(10, 11, (slice(10, 11),)),
+        Run(11, 12, (slice(10, 11), slice(11, 12))),
+    ]
+    assert [run.opens for run in runs] == [True, False, False, True, True, False]
+
+
 def test_sizes_of_a_run_and_its_keys() -> None:
     run = mask_of(SHORT).runs[1]
     row = torch.arange(25.0)[:, None].expand(2, 25, 3)

@@ -1,29 +1,30 @@
-"""Tokenised pairs -> a padded batch, against the plainest way to say the same."""
+"""Tokenised examples -> a batch, against the plainest way to say the same."""
 
 from __future__ import annotations
 
+import pickle
 import random
 
 import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from dpo_lightning.batch import TokenizedPair
+from dpo_lightning.batch import TokenizedExample, first_completions
 from dpo_lightning.data import collate_padded, collate_tree
 from dpo_lightning.errors import InputError
 from tests.helpers.tiny import PAIRS
 
 
-def random_pair(rng: random.Random, pair_id: int) -> TokenizedPair:
+def random_pair(rng: random.Random, row: int) -> TokenizedExample:
     def tokens(most: int) -> list[int]:
         return [rng.randrange(1, 60) for _ in range(rng.randrange(1, most))]
 
-    return TokenizedPair(pair_id, tokens(9), tokens(7), tokens(7))
+    return TokenizedExample.pair(row, tokens(9), tokens(7), tokens(7))
 
 
-def sequences(pairs: list[TokenizedPair]) -> list[tuple[list[int], list[int]]]:
+def sequences(pairs: list[TokenizedExample]) -> list[tuple[list[int], list[int]]]:
     """Chosen of all pairs, then rejected of all pairs: prompt and completion."""
-    return [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
+    return [(pair.prompt_ids, pair.completion_ids[k]) for k in range(2) for pair in pairs]
 
 
 @pytest.mark.parametrize(
@@ -32,9 +33,10 @@ def sequences(pairs: list[TokenizedPair]) -> list[tuple[list[int], list[int]]]:
         pytest.param(PAIRS, id="three"),
         pytest.param(PAIRS[:1], id="one"),
         pytest.param(
-            [TokenizedPair(7, [1, 2], [3, 4], [5, 6]), TokenizedPair(9, [7, 8], [9, 10], [11, 12])], id="equal"
+            [TokenizedExample.pair(7, [1, 2], [3, 4], [5, 6]), TokenizedExample.pair(9, [7, 8], [9, 10], [11, 12])],
+            id="equal",
         ),
-        pytest.param([TokenizedPair(0, [1], [2], [3])], id="shortest"),
+        pytest.param([TokenizedExample.pair(0, [1], [2], [3])], id="shortest"),
         *[
             pytest.param([random_pair(random.Random(i), 100 + n) for n in range(i)], id=f"random {i}")
             for i in (2, 5, 9)
@@ -54,8 +56,8 @@ def test_a_batch_says_what_its_pairs_say(pairs):
     view = zip(batch.predict_index.tolist(), batch.targets.tolist(), batch.sequence_id.tolist(), strict=True)
     assert list(view) == scored
     assert batch.lengths.tolist() == [len(completion) for _, completion in expected]
-    assert batch.pair_ids.tolist() == [pair.pair_id for pair in pairs]
-    assert batch.pairs == len(pairs)
+    assert batch.row_ids.tolist() == [pair.row for pair in pairs]
+    assert batch.examples == len(pairs)
 
 
 def test_every_token_is_predicted_from_the_position_before_it():
@@ -64,18 +66,18 @@ def test_every_token_is_predicted_from_the_position_before_it():
 
 
 def test_by_hand():
-    batch = collate_padded([TokenizedPair(4, [5, 6], [7, 8, 9], [3])])
+    batch = collate_padded([TokenizedExample.pair(4, [5, 6], [7, 8, 9], [3])])
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9], [5, 6, 3, 0, 0]]
     assert batch.predict_index.tolist() == [1, 2, 3, 6]
     assert batch.targets.tolist() == [7, 8, 9, 3]
     assert batch.sequence_id.tolist() == [0, 0, 0, 1]
     assert batch.lengths.tolist() == [3, 1]
-    assert batch.pair_ids.tolist() == [4]
+    assert batch.row_ids.tolist() == [4]
 
 
 def test_every_tensor_is_an_integer():
     """Lightning casts floating tensors of a batch under `bf16-true`."""
-    pairs = [pair._replace(margin=0.5, probability=0.7, weight=2.0) for pair in PAIRS]
+    pairs = [pair._replace(columns={"margin": 0.5, "probability": 0.7, "weight": 2.0}) for pair in PAIRS]
 
     for collate in (collate_padded, collate_tree):
         tensors = [leaf for leaf in tree_leaves(collate(pairs)) if isinstance(leaf, torch.Tensor)]
@@ -86,27 +88,27 @@ def test_every_tensor_is_an_integer():
 @pytest.mark.parametrize("collate", [collate_padded, collate_tree])
 def test_columns_come_back_bit_for_bit(collate):
     values = [1 / 3, -1e-38, 3e38]
-    pairs = [pair._replace(margin=value, weight=abs(value)) for pair, value in zip(PAIRS, values, strict=True)]
-    columns = collate(pairs).columns.values()
+    named = [{"margin": value, "weight": abs(value)} for value in values]
+    columns = collate([pair._replace(columns=each) for pair, each in zip(PAIRS, named, strict=True)]).columns
 
-    assert columns.margin.dtype == torch.float32
-    assert columns.margin.tolist() == torch.tensor(values).tolist()
-    assert columns.weight.tolist() == torch.tensor(values).abs().tolist()
-    assert columns.probability is None
-    assert collate(PAIRS).columns.values() == (None, None, None)
+    assert columns["margin"].dtype == torch.float32
+    assert columns["margin"].tolist() == torch.tensor(values).tolist()
+    assert columns["weight"].tolist() == torch.tensor(values).abs().tolist()
+    assert [*columns] == ["margin", "weight"]
+    assert collate(PAIRS).columns == {}
 
 
 def test_a_tree_by_hand():
-    batch = collate_tree([TokenizedPair(4, [5, 6], [7, 8, 9], [3]), TokenizedPair(6, [1], [2], [4, 5])])
+    batch = collate_tree([TokenizedExample.pair(4, [5, 6], [7, 8, 9], [3]), TokenizedExample.pair(6, [1], [2], [4, 5])])
     tree = batch.tree
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 3, 1, 2, 4, 5]]
     assert tree.position_ids.tolist() == [[0, 1, 2, 3, 4, 2, 0, 1, 1, 2]]
-    assert tree.segments == ((2, 3, 1), (1, 1, 2))
+    assert tree.segments == ((2, (3, 1)), (1, (1, 2)))
     assert batch.targets.tolist() == [7, 8, 9, 2, 3, 4, 5]
     assert batch.predict_index.tolist() == [1, 2, 3, 6, 1, 6, 8]
     assert batch.sequence_id.tolist() == [0, 0, 0, 1, 2, 3, 3]
     assert batch.lengths.tolist() == [3, 1, 1, 2]
-    assert batch.pair_ids.tolist() == [4, 6]
+    assert batch.row_ids.tolist() == [4, 6]
     assert tree.key_index.tolist() == [0, 1, 2, 3, 4, 0, 1, 5, 6, 7, 6, 8, 9]
     assert tree.query_offsets.tolist() == [0, 5, 6, 8, 10]
     assert tree.key_offsets.tolist() == [0, 5, 8, 10, 13]
@@ -116,10 +118,10 @@ def test_a_tree_scores_what_a_padded_batch_scores():
     rng = random.Random(3)
     pairs = [random_pair(rng, number) for number in range(7)]
     tree, padded = collate_tree(pairs), collate_padded(pairs)
-    for name in ("targets", "sequence_id", "lengths", "pair_ids"):
+    for name in ("targets", "sequence_id", "lengths", "row_ids"):
         assert torch.equal(getattr(tree, name), getattr(padded, name)), name
     assert torch.equal(tree.input_ids.flatten()[tree.predict_index], padded.input_ids.flatten()[padded.predict_index])
-    assert tree.input_ids.numel() == sum(len(p.prompt_ids + p.chosen_ids + p.rejected_ids) for p in pairs)
+    assert tree.input_ids.numel() == sum(len(sum(pair.branches, pair.prompt_ids)) for pair in pairs)
 
 
 def test_the_keys_of_a_run_are_its_sequence():
@@ -127,7 +129,7 @@ def test_the_keys_of_a_run_are_its_sequence():
     pairs = [random_pair(random.Random(5), number) for number in range(4)]
     batch = collate_tree(pairs)
     tree = batch.tree
-    runs = [(pair.prompt_ids, completion) for pair in pairs for completion in (pair.chosen_ids, pair.rejected_ids)]
+    runs = [(pair.prompt_ids, completion) for pair in pairs for completion in pair.completion_ids]
     for number, (prompt, completion) in enumerate(runs):
         keys = tree.key_index[tree.key_offsets[number] : tree.key_offsets[number + 1]]
         queries = list(range(*tree.query_offsets[number : number + 2].tolist()))
@@ -136,9 +138,10 @@ def test_the_keys_of_a_run_are_its_sequence():
         assert keys.tolist()[-len(queries) :] == queries
 
 
+LABELLED = [TokenizedExample.labelled(4, [5, 6], [7, 8], True, [3]), TokenizedExample.labelled(6, [1], [2], False)]
 ONE_SIDED = [
-    TokenizedPair(4, [5, 6], [7, 8, 9], [], desirable=True),
-    TokenizedPair(6, [1], [2], [4, 5], desirable=False),
+    TokenizedExample.pair(4, [5, 6], [7, 8, 9], []),
+    TokenizedExample.pair(6, [1], [2], [4, 5]),
 ]
 
 
@@ -155,7 +158,7 @@ def test_a_completion_without_tokens_in_a_tree():
     batch = collate_tree(ONE_SIDED)
     tree = batch.tree
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 1, 2, 4, 5]]
-    assert tree.segments == ((2, 3, 0), (1, 1, 2))
+    assert tree.segments == ((2, (3, 0)), (1, (1, 2)))
     assert batch.predict_index.tolist() == [1, 2, 3, 5, 5, 7]
     assert batch.sequence_id.tolist() == [0, 0, 0, 1, 3, 3]
     assert batch.lengths.tolist() == [3, 1, 0, 2]
@@ -166,14 +169,87 @@ def test_a_completion_without_tokens_in_a_tree():
 
 @pytest.mark.parametrize("collate", [collate_padded, collate_tree])
 def test_labels_and_missing_completions_are_known(collate):
-    assert collate(ONE_SIDED).desirable.tolist() == [True, False]
-    assert collate(PAIRS).desirable is None
-    assert collate(ONE_SIDED).is_one_sided
-    assert not collate(ONE_SIDED[1:]).is_one_sided
-    assert not collate(PAIRS).is_one_sided
+    assert collate(LABELLED).labels.tolist() == [True, False]
+    assert collate(PAIRS).labels is None
+    assert not collate(LABELLED).has_empty_completion
+    assert collate(ONE_SIDED).has_empty_completion
+    assert not collate(ONE_SIDED[1:]).has_empty_completion
+    assert not collate(PAIRS).has_empty_completion
 
 
 @pytest.mark.parametrize("collate", [collate_padded, collate_tree])
 def test_rows_with_a_label_and_rows_without_one_are_no_batch(collate):
     with pytest.raises(InputError, match=r"^some rows of the batch have a label, others none$"):
-        collate([*ONE_SIDED, *PAIRS])
+        collate([*LABELLED, *PAIRS])
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_rows_with_a_number_and_rows_without_one_are_no_batch(collate):
+    with pytest.raises(InputError, match=r"^some rows of the batch have a weight, others none$"):
+        collate([PAIRS[0]._replace(columns={"weight": 1.0}), *PAIRS[1:]])
+
+
+# Any number of completions
+
+RAGGED = [
+    TokenizedExample(4, [5, 6], [[7, 8], [9], [10, 11]]),
+    TokenizedExample(6, [1], [[2]]),
+    TokenizedExample(7, [3, 4], [[12], [13, 14]]),
+]
+
+
+def test_a_ragged_tree_by_hand():
+    """The first completions of all, then the second ones of those that have one, then the third."""
+    batch = collate_tree(RAGGED)
+    tree = batch.tree
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 10, 11, 1, 2, 3, 4, 12, 13, 14]]
+    assert tree.position_ids.tolist() == [[0, 1, 2, 3, 2, 2, 3, 0, 1, 0, 1, 2, 2, 3]]
+    assert tree.segments == ((2, (2, 1, 2)), (1, (1,)), (2, (1, 2)))
+    assert batch.example_of_sequence.tolist() == [0, 1, 2, 0, 2, 0]
+    assert batch.completions == (3, 1, 2)
+    assert batch.mismatched == 0
+    assert batch.targets.tolist() == [7, 8, 2, 12, 9, 13, 14, 10, 11]
+    assert batch.predict_index.tolist() == [1, 2, 7, 10, 1, 10, 12, 1, 5]
+    assert batch.sequence_id.tolist() == [0, 0, 1, 2, 3, 4, 4, 5, 5]
+    assert batch.lengths.tolist() == [2, 1, 1, 1, 2, 2]
+    assert tree.key_index.tolist() == [0, 1, 2, 3, 0, 1, 4, 0, 1, 5, 6, 7, 8, 9, 10, 11, 9, 10, 12, 13]
+    assert tree.query_offsets.tolist() == [0, 4, 5, 7, 9, 12, 14]
+    assert tree.key_offsets.tolist() == [0, 4, 7, 11, 13, 16, 20]
+
+
+def test_ragged_padded_rows_by_hand():
+    batch = collate_padded(RAGGED)
+    assert batch.input_ids.tolist() == [
+        [5, 6, 7, 8],
+        [1, 2, 0, 0],
+        [3, 4, 12, 0],
+        [5, 6, 9, 0],
+        [3, 4, 13, 14],
+        [5, 6, 10, 11],
+    ]
+    assert batch.predict_index.tolist() == [1, 2, 4, 9, 13, 17, 18, 21, 22]
+    for name in ("targets", "sequence_id", "lengths", "example_of_sequence", "row_ids"):
+        assert torch.equal(getattr(batch, name), getattr(collate_tree(RAGGED), name)), name
+    assert batch.completions == (3, 1, 2)
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_mismatched_completions_stand_at_the_end(collate):
+    batch = collate(LABELLED)
+    assert batch.targets.tolist() == [7, 8, 2, 3]
+    assert batch.example_of_sequence.tolist() == [0, 1, 0]
+    assert batch.completions == (1, 1)
+    assert batch.mismatched == 1
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_first_completions_are_all_that_is_computed(collate):
+    found = first_completions(collate, 1)(RAGGED)
+    expected = collate([each._replace(completion_ids=each.completion_ids[:1]) for each in RAGGED])
+
+    assert found.completions == (1, 1, 1)
+    assert torch.equal(found.input_ids, expected.input_ids)
+    assert torch.equal(found.predict_index, expected.predict_index)
+    assert first_completions(collate, 1)(LABELLED).mismatched == 0
+    assert first_completions(collate, None) is collate
+    pickle.loads(pickle.dumps(first_completions(collate, 1)))

@@ -6,19 +6,21 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from dpo_lightning.batch import Collate, PairBatch, collate_padded, collate_tree
+from dpo_lightning.batch import Collate, PreferenceBatch, collate_padded, collate_tree
 from tests.helpers.tiny import PAIRS
 
 
-def interleaved_batch() -> PairBatch:
+def interleaved_batch() -> PreferenceBatch:
     """Two pairs whose scored tokens stand in the order of a packed row: c0 c0 r0 c1 r1 r1 r1."""
-    return PairBatch(
+    return PreferenceBatch(
         input_ids=torch.zeros(1, 9, dtype=torch.long),
         predict_index=torch.arange(7),
         targets=torch.zeros(7, dtype=torch.long),
         sequence_id=torch.tensor([0, 0, 2, 1, 3, 3, 3]),
         lengths=torch.tensor([2, 1, 1, 3]),
-        pair_ids=torch.tensor([5, 9]),
+        example_of_sequence=torch.tensor([0, 1, 0, 1]),
+        row_ids=torch.tensor([5, 9]),
+        completions=(2, 2),
     )
 
 
@@ -45,12 +47,12 @@ def test_sums_of_a_padded_batch_against_a_loop() -> None:
     values = torch.rand(len(batch.targets), dtype=torch.float64)
 
     expected, start = [], 0
-    for completion in [pair.chosen_ids for pair in PAIRS] + [pair.rejected_ids for pair in PAIRS]:
+    for completion in [pair.completion_ids[k] for k in range(2) for pair in PAIRS]:
         expected.append(sum(values[start : start + len(completion)].tolist()))
         start += len(completion)
 
     assert batch.sum_per_sequence(values).tolist() == pytest.approx(expected)
-    assert batch.pairs == len(PAIRS)
+    assert batch.examples == len(PAIRS)
 
 
 @pytest.mark.parametrize("collate", [collate_padded, collate_tree])

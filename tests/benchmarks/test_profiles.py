@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from benchmarks.profiles import PROFILES, Lengths, hh_pairs, make_pairs, orders, random_pairs
-from dpo_lightning import TokenizedPair
+from dpo_lightning import TokenizedExample
 from dpo_lightning.errors import InputError
 
 
-def length(pair: TokenizedPair) -> int:
-    return len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
+def length(pair: TokenizedExample) -> int:
+    return len(pair.prompt_ids) + max(map(len, pair.completion_ids))
 
 
-def padding(pairs: list[TokenizedPair], batch_pairs: int) -> int:
+def padding(pairs: list[TokenizedExample], batch_pairs: int) -> int:
     batches = [pairs[start : start + batch_pairs] for start in range(0, len(pairs), batch_pairs)]
     return sum(max(map(length, batch)) * len(batch) - sum(map(length, batch)) for batch in batches)
 
@@ -42,8 +42,8 @@ def test_a_fixed_profile_has_one_length() -> None:
 
 def test_the_standin_has_the_lengths_of_hh(shared: Path) -> None:
     real, drawn = hh_pairs(shared, 2000, 1024), random_pairs("hh", 2000, 50_257, 1024)
-    for field in ("prompt_ids", "chosen_ids", "rejected_ids"):
-        ours, theirs = ([len(getattr(pair, field)) for pair in pairs] for pairs in (drawn, real))
+    for part in range(3):
+        ours, theirs = ([len([pair.prompt_ids, *pair.branches][part]) for pair in pairs] for pairs in (drawn, real))
         assert mean(ours) == pytest.approx(mean(theirs), rel=0.15)
         assert median(ours) == pytest.approx(median(theirs), rel=0.15)
 
@@ -60,7 +60,7 @@ def test_both_orders_hold_the_same_pairs_after_the_same_warmup() -> None:
     shuffled, grouped = order["shuffled"], order["grouped"]
     assert shuffled[:8] == grouped[:8]
     assert sorted(shuffled) == sorted(grouped)
-    assert len({pair.pair_id for pair in grouped}) == 8 * 4
+    assert len({pair.row for pair in grouped}) == 8 * 4
     assert padding(grouped, 4) < padding(shuffled, 4) / 4
 
 

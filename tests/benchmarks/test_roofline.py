@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import roofline
 from benchmarks.roofline import Work, count_work, gemm_peak, useful_flops
+from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data import collate_tree
 from tests.helpers.tiny import PAIRS, VOCAB_SIZE, tiny_llama
 
@@ -18,7 +19,7 @@ RANK = 4
 
 def test_work_of_one_pair_by_hand() -> None:
     # P C = 3 + 2 queries see 1 + 2 + 3 + 4 + 5, the one of R the prompt and itself.
-    (pair,) = [PAIRS[1]._replace(prompt_ids=[1, 2, 3], chosen_ids=[4, 5], rejected_ids=[6])]
+    pair = TokenizedExample.pair(0, [1, 2, 3], [4, 5], [6])
     assert count_work([pair]) == Work(tokens=6, scored=3, visible=15 + 4)
 
 
@@ -26,7 +27,7 @@ def test_work_is_the_tree_batch() -> None:
     batch, work = collate_tree(PAIRS), count_work(PAIRS)
     assert batch.tree is not None
     visible = 0
-    for prompt, chosen, rejected in batch.tree.segments:
+    for prompt, (chosen, rejected) in batch.tree.segments:
         for completion, first in ((chosen, 0), (rejected, prompt)):
             size = prompt + completion
             visible += int(torch.ones(size, size).tril()[first:].sum())

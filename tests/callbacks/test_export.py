@@ -25,7 +25,7 @@ def plain_logps(model: torch.nn.Module) -> torch.Tensor:
     """Completion log-probs through the model's own logits, each sequence alone."""
     values = []
     for pair in PAIRS:
-        for completion in (pair.chosen_ids, pair.rejected_ids):
+        for completion in pair.completion_ids:
             ids = torch.tensor([pair.prompt_ids + completion])
             logps = model(ids).logits[0, :-1].double().log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
             values.append(logps[len(pair.prompt_ids) - 1 :].sum())

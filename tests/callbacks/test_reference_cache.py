@@ -23,11 +23,11 @@ def test_it_brings_its_callback_and_others_do_not(tmp_path):
 def test_the_pairs_that_each_command_reads(tmp_path):
     source = data(tmp_path, train_split="train[:5]", val_split="train[5:8]", test_split="train[8:12]")
     source.prepare_data()
-    read = {fn: list(map(len, source.pairs_used(fn))) for fn in ("fit", "validate", "test", "predict")}
+    read = {fn: list(map(len, source.examples_used(fn))) for fn in ("fit", "validate", "test", "predict")}
     assert read == {"fit": [5, 3], "validate": [3], "test": [4], "predict": [4]}
     without = PreferenceDataModule(source.dataset, tiny_tokenizer())
     without.prepare_data()
-    assert list(map(len, without.pairs_used("fit"))) == [24]
+    assert list(map(len, without.examples_used("fit"))) == [24]
 
 
 def test_test_and_predict(tmp_path):

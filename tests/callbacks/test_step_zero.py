@@ -22,7 +22,7 @@ from dpo_lightning import (
 )
 from dpo_lightning.callbacks import StepZeroCheck
 from dpo_lightning.errors import RunError
-from dpo_lightning.training.examples import kind_of
+from dpo_lightning.training.examples import comparison_of
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
 
@@ -70,7 +70,7 @@ def test_what_the_objective_makes_of_a_log_ratio_does_not_matter(objective):
     pair = PairScores(logps, logps, logps - 1, logps - 1, *torch.ones(2, 2, dtype=torch.int64))
     single = UnpairedScores(logps, logps - 1, torch.ones(2, dtype=torch.int64), torch.tensor([True, False]))
     scores = single if isinstance(objective, KTO) else pair
-    assert kind_of(objective).logratios(scores).abs().max() == 1 > StepZeroCheck().tolerance
+    assert comparison_of(objective).logratios(scores).abs().max() == 1 > StepZeroCheck().tolerance
 
 
 def test_it_can_be_switched_off_by_name(tmp_path):

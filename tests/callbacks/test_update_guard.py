@@ -27,7 +27,7 @@ class Poison(pl.Callback):
         self.weights: list[torch.Tensor] = []
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        ids = batch.pair_ids.tolist()
+        ids = batch.row_ids.tolist()
         self.seen.append(ids)
         pl_module.poisoned = (
             trainer.global_step in self.steps

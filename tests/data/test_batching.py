@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import pytest
 
+from dpo_lightning import DPO
+from dpo_lightning.batch import Collate
 from dpo_lightning.data.batching import settle_layout
+from dpo_lightning.data.compatibility import DataRead
+from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.errors import InputError
 
 
-def module(problem: str | None) -> SimpleNamespace:
-    return SimpleNamespace(tree_problem=lambda: problem)
+class Learner(PreferenceLearner):
+    """Has an answer to one question."""
+
+    policy_name = None
+
+    def __init__(self, ask: Callable[[], str | None]) -> None:
+        self.ask = ask
+
+    def tree_problem(self) -> str | None:
+        return self.ask()
+
+    def data_read(self) -> DataRead:
+        return DataRead.by(DPO())
+
+    def with_reference(self, collate: Collate) -> Collate:
+        return collate
+
+
+def module(problem: str | None) -> Learner:
+    return Learner(lambda: problem)
 
 
 def never() -> None:
@@ -23,11 +45,10 @@ def test_auto_does_what_the_module_says():
     assert settle_layout("auto", module("it leaks")) == ("padded", "it leaks", True)
 
 
-@pytest.mark.parametrize("stranger", [None, SimpleNamespace()])
-def test_with_nobody_to_ask_auto_is_padded_which_is_no_problem(stranger):
-    layout = settle_layout("auto", stranger)
+def test_with_nobody_to_ask_auto_is_padded_which_is_no_problem():
+    layout = settle_layout("auto", None)
     assert (layout.name, layout.problem) == ("padded", False)
-    assert settle_layout("tree", stranger).name == "tree"
+    assert settle_layout("tree", None).name == "tree"
 
 
 def test_tree_is_refused_where_it_is_wrong():
@@ -37,4 +58,4 @@ def test_tree_is_refused_where_it_is_wrong():
 
 
 def test_padded_asks_nobody():
-    assert settle_layout("padded", SimpleNamespace(tree_problem=never)) == ("padded", None, False)
+    assert settle_layout("padded", Learner(never)) == ("padded", None, False)

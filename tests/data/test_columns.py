@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dpo_lightning import DPO, PreferenceDataModule, PreferenceModule, RowFormat
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.content_hash import content_hash, index_rows
 from dpo_lightning.errors import InputError
@@ -128,17 +128,17 @@ def test_values_reach_the_objective_as_they_are(layout: str, workers: int, preci
 
     for scores in ByColumns.seen:
         columns = scores.columns
-        assert {column.dtype for column in columns} == {torch.float32}
-        numbers = (24 - columns.weight).tolist()
+        assert {column.dtype for column in columns.values()} == {torch.float32}
+        numbers = (24 - columns["weight"]).tolist()
         assert len(set(numbers)) == 4
-        assert columns.margin.tolist() == [1.5 * number - 0.5 for number in numbers]
-        assert columns.probability.tolist() == torch.tensor([number / 24 for number in numbers]).tolist()
+        assert columns["margin"].tolist() == [1.5 * number - 0.5 for number in numbers]
+        assert columns["probability"].tolist() == torch.tensor([number / 24 for number in numbers]).tolist()
 
 
 def test_a_held_out_part_keeps_its_values() -> None:
     loaded = data(val_split=0.25)
     loaded.setup()
-    found = {pair.pair_id: pair.margin for split in loaded.pairs_used("fit") for pair in split}
+    found = {pair.row: pair.columns["margin"] for split in loaded.examples_used("fit") for pair in split}
 
     assert found == {number: 1.5 * number - 0.5 for number in range(24)}
 
@@ -146,7 +146,7 @@ def test_a_held_out_part_keeps_its_values() -> None:
 def tokenized(content: list[dict[str, Any]], row_format: RowFormat) -> datasets.Dataset:
     loaded = data(content, format=row_format)
     loaded.setup()
-    return loaded._pairs["train"]
+    return loaded.examples("train").rows
 
 
 def test_a_changed_value_is_another_run_but_the_same_row_of_the_reference_cache() -> None:
@@ -207,20 +207,20 @@ def test_a_subclass_may_read_columns_itself() -> None:
             read = super().data_read()
             return read._replace(reads=read.reads | Reads.WEIGHT)
 
-        def pair_losses(self, batch: PairBatch, scores: PairScores) -> Tensor:
-            return super().pair_losses(batch, scores) * batch.columns.values().weight
+        def pair_losses(self, batch: PreferenceBatch, scores: PairScores) -> Tensor:
+            return super().pair_losses(batch, scores) * batch.columns["weight"]
 
     trainer(max_steps=1).fit(ByWeight(tiny_llama()), data(format=RowFormat(weight="times")))
 
 
 def test_a_module_without_the_method_is_not_asked() -> None:
     class Own(pl.LightningModule):
-        def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-            assert batch.columns.margin is not None
+        def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Tensor:
+            assert "margin" in batch.columns
             return self.layer.weight.sum()
 
-        def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
-            assert batch.columns.margin is not None
+        def validation_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
+            assert "margin" in batch.columns
 
         def configure_model(self) -> None:
             self.layer = torch.nn.Linear(1, 1)

@@ -3,32 +3,81 @@
 from __future__ import annotations
 
 import datasets
+import pytest
 
-from dpo_lightning import TokenizedPair
-from dpo_lightning.data.content_hash import index_pairs, index_rows, pair_key
+from dpo_lightning import TokenizedExample
+from dpo_lightning.data.content_hash import content_hash, example_key, index_examples, index_rows
 from tests.reference.cache.filling import make_pairs
 
 PAIRS = make_pairs(40)
+LABELLED = [
+    TokenizedExample.labelled(
+        each.row, each.prompt_ids, each.completion_ids[0], each.row % 2 > 0, each.completion_ids[1]
+    )
+    for each in PAIRS
+]
+LISTS = [each._replace(completion_ids=[*each.completion_ids, [9], [8, 7]][: each.row % 5]) for each in PAIRS[1:5]]
 
 
 def test_what_a_row_is_and_nothing_else():
-    pair = TokenizedPair(0, [1, 2], [3, 4], [5])
+    pair = TokenizedExample.pair(0, [1, 2], [3, 4], [5])
     others = [
-        pair._replace(prompt_ids=[1], chosen_ids=[2, 3, 4]),
-        pair._replace(chosen_ids=[3], rejected_ids=[4, 5]),
-        pair._replace(chosen_ids=[5], rejected_ids=[3, 4]),
+        pair._replace(prompt_ids=[1], completion_ids=[[2, 3, 4], [5]]),
+        pair._replace(completion_ids=[[3], [4, 5]]),
+        pair._replace(completion_ids=[[5], [3, 4]]),
         pair._replace(prompt_ids=[2, 1]),
+        pair._replace(completion_ids=[[3, 4], [5], [6]]),
+        pair._replace(completion_ids=[[3, 4], [], [5]]),
+        pair._replace(completion_ids=[[3], [4], [5]]),
     ]
-    assert pair_key(pair) == pair_key(pair._replace(pair_id=7))
-    assert len({pair_key(other) for other in [pair, *others]}) == 5
+    assert example_key(pair) == example_key(pair._replace(row=7, columns={"weight": 2.0}))
+    assert len({example_key(other) for other in [pair, *others]}) == 8
 
 
-def test_the_keys_of_a_dataset_are_those_of_its_pairs():
-    columns = {name: [getattr(pair, name) for pair in PAIRS] for name in TokenizedPair._fields[1:]}
-    features = datasets.Features({name: datasets.List(datasets.Value("int32")) for name in columns})
-    table = datasets.Dataset.from_dict(columns, features=features)
-    for order in (range(len(PAIRS)), [5, 3, 30, 4], []):
+def test_keys_and_hashes_are_those_of_version_0_1():
+    """Computed there as `pair_key(TokenizedPair(0, [1, 2], [3, 4], [5]))`, and as `content_hash` of two rows.
+
+    Checkpoints and caches depend on them. A labelled completion with a mismatched one had the key of a pair, and its
+    label was a column `desirable`.
+    """
+    pair = TokenizedExample.pair(0, [1, 2], [3, 4], [5])
+    labelled = TokenizedExample.labelled(0, [1, 2], [3, 4], True, [5])
+
+    assert example_key(pair).hex() == example_key(labelled).hex() == "ee14a61029ce98266352db3276f3027b"
+    assert example_key(labelled._replace(mismatched_ids=[])).hex() == "afc398affdca6542969623c6cff263a5"
+    pairs = [pair._replace(columns={"margin": 0.5, "weight": 2.0}), TokenizedExample.pair(1, [7], [8], [9, 1])]
+    pairs[1] = pairs[1]._replace(columns={"margin": -1.0, "weight": 1.0})
+    assert content_hash(rows_of(pairs)) == "bd216ecd6049656bb5c016cc7573c5b2"
+    assert (
+        content_hash(rows_of([labelled, TokenizedExample.labelled(1, [7], [8], False, [9, 1])]))
+        == "a459d8ad491ad6a4c83bf12e8caf76ff"
+    )
+
+
+def rows_of(examples: list[TokenizedExample]) -> datasets.Dataset:
+    """As `tokenize_rows` and `with_mismatched` make them."""
+    ids = datasets.List(datasets.Value("int32"))
+    features = {"row": datasets.Value("int64"), "prompt_ids": ids, "completion_ids": datasets.List(ids)}
+    columns = {name: [getattr(each, name) for each in examples] for name in features}
+    if any(each.mismatched_ids for each in examples):
+        features["mismatched_ids"] = ids
+        columns["mismatched_ids"] = [each.mismatched_ids for each in examples]
+    if examples[0].label is not None:
+        features["label"] = datasets.Value("bool")
+        columns["label"] = [each.label for each in examples]
+    for name in examples[0].columns:
+        features[name] = datasets.Value("float32")
+        columns[name] = [each.columns[name] for each in examples]
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+@pytest.mark.parametrize("examples", [PAIRS, LABELLED, LISTS], ids=["pairs", "labelled", "lists"])
+def test_the_keys_of_a_dataset_are_those_of_its_examples(examples):
+    table = rows_of(examples)
+    count = len(examples)
+    for order in (range(count), [3, 1, 2], []):
         found = index_rows(table.select(order))
-        expected = index_pairs([PAIRS[row] for row in order])
+        expected = index_examples([examples[row] for row in order])
         assert found.keys.tolist() == expected.keys.tolist()
-        assert found.lengths.tolist() == expected.lengths.tolist()
+        for part in ("tokens", "longest", "sequences", "prompt", "mismatched"):
+            assert getattr(found.lengths, part).tolist() == getattr(expected.lengths, part).tolist()

@@ -7,9 +7,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from dpo_lightning import RowFormat
-from dpo_lightning.data import PairTokenizer
+from dpo_lightning.data import ExampleTokenizer
 from dpo_lightning.data.control_tokens import CLOSE, OPEN, ControlTokens, check_text
-from dpo_lightning.data.tokenize import Encoding
+from dpo_lightning.data.tokenize import Encoded
 from dpo_lightning.errors import InputError
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.tokenizers import CORPUS, TEMPLATES, chat, merging, prefixing, sentencepiece, turn, with_bos, words
@@ -29,9 +29,9 @@ def unigram() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, row: dict[str, object], **settings: object) -> Encoding:
-    encode = PairTokenizer(tokenizer, 10_000)
-    return encode.encode([encode.render(RowFormat(**settings).parse(row, encode.quote))])[0]
+def encode(tokenizer: PreTrainedTokenizerBase, row: dict[str, object], **settings: object) -> Encoded:
+    encode = ExampleTokenizer(tokenizer, 10_000)
+    return encode.encode([encode.render(RowFormat(**settings).parse(row, encode.quote), 0)])[0]
 
 
 def as_hugging_face(tokenizer: PreTrainedTokenizerBase, text: str, **options: object) -> list[int]:
@@ -74,7 +74,7 @@ def test_neither_a_piece_nor_a_normalised_spelling_becomes_a_control_token(text)
 def test_a_row_ends_with_one_eos_whatever_it_spells():
     row = {"prompt": "the <s>fox</s>", "chosen": " jumps</s>", "rejected": " sleeps"}
     encoding = encode(with_bos(words()), row)
-    tokens = [*encoding.prompt_ids, *encoding.chosen_ids]
+    tokens = [*encoding.example.prompt_ids, *encoding.example.completion_ids[0]]
     assert [token for token in tokens if token in (BOS, EOS)] == [BOS, EOS]
     assert (tokens[0], tokens[-1]) == (BOS, EOS)
     assert words().decode(tokens[1:-1]) == row["prompt"] + row["chosen"]
@@ -85,23 +85,23 @@ def test_a_message_cannot_end_its_turn_and_open_another():
     row = {"prompt": [turn("user", attack)], "chosen": [turn("assistant", "a")], "rejected": [turn("assistant", "b")]}
     tokenizer = chat(TEMPLATES["chatml"], words())
     encoding = encode(tokenizer, row)
-    special = [token for token in encoding.prompt_ids if token in tokenizer.all_special_ids]
+    special = [token for token in encoding.example.prompt_ids if token in tokenizer.all_special_ids]
     assert tokenizer.convert_ids_to_tokens(special) == ["<|user|>", "</s>", "<|assistant|>"]
-    assert tokenizer.decode(encoding.prompt_ids) == f"<|user|>{attack}</s>\n<|assistant|>"
+    assert tokenizer.decode(encoding.example.prompt_ids) == f"<|user|>{attack}</s>\n<|assistant|>"
 
 
 def test_what_the_config_writes_around_a_text_is_the_tokenizers_own():
     row = {"prompt": "a</s>", "chosen": "b", "rejected": "c"}
     encoding = encode(tiny_tokenizer(), row, prompt_template="<s>{prompt}</s>")
-    assert encoding.prompt_ids[:1] == [BOS]
-    assert encoding.prompt_ids.count(EOS) == 1
+    assert encoding.example.prompt_ids[:1] == [BOS]
+    assert encoding.example.prompt_ids.count(EOS) == 1
 
 
 def test_rows_to_which_a_template_was_applied_are_taken_as_they_are():
     row = {"prompt": "<s>a</s>", "chosen": "b</s>", "rejected": "c"}
     encoding = encode(tiny_tokenizer(), row, control_tokens=True)
-    assert encoding.prompt_ids == as_hugging_face(tiny_tokenizer(), row["prompt"])
-    assert encoding.chosen_ids == as_hugging_face(tiny_tokenizer(), row["chosen"])
+    assert encoding.example.prompt_ids == as_hugging_face(tiny_tokenizer(), row["prompt"])
+    assert encoding.example.completion_ids[0] == as_hugging_face(tiny_tokenizer(), row["chosen"])
     messages = {"prompt": [turn("user", "a")], "chosen": [turn("assistant", "b")], "rejected": [turn("assistant", "c")]}
     with pytest.raises(InputError, match=r"format.control_tokens is for rows of text"):
         encode(chat(TEMPLATES["chatml"]), messages, control_tokens=True)

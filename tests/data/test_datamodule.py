@@ -22,9 +22,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 
-from dpo_lightning import PreferenceDataModule, PreferenceModule, RowFormat
-from dpo_lightning.batch import PairBatch
-from dpo_lightning.data import PairTokenizer
+from dpo_lightning import DPO, PreferenceDataModule, PreferenceModule, RowFormat
+from dpo_lightning.batch import Collate, PreferenceBatch
+from dpo_lightning.data import ExampleTokenizer, PreferenceLearner
+from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import saved_model, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
@@ -70,7 +71,7 @@ def ready(source: Any = None, **settings: Any) -> PreferenceDataModule:
 
 
 def ids(batches: Any) -> list[list[int]]:
-    return [batch.pair_ids.tolist() for batch in batches]
+    return [batch.row_ids.tolist() for batch in batches]
 
 
 def flat(batches: Any) -> list[int]:
@@ -99,24 +100,24 @@ class Recorder(pl.LightningModule):
         self.seen: dict[str, list[list[int]]] = {"train": [], "val": [], "test": [], "predict": []}
         self.dtypes: set[torch.dtype] = set()
 
-    def _see(self, stage: str, batch: PairBatch) -> torch.Tensor:
-        self.seen[stage].append(batch.pair_ids.tolist())
+    def _see(self, stage: str, batch: PreferenceBatch) -> torch.Tensor:
+        self.seen[stage].append(batch.row_ids.tolist())
         self.dtypes |= {value.dtype for value in batch if isinstance(value, torch.Tensor)}
         return self.layer.weight.sum()
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: PreferenceBatch, batch_idx: int) -> torch.Tensor:
         return self._see("train", batch)
 
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
             self._see("val", batch)
 
-    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+    def test_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
         self._see("test", batch)
 
-    def predict_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
+    def predict_step(self, batch: PreferenceBatch, batch_idx: int) -> torch.Tensor:
         self._see("predict", batch)
-        return batch.pair_ids
+        return batch.row_ids
 
     def configure_optimizers(self) -> Any:
         if self.reads_steps:
@@ -176,16 +177,16 @@ def test_batches_hold_the_tokens_of_their_rows():
     module = ready(val_split="train")
     tokenizer = tiny_tokenizer()
     for batch in module.val_dataloader():
-        for pair, index in enumerate(batch.pair_ids.tolist()):
+        for pair, index in enumerate(batch.row_ids.tolist()):
             row = rows()[index]
-            for name, sequence in (("chosen", pair), ("rejected", batch.pairs + pair)):
+            for name, sequence in (("chosen", pair), ("rejected", batch.examples + pair)):
                 expected = tokenizer(row["prompt"] + row[name])["input_ids"] + [tokenizer.eos_token_id]
                 assert batch.input_ids[sequence, : len(expected)].tolist() == expected
                 assert batch.lengths[sequence] == len(tokenizer(row[name])["input_ids"]) + 1
 
 
 def test_columns_of_the_source_do_not_mix_with_ours():
-    source = Dataset.from_list([{**row, "length": "x", "outcome": 7, "pair_id": None} for row in rows()])
+    source = Dataset.from_list([{**row, "length": "x", "outcome": 7, "row": None} for row in rows()])
     assert sorted(flat(ready(source).train_dataloader())) == list(range(PAIRS))
 
 
@@ -354,7 +355,7 @@ def tokenised(tmp_path, monkeypatch) -> str:
     """A file whose tokens are in the cache; to tokenise anything more is an error."""
     path = write(tmp_path / "pairs.jsonl", rows())
     ready(path)
-    monkeypatch.setattr(PairTokenizer, "encode", never)
+    monkeypatch.setattr(ExampleTokenizer, "encode", never)
     return path
 
 
@@ -431,7 +432,7 @@ def test_another_process_tokenises_with_a_bar_and_this_one_reads_its_cache(tmp_p
     assert done.returncode == 0, done.stderr
     assert f"tokenising {path}, split train: 100%" in done.stderr
     assert "22 pairs, 22 kept" in done.stderr + done.stdout
-    monkeypatch.setattr(PairTokenizer, "encode", never)
+    monkeypatch.setattr(ExampleTokenizer, "encode", never)
     assert sorted(flat(ready(path).train_dataloader())) == list(range(PAIRS))
 
 
@@ -493,7 +494,7 @@ def test_worker_processes_give_the_same_batches(capfd):
     plain, parallel = (ready(num_workers=workers).train_dataloader() for workers in (0, 2))
     for one, other in zip(plain, parallel, strict=True):
         assert torch.equal(one.input_ids, other.input_ids)
-        assert one.pair_weight == other.pair_weight == 1 / one.pairs
+        assert one.example_weight == other.example_weight == 1 / one.examples
     assert "fork" not in "".join(capfd.readouterr())
 
 
@@ -511,6 +512,7 @@ def test_the_ranks_share_the_pairs(stage):
         module = ready(val_split="train")
         module.trainer = SimpleNamespace(
             distributed_sampler_kwargs={"num_replicas": 2, "rank": rank},
+            lightning_module=None,
             overfit_batches=0.0,
             fit_loop=trainer().fit_loop,
             accumulate_grad_batches=1,
@@ -524,8 +526,10 @@ def test_the_ranks_share_the_pairs(stage):
 # The layout
 
 
-class Fits(Recorder):
+class Fits(Recorder, PreferenceLearner):
     """Has an answer to the question after the layout, and notes when it was asked."""
+
+    policy_name = None
 
     def __init__(self, problem: str | None = None, **settings: Any) -> None:
         super().__init__(**settings)
@@ -537,7 +541,13 @@ class Fits(Recorder):
         self.asked_on.append(self.layer.weight.device)
         return self.problem
 
-    def _see(self, stage: str, batch: PairBatch) -> torch.Tensor:
+    def data_read(self) -> DataRead:
+        return DataRead.by(DPO())
+
+    def with_reference(self, collate: Collate) -> Collate:
+        return collate
+
+    def _see(self, stage: str, batch: PreferenceBatch) -> torch.Tensor:
         self.trees.add(batch.tree is not None)
         return super()._see(stage, batch)
 
@@ -596,7 +606,7 @@ def test_another_module_is_asked_again():
 )
 def test_lengths_are_grouped_where_there_is_padding_unless_asked_for(layout, length_grouped, grouped):
     source = ready(Dataset.from_list(rows(400)), layout=layout, length_grouped=length_grouped)
-    lengths = source._pairs["train"]["length"]
+    lengths = source.splits.lengths("train").longest.tolist()
     spreads = [
         max(found) - min(found) for batch in ids(source.train_dataloader()) if (found := [lengths[i] for i in batch])
     ]
@@ -607,7 +617,7 @@ def test_lengths_are_grouped_where_there_is_padding_unless_asked_for(layout, len
 # Tokens in place of pairs
 
 
-def tokens_of(batch: PairBatch) -> int:
+def tokens_of(batch: PreferenceBatch) -> int:
     """What the tree layout has in its row."""
     return batch.input_ids.numel()
 
@@ -620,7 +630,7 @@ def test_batches_of_tokens():
         assert sum(sizes) / len(sizes) > 0.8 * 60
     assert sorted(flat(source.train_dataloader())) == list(range(PAIRS))
     assert flat(source.val_dataloader()) == list(range(9))
-    assert len({batch.pairs for batch in source.train_dataloader()}) > 1
+    assert len({batch.examples for batch in source.train_dataloader()}) > 1
     assert ids(ready(**TOKENS, val_split="train[:9]", eval_batch_pairs=6).val_dataloader()) == [
         [0, 1, 2, 3, 4],
         [5, 6, 7, 8],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpo_lightning.data import PreferencePair, RowFormat
+from dpo_lightning.data import Example, RowFormat
 from dpo_lightning.errors import InputError
 
 
@@ -23,7 +23,7 @@ def system(text: str) -> dict[str, str]:
     return {"role": "system", "content": text}
 
 
-def parse(row: Any, **settings: Any) -> PreferencePair:
+def parse(row: Any, **settings: Any) -> Example:
     return RowFormat(**settings).parse(row)
 
 
@@ -32,18 +32,18 @@ def parse(row: Any, **settings: Any) -> PreferencePair:
 
 def test_text_is_taken_as_it_is():
     row = {"prompt": "Two and two? ", "chosen": "four\n", "rejected": " five", "source": 3}
-    assert parse(row) == PreferencePair("Two and two? ", "four\n", " five")
+    assert parse(row) == Example.pair("Two and two? ", "four\n", " five")
 
 
 def test_the_columns_may_have_other_names():
     row = {"question": "q", "yes": "a", "no": "b", "prompt": None, "chosen": 1}
-    assert parse(row, prompt="question", chosen="yes", rejected="no") == PreferencePair("q", "a", "b")
+    assert parse(row, prompt="question", chosen="yes", rejected="no") == Example.pair("q", "a", "b")
 
 
 def test_templates_frame_text_and_leave_its_braces_alone():
     row = {"prompt": "{x} {0} {prompt} {completion}", "chosen": "{completion} }{", "rejected": "%s {prompt}"}
     pair = parse(row, prompt_template="Instruct: {prompt}\n", completion_template="Output: {completion}|{y}")
-    assert pair == PreferencePair(
+    assert pair == Example.pair(
         "Instruct: {x} {0} {prompt} {completion}\n",
         "Output: {completion} }{|{y}",
         "Output: %s {prompt}|{y}",
@@ -52,13 +52,13 @@ def test_templates_frame_text_and_leave_its_braces_alone():
 
 def test_a_blank_completion_is_not_framed_so_that_it_counts_as_empty():
     pair = parse({"prompt": "", "chosen": " \n", "rejected": "b"}, completion_template="Output: {completion}")
-    assert pair == PreferencePair("", " \n", "Output: b")
+    assert pair == Example.pair("", " \n", "Output: b")
 
 
 def test_templates_do_not_touch_messages():
     row = {"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assistant("b")]}
     pair = parse(row, prompt_template="Instruct: {prompt}", completion_template="Output: {completion}")
-    assert pair == PreferencePair([user("q")], [assistant("a")], [assistant("b")])
+    assert pair == Example.pair([user("q")], [assistant("a")], [assistant("b")])
 
 
 # Text with an implicit prompt
@@ -78,13 +78,13 @@ HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
     ],
 )
 def test_two_dialogues_are_split_after_the_last_marker_that_they_share(shared, chosen, rejected):
-    assert parse({"chosen": shared + chosen, "rejected": shared + rejected}) == (shared, chosen, rejected)
+    assert parse({"chosen": shared + chosen, "rejected": shared + rejected}) == Example.pair(shared, chosen, rejected)
 
 
 def test_a_split_is_never_inside_a_word():
     # Where both go on with "f", the longest shared text ends inside the answer.
     row = {"chosen": "Q: two and two?\nA: four", "rejected": "Q: two and two?\nA: five"}
-    assert parse(row, turn_marker="\nA:") == ("Q: two and two?\nA:", " four", " five")
+    assert parse(row, turn_marker="\nA:") == Example.pair("Q: two and two?\nA:", " four", " five")
 
 
 def test_a_marker_that_only_one_dialogue_has_is_not_shared():
@@ -106,7 +106,7 @@ def test_message_lists():
         "chosen": [assistant("a")],
         "rejected": [assistant("b"), user("what?"), assistant("c")],
     }
-    assert parse(row) == PreferencePair(row["prompt"], row["chosen"], row["rejected"])
+    assert parse(row) == Example.pair(row["prompt"], row["chosen"], row["rejected"])
 
 
 def test_only_role_and_content_are_kept():
@@ -120,7 +120,7 @@ def test_only_role_and_content_are_kept():
 
 def test_a_text_prompt_with_message_completions_is_a_user_turn():
     row = {"prompt": "q", "chosen": [assistant("a")], "rejected": [assistant("b")]}
-    assert parse(row) == PreferencePair([user("q")], [assistant("a")], [assistant("b")])
+    assert parse(row) == Example.pair([user("q")], [assistant("a")], [assistant("b")])
 
 
 def test_a_text_prompt_that_the_dialogues_repeat_is_there_once():
@@ -132,7 +132,7 @@ def test_a_text_prompt_that_the_dialogues_repeat_is_there_once():
         "messages": [user("q"), assistant("a")],
         "score_chosen": 8.0,
     }
-    assert parse(row) == PreferencePair([user("q")], [assistant("a")], [assistant("b")])
+    assert parse(row) == Example.pair([user("q")], [assistant("a")], [assistant("b")])
 
 
 @pytest.mark.parametrize("prompt", [{}, {"prompt": []}], ids=["no column", "empty list"])
@@ -154,7 +154,9 @@ def test_a_text_prompt_that_the_dialogues_repeat_is_there_once():
     ],
 )
 def test_dialogues_are_split_where_both_go_on_with_the_assistant(prompt, shared, chosen, rejected):
-    assert parse({**prompt, "chosen": shared + chosen, "rejected": shared + rejected}) == (shared, chosen, rejected)
+    assert parse({**prompt, "chosen": shared + chosen, "rejected": shared + rejected}) == Example.pair(
+        shared, chosen, rejected
+    )
 
 
 # What is refused
@@ -285,18 +287,18 @@ def _turns(value: Any) -> list[dict[str, str]]:
     return [user(value)] if isinstance(value, str) else [{k: m[k] for k in ("role", "content")} for m in value]
 
 
-def _reassembles(row: dict[str, Any], pair: PreferencePair) -> bool:
+def _reassembles(row: dict[str, Any], pair: Example) -> bool:
     """Prompt and completion are the row's own, whole and in order, the shared part once."""
     if isinstance(pair.prompt, str):
         prompt = row.get("prompt", "")
         return all(
             pair.prompt + completion == prompt + row[name]
-            for name, completion in (("chosen", pair.chosen), ("rejected", pair.rejected))
+            for name, completion in zip(("chosen", "rejected"), pair.completions, strict=True)
         )
     given = _turns(row.get("prompt", []))
     return all(
         pair.prompt + completion in (_turns(row[name]), given + _turns(row[name]))
-        for name, completion in (("chosen", pair.chosen), ("rejected", pair.rejected))
+        for name, completion in zip(("chosen", "rejected"), pair.completions, strict=True)
     )
 
 
@@ -319,8 +321,10 @@ def test_any_row_gives_a_triple_of_its_own_text_or_an_input_error():
         except InputError:
             outcomes["refused"] += 1
             continue
-        assert all(map(_is_clean, pair)), row
-        assert len({type(part) for part in pair}) == 1, row
+        parts = [pair.prompt, *pair.completions]
+        assert len(parts) == 3
+        assert all(map(_is_clean, parts)), row
+        assert len({type(part) for part in parts}) == 1, row
         assert _reassembles(row, pair), row
         outcomes["text" if isinstance(pair.prompt, str) else "messages"] += 1
     assert min(outcomes.values()) > 100, outcomes

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dpo_lightning import PreferenceDataModule, RowFormat
-from dpo_lightning.data import PairTokenizer
-from dpo_lightning.data.tokenize import Encoding, Outcome, RenderedPair
+from dpo_lightning.data import ExampleTokenizer
+from dpo_lightning.data.lengths import Lengths
+from dpo_lightning.data.tokenize import Encoded, Outcome, RenderedExample
 from dpo_lightning.errors import InputError
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.tokenizers import TEMPLATES, chat, merging, sentencepiece, turn, with_bos, words
@@ -40,7 +41,7 @@ JUNK = st.recursive(
     max_leaves=4,
 )
 Row = Mapping[str, Any]
-Judge = Callable[[Encoding, Row], None]
+Judge = Callable[[Encoded, Row], None]
 
 
 def fuzz(max_examples: int) -> Callable[[Any], Any]:
@@ -55,15 +56,15 @@ def fuzz(max_examples: int) -> Callable[[Any], Any]:
     )
 
 
-def render(row: Row, row_format: RowFormat, encode: PairTokenizer) -> RenderedPair | str:
+def render(row: Row, row_format: RowFormat, encode: ExampleTokenizer) -> RenderedExample | str:
     """The row as text, or what is wrong with it."""
     try:
-        return encode.render(row_format.parse(row, encode.quote))
+        return encode.render(row_format.parse(row, encode.quote), 0)
     except InputError as error:
         return str(error)
 
 
-def judge_rows(rows: Iterable[Row], row_format: RowFormat, encode: PairTokenizer, judge: Judge) -> Counter[str]:
+def judge_rows(rows: Iterable[Row], row_format: RowFormat, encode: ExampleTokenizer, judge: Judge) -> Counter[str]:
     """Tokenise rows as the DataModule does, and count what becomes of them."""
     counts: Counter[str] = Counter()
     for row in rows:
@@ -76,18 +77,19 @@ def judge_rows(rows: Iterable[Row], row_format: RowFormat, encode: PairTokenizer
         (encoding,) = encode.encode([rendered])
         counts[encoding.outcome.name] += 1
         if encoding.outcome == Outcome.KEPT:
-            assert {type(token) for part in encoding[:3] for token in part} == {int}
-            assert max(map(max, encoding[:3])) < len(encode.tokenizer)
-            assert min(map(min, encoding[:3])) >= 0
-            assert encoding.chosen_ids != encoding.rejected_ids
+            parts = [encoding.example.prompt_ids, *encoding.example.completion_ids]
+            assert {type(token) for part in parts for token in part} == {int}
+            assert max(map(max, parts)) < len(encode.tokenizer)
+            assert min(map(min, parts)) >= 0
+            assert encoding.example.completion_ids[0] != encoding.example.completion_ids[1]
             judge(encoding, row)
     return counts
 
 
-def opens_and_ends_once(encoding: Encoding, opening: list[int]) -> None:
+def opens_and_ends_once(encoding: Encoded, opening: list[int]) -> None:
     """Of plain text only the first and the last token are control tokens."""
-    for completion in (encoding.chosen_ids, encoding.rejected_ids):
-        tokens = [*encoding.prompt_ids, *completion]
+    for completion in encoding.example.completion_ids:
+        tokens = [*encoding.example.prompt_ids, *completion]
         assert [token for token in tokens if token in (BOS, EOS)] == [*opening, EOS]
         assert tokens[-1] == EOS
         assert tokens[: len(opening)] == opening
@@ -97,16 +99,19 @@ def opens_and_ends_once(encoding: Encoding, opening: list[int]) -> None:
 def test_plain_text(kind):
     build = {"words": words, "merging": merging, "sentencepiece": sentencepiece, "tiny": tiny_tokenizer}[kind]
     tokenizer = with_bos(build()) if kind == "words" else build()
-    encode = PairTokenizer(tokenizer, 10_000)
+    encode = ExampleTokenizer(tokenizer, 10_000)
     opening = [BOS] if kind in ("words", "sentencepiece") else []
     row_format = RowFormat("q", "good", "bad", prompt_template="[{prompt}]\n", completion_template=" {completion}")
     counts: Counter[str] = Counter()
 
-    def judge(encoding: Encoding, row: Row) -> None:
+    def judge(encoding: Encoded, row: Row) -> None:
         opens_and_ends_once(encoding, opening)
         if kind in ("words", "merging"):  # a byte has a token, so nothing is lost
-            for name, completion in (("good", encoding.chosen_ids), ("bad", encoding.rejected_ids)):
-                whole = tokenizer.decode(encoding.prompt_ids[len(opening) :] + completion[:-1])
+            for name, completion in (
+                ("good", encoding.example.completion_ids[0]),
+                ("bad", encoding.example.completion_ids[1]),
+            ):
+                whole = tokenizer.decode(encoding.example.prompt_ids[len(opening) :] + completion[:-1])
                 assert whole == f"[{row['q']}]\n {row[name]}"
 
     @fuzz(100)
@@ -122,14 +127,24 @@ def test_plain_text(kind):
 
 def test_plain_text_cut_short():
     tokenizer = with_bos(words())
-    encode = PairTokenizer(tokenizer, 12, 6)
+    encode = ExampleTokenizer(tokenizer, 12, 6)
     counts: Counter[str] = Counter()
 
-    def judge(encoding: Encoding, row: Row) -> None:
-        assert encoding.length <= 12
-        assert encoding.prompt_ids[0] == BOS
-        assert BOS not in encoding.prompt_ids[1:] + encoding.chosen_ids + encoding.rejected_ids
-        assert EOS not in encoding.prompt_ids + encoding.chosen_ids[:-1] + encoding.rejected_ids[:-1]
+    def judge(encoding: Encoded, row: Row) -> None:
+        assert Lengths.of_examples([encoding.example]).longest.item() <= 12
+        assert encoding.example.prompt_ids[0] == BOS
+        assert (
+            BOS
+            not in encoding.example.prompt_ids[1:]
+            + encoding.example.completion_ids[0]
+            + encoding.example.completion_ids[1]
+        )
+        assert (
+            EOS
+            not in encoding.example.prompt_ids
+            + encoding.example.completion_ids[0][:-1]
+            + encoding.example.completion_ids[1][:-1]
+        )
 
     @fuzz(100)
     @given(st.lists(TEXT, min_size=5, max_size=5, unique=True))
@@ -143,14 +158,17 @@ def test_plain_text_cut_short():
 
 def test_dialogues_with_an_implicit_prompt():
     tokenizer = words()
-    encode = PairTokenizer(tokenizer, 10_000)
+    encode = ExampleTokenizer(tokenizer, 10_000)
     counts: Counter[str] = Counter()
 
-    def judge(encoding: Encoding, row: Row) -> None:
+    def judge(encoding: Encoded, row: Row) -> None:
         opens_and_ends_once(encoding, [])
-        for name, completion in (("chosen", encoding.chosen_ids), ("rejected", encoding.rejected_ids)):
-            assert tokenizer.decode(encoding.prompt_ids + completion[:-1]) == row[name]
-        assert tokenizer.decode(encoding.prompt_ids).endswith("\n\nAssistant:")
+        for name, completion in (
+            ("chosen", encoding.example.completion_ids[0]),
+            ("rejected", encoding.example.completion_ids[1]),
+        ):
+            assert tokenizer.decode(encoding.example.prompt_ids + completion[:-1]) == row[name]
+        assert tokenizer.decode(encoding.example.prompt_ids).endswith("\n\nAssistant:")
 
     @fuzz(100)
     @given(st.lists(TEXT, min_size=5, max_size=5, unique=True))
@@ -169,18 +187,21 @@ def test_dialogues_with_an_implicit_prompt():
 @pytest.mark.parametrize("explicit", [True, False])
 def test_conversations(explicit):
     tokenizer = chat(TEMPLATES["chatml"], words())
-    encode = PairTokenizer(tokenizer, 10_000)
+    encode = ExampleTokenizer(tokenizer, 10_000)
     special = set(tokenizer.all_special_ids)
     counts: Counter[str] = Counter()
 
     def written(messages: list[dict[str, str]]) -> str:
         return "".join(f"<|{m['role']}|>{m['content']}</s>\n" for m in messages)
 
-    def judge(encoding: Encoding, row: Row) -> None:
+    def judge(encoding: Encoded, row: Row) -> None:
         prompt = row.get("prompt", row["chosen"][:-1])
-        for name, completion in (("chosen", encoding.chosen_ids), ("rejected", encoding.rejected_ids)):
+        for name, completion in (
+            ("chosen", encoding.example.completion_ids[0]),
+            ("rejected", encoding.example.completion_ids[1]),
+        ):
             whole = [*prompt, row[name][-1]]
-            tokens = encoding.prompt_ids + completion
+            tokens = encoding.example.prompt_ids + completion
             assert tokenizer.decode(tokens) == written(whole)
             found = tokenizer.convert_ids_to_tokens([token for token in tokens if token in special])
             assert found == [token for m in whole for token in (f"<|{m['role']}|>", "</s>")]
@@ -203,7 +224,7 @@ def test_conversations(explicit):
 
 
 def test_junk_in_every_field():
-    encode = PairTokenizer(chat(TEMPLATES["chatml"]), 200)
+    encode = ExampleTokenizer(chat(TEMPLATES["chatml"]), 200)
     counts: Counter[str] = Counter()
 
     @fuzz(100)
@@ -232,7 +253,7 @@ def test_junk_in_every_field():
 )
 def test_a_megabyte_in_a_field(field, filler, outcome):
     row = {"prompt": "ab", "chosen": "yes", "rejected": "no", field: filler * (2**20 // len(filler.encode()))}
-    counts = judge_rows([row], RowFormat(), PairTokenizer(with_bos(words()), 64), lambda *_: None)
+    counts = judge_rows([row], RowFormat(), ExampleTokenizer(with_bos(words()), 64), lambda *_: None)
     assert counts == Counter([outcome])
 
 
@@ -244,7 +265,7 @@ FAULT = st.tuples(st.integers(0, 3), st.sampled_from(["prompt", "chosen", "rejec
 def test_the_data_module_on_files(tmp_path):
     """What it keeps, drops and refuses, down to the row that it names, is what the rows alone show."""
     tokenizer = words()
-    encode = PairTokenizer(tokenizer, 1024)
+    encode = ExampleTokenizer(tokenizer, 1024)
     seen: Counter[str] = Counter()
 
     @fuzz(25)
@@ -261,7 +282,7 @@ def test_the_data_module_on_files(tmp_path):
         data = PreferenceDataModule(str(path), tokenizer)
         if kept:
             data.setup("fit")
-            assert sorted(pair for batch in data.train_dataloader() for pair in batch.pair_ids.tolist()) == kept
+            assert sorted(pair for batch in data.train_dataloader() for pair in batch.row_ids.tolist()) == kept
             seen["whole"] += 1
             return
         with pytest.raises(InputError) as error:

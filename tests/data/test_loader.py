@@ -8,18 +8,18 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from dpo_lightning.data import LazyLoader, PairBatchSampler, PairPlan, TokenPlan
-from dpo_lightning.data.loader import EpochProgress, pair_weights
+from dpo_lightning.data import ExampleBatchSampler, ExamplePlan, LazyLoader, TokenPlan
+from dpo_lightning.data.loader import EpochProgress, example_weights
 
 LENGTHS = np.random.default_rng(0).integers(10, 400, size=1000).tolist()
 
 
-def sampler(world_size: int = 1, rank: int = 0) -> PairBatchSampler:
+def sampler(world_size: int = 1, rank: int = 0) -> ExampleBatchSampler:
     """Of 100 pairs, 13 batches over all ranks' eights."""
-    return PairBatchSampler(PairPlan(LENGTHS[:100], 8 // world_size, shuffle=True, world_size=world_size), rank)
+    return ExampleBatchSampler(ExamplePlan(LENGTHS[:100], 8 // world_size, shuffle=True, world_size=world_size), rank)
 
 
-def epoch(of: PairBatchSampler, number: int = 0) -> list[list[int]]:
+def epoch(of: ExampleBatchSampler, number: int = 0) -> list[list[int]]:
     of.set_epoch(number)
     return list(of)
 
@@ -32,7 +32,7 @@ def test_a_rank_has_its_part_of_each_step():
     for rank in range(2):
         of_all = sampler(2, rank)
         of_all.set_epoch(3)
-        assert of_all.pairs_per_step() == [len(step[0]) for step in steps]
+        assert of_all.examples_per_step() == [len(step[0]) for step in steps]
 
 
 @pytest.mark.parametrize("start", [0, 1, 5, 12, 13])
@@ -51,7 +51,7 @@ def test_start_skips_exactly_that_many_batches(start):
 def weights(
     pairs: list[int], done: int = 0, accumulate: int = 1, batches: int = 99, world_size: int = 1
 ) -> list[float]:
-    return list(pair_weights(pairs, EpochProgress(done, accumulate, batches), world_size))
+    return list(example_weights(pairs, EpochProgress(done, accumulate, batches), world_size))
 
 
 def test_alone_a_batch_is_a_mean():
@@ -109,14 +109,14 @@ def test_in_each_window_of_random_plans_the_weights_make_a_mean():
 class Batch(NamedTuple):
     """What the loader has to do with a batch."""
 
-    pairs: list[int]
-    pair_weight: float | None = None
+    examples: list[int]
+    example_weight: float | None = None
 
 
 class Watched:
     """An iterable that says when it is asked, and for how much."""
 
-    def __init__(self, of: PairBatchSampler) -> None:
+    def __init__(self, of: ExampleBatchSampler) -> None:
         self.sampler = of
         self.asked = 0
         self.given = 0
@@ -134,7 +134,7 @@ def test_nothing_happens_before_the_first_next():
     batches = iter(LazyLoader(watched, lazy))
     assert watched.asked == 0
     lazy.set_epoch(3)  # as Lightning does after `iter`
-    assert next(batches).pairs == epoch(sampler(), 3)[0]
+    assert next(batches).examples == epoch(sampler(), 3)[0]
     assert watched.asked == 1
 
 
@@ -146,11 +146,11 @@ def test_the_progress_is_asked_at_the_first_next_of_each_iteration():
     batches = iter(loader)
     progress[0] = EpochProgress(4, 2, 13)
     found = list(batches)
-    assert [batch.pairs for batch in found] == whole[4:]
+    assert [batch.examples for batch in found] == whole[4:]
     sizes = [len(pairs) for pairs in whole]
-    assert [batch.pair_weight for batch in found] == weights(sizes, done=4, accumulate=2, batches=13)
+    assert [batch.example_weight for batch in found] == weights(sizes, done=4, accumulate=2, batches=13)
     progress[0] = EpochProgress(0, 1, 13)
-    assert [batch.pairs for batch in loader] == whole
+    assert [batch.examples for batch in loader] == whole
     assert len(loader) == 13
 
 
@@ -162,7 +162,7 @@ def test_no_batch_is_prepared_that_lightning_does_not_take():
 
 def test_evaluation_has_no_weights():
     lazy = sampler()
-    assert {batch.pair_weight for batch in LazyLoader(Watched(lazy), lazy)} == {None}
+    assert {batch.example_weight for batch in LazyLoader(Watched(lazy), lazy)} == {None}
 
 
 def test_lightning_finds_what_it_looks_for():
@@ -178,4 +178,4 @@ def test_lightning_finds_what_it_looks_for():
     assert isinstance(loader, _Stateful)  # or resuming in mid-epoch is called unreliable
     assert loader.state_dict() == {}
     loader.load_state_dict({})
-    assert [batch.pairs for batch in loader] == epoch(sampler(), 7)
+    assert [batch.examples for batch in loader] == epoch(sampler(), 7)

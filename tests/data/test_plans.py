@@ -8,17 +8,17 @@ import math
 import numpy as np
 import pytest
 
-from dpo_lightning.data import BatchPlan, OrderedTokenPlan, PairPlan, TokenPlan
+from dpo_lightning.data import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
 from dpo_lightning.data import plans as plans_module
 from dpo_lightning.errors import InputError
 
 LENGTHS = np.random.default_rng(0).integers(10, 400, size=1000).tolist()
 
 
-def pair_plan(pairs: int, batch_pairs: int, world_size: int = 1, grouped: bool = True, **settings) -> PairPlan:
+def pair_plan(pairs: int, batch_pairs: int, world_size: int = 1, grouped: bool = True, **settings) -> ExamplePlan:
     lengths = LENGTHS[:pairs]
     settings = {"shuffle": True, "group_by": lengths if grouped else None, **settings}
-    return PairPlan(lengths, batch_pairs, world_size=world_size, **settings)
+    return ExamplePlan(lengths, batch_pairs, world_size=world_size, **settings)
 
 
 def steps(plan: BatchPlan, epoch: int = 0) -> list[list[list[int]]]:
@@ -43,7 +43,7 @@ def assert_whole(plan: BatchPlan, pairs: int, epoch: int = 0) -> None:
     assert sorted(pair for step in planned for batch in step for pair in batch) == list(range(pairs))
 
 
-# PairPlan
+# ExamplePlan
 
 CASES = [
     (pairs, batch_pairs, world_size)
@@ -120,7 +120,7 @@ def test_grouping_by_length_saves_most_of_the_padding():
 
 def test_groups_are_of_the_given_lengths_not_of_the_tokens():
     lengths = list(range(1000))
-    plan = PairPlan(LENGTHS, 8, shuffle=True, group_by=lengths)
+    plan = ExamplePlan(LENGTHS, 8, shuffle=True, group_by=lengths)
     assert np.median([max(batch) - min(batch) for batch in batches(plan)]) < 40
 
 
@@ -147,13 +147,13 @@ def test_the_ranks_of_a_step_have_about_equally_many_tokens(shuffle):
 
 
 def test_a_step_that_can_be_dealt_evenly_is():
-    plan = PairPlan([9, 1, 1, 9, 5, 5, 5, 5], 4, shuffle=False, world_size=2)
+    plan = ExamplePlan([9, 1, 1, 9, 5, 5, 5, 5], 4, shuffle=False, world_size=2)
     assert [sum(plan.tokens[batch]) for batch in plan.steps(0)[0]] == [20, 20]
 
 
 def test_fewer_pairs_than_ranks_are_refused():
     with pytest.raises(InputError, match="3 pairs cannot be spread over 4 ranks"):
-        PairPlan([1, 2, 3], 1, shuffle=False, world_size=4)
+        ExamplePlan([1, 2, 3], 1, shuffle=False, world_size=4)
     with pytest.raises(InputError, match="3 pairs cannot be spread over 4 ranks"):
         TokenPlan([1, 2, 3], 9, world_size=4)
     with pytest.raises(InputError, match="3 pairs cannot be spread over 4 ranks"):

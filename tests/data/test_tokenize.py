@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from dpo_lightning.data import PairTokenizer, PreferencePair
-from dpo_lightning.data.tokenize import Encoding, Outcome
+from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.data import Example, ExampleTokenizer
+from dpo_lightning.data.lengths import Lengths
+from dpo_lightning.data.tokenize import Encoded, Outcome
 from dpo_lightning.errors import InputError
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.tokenizers import (
@@ -42,8 +44,12 @@ TOKENIZERS = {"merging": merging, "words": words, "prefixing": prefixing, "sente
 
 def encode(
     tokenizer: PreTrainedTokenizerBase, prompt: Any, chosen: Any, rejected: Any = " no", **lengths: Any
-) -> Encoding:
-    return PairTokenizer(tokenizer, **{"max_length": 10_000, **lengths})(PreferencePair(prompt, chosen, rejected))
+) -> Encoded:
+    return ExampleTokenizer(tokenizer, **{"max_length": 10_000, **lengths})(Example.pair(prompt, chosen, rejected))
+
+
+def longest(encoding: Encoded) -> int:
+    return Lengths.of_examples([encoding.example]).longest.item()
 
 
 def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -56,8 +62,11 @@ def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def test_each_part_is_its_own_tokens_where_nothing_merges():
     tokenizer = tiny_tokenizer()
     encoding = encode(tokenizer, "ab:", " cd", " e")
-    assert encoding == (ids(tokenizer, "ab:"), [*ids(tokenizer, " cd"), EOS], [*ids(tokenizer, " e"), EOS], 0, False)
-    assert encoding.length == 3 + 4
+    expected = TokenizedExample.pair(
+        0, ids(tokenizer, "ab:"), [*ids(tokenizer, " cd"), EOS], [*ids(tokenizer, " e"), EOS]
+    )
+    assert encoding == (expected, 0, False)
+    assert longest(encoding) == 3 + 4
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -69,7 +78,8 @@ def test_wherever_a_text_is_cut_the_prompt_keeps_its_tokens_and_the_whole_decode
     for text in CORPUS:
         for cut in rng.sample(range(1, len(text)), 25):
             prompt, completion = text[:cut], text[cut:]
-            prompt_ids, chosen, rejected, outcome, _ = encode(tokenizer, prompt, completion, completion + " or not")
+            example, outcome, _ = encode(tokenizer, prompt, completion, completion + " or not")
+            prompt_ids, (chosen, rejected) = example.prompt_ids, example.completion_ids
             own, joint = ids(tokenizer, prompt), ids(tokenizer, text)
             assert prompt_ids[-len(own) :] == own
             assert tokenizer.decode(own + chosen[:-1]) == tokenizer.decode(joint)
@@ -87,20 +97,23 @@ def test_sentencepiece_puts_no_second_space_after_a_prompt_that_ends_with_one():
     tokenizer = sentencepiece()
     prompt, completion = "Question: how many legs has a spider? Answer: ", "eight legs"
     encoding = encode(tokenizer, prompt, completion)
-    assert encoding.prompt_ids == [BOS, *ids(tokenizer, prompt)]
-    assert tokenizer.decode(encoding.prompt_ids[1:] + encoding.chosen_ids[:-1]) == prompt + completion
+    assert encoding.example.prompt_ids == [BOS, *ids(tokenizer, prompt)]
+    assert (
+        tokenizer.decode(encoding.example.prompt_ids[1:] + encoding.example.completion_ids[0][:-1])
+        == prompt + completion
+    )
 
 
 @pytest.mark.parametrize("name", ["tokenizers/gpt2", "models/stories260K"])
 def test_real_tokenizers_at_every_boundary(shared, name):
     tokenizer = real(shared, name)
     text = CORPUS[1] + CORPUS[3]
-    encode_pair = PairTokenizer(tokenizer, max_length=10_000)
+    encode_pair = ExampleTokenizer(tokenizer, max_length=10_000)
     for cut in range(1, len(text)):
-        encoding = encode_pair(PreferencePair(text[:cut], text[cut:], " no"))
+        encoding = encode_pair(Example.pair(text[:cut], text[cut:], " no"))
         own = ids(tokenizer, text[:cut])
-        assert encoding.prompt_ids[-len(own) :] == own
-        assert tokenizer.decode(own + encoding.chosen_ids[:-1]) == tokenizer.decode(ids(tokenizer, text))
+        assert encoding.example.prompt_ids[-len(own) :] == own
+        assert tokenizer.decode(own + encoding.example.completion_ids[0][:-1]) == tokenizer.decode(ids(tokenizer, text))
 
 
 # BOS and EOS
@@ -122,34 +135,34 @@ def test_real_tokenizers_at_every_boundary(shared, name):
 def test_a_text_opens_as_the_tokenizer_opens_it(tokenizer, opening):
     tokenizer = tokenizer()
     encoding = encode(tokenizer, "ab", "cd")
-    assert encoding.prompt_ids == opening + ids(tokenizer, "ab") == tokenizer("ab")["input_ids"]
-    assert encoding.chosen_ids == [*ids(tokenizer, "cd"), EOS]
+    assert encoding.example.prompt_ids == opening + ids(tokenizer, "ab") == tokenizer("ab")["input_ids"]
+    assert encoding.example.completion_ids[0] == [*ids(tokenizer, "cd"), EOS]
 
 
 def test_a_bos_that_the_text_has_is_not_doubled():
-    assert encode(with_bos(tiny_tokenizer()), "<s>ab", "c").prompt_ids == [BOS, *ids(tiny_tokenizer(), "ab")]
+    assert encode(with_bos(tiny_tokenizer()), "<s>ab", "c").example.prompt_ids == [BOS, *ids(tiny_tokenizer(), "ab")]
 
 
 def test_an_eos_that_the_text_has_is_not_doubled():
     tokenizer = tiny_tokenizer()
     encoding = encode(tokenizer, "ab", "cd</s>", "c</s>d")
-    assert encoding.chosen_ids == [*ids(tokenizer, "cd"), EOS]
-    assert encoding.rejected_ids == [*ids(tokenizer, "c"), EOS, *ids(tokenizer, "d"), EOS]
+    assert encoding.example.completion_ids[0] == [*ids(tokenizer, "cd"), EOS]
+    assert encoding.example.completion_ids[1] == [*ids(tokenizer, "c"), EOS, *ids(tokenizer, "d"), EOS]
 
 
 def test_an_empty_prompt_is_the_bos_alone():
-    assert encode(with_bos(tiny_tokenizer()), "", "cd").prompt_ids == [BOS]
+    assert encode(with_bos(tiny_tokenizer()), "", "cd").example.prompt_ids == [BOS]
 
 
 def test_a_tokenizer_without_eos_is_refused():
     with pytest.raises(InputError, match=r"no EOS token: set `eos_token`"):
-        PairTokenizer(tiny_tokenizer(eos_token=None), 10)
+        ExampleTokenizer(tiny_tokenizer(eos_token=None), 10)
 
 
 @pytest.mark.parametrize("lengths", [{"max_length": 0}, {"max_length": 5, "max_prompt_length": -1}])
 def test_lengths_below_one_are_refused(lengths):
     with pytest.raises(InputError, match=rf"data.{list(lengths)[-1]} must be at least 1"):
-        PairTokenizer(tiny_tokenizer(), **lengths)
+        ExampleTokenizer(tiny_tokenizer(), **lengths)
 
 
 # Truncation
@@ -157,41 +170,41 @@ def test_lengths_below_one_are_refused(lengths):
 
 def test_a_prompt_keeps_its_bos_and_its_end():
     encoding = encode(with_bos(tiny_tokenizer()), "abcdef", "gh", "i", max_prompt_length=4)
-    assert encoding.prompt_ids == [BOS, *ids(tiny_tokenizer(), "def")]
+    assert encoding.example.prompt_ids == [BOS, *ids(tiny_tokenizer(), "def")]
     assert encoding.truncated
     assert encoding.outcome == Outcome.KEPT
-    assert encoding.chosen_ids == [*ids(tiny_tokenizer(), "gh"), EOS], "completions are not touched"
+    assert encoding.example.completion_ids[0] == [*ids(tiny_tokenizer(), "gh"), EOS], "completions are not touched"
 
 
 def test_a_prompt_without_bos_keeps_its_end():
     encoding = encode(tiny_tokenizer(), "abcdef", "gh", "i", max_prompt_length=4)
-    assert encoding.prompt_ids == ids(tiny_tokenizer(), "cdef")
+    assert encoding.example.prompt_ids == ids(tiny_tokenizer(), "cdef")
 
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_a_limit_too_short_for_what_opens_the_prompt_is_kept_all_the_same(limit):
     encoding = encode(with_bos(tiny_tokenizer(), "<s>", "A"), "abcdef", "gh", "i", max_prompt_length=limit)
-    assert encoding.prompt_ids == [BOS, A][:limit]
+    assert encoding.example.prompt_ids == [BOS, A][:limit]
 
 
 def test_a_prompt_of_exactly_the_limit_is_whole():
     encoding = encode(with_bos(tiny_tokenizer()), "abc", "gh", "i", max_prompt_length=4)
-    assert encoding.prompt_ids == [BOS, *ids(tiny_tokenizer(), "abc")]
+    assert encoding.example.prompt_ids == [BOS, *ids(tiny_tokenizer(), "abc")]
     assert not encoding.truncated
 
 
 def test_completions_keep_their_start_and_lose_their_eos():
     encoding = encode(tiny_tokenizer(), "abc", "defgh", "ij", max_length=6)
-    assert encoding.prompt_ids == ids(tiny_tokenizer(), "abc")
-    assert encoding.chosen_ids == ids(tiny_tokenizer(), "def")
-    assert encoding.rejected_ids == [*ids(tiny_tokenizer(), "ij"), EOS]
+    assert encoding.example.prompt_ids == ids(tiny_tokenizer(), "abc")
+    assert encoding.example.completion_ids[0] == ids(tiny_tokenizer(), "def")
+    assert encoding.example.completion_ids[1] == [*ids(tiny_tokenizer(), "ij"), EOS]
     assert encoding.truncated
-    assert encoding.length == 6
+    assert longest(encoding) == 6
 
 
 def test_a_pair_that_fits_exactly_is_whole():
     encoding = encode(tiny_tokenizer(), "abc", "de", "ij", max_length=6)
-    assert encoding.chosen_ids[-1] == EOS
+    assert encoding.example.completion_ids[0][-1] == EOS
     assert not encoding.truncated
 
 
@@ -202,12 +215,12 @@ def test_no_truncation_leaves_more_than_the_limits():
         lengths = {"max_length": rng.randrange(1, 20), "max_prompt_length": rng.choice([None, rng.randrange(1, 12)])}
         tokenizer = rng.choice([tiny_tokenizer(), with_bos(tiny_tokenizer())])
         whole, cut = encode(tokenizer, *texts), encode(tokenizer, *texts, **lengths)
-        assert len(cut.prompt_ids) <= (lengths["max_prompt_length"] or 100)
-        assert cut.truncated == (cut[:3] != whole[:3])
-        for name in ("chosen_ids", "rejected_ids"):
-            kept = getattr(cut, name)
-            assert kept == getattr(whole, name)[: len(kept)]
-            assert not kept or len(cut.prompt_ids) + len(kept) <= lengths["max_length"]
+        prompt_ids = cut.example.prompt_ids
+        assert len(prompt_ids) <= (lengths["max_prompt_length"] or 100)
+        assert cut.truncated == (cut.example != whole.example)
+        for kept, uncut in zip(cut.example.completion_ids, whole.example.completion_ids, strict=True):
+            assert kept == uncut[: len(kept)]
+            assert not kept or len(prompt_ids) + len(kept) <= lengths["max_length"]
 
 
 # What becomes of a pair
@@ -240,14 +253,14 @@ def test_every_outcome_has_words():
 
 
 def test_many_pairs_at_once_are_each_as_alone():
-    tokenizer = PairTokenizer(sentencepiece(), 30, 12)
-    pairs = [PreferencePair(a, b, c) for a in CORPUS for b in CORPUS for c in (" x", b)]
-    assert tokenizer.encode([tokenizer.render(pair) for pair in pairs]) == [tokenizer(pair) for pair in pairs]
+    tokenizer = ExampleTokenizer(sentencepiece(), 30, 12)
+    pairs = [Example.pair(a, b, c) for a in CORPUS for b in CORPUS for c in (" x", b)]
+    assert tokenizer.encode([tokenizer.render(pair, 0) for pair in pairs]) == [tokenizer(pair) for pair in pairs]
 
 
 def test_a_long_text_is_not_warned_about_before_it_is_cut(caplog):
     encoding = encode(tiny_tokenizer(model_max_length=5), "a" * 20, "b" * 20, "c", max_length=25)
-    assert encoding.length == 25
+    assert longest(encoding) == 25
     assert "longer than the specified maximum" not in caplog.text
 
 
@@ -275,11 +288,14 @@ def conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, st
 def test_prompt_and_answer_are_the_whole_conversation_as_the_template_writes_it(name, base):
     tokenizer = chat(TEMPLATES[name], base())
     encoding = encode(tokenizer, PROMPT, CHOSEN, REJECTED)
-    assert encoding.prompt_ids == conversation(tokenizer, PROMPT, add_generation_prompt=True)
-    for reply, reply_ids in ((CHOSEN, encoding.chosen_ids), (REJECTED, encoding.rejected_ids)):
+    assert encoding.example.prompt_ids == conversation(tokenizer, PROMPT, add_generation_prompt=True)
+    for reply, reply_ids in (
+        (CHOSEN, encoding.example.completion_ids[0]),
+        (REJECTED, encoding.example.completion_ids[1]),
+    ):
         whole = conversation(tokenizer, PROMPT + reply)
         end = [EOS] if name == "open ended" else []
-        assert encoding.prompt_ids + reply_ids == whole + end
+        assert encoding.example.prompt_ids + reply_ids == whole + end
     assert encoding.outcome == Outcome.KEPT
 
 
@@ -294,16 +310,21 @@ def test_prompt_and_answer_are_the_whole_conversation_as_the_template_writes_it(
 )
 def test_the_answer_of_each_template(name, answer):
     tokenizer = chat(TEMPLATES[name])
-    assert encode(tokenizer, PROMPT, CHOSEN, REJECTED).chosen_ids == ids(tokenizer, answer)
+    assert encode(tokenizer, PROMPT, CHOSEN, REJECTED).example.completion_ids[0] == ids(tokenizer, answer)
 
 
 def test_a_merge_across_the_boundary_of_a_template():
     tokenizer = chat("{% for m in messages %}{{ m.content }}{% endfor %}", merging())
     prompt, answer = "The quick brown fox jum", "ps over the lazy dog."
     encoding = encode(tokenizer, [turn("user", prompt)], [turn("assistant", answer)], [turn("assistant", "x")])
-    assert conversation(tokenizer, [turn("user", prompt + answer)])[: len(encoding.prompt_ids)] != encoding.prompt_ids
-    assert encoding.prompt_ids == ids(tokenizer, prompt)
-    assert tokenizer.decode(encoding.prompt_ids + encoding.chosen_ids) == prompt + answer + "</s>"
+    assert (
+        conversation(tokenizer, [turn("user", prompt + answer)])[: len(encoding.example.prompt_ids)]
+        != encoding.example.prompt_ids
+    )
+    assert encoding.example.prompt_ids == ids(tokenizer, prompt)
+    assert (
+        tokenizer.decode(encoding.example.prompt_ids + encoding.example.completion_ids[0]) == prompt + answer + "</s>"
+    )
 
 
 def test_a_special_token_that_only_the_vocabulary_knows_closes_a_turn():
@@ -313,7 +334,7 @@ def test_a_special_token_that_only_the_vocabulary_knows_closes_a_turn():
     tokenizer.add_tokens([AddedToken("<|end|>", special=True)])
     tokenizer.chat_template = OTHER_END
     assert tokenizer.convert_tokens_to_ids("<|end|>") not in tokenizer.all_special_ids, "the premise"
-    assert EOS not in encode(tokenizer, PROMPT, CHOSEN, REJECTED).chosen_ids
+    assert EOS not in encode(tokenizer, PROMPT, CHOSEN, REJECTED).example.completion_ids[0]
 
 
 def test_a_template_that_rewrites_an_answered_prompt_is_refused():
@@ -344,4 +365,4 @@ def test_a_long_conversation_keeps_the_bos_of_its_template():
     tokenizer = chat(OPEN_ENDED)
     encoding = encode(tokenizer, PROMPT, CHOSEN, REJECTED, max_prompt_length=6)
     whole = conversation(tokenizer, PROMPT, add_generation_prompt=True)
-    assert encoding.prompt_ids == [BOS, *whole[-5:]]
+    assert encoding.example.prompt_ids == [BOS, *whole[-5:]]

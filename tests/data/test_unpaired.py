@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpo_lightning import DPO, KTO, PreferenceDataModule, RowFormat, TokenizedPair, UnpairedBCO, UnpairedFormat
-from dpo_lightning.data import Example, PairTokenizer, PreferencePair
+from dpo_lightning import DPO, KTO, PreferenceDataModule, RowFormat, TokenizedExample, UnpairedBCO, UnpairedFormat
+from dpo_lightning.data import Example, ExampleTokenizer
 from dpo_lightning.data.content_hash import content_hash
 from dpo_lightning.data.kto_pairing import mismatched_partners
+from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.errors import InputError
 from tests.data.test_formats import assistant, user
 from tests.helpers.runs import module, rows, trainer
@@ -27,15 +28,14 @@ def parse(row: Any, **settings: Any) -> list[Example]:
     return UnpairedFormat(**settings).examples(row)
 
 
-def one(row: Any, **settings: Any) -> PreferencePair:
+def one(row: Any, **settings: Any) -> Example:
     (found,) = parse({"label": True, **row}, **settings)
-    assert found.texts.rejected is None
-    return found.texts
+    return found
 
 
 @pytest.mark.parametrize(("label", "desirable"), [(True, True), (False, False), (1, True), (0, False), (1.0, True)])
 def test_a_label_is_true_or_false(label: Any, desirable: bool) -> None:
-    assert parse({**ASKED, "label": label}) == [Example(PreferencePair("Two and two? ", "four"), desirable)]
+    assert parse({**ASKED, "label": label}) == [Example.labelled("Two and two? ", "four", desirable)]
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_a_missing_label_column_is_named() -> None:
 def test_a_pair_is_two_completions() -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "completion": None, "label": None}
     assert parse(row) == [
-        Example(PreferencePair("q", "a"), True),
-        Example(PreferencePair("q", "b"), False),
+        Example.labelled("q", "a", True),
+        Example.labelled("q", "b", False),
     ]
 
 
@@ -77,9 +77,9 @@ def test_names_templates_and_control_tokens() -> None:
     row = {"q": "x", "a": "y", "good": 0}
     names = {"prompt": "q", "completion": "a", "label": "good"}
     found = parse(row, **names, prompt_template="Q: {prompt}\n", completion_template="A: {completion}")
-    assert found == [Example(PreferencePair("Q: x\n", "A: y"), False)]
-    assert UnpairedFormat().examples({**ASKED, "label": 1}, str.upper)[0].texts.chosen == "FOUR"
-    assert UnpairedFormat(control_tokens=True).examples({**ASKED, "label": 1}, str.upper)[0].texts.chosen == "four"
+    assert found == [Example.labelled("Q: x\n", "A: y", False)]
+    assert UnpairedFormat().examples({**ASKED, "label": 1}, str.upper)[0].completions[0] == "FOUR"
+    assert UnpairedFormat(control_tokens=True).examples({**ASKED, "label": 1}, str.upper)[0].completions[0] == "four"
 
 
 @pytest.mark.parametrize("field", ["prompt_template", "completion_template", "turn_marker"])
@@ -90,31 +90,32 @@ def test_its_own_name_stands_in_what_it_refuses(field: str) -> None:
 
 def test_a_dialogue_in_text_is_split_before_its_last_answer() -> None:
     start = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
-    assert one({"completion": f"{start} d"}) == PreferencePair(start, " d")
+    assert one({"completion": f"{start} d"}) == Example.labelled(start, " d", True)
     with pytest.raises(InputError, match=r"no column `prompt`, and `completion` has no turn that opens with"):
         one({"completion": "no turn"})
 
 
 def test_messages() -> None:
     prompt, answer = [user("q")], [assistant("a")]
-    expected = PreferencePair(prompt, answer)
+    expected = Example.labelled(prompt, answer, True)
     assert one({"prompt": prompt, "completion": answer}) == expected
     assert one({"prompt": "q", "completion": answer}) == expected
     assert one({"prompt": prompt, "completion": prompt + answer}) == expected
     assert one({"completion": prompt + answer}) == expected
     longer = [*prompt, assistant("b"), user("c")]
-    assert one({"completion": longer + answer}) == PreferencePair(longer, answer)
+    assert one({"completion": longer + answer}) == Example.labelled(longer, answer, True)
 
 
 def test_a_single_completion_has_the_tokens_that_it_has_in_a_pair() -> None:
-    encode = PairTokenizer(tiny_tokenizer(), max_length=18, max_prompt_length=9)
-    pairs = [PreferencePair(row["prompt"], row["chosen"], row["rejected"]) for row in rows(9)]
+    encode = ExampleTokenizer(tiny_tokenizer(), max_length=18, max_prompt_length=9)
+    pairs = [Example.pair(row["prompt"], row["chosen"], row["rejected"]) for row in rows(9)]
     for pair in pairs:
-        whole = encode(pair)
-        for completion, ids in ((pair.chosen, whole.chosen_ids), (pair.rejected, whole.rejected_ids)):
-            alone = encode(PreferencePair(pair.prompt, completion))
-            assert (alone.prompt_ids, alone.chosen_ids, alone.rejected_ids) == (whole.prompt_ids, ids, [])
-            assert (alone.outcome, alone.tokens) == (0, alone.length)
+        whole = encode(pair).example
+        for completion, ids in zip(pair.completions, whole.completion_ids, strict=True):
+            alone, outcome, _ = encode(Example.labelled(pair.prompt, completion, True))
+            assert (alone.prompt_ids, alone.branches) == (whole.prompt_ids, [ids])
+            lengths = Lengths.of_examples([alone])
+            assert (outcome, lengths.tokens) == (0, lengths.longest)
 
 
 # Completions of other prompts
@@ -147,8 +148,8 @@ def test_of_different_prompts_each_row_is_the_partner_of_one() -> None:
 
 def test_the_choice_does_not_hang_on_the_order_and_hardly_on_other_rows(tmp_path: Path) -> None:
     def choice(found: list[dict[str, Any]], **settings: Any) -> dict[Any, Any]:
-        pairs = prepared(module(objective=KTO()), data(tmp_path, found, **settings)).pairs_used("fit")[0]
-        return {(*row["prompt_ids"], 0, *row["chosen_ids"]): row["rejected_ids"] for row in pairs.rows}
+        pairs = prepared(module(objective=KTO()), data(tmp_path, found, **settings)).examples_used("fit")[0]
+        return {(*row["prompt_ids"], 0, *row["completion_ids"][0]): row["mismatched_ids"] for row in pairs.rows}
 
     found = labelled(24)
     expected = choice(found)
@@ -190,7 +191,7 @@ def prepared(module: Any, data: PreferenceDataModule) -> PreferenceDataModule:
 def test_both_kinds_of_rows_in_one_file(tmp_path: Path) -> None:
     found = data(tmp_path)
     found.prepare_data()
-    pairs = found.pairs_used("fit")[0]
+    pairs = found.examples_used("fit")[0]
 
     expected = []
     for number, row in enumerate(labelled(24)):
@@ -203,7 +204,7 @@ def test_both_kinds_of_rows_in_one_file(tmp_path: Path) -> None:
 
     read = [pairs[number] for number in range(32)]
     assert read == [
-        TokenizedPair(row, ids(prompt), [*ids(text), 2], [], label) for row, prompt, text, label in expected
+        TokenizedExample.labelled(row, ids(prompt), [*ids(text), 2], label) for row, prompt, text, label in expected
     ]
 
 
@@ -233,26 +234,29 @@ def test_a_row_with_a_wrong_label_is_named(tmp_path: Path) -> None:
 
 def test_each_row_gets_the_completion_of_another_prompt(tmp_path: Path) -> None:
     found = prepared(module(objective=KTO()), data(tmp_path, val_split=0.25, max_length=20))
-    for split, size in zip(found.pairs_used("fit"), (24, 8), strict=True):
+    for split, size in zip(found.examples_used("fit"), (24, 8), strict=True):
         pairs = [split[number] for number in range(len(split))]
         assert len(pairs) == size
-        completions = [(pair.prompt_ids, pair.chosen_ids) for pair in pairs]
-        for pair, tokens, length in zip(pairs, split.rows["tokens"][:], split.rows["length"][:], strict=True):
+        completions = [(pair.prompt_ids, pair.completion_ids[0]) for pair in pairs]
+        lengths = Lengths.of_rows(split.rows)
+        for pair, tokens, length in zip(pairs, lengths.tokens, lengths.longest, strict=True):
             room = 20 - len(pair.prompt_ids)
             others = [completion[:room] for prompt, completion in completions if prompt != pair.prompt_ids]
-            assert pair.rejected_ids in others
-            assert tokens == len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids)
-            assert length == len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids)) <= 20
-    cut = [row for row in found.pairs_used("fit")[0].rows if len(row["prompt_ids"]) + len(row["rejected_ids"]) == 20]
-    assert any(row["rejected_ids"][-1] != tiny_tokenizer().eos_token_id for row in cut)
+            assert pair.mismatched_ids in others
+            assert tokens == len(pair.prompt_ids) + sum(map(len, pair.branches))
+            assert length == len(pair.prompt_ids) + max(map(len, pair.branches)) <= 20
+    cut = [
+        row for row in found.examples_used("fit")[0].rows if len(row["prompt_ids"]) + len(row["mismatched_ids"]) == 20
+    ]
+    assert any(row["mismatched_ids"][-1] != tiny_tokenizer().eos_token_id for row in cut)
 
 
 def test_what_an_objective_does_not_read_is_not_there(tmp_path: Path) -> None:
     found = prepared(module(objective=UnpairedBCO()), data(tmp_path))
-    assert all(row == [] for row in found.pairs_used("fit")[0].rows["rejected_ids"][:])
+    assert "mismatched_ids" not in found.examples("train").rows.column_names
     # The same data in another run, whose objective reads them.
     found = prepared(module(objective=KTO()), found)
-    assert all(row != [] for row in found.pairs_used("fit")[0].rows["rejected_ids"][:])
+    assert all(row != [] for row in found.examples("train").rows["mismatched_ids"][:])
 
 
 def test_equal_prompts_are_refused_where_another_one_is_needed(tmp_path: Path) -> None:
@@ -283,5 +287,5 @@ def test_other_labels_are_other_content(tmp_path: Path) -> None:
     for label in (True, True, False):
         found = data(tmp_path, [*labelled(3), {**ASKED, "label": label}])
         found.prepare_data()
-        hashes.append(content_hash(found.pairs_used("fit")[0].rows))
+        hashes.append(content_hash(found.examples_used("fit")[0].rows))
     assert hashes[0] == hashes[1] != hashes[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dpo_lightning.batch import TokenizedPair, collate_padded, collate_tree
+from dpo_lightning.batch import TokenizedExample, collate_padded, collate_tree
 from dpo_lightning.estimate import Workload
 
 WORK = Workload(4, 50, 30)
@@ -12,7 +12,7 @@ WORK = Workload(4, 50, 30)
 
 @pytest.mark.parametrize("tree", [True, False])
 def test_tokens_are_those_of_a_batch(tree):
-    pairs = [TokenizedPair(i, [1] * 50, [2] * 30, [3] * 30) for i in range(4)]
+    pairs = [TokenizedExample.pair(i, [1] * 50, [2] * 30, [3] * 30) for i in range(4)]
     batch = (collate_tree if tree else collate_padded)(pairs)
     work = WORK._replace(tree=tree)
     assert work.tokens == batch.input_ids.numel()

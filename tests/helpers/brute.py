@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dpo_lightning.batch import TokenizedPair
+from dpo_lightning.batch import TokenizedExample, sequence_order
 
 
-def brute_token_logps(model: nn.Module, pairs: Sequence[TokenizedPair]) -> list[list[float]]:
-    """Log-probs of each completion's tokens: the chosen completions first, then the rejected ones."""
-    chosen = [_completion_logps(model, pair.prompt_ids, pair.chosen_ids) for pair in pairs]
-    return chosen + [_completion_logps(model, pair.prompt_ids, pair.rejected_ids) for pair in pairs]
+def brute_token_logps(model: nn.Module, pairs: Sequence[TokenizedExample]) -> list[list[float]]:
+    """Log-probs of each sequence's tokens, in the order of a batch: of pairs, the chosen completions first."""
+    return [_completion_logps(model, pairs[n].prompt_ids, pairs[n].branches[k]) for n, k in sequence_order(pairs)]
 
 
 def flat(values: list[list[float]]) -> Tensor:

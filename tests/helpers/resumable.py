@@ -92,7 +92,7 @@ class Journal(pl.Callback):
         note(
             self.path,
             ["batch", trainer.current_epoch, batch_idx, total],
-            {"pairs": batch.pair_ids.tolist(), "loss": outputs["loss"].item().hex()},
+            {"pairs": batch.row_ids.tolist(), "loss": outputs["loss"].item().hex()},
         )
         if self.fail_at == total:
             raise ValueError("a fault")

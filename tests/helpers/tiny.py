@@ -6,15 +6,21 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from dpo_lightning.batch import TokenizedPair
+from dpo_lightning.batch import TokenizedExample
 
 VOCAB_SIZE = 64
 
 PAIRS = [
-    TokenizedPair(0, [1, 5, 6, 7], [8, 9, 10, 2], [11, 12, 2]),
-    TokenizedPair(1, [1, 13], [14, 2], [15, 16, 17, 18, 2]),
-    TokenizedPair(2, [1, 19, 20, 21, 22, 23], [24, 25, 26, 2], [27, 2]),
+    TokenizedExample.pair(0, [1, 5, 6, 7], [8, 9, 10, 2], [11, 12, 2]),
+    TokenizedExample.pair(1, [1, 13], [14, 2], [15, 16, 17, 18, 2]),
+    TokenizedExample.pair(2, [1, 19, 20, 21, 22, 23], [24, 25, 26, 2], [27, 2]),
 ]
+
+
+def labelled_of(pair: TokenizedExample) -> TokenizedExample:
+    """The chosen completion of a pair with a label, beside the rejected one as that of another prompt."""
+    chosen, other = pair.completion_ids
+    return TokenizedExample.labelled(pair.row, pair.prompt_ids, chosen, pair.row > 0, other)
 
 
 def tiny_llama(seed: int = 0, **overrides: object) -> PreTrainedModel:

@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from dpo_lightning.batch import Collate, PairBatch, collate_padded, collate_tree
+from dpo_lightning.batch import Collate, PreferenceBatch, collate_padded, collate_tree
 from dpo_lightning.logprobs import Statistic, TokenScorer, sequence_logps
 from dpo_lightning.logprobs.tiling import Tiling
 from tests.helpers.brute import brute_token_logps, flat
@@ -31,7 +31,7 @@ def llama() -> LlamaForCausalLM:
     return tiny_llama()
 
 
-def plain_logps(model: nn.Module, batch: PairBatch) -> Tensor:
+def plain_logps(model: nn.Module, batch: PreferenceBatch) -> Tensor:
     """All logits, one log-softmax."""
     logps = model(input_ids=batch.input_ids).logits.flatten(0, 1).log_softmax(-1)
     return logps[batch.predict_index].gather(-1, batch.targets[:, None])[:, 0]
@@ -64,7 +64,8 @@ def test_a_batch_that_is_off_by_one_would_show(llama: LlamaForCausalLM, shift: i
 
 
 def test_a_later_token_does_not_change_an_earlier_log_prob(llama: LlamaForCausalLM) -> None:
-    changed = PAIRS[0]._replace(chosen_ids=[*PAIRS[0].chosen_ids[:-1], 33])
+    chosen, rejected = PAIRS[0].completion_ids
+    changed = PAIRS[0]._replace(completion_ids=[[*chosen[:-1], 33], rejected])
     scores = [TokenScorer(llama)(collate_padded([pair])).logps[:4] for pair in (PAIRS[0], changed)]
 
     assert torch.equal(scores[0][:3], scores[1][:3])
@@ -272,7 +273,7 @@ def test_a_frozen_head_gets_no_gradient(llama: LlamaForCausalLM) -> None:
     assert model.model.layers[0].mlp.up_proj.weight.grad is not None
 
 
-def plain_collisions(model: nn.Module, batch: PairBatch) -> Tensor:
+def plain_collisions(model: nn.Module, batch: PreferenceBatch) -> Tensor:
     logits = model(input_ids=batch.input_ids).logits.flatten(0, 1)[batch.predict_index].double()
     return logits.softmax(-1).square().sum(-1).log()
 

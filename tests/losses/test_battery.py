@@ -61,7 +61,7 @@ def only(scores: PairScores, pair: int) -> PairScores:
         lengths=lengths,
         log_collisions=tokens.log_collisions[kept],
     )
-    columns = scores.columns._make(None if column is None else column[[pair]] for column in scores.columns)
+    columns = {name: column[[pair]] for name, column in scores.columns.items()}
     return PairScores.from_tokens(alone, columns)._replace(baseline=scores.baseline)
 
 
@@ -189,12 +189,12 @@ def test_it_says_what_it_reads(row: Row) -> None:
     scores = some_scores()
     reads = row.objective.reads
     for flag, name in ((Reads.MARGIN, "margin"), (Reads.PROBABILITY, "probability"), (Reads.WEIGHT, "weight")):
-        column = getattr(scores.columns, name)
+        rest = {other: column for other, column in scores.columns.items() if other != name}
         if flag in reads:
-            other = scores._replace(columns=scores.columns._replace(**{name: column / 2}))
+            other = scores._replace(columns={**rest, name: scores.columns[name] / 2})
             assert not torch.allclose(row.objective(other), row.objective(scores)), name
         else:
-            scores = scores._replace(columns=scores.columns._replace(**{name: None}))
+            scores = scores._replace(columns=rest)
     if Reads.BASELINE not in reads:
         scores = scores._replace(baseline=None)
     if not reads & (Reads.TOKENS | Reads.COLLISIONS):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dpo_lightning import FrozenCopy, Precomputed, PreferenceDataModule, PreferenceModule, Reference, RowFormat
-from dpo_lightning.batch import TokenizedPair
+from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.losses import DPO, LDDPO, SFT, WPO, Objective, RowWeighted, Weighted
 from tests.helpers.runs import saved_model, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
@@ -41,11 +41,11 @@ def token_logps(model: nn.Module, prompt: list[int], completion: list[int]) -> t
     return logps.gather(1, torch.tensor(completion)[:, None])[:, 0], (2 * logps).logsumexp(-1)
 
 
-def pair_loss(name: str, policy: nn.Module, reference: nn.Module, pair: TokenizedPair) -> Tensor:
+def pair_loss(name: str, policy: nn.Module, reference: nn.Module, pair: TokenizedExample) -> Tensor:
     """What the papers say, for one pair."""
     sums, weight, mean = [], torch.tensor(1.0, dtype=torch.float64), []
-    shared = min(len(pair.chosen_ids), len(pair.rejected_ids))
-    for completion in (pair.chosen_ids, pair.rejected_ids):
+    shared = min(map(len, pair.completion_ids))
+    for completion in pair.completion_ids:
         logps, collisions = token_logps(policy, pair.prompt_ids, completion)
         with torch.no_grad():
             ratios = logps - token_logps(reference, pair.prompt_ids, completion)[0]
@@ -56,7 +56,7 @@ def pair_loss(name: str, policy: nn.Module, reference: nn.Module, pair: Tokenize
         mean.append(logps.mean())
     loss = -F.logsigmoid(BETA * (sums[0] - sums[1]))
     if name == "rows":
-        return loss * pair.weight
+        return loss * pair.columns["weight"]
     if name == "mixture":
         return 2 * weight * loss - 0.5 * mean[0]
     return weight * loss if name == "wpo" else loss
@@ -88,7 +88,7 @@ def test_a_step(name: str, layout: str, cached: bool, tmp_path: Path) -> None:
 
     run = trainer(max_steps=1, accumulate_grad_batches=2, callbacks=[gradients])
     run.fit(module, data)
-    pairs = [pair for split in data.pairs_used("fit") for pair in split]
+    pairs = [pair for split in data.examples_used("fit") for pair in split]
     loss = torch.stack([pair_loss(name, exact, exact_reference, pair) for pair in pairs]).mean()
     loss.backward()
 

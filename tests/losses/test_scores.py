@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpo_lightning.batch import PairColumns
 from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
 
 
@@ -22,7 +21,7 @@ def some_tokens(policy: Tensor | None = None) -> TokenScores:
 
 
 def test_pairs_have_the_sums_of_their_tokens() -> None:
-    columns = PairColumns(weight=torch.tensor([1.0, 2.0]))
+    columns = {"weight": torch.tensor([1.0, 2.0])}
     tokens = some_tokens()
 
     scores = PairScores.from_tokens(tokens, columns)

@@ -14,7 +14,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.optim import SGD
 
-from dpo_lightning import FrozenCopy, Objective, PairBatch, PairScores, PreferenceDataModule, PreferenceModule
+from dpo_lightning import FrozenCopy, Objective, PairScores, PreferenceBatch, PreferenceDataModule, PreferenceModule
 from dpo_lightning.losses import Reads, UnpairedObjective
 from tests.helpers.runs import Losses, trainer
 from tests.parity.trl_side import Recording
@@ -36,7 +36,7 @@ class Scene(NamedTuple):
 
     world: World
     data: PreferenceDataModule
-    first_batch: PairBatch
+    first_batch: PreferenceBatch
     reference_dir: Path
     start: Tensor
 
@@ -46,7 +46,7 @@ def make_scene(world: World, directory: Path) -> Scene:
     data = PreferenceDataModule(Dataset.from_list(world.rows), world.tokenizer(), batch_pairs=BATCH)
     data.setup()
     batches = list(data.train_dataloader())
-    order = [pair for batch in batches for pair in batch.pair_ids.tolist()]
+    order = [pair for batch in batches for pair in batch.row_ids.tolist()]
     world.reference().save_pretrained(directory)
     ordered = world._replace(rows=[world.rows[pair] for pair in order])
     return Scene(ordered, data, batches[0], directory, flat(world.policy().state_dict()))

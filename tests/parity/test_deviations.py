@@ -237,7 +237,7 @@ def test_mismatched_completions_are_of_other_prompts(scene: Scene, tmp_path: Pat
     pairs = list(data.train_dataloader().batches.dataset)
     assert len(pairs) == len(texts)
     for pair in pairs:
-        assert texts[pair.pair_id][0] != texts[completions.index(pair.rejected_ids)][0]
+        assert texts[pair.row][0] != texts[completions.index(pair.mismatched_ids)][0]
 
 
 def _ours(scene: Scene, objective: Objective) -> float:

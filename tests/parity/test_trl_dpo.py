@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dic
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from dpo_lightning import DPO, IPO, Hinge, LoRA, Objective, PairBatch, PreferenceDataModule, PreferenceModule
+from dpo_lightning import DPO, IPO, Hinge, LoRA, Objective, PreferenceBatch, PreferenceDataModule, PreferenceModule
 from tests.helpers.runs import Losses, trainer
 from tests.parity.trl_side import RecordingTrainer, gradients, make_trainer, score
 from tests.parity.worlds import World, stories_world, tiny_world
@@ -44,8 +44,8 @@ def test_text_becomes_the_same_tokens(world: World, tmp_path: Path) -> None:
     data = _data(world)
     for ours, theirs in zip(data.train_dataloader().batches.dataset, trainer.train_dataset, strict=True):
         assert ours.prompt_ids == theirs["prompt_ids"]
-        assert ours.chosen_ids == theirs["chosen_ids"]
-        assert ours.rejected_ids == theirs["rejected_ids"]
+        assert ours.completion_ids[0] == theirs["chosen_ids"]
+        assert ours.completion_ids[1] == theirs["rejected_ids"]
 
 
 def test_scores_loss_and_gradients_agree(world: World, lora: bool, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_scores_loss_and_gradients_agree(world: World, lora: bool, tmp_path: Pat
     scores = module.score(batch)
     loss = module.pair_losses(batch, scores).mean()
     loss.backward()
-    theirs = score(trainer, batch.pair_ids.tolist())
+    theirs = score(trainer, batch.row_ids.tolist())
     theirs.loss.backward()
 
     assert scores.chosen_logratio.abs().max() > 0.1, "policy and reference must differ, or this proves nothing"
@@ -85,7 +85,7 @@ def test_loss_of_each_pair_agrees(objective: Objective, settings: dict[str, Any]
     module, batch = _moved_module(world, lora=False, objective=objective), _first_batch(world)
     trainer = _trainer_like(module, world, False, tmp_path, **settings)
     ours = module.pair_losses(batch, module.score(batch))
-    theirs = torch.stack([score(trainer, [pair]).loss for pair in batch.pair_ids.tolist()])
+    theirs = torch.stack([score(trainer, [pair]).loss for pair in batch.row_ids.tolist()])
     assert ours.std() > 0
     _assert_close(ours, theirs, "losses")
 
@@ -128,7 +128,7 @@ class _Recorder(Losses):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        self.order += batch.pair_ids.tolist()
+        self.order += batch.row_ids.tolist()
 
 
 def _module(world: World, lora: bool, objective: Objective = OBJECTIVE, **settings: Any) -> PreferenceModule:
@@ -174,7 +174,7 @@ def _data(world: World) -> PreferenceDataModule:
     return data
 
 
-def _first_batch(world: World) -> PairBatch:
+def _first_batch(world: World) -> PreferenceBatch:
     return next(iter(_data(world).train_dataloader()))
 
 

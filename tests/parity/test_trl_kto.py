@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from dpo_lightning.batch import TokenizedPair
+from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data import collate_tree
 from dpo_lightning.losses import KTO
 from tests.parity.steps import BATCH, Scene, assert_runs_agree, fit_module, make_module, sgd, train
@@ -25,13 +25,13 @@ def as_trl_pairs_them(trainer: RecordingKTOTrainer) -> DataLoader:
     """TRL's rows and mismatched completions: in each batch, every prompt gets the completion of the one before."""
     rows = trainer.train_dataset
     pairs = [
-        TokenizedPair(
-            number, row["prompt_ids"], row["completion_ids"], row["KL_completion_ids"], desirable=row["label"]
+        TokenizedExample.labelled(
+            number, row["prompt_ids"], row["completion_ids"], row["label"], row["KL_completion_ids"]
         )
         for number, row in enumerate(rows)
     ]
-    first = [pair.chosen_ids for pair in pairs[:BATCH]]
-    assert [pair.rejected_ids for pair in pairs[:BATCH]] == [first[-1], *first[:-1]]
+    first = [pair.completion_ids[0] for pair in pairs[:BATCH]]
+    assert [pair.mismatched_ids for pair in pairs[:BATCH]] == [first[-1], *first[:-1]]
     return DataLoader(pairs, batch_size=BATCH, collate_fn=collate_tree)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from dpo_lightning import SFT, PairBatch, PairScores, PreferenceDataModule, PreferenceModule, TokenizedPair
+from dpo_lightning import SFT, PairScores, PreferenceBatch, PreferenceDataModule, PreferenceModule, TokenizedExample
 
 PAIRS = 2312
 PROMPT_TOKENS, COMPLETION_TOKENS = 16, 4
@@ -29,7 +29,7 @@ class Pass(NamedTuple):
 
     data: PreferenceDataModule
     report: str
-    kept: dict[int, TokenizedPair]
+    kept: dict[int, TokenizedExample]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,9 @@ def test_every_truncated_pair_is_kept_or_dropped_for_a_reason(cut: Pass, whole: 
     assert kept + sum(dropped.values()) == PAIRS
     assert truncated == kept
     identical = {
-        row for row, pair in whole.kept.items() if pair.chosen_ids[: _room(pair)] == pair.rejected_ids[: _room(pair)]
+        row
+        for row, pair in whole.kept.items()
+        if pair.completion_ids[0][: _room(pair)] == pair.completion_ids[1][: _room(pair)]
     }
     assert len(identical) > 20
     assert whole.kept.keys() - cut.kept.keys() == identical
@@ -80,8 +82,7 @@ def test_kept_pairs_are_the_dialogues(whole: Pass, rows: list[dict[str, str]]) -
     tokenizer = whole.data.tokenizer
     for row, pair in whole.kept.items():
         assert tokenizer.decode(pair.prompt_ids).endswith("\n\nAssistant:"), row
-        for name in ("chosen", "rejected"):
-            completion = getattr(pair, f"{name}_ids")
+        for name, completion in zip(("chosen", "rejected"), pair.completion_ids, strict=True):
             assert tokenizer.decode(pair.prompt_ids + completion) == rows[row][name] + tokenizer.eos_token, row
 
 
@@ -90,8 +91,8 @@ def test_truncation_keeps_the_prompts_end_and_the_completions_start(cut: Pass, w
         uncut = whole.kept[row]
         room = _room(pair)
         assert pair.prompt_ids == uncut.prompt_ids[-PROMPT_TOKENS:], row
-        assert pair.chosen_ids == uncut.chosen_ids[:room], row
-        assert pair.rejected_ids == uncut.rejected_ids[:room], row
+        assert pair.completion_ids[0] == uncut.completion_ids[0][:room], row
+        assert pair.completion_ids[1] == uncut.completion_ids[1][:room], row
 
 
 class Scored(PreferenceModule):
@@ -102,8 +103,8 @@ class Scored(PreferenceModule):
         self.seen: list[int] = []
         self.scores: list[PairScores] = []
 
-    def pair_losses(self, batch: PairBatch, scores: PairScores) -> Tensor:
-        self.seen += batch.pair_ids.tolist()
+    def pair_losses(self, batch: PreferenceBatch, scores: PairScores) -> Tensor:
+        self.seen += batch.row_ids.tolist()
         self.scores.append(scores)
         return super().pair_losses(batch, scores)
 
@@ -117,7 +118,7 @@ def test_metrics_are_means_over_exactly_the_kept_pairs(cut: Pass) -> None:
 
     assert module.seen == list(cut.kept)
     scores = PairScores(*(torch.cat(column) for column in zip(*(each[:6] for each in module.scores), strict=True)))
-    assert scores.chosen_lengths.tolist() == [len(pair.chosen_ids) for pair in cut.kept.values()]
+    assert scores.chosen_lengths.tolist() == [len(pair.completion_ids[0]) for pair in cut.kept.values()]
     chosen = scores.policy_chosen_logps / scores.chosen_lengths
     rejected = scores.policy_rejected_logps / scores.rejected_lengths
     assert metrics["val/loss"] == pytest.approx(-chosen.mean().item(), rel=1e-5)
@@ -130,7 +131,7 @@ def _path(shared: Path) -> Path:
     return shared / "data" / "hh_harmless_test.jsonl.gz"
 
 
-def _room(pair: TokenizedPair) -> int:
+def _room(pair: TokenizedExample) -> int:
     """Tokens left for a completion after truncation."""
     return PROMPT_TOKENS + COMPLETION_TOKENS - min(len(pair.prompt_ids), PROMPT_TOKENS)
 
@@ -152,7 +153,7 @@ def _pass(shared: Path, cache: Path, **lengths: int) -> Pass:
         logging.getLogger("lightning.pytorch").removeHandler(reports)
     pairs = data.val_dataloader().batches.dataset
     kept = pairs.__getitems__(list(range(len(pairs))))
-    return Pass(data, "\n".join(reports.texts), {pair.pair_id: pair for pair in kept})
+    return Pass(data, "\n".join(reports.texts), {pair.row: pair for pair in kept})
 
 
 class _Messages(logging.Handler):

@@ -7,23 +7,27 @@ from typing import Any
 import pytest
 import torch
 
-from dpo_lightning import DPO, KTO, PairScores, UnpairedBCO, UnpairedScores
-from dpo_lightning.batch import Collate, PairBatch, TokenizedPair, collate_padded, collate_tree
+from dpo_lightning import DPO, KTO, SFT, PairScores, UnpairedBCO, UnpairedScores
+from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses.scores import Baseline, TokenScores
-from dpo_lightning.training.examples import Completions, Pairs, kind_of
-from dpo_lightning.training.metrics import NAMES, PairMean, UnpairedMean
-from tests.helpers.tiny import PAIRS
+from dpo_lightning.losses import Reads
+from dpo_lightning.losses.scores import Baseline, ChosenScores, TokenScores
+from dpo_lightning.training.examples import Chosen, Labelled, Pairs, comparison_of
+from dpo_lightning.training.metrics import NAMES, ChosenMean, PairMean, UnpairedMean
+from tests.helpers.tiny import PAIRS, labelled_of
 
-LABELLED = [pair._replace(desirable=pair.pair_id > 0) for pair in PAIRS]
-ALONE = [pair._replace(rejected_ids=[]) for pair in LABELLED]
+LABELLED = [labelled_of(pair) for pair in PAIRS]
+ALONE = [example._replace(mismatched_ids=[]) for example in LABELLED]
+CHOSEN = [pair._replace(completion_ids=pair.completion_ids[:1]) for pair in PAIRS]
 
 
-def scored(objective: Any, pairs: list[TokenizedPair], collate: Collate = collate_padded) -> tuple[PairBatch, Any]:
+def scored(
+    objective: Any, pairs: list[TokenizedExample], collate: Collate = collate_padded
+) -> tuple[PreferenceBatch, Any]:
     """Each token of the policy has twice the log-prob of the reference's: a log-ratio is -1 times its sequence."""
     batch = collate(pairs)
     logps = torch.full((len(batch.targets),), -1.0)
-    scores = kind_of(objective).scores(batch, TokenScores(2 * logps, logps, batch.sequence_id, batch.lengths))
+    scores = comparison_of(objective).scores(batch, TokenScores(2 * logps, logps, batch.sequence_id, batch.lengths))
     return batch, scores._replace(baseline=Baseline(*torch.zeros(2)))
 
 
@@ -31,15 +35,30 @@ def scored(objective: Any, pairs: list[TokenizedPair], collate: Collate = collat
     ("objective", "pairs", "message"),
     [
         (DPO(), LABELLED, "objective DPO reads pairs, and the batch has single completions with a label"),
-        (KTO(), PAIRS, "objective KTO reads single completions with a label: give TokenizedPair.desirable"),
+        (KTO(), PAIRS, "objective KTO reads single completions with a label: give TokenizedExample.label"),
+        (DPO(), CHOSEN, "objective DPO reads pairs, and the batch has prompts with 1 completions"),
+        (SFT(), LABELLED, "objective SFT reads pairs, and the batch has single completions with a label"),
+        (SFT(), [CHOSEN[0], *PAIRS], "objective SFT reads pairs, and the batch has prompts with 1, 2 completions"),
         (UnpairedBCO(), PAIRS, "objective UnpairedBCO reads single completions with a label"),
-        (KTO(), ALONE, "objective KTO reads completions of other prompts: give them as TokenizedPair.rejected_ids"),
+        (
+            KTO(),
+            ALONE,
+            "objective KTO reads completions of other prompts: give them as TokenizedExample.mismatched_ids",
+        ),
     ],
-    ids=["completions for DPO", "pairs for KTO", "pairs for UnpairedBCO", "nothing mismatched for KTO"],
+    ids=[
+        "completions for DPO",
+        "pairs for KTO",
+        "half of pairs for DPO",
+        "completions for SFT",
+        "half of some pairs for SFT",
+        "pairs for UnpairedBCO",
+        "nothing mismatched for KTO",
+    ],
 )
 @pytest.mark.parametrize("collate", [collate_tree, collate_padded])
 def test_a_batch_of_the_other_kind_is_refused(
-    objective: Any, pairs: list[TokenizedPair], message: str, collate: Collate
+    objective: Any, pairs: list[TokenizedExample], message: str, collate: Collate
 ) -> None:
     with pytest.raises(InputError, match=message):
         scored(objective, pairs, collate)
@@ -47,7 +66,7 @@ def test_a_batch_of_the_other_kind_is_refused(
 
 def test_what_pairs_say() -> None:
     objective = DPO(beta=0.5)
-    kind = kind_of(objective)
+    kind = comparison_of(objective)
     batch, scores = scored(objective, PAIRS)
     predicted = kind.predicted(batch, scores)
 
@@ -69,12 +88,12 @@ def test_what_pairs_say() -> None:
 @pytest.mark.parametrize(
     ("objective", "pairs"), [(KTO(beta=0.5), LABELLED), (UnpairedBCO(beta=0.5), ALONE)], ids=["KTO", "UnpairedBCO"]
 )
-def test_what_completions_say(objective: Any, pairs: list[TokenizedPair]) -> None:
-    kind = kind_of(objective)
+def test_what_completions_say(objective: Any, pairs: list[TokenizedExample]) -> None:
+    kind = comparison_of(objective)
     batch, scores = scored(objective, pairs)
     predicted = kind.predicted(batch, scores)
 
-    assert isinstance(kind, Completions)
+    assert isinstance(kind, Labelled)
     assert isinstance(scores, UnpairedScores)
     assert isinstance(kind.means(), UnpairedMean)
     assert {name: value.tolist() for name, value in predicted.items()} == {
@@ -88,6 +107,46 @@ def test_what_completions_say(objective: Any, pairs: list[TokenizedPair]) -> Non
     assert ("kl" in watched) == isinstance(objective, KTO)
 
 
+def test_what_chosen_completions_say() -> None:
+    kind = comparison_of(SFT())
+    batch, scores = scored(SFT(), CHOSEN)
+
+    assert isinstance(kind, Chosen)
+    assert isinstance(scores, ChosenScores)
+    assert isinstance(kind.means(), ChosenMean)
+    assert {name: value.tolist() for name, value in kind.predicted(batch, scores).items()} == {
+        "pair_id": [0, 1, 2],
+        "chosen": [-2.0, -2.0, -2.0],
+    }
+    assert kind.logratios(scores).tolist() == [-4.0, -2.0, -4.0]
+    watched = kind.watched(scores, SFT()(scores))
+    assert {name: value.tolist() for name, value in watched.items()} == {
+        "loss": [2.0, 2.0, 2.0],
+        "rewards/chosen": [-2.0, -2.0, -2.0],
+        "logps/chosen": [-8.0, -4.0, -8.0],
+    }
+    assert scores.without_difference().chosen_logratio.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_whole_pairs_say_of_chosen_completions_what_pairs_say() -> None:
+    kind = comparison_of(SFT())
+    batch, scores = scored(SFT(), PAIRS)
+
+    assert isinstance(scores, PairScores)
+    assert [*kind.predicted(batch, scores)] == ["pair_id", "chosen", "rejected", "margin"]
+    assert [*kind.watched(scores, SFT()(scores))] == [*NAMES]
+
+
+def test_a_log_ratio_is_watched_where_there_is_a_reference() -> None:
+    class WithReference(SFT):
+        reads = SFT.reads | Reads.REFERENCE
+
+    _, scores = scored(WithReference(), CHOSEN)
+    watched = comparison_of(WithReference()).watched(scores, SFT()(scores))
+
+    assert watched["logratios/chosen"].tolist() == [-4.0, -2.0, -4.0]
+
+
 def test_a_pair_without_a_completion_is_refused() -> None:
     with pytest.raises(InputError, match="a completion of the batch has no tokens: leave such pairs out"):
-        scored(DPO(), [*PAIRS, PAIRS[0]._replace(rejected_ids=[])])
+        scored(DPO(), [*PAIRS, PAIRS[0]._replace(completion_ids=[[3], []])])

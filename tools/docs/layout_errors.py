@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dpo_lightning.batch import PairBatch, TokenizedPair
+from dpo_lightning.batch import PreferenceBatch, TokenizedExample, sequence_order
 from dpo_lightning.logprobs import TokenScorer
 
 _LENGTHS = [(14, 9, 6), (11, 5, 10)]
@@ -28,7 +28,7 @@ class Errors(NamedTuple):
     gradients: float
 
 
-def random_pairs(vocab_size: int) -> list[TokenizedPair]:
+def random_pairs(vocab_size: int) -> list[TokenizedExample]:
     """Draw two pairs, in which the chosen completion is once the longer and once the shorter one."""
     generator = torch.Generator().manual_seed(0)
 
@@ -36,18 +36,18 @@ def random_pairs(vocab_size: int) -> list[TokenizedPair]:
         return torch.randint(3, vocab_size, (count,), generator=generator).tolist()
 
     return [
-        TokenizedPair(number, tokens(prompt), tokens(chosen), tokens(rejected))
+        TokenizedExample.pair(number, tokens(prompt), tokens(chosen), tokens(rejected))
         for number, (prompt, chosen, rejected) in enumerate(_LENGTHS)
     ]
 
 
-def scores_alone(model: nn.Module, pairs: list[TokenizedPair]) -> Scores:
+def scores_alone(model: nn.Module, pairs: list[TokenizedExample]) -> Scores:
     """Run the plain forward of each sequence by itself, chosen ones first."""
-    rows = [(pair.prompt_ids, pair.chosen_ids) for pair in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
+    rows = [(pairs[number].prompt_ids, pairs[number].branches[k]) for number, k in sequence_order(pairs)]
     return _scores(model, torch.cat([_alone(model, prompt, completion) for prompt, completion in rows]))
 
 
-def scores_of(model: nn.Module, batch: PairBatch) -> Scores:
+def scores_of(model: nn.Module, batch: PreferenceBatch) -> Scores:
     """Score a batch the package's way."""
     return _scores(model, TokenScorer(model)(batch).logps)
 

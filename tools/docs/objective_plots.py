@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpo_lightning.batch import PairColumns
 from dpo_lightning.losses import DPO, SFT, FDivergence, ForwardKL, Objective, UnpairedObjective, Weighted
 from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores, UnpairedScores
 
@@ -79,7 +78,8 @@ def _pair(move: Tensor, side: int) -> PairScores:
     sequence_id = torch.arange(2).repeat_interleave(lengths)
     policy = at_rest + (sequence_id == side) * move / _TOKENS
     tokens = TokenScores(policy, at_rest, sequence_id, lengths, at_rest)
-    columns = PairColumns(*torch.tensor([[1.0], [0.8], [1.0]], dtype=torch.float64))
+    values = {"margin": 1.0, "probability": 0.8, "weight": 1.0}
+    columns = {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
     zero = torch.zeros((), dtype=torch.float64)
     return PairScores.from_tokens(tokens, columns)._replace(baseline=Baseline(zero, zero))
 

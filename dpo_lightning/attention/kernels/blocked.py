@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -25,13 +26,12 @@ KEPT_BYTES = 2**24
 class _Block(NamedTuple):
     """Some queries of a run, and the keys up to the last of them.
 
-    A block that reaches from a chosen completion into the rejected one has its pair up to its end as keys; queries from
-    `rejected` on (counted in the block) must not see the keys of `chosen` (counted from the pair's start).
+    A block may reach from one branch of a prompt into the next ones. For each branch that it leaves, `hidden` says from
+    which query on (counted in the block) the keys of that branch (counted in the block's keys) must not be seen.
     """
 
     run: Run
-    rejected: int = 0
-    chosen: slice = slice(0, 0)
+    hidden: tuple[tuple[int, slice], ...] = ()
 
 
 class _BlockedAttention(torch.autograd.Function):
@@ -98,8 +98,8 @@ class _Wide:
         scores = torch.bmm(queries, run.gather(self.key).transpose(1, 2))
         per_query = scores.unflatten(1, (-1, run.queries))
         per_query[..., -run.queries :] += self.future[: run.queries, : run.queries]
-        if block.rejected:
-            per_query[..., block.rejected :, block.chosen] = -torch.inf
+        for first, keys in block.hidden:
+            per_query[..., first:, keys] = -torch.inf
         return torch.softmax(scores, -1).to(self.dtype)
 
 
@@ -128,18 +128,27 @@ BLOCKED = Kernel(blocked_fits, blocked_attention)
 
 
 def _blocks(runs: Sequence[Run]) -> Iterator[_Block]:
-    """Cut the queries of each run; a rejected run joins its pair's last block where there is room."""
-    for chosen_run, rejected_run in zip(runs[::2], runs[1::2], strict=True):
-        *before, last = _cut(chosen_run)
-        yield from map(_Block, before)
-        if rejected_run.end - last.start > _BLOCK:
-            yield _Block(last)
-            yield from map(_Block, _cut(rejected_run))
+    """Cut the queries of each run; a further branch joins its prompt's last block where there is room."""
+    *before, block = map(_Block, _cut(runs[0]))
+    yield from before
+    for previous, run in pairwise(runs):
+        if not run.opens and run.end - block.run.start <= _BLOCK:
+            block = _joined(block, previous, run)
             continue
-        first, end_of_prompt = chosen_run.start, rejected_run.keys[0].stop
-        chosen = slice(end_of_prompt - first, chosen_run.end - first)
-        joined = Run(last.start, rejected_run.end, (slice(first, rejected_run.end),))
-        yield _Block(joined, chosen_run.end - last.start, chosen)
+        yield block
+        *before, block = map(_Block, _cut(run))
+        yield from before
+    yield block
+
+
+def _joined(block: _Block, previous: Run, run: Run) -> _Block:
+    """Extend a block that ends with one branch by the next branch, whose queries do not see the first."""
+    *before, last = block.run.keys
+    branch = run.keys[0].stop if previous.opens else previous.start
+    offset = sum(part.stop - part.start for part in before) - last.start
+    hidden = run.start - block.run.start, slice(offset + branch, offset + run.start)
+    keys = (*before, slice(last.start, run.end))
+    return _Block(Run(block.run.start, run.end, keys), (*block.hidden, hidden))
 
 
 def _cut(run: Run) -> Iterator[Run]:

@@ -25,7 +25,7 @@ def masked_attention(
 ) -> Float[Tensor, "1 L H E"]:
     """Attend from each run to its keys, as far as the mask's rule makes them visible."""
     outputs = []
-    for run in (run for run in mask.runs if run.queries):
+    for run in mask.runs:
         queries, keys, values = query[:, :, run.start : run.end], run.gather(key), run.gather(value)
         visible = mask.visible(run)
         if softmax.softcap is None and softmax.sinks is None:

@@ -12,9 +12,9 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset
 
-from dpo_lightning.batch import TokenizedPair
-from dpo_lightning.data.content_hash import RowIndex, index_pairs, index_rows
-from dpo_lightning.data.dataset import PairDataset
+from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.data.content_hash import RowIndex, index_examples, index_rows
+from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.reference.cache.score_missing import Scoring, not_to_be_seen, our_turn
 from dpo_lightning.reference.cache.scored_model import Source
@@ -30,11 +30,11 @@ _CHECKED_ROWS = 4
 class Rows(NamedTuple):
     """Pairs, and what is known of each without reading it."""
 
-    pairs: Sequence[TokenizedPair]
+    pairs: Sequence[TokenizedExample]
     known: RowIndex
 
     @classmethod
-    def of(cls, parts: Sequence[Sequence[TokenizedPair]]) -> Rows:
+    def of(cls, parts: Sequence[Sequence[TokenizedExample]]) -> Rows:
         """Join all parts.
 
         Raises:
@@ -46,9 +46,12 @@ class Rows(NamedTuple):
                 "reference Precomputed has no pairs to score: take a PreferenceDataModule, or give the pairs of your "
                 "loader to module.with_reference(collate, pairs)"
             )
-        indices = [index_rows(part.rows) if isinstance(part, PairDataset) else index_pairs(part) for part in parts]
-        known = RowIndex(*(np.concatenate(columns) for columns in zip(*indices, strict=True)))
-        return cls(cast(Sequence[TokenizedPair], ConcatDataset(cast(list[Dataset], parts))), known)
+        indices = [
+            index_rows(part.rows) if isinstance(part, ExampleDataset) else index_examples(part) for part in parts
+        ]
+        return cls(
+            cast(Sequence[TokenizedExample], ConcatDataset(cast(list[Dataset], parts))), RowIndex.joined(indices)
+        )
 
 
 def fill(
@@ -106,7 +109,7 @@ def _find(rows: Rows, store: Store, place: tuple[Path, Key]) -> Found:
 
 def _a_few(there: np.ndarray, rows: Rows) -> np.ndarray:
     """Choose from the shorter half: every run that finds its rows pays for scoring them."""
-    by_length = there[np.argsort(rows.known.lengths[there].sum(axis=1), kind="stable")]
+    by_length = there[np.argsort(rows.known.lengths.tokens[there], kind="stable")]
     return by_length[np.unique(np.linspace(0, len(there) // 2, min(_CHECKED_ROWS, len(there))).astype(int))]
 
 
@@ -116,7 +119,7 @@ def _report(rows: Rows, missing: np.ndarray, place: tuple[Path, Key]) -> str:
     line = f"reference cache {cache_dir / key.name}: {different - len(missing)} of {different} different rows are there"
     if not len(missing):
         return line
-    line += f", {len(missing)} are scored now ({rows.known.lengths[missing].sum():,} tokens)"
+    line += f", {len(missing)} are scored now ({rows.known.lengths.tokens[missing].sum():,} tokens)"
     others = [other for _, other, _ in stored_keys(cache_dir) if other.name != key.name]
     if precisions := sorted(other.precision for other in others if other.weights == key.weights):
         return f"{line}; the same weights were scored in precision {', '.join(precisions)} instead of {key.precision}"
@@ -125,7 +128,7 @@ def _report(rows: Rows, missing: np.ndarray, place: tuple[Path, Key]) -> str:
     return line
 
 
-def _check(scorer: Scorer, pairs: Sequence[TokenizedPair], cached: Sequence[np.ndarray], store: Store) -> None:
+def _check(scorer: Scorer, pairs: Sequence[TokenizedExample], cached: Sequence[np.ndarray], store: Store) -> None:
     if pairs and (problem := difference(scorer, pairs, cached)):
         raise RunError(
             f"the reference cache {store.directory} does not hold this reference's values: {problem}; remove it with "

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 
-from dpo_lightning.batch import TokenizedPair
+from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data.content_hash import RowIndex
 from dpo_lightning.errors import RunError
 from dpo_lightning.reference.cache.lock import ScoringLock
@@ -98,7 +98,7 @@ class Scoring:
 
     def __init__(
         self,
-        pairs: Sequence[TokenizedPair],
+        pairs: Sequence[TokenizedExample],
         index: RowIndex,
         store: Store,
         scorer: Scorer,

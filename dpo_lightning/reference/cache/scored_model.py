@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dpo_lightning.batch import PairBatch
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
@@ -25,7 +25,7 @@ class Loaded(NamedTuple):
     """A model that scores, for as long as it is needed."""
 
     model: nn.Module
-    token_logps: Callable[[PairBatch], Float[Tensor, " N"]]
+    token_logps: Callable[[PreferenceBatch], Float[Tensor, " N"]]
 
 
 class Source(ABC):

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
 
-from dpo_lightning.batch import Collate, PairBatch, TokenizedPair, collate_padded, collate_tree
+from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from dpo_lightning.errors import RunError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.reference.cache.table import unpack
@@ -36,7 +36,7 @@ class Scorer:
     def __init__(
         self,
         model: nn.Module,
-        token_logps: Callable[[PairBatch], Float[Tensor, " N"]],
+        token_logps: Callable[[PreferenceBatch], Float[Tensor, " N"]],
         context: Callable[[], AbstractContextManager[Any]],
     ) -> None:
         self._model = model
@@ -45,20 +45,20 @@ class Scorer:
         self.is_tree = TokenScorer(model).tree_problem() is None
         self._collate: Collate = collate_tree if self.is_tree else collate_padded
 
-    def __call__(self, pairs: Sequence[TokenizedPair]) -> list[np.ndarray]:
-        """Values of each pair: chosen, then rejected tokens, float32 nats.
+    def __call__(self, pairs: Sequence[TokenizedExample]) -> list[np.ndarray]:
+        """Values of each example: the tokens of its branches, one branch after the other, float32 nats.
 
         Raises:
             RunError: for a value that is no number, naming the pair.
         """
         device = self._device
-        batch: PairBatch = move_data_to_device(self._collate(pairs), device)
+        batch: PreferenceBatch = move_data_to_device(self._collate(pairs), device)
         with torch.no_grad(), self._context():
             rows = unpack(batch, self._token_logps(batch))
         for pair, row in zip(pairs, rows, strict=True):
             if not np.isfinite(row).all():
                 raise RunError(
-                    f"reference Precomputed: a log-prob of pair {pair.pair_id} is no finite number: raise the precision"
+                    f"reference Precomputed: a log-prob of pair {pair.row} is no finite number: raise the precision"
                 )
         return rows
 
@@ -76,12 +76,12 @@ class Scorer:
         return device_of(self._model)
 
 
-def difference(scorer: Scorer, pairs: Sequence[TokenizedPair], cached: Sequence[np.ndarray]) -> str | None:
+def difference(scorer: Scorer, pairs: Sequence[TokenizedExample], cached: Sequence[np.ndarray]) -> str | None:
     """Score a few cached rows anew; what differs by more than the precision explains, or None."""
     tolerance = scorer.tolerance
     for pair, before, now in zip(pairs, cached, scorer(pairs), strict=True):
         error = np.abs(before - now) - tolerance * (1 + np.abs(now))
         if error.max() > 0:
             token = int(error.argmax())
-            return f"token {token} of pair {pair.pair_id} is {before[token]:.4f}, scored anew {now[token]:.4f}"
+            return f"token {token} of pair {pair.row} is {before[token]:.4f}, scored anew {now[token]:.4f}"
     return None

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpo_lightning.batch import Collate, PairBatch, TokenizedPair
-from dpo_lightning.data.content_hash import KEY, pair_key
+from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, sequence_order
+from dpo_lightning.data.content_hash import KEY, example_key
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference.cache.shards import open_shard
 
@@ -43,7 +43,7 @@ class ReferenceTable:
         return self._find(keys)[1]
 
     def rows(self, keys: np.ndarray) -> list[np.ndarray]:
-        """Return the values of each key's row: chosen, then rejected tokens.
+        """Return the values of each key's row: the tokens of its branches, one branch after the other.
 
         Raises:
             KeyError: with the position of the first key that is not in the table.
@@ -82,7 +82,7 @@ class CollateWithReference:
         self._collate = collate
         self._slot = slot
 
-    def __call__(self, pairs: Sequence[TokenizedPair]) -> PairBatch:
+    def __call__(self, pairs: Sequence[TokenizedExample]) -> PreferenceBatch:
         """Collate, and look the pairs up.
 
         Raises:
@@ -94,24 +94,44 @@ class CollateWithReference:
                 "DataLoader of your own num_workers=0, since Lightning starts its workers too early"
             )
         try:
-            rows = self._slot.table.rows(np.array([pair_key(pair) for pair in pairs], dtype=KEY))
+            rows = self._slot.table.rows(np.array([example_key(pair) for pair in pairs], dtype=KEY))
         except KeyError as error:
             raise InputError(
-                f"reference Precomputed: the pair {pairs[error.args[0]].pair_id} was never scored: give all pairs of "
+                f"reference Precomputed: the pair {pairs[error.args[0]].row} was never scored: give all pairs of "
                 "your loaders to module.with_reference(collate, pairs)"
             ) from None
-        return self._collate(pairs)._replace(reference_logps=pack(pairs, rows))
+        batch = self._collate(pairs)
+        return batch._replace(reference_logps=pack(batch, pairs, rows))
 
 
-def pack(pairs: Sequence[TokenizedPair], rows: Sequence[np.ndarray]) -> Tensor:
-    """Values of rows, in the order of a batch's scored tokens, as the bits of float32; int32 ``[N]``."""
-    chosen = [row[: len(pair.chosen_ids)] for pair, row in zip(pairs, rows, strict=True)]
-    rejected = [row[len(pair.chosen_ids) :] for pair, row in zip(pairs, rows, strict=True)]
-    return torch.from_numpy(np.concatenate(chosen + rejected).astype(np.float32).view(np.int32))
+def pack(batch: PreferenceBatch, examples: Sequence[TokenizedExample], rows: Sequence[np.ndarray]) -> Tensor:
+    """Return values of rows in the order of a batch's scored tokens, as the bits of float32; int32 `[N]`.
+
+    Args:
+        batch: A batch of these examples, which may leave out their last completions.
+        examples: The examples.
+        rows: Values of each example's branches.
+    """
+    kept = [_kept(each, count, batch) for each, count in zip(examples, batch.completions, strict=True)]
+    values = []
+    for number, k in sequence_order(kept):
+        branches = examples[number].branches
+        place = k if k < batch.completions[number] else len(branches) - 1  # the mismatched one is the last
+        start = sum(map(len, branches[:place]))
+        values.append(rows[number][start : start + len(branches[place])])
+    return torch.from_numpy(np.concatenate(values).astype(np.float32).view(np.int32))
 
 
-def unpack(batch: PairBatch, logps: Tensor) -> list[np.ndarray]:
-    """The opposite: log-probs ``[N]`` of a batch's scored tokens -> a row of float32 values for each pair."""
+def _kept(example: TokenizedExample, completions: int, batch: PreferenceBatch) -> TokenizedExample:
+    """The example as it is in the batch."""
+    mismatched = example.mismatched_ids if batch.mismatched else []
+    return example._replace(completion_ids=example.completion_ids[:completions], mismatched_ids=mismatched)
+
+
+def unpack(batch: PreferenceBatch, logps: Tensor) -> list[np.ndarray]:
+    """Return the values of each example's branches, float32, from log-probs `[N]` of a batch's scored tokens."""
     sequences = np.split(logps.detach().float().cpu().numpy(), np.cumsum(batch.lengths.cpu().numpy())[:-1])
-    pairs = len(sequences) // 2
-    return [np.concatenate([sequences[pair], sequences[pairs + pair]]) for pair in range(pairs)]
+    rows: list[list[np.ndarray]] = [[] for _ in range(batch.examples)]
+    for sequence, example in zip(sequences, batch.example_of_sequence.tolist(), strict=True):
+        rows[example].append(sequence)
+    return [np.concatenate(row) for row in rows]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dpo_lightning.data.lengths import Lengths
+
 
 class MissingRows:
     """Rows that are not in the cache, each once, in the order of their keys.
@@ -34,19 +36,20 @@ class MissingRows:
             self._is_done[places[self._keys[places] == keys]] = True
 
 
-def cut_batches(rows: np.ndarray, lengths: np.ndarray, batch_tokens: int, is_tree: bool) -> list[np.ndarray]:
+def cut_batches(rows: np.ndarray, lengths: Lengths, batch_tokens: int, is_tree: bool) -> list[np.ndarray]:
     """Order rows, the longest first, and cut where a batch's tokens would exceed the budget, padding included.
 
     Args:
         rows: Positions in `lengths`.
-        lengths: Tokens of prompt, chosen and rejected completion, `[rows, 3]`.
+        lengths: Tokens of the rows.
         batch_tokens: The budget.
-        is_tree: One packed row, or two padded ones for each pair.
+        is_tree: One packed row, or a padded one for each sequence.
     """
     if not len(rows):
         return []
-    prompt, chosen, rejected = lengths[rows].T
-    sizes = prompt + chosen + rejected if is_tree else 2 * (prompt + np.maximum(chosen, rejected))
+    these = lengths.of(rows)
+    # The most sequences of any row, so that the longest row is the widest one.
+    sizes = these.tokens if is_tree else these.sequences.max() * these.longest
     order = np.argsort(-sizes, kind="stable")
     sizes = sizes[order]
     filled = np.cumsum(sizes)

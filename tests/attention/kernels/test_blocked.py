@@ -10,6 +10,7 @@ from dpo_lightning.attention.kernels import Softmax, blocked
 from dpo_lightning.attention.kernels.blocked import blocked_attention
 from tests.attention.rows import (
     ONE_SIDED,
+    RAGGED,
     SHORT,
     Heads,
     Segments,
@@ -31,20 +32,43 @@ def attention(rows: Heads, segments: Segments = SHORT) -> Tensor:
     return blocked_attention(*rows, mask_of(segments), Softmax(SCALE))
 
 
+@pytest.mark.parametrize("segments", [SHORT, RAGGED], ids=["pairs", "ragged"])
 @pytest.mark.parametrize("block", [1, 3, 4, 128])
 @pytest.mark.parametrize(("query_heads", "groups"), [(4, 4), (4, 2), (6, 2), (3, 1)])
-def test_short_runs(query_heads: int, groups: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_runs(
+    query_heads: int, groups: int, block: int, segments: Segments, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(blocked, "_BLOCK", block)
     monkeypatch.setattr(blocked, "_future", blocked._future.__wrapped__)
-    rows = heads(SHORT, query_heads, groups)
+    rows = heads(segments, query_heads, groups)
 
-    assert_same(attention(rows), dense(rows, visible(SHORT), SCALE), rows, 1e-13)
+    assert_same(attention(rows, segments), dense(rows, visible(segments), SCALE), rows, 1e-13)
 
 
 @pytest.mark.parametrize(
     "segments",
-    [LONG, ((128, 128, 1),), ((300, 1, 1),), ((1, 129, 127),), ((1, 1, 1), (130, 2, 260)), ((100, 50, 0),), ONE_SIDED],
-    ids=["beyond a block", "a block", "long prompt", "one token's prompt", "two pairs", "long, one-sided", "one-sided"],
+    [
+        LONG,
+        ((128, 128, 1),),
+        ((300, 1, 1),),
+        ((1, 129, 127),),
+        ((1, 1, 1), (130, 2, 260)),
+        ((100, 50, 0),),
+        ONE_SIDED,
+        RAGGED,
+        ((90, 20, 10, 30, 200, 3), (2, 1, 126, 1)),
+    ],
+    ids=[
+        "beyond a block",
+        "a block",
+        "long prompt",
+        "one token's prompt",
+        "two pairs",
+        "long, one-sided",
+        "one-sided",
+        "ragged",
+        "branches that join",
+    ],
 )
 def test_runs_of_several_blocks(segments: Segments) -> None:
     rows = heads(segments, query_heads=2, groups=1, width=4)

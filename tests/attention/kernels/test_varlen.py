@@ -13,7 +13,7 @@ from dpo_lightning.attention.kernels import Softmax, varlen
 from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
 from dpo_lightning.batch import collate_tree
 from dpo_lightning.logprobs import TokenScorer
-from tests.attention.rows import ONE_SIDED, SHORT, Segments, assert_same, dense, heads, mask_of, visible
+from tests.attention.rows import ONE_SIDED, RAGGED, SHORT, Segments, assert_same, dense, heads, mask_of, visible
 from tests.helpers.tiny import PAIRS, tiny_llama
 from tools.docs.architecture_models import tiny_model
 
@@ -71,7 +71,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return fake
 
 
-@pytest.mark.parametrize("segments", [SHORT, ONE_SIDED], ids=["both", "one-sided"])
+@pytest.mark.parametrize("segments", [SHORT, ONE_SIDED, RAGGED], ids=["both", "one-sided", "ragged"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_against_a_masked_softmax(groups: int, segments: Segments, kernel: Kernel) -> None:
     rows = heads(segments, groups=groups)

@@ -17,7 +17,7 @@ from tests.reference.cache.filling import bound, fill, make_pairs, rows_on_disk,
 from tests.reference.common import policy_of
 
 PAIRS = make_pairs(12)
-TOKENS = sum(len(pair.chosen_ids) + len(pair.rejected_ids) for pair in PAIRS)
+TOKENS = sum(sum(map(len, pair.branches)) for pair in PAIRS)
 
 
 @pytest.fixture

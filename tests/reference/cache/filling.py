@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dpo_lightning import Precomputed, TokenizedPair
-from dpo_lightning.data.content_hash import KEY, index_pairs
+from dpo_lightning import Precomputed, TokenizedExample
+from dpo_lightning.data.content_hash import KEY, index_examples
 from dpo_lightning.reference import BoundPrecomputed
 from dpo_lightning.reference.cache.scoring_run import ScoringRun
 from dpo_lightning.reference.cache.shards import check_shard
@@ -18,11 +18,11 @@ from dpo_lightning.reference.cache.table import ReferenceTable
 from tests.helpers.brute import brute_token_logps
 
 
-def make_pairs(count: int, seed: int = 0) -> list[TokenizedPair]:
+def make_pairs(count: int, seed: int = 0) -> list[TokenizedExample]:
     """Different random pairs of a tiny model's tokens."""
     rng = np.random.default_rng(seed)
     return [
-        TokenizedPair(number, *(rng.integers(3, 64, size).tolist() for size in rng.integers(1, 9, 3)))
+        TokenizedExample.pair(number, *(rng.integers(3, 64, size).tolist() for size in rng.integers(1, 9, 3)))
         for number in range(count)
     ]
 
@@ -33,7 +33,7 @@ def no_rebuild() -> nn.Module:
 
 def fill(
     reference: BoundPrecomputed,
-    pairs: Sequence[TokenizedPair],
+    pairs: Sequence[TokenizedExample],
     rebuild: Callable[[], nn.Module] = no_rebuild,
     **run: Any,
 ) -> ReferenceTable:
@@ -48,12 +48,12 @@ def bound(policy: nn.Module, cache_dir: Path, **settings: Any) -> BoundPrecomput
     return Precomputed(str(cache_dir), **settings).bind(policy)
 
 
-def values(table: ReferenceTable, pairs: Sequence[TokenizedPair]) -> list[np.ndarray]:
+def values(table: ReferenceTable, pairs: Sequence[TokenizedExample]) -> list[np.ndarray]:
     """Of each pair: chosen, then rejected tokens."""
-    return table.rows(index_pairs(pairs).keys)
+    return table.rows(index_examples(pairs).keys)
 
 
-def brute_values(model: nn.Module, pairs: Sequence[TokenizedPair]) -> list[np.ndarray]:
+def brute_values(model: nn.Module, pairs: Sequence[TokenizedExample]) -> list[np.ndarray]:
     """The same, the slow way."""
     rows = brute_token_logps(model, pairs)
     return [

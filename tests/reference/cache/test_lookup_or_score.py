@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dpo_lightning import Precomputed
-from dpo_lightning.data.content_hash import index_pairs
+from dpo_lightning.data.content_hash import index_examples
 from dpo_lightning.errors import RunError
 from dpo_lightning.reference.cache import score_missing
 from dpo_lightning.reference.cache.shards import write_shard
@@ -49,7 +49,7 @@ def test_only_new_rows_are_scored_and_each_once(tmp_path, forwards):
     fill(bound(policy, tmp_path), PAIRS)
     forwards.clear()
 
-    renumbered = [pair._replace(pair_id=99) for pair in PAIRS]
+    renumbered = [pair._replace(row=99) for pair in PAIRS]
     new = make_pairs(3, seed=4)
     fill(bound(policy, tmp_path), [*renumbered, *new, *new])
 
@@ -99,7 +99,7 @@ def test_values_that_are_not_the_references_stop_the_run(tmp_path):
     wrong = [row + 0.5 for row in values(table, PAIRS)]
     directory = shards(tmp_path)[0].parent
     shards(tmp_path)[0].unlink()
-    write_shard(directory, index_pairs(PAIRS).keys, wrong)
+    write_shard(directory, index_examples(PAIRS).keys, wrong)
 
     with pytest.raises(RunError, match=r"does not hold this reference's values: token \d of pair \d+ is .*prune --key"):
         fill(bound(policy, tmp_path), PAIRS)

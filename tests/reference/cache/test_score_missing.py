@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from dpo_lightning import Precomputed, PreferenceDataModule, PreferenceModule, TokenizedPair
-from dpo_lightning.data.content_hash import index_pairs
+from dpo_lightning import Precomputed, PreferenceDataModule, PreferenceModule, TokenizedExample
+from dpo_lightning.data.content_hash import index_examples
 from dpo_lightning.errors import RunError
 from dpo_lightning.reference.cache import score_missing
 from dpo_lightning.reference.cache.lock import ScoringLock
@@ -59,21 +59,21 @@ def test_every_rank_makes_as_many_forwards_and_writes_its_own(tmp_path, ranks, o
         class Scores:
             is_tree = True
 
-            def __call__(self, pairs: list[TokenizedPair], calls: list[Any] = calls) -> list[np.ndarray]:
+            def __call__(self, pairs: list[TokenizedExample], calls: list[Any] = calls) -> list[np.ndarray]:
                 calls.append(pairs)
-                return [np.zeros(len(pair.chosen_ids) + len(pair.rejected_ids), np.float32) for pair in pairs]
+                return [np.zeros(sum(map(len, pair.branches)), np.float32) for pair in pairs]
 
         cache = Store(tmp_path, Key("w", str(rank), "m", "d"))
         cache.prepare()
         run = ScoringRun(rank=rank, ranks=ranks, is_first=False)
-        Scoring(PAIRS, index_pairs(PAIRS), cache, Scores(), 1, run)(np.arange(7))
+        Scoring(PAIRS, index_examples(PAIRS), cache, Scores(), 1, run)(np.arange(7))
         assert len(calls) == own[0]
         written.append([shard.keys for shard in cache.scan()])
     assert [sum(map(len, keys)) for keys in written] == own
     assert len(np.unique(np.concatenate([key for keys in written for key in keys]))) == 7
 
 
-def score_slowly(cache_dir: Path, pairs: list[TokenizedPair], seconds: float, result: Any = None) -> None:
+def score_slowly(cache_dir: Path, pairs: list[TokenizedExample], seconds: float, result: Any = None) -> None:
     """A process that fills the cache, a shard for each batch; sends how many pairs it scored, and all values."""
     scored = []
     score = Scorer.__call__
@@ -211,7 +211,7 @@ def test_ranks_wait_together(tmp_path):
     """The second rank asks nobody, and meets the first at each look."""
     store = Store(tmp_path, Key("w", "32", "m", "d"))
     store.prepare()
-    keys = index_pairs(PAIRS).keys
+    keys = index_examples(PAIRS).keys
     lock = ScoringLock(store.directory)
     assert lock.take()
     said: list[Any] = []

@@ -36,7 +36,7 @@ def test_a_model_that_no_tree_fits_is_scored_padded(tmp_path, monkeypatch):
 
 def test_a_value_that_is_no_number_is_not_kept(tmp_path):
     policy = tiny_llama()
-    policy.get_input_embeddings().weight.data[PAIRS[9].chosen_ids[0]] = torch.nan
+    policy.get_input_embeddings().weight.data[PAIRS[9].completion_ids[0][0]] = torch.nan
     with pytest.raises(RunError, match=r"a log-prob of pair \d+ is no finite number"):
         fill(bound(policy_of(policy), tmp_path), PAIRS)
     assert shards(tmp_path) == []

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpo_lightning.data.content_hash import index_pairs
+from dpo_lightning.data.content_hash import index_examples
 from dpo_lightning.errors import RunError
 from dpo_lightning.reference.cache.shards import CorruptShard, check_shard, open_shard, row_count, write_shard
 from dpo_lightning.reference.cache.store import shard_paths
 from tests.reference.cache.filling import make_pairs
 
 PAIRS = make_pairs(40)
-ROWS = [np.arange(len(pair.chosen_ids) + len(pair.rejected_ids), dtype=np.float32) / 3 for pair in PAIRS]
-KEYS = index_pairs(PAIRS).keys
+ROWS = [np.arange(sum(map(len, pair.branches)), dtype=np.float32) / 3 for pair in PAIRS]
+KEYS = index_examples(PAIRS).keys
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpo_lightning.data.content_hash import index_pairs
+from dpo_lightning.data.content_hash import index_examples
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference.cache.shards import write_shard
 from dpo_lightning.reference.cache.store import Key, Store, default_cache_dir, stored_keys
 from tests.reference.cache.filling import make_pairs
 
-KEYS = index_pairs(make_pairs(9)).keys
+KEYS = index_examples(make_pairs(9)).keys
 ROWS = [np.arange(3, dtype=np.float32)] * 9
 KEY = Key("abc", "32-true", "some/model", "float32")
 

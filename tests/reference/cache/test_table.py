@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dpo_lightning.batch import collate_padded, collate_tree
-from dpo_lightning.data.content_hash import index_pairs
+from dpo_lightning.data.content_hash import index_examples
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference.cache.shards import write_shard
 from dpo_lightning.reference.cache.table import ReferenceTable
@@ -17,8 +17,8 @@ from tests.reference.cache.filling import bound, fill, make_pairs, values
 from tests.reference.common import policy_of
 
 PAIRS = make_pairs(40)
-ROWS = [np.arange(len(pair.chosen_ids) + len(pair.rejected_ids), dtype=np.float32) / 3 for pair in PAIRS]
-KEYS = index_pairs(PAIRS).keys
+ROWS = [np.arange(sum(map(len, pair.branches)), dtype=np.float32) / 3 for pair in PAIRS]
+KEYS = index_examples(PAIRS).keys
 
 
 def test_rows_of_many_shards(tmp_path):
@@ -45,8 +45,8 @@ def test_values_reach_their_own_tokens_in_both_layouts(tmp_path):
     for collate in (collate_tree, collate_padded):
         found = reference.token_logps(reference.collate(collate)(some))
         expected = values(table, some)
-        chosen = [row[: len(pair.chosen_ids)] for pair, row in zip(some, expected, strict=True)]
-        rejected = [row[len(pair.chosen_ids) :] for pair, row in zip(some, expected, strict=True)]
+        chosen = [row[: len(pair.completion_ids[0])] for pair, row in zip(some, expected, strict=True)]
+        rejected = [row[len(pair.completion_ids[0]) :] for pair, row in zip(some, expected, strict=True)]
         assert torch.equal(found, torch.tensor(np.concatenate(chosen + rejected)))
 
 

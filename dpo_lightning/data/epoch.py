@@ -1,0 +1,103 @@
+"""The epoch that a run is in: what decides which examples are in which batch, and how many batches are done."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import lightning.pytorch as pl
+
+from dpo_lightning.data.batching import Batching, Layout
+from dpo_lightning.data.loader import EpochProgress
+from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode, accumulation
+from dpo_lightning.data.splits import Splits
+from dpo_lightning.utils.ranks import data_ranks
+
+
+class TrainingEpoch:
+    """The position in an epoch, for the loader and for checkpoints.
+
+    Args:
+        splits: The rows.
+        batching: How they are put into batches.
+        resume: What a checkpoint of an epoch of other batches means.
+    """
+
+    def __init__(self, splits: Splits, batching: Batching, resume: ResumeMode) -> None:
+        self._splits = splits
+        self._batching = batching
+        self._resume = resume
+        self._layout: Layout | None = None
+        self._completions: int | None = None
+        self._resumed: ResumedEpoch | None = None
+
+    def forget(self) -> None:
+        """Begin anew: no loader was built, and nothing was restored."""
+        self._layout, self._resumed = None, None
+
+    def not_resumed(self) -> None:
+        """Go on with other rows than those of the checkpoint."""
+        self._resumed = None
+
+    def settle(self, layout: Layout, completions: int | None, trainer: pl.Trainer | None) -> None:
+        """Take note of what the training loader is built with.
+
+        Args:
+            layout: The layout in force.
+            completions: How many completions of an example are computed; None for all.
+            trainer: The run's.
+
+        Raises:
+            InputError: for other batches than those of the checkpoint that the run goes on from.
+        """
+        self._layout, self._completions = layout, completions
+        if self._resumed is not None:
+            self._resumed.check(self.order(trainer))
+
+    def progress(self, trainer: pl.Trainer | None, batches: int) -> EpochProgress:
+        """Return where Lightning is when it asks for the first of the loader's batches."""
+        if trainer is None:
+            return EpochProgress(done=0, accumulate=1, batches=batches)
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return EpochProgress(
+            done=done if self._resumed is None else self._resumed.done(done, batches),
+            accumulate=cast(Any, trainer).accumulate_grad_batches,
+            batches=int(min(trainer.num_training_batches, batches)),
+        )
+
+    def state(self, trainer: pl.Trainer | None) -> dict[str, Any]:
+        """Return the position in the epoch, and what gives it its meaning."""
+        position = {"batches_done": 0, "batches": 0}
+        if trainer is not None and self._layout is not None:
+            progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+            position = {"batches_done": progress.processed, "batches": int(trainer.num_training_batches)}
+        return {**position, **self.order(trainer)}
+
+    def restore(self, state: dict[str, Any], trainer: pl.Trainer) -> None:
+        """Go on from a checkpoint; what depends on the layout is compared once that is settled.
+
+        Raises:
+            InputError: naming what has changed since the checkpoint was written.
+        """
+        self._resumed = ResumedEpoch(self._resume, state)
+        self._resumed.check(self.order(trainer))
+
+    def order(self, trainer: pl.Trainer | None) -> dict[str, Any]:
+        """Return what decides which examples are in which batch, as far as it is settled."""
+        ranks = data_ranks(trainer).world_size
+        order: dict[str, Any] = {
+            "pairs": len(self._splits["train"]),
+            "content": self._splits.content,
+            "batch_pairs": self._batching.batch_pairs,
+            "batch_tokens": self._batching.batch_tokens,
+            "world_size": ranks,
+            "accumulate_grad_batches": accumulation(trainer),
+            "seed": self._batching.seed,
+        }
+        if self._layout is None:
+            return order
+        order["length_grouped"] = self._batching.groups(self._layout.name)
+        if self._batching.batch_tokens is not None:
+            order["layout"] = self._layout.name
+        if self._batching.batch_tokens is not None or order["length_grouped"] or ranks > 1:  # tokens are counted
+            order["completions"] = "all" if self._completions is None else self._completions
+        return order
