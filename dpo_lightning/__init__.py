@@ -1,7 +1,28 @@
 """Direct Preference Optimization, native to PyTorch Lightning."""
 
-from dpo_lightning.batch import PreferenceBatch, TokenizedExample
-from dpo_lightning.data import PreferenceDataModule, RowFormat, UnpairedFormat
+from dpo_lightning.batch import PreferenceBatch, TokenizedExample, collate_padded, collate_tree
+from dpo_lightning.callbacks import (
+    BEMAReference,
+    EMAReference,
+    Export,
+    MovingReference,
+    ResumableCheckpoint,
+    SampleTable,
+    StepZeroCheck,
+    TrustRegionReference,
+    UpdateGuard,
+    WriteRewards,
+)
+from dpo_lightning.data import (
+    Example,
+    Format,
+    PreferenceDataModule,
+    PreferenceLearner,
+    PreferenceSource,
+    RowFormat,
+    UnpairedFormat,
+)
+from dpo_lightning.errors import DPOLightningError, InputError, RunError
 from dpo_lightning.logprobs import TokenScorer, sequence_logps
 from dpo_lightning.losses import (
     CPO,
@@ -52,19 +73,24 @@ from dpo_lightning.losses import (
     UnpairedBCO,
     UnpairedObjective,
     Weighted,
+    dpo,
 )
-from dpo_lightning.losses.scores import PairScores, UnpairedScores
+from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.reference import (
     AdapterOff,
     BoundReference,
+    Followed,
     FrozenAdapter,
     FrozenCopy,
     FrozenModule,
+    NoReference,
     Precomputed,
     Reference,
 )
+from dpo_lightning.report import PlotLogger
+from dpo_lightning.training import Constant, Cosine, Linear, Schedule
 from dpo_lightning.utils.version import __version__ as __version__
 
 __all__ = [
@@ -89,49 +115,77 @@ __all__ = [
     "AlphaDivergence",
     "AlphaPO",
     "AnyObjective",
+    "BEMAReference",
     "BetaDPO",
     "BoundReference",
     "CPOSimPO",
     "CalDPO",
     "ChiPO",
+    "Constant",
+    "Cosine",
+    "DPOLightningError",
     "DiscoPOP",
     "DistilledDPO",
     "Divergence",
+    "EMAReference",
+    "Example",
+    "Export",
     "FDivergence",
+    "Followed",
+    "Format",
     "ForwardKL",
     "FrozenAdapter",
     "FrozenCopy",
     "FrozenModule",
     "Hinge",
+    "InputError",
     "JensenShannon",
     "LengthNormalizedDPO",
     "LengthRegularizedDPO",
+    "Linear",
     "LoRA",
     "MarginObjective",
+    "MovingReference",
+    "NoReference",
     "Objective",
     "Observation",
     "PairScores",
     "PairedBCO",
+    "PlotLogger",
     "Precomputed",
     "PreferenceBatch",
     "PreferenceDataModule",
+    "PreferenceLearner",
     "PreferenceModule",
+    "PreferenceSource",
     "Reads",
     "Reference",
+    "ResumableCheckpoint",
     "ReverseKL",
     "RewardAwareKL",
     "RewardAwareSquared",
     "RobustDPO",
     "RowFormat",
     "RowWeighted",
+    "RunError",
+    "SampleTable",
+    "Schedule",
     "SimPO",
     "SoftLabelDPO",
+    "StepZeroCheck",
     "TokenScorer",
+    "TokenScores",
     "TokenizedExample",
+    "TrustRegionReference",
     "UnpairedBCO",
     "UnpairedFormat",
     "UnpairedObjective",
     "UnpairedScores",
+    "UpdateGuard",
     "Weighted",
+    "WriteRewards",
+    "collate_padded",
+    "collate_tree",
+    "dpo",
     "sequence_logps",
 ]

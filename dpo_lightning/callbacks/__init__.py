@@ -4,7 +4,12 @@ from dpo_lightning.callbacks.checkpoint import DurableSaves, ResumableCheckpoint
 from dpo_lightning.callbacks.exact_resume import ExactResume
 from dpo_lightning.callbacks.export import Export
 from dpo_lightning.callbacks.graceful_stop import GracefulStop
-from dpo_lightning.callbacks.moving_reference import BEMAReference, EMAReference, TrustRegionReference
+from dpo_lightning.callbacks.moving_reference import (
+    BEMAReference,
+    EMAReference,
+    MovingReference,
+    TrustRegionReference,
+)
 from dpo_lightning.callbacks.reference_cache import ReferenceCache
 from dpo_lightning.callbacks.rewards import WriteRewards
 from dpo_lightning.callbacks.samples import SampleTable
@@ -18,6 +23,7 @@ __all__ = [
     "ExactResume",
     "Export",
     "GracefulStop",
+    "MovingReference",
     "ReferenceCache",
     "ResumableCheckpoint",
     "SampleTable",

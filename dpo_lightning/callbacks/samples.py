@@ -7,6 +7,7 @@ from typing import Any, Optional, cast
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
+from dpo_lightning.data import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sampling import sample_completions
 from dpo_lightning.policy.sharding import is_sharded
@@ -99,8 +100,8 @@ class SampleTable(pl.Callback):
     def _tokenizer(self, trainer: pl.Trainer) -> Any:
         return self._data(trainer).tokenizer
 
-    def _data(self, trainer: pl.Trainer) -> Any:
-        data = getattr(trainer, "datamodule", None)
-        if not hasattr(data, "prompts"):
+    def _data(self, trainer: pl.Trainer) -> PreferenceSource:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, PreferenceSource):
             raise InputError("SampleTable takes its prompts from a PreferenceDataModule: pass one to fit")
         return data

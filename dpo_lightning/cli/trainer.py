@@ -13,18 +13,14 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
 import dpo_lightning
-from dpo_lightning import callbacks, report
-from dpo_lightning.callbacks import WriteRewards
+from dpo_lightning import PreferenceDataModule, PreferenceModule, WriteRewards
 from dpo_lightning.checkpoints import load_plain, refuse_damaged
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.compat.jsonargparse import option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
-from dpo_lightning.data import PreferenceDataModule
-from dpo_lightning.module import PreferenceModule
-from dpo_lightning.training import schedules
 from dpo_lightning.utils.processes import end_with_parent
 
-_CLASSES = [*dpo_lightning.__all__, *callbacks.__all__, *report.__all__, *schedules.__all__]
+_CLASSES = [name for name in dpo_lightning.__all__ if name[0].isupper()]
 
 
 class OneLineParser(LightningArgumentParser):

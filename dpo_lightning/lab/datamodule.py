@@ -15,8 +15,7 @@ from typing import Any, ClassVar, Literal, Optional
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from dpo_lightning.data import Format, PreferenceDataModule, RowFormat
-from dpo_lightning.errors import InputError
+from dpo_lightning import Format, InputError, PreferenceDataModule, RowFormat
 from dpo_lightning.lab.pairs import draw_pairs, draw_texts, split_scenes
 from dpo_lightning.lab.policy import PolicyRecipe, fit_policy
 from dpo_lightning.lab.tokenizer import build_tokenizer

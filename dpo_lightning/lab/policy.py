@@ -14,11 +14,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import AdamW
 
-from dpo_lightning.data import PreferenceDataModule
-from dpo_lightning.errors import InputError
-from dpo_lightning.losses import SFT
-from dpo_lightning.module import PreferenceModule
-from dpo_lightning.training.schedules import Cosine
+from dpo_lightning import SFT, Cosine, InputError, PreferenceDataModule, PreferenceModule
 from dpo_lightning.utils.logs import log_level
 
 if TYPE_CHECKING:

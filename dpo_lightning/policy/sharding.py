@@ -90,7 +90,7 @@ def meta_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, cast(Any, memo))
 
 
-def gathered(model: nn.Module, into: nn.Module) -> nn.Module | None:
+def gather_model(model: nn.Module, into: nn.Module) -> nn.Module | None:
     """Collect a sharded model in the CPU memory of rank 0; every rank must call it.
 
     Args:

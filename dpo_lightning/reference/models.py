@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.sharding import gathered, meta_copy, shard, weights_on_rank_zero
+from dpo_lightning.policy.sharding import gather_model, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import Reference
 from dpo_lightning.reference.settle import settle_reference
@@ -61,7 +61,7 @@ class RunModels:
 
     def whole_policy(self) -> nn.Module | None:
         """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""
-        return self.policy if self._structure is None else gathered(self.policy, self._structure)
+        return self.policy if self._structure is None else gather_model(self.policy, self._structure)
 
     def policy_again(self) -> nn.Module:
         """Load the policy once more, as it was before training.

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_lightning import LoRA
 from dpo_lightning.callbacks import Export
-from dpo_lightning.callbacks.export import _restore_fields
 from dpo_lightning.cli.commands.export import export
 from dpo_lightning.data import collate_padded
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.export import _restore_fields
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import PAIRS, tiny_llama
 

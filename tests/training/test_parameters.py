@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -12,7 +10,7 @@ from torch.optim import AdamW
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
-from dpo_lightning.training.parameters import decay_groups, gradient_norm
+from dpo_lightning.training.parameters import decay_groups
 from tests.helpers.tiny import tiny_llama
 from tools.docs.architecture_models import tiny_model
 
@@ -75,26 +73,3 @@ def test_no_empty_group() -> None:
 def test_nothing_to_train_is_said_so() -> None:
     with pytest.raises(InputError, match=r"^the policy has no trainable parameters: set `lora`"):
         decay_groups(tiny_llama().requires_grad_(False))
-
-
-def test_gradient_norm_against_a_loop() -> None:
-    model = tiny_llama()
-    model(input_ids=torch.arange(10)[None]).logits.square().mean().backward()
-    model.model.norm.weight.grad = None
-    squares = sum((p.grad.double() ** 2).sum().item() for p in model.parameters() if p.grad is not None)
-
-    norm = gradient_norm(model)
-
-    assert norm.item() == pytest.approx(math.sqrt(squares), rel=1e-5)
-    assert norm.ndim == 0
-
-
-def test_gradient_norm_by_hand() -> None:
-    linear = nn.Linear(2, 1)
-    linear.weight.grad, linear.bias.grad = torch.tensor([[2.0, 3.0]]), torch.tensor([6.0])
-
-    assert gradient_norm(linear).item() == 7.0
-
-
-def test_gradient_norm_of_none() -> None:
-    assert gradient_norm(nn.Linear(2, 1)).item() == 0.0

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 import yaml  # type: ignore[import-untyped]
 
-from dpo_lightning.callbacks.export import check_target, merge_problem, merged, write_model
+from dpo_lightning import PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
-from dpo_lightning.module import PreferenceModule
+from dpo_lightning.policy.export import check_target, merge_adapter, merge_problem, write_model
 from dpo_lightning.reference import NoReference
 from dpo_lightning.utils.text import one_line
 
@@ -80,7 +80,7 @@ def _write(file: Path, run: Mapping[str, Any], out: str, merge: bool) -> None:
     if merge:
         if problem := merge_problem(policy):
             raise InputError(f"export --merged: {problem}")
-        policy = merged(policy)
+        policy = merge_adapter(policy)
     write_model(policy, module.original_config(), _tokenizer(run["data"], module), out)
 
 

@@ -14,9 +14,9 @@ from lightning.pytorch.cli import LightningArgumentParser, instantiate_class
 from rich.console import Console
 from rich.table import Table
 
+from dpo_lightning import AnyObjective, PreferenceDataModule, Reads
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
 from dpo_lightning.compat.lightning_cli import ParsingOnly
-from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import (
     GPUS,
@@ -31,7 +31,6 @@ from dpo_lightning.estimate import (
     step_flops,
     step_sent,
 )
-from dpo_lightning.losses import AnyObjective, Reads
 from dpo_lightning.policy.loading import adapter_config
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions
