@@ -58,7 +58,8 @@ def rooms_of(files: nx.DiGraph) -> nx.DiGraph:
 def floors_of(rooms: nx.DiGraph, settings: Path = SETTINGS) -> Floors:
     """Read the floors from the contract of layers, the highest first.
 
-    A room that the contract does not list, such as the package's own `__init__.py`, stands just above what it imports.
+    A room that the contract does not list, such as the package's own `__init__.py`, has a floor of its own, just above
+    the rooms that it imports.
 
     Args:
         rooms: Graph of rooms.
@@ -71,7 +72,7 @@ def floors_of(rooms: nx.DiGraph, settings: Path = SETTINGS) -> Floors:
     listed = {name for floor in floors for name in floor}
     for room in sorted(rooms.nodes - listed):
         number = min((n for n, floor in enumerate(floors) if set(floor) & set(rooms[room])), default=len(floors))
-        floors[max(number - 1, 0)] += (room,)
+        floors.insert(number, (room,))
     return [there for floor in floors if (there := tuple(room for room in floor if room in rooms))]
 
 
