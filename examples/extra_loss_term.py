@@ -45,7 +45,7 @@ class LikelihoodDPO(PreferenceModule):
 
 
 def tiny_policy() -> nn.Module:
-    """A random Llama; a hub name would do as well."""
+    """Build a random Llama; a hub name would do as well."""
     torch.manual_seed(0)
     return LlamaForCausalLM(
         LlamaConfig(vocab_size=32, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
@@ -53,7 +53,7 @@ def tiny_policy() -> nn.Module:
 
 
 def toy_pairs(count: int = 64) -> list[TokenizedPair]:
-    """Chosen completions count upwards from 0 to 10, rejected ones are random numbers from 16 on."""
+    """Make pairs: chosen completions count upwards from 0 to 10, rejected ones are random numbers from 16 on."""
     rng = torch.Generator().manual_seed(0)
 
     def numbers(low: int, high: int, size: int = 6) -> list[int]:

@@ -44,7 +44,7 @@ class YourModule(pl.LightningModule):
 
 
 def tiny_model() -> nn.Module:
-    """A random GPT-2 without dropout, which would make policy and reference differ before training."""
+    """Build a random GPT-2 without dropout, which would make policy and reference differ before training."""
     torch.manual_seed(0)
     size = {"vocab_size": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32}
     dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
@@ -52,7 +52,7 @@ def tiny_model() -> nn.Module:
 
 
 def toy_pairs(count: int = 64) -> list[TokenizedPair]:
-    """Chosen completions are random small numbers, rejected ones are random large numbers."""
+    """Make pairs: chosen completions are random small numbers, rejected ones are random large numbers."""
     rng = torch.Generator().manual_seed(0)
 
     def tokens(low: int, high: int) -> list[int]:

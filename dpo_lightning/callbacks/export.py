@@ -1,4 +1,4 @@
-"""The trained policy as a Hugging Face directory."""
+"""Export of the trained policy as a Hugging Face directory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Export(pl.Callback):
         self.every_checkpoint = every_checkpoint
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse before training what cannot be exported after it.
+        """Refuse a policy, or a path, before training that cannot be exported, or written to, after it.
 
         Raises:
             InputError: for a policy that transformers cannot save, or weights that cannot be merged.
@@ -59,12 +59,12 @@ class Export(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Export beside a checkpoint, if asked."""
+        """Export with each checkpoint, if `every_checkpoint` is set."""
         if self.every_checkpoint:
             self._export(trainer, pl_module, f"{self.path}-step-{trainer.global_step}")
 
     def _export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: str) -> nn.Module | None:
-        """On rank 0, which gets the policy; the others take part, since it may be sharded."""
+        """Export on rank 0, and return the policy there; every rank must call, since the policy may be sharded."""
         run = run_of(pl_module, "Export")
         policy = run.whole_policy()
         if policy is None or not trainer.is_global_zero:
@@ -74,12 +74,12 @@ class Export(pl.Callback):
 
 
 def _tokenizer(trainer: pl.Trainer) -> Any:
-    """The DataModule's; a pipeline with its own loaders saves its own."""
+    """Return the DataModule's tokenizer; None for loaders of the user's own."""
     return getattr(getattr(trainer, "datamodule", None), "tokenizer", None)
 
 
 def merge_problem(policy: nn.Module) -> str | None:
-    """Why there are no merged weights, in one line; None where there are."""
+    """Return the reason why the weights cannot be merged, in one line, or None."""
     if not is_adapted(policy):
         return "the policy has no adapter to merge; without it, the whole model is exported"
     if getattr(policy, "is_quantized", False):
@@ -91,12 +91,12 @@ def merge_problem(policy: nn.Module) -> str | None:
 
 
 def merged(policy: nn.Module) -> nn.Module:
-    """A copy of an adapted policy, in the CPU's memory, with the adapter merged into its weights."""
+    """Return a copy of an adapted policy, in the CPU's memory, with the adapter merged into its weights."""
     return cast(Any, copy.deepcopy(policy).cpu()).merge_and_unload()
 
 
 def check_target(path: str) -> None:
-    """Find out whether an export may replace what is there.
+    """Check that an export may replace what is at its path.
 
     Raises:
         InputError: for a directory that holds something else than a model.
@@ -112,7 +112,7 @@ def write_model(policy: nn.Module, config: dict[str, Any] | None, tokenizer: Any
     Args:
         policy: The policy, or the merged one; of an adapted policy the trained adapter is written.
         config: The model's config before training changed it; None where it has none.
-        tokenizer: Goes beside it; null for none.
+        tokenizer: The tokenizer to write beside it; None for none.
         path: The directory; an earlier one is replaced.
 
     Raises:
@@ -139,7 +139,7 @@ def _restore_config(path: Path, original: dict[str, Any]) -> None:
 
 
 def _restore_fields(config: dict[str, Any], original: dict[str, Any]) -> None:
-    """In the configs inside it, too: of the text model, of an encoder."""
+    """Restore the fields of a config and of those inside it: of the text model, of an encoder."""
     for name in config.keys() & original.keys():
         if isinstance(config[name], dict) and isinstance(original[name], dict):
             _restore_fields(config[name], original[name])

@@ -21,7 +21,7 @@ Weights = Mapping[str, Followed]
 
 
 class MovingReference(pl.Callback, ReferenceMover):
-    """What every way of moving the reference shares: when it is done, what it needs, and what a checkpoint holds.
+    """Base of the callbacks that move the reference: when they move it, and what a checkpoint holds of it.
 
     Steps are optimizer steps that changed the policy: one that `UpdateGuard` skips is none. (Of those that Lightning's
     scaler skips under `16-mixed`, only the device knows, and they count.) The reference is `FrozenCopy`, or with
@@ -29,8 +29,8 @@ class MovingReference(pl.Callback, ReferenceMover):
     of the moment, in validation too.
 
     With adapters each matrix moves by itself. A copied adapter is exact; a mixed one is not the mixed change of the
-    weights, which would need twice the rank. With policy :math:`BA`, reference :math:`B'A'` and share :math:`a` of the
-    policy, the two differ by the product of the differences:
+    weights, which would need twice the rank. With policy `BA`, reference `B'A'` and share `a` of the policy, the two
+    differ by the product of the differences:
 
     .. math::
         (aB + (1-a)B')(aA + (1-a)A') = aBA + (1-a)B'A' - a(1-a)(B-B')(A-A')
@@ -52,7 +52,7 @@ class MovingReference(pl.Callback, ReferenceMover):
 
     @abstractmethod
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
-        """What is needed beside the weights, taken before the first step: by kind and the name of the weight."""
+        """Return the tensors needed beside the weights, taken before the first step, by kind and name of the weight."""
 
     @abstractmethod
     def move(self, weights: Weights, step: int) -> None:
@@ -100,26 +100,26 @@ class MovingReference(pl.Callback, ReferenceMover):
             self.move(run_of(pl_module, type(self).__name__).reference.followed(), self._steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """The steps so far, and what is kept beside the reference."""
+        """Return the steps so far, and the tensors kept beside the reference."""
         return {"steps": self._steps, "kept": {kind: on_rank_zero(tensors) for kind, tensors in self._kept.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take them over."""
+        """Restore the steps and the kept tensors."""
         self._steps, self._kept = state_dict["steps"], state_dict["kept"]
 
 
 class TrustRegionReference(MovingReference):
-    r"""TR-DPO, arXiv:2404.09656: now and then the reference becomes the policy, or a mixture with it.
+    r"""TR-DPO (arXiv:2404.09656): from time to time the reference becomes the policy, or a mixture with it.
 
     .. math::
         \pi_\text{ref} \leftarrow \alpha \pi_\theta + (1-\alpha) \pi_\text{ref}
 
-    on the weights, after every :math:`\tau` steps. For any objective with a
-    reference. The policy may go farther from where it began than a loss against a fixed reference lets it.
+    on the weights, after every `\tau` steps. For any objective with a reference. The policy may go farther from where
+    it began than a loss against a fixed reference lets it.
 
     Args:
         alpha: Share of the policy, in (0, 1]; 1 is the hard update. The default is TRL's.
-        every: :math:`\tau`, steps from one update to the next. The default is TRL's.
+        every: `\tau`, steps from one update to the next. The default is TRL's.
     """
 
     def __init__(self, alpha: float = 0.6, every: int = 512) -> None:
@@ -129,11 +129,11 @@ class TrustRegionReference(MovingReference):
         self.alpha = alpha
 
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
-        """The averages in float32; a hard update needs none."""
+        """Return the averages in float32; a hard update needs none."""
         return {} if self.alpha == 1 else {_AVERAGES: _wide_references(weights)}
 
     def move(self, weights: Weights, step: int) -> None:
-        """Mix."""
+        """Mix the share `alpha` of the policy into the reference."""
         _mix(weights, self._kept.get(_AVERAGES, {}), self.alpha)
 
 
@@ -143,10 +143,10 @@ class EMAReference(MovingReference):
     .. math::
         \theta_\text{ref} \leftarrow d \, \theta_\text{ref} + (1-d) \, \theta
 
-    after every step: it trails the policy by about :math:`1 / (1-d)` steps.
+    after every step: it trails the policy by about `1 / (1-d)` steps.
 
     Args:
-        decay: :math:`d`, in (0, 1).
+        decay: `d`, in (0, 1).
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -156,11 +156,11 @@ class EMAReference(MovingReference):
         self.decay = decay
 
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
-        """The averages in float32."""
+        """Return the averages in float32."""
         return {_AVERAGES: _wide_references(weights)}
 
     def move(self, weights: Weights, step: int) -> None:
-        """Average."""
+        """Move the average by `1 - decay` towards the policy."""
         _mix(weights, self._kept[_AVERAGES], 1 - self.decay)
 
 
@@ -171,16 +171,16 @@ class BEMAReference(MovingReference):
         \mu_t &= (1-\beta_t) \mu + \beta_t \theta_t, \qquad \beta_t = (\rho + \gamma t)^{-\kappa} \\
         \theta_\text{ref} &= \mu_t + \alpha_t (\theta_t - \theta_0), \qquad \alpha_t = (\rho + \gamma t)^{-\eta}
 
-    after every :math:`\phi` steps, where :math:`t` counts steps, and :math:`\mu` and :math:`\theta_0` are the policy
-    before the first. It is as smooth as an average and does not trail as far behind. It costs, on the device, two more
-    copies of the trained weights.
+    after every `\phi` steps, where `t` counts steps, and `\mu` and `\theta_0` are the policy before the first. It is as
+    smooth as an average and does not trail as far behind. It costs, on the device, two more copies of the trained
+    weights.
 
     Args:
-        every: :math:`\phi`.
-        ema_power: :math:`\kappa`; 0 leaves the averaging out.
-        bias_power: :math:`\eta`; the larger, the sooner the correction fades.
-        multiplier: :math:`\gamma`.
-        lag: :math:`\rho`.
+        every: `\phi`.
+        ema_power: `\kappa`; 0 leaves the averaging out.
+        bias_power: `\eta`; the larger, the sooner the correction fades.
+        multiplier: `\gamma`.
+        lag: `\rho`.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class BEMAReference(MovingReference):
         self.lag = lag
 
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
-        """The policy, as the first average and as it was."""
+        """Return two copies of the policy: the first average, and the start."""
         policy = {name: pair.policy.detach() for name, pair in weights.items()}
         return {
             _AVERAGES: {name: value.to(_wide(value), copy=True) for name, value in policy.items()},
@@ -211,7 +211,7 @@ class BEMAReference(MovingReference):
         }
 
     def move(self, weights: Weights, step: int) -> None:
-        """Average and correct."""
+        """Move the average towards the policy, and correct its bias."""
         age = self.lag + self.multiplier * step
         for name, (reference, policy) in weights.items():
             average, start = self._kept[_AVERAGES][name], self._kept[_STARTS][name]
@@ -224,7 +224,7 @@ _AVERAGES, _STARTS = "averages", "starts"
 
 
 def _mix(weights: Weights, averages: Mapping[str, Tensor], share: float) -> None:
-    """Let the policy have a share of each average, and the reference be the average; some are the reference itself."""
+    """Move each average by a share towards the policy, and the reference to it; some averages are the reference."""
     for name, (reference, policy) in weights.items():
         average = averages.get(name, reference)
         average.lerp_(policy.to(average.dtype), share)
@@ -232,7 +232,7 @@ def _mix(weights: Weights, averages: Mapping[str, Tensor], share: float) -> None
 
 
 def _wide_references(weights: Weights) -> dict[str, Tensor]:
-    """Copies in float32 of those that have less."""
+    """Return float32 copies of the reference's weights that have a narrower dtype."""
     references = {name: pair.reference for name, pair in weights.items()}
     return {name: value.to(_wide(value)) for name, value in references.items() if _wide(value) != value.dtype}
 
@@ -246,5 +246,5 @@ def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
 
 
 def _has_gradients(policy: nn.Module) -> bool:
-    """Tell a step that was made from one that was skipped, whose gradients are gone."""
+    """Return whether the policy has gradients: those of a skipped step are gone."""
     return any(parameter.grad is not None for parameter in policy.parameters())

@@ -1,4 +1,4 @@
-"""What `predict` found, as a file."""
+"""Rewards of `predict` as a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dpo_lightning.utils.files import replaced
 class WriteRewards(pl.Callback):
     """Writes one JSON line per predicted pair: `pair_id`, `chosen`, `rejected`, `margin`, in the objective's scale.
 
-    Of a labelled completion, it is `pair_id`, `reward`, `desirable`; one row may have two of them.
+    A labelled completion has `pair_id`, `reward`, `desirable`; one row may have two of them.
 
     Args:
         path: The file. With several ranks, each writes its own, with its number before the suffix.

@@ -1,4 +1,4 @@
-"""Before the first step: the policy must still be its reference."""
+"""A check before the first step that the policy is still its reference."""
 
 from __future__ import annotations
 
@@ -64,21 +64,21 @@ class StepZeroCheck(pl.Callback):
 
 
 class _Difference(NamedTuple):
-    """Mean loss, what it is where policy and reference agree, and the largest log-ratio in nats."""
+    """Mean loss, its known value where policy and reference agree, and the largest log-ratio in nats."""
 
     loss: float
     known: float
     logratio: float
 
     def within(self, tolerance: float) -> bool:
-        """Whether they agree; a loss that is not finite is another check's finding."""
+        """Return whether they agree; a loss that is not finite is for `UpdateGuard` to find."""
         if not math.isfinite(self.loss):
             return True
         return self.logratio <= tolerance
 
 
 def _compare(trainer: pl.Trainer, run: PreferenceRun, scores: Any) -> _Difference:
-    """Over all ranks: they must decide alike, since with a sharded model each further forward is one of all."""
+    """Compare over all ranks, which must decide alike: all must take part in each forward of a sharded model."""
     both = [run.with_baseline(scores), run.with_baseline(scores.without_difference())]
     loss, known = (run.objective(s).mean() for s in both)
     logratio = run.kind.logratios(scores).abs().max()
@@ -88,7 +88,7 @@ def _compare(trainer: pl.Trainer, run: PreferenceRun, scores: Any) -> _Differenc
 
 @contextmanager
 def _scoring(trainer: pl.Trainer) -> Iterator[None]:
-    """The precision of a training step, no graph, and the random state left as it was."""
+    """Run the block in a training step's precision, without a graph, and put the random state back."""
     device = trainer.strategy.root_device
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices), trainer.precision_plugin.train_step_context():

@@ -1,4 +1,4 @@
-"""A model and a batch -> the log-prob of each scored token: the one path of policy and reference."""
+"""Log-probs of a batch's scored tokens under a model: the one path of policy and reference."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TokenScorer:
         return found[0], logits.sum()
 
     def _head(self, batch: PairBatch) -> tuple[nn.Module | None, HeadProbe | None]:
-        """The output embedding, and what the first batch's probe found out about it."""
+        """Return the output embedding, and what the first batch's probe found out about it."""
         head = _output_embeddings(self.model)
         if not self._probed:
             self._probe = _probe(self.model, head, batch)
@@ -85,7 +85,7 @@ class TokenScorer:
 
 
 def sequence_logps(scorer: TokenScorer, batch: PairBatch) -> Float[Tensor, " S"]:
-    """Summed log-probs of the completions in nats, `[2P]`, chosen first."""
+    """Sum the log-probs of each completion, in nats: `[2P]`, chosen first."""
     return batch.sum_per_sequence(scorer(batch).logps)
 
 
@@ -108,13 +108,13 @@ def _probe(model: nn.Module, head: nn.Module | None, batch: PairBatch) -> HeadPr
 
 
 def _scored_rows(values: Float[Tensor, "R L D"], batch: PairBatch) -> Float[Tensor, "N D"]:
-    """Values at the positions that predict a scored token."""
+    """Return the values at the positions that predict a scored token."""
     return values.flatten(0, 1).index_select(0, batch.predict_index)
 
 
 @contextmanager
 def _forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Calls of the module run ``forward`` inside the block; its hooks, which gather sharded weights, run as before."""
+    """Let the module run `forward` inside the block; its hooks, which gather sharded weights, run as before."""
     before = vars(module).get("forward")
     vars(module)["forward"] = forward
     try:

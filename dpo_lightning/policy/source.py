@@ -1,4 +1,4 @@
-"""Where a run's policy comes from, what it was before training, and how it is had again."""
+"""Source of a run's policy: its name or module, its original config, and a second copy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_
 
 
 class PolicySource:
-    """The policy as a run was given it. It is no ``nn.Module``: what it holds is not registered with who holds it.
+    """The policy as a run was given it. It is no `nn.Module`, so a module that holds it does not register its weights.
 
     Args:
         policy: Hub name or directory of a causal LM or of a trained PEFT adapter; or a module.
-        options: How it is prepared.
+        options: How to prepare it.
     """
 
     def __init__(self, policy: Union[str, nn.Module], options: PolicyOptions) -> None:
@@ -28,18 +28,18 @@ class PolicySource:
 
     @property
     def name(self) -> str | None:
-        """The name that it was given by, or that a Hugging Face module was loaded under."""
+        """Name that it was given by, or that a Hugging Face module was loaded under."""
         return self.policy if isinstance(self.policy, str) else getattr(self.policy, "name_or_path", None)
 
     @property
     def has_trained_adapter(self) -> bool:
-        """Whether it comes with an adapter."""
+        """Return whether it comes with an adapter."""
         return (
             is_adapted(self.policy) if isinstance(self.policy, nn.Module) else adapter_config(self.policy) is not None
         )
 
     def check(self) -> None:
-        """Find out that there is no such model, at little cost.
+        """Check that there is such a model, at little cost.
 
         Raises:
             InputError: when there is none.
@@ -48,7 +48,7 @@ class PolicySource:
             load_config(self.policy, self.options.model_kwargs)
 
     def build(self, precision: str | None) -> nn.Module:
-        """The policy, ready to train under a Lightning precision; a module is changed in place.
+        """Build the policy, ready to train under a Lightning precision; a module is changed in place.
 
         Raises:
             InputError: for a model that cannot be loaded, or options that do not fit it.
@@ -60,7 +60,7 @@ class PolicySource:
         return build_policy(self.policy, precision_dtype(precision), self.options)
 
     def build_again(self, precision: str | None) -> nn.Module:
-        """A second one, as the first was before training.
+        """Build a second policy, as the first was before training.
 
         Raises:
             InputError: when it was given as a module.
@@ -73,5 +73,5 @@ class PolicySource:
         return build_policy(self.policy, precision_dtype(precision), self.options)
 
     def original_config(self) -> dict[str, Any] | None:
-        """The model's config as it was given, before caching and dropout were switched off; None where it has none."""
+        """Return the model's config as it was given, with caching and dropout not yet off; None where it has none."""
         return self._config.to_dict() if hasattr(self._config, "to_dict") else None

@@ -1,4 +1,4 @@
-"""The policy's own weights with another adapter, or none."""
+"""References on the policy's own weights, with another adapter or none."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class _BaseWeights(BoundReference):
             return self._score(batch).logps
 
     def diagnose(self) -> str:
-        """The adapter is not a no-op."""
+        """Say why the adapter may not be a no-op."""
         return (
             "the adapter changes the policy before it was trained here: it was trained elsewhere (use the reference "
             "FrozenAdapter), or initialised with init_lora_weights=False"
         )
 
     def followed(self) -> dict[str, Followed]:
-        """Refuse.
+        """Refuse to follow the policy.
 
         Raises:
             InputError: since the base weights are the policy's too.
@@ -123,7 +123,7 @@ class _AdapterCopy(BoundReference):
             return self._score(batch).logps
 
     def diagnose(self) -> str:
-        """The adapter moved on."""
+        """Say that the adapter has changed."""
         return "the policy's adapter is no longer the one that the reference copied"
 
     def followed(self) -> dict[str, Followed]:
@@ -143,7 +143,7 @@ class _AdapterCopy(BoundReference):
         return {name: Followed(parameters[copied], parameters[name]) for name, copied in copies.items()}
 
     def _name_of_copy(self, name: str) -> str:
-        """PEFT's name of a parameter ends with the adapter's and what the adapter calls it."""
+        """Return the copy's name of a parameter: PEFT's names end with the adapter's and what the adapter calls it."""
         before, _, after = f"{name}.".rpartition(f".{self._trained}.")
         return f"{before}.{self._name}.{after}".removesuffix(".")
 
@@ -168,7 +168,7 @@ def _refuse_moved_base(policy: nn.Module) -> None:
 
 
 def _refuse_trained_base(reference: str, policy: nn.Module) -> None:
-    """PEFT freezes its own parameters while they are off: what is still trainable then, is the base's."""
+    """Refuse trained base weights: those that are still trainable while PEFT has its own parameters off and frozen."""
     with cast(Any, policy).disable_adapter():
         trained = [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
     if trained:

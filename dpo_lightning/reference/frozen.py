@@ -1,4 +1,4 @@
-"""A second set of weights."""
+"""References with a second set of weights."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class _Copy(BoundReference):
         return self._scorer(batch)
 
     def diagnose(self) -> str:
-        """Another dtype, or other weights."""
+        """Say how the copy differs from the policy."""
         return self._scorer.diagnose(self._policy, repr(self._checkpoint or "copy"))
 
     def followed(self) -> dict[str, Followed]:
@@ -93,7 +93,7 @@ class _Copy(BoundReference):
 
 @dataclass(frozen=True)
 class FrozenModule(Reference):
-    """A model in memory: `PreferenceModule(reference=model)` means it. Checkpoints do not hold it.
+    """A model in memory, as in `PreferenceModule(reference=model)`. Checkpoints do not hold it.
 
     The model is frozen, put into eval mode and made to keep no cache, in place; it follows the batches to their device.
 
@@ -133,11 +133,11 @@ class _GivenModel(BoundReference):
         return self._scorer(batch)
 
     def diagnose(self) -> str:
-        """Another dtype, or other weights."""
+        """Say how the model differs from the policy."""
         return self._scorer.diagnose(self._policy, "module")
 
     def followed(self) -> dict[str, Followed]:
-        """Refuse.
+        """Refuse to follow the policy.
 
         Raises:
             InputError: since other modules may have the model too.

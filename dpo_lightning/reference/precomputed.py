@@ -30,9 +30,9 @@ class Precomputed(Reference):
 
     The cache holds float32 log-probs of every scored token. A row is found by its token ids, the reference by the hash
     of its weights and the precision: so reordered and subset data, new validation pairs, other batches, learning rates
-    and layouts find what is there, and other weights do not. While one run scores, others
-    wait, and read what it has scored. While training, no
-    second model is in memory; without adapters, the policy itself is scored, before its first step.
+    and layouts find what is there, and other weights do not. While one run scores, others wait, and read what it has
+    scored. While training, no second model is in memory; without adapters, the policy itself is scored, before its
+    first step.
 
     `dpo-lightning cache` shows, verifies and prunes it. Batches of a `PreferenceDataModule` bring the values; for
     loaders of your own, see `PreferenceModule.with_reference`.
@@ -63,7 +63,7 @@ class Precomputed(Reference):
 
 
 class BoundPrecomputed(BoundReference):
-    """Values in a cache, and what scores those that it lacks.
+    """Values in a cache, and the source of those that it lacks.
 
     Args:
         settings: The cache's place and the size of a batch.
@@ -83,7 +83,7 @@ class BoundPrecomputed(BoundReference):
 
     @property
     def table(self) -> ReferenceTable | None:
-        """The values of all pairs that `fill` was given last; None before."""
+        """Values of all pairs that `fill` was given last; None before."""
         return self._slot.table
 
     def own_models(self) -> list[nn.Module]:
@@ -128,13 +128,13 @@ class BoundPrecomputed(BoundReference):
         return batch.reference_logps.view(torch.float32)
 
     def diagnose(self) -> str:
-        """Other weights, or values that are not theirs."""
+        """Say whether the weights differ from the policy's, or the values are not theirs."""
         if weights_hash(self._policy) != self.source.weights:
             return f"the policy has other weights or adapters than the cached reference {self.source.name!r}"
         return "the weights are equal: the cached values are not theirs, or the precision is another one"
 
     def followed(self) -> dict[str, Followed]:
-        """Refuse.
+        """Refuse to follow the policy.
 
         Raises:
             InputError: since the values are those of fixed weights.
@@ -146,7 +146,7 @@ class BoundPrecomputed(BoundReference):
 
 
 def settle_reference(wanted: Reference | None, policy: nn.Module, trained_adapter: bool) -> Reference:
-    """Return what is wanted, or the `default_reference`, which a precomputed one without a source scores."""
+    """Return the wanted reference, or the `default_reference`, which a precomputed one without a source scores."""
     default = default_reference(policy, trained_adapter)
     if isinstance(wanted, Precomputed) and wanted.source is None:
         return replace(wanted, source=default)

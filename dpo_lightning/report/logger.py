@@ -31,17 +31,17 @@ class PlotLogger(Logger):
 
     @property
     def name(self) -> str:
-        """`curves`."""
+        """Name of the logger: `curves`."""
         return "curves"
 
     @property
     def version(self) -> str:
-        """There is one."""
+        """Empty: the logger keeps one version."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """A picture has none."""
+        """Drop the hyperparameters: a picture has none."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

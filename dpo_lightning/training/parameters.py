@@ -1,4 +1,4 @@
-"""Parameters on their way into the optimizer."""
+"""Weight-decay groups and gradient norm of the trained parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T", bound=Tensor)
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: matrices with the optimizer's own weight decay, the rest without any.
+    """Return the trainable parameters in two groups: matrices with the optimizer's weight decay, the rest without any.
 
     Norm weights and biases have one dimension, except that the biases of stacked experts have two.
 
@@ -36,21 +36,21 @@ def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def gradient_norm(module: nn.Module) -> Float[Tensor, ""]:
-    """2-norm over the gradients of all parameters, 0-d on the device; all ranks must call it for a sharded module."""
+    """Return the 2-norm of all gradients, 0-d on the device; every rank must call it for a sharded module."""
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     norms = [torch.nn.utils.get_total_norm(alike) for alike in _by_mesh(gradients)]
     return torch.nn.utils.get_total_norm([whole(norm) for norm in norms])
 
 
 def clip_by_norm(module: nn.Module, largest: float) -> None:
-    """Scale all gradients so that their common 2-norm is at most ``largest``, on whichever meshes they are."""
+    """Scale all gradients so that their common 2-norm is at most `largest`, on whichever meshes they are."""
     norm = gradient_norm(module)
     for alike in _by_mesh(parameter for parameter in module.parameters() if parameter.grad is not None):
         torch.nn.utils.clip_grads_with_norm_(alike, largest, norm)
 
 
 def _by_mesh(tensors: Iterable[T]) -> list[list[T]]:
-    """Under tensor parallelism norms and biases are on another device mesh than matrices, and torch takes one mesh."""
+    """Group tensors by device mesh, as torch takes one: with tensor parallelism, norms are on another than matrices."""
     groups: dict[Any, list[T]] = {}
     for tensor in tensors:
         groups.setdefault(tensor.device_mesh if isinstance(tensor, DTensor) else None, []).append(tensor)

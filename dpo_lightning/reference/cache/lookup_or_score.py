@@ -1,4 +1,4 @@
-"""From pairs to a table that holds them all."""
+"""Look-up of pairs in the cache, and scoring of those that it lacks, into a table that holds them all."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _CHECKED_ROWS = 4
 
 
 class Rows(NamedTuple):
-    """Pairs, and what is known of each without reading it."""
+    """Pairs, and the keys and lengths that are known without reading them."""
 
     pairs: Sequence[TokenizedPair]
     known: RowIndex
 
     @classmethod
     def of(cls, parts: Sequence[Sequence[TokenizedPair]]) -> Rows:
-        """All parts as one.
+        """Join all parts.
 
         Raises:
             InputError: when there is no pair.
@@ -61,7 +61,7 @@ def fill(
 ) -> ReferenceTable:
     """Check a few rows that are there, score those that are not, and return all; every rank must call it.
 
-    See `Precomputed.fill` for arguments and errors; ``place`` is the cache's directory and the key in it.
+    See `Precomputed.fill` for arguments and errors; `place` is the cache's directory and the key in it.
     """
     with isolate_rng():
         store = Store(*place)
@@ -79,7 +79,7 @@ def fill(
 
 
 class Found(NamedTuple):
-    """What the cache has of the rows.
+    """Rows that the cache has, and those that it lacks.
 
     Attributes:
         missing: Positions of the rows that it lacks, each row once.
@@ -105,7 +105,7 @@ def _find(rows: Rows, store: Store, place: tuple[Path, Key]) -> Found:
 
 
 def _a_few(there: np.ndarray, rows: Rows) -> np.ndarray:
-    """Some of the shorter half: every run that finds its rows pays for scoring them."""
+    """Choose a few of the shorter half: every run that finds its rows pays for scoring them."""
     by_length = there[np.argsort(rows.known.lengths[there].sum(axis=1), kind="stable")]
     return by_length[np.unique(np.linspace(0, len(there) // 2, min(_CHECKED_ROWS, len(there))).astype(int))]
 
@@ -121,7 +121,7 @@ def _report(rows: Rows, missing: np.ndarray, place: tuple[Path, Key]) -> str:
     if precisions := sorted(other.precision for other in others if other.weights == key.weights):
         return f"{line}; the same weights were scored in precision {', '.join(precisions)} instead of {key.precision}"
     if others and len(missing) == different:
-        return f"{line}; what is cached under {len(others)} other keys has other weights"
+        return f"{line}; the cache holds other weights only, under {len(others)} keys: see `dpo-lightning cache info`"
     return line
 
 

@@ -1,4 +1,4 @@
-"""What is scored: how it is hashed, and how it is had when rows are missing."""
+"""Models behind the cache: how each is hashed, and how it is loaded when rows are missing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Source(ABC):
 
     @abstractmethod
     def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> AbstractContextManager[Loaded | None]:
-        """Yield what scores, as a context; None where that would cost a second model and is not needed.
+        """Yield the model that scores, as a context; None where it would be a second one and is not needed.
 
         Args:
             needed: Whether rows are missing.
@@ -65,7 +65,7 @@ class SharedWeights(Source):
 
     @contextmanager
     def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:
-        """The reference."""
+        """Yield the reference."""
         yield self._loaded
 
 
@@ -79,7 +79,7 @@ class PolicyItself(Source):
 
     @contextmanager
     def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:
-        """The policy while it is untouched; afterwards, if rows are missing, the same loaded once more."""
+        """Yield the policy while it is untouched; afterwards, if rows are missing, the same loaded once more."""
         policy = self._policy
         if weights_hash(policy) != self.weights:
             if not needed:
@@ -107,12 +107,12 @@ class OtherModel(Source):
         self.name = str(reference.checkpoint)
 
     def own_models(self) -> list[nn.Module]:
-        """The model, until it has scored."""
+        """Return the model, until it has scored."""
         return self._copy.own_models() if self._copy is not None else []
 
     @contextmanager
     def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:
-        """The model where it is still loaded, or is needed."""
+        """Yield the model where it is still loaded, or is needed."""
         copy, self._copy = self._copy, None
         if copy is None and needed:
             copy = self._settings.bind(self._policy)
@@ -140,5 +140,5 @@ def bind_source(reference: Reference, policy: nn.Module) -> Source:
 
 
 def model_name(model: nn.Module) -> str:
-    """The name that it was loaded under, or its class."""
+    """Return the name that a model was loaded under, or its class."""
     return str(getattr(model, "name_or_path", "") or type(model).__name__)

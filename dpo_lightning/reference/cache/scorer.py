@@ -46,7 +46,7 @@ class Scorer:
         self._collate: Collate = collate_tree if self.is_tree else collate_padded
 
     def __call__(self, pairs: Sequence[TokenizedPair]) -> list[np.ndarray]:
-        """Values of each pair: chosen, then rejected tokens, float32 nats.
+        """Return the log-probs of each pair: chosen, then rejected tokens, float32 nats.
 
         Raises:
             RunError: for a value that is no number, naming the pair.
@@ -64,7 +64,7 @@ class Scorer:
 
     @property
     def tolerance(self) -> float:
-        """How far the values may be from cached ones, absolute and relative."""
+        """Largest difference from cached values that counts as none, absolute and relative."""
         with self._context():
             return _TOLERANCE.get(
                 compute_dtype(torch.empty(0, dtype=float_dtype_of(self._model), device=self._device)),
@@ -77,7 +77,7 @@ class Scorer:
 
 
 def difference(scorer: Scorer, pairs: Sequence[TokenizedPair], cached: Sequence[np.ndarray]) -> str | None:
-    """Score a few cached rows anew; what differs by more than the precision explains, or None."""
+    """Score a few cached rows anew; return what differs by more than the precision explains, or None."""
     tolerance = scorer.tolerance
     for pair, before, now in zip(pairs, cached, scorer(pairs), strict=True):
         error = np.abs(before - now) - tolerance * (1 + np.abs(now))

@@ -33,8 +33,8 @@ class Shard(NamedTuple):
 
     Attributes:
         path: The file.
-        keys: Key of each row, ``[rows]``.
-        starts: Where each row's values begin, and the end of the last, ``[rows + 1]``.
+        keys: Key of each row, `[rows]`.
+        starts: Where each row's values begin, and the end of the last, `[rows + 1]`.
         values: Log-probs in nats of the chosen, then of the rejected completion's tokens, row by row; float32.
     """
 
@@ -103,12 +103,12 @@ def check_shard(path: Path) -> Shard:
     shard = open_shard(path)
     content = np.memmap(path, dtype=np.uint8, mode="r")
     if blake2b(cast(Any, content[:-_DIGEST]), digest_size=_DIGEST).digest() != content[-_DIGEST:].tobytes():
-        raise CorruptShard("its checksum is another one")
+        raise CorruptShard("its checksum does not match its content")
     return shard
 
 
 def row_count(path: Path) -> tuple[int, int]:
-    """Rows and values, as the header says.
+    """Read the numbers of rows and values from the header.
 
     Raises:
         CorruptShard: without a header.

@@ -19,7 +19,7 @@ _ABOUT = "about.json"
 
 
 class Key(NamedTuple):
-    """What the values of a directory depend on, besides the rows.
+    """Reference and precision that the values of a directory depend on, besides the rows.
 
     Attributes:
         weights: Hash of the reference's weights.
@@ -40,7 +40,7 @@ class Key(NamedTuple):
 
 
 def default_cache_dir() -> Path:
-    """`dpo_lightning/reference` in `$XDG_CACHE_HOME`, or in `~/.cache`: runs share it."""
+    """Return `dpo_lightning/reference` in `$XDG_CACHE_HOME`, or in `~/.cache`: runs share it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dpo_lightning" / "reference"
 
 
@@ -104,14 +104,14 @@ class Store:
 
 
 def shard_paths(directory: Path) -> list[Path]:
-    """The shards of a key, in the order of their names."""
+    """Return the shards of a key, in the order of their names."""
     return sorted(path for path in directory.glob(f"*{SUFFIX}") if not path.name.startswith("."))
 
 
 def stored_keys(cache_dir: Path) -> Iterator[tuple[Path, Key, float]]:
-    """Each key's directory, what it says of itself, and when it was last used, in seconds of the epoch.
+    """Yield each key's directory, the key, and when it was last used, in seconds of the epoch.
 
-    Other directories are nobody's business here: `prune` removes what this names.
+    Other directories are left out: `prune` removes what this names.
     """
     for directory in sorted(path for path in cache_dir.glob("[!.]*") if path.is_dir()):
         about = directory / _ABOUT
@@ -122,7 +122,7 @@ def stored_keys(cache_dir: Path) -> Iterator[tuple[Path, Key, float]]:
 
 
 def _read_key(about: Path) -> Key:
-    """What the file says, or where somebody has edited or removed it, what the directory's name says."""
+    """Read a key from its file, or from the directory's name where somebody has edited or removed the file."""
     try:
         fields = json.loads(about.read_text(encoding="utf-8"))
         return Key(*(str(fields[name]) for name in Key._fields))

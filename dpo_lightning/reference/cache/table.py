@@ -39,11 +39,11 @@ class ReferenceTable:
         return ReferenceTable, (self._paths,)
 
     def has(self, keys: np.ndarray) -> np.ndarray:
-        """Which of the keys are in the table."""
+        """Return for each key whether it is in the table."""
         return self._find(keys)[1]
 
     def rows(self, keys: np.ndarray) -> list[np.ndarray]:
-        """Values of each key's row: chosen, then rejected tokens.
+        """Return the values of each key's row: chosen, then rejected tokens.
 
         Raises:
             KeyError: with the position of the first key that is not in the table.
@@ -65,7 +65,7 @@ class ReferenceTable:
 
 @dataclass
 class TableSlot:
-    """Where a table comes once all rows are scored; loaders are made before."""
+    """A place for the table, filled once all rows are scored; loaders are made before."""
 
     table: ReferenceTable | None = None
 
@@ -75,7 +75,7 @@ class CollateWithReference:
 
     Args:
         collate: Makes the batch.
-        slot: Where the table of the values comes.
+        slot: The place of the table with the values.
     """
 
     def __init__(self, collate: Collate, slot: TableSlot) -> None:
@@ -104,14 +104,14 @@ class CollateWithReference:
 
 
 def pack(pairs: Sequence[TokenizedPair], rows: Sequence[np.ndarray]) -> Tensor:
-    """Values of rows, in the order of a batch's scored tokens, as the bits of float32; int32 ``[N]``."""
+    """Put the values of rows in the order of a batch's scored tokens, as the bits of float32; int32 `[N]`."""
     chosen = [row[: len(pair.chosen_ids)] for pair, row in zip(pairs, rows, strict=True)]
     rejected = [row[len(pair.chosen_ids) :] for pair, row in zip(pairs, rows, strict=True)]
     return torch.from_numpy(np.concatenate(chosen + rejected).astype(np.float32).view(np.int32))
 
 
 def unpack(batch: PairBatch, logps: Tensor) -> list[np.ndarray]:
-    """The opposite: log-probs ``[N]`` of a batch's scored tokens -> a row of float32 values for each pair."""
+    """Split log-probs `[N]` of a batch's scored tokens into a row of float32 values for each pair."""
     sequences = np.split(logps.detach().float().cpu().numpy(), np.cumsum(batch.lengths.cpu().numpy())[:-1])
     pairs = len(sequences) // 2
     return [np.concatenate([sequences[pair], sequences[pairs + pair]]) for pair in range(pairs)]

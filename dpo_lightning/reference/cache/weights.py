@@ -1,4 +1,4 @@
-"""What a reference is, as one hash: the same on every machine, and another one when anything differs."""
+"""Identity of a reference as one hash: the same on every machine, and another one when anything differs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HASHING_THREADS = 8
 
 
 def weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
-    """BLAKE2b-128 of the names, shapes, dtypes and bytes of all weights and saved buffers, and of the settings.
+    """Return BLAKE2b-128 of names, shapes, dtypes and bytes of all weights and saved buffers, and of the settings.
 
     A model with adapters that are left out has the hash of the model without them. Sharded weights are gathered one by
     one, which every rank must take part in. Costs a pass over the weights, some 1 GB/s on each core.
@@ -45,7 +45,7 @@ def weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
 
 
 def agreed_weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
-    """The hash as rank 0 finds it, on every rank: the others may hold weights on the meta device."""
+    """Return the hash as rank 0 finds it, on every rank: the others may hold weights on the meta device."""
     return cast(str, from_rank_zero(weights_hash(model, adapters=adapters) if this_rank() == 0 else None))
 
 
@@ -70,14 +70,14 @@ def _is_adapters(name: str, model: nn.Module) -> bool:
 
 
 def _base_name(name: str) -> str:
-    """The name in the model without adapters."""
+    """Return the name in the model without adapters."""
     for wrapper in ("base_model.model.", "base_layer.", "original_module."):
         name = name.replace(wrapper, "")
     return name
 
 
 def _settings(model: nn.Module, adapters: bool) -> dict[str, Any]:
-    """What the weights alone do not tell: RoPE's base, windows, an adapter's scale."""
+    """Return the settings that the weights do not show: RoPE's base, windows, an adapter's scale."""
     base = cast(Any, model).get_base_model() if is_adapted(model) else model
     config: Any = getattr(base, "config", None)
     settings = {"model": _meaningful(config.to_dict()) if hasattr(config, "to_dict") else {}}

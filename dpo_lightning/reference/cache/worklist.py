@@ -24,11 +24,11 @@ class MissingRows:
 
     @property
     def rows(self) -> np.ndarray:
-        """Positions of those that are still missing."""
+        """Positions of the rows that are still missing."""
         return self._todo[~self._is_done]
 
     def strike(self, keys: np.ndarray) -> None:
-        """Take rows that have come from the list."""
+        """Take off the list the rows that have come."""
         if len(self._keys):
             places = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
             self._is_done[places[self._keys[places] == keys]] = True
@@ -38,10 +38,10 @@ def cut_batches(rows: np.ndarray, lengths: np.ndarray, batch_tokens: int, is_tre
     """Order rows, the longest first, and cut where a batch's tokens would exceed the budget, padding included.
 
     Args:
-        rows: Positions in ``lengths``.
-        lengths: Tokens of prompt, chosen and rejected completion, ``[rows, 3]``.
+        rows: Positions in `lengths`.
+        lengths: Tokens of prompt, chosen and rejected completion, `[rows, 3]`.
         batch_tokens: The budget.
-        is_tree: One packed row, or two padded ones for each pair.
+        is_tree: Whether a batch is one packed row, or two padded rows for each pair.
     """
     if not len(rows):
         return []
