@@ -27,6 +27,21 @@ class Export(pl.Callback):
         path: Directory of the export; an earlier one is replaced.
         merged_path: With LoRA, also write the merged weights here, as a model without adapters.
         every_checkpoint: Also export to `path` + `-step-N` whenever a checkpoint is saved.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from torch.utils.data import DataLoader
+        >>> from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import PreferenceModule, TokenizedPair
+        >>> from dpo_lightning.batch import collate_padded
+        >>> from dpo_lightning.callbacks import Export
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> data = DataLoader([TokenizedPair(0, [1, 2], [3, 4], [5])], collate_fn=collate_padded)
+        >>> settings = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
+        >>> trainer = Trainer(max_steps=1, callbacks=[Export("policy")], **settings)
+        >>> trainer.fit(PreferenceModule(LlamaForCausalLM(config)), data)
+        >>> type(AutoModelForCausalLM.from_pretrained("policy")).__name__
+        'LlamaForCausalLM'
     """
 
     def __init__(self, path: str, merged_path: Optional[str] = None, every_checkpoint: bool = False) -> None:

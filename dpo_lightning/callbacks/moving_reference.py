@@ -120,6 +120,18 @@ class TrustRegionReference(MovingReference):
     Args:
         alpha: Share of the policy, in (0, 1]; 1 is the hard update. The default is TRL's.
         every: `\tau`, steps from one update to the next. The default is TRL's.
+
+    Example:
+        >>> import torch
+        >>> from lightning.pytorch import Trainer
+        >>> from dpo_lightning.callbacks import TrustRegionReference
+        >>> from dpo_lightning.reference import Followed
+        >>> mover = TrustRegionReference(alpha=0.6, every=512)
+        >>> trainer = Trainer(max_steps=2000, logger=False, callbacks=[mover])
+        >>> weights = {"head": Followed(reference=torch.zeros(2), policy=torch.ones(2))}
+        >>> mover.move(weights, step=512)
+        >>> weights["head"].reference
+        tensor([0.6000, 0.6000])
     """
 
     def __init__(self, alpha: float = 0.6, every: int = 512) -> None:

@@ -25,6 +25,16 @@ class SampleTable(pl.Callback):
         seed: Seed of the samples, the same before and after.
         reward: Function of prompt and completion, where a true reward is known; its means are reported.
         shown: Rows of the printed table.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from dpo_lightning.callbacks import SampleTable
+        >>> def brevity(prompt: str, completion: str) -> float:
+        ...     return -float(len(completion.split()))
+        >>> table = SampleTable("runs/samples.md", prompts=8, samples_per_prompt=2, reward=brevity)
+        >>> trainer = Trainer(max_steps=100, logger=False, callbacks=[table])
+        >>> table.reward("Say hello.", "Hello to you!")
+        -3.0
     """
 
     def __init__(

@@ -26,7 +26,17 @@ _BASE_PRESERVING = (True, False, "gaussian", "eva", "orthogonal")
 
 @dataclass(frozen=True)
 class AdapterOff(Reference):
-    """The policy with its adapters disabled: the base weights. Costs no memory."""
+    """The policy with its adapters disabled: the base weights. Costs no memory.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import AdapterOff, LoRA
+        >>> from dpo_lightning.policy.lora import add_lora
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> policy = add_lora(LlamaForCausalLM(config), LoRA(r=4))
+        >>> AdapterOff().bind(policy).own_models()  # no second model
+        []
+    """
 
     def bind(self, policy: nn.Module) -> BoundReference:
         """Check that the base weights are the original model's.

@@ -28,6 +28,20 @@ class FrozenCopy(Reference):
         checkpoint: Hub name or directory of the reference; null copies the policy. A reference that is not the policy
             fails the check before step 0, which is then switched off with `step_zero_check: false`.
         model_kwargs: Further arguments of `from_pretrained` for the checkpoint.
+
+    Example:
+        >>> import torch
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import FrozenCopy, TokenizedPair
+        >>> from dpo_lightning.batch import collate_padded
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> policy = LlamaForCausalLM(config)
+        >>> reference = FrozenCopy().bind(policy)
+        >>> batch = collate_padded([TokenizedPair(0, [1, 2], [3, 4], [5])])
+        >>> before = reference.token_logps(batch)
+        >>> policy.lm_head.weight.data *= 2  # the policy changes, its reference does not
+        >>> torch.equal(reference.token_logps(batch), before)
+        True
     """
 
     checkpoint: Optional[str] = None

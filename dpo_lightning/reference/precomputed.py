@@ -42,6 +42,15 @@ class Precomputed(Reference):
             `dpo_lightning/reference` in `$XDG_CACHE_HOME` or `~/.cache`.
         source: The reference to score; null takes what a run without `reference` has.
         batch_tokens: Most tokens of a batch while scoring, which keeps no activations.
+
+    Example:
+        >>> from dpo_lightning import FrozenCopy, Precomputed
+        >>> Precomputed(cache_dir="runs/cache", source=FrozenCopy("runs/sft")).source.checkpoint
+        'runs/sft'
+        >>> Precomputed(batch_tokens=0)
+        Traceback (most recent call last):
+            ...
+        dpo_lightning.errors.InputError: Precomputed.batch_tokens must be at least 1, got 0
     """
 
     cache_dir: Optional[str] = None

@@ -21,6 +21,18 @@ class PlotLogger(Logger):
 
     Raises:
         InputError: without matplotlib, at once and not when the run ends.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lightning.pytorch import Trainer
+        >>> from dpo_lightning.report import PlotLogger
+        >>> logger = PlotLogger("curves.png")
+        >>> trainer = Trainer(max_steps=100, logger=logger)
+        >>> logger.log_metrics({"train/loss": 0.69}, step=0)  # the Trainer's part, as the two below
+        >>> logger.log_metrics({"train/loss": 0.42}, step=1)
+        >>> logger.finalize("success")
+        >>> Path("curves.png").exists()
+        True
     """
 
     def __init__(self, path: str) -> None:

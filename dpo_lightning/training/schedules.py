@@ -74,6 +74,19 @@ class Cosine(Schedule):
     Args:
         warmup: Optimizer steps (int), or a fraction of the run (float below 1).
         floor: Factor at the end.
+
+    Example:
+        >>> import torch
+        >>> from dpo_lightning.training.schedules import Cosine
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> scheduler = Cosine(warmup=2, floor=0.1)(optimizer, total_steps=6)
+        >>> rates = []
+        >>> for _ in range(7):
+        ...     rates.append(round(scheduler.get_last_lr()[0], 3))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.333, 0.667, 1.0, 0.868, 0.55, 0.232, 0.1]
     """
 
     warmup: Union[int, float] = 0.1
