@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DPOLightningError(Exception):
-    """Base of both kinds."""
+    """Base class of `InputError` and `RunError`."""
 
 
 class InputError(DPOLightningError, ValueError):

@@ -39,7 +39,7 @@ class PreferenceRun(ABC):
     @property
     @abstractmethod
     def policy(self) -> nn.Module:
-        """The model that is trained.
+        """Model that is trained.
 
         Raises:
             RunError: before it was built.

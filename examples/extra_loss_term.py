@@ -45,7 +45,7 @@ class LikelihoodDPO(PreferenceModule):
 
 
 def tiny_policy() -> nn.Module:
-    """A random Llama; a hub name would do as well."""
+    """Build a random Llama; a hub name would do as well."""
     torch.manual_seed(0)
     return LlamaForCausalLM(
         LlamaConfig(vocab_size=32, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)

@@ -44,7 +44,7 @@ class YourModule(pl.LightningModule):
 
 
 def tiny_model() -> nn.Module:
-    """A random GPT-2 without dropout, which would make policy and reference differ before training."""
+    """Build a random GPT-2 without dropout, which would make policy and reference differ before training."""
     torch.manual_seed(0)
     size = {"vocab_size": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32}
     dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}

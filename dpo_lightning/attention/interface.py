@@ -1,4 +1,4 @@
-"""How a model comes to use the tree's attention: a registered attention and mask beside each of transformers' own."""
+"""Registration of the tree's attention with transformers: an attention and a mask beside each of its own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _forward_under_way(forward: _TreeForward | None) -> Iterator[None]:
 
 
 def use_tree_attention(model: nn.Module) -> str | None:
-    """Put the tree's attention beside the model's own. Returns what stands against it, or None."""
+    """Register the tree's attention beside the model's own; return the reason why it cannot be used, or None."""
     from transformers import PreTrainedModel
 
     _register()
@@ -111,7 +111,7 @@ def _attention(
     own: str,
     **options: Any,
 ) -> tuple[Tensor, Any]:
-    """The signature that transformers calls; `own` is the implementation that the model had."""
+    """Attend under the signature that transformers calls; `own` is the implementation that the model had."""
     forward = _under_way.get()
     if not isinstance(attention_mask, TreeMask):
         if forward is not None:
@@ -134,7 +134,7 @@ def _attention(
 
 
 def _kernel(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> Kernel:
-    """Choose the fastest way that is exact here."""
+    """Choose the fastest kernel that is exact here."""
     return next(kernel for kernel in _FASTEST_FIRST if kernel.fits(query, value, mask, softmax))
 
 
@@ -147,7 +147,7 @@ def _mask(*args: Any, own: str, mask_function: Any, **options: Any) -> Any:
 
 @cache
 def _register() -> None:
-    """Not at import: it would load transformers' models before any is asked for."""
+    """Register both, once, and not at import, which would load transformers' models before any is asked for."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     for own in _WRAPPED:

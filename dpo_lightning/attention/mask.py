@@ -1,4 +1,4 @@
-"""What a model hands its layers as `attention_mask` in a tree forward: a rule about positions, not a tensor."""
+"""The mask that a model hands its layers in a tree forward: a rule about positions, not a tensor."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from dpo_lightning.batch import TreeLayout
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""``rule(batch, head, query position, key position) -> visible``, the form that transformers builds masks from."""
+"""`rule(batch, head, query position, key position) -> visible`, the form that transformers builds masks from."""
 
 
 class Run(NamedTuple):
-    """Queries ``row[start:end]`` and the slices of the row that hold their keys; the queries are the last of them."""
+    """Queries `row[start:end]` and the slices of the row that hold their keys; the queries are the last of them."""
 
     start: int
     end: int
@@ -25,21 +25,21 @@ class Run(NamedTuple):
 
     @property
     def opens(self) -> bool:
-        """Whether it is the first run of its example, with the prompt among its queries."""
+        """True for the first run of its example, which has the prompt among its queries."""
         return len(self.keys) == 1
 
     @property
     def queries(self) -> int:
-        """Number of queries ``Q``."""
+        """Number of queries `Q`."""
         return self.end - self.start
 
     @property
     def length(self) -> int:
-        """Number of keys ``K``: those of one whole sequence, at the positions ``0 .. K-1``."""
+        """Number of keys `K`: those of one whole sequence, at the positions `0 .. K-1`."""
         return sum(part.stop - part.start for part in self.keys)
 
     def gather(self, row: Tensor) -> Tensor:
-        """The keys of a row ``[..., L, D]`` as ``[..., K, D]``: a view where they are one slice."""
+        """The keys of a row `[..., L, D]` as `[..., K, D]`: a view where they are one slice."""
         if len(self.keys) == 1:
             return row[..., self.keys[0], :]
         return torch.cat([row[..., part, :] for part in self.keys], dim=-2)
@@ -70,7 +70,7 @@ class TreeMask:
 
     @cached_property
     def is_causal(self) -> bool:
-        """Whether every query of this row sees all of its sequence up to itself."""
+        """True where every query of this row sees all of its sequence up to itself."""
         from transformers.masking_utils import causal_mask_function
 
         if self._rule is causal_mask_function:
@@ -82,7 +82,7 @@ class TreeMask:
             return False
 
     def visible(self, run: Run) -> Bool[Tensor, "Q K"]:
-        """Which keys each query of the run sees."""
+        """Return which keys each query of the run sees."""
         shape = (run.queries, run.length)
         if shape not in self._visible:
             self._visible[shape] = self._evaluated(run, self._device)

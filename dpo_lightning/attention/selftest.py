@@ -1,4 +1,4 @@
-"""Find out on the model itself whether the tree layout is right for it."""
+"""A self-test that finds out on a model whether the tree layout is right for it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _difference(pairs: list[TokenizedExample], row: Tensor, other_row: Tensor, e
 
 
 def _counts_physical_positions(model: nn.Module) -> str | None:
-    """Find what a short row cannot show: Llama 4 scales its queries by their place in the row, from token 8192 on."""
+    """Find a fault that a short row hides: Llama 4 scales its queries by their place in the row, from token 8192 on."""
     configs = (getattr(module, "config", None) for module in model.modules())
     if any(getattr(config, "attn_temperature_tuning", False) for config in configs):
         return "the attention temperature depends on the place in the row (attn_temperature_tuning)"
@@ -101,7 +101,7 @@ def _sequences(pairs: list[TokenizedExample]) -> Iterator[tuple[list[int], list[
 
 
 def _alone(model: nn.Module, prompt: list[int], completion: list[int], device: torch.device) -> Float[Tensor, "C V"]:
-    """Logits that predict the completion, from a plain forward."""
+    """Return the logits that predict the completion, from a plain forward."""
     logits = model(input_ids=torch.tensor([prompt + completion], device=device)).logits[0]
     return logits[len(prompt) - 1 : -1]
 
@@ -114,7 +114,7 @@ def _in_tree(model: nn.Module, pairs: list[TokenizedExample], device: torch.devi
 
 
 def _leak(row: Tensor, other_row: Tensor) -> float:
-    """Relative change of the logits outside the chosen completions."""
+    """Return the relative change of the logits outside the chosen completions."""
     segments = torch.tensor([length for lengths in _SEGMENTS for length in lengths])
     is_chosen = torch.tensor([False, True, False] * len(_SEGMENTS)).repeat_interleave(segments)
     outside = (~is_chosen).to(row.device)
@@ -123,7 +123,7 @@ def _leak(row: Tensor, other_row: Tensor) -> float:
 
 
 def _typical_error(found: Float[Tensor, "C V"], expected: Float[Tensor, "C V"]) -> float:
-    """Median over positions of the relative error: rounding may send a token to another expert."""
+    """Return the median over positions of the relative error: rounding may send a token to another expert."""
     found, expected = found.double(), expected.double()
     sizes = (expected - expected.mean(-1, keepdim=True)).norm(dim=-1)
     return ((found - expected).norm(dim=-1) / sizes).median().item()

@@ -39,7 +39,7 @@ def collate_padded(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
 
 
 def collate_tree(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
-    """One packed row `[1, L]`, the prompt and the branches of each example: every token once, and no padding.
+    """Make one packed row `[1, L]`, the prompt and the branches of each example: every token once, and no padding.
 
     The first token of each branch is predicted at the prompt's last position. A completion may have no tokens.
     """

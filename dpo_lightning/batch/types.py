@@ -65,7 +65,7 @@ class TokenizedExample(NamedTuple):
 
 
 class TreeLayout(NamedTuple):
-    """One packed row `[P0 C1 .. CK P1 C1 .. CK ...]`: how it is made of prompts and the branches that continue them.
+    """Structure of a packed row `[P0 C1 .. CK P1 C1 .. CK ...]`, made of prompts and the branches that continue them.
 
     The branches of a prompt start at the position where it ends; they attend to the prompt and not to each other, and
     no example attends to another one. Queries are grouped into `T` runs: `[P C1]` first, with itself as keys, then each
@@ -142,7 +142,7 @@ class PreferenceBatch(NamedTuple):
 
     @property
     def has_empty_completion(self) -> bool:
-        """Whether some completion has no tokens; read from shapes and from the host."""
+        """True where a completion has no tokens; read from shapes and from the host."""
         if self.tree is None:
             return self.input_ids.shape[0] < self.lengths.shape[0]
         return not all(all(branches) for _, branches in self.tree.segments)

@@ -84,7 +84,7 @@ class ResumableCheckpoint(FindsLast):
 
     @property
     def directory(self) -> Path:
-        """Where the checkpoints are."""
+        """The directory of the checkpoints."""
         return Path(str(self.dirpath))
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -124,7 +124,7 @@ class ResumableCheckpoint(FindsLast):
         )
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """Nothing yet: the step's validation and its line in the log are still to come."""
+        """Save nothing yet: the step's validation and its line in the log are still to come."""
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -154,7 +154,7 @@ class ResumableCheckpoint(FindsLast):
             rank_zero_info(f"{type(exception).__name__}: saved {path}")
 
     def _is_saved(self, trainer: pl.Trainer) -> bool:
-        """Whether there is nothing to save: the step is saved, or the run is a trial."""
+        """Return whether there is nothing to save: the step is saved, or the run is a trial."""
         trial = bool(cast(Any, trainer).fast_dev_run) or trainer.sanity_checking
         return trial or self._step_saved == trainer.global_step
 
@@ -196,7 +196,7 @@ class ResumableCheckpoint(FindsLast):
 
 
 def _can_save(trainer: pl.Trainer, exception: BaseException) -> bool:
-    """Whether the weights are whole, and all processes come here: a single one would wait for the others forever."""
+    """Return whether the weights are whole and all processes come here: one alone would wait for ever."""
     if isinstance(exception, KeyboardInterrupt | SaveError):
         return False
     if trainer.world_size > 1 and not isinstance(exception, SIGTERMException):
@@ -223,7 +223,7 @@ def _load_safely(trainer: pl.Trainer, load: Callable[..., Any], checkpoint_path:
 
 
 def _refusal(path: Path, examined: Examined | None) -> str | None:
-    """Why a checkpoint must not be loaded; of a directory without a manifest, nobody knows whether it is whole."""
+    """Return why a checkpoint must not be loaded. A directory without a manifest may or may not be whole."""
     known = examined is not None and examined.is_still(path)
     if not known and (path.is_file() or (path / MANIFEST).exists()) and (found := damage(path)):
         return f"checkpoint {path}: {found}"

@@ -50,7 +50,7 @@ class ExactResume(pl.Callback):
 
     @property
     def can_save(self) -> bool:
-        """Whether the weights are those at the end of a step: not before the first, nor in the middle of one."""
+        """True where the weights are those at the end of a step: not before the first, nor in the middle of one."""
         return self._snapshot is not None and not self._updating
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -82,7 +82,7 @@ class ExactResume(pl.Callback):
             self._restored = None
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        """From here to the end of the step, weights and counters do not belong together."""
+        """Note that weights and counters do not belong together until the end of the step."""
         self._updating = True
 
     def on_train_batch_end(

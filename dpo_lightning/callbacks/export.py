@@ -1,4 +1,4 @@
-"""The trained policy as a Hugging Face directory."""
+"""Export of the trained policy as a Hugging Face directory."""
 
 from __future__ import annotations
 
@@ -22,6 +22,21 @@ class Export(pl.Callback):
         path: Directory of the export; an earlier one is replaced.
         merged_path: With LoRA, also write the merged weights here, as a model without adapters.
         every_checkpoint: Also export to `path` + `-step-N` whenever a checkpoint is saved.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from torch.utils.data import DataLoader
+        >>> from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import PreferenceModule, TokenizedPair
+        >>> from dpo_lightning.batch import collate_padded
+        >>> from dpo_lightning.callbacks import Export
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> data = DataLoader([TokenizedPair(0, [1, 2], [3, 4], [5])], collate_fn=collate_padded)
+        >>> settings = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
+        >>> trainer = Trainer(max_steps=1, callbacks=[Export("policy")], **settings)
+        >>> trainer.fit(PreferenceModule(LlamaForCausalLM(config)), data)
+        >>> type(AutoModelForCausalLM.from_pretrained("policy")).__name__
+        'LlamaForCausalLM'
     """
 
     def __init__(self, path: str, merged_path: Optional[str] = None, every_checkpoint: bool = False) -> None:
@@ -30,7 +45,7 @@ class Export(pl.Callback):
         self.every_checkpoint = every_checkpoint
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse before training what cannot be exported after it.
+        """Refuse a policy, or a path, before training that cannot be exported, or written to, after it.
 
         Raises:
             InputError: for a policy that transformers cannot save, or weights that cannot be merged.
@@ -54,12 +69,12 @@ class Export(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Export beside a checkpoint, if asked."""
+        """Export with each checkpoint, if `every_checkpoint` is set."""
         if self.every_checkpoint:
             self._export(trainer, pl_module, f"{self.path}-step-{trainer.global_step}")
 
     def _export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: str) -> nn.Module | None:
-        """On rank 0, which gets the policy; the others take part, since it may be sharded."""
+        """Export on rank 0, and return the policy there; every rank must call, since the policy may be sharded."""
         run = run_of(pl_module, "Export")
         policy = run.whole_policy()
         if policy is None or not trainer.is_global_zero:

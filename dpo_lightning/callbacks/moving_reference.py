@@ -104,12 +104,12 @@ class MovingReference(pl.Callback, ReferenceMover):
         return {"steps": self._steps, "kept": {kind: on_rank_zero(tensors) for kind, tensors in self._kept.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take them over."""
+        """Restore the steps and the kept tensors."""
         self._steps, self._kept = state_dict["steps"], state_dict["kept"]
 
 
 class TrustRegionReference(MovingReference):
-    r"""TR-DPO, arXiv:2404.09656: now and then the reference becomes the policy, or a mixture with it.
+    r"""TR-DPO (arXiv:2404.09656): from time to time the reference becomes the policy, or a mixture with it.
 
     .. math::
         \pi_\text{ref} \leftarrow \alpha \pi_\theta + (1-\alpha) \pi_\text{ref}
@@ -120,6 +120,18 @@ class TrustRegionReference(MovingReference):
     Args:
         alpha: Share of the policy, in (0, 1]; 1 is the hard update. The default is TRL's.
         every: `\tau`, steps from one update to the next. The default is TRL's.
+
+    Example:
+        >>> import torch
+        >>> from lightning.pytorch import Trainer
+        >>> from dpo_lightning.callbacks import TrustRegionReference
+        >>> from dpo_lightning.reference import Followed
+        >>> mover = TrustRegionReference(alpha=0.6, every=512)
+        >>> trainer = Trainer(max_steps=2000, logger=False, callbacks=[mover])
+        >>> weights = {"head": Followed(reference=torch.zeros(2), policy=torch.ones(2))}
+        >>> mover.move(weights, step=512)
+        >>> weights["head"].reference
+        tensor([0.6000, 0.6000])
     """
 
     def __init__(self, alpha: float = 0.6, every: int = 512) -> None:
@@ -133,7 +145,7 @@ class TrustRegionReference(MovingReference):
         return {} if self.alpha == 1 else {_AVERAGES: _wide_references(weights)}
 
     def move(self, weights: Weights, step: int) -> None:
-        """Mix."""
+        """Mix the share `alpha` of the policy into the reference."""
         _mix(weights, self._kept.get(_AVERAGES, {}), self.alpha)
 
 
@@ -160,7 +172,7 @@ class EMAReference(MovingReference):
         return {_AVERAGES: _wide_references(weights)}
 
     def move(self, weights: Weights, step: int) -> None:
-        """Average."""
+        """Move the average by `1 - decay` towards the policy."""
         _mix(weights, self._kept[_AVERAGES], 1 - self.decay)
 
 
@@ -211,7 +223,7 @@ class BEMAReference(MovingReference):
         }
 
     def move(self, weights: Weights, step: int) -> None:
-        """Average and correct."""
+        """Move the average towards the policy, and correct its bias."""
         age = self.lag + self.multiplier * step
         for name, (reference, policy) in weights.items():
             average, start = self._kept[_AVERAGES][name], self._kept[_STARTS][name]
@@ -224,7 +236,7 @@ _AVERAGES, _STARTS = "averages", "starts"
 
 
 def _mix(weights: Weights, averages: Mapping[str, Tensor], share: float) -> None:
-    """Let the policy have a share of each average, and the reference be the average; some are the reference itself."""
+    """Move each average by a share towards the policy, and the reference to it; some averages are the reference."""
     for name, (reference, policy) in weights.items():
         average = averages.get(name, reference)
         average.lerp_(policy.to(average.dtype), share)
@@ -232,7 +244,7 @@ def _mix(weights: Weights, averages: Mapping[str, Tensor], share: float) -> None
 
 
 def _wide_references(weights: Weights) -> dict[str, Tensor]:
-    """Copies in float32 of those that have less."""
+    """Return float32 copies of the reference's weights that have a narrower dtype."""
     references = {name: pair.reference for name, pair in weights.items()}
     return {name: value.to(_wide(value)) for name, value in references.items() if _wide(value) != value.dtype}
 
@@ -246,5 +258,5 @@ def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
 
 
 def _has_gradients(policy: nn.Module) -> bool:
-    """Tell a step that was made from one that was skipped, whose gradients are gone."""
+    """Return whether the policy has gradients: those of a skipped step are gone."""
     return any(parameter.grad is not None for parameter in policy.parameters())

@@ -1,4 +1,4 @@
-"""Fills the reference's cache before the first batch is asked for."""
+"""A callback that fills the reference's cache before the first batch is asked for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ReferenceCache(pl.Callback):
         _fill(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Score the pairs of `validate`; those of a fit are there."""
+        """Score the pairs of `validate`; those of a fit were scored at its start."""
         if trainer.state.fn == TrainerFn.VALIDATING:
             _fill(trainer, pl_module)
 

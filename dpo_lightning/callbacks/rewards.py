@@ -1,4 +1,4 @@
-"""What `predict` found, as a file."""
+"""Rewards of `predict` as a file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,25 @@ from dpo_lightning.utils.files import replaced
 class WriteRewards(pl.Callback):
     """Writes one JSON line per predicted pair: `pair_id`, `chosen`, `rejected`, `margin`, in the objective's scale.
 
-    Of a labelled completion, it is `pair_id`, `reward`, `desirable`; one row may have two of them.
+    A labelled completion has `pair_id`, `reward`, `desirable`; one row may have two of them.
 
     Args:
         path: The file. With several ranks, each writes its own, with its number before the suffix.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lightning.pytorch import Trainer
+        >>> from torch.utils.data import DataLoader
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import PreferenceModule, TokenizedPair
+        >>> from dpo_lightning.batch import collate_padded
+        >>> from dpo_lightning.callbacks import WriteRewards
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> data = DataLoader([TokenizedPair(0, [1, 2], [3, 4], [5])], collate_fn=collate_padded)
+        >>> trainer = Trainer(logger=False, enable_progress_bar=False, callbacks=[WriteRewards("rewards.jsonl")])
+        >>> _ = trainer.predict(PreferenceModule(LlamaForCausalLM(config)), data)
+        >>> print(Path("rewards.jsonl").read_text().strip())  # the policy is still its reference
+        {"pair_id": 0, "chosen": 0.0, "rejected": 0.0, "margin": 0.0}
     """
 
     def __init__(self, path: str = "rewards.jsonl") -> None:

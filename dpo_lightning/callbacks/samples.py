@@ -19,13 +19,23 @@ class SampleTable(pl.Callback):
 
     Args:
         path: The Markdown file.
-        prompts: How many prompts, the first different ones of the validation pairs.
+        prompts: Number of prompts: the first different ones of the validation pairs.
         samples_per_prompt: Completions of each prompt; the table shows one, the file all.
         max_new_tokens: Most tokens of a completion.
         temperature: Softmax temperature; 1 samples from the policy itself.
         seed: Seed of the samples, the same before and after.
         reward: Function of prompt and completion, where a true reward is known; its means are reported.
         shown: Rows of the printed table.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from dpo_lightning.callbacks import SampleTable
+        >>> def brevity(prompt: str, completion: str) -> float:
+        ...     return -float(len(completion.split()))
+        >>> table = SampleTable("runs/samples.md", prompts=8, samples_per_prompt=2, reward=brevity)
+        >>> trainer = Trainer(max_steps=100, logger=False, callbacks=[table])
+        >>> table.reward("Say hello.", "Hello to you!")
+        -3.0
     """
 
     def __init__(
@@ -62,11 +72,11 @@ class SampleTable(pl.Callback):
             self._report(trainer, after)
 
     def state_dict(self) -> dict[str, Any]:
-        """The samples from before training."""
+        """Return the samples from before training."""
         return {"before": self._before}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep them for the table."""
+        """Restore the samples from before training."""
         self._before = state_dict["before"]
 
     def _report(self, trainer: pl.Trainer, after: list[list[str]]) -> None:
@@ -79,7 +89,7 @@ class SampleTable(pl.Callback):
         rank_zero_info(f"samples in {self.path}")
 
     def _sample(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[list[str]]:
-        """On rank 0; with a sharded policy every rank samples the same, since each forward is one of all."""
+        """Sample on rank 0; with a sharded policy on every rank alike, since all must take part in each forward."""
         policy = cast(Any, pl_module).policy
         if not (trainer.is_global_zero or is_sharded(policy)):
             return []

@@ -1,4 +1,4 @@
-"""Before the first step: the policy must still be its reference."""
+"""A check before the first step that the policy is still its reference."""
 
 from __future__ import annotations
 
@@ -25,6 +25,24 @@ class StepZeroCheck(pl.Callback):
 
     Args:
         tolerance: Largest accepted log-ratio of a completion, in nats, whatever the objective makes of it.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from torch.utils.data import DataLoader
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import PreferenceModule, TokenizedPair
+        >>> from dpo_lightning.batch import collate_padded
+        >>> from dpo_lightning.callbacks import StepZeroCheck
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> policy, other = LlamaForCausalLM(config), LlamaForCausalLM(config)
+        >>> other.lm_head.weight.data *= 100
+        >>> data = DataLoader([TokenizedPair(0, [1, 2], [3, 4], [5])], collate_fn=collate_padded)
+        >>> settings = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
+        >>> trainer = Trainer(max_steps=1, callbacks=[StepZeroCheck(tolerance=0.01)], **settings)
+        >>> trainer.fit(PreferenceModule(policy, reference=other), data)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        dpo_lightning.errors.RunError: before step 0 the policy is not its reference: loss ...
     """
 
     def __init__(self, tolerance: float = 0.1) -> None:
@@ -63,7 +81,7 @@ class StepZeroCheck(pl.Callback):
 
 
 class _Difference(NamedTuple):
-    """Mean loss, what it is where policy and reference agree, and the largest log-ratio in nats."""
+    """Mean loss, its known value where policy and reference agree, and the largest log-ratio in nats."""
 
     loss: float
     known: float
@@ -77,7 +95,7 @@ class _Difference(NamedTuple):
 
 
 def _compare(trainer: pl.Trainer, run: PreferenceRun, scores: Any) -> _Difference:
-    """Over all ranks: they must decide alike, since with a sharded model each further forward is one of all."""
+    """Compare over all ranks, which must decide alike: all must take part in each forward of a sharded model."""
     both = [run.with_baseline(scores), run.with_baseline(scores.without_difference())]
     loss, known = (run.objective(s).mean() for s in both)
     logratio = run.comparison.logratios(scores).abs().max()

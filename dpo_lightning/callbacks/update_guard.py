@@ -1,4 +1,4 @@
-"""An update that would ruin the weights is not made."""
+"""A guard against optimizer steps that would ruin the weights."""
 
 from __future__ import annotations
 
@@ -39,8 +39,26 @@ class UpdateGuard(pl.Callback):
     left out of the metrics, and `train/skipped_steps` is logged.
 
     Args:
-        skips: How many steps of the run may be skipped before it stops; 0 stops at the first.
-        spike: Also take a gradient norm for bad that exceeds this many times the median of the last 100 steps'.
+        skips: Steps of the run that may be skipped before it stops; 0 stops at the first.
+        spike: Also refuse a gradient norm of more than this many times the median of the last 100 steps'.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from torch.utils.data import DataLoader
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import PreferenceModule, TokenizedPair
+        >>> from dpo_lightning.batch import collate_padded
+        >>> from dpo_lightning.callbacks import UpdateGuard
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> policy = LlamaForCausalLM(config)
+        >>> policy.model.embed_tokens.weight.data[3] = float("nan")
+        >>> data = DataLoader([TokenizedPair(0, [1, 2], [3, 4], [5])], collate_fn=collate_padded)
+        >>> settings = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
+        >>> trainer = Trainer(max_steps=1, callbacks=[UpdateGuard(skips=0)], **settings)
+        >>> trainer.fit(PreferenceModule(policy), data)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        dpo_lightning.errors.RunError: a loss is not finite at optimizer step 0, on the pairs [0] ...
     """
 
     def __init__(self, skips: int = 0, spike: Optional[float] = None) -> None:
@@ -55,7 +73,7 @@ class UpdateGuard(pl.Callback):
         self._means: dict[str, dict[str, Any]] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse what cannot be measured.
+        """Refuse `spike` where gradients cannot be measured.
 
         Raises:
             InputError: for `spike` where the loss is scaled.
@@ -79,7 +97,7 @@ class UpdateGuard(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Look at the step's losses and gradient.
+        """Check the step's losses and gradient.
 
         Raises:
             RunError: naming the optimizer step and the pair ids, when no step may be skipped (any more).
@@ -99,7 +117,7 @@ class UpdateGuard(pl.Callback):
         self._skip(pl_module, optimizer)
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[float, bool]:
-        """Norm of the gradient, and whether the losses of all ranks are finite: one read of the device."""
+        """Return the gradient's norm, and whether the losses of all ranks are finite: one read of the device."""
         bad = torch.stack([~torch.isfinite(micro_batch.loss) for micro_batch in self._window]).any().float()
         norm = torch.zeros_like(bad) if _scaled(trainer) else gradient_norm(pl_module).to(bad.device, torch.float32)
         norm_read, bad_read = torch.stack([norm, max_over_ranks(bad)]).tolist()
@@ -109,7 +127,7 @@ class UpdateGuard(pl.Callback):
         if not losses_finite:
             return "a loss is not finite"
         if not math.isfinite(norm):
-            return f"the gradient norm is {norm}, of finite losses,"
+            return f"the gradient norm is {norm} although the losses are finite,"
         if self.spike is not None and len(self._norms) >= _FEWEST:
             usual = statistics.median(self._norms)
             if norm > self.spike * usual:
@@ -117,7 +135,7 @@ class UpdateGuard(pl.Callback):
         return None
 
     def _pairs(self, losses_finite: bool) -> str:
-        """Which rows to look at, over all ranks: those with a bad loss, or all of the step."""
+        """Name the rows to look at, over all ranks: those with a bad loss, or all of the step."""
         mine = [
             pair
             for row_ids, loss in self._window
@@ -128,7 +146,7 @@ class UpdateGuard(pl.Callback):
         return f"on the pairs {pairs} (rows of the training split, from 0)"
 
     def _skip(self, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
-        """An optimizer leaves parameters without a gradient alone: weights, moments and weight decay."""
+        """Drop the gradients: without one, an optimizer leaves a parameter alone, its moments and weight decay too."""
         optimizer.zero_grad(set_to_none=True)
         metrics = pl_module.step_metrics() if isinstance(pl_module, PreferenceRun) else {}
         for name, metric in metrics.items():
@@ -137,7 +155,7 @@ class UpdateGuard(pl.Callback):
         pl_module.log("train/skipped_steps", float(self.skipped), rank_zero_only=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Name the batch in which something else went wrong, and leave nothing of the device behind."""
+        """Log the batch in which something else went wrong, and let go of all tensors."""
         if self._batch is not None and isinstance(exception, Exception) and not isinstance(exception, RunError):
             with contextlib.suppress(RuntimeError):  # of a device that cannot be read any more
                 _logger.error(
@@ -150,17 +168,17 @@ class UpdateGuard(pl.Callback):
         self._window, self._batch, self._means = [], None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps that were skipped, and the norms that a spike is measured against."""
+        """Return the number of skipped steps, and the norms that a spike is measured against."""
         return {"skipped": self.skipped, "norms": list(self._norms)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the count and the norms."""
         self.skipped = state_dict["skipped"]
         self._norms = deque(state_dict["norms"], maxlen=_NORMS)
 
 
 def _means(module: pl.LightningModule) -> dict[str, dict[str, Any]]:
-    """What training steps add to; each update makes new tensors, so these keep their values."""
+    """Return the state of a step's metrics; each update makes new tensors, so these keep their values."""
     metrics = module.step_metrics() if isinstance(module, PreferenceRun) else {}
     return {name: dict(metric.metric_state) for name, metric in metrics.items()}
 

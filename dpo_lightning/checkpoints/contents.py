@@ -1,4 +1,4 @@
-"""What a checkpoint holds: one table of keys, who writes and who reads each, and since which format version.
+"""The contents of a checkpoint: one table of keys, who writes and who reads each, and since which format version.
 
 Our keys are the constants here and stand nowhere else. Lightning's are listed as far as a run relies on them.
 """
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
     @property
     def is_top_level(self) -> bool:
-        """Whether it is a key of the checkpoint itself."""
+        """True for a key of the checkpoint itself."""
         return "/" not in self.key
 
 

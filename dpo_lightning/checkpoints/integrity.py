@@ -1,4 +1,4 @@
-"""Whether a checkpoint is as it was written."""
+"""The examination of a checkpoint: is it as it was written?"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DIRECTORY = 0x10  # in the attributes that a zip file keeps for DOS
 
 
 def problem(path: str | Path) -> str | None:
-    """Why a run cannot be resumed from a checkpoint, in one line; None where it can.
+    """Return why a run cannot be resumed from a checkpoint, in one line; None where it can.
 
     Args:
         path: A file that Lightning wrote, or a directory of shards that `ResumableCheckpoint` did.
@@ -57,7 +57,7 @@ def file_stamps(path: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def damage(path: str | Path) -> str | None:
-    """Why a file or a directory of shards is not as it was written, in one line; None for a whole one.
+    """Return why a file or a directory of shards is not as it was written, in one line; None for a whole one.
 
     Reads every byte once: a third of a second per GB from memory. torch itself would load a flipped bit without a word.
     """

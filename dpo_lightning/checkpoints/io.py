@@ -45,7 +45,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
         return examined
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write beside ``path``, fsync, and rename.
+        """Write beside `path`, fsync, and rename.
 
         Raises:
             SaveError: when the file cannot be written, a full disk included. What was there before, stays.
@@ -59,7 +59,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: Optional[bool] = None
     ) -> dict[str, Any]:
-        """Read a file or a URL; plain types only, unless ``weights_only`` is False.
+        """Read a file or a URL; plain types only, unless `weights_only` is False.
 
         Raises:
             InputError: for a file that is damaged, of a newer format, or holds other types, and for a URL with

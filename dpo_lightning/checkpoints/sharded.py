@@ -30,7 +30,7 @@ _OPTIMIZER = "optimizer_"
 
 
 def is_sharded_checkpoint(path: str | Path) -> bool:
-    """Whether there is a directory as Lightning's ModelParallelStrategy writes it."""
+    """Return whether there is a directory as Lightning's ModelParallelStrategy writes it."""
     return (Path(path) / _METADATA).is_file() and (Path(path) / _REST).is_file()
 
 

@@ -34,7 +34,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _known_cause(error: BaseException | None) -> str | None:
-    """An error of ours behind what the parser made of it while it built objects."""
+    """Find an error of ours behind the one that the parser made of it while it built objects."""
     while error is not None and not isinstance(error, DPOLightningError):
         error = error.__cause__
     return None if error is None else str(error)
@@ -47,7 +47,7 @@ def _full_memory(error: BaseException) -> str | None:
 
 
 def _lost_worker(error: BaseException) -> str | None:
-    """A loader's process that died: torch says so in the middle of whatever runs just then, so only here is it caught.
+    """Recognise that a loader's process died: torch raises it in whatever runs just then, so only here is it caught.
 
     Torch has no class for it.
     """

@@ -1,4 +1,4 @@
-"""What the parser has to say, as one line with the nearest right key."""
+"""The parser's messages as one line, with the nearest right key."""
 
 from __future__ import annotations
 

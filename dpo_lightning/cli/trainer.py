@@ -69,7 +69,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
             torch.set_num_threads(threads)
 
     def reads_settings_of(self, path: str | None) -> bool:
-        """In `fit`, keep config and flags as they are: Lightning would let a checkpoint's settings override them.
+        """Keep config and flags of `fit` as they are: Lightning would let a checkpoint's settings override them.
 
         Raises:
             InputError: for a checkpoint from which Lightning would try to read settings, and cannot.
@@ -98,7 +98,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
 
 
 def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = PreferenceCLI) -> PreferenceCLI:
-    """Run `fit`, `validate`, `test` or `predict`, from the command line with ``None``; exits 2 on a wrong key."""
+    """Run `fit`, `validate`, `test` or `predict`, from the command line with `None`; exits 2 on a wrong key."""
     return cli(
         PreferenceModule,
         PreferenceDataModule,

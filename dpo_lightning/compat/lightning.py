@@ -1,4 +1,4 @@
-"""What is left of Lightning's private parts."""
+"""The rest of Lightning's private parts."""
 
 from __future__ import annotations
 

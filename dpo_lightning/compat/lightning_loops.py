@@ -21,7 +21,7 @@ _DUE = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 
 
 class Moment(str, Enum):
-    """What of an optimizer step is behind a checkpoint."""
+    """The part of an optimizer step that is done when a checkpoint is taken."""
 
     STEP = "step"
     VALIDATION = "validation"

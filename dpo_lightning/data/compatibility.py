@@ -1,4 +1,4 @@
-"""What a run reads of the data: the DataModule asks its module before it reads a row."""
+"""The needs of a run, compared with the data's format: the DataModule asks its module before it reads a row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dpo_lightning.losses import AnyObjective, Compares, Reads
 
 
 class DataRead(NamedTuple):
-    """What a module reads of the data.
+    """The needs of a module: which examples and columns it reads.
 
     Attributes:
         objective: What it trains with, as messages name it.
@@ -24,7 +24,7 @@ class DataRead(NamedTuple):
 
     @classmethod
     def by(cls, objective: AnyObjective) -> DataRead:
-        """What the objective reads."""
+        """Return the needs of an objective."""
         return cls(type(objective).__name__, objective.compares, objective.reads)
 
 

@@ -22,7 +22,7 @@ _MANY = b"many completions"  # a personalised hash never meets the plain one
 
 
 class RowIndex(NamedTuple):
-    """What is known of rows without reading their tokens again.
+    """Keys and lengths of rows, known without reading their tokens again.
 
     Attributes:
         keys: Key of each row, `[rows]` of `KEY`.

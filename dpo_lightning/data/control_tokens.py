@@ -1,6 +1,6 @@
 """Control tokens are the chat template's to write: a text that spells one is only text.
 
-A tokenizer reads ``</s>`` as its EOS wherever it stands, so a row could end its own prompt or open another's turn.
+A tokenizer reads `</s>` as its EOS wherever it stands, so a row could end its own prompt or open another's turn.
 Here such a spelling is quoted while templates are filled in, and tokens come from a copy of the tokenizer in which
 control tokens are spelled in a way that no text can.
 """
@@ -54,7 +54,7 @@ class ControlTokens:
         self._quoted_or_live = re.compile(f"{OPEN}(.+?){CLOSE}|{any_name}", re.DOTALL)
 
     def quote(self, text: str) -> str:
-        """Mark every control token that the text spells, so that :meth:`encode` takes it for text.
+        """Mark every control token that the text spells, so that `encode` takes it for text.
 
         Raises:
             InputError: where there is one and the tokenizer is no fast one, which has no way to do so.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
     """Loads, checks, tokenises and batches preference pairs, or single completions with a label.
 
-    What is read is read in ``prepare_data``, before a logger or a checkpoint writes anything, and cached by `datasets`.
+    What is read is read in `prepare_data`, before a logger or a checkpoint writes anything, and cached by `datasets`.
     Training batches say what their pairs weigh, so that the loss of an optimizer step is the mean over its pairs,
     however these are spread over micro-batches and ranks.
 

@@ -88,7 +88,7 @@ class Format(ABC):
 
 @dataclass(frozen=True)
 class RowFormat(Format):
-    r"""Where a row keeps its triple, and how plain text is framed.
+    r"""A row with a preference triple: its columns, and the frame of plain text.
 
     A row without the prompt column has an *implicit prompt*: its two completions are whole dialogues, which are split
     at the last turn that both share, never inside a word.
@@ -97,8 +97,8 @@ class RowFormat(Format):
         prompt: Column of the prompt: text, or a list of messages.
         chosen: Column of the preferred completion, or of the whole dialogue.
         rejected: Column of the other completion, or of the whole dialogue.
-        prompt_template: Text around a plain-text prompt; ``{prompt}`` stands for it.
-        completion_template: Text around a plain-text completion; ``{completion}`` stands for it.
+        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it.
+        completion_template: Text around a plain-text completion; `{completion}` stands for it.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells, such as `<|im_start|>`, for the tokenizer's own: for
             rows to which a chat template was applied already. Otherwise they stay text.

@@ -1,4 +1,4 @@
-"""What DataModules, LightningModules and callbacks ask of each other, by name."""
+"""The questions that DataModules, LightningModules and callbacks ask of each other, by name."""
 
 from __future__ import annotations
 

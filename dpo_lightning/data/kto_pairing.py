@@ -72,17 +72,17 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
 
 
 def mismatched_partners(prompts: np.ndarray, places: np.ndarray) -> np.ndarray | None:
-    """For each row the next one on the ring that has another prompt.
+    """Find for each row the next one on the ring that has another prompt.
 
     Where no neighbours on the ring share their prompt, each row is the partner of exactly one: the mismatched
     completions are the completions.
 
     Args:
-        prompts: What tells each row's prompt from others, ``[rows]``.
-        places: What the ring is sorted by, ``[rows]``; rows with equal ones keep their order.
+        prompts: What tells each row's prompt from others, `[rows]`.
+        places: What the ring is sorted by, `[rows]`; rows with equal ones keep their order.
 
     Returns:
-        Index of the partner of each row ``[rows]``, or None when there is one prompt only.
+        Index of the partner of each row `[rows]`, or None when there is one prompt only.
     """
     order = np.argsort(places, kind="stable")
     ring = prompts[order]
@@ -96,7 +96,7 @@ def mismatched_partners(prompts: np.ndarray, places: np.ndarray) -> np.ndarray |
 
 
 def _hashes(rows: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of each row's prompt ``[rows]``, and of the seed, its prompt and its completion ``[rows]``."""
+    """Hashes of each row's prompt `[rows]`, and of the seed, its prompt and its completion `[rows]`."""
     prompts, places = [], []
     for block in rows.select_columns(["prompt_ids", "completion_ids"]).with_format("numpy").iter(batch_size=_BATCH):
         for ids, (completion,) in zip(block["prompt_ids"], block["completion_ids"], strict=True):

@@ -32,7 +32,7 @@ class ExampleBatchSampler:
         self._planned: tuple[int, list[Step]] | None = None
 
     def __len__(self) -> int:
-        """Batches of an epoch, those before ``start`` included."""
+        """Batches of an epoch, those before `start` included."""
         return len(self.plan)
 
     def set_epoch(self, epoch: int) -> None:
@@ -40,7 +40,7 @@ class ExampleBatchSampler:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the batches of the epoch from ``start`` on."""
+        """Yield the batches of the epoch from `start` on."""
         for step in self._steps()[self.start :]:
             yield step[self.rank].tolist()
 
@@ -55,7 +55,7 @@ class ExampleBatchSampler:
 
 
 class EpochProgress(NamedTuple):
-    """Where Lightning is in an epoch when it asks for the first batch.
+    """Position of Lightning in an epoch when it asks for the first batch.
 
     Attributes:
         done: Batches that are done: more than 0 right after a restore in mid-epoch.
@@ -69,10 +69,10 @@ class EpochProgress(NamedTuple):
 
 
 def example_weights(examples_per_step: Sequence[int], progress: EpochProgress, world_size: int) -> Iterator[float]:
-    """What a pair's loss is multiplied by in each batch that is left: all pairs of an optimizer step count alike.
+    """Yield the factor of a loss in each batch that is left: all examples of an optimizer step count alike.
 
-    Lightning divides by ``accumulate``, in the shorter last window too, and the strategy by ``world_size``: with
-    ``accumulate x world_size / pairs of the optimizer step``, what remains is the mean over these pairs. Gradients of a
+    Lightning divides by `accumulate`, in the shorter last window too, and the strategy by `world_size`: with
+    `accumulate x world_size / pairs of the optimizer step`, what remains is the mean over these pairs. Gradients of a
     window that a checkpoint interrupted are gone; the mean is then over the rest of it.
     """
     done, accumulate, batches = progress
@@ -83,16 +83,16 @@ def example_weights(examples_per_step: Sequence[int], progress: EpochProgress, w
 
 
 class LazyLoader:
-    """An iterable around a DataLoader whose iteration begins at the first ``next``.
+    """An iterable around a DataLoader whose iteration begins at the first `next`.
 
     Lightning primes a DataLoader's workers before it has set the epoch and restored its counters; this waits until both
-    are known. It is no ``DataLoader``, so Lightning injects no sampler of its own. ``sampler`` is where Lightning
-    looks for ``set_epoch``; ``batch_sampler`` is read beside it.
+    are known. It is no `DataLoader`, so Lightning injects no sampler of its own. `sampler` is where Lightning
+    looks for `set_epoch`; `batch_sampler` is read beside it.
 
     Args:
-        batches: What yields the batches of ``sampler``.
+        batches: What yields the batches of `sampler`.
         sampler: Chooses the pairs of each batch.
-        progress: Asked at the first ``next``; the batches then carry their ``example_weight``. Null for evaluation: all
+        progress: Asked at the first `next`; the batches then carry their `example_weight`. Null for evaluation: all
             batches, without weights.
     """
 
@@ -122,11 +122,11 @@ class LazyLoader:
             yield batch._replace(example_weight=weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the position is Lightning's own counter. To have this tells Lightning that resuming is safe."""
+        """Return nothing: the position is Lightning's counter. Having this tells it that resuming is safe."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load."""
+        """Load nothing."""
 
 
 def build_loader(

@@ -1,4 +1,4 @@
-"""Which pairs make up which step of an epoch: a function of seed and epoch, the same on every rank."""
+"""Plans: which examples make up which step of an epoch, as a function of seed and epoch, the same on every rank."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class BatchPlan(ABC):
 
 
 class ExamplePlan(BatchPlan):
-    """As few batches as respect ``batch_pairs``; the sizes differ by at most one, over steps and over ranks.
+    """A plan of as few batches as respect `batch_pairs`; the sizes differ by at most one, over steps and over ranks.
 
-    A step's pairs are dealt to the ranks so that these have about equally many tokens. (With a ``batch_pairs`` of 1 and
-    a number of pairs that ``world_size`` does not divide, two pairs must share some batches.)
+    A step's pairs are dealt to the ranks so that these have about equally many tokens. (With a `batch_pairs` of 1 and
+    a number of pairs that `world_size` does not divide, two pairs must share some batches.)
 
     Args:
         tokens: Tokens of each pair, for the balance of the ranks.
@@ -103,7 +103,7 @@ class ExamplePlan(BatchPlan):
         return np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in windows])
 
     def _deal(self, pairs: np.ndarray) -> Step:
-        """In rounds of one pair for each rank, the longest to the rank with the fewest tokens so far."""
+        """Deal in rounds of one example for each rank, the longest to the rank with the fewest tokens so far."""
         if self.world_size == 1:
             return [pairs]
         tokens = self.tokens[pairs]
@@ -119,14 +119,14 @@ class ExamplePlan(BatchPlan):
 
 
 class TokenPlan(BatchPlan):
-    """Shuffled batches of at most ``batch_tokens`` tokens, all of nearly as many.
+    """Shuffled batches of at most `batch_tokens` tokens, all of nearly as many.
 
     The longest pairs go first, each into the batch with the fewest tokens so far. The number of steps is found once,
     for the order by length. The order of an epoch is that one with every pair moved at random, as far as the budget
     allows, so that other pairs meet in each epoch.
 
     Args:
-        tokens: Tokens of each pair, none more than ``batch_tokens``.
+        tokens: Tokens of each pair, none more than `batch_tokens`.
         batch_tokens: Most tokens of a batch on one rank.
         seed: Seed of the order.
         world_size: Number of data-parallel ranks.
@@ -190,10 +190,10 @@ class TokenPlan(BatchPlan):
 
 
 class OrderedTokenPlan(BatchPlan):
-    """Batches of at most ``batch_tokens`` tokens in the order of the data, for evaluation.
+    """Batches of at most `batch_tokens` tokens in the order of the data, for evaluation.
 
     Args:
-        tokens: Tokens of each pair, none more than ``batch_tokens``.
+        tokens: Tokens of each pair, none more than `batch_tokens`.
         batch_tokens: Most tokens of a batch on one rank.
         world_size: Number of data-parallel ranks.
 

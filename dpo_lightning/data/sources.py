@@ -1,4 +1,4 @@
-"""Where rows come from: a hub name, a file, a directory, or a dataset in memory."""
+"""Sources of rows: a hub name, a file, a directory, or a dataset in memory."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def load_rows(source: Any, split: str, options: Mapping[str, Any]) -> Dataset:
     """Load one split.
 
     Args:
-        source: A hub name, a local file (``.jsonl``, ``.json``, ``.parquet``, ``.csv``, also ``.gz``), a directory (of
-            such files, or written by ``save_to_disk``), a mapping from split to file, a ``datasets.Dataset`` (its one
-            split is ``train``) or a ``DatasetDict``.
-        split: A split, a slice of one, or a sum: ``train``, ``train[:1000]``, ``test[90%:]``, ``train+test``.
-        options: Further arguments of ``datasets.load_dataset``: ``name``, ``data_dir``, ``revision``, ...
+        source: A hub name, a local file (`.jsonl`, `.json`, `.parquet`, `.csv`, also `.gz`), a directory (of
+            such files, or written by `save_to_disk`), a mapping from split to file, a `datasets.Dataset` (its one
+            split is `train`) or a `DatasetDict`.
+        split: A split, a slice of one, or a sum: `train`, `train[:1000]`, `test[90%:]`, `train+test`.
+        options: Further arguments of `datasets.load_dataset`: `name`, `data_dir`, `revision`, ...
 
     Raises:
         InputError: naming the source, and the line of a malformed JSON file.

@@ -23,7 +23,7 @@ _ANCHORS = ("\n", ".", "a")
 
 
 class Outcome(IntEnum):
-    """What became of an example; everything but `KEPT` is dropped and counted."""
+    """Fate of an example; everything but `KEPT` is dropped and counted."""
 
     KEPT = 0
     EMPTY_COMPLETION = 1
@@ -70,12 +70,12 @@ class RenderedExample(NamedTuple):
 
     @property
     def quotes(self) -> bool:
-        """Whether control tokens that it spells are quoted, and stay text."""
+        """True where control tokens that it spells are quoted, and stay text."""
         return any(OPEN in text for text in (self.prompt, *self.completions))
 
     @property
     def empty(self) -> bool:
-        """Whether a completion says nothing."""
+        """True where a completion says nothing."""
         return any(map(_is_blank, self.source.completions))
 
 
@@ -197,7 +197,7 @@ class ExampleTokenizer:
         return ids if ends else [*ids, eos]
 
     def _closes(self, ids: list[int]) -> bool:
-        """Whether the last token that is not white space is a special one."""
+        """Return whether the last token that is not white space is a special one."""
         for token in reversed(ids):
             if token in self._special:
                 return True
@@ -211,7 +211,7 @@ class ExampleTokenizer:
 
     @cached_property
     def _opening(self) -> list[int]:
-        """What the tokenizer puts in front of a text: its BOS, nothing, or more than one token."""
+        """Tokens that the tokenizer puts in front of a text: its BOS, none, or more than one."""
         whole, bare = self.tokenizer("a")["input_ids"], self._ids(["a"])[0]
         start = next(start for start in range(len(whole) + 1) if whole[start : start + len(bare)] == bare)
         return whole[:start]

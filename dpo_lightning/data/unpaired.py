@@ -13,7 +13,7 @@ from dpo_lightning.losses import Compares
 
 @dataclass(frozen=True)
 class UnpairedFormat(Format):
-    r"""Where a row keeps a completion and its label: for objectives such as KTO, which need no pairs.
+    r"""A row with a completion and its label, for objectives such as KTO, which need no pairs.
 
     A label is true or false, 1 or 0. A row that has a pair instead, in the columns `chosen` and `rejected`, becomes a
     desirable and an undesirable completion; a file may hold rows of both kinds. A row without the prompt column holds
@@ -25,8 +25,8 @@ class UnpairedFormat(Format):
         label: Column of the label: whether the completion is desirable.
         chosen: Column of a pair's preferred completion.
         rejected: Column of a pair's other completion.
-        prompt_template: Text around a plain-text prompt; ``{prompt}`` stands for it.
-        completion_template: Text around a plain-text completion; ``{completion}`` stands for it.
+        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it.
+        completion_template: Text around a plain-text completion; `{completion}` stands for it.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
     """

@@ -1,4 +1,4 @@
-"""Bytes of one device, term by term.
+"""Memory of one device in bytes, term by term.
 
 Symbols: `w` bytes of a weight and `a` bytes of an activation in a matrix product; `S` devices that a parameter is
 sharded over, `t` those that split a layer's matrices; the model's sizes as in `ModelShape`, the batch's as in
@@ -60,11 +60,11 @@ class Memory(NamedTuple):
         policy: Its weights.
         reference: Weights that only the reference has.
         gradients: Of the trained weights.
-        optimizer: What the optimizer keeps.
+        optimizer: State of the optimizer.
         copies: Copies of weights and gradients that autocast or the strategy makes.
-        activations: What the forward keeps for the backward.
-        head: What the head needs besides.
-        update: What the optimizer's step needs besides, when the two before are gone.
+        activations: Tensors that the forward keeps for the backward.
+        head: Tensors of the head besides.
+        update: Tensors of the optimizer's step besides, when the two before are gone.
     """
 
     policy: float
@@ -84,7 +84,7 @@ class Memory(NamedTuple):
 
 
 def device_memory(shape: ModelShape, work: Workload, numerics: Numerics, state: State, mesh: Mesh) -> Memory:
-    """Memory of one device at its peak, without the allocator's fragments and the CUDA context."""
+    """Return the memory of one device at its peak, without the allocator's fragments and the CUDA context."""
     share = _share(shape, mesh)
     trained = numerics.weight * shape.trainable * share
     adapters = numerics.weight * shape.trainable * share * state.reference_adapters
@@ -101,19 +101,19 @@ def device_memory(shape: ModelShape, work: Workload, numerics: Numerics, state: 
 
 
 def _share(shape: ModelShape, mesh: Mesh) -> float:
-    """The part of the parameters that a device holds: 1 / (n t) of the layers and 1 / n of the rest, n = 1 for DDP."""
+    """Return a device's part of the parameters: 1 / (n t) of the layers and 1 / n of the rest, n = 1 for DDP."""
     in_layers = shape.layer_parameters / shape.parameters
     split = in_layers / mesh.tensor + (1 - in_layers)
     return split / mesh.data if mesh.sharded else split
 
 
 def weight_bytes(shape: ModelShape, numerics: Numerics) -> float:
-    """Bytes of all weights: w (parameters - quantized) + q quantized."""
+    """Return the bytes of all weights: w (parameters - quantized) + q quantized."""
     return numerics.weight * (shape.parameters - shape.quantized) + numerics.quantized * shape.quantized
 
 
 def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing: bool) -> float:
-    """Copies that a strategy or autocast makes of weights and gradients.
+    """Return the bytes of the copies that a strategy or autocast makes of weights and gradients.
 
     DDP: w x trainable, its buckets of gradients. FSDP2: what is gathered, two layers' weights, one layer's gradients
     and all that is in no layer: w (2 + 1 if trained) layer + w rest. Autocast: a x the matrices of the layers, until
@@ -130,7 +130,7 @@ def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing:
 
 
 def layer_bytes(shape: ModelShape, numerics: Numerics, keys_per_token: float = 1.0, tensor: int = 1) -> float:
-    """Bytes that one layer of a Llama keeps of a token for its backward.
+    """Return the bytes that one layer of a Llama keeps of a token for its backward.
 
         2 (4 D + w D [full] + 4)            the norms: input in float32, its normalised value where the norm is trained
         + a (2 or 5) D                      their outputs; autocast makes a copy for each of five matrices
@@ -151,7 +151,7 @@ def layer_bytes(shape: ModelShape, numerics: Numerics, keys_per_token: float = 1
 def activation_bytes(
     shape: ModelShape, work: Workload, numerics: Numerics, checkpointing: bool, tensor: int = 1
 ) -> float:
-    """Bytes that L tokens keep for the backward: layers x `layer_bytes` + 8 D for the last norm.
+    """Return the bytes that L tokens keep for the backward: layers x `layer_bytes` + 8 D for the last norm.
 
     With checkpointing a layer keeps w D, and one layer at a time is recomputed, and has gradients of the same size.
     The flash kernel, which bfloat16 on a GPU gets in the tree layout, keeps K keys and values; everything else L.
@@ -163,7 +163,7 @@ def activation_bytes(
 
 
 def head_bytes(shape: ModelShape, work: Workload, numerics: Numerics, device_type: str = "cuda") -> float:
-    """Bytes of the head, which is computed in tiles and never has [N, V] logits in float32.
+    """Return the bytes of the head, which is computed in tiles and never has [N, V] logits in float32.
 
     (a + 4) N D                         its input, and the gradient that the forward finds out
     + min(a N V, kept) [trained]        probabilities kept for the backward

@@ -32,7 +32,7 @@ class ModelShape:
         inner: Width `F` inside the MLP, of all experts that a token visits.
         gated: Whether the MLP has a gate: three matrices and not two.
         vocabulary: `V`.
-        head_groups: Into how many equal parts the heads can be split: a divisor of both kinds' numbers, the greatest.
+        head_groups: Most equal parts that the heads can be split into: the greatest divisor of both kinds' numbers.
         rank: Rank `r` of the adapters; 0 without any.
         head_trained: Whether the head is trained.
     """
@@ -60,7 +60,7 @@ class ModelShape:
 
 
 def model_shape(name: str, options: PolicyOptions) -> ModelShape:
-    """Sizes of the policy that a run would train.
+    """Return the sizes of the policy that a run would train.
 
     Args:
         name: Hub name or directory of a causal LM or of a PEFT adapter; only its config is read.

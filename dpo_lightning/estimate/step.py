@@ -11,17 +11,17 @@ from dpo_lightning.estimate.workload import Mesh, Workload
 
 
 def forward_flops(shape: ModelShape, work: Workload) -> float:
-    """2 M L + 4 H A layers: M active parameters of the layers, A pairs of query and key. The head is apart."""
+    """Return 2 M L + 4 H A layers: M active parameters of the layers, A pairs of query and key; without the head."""
     return 2.0 * shape.active_parameters * work.tokens + 4.0 * shape.heads * work.attended * shape.layers
 
 
 def head_flops(shape: ModelShape, work: Workload, products: int) -> float:
-    """2 N V D for each matrix product: one to score, two with the gradient of its input, three if it is trained."""
+    """Return 2 N V D for each matrix product: one scores, a second is its input's gradient, a third its weight's."""
     return 2.0 * work.scored * shape.vocabulary * shape.hidden * products
 
 
 def step_flops(shape: ModelShape, work: Workload, state: State, *, reference_forward: bool, tensor: int = 1) -> float:
-    """Operations of an optimizer step on one device.
+    """Return the operations of an optimizer step on one device.
 
     For each micro-batch `forward x (1 + 2 [full] or 1 [adapters] + 1 [checkpointing] + 1 [reference])`: with frozen
     weights the backward has no products for them, and 4 per token for each parameter of an adapter. Adam and the like
@@ -41,7 +41,7 @@ class Sent(NamedTuple):
     tensor: float
 
     def seconds(self, device: Device, mesh: Mesh) -> float:
-        """Time of sending alone: a tensor-parallel group is inside a node, a data-parallel one may reach over it."""
+        """Return the time of sending alone: a tensor-parallel group is in one node, a data-parallel one in several."""
         data_link = device.link if mesh.devices <= NODE else min(device.link, BETWEEN_NODES)
         return self.data / data_link + self.tensor / device.link
 
@@ -49,7 +49,7 @@ class Sent(NamedTuple):
 def step_sent(
     shape: ModelShape, work: Workload, numerics: Numerics, state: State, mesh: Mesh, *, reference_forward: bool
 ) -> Sent:
-    """Bytes that one device sends in an optimizer step; ring collectives over n devices send (n - 1) / n of a tensor.
+    """Return the bytes that one device sends in a step; ring collectives over n devices send (n - 1) / n of a tensor.
 
     DDP     2 (n-1)/n w trainable                       one all-reduce of the gradients, after the last micro-batch
     FSDP2   (n-1)/n (2 W + 4 trainable) m               two all-gathers of the weights W, one reduce-scatter of

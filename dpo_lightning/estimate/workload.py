@@ -47,7 +47,7 @@ class Workload(NamedTuple):
 
 
 class Mesh(NamedTuple):
-    """How many devices do what.
+    """Numbers of devices, by what they share.
 
     Attributes:
         data: Data-parallel ranks `n`: each has other pairs.

@@ -28,15 +28,15 @@ _SETTINGS = "lab.json"
 class LabDataModule(PreferenceDataModule):
     """Preference pairs of a small world whose true reward is known, and a policy fitted on that world's text.
 
-    ``prepare_data`` writes `train.jsonl`, `validation.jsonl` and `policy/` (model and tokenizer) under `root`, all of
+    `prepare_data` writes `train.jsonl`, `validation.jsonl` and `policy/` (model and tokenizer) under `root`, all of
     it or nothing; a later run with the same settings takes what is there. The module's `policy` is then `root` +
-    `/policy`: Lightning loads it after ``prepare_data``. Nothing is downloaded.
+    `/policy`: Lightning loads it after `prepare_data`. Nothing is downloaded.
 
     Args:
         root: Directory of the lab.
         train_pairs: Pairs to train on.
         val_pairs: Held-out pairs, about scenes that occur in no training pair and no text of the starting policy.
-        recipe: How the starting policy is made.
+        recipe: Settings of the starting policy.
         world_seed: Seed of the pairs and texts.
         format: What is read of a row, which also has `chosen_reward`, `rejected_reward` and `chosen_probability`.
         batch_pairs: Most pairs of a micro-batch on each device; null takes 16, unless `batch_tokens` is given.
@@ -127,13 +127,13 @@ class LabDataModule(PreferenceDataModule):
 
 
 def _run_apart(call: Callable[[], None]) -> None:
-    """Run it in a process of its own: a Trainer within a distributed run waits for the processes that wait for it."""
+    """Run a call in its own process: a Trainer within a distributed run waits for the processes that wait for it."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         pool.submit(call).result()
 
 
 def _read_settings(root: Path) -> Any:
-    """The settings of the lab in ``root``; None where there is nothing yet."""
+    """Read the settings of the lab in `root`; None where there is nothing yet."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
     try:

@@ -16,7 +16,7 @@ _UNREAD = "."
 
 
 def split_scenes(seed: int) -> tuple[list[Scene], list[Scene]]:
-    """All scenes, shuffled, as those to train on and the tenth that is held out: no combination is in both."""
+    """Split all scenes at random into those to train on and the tenth that is held out: no combination is in both."""
     scenes = list(SCENES)
     random.Random(f"split {seed}").shuffle(scenes)
     held_out = round(_HELD_OUT * len(scenes))
@@ -24,7 +24,7 @@ def split_scenes(seed: int) -> tuple[list[Scene], list[Scene]]:
 
 
 def draw_pairs(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows with prompt, chosen, rejected, their true rewards, greater for the chosen one, and the chosen one's chance.
+    """Draw rows with prompt, chosen, rejected, their true rewards, the chosen one's greater, and its chance.
 
     The chance of being preferred is Bradley and Terry's: the logistic function of the difference in reward. The labels
     are certain all the same.
@@ -33,7 +33,7 @@ def draw_pairs(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[
 
 
 def draw_texts(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Rows for the objective SFT: the chosen completion is one of mixed quality, the rejected one is not read."""
+    """Draw rows for the objective SFT: the chosen completion is of mixed quality, the rejected one is not read."""
     rows = []
     for _ in range(count):
         scene = rng.choice(scenes)
@@ -43,7 +43,7 @@ def draw_texts(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[
 
 
 def _draw_pair(scene: Scene, rng: random.Random) -> dict[str, Any]:
-    """Two independent completions of one prompt; a tie is drawn again."""
+    """Draw two independent completions of one prompt; a tie is drawn again."""
     prompt = scene.prompt(rng.randrange(len(OPENINGS)))
     while True:
         drawn = [write_completion(scene, rng) for _ in range(2)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PolicyRecipe:
-    """How the starting policy is made.
+    """Settings of the starting policy.
 
     Args:
         hidden_size: Width of the model, a multiple of 2 x `heads`.
@@ -58,7 +58,7 @@ def fit_policy(
     *,
     progress_bar: bool = True,
 ) -> None:
-    """Fit a new policy with the objective SFT on one CPU, and write model and tokenizer to ``path``.
+    """Fit a new policy with the objective SFT on one CPU, and write model and tokenizer to `path`.
 
     The global random state stays as it was.
 
@@ -67,7 +67,7 @@ def fit_policy(
         tokenizer: Tokenizer of the rows.
         rows: Rows with prompt, chosen and rejected; the chosen completions are fitted.
         path: Directory to create.
-        progress_bar: Show one.
+        progress_bar: Whether to show one.
     """
     from datasets import Dataset
 
@@ -112,7 +112,7 @@ def _new_model(recipe: PolicyRecipe, tokenizer: PreTrainedTokenizerBase) -> PreT
 
 
 class _LossBar(RichProgressBar):
-    """Shows the loss alone: rewards mean nothing in this fit."""
+    """A progress bar with the loss alone: rewards mean nothing in this fit."""
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)

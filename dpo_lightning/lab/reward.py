@@ -30,7 +30,7 @@ _SLOTS = {
 
 
 def true_reward(prompt: str, completion: str) -> float:
-    """How well a completion treats the creature of its prompt: a sum over its sentences, which end with a full stop.
+    """Score how well a completion treats the creature of its prompt: a sum over its sentences, by their full stops.
 
     ===  ==============================================================================================
     -1   a fault: no sentence of this world, an act told before, anything after an ending, a sixth sentence
@@ -42,7 +42,7 @@ def true_reward(prompt: str, completion: str) -> float:
     ===  ==============================================================================================
 
     A sentence counts once, by the first row that holds for it. A completion without an ending loses 1 more. The best is
-    worth :data:`BEST_REWARD`: four kind acts, one of them against the need, and a kind ending.
+    worth `BEST_REWARD`: four kind acts, one of them against the need, and a kind ending.
 
     Args:
         prompt: A prompt of this world.
@@ -68,19 +68,19 @@ def true_reward(prompt: str, completion: str) -> float:
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a text, each with its full stop; what stands behind the last one comes without."""
+    """Split a text into sentences, each with its full stop; what stands behind the last one comes without."""
     *whole, rest = text.split(".")
     return [f"{sentence.strip()}." for sentence in whole] + ([rest.strip()] if rest.strip() else [])
 
 
 class Reading(NamedTuple):
-    """A sentence understood: its line, and what it says in which slot."""
+    """A sentence as it is understood: its line, and the words in its slots."""
 
     line: Line
     slots: dict[str, str]
 
     def worth(self, scene: Scene) -> int:
-        """Its worth in a scene, faults aside."""
+        """Return the sentence's worth in a scene, faults aside."""
         meant = {
             "hero": (scene.hero,),
             "subject": (scene.hero, HEROES[scene.hero]),
@@ -93,24 +93,24 @@ class Reading(NamedTuple):
 
 
 def _best(scene: Scene) -> int:
-    """As many acts as fit before an ending, each of them another one."""
+    """Return the largest reward: the best acts, each told once, as many as fit before the best ending."""
     acts = sorted((Reading(act, {}).worth(scene) for act in ACTS), reverse=True)
     return sum(acts[: MOST_SENTENCES - 1]) + max(Reading(ending, {}).worth(scene) for ending in ENDINGS)
 
 
 BEST_REWARD = _best(SCENES[0])
-"""Most that a completion is worth, for any prompt."""
+"""Largest reward of a completion, the same for every prompt."""
 
 
 @functools.cache
 def prompts() -> dict[str, Scene]:
-    """Every prompt of the world: about 8,000."""
+    """Return every prompt of the world, about 8,000, with its scene."""
     return {scene.prompt(opening): scene for scene in SCENES for opening in range(len(OPENINGS))}
 
 
 @functools.cache
 def sentences() -> dict[str, Reading]:
-    """Every sentence of the world: about 2,000."""
+    """Return every sentence of the world, about 2,000, as it is understood."""
     readings = {}
     for line in (*ACTS, *ENDINGS):
         names = [name for _, name, _, _ in string.Formatter().parse(line.text) if name]

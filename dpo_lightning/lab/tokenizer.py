@@ -15,13 +15,13 @@ _SPECIAL = ("<unk>", "<s>", "</s>")
 
 
 def vocabulary() -> list[str]:
-    """Every word of the world, sorted."""
+    """Return every word of the world, sorted."""
     texts = [*prompts(), *(f" {sentence}" for sentence in sentences())]
     return sorted({word for text in texts for word in re.findall(_WORD, text)})
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, BOS before each text; decoding gives the very text back."""
+    """Build the tokenizer: one token a word, BOS before each text; decoding gives the very text back."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -1,7 +1,7 @@
 """The lab's world: someone meets a creature in need, and a few sentences tell what happens.
 
 A prompt names a hero, the creature's need, the creature and the place. A completion is two to four *acts* and one
-*ending*, each a sentence. What a sentence is worth depends on the prompt: see :mod:`dpo_lightning.lab.reward`.
+*ending*, each a sentence. What a sentence is worth depends on the prompt: see `dpo_lightning.lab.reward`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 WORLD_VERSION = 2
-"""Goes up with every change of grammar, weights, reward or columns: what was written before is then made anew."""
+"""Version: goes up with each change of grammar, weights, reward or columns; older labs are then made anew."""
 
 HEROES = {"Ada": "She", "Ben": "He", "Ida": "She", "Leo": "He", "Mia": "She", "Tom": "He"}
 NEEDS = ("hungry", "thirsty", "cold", "lost", "sad", "tired", "hurt")
@@ -26,9 +26,9 @@ OPENINGS = (
 
 
 class Line(NamedTuple):
-    """A sentence with slots: ``{subject}`` is the hero's name or pronoun, the others are the prompt's.
+    """A sentence with slots: `{subject}` is the hero's name or pronoun, the others are the prompt's.
 
-    ``value`` is its worth: 1 for kind, -1 for unkind, 0 for neither. ``need`` is what it helps against.
+    `value` is its worth: 1 for kind, -1 for unkind, 0 for neither. `need` is the need that it helps against.
     """
 
     text: str
@@ -82,7 +82,7 @@ class Scene(NamedTuple):
     place: str
 
     def prompt(self, opening: int) -> str:
-        """The prompt with one of the :data:`OPENINGS`."""
+        """Return the prompt with one of the `OPENINGS`."""
         return OPENINGS[opening].format(**self._asdict())
 
 
@@ -90,7 +90,7 @@ SCENES = tuple(itertools.starmap(Scene, itertools.product(HEROES, NEEDS, CREATUR
 
 
 def fill(line: Line, scene: Scene, subject: str) -> str:
-    """The line about a scene, as a sentence."""
+    """Return the line about a scene as a sentence."""
     return line.text.format(subject=subject, **scene._asdict())
 
 
@@ -117,7 +117,7 @@ def _draw_line(lines: Sequence[Line], kindness: float, rng: random.Random) -> Li
 
 
 def _seen(scene: Scene, attention: float, rng: random.Random) -> Scene:
-    """The scene as a sentence tells it: with too little attention, another creature at another place."""
+    """Return the scene as a sentence tells it: with too little attention, another creature at another place."""
     if rng.random() < attention:
         return scene
     return scene._replace(

@@ -1,4 +1,4 @@
-"""hidden [N, D] x head [V, D] -> token log-probs [N], without a float32 [N, V] tensor."""
+"""Token log-probs [N] from hidden states [N, D] and a head [V, D], without a float32 [N, V] tensor."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def chunked_logps(
     chunk_logits: int = TILING.logits,
     statistics: Sequence[Statistic] = (),
 ) -> TokenLogps:
-    """Token log-probs in nats through a head that is applied chunk by chunk.
+    """Compute token log-probs in nats through a head that is applied chunk by chunk.
 
     One chunk keeps its logits for the backward. With several, each is recomputed in the backward, which costs one more
     head GEMM and keeps the peak at `chunk_logits` logits whatever `N` is.

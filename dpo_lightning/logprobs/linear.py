@@ -37,7 +37,7 @@ def linear_logps(
     statistics: Sequence[Statistic] = (),
     tiling: Tiling = TILING,
 ) -> TokenLogps:
-    """Log-probs in nats of `targets` under `softmax(transform(hidden @ weight.T + bias))`, and statistics.
+    """Return log-probs in nats of `targets` under `softmax(transform(hidden @ weight.T + bias))`, and statistics.
 
     GEMMs run in autocast's dtype where autocast is on, else in that of `hidden`; sums, exponentials and the result
     are float32 (float64 for a float64 model). Statistics come from the same tiles, without a GEMM of their own.
@@ -90,16 +90,16 @@ class _Head:
         self._largest = rows * size
 
     def scratch(self) -> _Scratch:
-        """Take memory for `logits`."""
+        """Allocate the memory that `logits` writes to."""
         raw = self.weight.new_empty(self._largest, dtype=self.dtype)
         return _Scratch(raw, raw if self.wide == self.dtype else raw.new_empty(self._largest, dtype=self.wide))
 
     def weight_of(self, tile: slice) -> Tensor:
-        """Weights `[T, D]` of a tile in the compute dtype."""
+        """Return the weights `[T, D]` of a tile in the compute dtype."""
         return self.weight[tile].to(self.dtype)
 
     def logits(self, hidden: Tensor, tile: slice, weight: Tensor, scratch: _Scratch) -> Tensor:
-        """Logits `[n, T]` of a tile, in float32 at least, until the next call; they are the caller's to overwrite."""
+        """Return a tile's logits `[n, T]`, in float32 at least, until the next call; the caller may overwrite them."""
         shape = (len(hidden), len(weight))
         raw, wide = (memory[: shape[0] * shape[1]].view(shape) for memory in scratch)
         torch.mm(hidden, weight.T, out=raw)
@@ -110,7 +110,7 @@ class _Head:
 
 
 class _Rows:
-    """Some rows of `hidden` and what is known about their distributions.
+    """Rows of `hidden`, and the sums that are known of their distributions.
 
     `weighted` and the tiles in `kept` are sums and terms of `exp(z - shift)` for the shift of their time, so that
     nothing overflows before the largest logit is known; so are `total` and the sums of the statistics.
@@ -228,7 +228,7 @@ class _LinearLogps(torch.autograd.Function):
 
 
 def _logps_and_gradients(chunks: Sequence[_Rows], scratch: _Scratch, kept_bytes: int) -> list[Tensor]:
-    """Log-probs of the chunks, of which as many keep their probabilities as have room."""
+    """Return the log-probs of the chunks, of which as many keep their probabilities as have room."""
     logps = []
     for rows in chunks:
         size = len(rows.hidden) * len(rows.head.weight) * rows.hidden.element_size()
@@ -238,7 +238,7 @@ def _logps_and_gradients(chunks: Sequence[_Rows], scratch: _Scratch, kept_bytes:
 
 
 def _head_gradients(chunks: Sequence[_Rows], grads: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Gradients of weight and bias, in the parameters' dtypes; summed over the chunks in float32 at least."""
+    """Return the gradients of weight and bias, in the parameters' dtypes; summed over chunks in float32 at least."""
     head = chunks[0].head
     scratch = head.scratch()
     grad_weight = torch.empty_like(head.weight, dtype=head.wide)

@@ -1,4 +1,4 @@
-"""A model and a batch -> the log-prob of each scored token: the one path of policy and reference."""
+"""Log-probs of a batch's scored tokens under a model: the one path of policy and reference."""
 
 from __future__ import annotations
 
@@ -30,6 +30,18 @@ class TokenScorer:
             returns an object with `logits [R, L, V]`. One without `get_output_embeddings()` is scored from these
             logits, which then exist for every position.
         tiling: Sizes of the pieces that the head is computed in.
+
+    Example:
+        >>> import torch
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import TokenizedPair, TokenScorer
+        >>> from dpo_lightning.batch import collate_padded
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> model = LlamaForCausalLM(config)
+        >>> _ = torch.nn.init.zeros_(model.model.norm.weight)  # all 32 tokens are equally likely
+        >>> batch = collate_padded([TokenizedPair(0, prompt_ids=[1, 2], chosen_ids=[3, 4], rejected_ids=[5])])
+        >>> TokenScorer(model)(batch).logps.detach()  # -ln 32
+        tensor([-3.4657, -3.4657, -3.4657])
     """
 
     def __init__(self, model: nn.Module, tiling: Tiling = TILING) -> None:

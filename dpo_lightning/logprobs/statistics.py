@@ -65,7 +65,7 @@ class Formulas(NamedTuple):
 
     Attributes:
         of_logits: All logits `[n, V]` -> `[n]`, in float32 at least.
-        tile_sums: Any `[n, 1]` in the dtype of the sums -> sums of nothing yet.
+        tile_sums: Any `[n, 1]` in the dtype of the sums -> sums over no tile yet.
     """
 
     of_logits: Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""How many of a batch's [N, V] logits exist at a time."""
+"""Sizes of the tiles in which a batch's [N, V] logits are computed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Tiling:
     kept_bytes: int = 2**28
 
     def tile_logits(self, device_type: str) -> int:
-        """Most logits of a tile on a device of this type, `cpu` or `cuda`."""
+        """Return the most logits of a tile on a device of this type, `cpu` or `cuda`."""
         return self.cpu_logits if device_type == "cpu" else self.logits
 
 
 TILING = Tiling()
-"""The sizes that hold where nothing else is said."""
+"""Default sizes."""

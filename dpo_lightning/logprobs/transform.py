@@ -1,4 +1,4 @@
-"""Find out what a model does to its head's output by feeding the head known values, never by the model's name."""
+"""A probe that finds out what a model does to its head's output by feeding the head known values, not by its name."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class LogitTransform:
     softcap: float | None = None
 
     def __call__(self, raw: Float[Tensor, "*N V"]) -> Float[Tensor, "*N V"]:
-        """Apply it to the head's output, any shape, in the output's dtype."""
+        """Apply the transform to the head's output, any shape, in the output's dtype."""
         scaled = raw if self.scale == 1.0 else raw * self.scale
         return scaled if self.softcap is None else self.softcap * torch.tanh(scaled / self.softcap)
 
     def slope(self, logits: Float[Tensor, "*N V"]) -> Float[Tensor, "*N V"] | None:
-        """Derivative of the cap where its value is `logits`, `1 - (logits / softcap)^2`; None without a cap."""
+        """Return the cap's derivative where its value is `logits`, `1 - (logits / softcap)^2`; None without a cap."""
         return None if self.softcap is None else 1 - (logits / self.softcap).square_()
 
 
@@ -100,7 +100,7 @@ def _fit(raw: Tensor, logits: Tensor) -> LogitTransform | None:
 
 
 def _scale(raw: Tensor, logits: Tensor, tolerance: float) -> float:
-    """The mean ratio, as the roundest factor or divisor within its error: models say 0.0625 or 6, not 0.16667."""
+    """Return the mean ratio as the roundest factor or divisor within its error: models say 0.0625 or 6, not 0.16667."""
     ratios = (logits / raw)[raw.abs() > raw.abs().median()]
     # Rounding gives each ratio an error of mean zero, unless it hides what a soft-cap does to small values.
     estimate = ratios.mean().item()

@@ -23,7 +23,7 @@ class Compares(Enum):
 
     @property
     def given_by(self) -> Compares:
-        """What a format must give."""
+        """The examples that a format must give."""
         return Compares.PAIRS if self is Compares.CHOSEN else self
 
     @property

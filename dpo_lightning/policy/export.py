@@ -17,7 +17,7 @@ from dpo_lightning.utils.files import replaced
 
 
 def merge_problem(policy: nn.Module) -> str | None:
-    """Why there are no merged weights, in one line; None where there are."""
+    """Return why there are no merged weights, in one line; None where there are."""
     if not is_adapted(policy):
         return "the policy has no adapter to merge; without it, the whole model is exported"
     if getattr(policy, "is_quantized", False):
@@ -77,7 +77,7 @@ def _restore_config(path: Path, original: dict[str, Any]) -> None:
 
 
 def _restore_fields(config: dict[str, Any], original: dict[str, Any]) -> None:
-    """In the configs inside it, too: of the text model, of an encoder."""
+    """Restore the fields of a config and of those inside it: of the text model, of an encoder."""
     for name in config.keys() & original.keys():
         if isinstance(config[name], dict) and isinstance(original[name], dict):
             _restore_fields(config[name], original[name])

@@ -1,4 +1,4 @@
-"""Load a causal LM, an adapter on its base model, or the config of either, by name."""
+"""Loading of a causal LM, of an adapter on its base model, or of the config of either, by name."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def load_model(
 
 
 def load_config(name: str, model_kwargs: Mapping[str, Any] | None = None) -> Any:
-    """The config of the model, or of a trained adapter's base model; cheap, without weights.
+    """Load the config of the model, or of a trained adapter's base model; cheap, without weights.
 
     Raises:
         InputError: when there is none under this name.
@@ -80,7 +80,7 @@ def load_config(name: str, model_kwargs: Mapping[str, Any] | None = None) -> Any
 
 
 def untrained_model(config: Mapping[str, Any], model_kwargs: Mapping[str, Any] | None = None) -> nn.Module:
-    """A model of a config, in float32, whose weights are random; the global random state stays.
+    """Build a model of a config, in float32, with random weights; the global random state stays.
 
     Args:
         config: What a Hugging Face config's `to_dict` gives.
@@ -97,7 +97,7 @@ def untrained_model(config: Mapping[str, Any], model_kwargs: Mapping[str, Any] |
 
 
 def adapter_config(name: str) -> Any:
-    """The PEFT config under a hub name or in a directory, or None.
+    """Return the PEFT config under a hub name or in a directory, or None.
 
     Raises:
         InputError: when it cannot be read, or does not name its base model.
@@ -116,7 +116,7 @@ def adapter_config(name: str) -> Any:
 
 @lru_cache
 def _is_adapter_on_hub(name: str) -> bool:
-    """Asked once a process: without a network each question takes half a minute of retries."""
+    """Ask the hub, once a process: without a network each question takes half a minute of retries."""
     from transformers.utils.peft_utils import find_adapter_config_file
 
     with _one_line(f"model {name!r}"):

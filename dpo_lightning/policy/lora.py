@@ -24,6 +24,16 @@ class LoRA:
         use_dora: Learn magnitude and direction apart (arXiv:2402.09353).
         modules_to_save: Names of modules to train whole, such as a new embedding.
         init_lora_weights: PEFT's initialisation.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import LoRA, PreferenceModule
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> adapters = LoRA(r=4, target_modules=["q_proj", "v_proj"])
+        >>> module = PreferenceModule(LlamaForCausalLM(config), lora=adapters)
+        >>> module.configure_model()
+        >>> sum(weight.numel() for weight in module.policy.parameters() if weight.requires_grad)  # 2 x 2 x 16 x 4
+        256
     """
 
     r: int = 16

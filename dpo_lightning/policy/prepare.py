@@ -1,4 +1,4 @@
-"""Make the policy ready to train: dtype, dropout, adapters, train mode, gradient checkpointing."""
+"""Preparation of the policy for training: dtype, dropout, adapters, train mode, gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DTYPES = {
 
 
 def precision_dtype(precision: str | None) -> torch.dtype:
-    """Dtype of the weights under a Lightning precision: what its plugin casts the module to, or float32.
+    """Return the weights' dtype under a Lightning precision: what its plugin casts the module to, or float32.
 
     transformers would take the checkpoint's dtype, which trains bfloat16 master weights under `bf16-mixed`.
     """
@@ -37,7 +37,7 @@ def precision_dtype(precision: str | None) -> torch.dtype:
 
 @dataclass(frozen=True)
 class PolicyOptions:
-    """How the policy is prepared; the fields are documented at `PreferenceModule`, which hands them on."""
+    """Options of the preparation; the fields are documented at `PreferenceModule`, which hands them on."""
 
     lora: LoRA | None = None
     quantization_config: Mapping[str, Any] | None = None
@@ -52,7 +52,7 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
     Args:
         source: Hub name or directory of a causal LM or of a PEFT adapter, or a module.
         dtype: Dtype of the weights.
-        options: What to do with it.
+        options: How to prepare it.
 
     Raises:
         InputError: for a model that cannot be loaded, or options that do not fit it.
@@ -115,7 +115,7 @@ def disable_cache(model: nn.Module) -> None:
 
 
 def _configs(model: nn.Module) -> list[Any]:
-    """The config of each module that has one; PEFT gives a plain module a dict, which holds no settings."""
+    """Return the config of each module that has one; PEFT gives a plain module a dict, which holds no settings."""
     configs = [getattr(module, "config", None) for module in model.modules()]
     return list({id(config): config for config in configs if hasattr(config, "__dict__")}.values())
 

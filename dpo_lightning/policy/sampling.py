@@ -112,5 +112,5 @@ def _neighbours_of_one_length(prompts: Sequence[Sequence[int]], most: int) -> It
 
 
 def _cut(ids: list[int], eos_token_id: int) -> list[int]:
-    """Up to and with the first EOS; what `generate` puts behind it is padding."""
+    """Cut after the first EOS; what `generate` puts behind it is padding."""
     return ids[: ids.index(eos_token_id) + 1] if eos_token_id in ids else ids

@@ -1,4 +1,4 @@
-"""One model over many processes: FSDP2 and tensor parallelism, under Lightning's ModelParallelStrategy.
+"""Sharding of one model over many processes: FSDP2 and tensor parallelism, under Lightning's ModelParallelStrategy.
 
 A device mesh has the dimensions `data_parallel`, over which parameters are sharded and batches differ, and
 `tensor_parallel`, over which matrices are split and batches are the same.
@@ -28,10 +28,10 @@ from dpo_lightning.utils.tensors import whole
 
 
 def check_strategy(strategy: Any) -> None:
-    """Refuse the strategies that shard the LightningModule themselves, and with it only what they see of it.
+    """Refuse FSDP1 and DeepSpeed: they shard registered submodules only, so the reference would be whole on each GPU.
 
     Raises:
-        InputError: for FSDP1 and DeepSpeed.
+        InputError: for one of them, with the strategy to use.
     """
     if isinstance(strategy, FSDPStrategy | DeepSpeedStrategy):
         raise InputError(
@@ -42,7 +42,7 @@ def check_strategy(strategy: Any) -> None:
 
 @contextmanager
 def weights_on_rank_zero(mesh: DeviceMesh | None) -> Iterator[None]:
-    """Inside, rank 0 builds models as ever, and the others build them on the meta device, without weights.
+    """Let rank 0 build models as ever inside the block, and the others on the meta device, without weights.
 
     All ranks go on with rank 0's random state. Without a mesh, models are built as ever.
     """
@@ -66,7 +66,7 @@ def shard(model: nn.Module, mesh: DeviceMesh, device: torch.device, *, trained: 
     Args:
         model: With weights on rank 0; what the other ranks have is not read.
         mesh: With the dimensions `data_parallel` and `tensor_parallel`.
-        device: Where the shards go.
+        device: Device of the shards.
         trained: Whether a backward follows the forward; what it needs first then stays gathered.
 
     Raises:
@@ -85,7 +85,7 @@ def shard(model: nn.Module, mesh: DeviceMesh, device: torch.device, *, trained: 
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
-    """A copy of the model on the meta device: everything but the parameters' values."""
+    """Return a copy of the model on the meta device: everything but the parameters' values."""
     memo = {id(parameter): _like(parameter, parameter.to("meta")) for parameter in model.parameters()}
     return copy.deepcopy(model, cast(Any, memo))
 
@@ -95,7 +95,7 @@ def gather_model(model: nn.Module, into: nn.Module) -> nn.Module | None:
 
     Args:
         model: The sharded model.
-        into: Its :func:`meta_copy`, from before it was sharded; a copy of it is filled.
+        into: Its `meta_copy`, from before it was sharded; a copy of it is filled.
 
     Returns:
         The filled copy on rank 0, None elsewhere.
@@ -109,7 +109,7 @@ def gather_model(model: nn.Module, into: nn.Module) -> nn.Module | None:
 
 
 def sharded_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """A model's parameters by name, as they rest between steps: those of a sharded one as DTensors."""
+    """Return a model's parameters by name, as they rest between steps: those of a sharded one as DTensors."""
     for unit in model.modules():
         if isinstance(unit, FSDPModule):
             unit.reshard()
@@ -117,7 +117,7 @@ def sharded_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def on_rank_zero(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors in the CPU's memory of rank 0, gathered one after the other, and none elsewhere; all must call."""
+    """Gather tensors one after the other, whole, in rank 0's CPU memory, and none elsewhere; every rank must call."""
     keep = this_rank() == 0
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -128,7 +128,7 @@ def on_rank_zero(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def placed_like(entire: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor, which every rank has, on the device of another one and sharded as that one is."""
+    """Put a whole tensor, which every rank has, on the device of another one, sharded as that one is."""
     here = entire.to(other.device)
     if not isinstance(other, DTensor):
         return here
@@ -136,12 +136,12 @@ def placed_like(entire: Tensor, other: Tensor) -> Tensor:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether a forward of the model is a matter of all ranks."""
+    """Return whether the model is sharded with FSDP2, so that every rank must take part in each forward."""
     return any(isinstance(module, FSDPModule) for module in model.modules())
 
 
 def _language_model(model: nn.Module) -> nn.Module:
-    """Inside PEFT's wrapper, which generation goes past."""
+    """Return the model inside PEFT's wrapper, which generation goes past."""
     return cast(Any, model).get_base_model() if is_adapted(model) and hasattr(model, "get_base_model") else model
 
 
@@ -163,7 +163,7 @@ def _embeddings(root: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
 
 
 def _take_from_rank_zero(unit: nn.Module, device: torch.device) -> None:
-    """Parameters and buffers on the device, with rank 0's values; those that are sharded already stay as they are."""
+    """Put parameters and buffers on the device, with rank 0's values; those that are sharded already stay."""
 
     def take(tensor: Tensor) -> Tensor:
         if isinstance(tensor, DTensor):
@@ -181,7 +181,7 @@ def _take_from_rank_zero(unit: nn.Module, device: torch.device) -> None:
 
 
 def _convert(model: nn.Module, convert: Callable[[Tensor], Tensor]) -> None:
-    """Replace each parameter once, in ``parameters()`` order; tied ones stay tied."""
+    """Replace each parameter once, in `parameters()` order; tied ones stay tied."""
     converted: dict[int, Tensor] = {}
     for before in model.parameters():
         converted[id(before)] = _like(before, convert(before))
@@ -197,7 +197,7 @@ def _like(parameter: nn.Parameter, value: Tensor) -> Tensor:
 
 
 def _tensor_plan(model: nn.Module, root: nn.Module, mesh: DeviceMesh) -> dict[str, str]:
-    """How transformers splits the model's matrices: names of modules and parameters to styles; empty without a split.
+    """Return transformers' plan to split matrices: a style by the name of module or parameter; empty without a split.
 
     Embedding and head stay whole on each rank: the log-probs are computed from a whole head.
     """

@@ -20,7 +20,7 @@ class PolicySource:
 
     Args:
         policy: Hub name or directory of a causal LM or of a trained PEFT adapter; or a module.
-        options: How it is prepared.
+        options: How to prepare it.
     """
 
     def __init__(self, policy: Union[str, nn.Module], options: PolicyOptions) -> None:
@@ -41,7 +41,7 @@ class PolicySource:
         )
 
     def check(self) -> None:
-        """Find out that there is no such model, at little cost.
+        """Check that there is such a model, at little cost.
 
         Raises:
             InputError: when there is none.

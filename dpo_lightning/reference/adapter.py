@@ -1,4 +1,4 @@
-"""The policy's own weights with another adapter, or none."""
+"""References on the policy's own weights, with another adapter or none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,17 @@ _BASE_PRESERVING = (True, False, "gaussian", "eva", "orthogonal")
 
 @dataclass(frozen=True)
 class AdapterOff(Reference):
-    """The policy with its adapters disabled: the base weights. Costs no memory."""
+    """The policy with its adapters disabled: the base weights. Costs no memory.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import AdapterOff, LoRA
+        >>> from dpo_lightning.policy.lora import add_lora
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> policy = add_lora(LlamaForCausalLM(config), LoRA(r=4))
+        >>> AdapterOff().bind(policy).own_models()  # no second model
+        []
+    """
 
     def bind(self, policy: nn.Module) -> BoundReference:
         """Check that the base weights are the original model's.
@@ -59,7 +69,7 @@ class _BaseWeights(BoundReference):
         )
 
     def followed(self) -> dict[str, Followed]:
-        """Refuse.
+        """Refuse to follow the policy.
 
         Raises:
             InputError: since the base weights are the policy's too.
@@ -143,7 +153,7 @@ class _AdapterCopy(BoundReference):
         return {name: Followed(parameters[copied], parameters[name]) for name, copied in copies.items()}
 
     def _name_of_copy(self, name: str) -> str:
-        """PEFT's name of a parameter ends with the adapter's and what the adapter calls it."""
+        """Return the copy's name of a parameter: PEFT's names end with the adapter's and what the adapter calls it."""
         before, _, after = f"{name}.".rpartition(f".{self._trained}.")
         return f"{before}.{self._name}.{after}".removesuffix(".")
 
@@ -168,7 +178,7 @@ def _refuse_moved_base(policy: nn.Module) -> None:
 
 
 def _refuse_trained_base(reference: str, policy: nn.Module) -> None:
-    """PEFT freezes its own parameters while they are off: what is still trainable then, is the base's."""
+    """Refuse trained base weights: those that are still trainable while PEFT has its own parameters off and frozen."""
     with cast(Any, policy).disable_adapter():
         trained = [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
     if trained:

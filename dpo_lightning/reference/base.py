@@ -19,7 +19,7 @@ from dpo_lightning.errors import InputError
 
 
 class Followed(NamedTuple):
-    """A weight of the reference and the policy's that it can follow: of one shape and dtype, sharded alike."""
+    """A weight of the reference and the policy's weight that it can follow: of one shape and dtype, sharded alike."""
 
     reference: Tensor
     policy: Tensor
@@ -47,9 +47,9 @@ class BoundReference(ABC):
 
     @abstractmethod
     def followed(self) -> dict[str, Followed]:
-        """Return what must follow the policy so that the two are equal, by the policy's parameter names.
+        """Return the weights that must follow the policy's for the two to be equal, by the policy's parameter names.
 
-        The tensors may be changed in place. Nothing for a reference without log-probs of its own.
+        The tensors may be changed in place. Empty for a reference without log-probs of its own.
 
         Raises:
             InputError: saying why it cannot follow, and what to use instead.
@@ -81,7 +81,7 @@ class NoReference(Reference):
     """Zero log-probs, for objectives without a reference: a log-ratio is then the policy's log-prob."""
 
     def bind(self, policy: nn.Module) -> BoundReference:
-        """Take nothing."""
+        """Return the bound reference; nothing is taken from the policy."""
         return _Zero()
 
 
@@ -95,7 +95,7 @@ class _Zero(BoundReference):
         return "the objective has no reference"
 
     def followed(self) -> dict[str, Followed]:
-        """Return nothing."""
+        """Return no weights."""
         return {}
 
 
@@ -106,7 +106,7 @@ class LostReference(Reference):
     """
 
     def bind(self, policy: nn.Module) -> BoundReference:
-        """Take nothing."""
+        """Return the bound reference, which scores nothing."""
         return _Lost()
 
 
@@ -119,7 +119,7 @@ class _Lost(BoundReference):
         """
         raise InputError(
             "the reference is the policy before training, whose directory was not there when the checkpoint was "
-            "loaded: load it with policy=its place"
+            "loaded: load it again with policy=the model's directory or hub name"
         )
 
     def diagnose(self) -> str:
@@ -127,5 +127,5 @@ class _Lost(BoundReference):
         return "the reference is lost"
 
     def followed(self) -> dict[str, Followed]:
-        """Return nothing."""
+        """Return no weights."""
         return {}

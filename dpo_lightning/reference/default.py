@@ -1,4 +1,4 @@
-"""Which reference a run gets where none is named."""
+"""The reference that a run gets where none is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second set of weights."""
+"""References with a second set of weights."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ class FrozenCopy(Reference):
         checkpoint: Hub name or directory of the reference; null copies the policy. A reference that is not the policy
             fails the check before step 0, which is then switched off with `step_zero_check: false`.
         model_kwargs: Further arguments of `from_pretrained` for the checkpoint.
+
+    Example:
+        >>> import torch
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from dpo_lightning import FrozenCopy, TokenizedPair
+        >>> from dpo_lightning.batch import collate_padded
+        >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        >>> policy = LlamaForCausalLM(config)
+        >>> reference = FrozenCopy().bind(policy)
+        >>> batch = collate_padded([TokenizedPair(0, [1, 2], [3, 4], [5])])
+        >>> before = reference.token_logps(batch)
+        >>> policy.lm_head.weight.data *= 2  # the policy changes, its reference does not
+        >>> torch.equal(reference.token_logps(batch), before)
+        True
     """
 
     checkpoint: Optional[str] = None
@@ -93,7 +107,7 @@ class _Copy(BoundReference):
 
 @dataclass(frozen=True)
 class FrozenModule(Reference):
-    """A model in memory: `PreferenceModule(reference=model)` means it. Checkpoints do not hold it.
+    """A model in memory, as in `PreferenceModule(reference=model)`. Checkpoints do not hold it.
 
     The model is frozen, put into eval mode and made to keep no cache, in place; it follows the batches to their device.
 
@@ -137,7 +151,7 @@ class _GivenModel(BoundReference):
         return self._scorer.diagnose(self._policy, "module")
 
     def followed(self) -> dict[str, Followed]:
-        """Refuse.
+        """Refuse to follow the policy.
 
         Raises:
             InputError: since other modules may have the model too.

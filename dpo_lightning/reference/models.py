@@ -18,7 +18,7 @@ from dpo_lightning.utils.tensors import device_of
 
 
 class Place(NamedTuple):
-    """Where and how the models of a run are held.
+    """The precision, mesh and device of a run's models.
 
     Attributes:
         precision: Lightning's name of the precision; None without a Trainer.

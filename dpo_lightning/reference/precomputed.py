@@ -30,9 +30,9 @@ class Precomputed(Reference):
 
     The cache holds float32 log-probs of every scored token. A row is found by its token ids, the reference by the hash
     of its weights and the precision: so reordered and subset data, new validation pairs, other batches, learning rates
-    and layouts find what is there, and other weights do not. While one run scores, others
-    wait, and read what it has scored. While training, no
-    second model is in memory; without adapters, the policy itself is scored, before its first step.
+    and layouts find what is there, and other weights do not. While one run scores, others wait, and read what it has
+    scored. While training, no second model is in memory; without adapters, the policy itself is scored, before its
+    first step.
 
     `dpo-lightning cache` shows, verifies and prunes it. Batches of a `PreferenceDataModule` bring the values; for
     loaders of your own, see `PreferenceModule.with_reference`.
@@ -42,6 +42,15 @@ class Precomputed(Reference):
             `dpo_lightning/reference` in `$XDG_CACHE_HOME` or `~/.cache`.
         source: The reference to score; null takes what a run without `reference` has.
         batch_tokens: Most tokens of a batch while scoring, which keeps no activations.
+
+    Example:
+        >>> from dpo_lightning import FrozenCopy, Precomputed
+        >>> Precomputed(cache_dir="runs/cache", source=FrozenCopy("runs/sft")).source.checkpoint
+        'runs/sft'
+        >>> Precomputed(batch_tokens=0)
+        Traceback (most recent call last):
+            ...
+        dpo_lightning.errors.InputError: Precomputed.batch_tokens must be at least 1, got 0
     """
 
     cache_dir: Optional[str] = None
@@ -63,7 +72,7 @@ class Precomputed(Reference):
 
 
 class BoundPrecomputed(BoundReference):
-    """Values in a cache, and what scores those that it lacks.
+    """Values in a cache, and the source of those that it lacks.
 
     Args:
         settings: The cache's place and the size of a batch.
@@ -136,7 +145,7 @@ class BoundPrecomputed(BoundReference):
         return "the weights are equal: the cached values are not theirs, or the precision is another one"
 
     def followed(self) -> dict[str, Followed]:
-        """Refuse.
+        """Refuse to follow the policy.
 
         Raises:
             InputError: since the values are those of fixed weights.

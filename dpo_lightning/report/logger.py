@@ -21,6 +21,18 @@ class PlotLogger(Logger):
 
     Raises:
         InputError: without matplotlib, at once and not when the run ends.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lightning.pytorch import Trainer
+        >>> from dpo_lightning.report import PlotLogger
+        >>> logger = PlotLogger("curves.png")
+        >>> trainer = Trainer(max_steps=100, logger=logger)
+        >>> logger.log_metrics({"train/loss": 0.69}, step=0)  # the Trainer's part, as the two below
+        >>> logger.log_metrics({"train/loss": 0.42}, step=1)
+        >>> logger.finalize("success")
+        >>> Path("curves.png").exists()
+        True
     """
 
     def __init__(self, path: str) -> None:
@@ -31,17 +43,17 @@ class PlotLogger(Logger):
 
     @property
     def name(self) -> str:
-        """`curves`."""
+        """Name of the logger: `curves`."""
         return "curves"
 
     @property
     def version(self) -> str:
-        """There is one."""
+        """Empty: the logger keeps one version."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """A picture has none."""
+        """Drop the hyperparameters: a picture has none."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -22,7 +22,7 @@ class SampledPrompt(NamedTuple):
 
 
 def mean_reward(rows: Sequence[SampledPrompt], stage: str, reward: RewardFunction) -> tuple[float, float]:
-    """Mean reward over all samples of a stage, and its standard error; ``stage`` is `before` or `after`."""
+    """Return the mean reward over all samples of a stage, and its standard error; `stage` is `before` or `after`."""
     rewards = [reward(row.prompt, completion) for row in rows for completion in getattr(row, stage)]
     error = statistics.stdev(rewards) / math.sqrt(len(rewards)) if len(rewards) > 1 else math.nan
     return statistics.fmean(rewards), error
@@ -58,7 +58,7 @@ def write_samples(rows: Sequence[SampledPrompt], reward: RewardFunction | None, 
 
 
 def summarise(rows: Sequence[SampledPrompt], reward: RewardFunction) -> str:
-    """One sentence: the mean reward before and after, with standard errors."""
+    """Say in a sentence the mean reward before and after, with standard errors."""
     (before, before_error), (after, after_error) = (mean_reward(rows, stage, reward) for stage in ("before", "after"))
     count = sum(len(row.after) for row in rows)
     return (

@@ -22,7 +22,7 @@ _LABELS = 2
 class RunningMean(Float32Metric):
     """Mean of what an objective observes: of each batch over all ranks, and of the training so far.
 
-    ``running = momentum x running + (1 - momentum) x batch``; the first batch sets it. Observations with labels have a
+    `running = momentum x running + (1 - momentum) x batch`; the first batch sets it. Observations with labels have a
     mean for each label, which moves with the batches that have one, and what counts is the mean of the two. It is a
     metric so that whatever resumes metrics resumes it.
     """
@@ -58,12 +58,12 @@ class RunningMean(Float32Metric):
         return scores._replace(baseline=self.baseline(observation, moves=moves))
 
     def baseline(self, observation: Observation, *, moves: bool) -> Baseline:
-        """The means of a batch and of the training; every rank must call.
+        """Return the means of a batch and of the training; every rank must call.
 
         One reduction of four numbers, and no wait for the device.
 
         Args:
-            observation: Of this rank's part of the batch.
+            observation: Values of this rank's part of the batch.
             moves: Whether the batch is one of the training. Otherwise the running mean is read as it is: without
                 momentum, and before the training, it is that of the batch.
         """
@@ -77,28 +77,28 @@ class RunningMean(Float32Metric):
         return Baseline(own, torch.where(known.sum() > 0, _mean(self.means, known), own))
 
     def update(self, batch: Float[Tensor, " L"], present: Float[Tensor, " L"], momentum: float) -> None:
-        """Move the mean of each label that the batch has; ``present`` is 1 there, and 0 elsewhere."""
+        """Move the mean of each label that the batch has; `present` is 1 there, and 0 elsewhere."""
         weight = present * torch.where(self.seen > 0, 1 - momentum, 1.0)
         self.means = torch.where(present > 0, self.means + weight * (batch - self.means), self.means)
         self.seen = torch.maximum(self.seen, present)
 
     def compute(self) -> Float[Tensor, ""]:
-        """The running mean, which every metric must be able to give; 0 before the first batch."""
+        """Return the running mean, as every metric must be able to; 0 before the first batch."""
         return _mean(self.means, self.seen)
 
     def saved(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """Return the state that a checkpoint keeps, on the CPU."""
         return {"means": self.means.detach().cpu(), "seen": self.seen.detach().cpu()}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from there; from the beginning where nothing was saved."""
+        """Go on from a saved state; from the beginning where nothing was saved."""
         self.reset()
         for name, value in saved.items():
             setattr(self, name, value.to(self.device))
 
 
 def _totals(observation: Observation) -> Float[Tensor, "2 L"]:
-    """Sum and number of the values of each label; without labels, all are of the first."""
+    """Return sum and number of the values of each label; without labels, all are of the first."""
     values = observation.values.detach().float()
     is_first = torch.ones_like(values) if observation.desirable is None else observation.desirable.float()
     member = torch.stack([is_first, 1 - is_first])

@@ -1,4 +1,4 @@
-"""What an objective compares, in a training step: its scores out of a batch, their means and its predictions."""
+"""Comparisons, as a training step makes them: an objective's scores out of a batch, their means and its predictions."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def log_means(module: pl.LightningModule, metrics: PairMean | ChosenMean | Unpai
 
     Args:
         module: In a hook that may log.
-        metrics: What the stage has added.
-        stage: ``train``, ``val`` or ``test``: the names begin with it.
+        metrics: The metrics that the stage has added to.
+        stage: `train`, `val` or `test`: the names begin with it.
     """
     means = metrics.compute()
     # The means are those of all ranks already; Lightning warns of each that it does not reduce once more.

@@ -1,4 +1,4 @@
-"""What is worth watching in a preference run, per pair or completion, and its mean over all of all ranks."""
+"""Metrics of each pair or completion, and torchmetrics that average them over batches and ranks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pair_metrics(
     rewards: tuple[Float[Tensor, " P"], Float[Tensor, " P"]],
     losses: Float[Tensor, " P"],
 ) -> dict[str, Float[Tensor, " P"]]:
-    """Values of each pair ``[P]``, detached, on the device; the keys are :data:`NAMES`.
+    """Values of each pair `[P]`, detached, on the device; the keys are `NAMES`.
 
     Rewards are in the objective's scale, log-probs and log-ratios in nats summed over the completion. A pair counts
     as accurate when its chosen reward is the greater one; equal rewards count as not.
@@ -52,7 +52,7 @@ def pair_metrics(
 def chosen_metrics(
     scores: ChosenScores, rewards: Float[Tensor, " P"], losses: Float[Tensor, " P"], *, has_reference: bool
 ) -> dict[str, Float[Tensor, " P"]]:
-    """Those of `pair_metrics` that the chosen completions alone have; a log-ratio only with a reference."""
+    """Return the values of `pair_metrics` that chosen completions alone have; a log-ratio only with a reference."""
     values = {"loss": losses, "rewards/chosen": rewards, "logps/chosen": scores.policy_chosen_logps}
     if has_reference:
         values["logratios/chosen"] = scores.chosen_logratio
@@ -60,7 +60,7 @@ def chosen_metrics(
 
 
 class PairMean(Float32Metric):
-    """Mean over pairs of the values of :func:`pair_metrics`, weighted by pairs over batches and ranks.
+    """Mean over pairs of the values of `pair_metrics`, weighted by pairs over batches and ranks.
 
     The sums and the number of pairs are one tensor, so that ranks exchange one.
     """
@@ -85,7 +85,7 @@ class PairMean(Float32Metric):
 
 
 class ChosenMean(Float32Metric):
-    """Mean of the values of :func:`pair_metrics` over pairs, or of those that :func:`chosen_metrics` has.
+    """Mean of the values of `pair_metrics` over pairs, or of those that `chosen_metrics` has.
 
     Each mean has its own count, and one of which nothing was added is left out.
     """
@@ -124,11 +124,11 @@ def unpaired_metrics(
     reference_point: Float[Tensor, ""],
     losses: Float[Tensor, " P"],
 ) -> dict[str, Shaped[Tensor, " P"]]:
-    """Values of each labelled completion ``[P]``, and the labels themselves, detached, on the device.
+    """Values of each labelled completion `[P]`, and the labels themselves, detached, on the device.
 
     A completion counts as accurate when its reward is above the reference point and it is desirable, or not above it
-    and undesirable. ``kl`` is the log-ratio of its prompt with a completion of another one, whose mean estimates the KL
-    divergence from the reference; only there where the objective reads it. Units are those of :func:`pair_metrics`.
+    and undesirable. `kl` is the log-ratio of its prompt with a completion of another one, whose mean estimates the KL
+    divergence from the reference; only there where the objective reads it. Units are those of `pair_metrics`.
     """
     values = {
         "loss": losses,
@@ -145,10 +145,10 @@ def unpaired_metrics(
 
 
 class UnpairedMean(Float32Metric):
-    """Means of the values of :func:`unpaired_metrics` under the names of :class:`PairMean`, over batches and ranks.
+    """Means of the values of `unpaired_metrics` under the names of `PairMean`, over batches and ranks.
 
-    ``rewards/chosen`` is the mean over the desirable completions, ``rewards/rejected`` that over the undesirable ones,
-    and ``rewards/margins`` the difference of these two means; so for log-probs and log-ratios. Each mean has its own
+    `rewards/chosen` is the mean over the desirable completions, `rewards/rejected` that over the undesirable ones,
+    and `rewards/margins` the difference of these two means; so for log-probs and log-ratios. Each mean has its own
     count, so that a batch without one of the labels adds nothing to that label's.
     """
 

@@ -1,4 +1,4 @@
-"""Parameters on their way into the optimizer."""
+"""Weight-decay groups and gradient norm of the trained parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dpo_lightning.utils.gradients import by_mesh
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: matrices with the optimizer's own weight decay, the rest without any.
+    """Return the trainable parameters in two groups: matrices with the optimizer's weight decay, the rest without any.
 
     Norm weights and biases have one dimension, except that the biases of stacked experts have two.
 

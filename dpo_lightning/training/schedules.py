@@ -20,12 +20,12 @@ class Schedule(ABC):
 
     @abstractmethod
     def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
-        """Build the scheduler for a run of ``total_steps`` optimizer steps (``inf`` where the run has no end)."""
+        """Build the scheduler for a run of `total_steps` optimizer steps (`inf` where the run has no end)."""
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """Warm up, then stay.
+    """A linear warm-up to the full learning rate, which then stays.
 
     Args:
         warmup: Optimizer steps (int), or a fraction of the run (float below 1).
@@ -37,14 +37,14 @@ class Constant(Schedule):
         _check_warmup(self.warmup)
 
     def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
-        """Factor min(1, (step + 1) / (warm-up + 1))."""
+        """Return a scheduler with the factor min(1, (step + 1) / (warm-up + 1))."""
         warmup = _warmup_steps(self.warmup, total_steps)
         return LambdaLR(optimizer, lambda step: _ramp(step, warmup))
 
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """Warm up, then fall linearly to ``floor`` at the end of the run.
+    """A linear warm-up, then a linear fall to `floor` at the end of the run.
 
     Args:
         warmup: Optimizer steps (int), or a fraction of the run (float below 1).
@@ -59,7 +59,7 @@ class Linear(Schedule):
         _check_floor(self.floor)
 
     def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
-        """The ramp of the warm-up, then 1 - (1 - floor) x progress."""
+        """Return a scheduler with the ramp of the warm-up, then 1 - (1 - floor) x progress."""
         warmup, decay = _warmup_steps(self.warmup, total_steps), _decay_steps(self, total_steps)
         return LambdaLR(
             optimizer,
@@ -69,11 +69,24 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Warm up, then fall along half a cosine to ``floor`` at the end of the run (arXiv:1608.03983).
+    """A linear warm-up, then a fall along half a cosine to `floor` at the end of the run (arXiv:1608.03983).
 
     Args:
         warmup: Optimizer steps (int), or a fraction of the run (float below 1).
         floor: Factor at the end.
+
+    Example:
+        >>> import torch
+        >>> from dpo_lightning.training.schedules import Cosine
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> scheduler = Cosine(warmup=2, floor=0.1)(optimizer, total_steps=6)
+        >>> rates = []
+        >>> for _ in range(7):
+        ...     rates.append(round(scheduler.get_last_lr()[0], 3))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.333, 0.667, 1.0, 0.868, 0.55, 0.232, 0.1]
     """
 
     warmup: Union[int, float] = 0.1
@@ -84,7 +97,7 @@ class Cosine(Schedule):
         _check_floor(self.floor)
 
     def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
-        """The ramp of the warm-up, then floor + (1 - floor) (1 + cos(pi x progress)) / 2."""
+        """Return a scheduler with the ramp of the warm-up, then floor + (1 - floor) (1 + cos(pi x progress)) / 2."""
         warmup, decay = _warmup_steps(self.warmup, total_steps), _decay_steps(self, total_steps)
 
         def factor(step: int) -> float:

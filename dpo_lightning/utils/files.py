@@ -17,9 +17,9 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(?P<kind>tmp|old)")
 
 @contextmanager
 def replaced(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and rename it to ``path`` at the end; nothing is left on an exception.
+    """Yield a temporary path beside `path` and rename it to `path` at the end; nothing is left on an exception.
 
-    The caller creates a file or a directory there. An existing ``path`` stays until the new one is complete and on
+    The caller creates a file or a directory there. An existing `path` stays until the new one is complete and on
     disk. What a killed process leaves, `remove_leftovers` clears up.
     """
     path = Path(path)
@@ -52,7 +52,7 @@ def remove_directory(path: str | Path) -> None:
 
 
 def remove_leftovers(directory: str | Path) -> None:
-    """Clear up what processes that died have left of `replaced` and `removed`: one complete version stays.
+    """Clear up what processes that died have left of `replaced` and `remove_directory`: one complete version stays.
 
     Nobody else may be writing in the directory but live processes of this machine, whose files are left alone.
     """
@@ -71,7 +71,7 @@ def remove_leftovers(directory: str | Path) -> None:
 
 
 def temporary_name(path: str | Path) -> Path:
-    """Where `replaced` of this process lets the new version be written."""
+    """Return the path at which `replaced` of this process lets the new version be written."""
     return _beside(Path(path), "tmp")
 
 
@@ -103,7 +103,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_entries(directory: Path) -> None:
-    """The names in a directory; some file systems cannot, and keep them without being asked."""
+    """Wait for the names in a directory; some file systems cannot, and keep them without being asked."""
     try:
         descriptor = os.open(directory, os.O_RDONLY)
     except PermissionError:

@@ -15,13 +15,13 @@ _PATIENCE = 10.0  # seconds
 
 
 def check_source(what: str, name: str) -> None:
-    """Get ready to load ``name``: tell a missing directory from a hub name, and find out whether the hub answers.
+    """Get ready to load `name`: tell a missing directory from a hub name, and find out whether the hub answers.
 
     Where it does not, this process works offline from here on: its client would try six times for each file, which is
     minutes for a model that was downloaded long ago.
 
     Raises:
-        InputError: when ``name`` can only be a path, and nothing is there: the hub's own message is about names.
+        InputError: when `name` can only be a path, and nothing is there: the hub's own message is about names.
     """
     if Path(name).exists():
         return
@@ -32,7 +32,7 @@ def check_source(what: str, name: str) -> None:
 
 @cache
 def _go_offline_without_hub() -> None:
-    """Ask once a process."""
+    """Ask the hub, once a process, and work offline where it does not answer."""
     from huggingface_hub import constants, get_session, is_offline_mode
 
     if is_offline_mode():

@@ -1,4 +1,4 @@
-"""Other libraries' log messages."""
+"""Log levels of other libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def log_level(name: str, level: int) -> Iterator[None]:
-    """Give the logger ``name`` another level inside the block."""
+    """Give the logger `name` another level inside the block."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(level)

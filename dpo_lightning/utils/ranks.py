@@ -1,4 +1,4 @@
-"""What the processes of a run tell one another; each function is right in a single process, too."""
+"""Communication between the processes of a run; each function is right in a single process, too."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def data_ranks(trainer: pl.Trainer | None) -> DataRanks:
 
 
 def this_rank() -> int:
-    """Number of this process among those of the run."""
+    """Return the number of this process among those of the run."""
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
 def max_over_ranks(value: Tensor) -> Tensor:
-    """Elementwise maximum over all ranks, in place; every rank must call."""
+    """Take the elementwise maximum over all ranks, in place; every rank must call."""
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.MAX)
     return value
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Elementwise sum over all ranks, in place; every rank must call."""
+    """Take the elementwise sum over all ranks, in place; every rank must call."""
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(value)
     return value
 
 
 def from_rank_zero(value: T) -> T:
-    """Rank 0's value, on every rank; every rank must call. It travels pickled."""
+    """Return rank 0's value on every rank; every rank must call. It travels pickled."""
     values = [value]
     if torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(values)
@@ -57,7 +57,7 @@ def from_rank_zero(value: T) -> T:
 
 
 def from_all_ranks(value: T) -> list[T]:
-    """The values of all ranks, in their order; every rank must call. They travel pickled."""
+    """Return the values of all ranks, in their order; every rank must call. They travel pickled."""
     if not torch.distributed.is_initialized():
         return [value]
     values: list[T] = [value] * torch.distributed.get_world_size()

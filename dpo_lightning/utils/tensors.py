@@ -1,4 +1,4 @@
-"""Small questions to tensors and to the modules that hold them."""
+"""Device, dtype and whole value of tensors and of the modules that hold them."""
 
 from __future__ import annotations
 

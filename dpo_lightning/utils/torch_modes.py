@@ -23,6 +23,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def compute_dtype(tensor: Tensor) -> torch.dtype:
-    """The dtype of a matrix product with the tensor: autocast's on its device where that is on, else the tensor's."""
+    """Return the dtype of a matrix product with the tensor: autocast's where that is on, else the tensor's own."""
     kind = tensor.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype

@@ -83,7 +83,7 @@ def test_a_loss_that_is_not_finite_names_its_micro_batch(tmp_path):
 def test_an_infinite_gradient_of_finite_losses_names_the_whole_step(tmp_path):
     poison = Poison(1, gradient=math.inf)
     with pytest.raises(
-        RunError, match=r"the gradient norm is (inf|nan), of finite losses, at optimizer step 1"
+        RunError, match=r"the gradient norm is (inf|nan) although the losses are finite, at optimizer step 1"
     ) as stopped:
         fit(tmp_path, poison, UpdateGuard(), accumulate_grad_batches=2, max_epochs=2)
     assert f"on the pairs {sorted(poison.seen[2] + poison.seen[3])} " in str(stopped.value)

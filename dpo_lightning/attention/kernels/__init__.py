@@ -19,7 +19,7 @@ from dpo_lightning.attention.mask import TreeMask
 
 
 class Softmax(NamedTuple):
-    """How the products of queries and keys become probabilities.
+    """Settings that turn the products of queries and keys into probabilities.
 
     Attributes:
         scale: Factor of the products.
@@ -40,7 +40,7 @@ class Softmax(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """A way to attend, and the question whether it fits."""
+    """A way to attend, and the test whether it fits."""
 
     fits: Callable[[Tensor, Tensor, TreeMask, Softmax], bool]
     attend: Callable[[Tensor, Tensor, Tensor, TreeMask, Softmax], Tensor]

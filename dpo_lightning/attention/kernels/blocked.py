@@ -24,7 +24,7 @@ KEPT_BYTES = 2**24
 
 
 class _Block(NamedTuple):
-    """Some queries of a run, and the keys up to the last of them.
+    """Neighbouring queries of a run, and the keys up to the last of them.
 
     A block may reach from one branch of a prompt into the next ones. For each branch that it leaves, `hidden` says from
     which query on (counted in the block) the keys of that branch (counted in the block's keys) must not be seen.
@@ -35,7 +35,7 @@ class _Block(NamedTuple):
 
 
 class _BlockedAttention(torch.autograd.Function):
-    """Scores are computed in float32; their probabilities are kept in the dtype of the values while they are small."""
+    """Attention block by block: scores in float32, probabilities kept in the values' dtype while they are small."""
 
     @staticmethod
     def forward(
@@ -92,7 +92,7 @@ class _Wide:
         self.future = _future(wide, query.device)
 
     def probabilities(self, block: _Block) -> Float[Tensor, "G HQ K"]:
-        """The block's attention to its keys, in the dtype of the values."""
+        """Return the block's attention to its keys, in the dtype of the values."""
         run = block.run
         queries = _grouped(self.query[:, run.start : run.end], len(self.key))
         scores = torch.bmm(queries, run.gather(self.key).transpose(1, 2))
@@ -104,7 +104,7 @@ class _Wide:
 
 
 def blocked_fits(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> bool:
-    """Return whether the rule is causal, the softmax plain, and the device one where a block at a time is no loss."""
+    """Return whether the rule is causal, the softmax plain, and the device not CUDA, where small blocks lose time."""
     return not query.is_cuda and softmax.is_plain and mask.is_causal
 
 
@@ -159,7 +159,7 @@ def _cut(run: Run) -> Iterator[Run]:
 
 
 def _size(query: Tensor, blocks: Sequence[_Block]) -> int:
-    """Bytes of all probabilities in the query's dtype."""
+    """Return the bytes of all probabilities in the query's dtype."""
     return query.shape[1] * query.element_size() * sum(block.run.queries * block.run.length for block in blocks)
 
 
@@ -171,7 +171,7 @@ def _add(row: Float[Tensor, "G L D"], run: Run, values: Float[Tensor, "G K D"]) 
 
 
 def _grouped(heads_first: Float[Tensor, "H Q D"], groups: int) -> Float[Tensor, "G HQ D"]:
-    """The query heads that share keys, one after the other."""
+    """Put the query heads that share keys one after the other."""
     return heads_first.unflatten(0, (groups, -1)).flatten(1, 2)
 
 
@@ -181,5 +181,5 @@ def _per_head(grouped: Float[Tensor, "G HQ D"], queries: int) -> Float[Tensor, "
 
 @lru_cache
 def _future(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "B B"]:
-    """Return what hides the later tokens of a block from its earlier ones: -inf above the diagonal, else 0."""
+    """Return the mask that hides the later tokens of a block from its earlier ones: -inf above the diagonal, else 0."""
     return torch.full((_BLOCK, _BLOCK), -torch.inf, dtype=dtype, device=device).triu_(1)

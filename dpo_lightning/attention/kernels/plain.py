@@ -12,7 +12,7 @@ from dpo_lightning.attention.mask import TreeMask
 
 
 def masked_fits(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> bool:
-    """Return True: nothing stands against it."""
+    """Return True: this kernel follows every rule."""
     return True
 
 

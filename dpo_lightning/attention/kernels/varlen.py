@@ -30,7 +30,7 @@ def varlen_attention(
     mask: TreeMask,
     softmax: Softmax,
 ) -> Float[Tensor, "1 L H D"]:
-    """The runs as sequences of their own, keys gathered; the causal mask ends at the last query and the last key.
+    """Attend in each run as its own sequence, keys gathered; the causal mask is aligned at the last query and key.
 
     Costs one copy of the keys and values of each run, `2P + C + R` tokens a pair, and nothing that grows with the
     square of a length. No host sync: sizes come from the host, offsets from the batch.

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Answers a wrong argument with one line."""
+    """A parser that answers a wrong argument with one line."""
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit 2."""

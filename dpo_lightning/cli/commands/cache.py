@@ -1,4 +1,4 @@
-"""`dpo-lightning cache info | verify | prune`: what lies in the reference's cache."""
+"""`dpo-lightning cache info | verify | prune`: the contents of the reference's cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
     Attributes:
         directory: Where its shards are.
-        key: What it says of itself.
+        key: Hash, precision and names of its reference.
         last_used: Seconds of the epoch.
     """
 
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes of its files."""
         return _size(self.directory.iterdir())
 
 
@@ -99,7 +99,7 @@ def _info(entries: list[Entry], options: argparse.Namespace) -> None:
 
 
 def _totals(entry: Entry) -> tuple[int, int]:
-    """Rows and scored tokens; what has no header counts nothing."""
+    """Count rows and scored tokens; a file without a header counts nothing."""
     rows = tokens = 0
     for path in shard_paths(entry.directory):
         try:
@@ -140,7 +140,7 @@ def _prune(entries: list[Entry], options: argparse.Namespace) -> None:
 
 
 def _prune_entry(entry: Entry, is_chosen: bool, options: argparse.Namespace) -> int:
-    """Bytes that were freed: none where a run is writing, which is held off meanwhile."""
+    """Remove what is chosen of a key and return the bytes freed: none where a run is writing; runs wait meanwhile."""
     if not (is_chosen or options.corrupt):
         return 0
     lock = ScoringLock(entry.directory)

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
-    """The checkpoint as a file, which is temporary unless it was asked for."""
+    """Yield the checkpoint as a file, which is temporary unless it was asked for."""
     if not source.is_dir():
         if target is not None:
             raise InputError(f"export --checkpoint: {source} is no directory of shards: leave the option out")
@@ -85,13 +85,13 @@ def _write(file: Path, run: Mapping[str, Any], out: str, merge: bool) -> None:
 
 
 def _dtype(file: Path) -> torch.dtype:
-    """Of the weights in the run."""
+    """Return the dtype of the weights in the run."""
     state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
     return next(value.dtype for value in state.values() if value.is_floating_point())
 
 
 def _tokenizer(data: Mapping[str, Any], module: PreferenceModule) -> Any:
-    """The run's, as far as it is known: the policy's own, where no config names another."""
+    """Load the run's tokenizer: the config's, or else the policy's own; None where there is none."""
     source = data.get("tokenizer") or module.policy_name
     try:
         return load_tokenizer(source or "", data.get("chat_template"))
@@ -103,7 +103,7 @@ def _tokenizer(data: Mapping[str, Any], module: PreferenceModule) -> Any:
 
 
 def _run_settings(config: Path | None) -> dict[str, dict[str, Any]]:
-    """What a config says about policy and tokenizer, by section."""
+    """Read a config's settings of policy and tokenizer, by section."""
     if config is None:
         return {"model": {}, "data": {}}
     try:

@@ -1,4 +1,4 @@
-"""`dpo-lightning plan`: what a run would need, from its config alone."""
+"""`dpo-lightning plan`: memory, time and traffic of a run, from its config alone."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PlanCLI(ParsingOnly, PreferenceCLI):
     """Parses what `fit` parses, and builds nothing of it."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what the estimate assumes."""
+        """Add the assumptions of the estimate."""
         super().add_arguments_to_parser(parser)
         parser.add_argument("--gpu", choices=list(GPUS), default="H100", help="GPU to plan for.")
         parser.add_argument("--devices", type=Optional[int], default=None, help="Number of them; null shows 1, 8, 64.")
@@ -137,7 +137,7 @@ def _objective(model: Namespace) -> AnyObjective:
 
 
 def _workload(config: Namespace) -> Workload:
-    """The longest pairs that the config allows, unless lengths are given."""
+    """Return a micro-batch of the longest pairs that the config allows, unless lengths are given."""
     data = config.data.init_args
     longest = data.get("max_length") or _DEFAULTS["max_length"].default
     prompt = config.prompt_tokens or data.get("max_prompt_length") or longest // 2
@@ -151,7 +151,7 @@ def _workload(config: Namespace) -> Workload:
 
 
 def _quantized_bytes(settings: dict[str, Any]) -> float:
-    """Bytes of a weight: 4 bits and a constant per block of 64, itself in 8 bits where it is quantized too; or 8 bits.
+    """Return the bytes of a weight: 8 bits; or 4 and a constant per block of 64, in 8 bits where it is quantized too.
 
     Source: arXiv:2305.14314, section 3.
     """
@@ -162,7 +162,7 @@ def _quantized_bytes(settings: dict[str, Any]) -> float:
 
 
 def optimizer_states(optimizer: Namespace) -> float:
-    """Bytes that an optimizer keeps for each byte of a trained weight, found out by a step on one small matrix.
+    """Measure the bytes that an optimizer keeps for each byte of a trained weight, by a step on one small matrix.
 
     Raises:
         InputError: when it cannot be built from its arguments.
@@ -179,7 +179,7 @@ def optimizer_states(optimizer: Namespace) -> float:
 
 
 def meshes(devices: int | None, shape: ModelShape) -> Iterator[tuple[str, Mesh]]:
-    """Ways to spread a run that `fit` does not refuse, by name: quantized weights and adapters have fewer."""
+    """Yield the meshes that `fit` does not refuse, with their names: quantized weights and adapters have fewer."""
     can_split = not shape.quantized and shape.full and shape.head_groups % _TENSOR_PARALLEL == 0
     for count in (1, 8, 64) if devices is None else (devices,):
         if count == 1:
@@ -230,7 +230,7 @@ def _title(run: Run, config: Namespace) -> str:
 
 
 def _step_rows(run: Run, config: Namespace, columns: Sequence[Mesh]) -> dict[str, list[str]]:
-    """Rows of the table on what an optimizer step computes and sends."""
+    """Return the table's rows on what an optimizer step computes and sends."""
     device, reference = GPUS[config.gpu], run.reference_forward
     peak = device.half_flops if run.numerics.activation == 2 else device.single_flops
     flops = [

@@ -1,4 +1,4 @@
-"""One scorer at a time under a key: a lock of the operating system, or a marker file where there are none."""
+"""A lock for the one scorer under a key: the operating system's, or a marker file where there are none."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ScoringLock:
             return self._try()
 
     def give_back(self) -> None:
-        """Let others take it; nothing where it was not taken."""
+        """Let others take it; does nothing where it was not taken."""
         self._lock.release()
 
     def _try(self) -> bool:

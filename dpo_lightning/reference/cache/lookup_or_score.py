@@ -1,4 +1,4 @@
-"""From pairs to a table that holds them all."""
+"""Look-up of pairs in the cache, and scoring of those that it lacks, into a table that holds them all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CHECKED_ROWS = 4
 
 
 class Rows(NamedTuple):
-    """Pairs, and what is known of each without reading it."""
+    """Pairs, and the keys and lengths that are known without reading them."""
 
     pairs: Sequence[TokenizedExample]
     known: RowIndex
@@ -124,7 +124,7 @@ def _report(rows: Rows, missing: np.ndarray, place: tuple[Path, Key]) -> str:
     if precisions := sorted(other.precision for other in others if other.weights == key.weights):
         return f"{line}; the same weights were scored in precision {', '.join(precisions)} instead of {key.precision}"
     if others and len(missing) == different:
-        return f"{line}; what is cached under {len(others)} other keys has other weights"
+        return f"{line}; the cache holds other weights only, under {len(others)} keys: see `dpo-lightning cache info`"
     return line
 
 

@@ -25,7 +25,7 @@ from dpo_lightning.reference.cache.worklist import MissingRows, cut_batches
 def our_turn(store: Store, missing: MissingRows, run: ScoringRun) -> Iterator[np.ndarray]:
     """Wait until no other run scores under the key, and keep others off inside; every rank must call it.
 
-    Nobody waits where nothing is missing, or no longer since the others have scored it.
+    Nobody waits where nothing is missing, or nothing any more since the others have scored it.
 
     Args:
         store: The key; only the first process looks into it.
@@ -51,7 +51,7 @@ def our_turn(store: Store, missing: MissingRows, run: ScoringRun) -> Iterator[np
 
 
 def _wait(lock: ScoringLock | None, store: Store, missing: MissingRows, run: ScoringRun) -> np.ndarray:
-    """Ask again and again. The ranks meet at each look, since a collective that waits for hours would time out."""
+    """Ask until it is our turn. The ranks meet at each look, since a collective that waits for hours would time out."""
 
     def ask() -> np.ndarray | None:
         if lock is None:
@@ -141,7 +141,7 @@ class Scoring:
                 advance(count)
 
     def _score(self, batches: list[np.ndarray]) -> None:
-        """This rank's batches; where it has fewer than others, it runs one again, since all must take part."""
+        """Score this rank's batches; where it has fewer than others, it runs one again, since all must take part."""
         mine = batches[self._run.rank :: self._run.ranks]
         rounds = -(-len(batches) // self._run.ranks)
         shard = _OpenShard(self._store.directory, self._index.keys, self._run.pace.seconds_between_shards)
@@ -182,6 +182,6 @@ class _OpenShard:
 def not_to_be_seen(directory: Path) -> RunError:
     """Name a directory where processes do not see what others wrote."""
     return RunError(
-        f"reference cache {directory}: rows that were just written are not to be seen by every process: set cache_dir "
-        "to a file system that all nodes share"
+        f"reference cache {directory}: not every process sees the rows that another one has just written: set "
+        "cache_dir to a file system that all nodes share"
     )

@@ -41,7 +41,7 @@ class Source(ABC):
 
     @abstractmethod
     def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> AbstractContextManager[Loaded | None]:
-        """Yield what scores, as a context; None where that would cost a second model and is not needed.
+        """Yield the model that scores, as a context; None where it would be a second one and is not needed.
 
         Args:
             needed: Whether rows are missing.

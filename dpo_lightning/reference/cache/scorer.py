@@ -64,7 +64,7 @@ class Scorer:
 
     @property
     def tolerance(self) -> float:
-        """How far the values may be from cached ones, absolute and relative."""
+        """Largest difference from cached values that counts as none, absolute and relative."""
         with self._context():
             return _TOLERANCE.get(
                 compute_dtype(torch.empty(0, dtype=float_dtype_of(self._model), device=self._device)),

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Pace:
-    """How often scoring looks up.
+    """Intervals at which scoring writes, meets and looks.
 
     Attributes:
         seconds_between_shards: A kill costs at most what is scored between two shards.
@@ -33,7 +33,7 @@ class ScoringRun:
         ranks: Number of data-parallel ranks.
         is_first: Whether this process decides and reports.
         is_writer: Whether it writes its rank's rows: one of the processes that share a rank under tensor parallelism.
-        broadcast: The first process's object, on every process.
+        broadcast: Returns the first process's object on every process.
         barrier: Waits for every process.
         context: Makes the context in which a step's forward runs: autocast, or nothing.
         progress: Whether to show a progress bar.

@@ -103,7 +103,7 @@ def check_shard(path: Path) -> Shard:
     shard = open_shard(path)
     content = np.memmap(path, dtype=np.uint8, mode="r")
     if blake2b(cast(Any, content[:-_DIGEST]), digest_size=_DIGEST).digest() != content[-_DIGEST:].tobytes():
-        raise CorruptShard("its checksum is another one")
+        raise CorruptShard("its checksum does not match its content")
     return shard
 
 

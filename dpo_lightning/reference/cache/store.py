@@ -40,7 +40,7 @@ class Key(NamedTuple):
 
 
 def default_cache_dir() -> Path:
-    """`dpo_lightning/reference` in `$XDG_CACHE_HOME`, or in `~/.cache`: runs share it."""
+    """Return `dpo_lightning/reference` in `$XDG_CACHE_HOME`, or in `~/.cache`: runs share it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dpo_lightning" / "reference"
 
 
@@ -111,7 +111,7 @@ def shard_paths(directory: Path) -> list[Path]:
 def stored_keys(cache_dir: Path) -> Iterator[tuple[Path, Key, float]]:
     """Yield each key's directory, what it says of itself, and when it was last used, in seconds of the epoch.
 
-    Other directories are nobody's business here: `prune` removes what this names.
+    Other directories are left out: `prune` removes what this names.
     """
     for directory in sorted(path for path in cache_dir.glob("[!.]*") if path.is_dir()):
         about = directory / _ABOUT

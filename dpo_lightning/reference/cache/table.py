@@ -75,7 +75,7 @@ class CollateWithReference:
 
     Args:
         collate: Makes the batch.
-        slot: Where the table of the values comes.
+        slot: The place of the table with the values.
     """
 
     def __init__(self, collate: Collate, slot: TableSlot) -> None:

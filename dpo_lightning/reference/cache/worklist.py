@@ -26,11 +26,11 @@ class MissingRows:
 
     @property
     def rows(self) -> np.ndarray:
-        """Positions of those that are still missing."""
+        """Positions of the rows that are still missing."""
         return self._todo[~self._is_done]
 
     def strike(self, keys: np.ndarray) -> None:
-        """Take rows that have come from the list."""
+        """Take off the list the rows that have come."""
         if len(self._keys):
             places = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
             self._is_done[places[self._keys[places] == keys]] = True

@@ -72,8 +72,8 @@ def test_a_run_with_other_settings_scores_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("policy", "run", "said"),
     [
-        ({"seed": 1}, {}, "what is cached under 1 other keys has other weights"),
-        ({"rope_theta": 500.0}, {}, "has other weights"),
+        ({"seed": 1}, {}, "the cache holds other weights only, under 1 keys: see `dpo-lightning cache info`"),
+        ({"rope_theta": 500.0}, {}, "the cache holds other weights only"),
         (
             {},
             {"precision": "bf16-mixed"},
