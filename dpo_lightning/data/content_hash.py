@@ -44,7 +44,10 @@ def example_key(example: TokenizedExample) -> bytes:
 
     Label, columns and row number are no part of it, since no model reads them.
     """
-    return _key([np.asarray(ids, dtype="<i4") for ids in (example.prompt_ids, *example.branches)])
+    prompt, mismatched, *completions = (
+        np.asarray(ids, dtype="<i4") for ids in (example.prompt_ids, example.mismatched_ids, *example.completion_ids)
+    )
+    return _key(prompt, completions, mismatched)
 
 
 def index_examples(examples: Sequence[TokenizedExample]) -> RowIndex:
@@ -57,7 +60,7 @@ def index_rows(rows: datasets.Dataset) -> RowIndex:
     parts = []
     for block in rows.with_format("arrow").iter(batch_size=BLOCK):
         lengths = Lengths.of_table(block)
-        keys = np.array([_key(tokens) for tokens in _tokens(block, lengths)], dtype=KEY)
+        keys = np.array([_key(*tokens) for tokens in _tokens(block, lengths)], dtype=KEY)
         parts.append(RowIndex(keys, lengths))
     return RowIndex.joined(parts)
 
@@ -76,21 +79,21 @@ def content_hash(rows: datasets.Dataset) -> str:
     return digest.hexdigest()
 
 
-def _key(tokens: Sequence[np.ndarray]) -> bytes:
-    """The hash of a prompt and its branches: up to two of them as pairs have always been hashed."""
-    prompt, *branches = tokens
+def _key(prompt: np.ndarray, completions: Sequence[np.ndarray], mismatched: np.ndarray) -> bytes:
+    """Hash a prompt and its branches: up to two of them as pairs have always been hashed."""
+    branches = [*completions, mismatched] if len(mismatched) else completions
     if len(branches) <= 2:  # the prompt and the first branch say where the second begins
         ends, person = [len(prompt), len(branches[0])], b""
     else:
-        ends, person = [len(tokens), *map(len, tokens)], _MANY
+        ends, person = [len(branches), len(prompt), *map(len, branches)], _MANY
     digest = blake2b(np.array(ends, dtype="<i8").tobytes(), digest_size=KEY.itemsize, person=person)
-    for ids in tokens:
+    for ids in (prompt, *branches):
         digest.update(cast(Any, ids))
     return digest.digest()
 
 
-def _tokens(block: Any, lengths: Lengths) -> Iterator[list[np.ndarray]]:
-    """Token ids of prompt and branches of each row of an Arrow table."""
+def _tokens(block: Any, lengths: Lengths) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray]]:
+    """Yield the token ids of prompt, completions and mismatched completion of each row of an Arrow table."""
     import pyarrow.compute as pc
 
     counts = pc.list_value_length(block["completion_ids"]).to_numpy()
@@ -101,8 +104,7 @@ def _tokens(block: Any, lengths: Lengths) -> Iterator[list[np.ndarray]]:
     if "mismatched_ids" in block.column_names:
         others = _split(pc.list_flatten(block["mismatched_ids"]), lengths.mismatched)
     for prompt, count, mismatched in zip(prompts, counts.tolist(), others, strict=True):
-        branches = [next(completions) for _ in range(count)]
-        yield [prompt, *branches, *([mismatched] if len(mismatched) else [])]
+        yield prompt, [next(completions) for _ in range(count)], mismatched
 
 
 def _split(values: Any, lengths: np.ndarray) -> Iterator[np.ndarray]:

@@ -32,8 +32,10 @@ def test_lengths_have_the_mean_and_the_median() -> None:
 def test_random_pairs_fit(name: str) -> None:
     pairs = random_pairs(name, 300, vocab_size=50, max_length=400)
     assert max(map(length, pairs)) <= 400
-    assert min(len(ids) for pair in pairs for ids in pair[1:4]) >= 1
-    assert {token for pair in pairs for ids in pair[1:4] for token in ids} == set(range(50))
+    parts = [ids for pair in pairs for ids in (pair.prompt_ids, *pair.branches)]
+    assert len(parts) == 3 * 300
+    assert min(map(len, parts)) >= 1
+    assert {token for ids in parts for token in ids} == set(range(50))
 
 
 def test_a_fixed_profile_has_one_length() -> None:

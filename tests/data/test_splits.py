@@ -1,0 +1,106 @@
+"""Which rows each split has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+from datasets import Dataset, DatasetDict
+
+from dpo_lightning.errors import InputError
+from tests.data.common import (
+    PAIRS,
+    Recorder,
+    data,
+    flat,
+    ids,
+    ready,
+    rows,
+    run,
+)
+from tests.helpers.runs import trainer
+
+
+def test_a_fraction_that_leaves_nothing_to_train_on():
+    with pytest.raises(InputError, match=r"data.val_split: 0.9 of 2 pairs: "):
+        ready(Dataset.from_list(rows(2)), val_split=0.9)
+
+
+def test_a_held_out_fraction_keeps_row_ids_and_loses_no_pair():
+    module = ready(val_split=0.25)
+    train, val = (sorted(flat(loader)) for loader in (module.train_dataloader(), module.val_dataloader()))
+    assert len(val) == 6
+    assert sorted(train + val) == list(range(PAIRS))
+    assert flat(ready(val_split=0.25).val_dataloader()) == flat(module.val_dataloader())
+    assert flat(ready(val_split=0.25, seed=1).val_dataloader()) != flat(module.val_dataloader())
+
+
+def test_named_splits_and_slices():
+    source = DatasetDict(train=Dataset.from_list(rows()), held_out=Dataset.from_list(rows(5)))
+    module = ready(source, train_split="train[4:]", val_split="held_out", test_split="train[:3]", eval_batch_pairs=2)
+    assert sorted(flat(module.train_dataloader())) == list(range(18))  # rows of the slice
+    assert ids(module.val_dataloader()) == [[0, 1], [2, 3], [4]]
+    assert flat(module.test_dataloader()) == [0, 1, 2]
+    assert flat(module.predict_dataloader()) == [0, 1, 2]
+
+
+def test_the_test_pairs_are_the_validation_pairs_unless_named():
+    module = ready(val_split="train[:5]")
+    assert flat(module.test_dataloader()) == flat(module.val_dataloader()) == [0, 1, 2, 3, 4]
+
+
+def test_nothing_to_evaluate_on():
+    with pytest.raises(InputError, match=r"nothing to validate on: set data.val_split"):
+        trainer().validate(Recorder(), datamodule=data())
+    with pytest.raises(InputError, match=r"nothing to test on: set data.test_split or data.val_split"):
+        trainer().test(Recorder(), datamodule=data())
+
+
+def test_prompts_are_those_of_the_split():
+    module = ready(val_split="train[:3]")
+    assert [module.tokenizer.decode(prompt) for prompt in module.prompts("val")] == [":", "ab:", "abab:"]
+    with pytest.raises(InputError, match=r"there are no test pairs: set data.test_split"):
+        module.prompts("test")
+
+
+def test_examples_of_a_split_can_be_read():
+    module = ready(val_split="train[:3]")
+    assert [each.row for each in module.examples("val")] == [0, 1, 2]
+    assert module.examples("train")[5].completion_ids[0][-1] == module.tokenizer.eos_token_id
+    with pytest.raises(InputError, match=r"there are no test pairs: set data.test_split"):
+        module.examples("test")
+
+
+class Replacing(pl.Callback):
+    """Gives other rows for each epoch after the first."""
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        start = 100 * (trainer.current_epoch + 1)
+        trainer.datamodule.replace_dataset(Dataset.from_list(rows(6 + trainer.current_epoch, start)))
+
+
+def test_rows_are_replaced_between_epochs():
+    module, source = Recorder(), data(val_split="train[:5]")
+    contents = set()
+
+    class Watching(Replacing):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            contents.add(source.state_dict()["content"])
+
+    run(module, source, callbacks=[Watching()], reload_dataloaders_every_n_epochs=1)
+
+    epochs = [list(range(22)), list(range(6)), list(range(7))]
+    seen = [row for batch in module.seen["train"] for row in batch]
+    for expected in epochs:
+        part, seen = seen[: len(expected)], seen[len(expected) :]
+        assert sorted(part) == expected
+    assert seen == []
+    assert module.seen["val"] == [[0, 1, 2], [3, 4]] * 3
+    assert len(contents) == 3
+    assert len(source.examples("train")) == 8
+
+
+def test_rows_that_were_never_there_are_not_replaced():
+    with pytest.raises(InputError, match=r"data.replace_dataset: nothing was read yet: give the first dataset to the"):
+        data().replace_dataset(Dataset.from_list(rows(5)))

@@ -1,0 +1,81 @@
+"""Tokenizers by name, directory and policy, and their chat templates."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from datasets import Dataset
+
+from dpo_lightning import PreferenceModule
+from dpo_lightning.errors import InputError
+from tests.data.common import (
+    data,
+    ready,
+)
+from tests.helpers.runs import saved_model, trainer
+from tests.helpers.tiny import tiny_llama, tiny_tokenizer
+
+
+@pytest.mark.parametrize("source", ["nowhere/at/all", "./nowhere"])
+def test_an_unknown_tokenizer(source):
+    with pytest.raises(InputError, match="tokenizer: no such directory"):
+        ready(tokenizer=source)
+
+
+def test_a_directory_without_a_tokenizer(tmp_path):
+    with pytest.raises(InputError, match=f"tokenizer '{tmp_path}' cannot be loaded") as error:
+        ready(tokenizer=tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_something_that_is_no_tokenizer():
+    with pytest.raises(InputError, match=r"data.tokenizer: give a name, a directory or .*, not 5"):
+        ready(tokenizer=5)
+
+
+def test_a_chat_template_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"data.chat_template: .*none.jinja"):
+        ready(chat_template=str(tmp_path / "none.jinja"))
+
+
+def test_a_chat_template_from_a_file(tmp_path):
+    (tmp_path / "template.jinja").write_text("{% for m in messages %}{{ m.content }}|{% endfor %}")
+    source = Dataset.from_list(
+        [
+            {
+                "prompt": "q",
+                "chosen": [{"role": "assistant", "content": "a"}],
+                "rejected": [{"role": "assistant", "content": "b"}],
+            }
+        ]
+    )
+    module = ready(source, chat_template=str(tmp_path / "template.jinja"))
+    (batch,) = module.train_dataloader()
+    assert module.tokenizer.decode(batch.input_ids[0]) == "q|a|</s>"
+
+
+def test_no_trainer_to_take_the_tokenizer_from():
+    with pytest.raises(InputError, match=r"data.tokenizer: give a name or directory"):
+        ready(tokenizer=None)
+
+
+def test_a_policy_without_a_name():
+    module = PreferenceModule(tiny_llama())
+    with pytest.raises(InputError, match=r"data.tokenizer: give a name or directory"):
+        trainer().fit(module, datamodule=data(tokenizer=None))
+
+
+def test_the_policys_own_tokenizer(tmp_path):
+    module = data(tokenizer=None)
+    trainer(max_steps=1).fit(PreferenceModule(saved_model(tmp_path / "model")), datamodule=module)
+    assert module.tokenizer.get_vocab() == tiny_tokenizer().get_vocab()
+
+
+def test_an_adapter_without_a_tokenizer_has_its_base_models(tmp_path):
+    base = saved_model(tmp_path / "model")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    assert ready(tokenizer=tmp_path / "adapter").tokenizer.get_vocab() == tiny_tokenizer().get_vocab()
+    tiny_tokenizer(eos_token="!").save_pretrained(tmp_path / "adapter")
+    assert ready(tokenizer=tmp_path / "adapter").tokenizer.eos_token == "!"

@@ -1,0 +1,113 @@
+"""An objective on the chosen completions alone: what a run computes of its pairs, and what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from datasets import Dataset
+from torch.optim import SGD
+
+from dpo_lightning import DPO, SFT, Precomputed, PreferenceDataModule, PreferenceModule, Weighted
+from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.losses import Reads
+from tests.helpers.runs import rows, trainer
+from tests.helpers.tiny import tiny_llama, tiny_tokenizer
+
+
+class Seen(pl.Callback):
+    """The loss of each training batch, the batch, and what was logged."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.batches: list[Any] = []
+        self.logged: dict[str, float] = {}
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        self.losses.append(arguments[2]["loss"].item())
+        self.batches.append(arguments[3])
+        self.logged = {name: float(value) for name, value in arguments[0].callback_metrics.items()}
+
+    @property
+    def tokens(self) -> list[int]:
+        return [batch.input_ids.numel() for batch in self.batches]
+
+
+class OnPairs(SFT):
+    """The same loss, of which nobody knows that it reads no rejected completion."""
+
+    compares = DPO.compares
+
+
+def fit(objective: Any, **settings: Any) -> tuple[Seen, PreferenceModule, PreferenceDataModule]:
+    reference = settings.pop("reference", None)
+    form = {"batch_pairs": 4, "layout": "tree", "length_grouped": False, "val_split": 0.25, **settings}
+    data = PreferenceDataModule(Dataset.from_list(rows(24)), tiny_tokenizer(), **form)
+    seen = Seen()
+    module = PreferenceModule(tiny_llama(), objective, reference, optimizer=lambda params: SGD(params, lr=0.1))
+    trainer(max_steps=4, callbacks=[seen]).fit(module, data)
+    return seen, module, data
+
+
+@pytest.mark.parametrize("layout", ["tree", "padded"])
+def test_the_losses_are_those_of_pairs_and_the_tokens_are_fewer(layout: str) -> None:
+    found, module, _ = fit(SFT(), layout=layout)
+    expected, on_pairs, _ = fit(OnPairs(), layout=layout)
+
+    assert found.losses == pytest.approx(expected.losses, rel=1e-5)
+    for batch, whole in zip(found.batches, expected.batches, strict=True):
+        assert batch.row_ids.tolist() == whole.row_ids.tolist()
+        assert {*batch.completions} == {1}
+        assert batch.targets.tolist() == whole.targets[: len(batch.targets)].tolist()
+    assert all(few < 0.85 * many for few, many in zip(found.tokens, expected.tokens, strict=True))
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(value, on_pairs.state_dict()[name], rtol=0, atol=1e-5)
+
+
+def test_training_reports_what_it_computed_and_validation_all_of_a_pair() -> None:
+    seen, module, data = fit(SFT())
+    (validated,) = trainer().validate(module, data, verbose=False)
+    predicted = trainer().predict(module, data)
+
+    assert {name for name in seen.logged if name.startswith("train/")} == {
+        "train/grad_norm",
+        "train/loss",
+        "train/logps/chosen",
+        "train/rewards/chosen",
+    }
+    assert {"val/rewards/accuracies", "val/rewards/margins", "val/logps/rejected"} <= validated.keys()
+    assert [*predicted[0]] == ["pair_id", "chosen", "rejected", "margin"]
+
+
+def test_a_mixture_with_an_objective_on_pairs_computes_both() -> None:
+    seen, _, _ = fit(Weighted([SFT(), DPO()], [1.0, 1.0]))
+    assert {count for batch in seen.batches for count in batch.completions} == {2}
+    assert "train/rewards/margins" in seen.logged
+
+
+def test_batches_of_tokens_count_what_is_computed() -> None:
+    found, _, data = fit(SFT(), batch_pairs=None, batch_tokens=90, length_grouped=None)
+    expected, _, _ = fit(OnPairs(), batch_pairs=None, batch_tokens=90, length_grouped=None)
+
+    assert max(found.tokens) <= 90
+    assert len(found.batches[0].row_ids) > len(expected.batches[0].row_ids)
+    assert data.state_dict()["completions"] == 1
+
+
+def test_cached_values_of_whole_pairs_serve_the_chosen_completions(tmp_path: Any) -> None:
+    class WithReference(SFT):
+        reads = SFT.reads | Reads.REFERENCE
+
+    cached = Precomputed(str(tmp_path))
+    seen, module, _ = fit(WithReference(), reference=cached)
+
+    assert {count for batch in seen.batches for count in batch.completions} == {1}
+    assert all(len(batch.reference_logps) == len(batch.targets) for batch in seen.batches)
+    assert seen.logged["train/logratios/chosen"] > 0
+    scores = module.score(seen.batches[0])
+    online = tiny_llama().eval()
+    with torch.no_grad():
+        expected = TokenScorer(online)(seen.batches[0]).logps
+    torch.testing.assert_close(scores.tokens.reference_logps, expected, rtol=0, atol=1e-5)
