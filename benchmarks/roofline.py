@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from dpo_lightning import TokenizedExample
+if TYPE_CHECKING:  # in a process of its own it would cost seconds
+    from dpo_lightning import TokenizedExample
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SQUARES = (1024, 2048)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 # Tiny tensors: a second thread costs more than it brings, and tests run side by side.
@@ -16,6 +19,9 @@ import torch
 from tests.slow import SLOW
 
 torch.set_num_threads(1)  # a plugin has imported torch already
+
+# Where there is no GPU, torch.manual_seed takes a stack trace for each kind of device: longer than most tests.
+seed = torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -38,17 +44,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def pytest_collection_finish() -> None:
+    """Let no garbage collection look at all that was ever imported: half a second each, and some libraries ask often."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.manual_seed(0)
+    seed(0)
+
+
+@pytest.fixture(scope="session")
+def _dataset_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("datasets")
+    return (root / str(number) for number in count())
 
 
 @pytest.fixture(autouse=True)
-def _own_dataset_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads what another run cached, and none fills the user's cache."""
+def _own_dataset_cache(_dataset_caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads what another run cached, and none fills the user's cache. Who needs the directory makes it."""
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", next(_dataset_caches))
 
 
 @pytest.fixture(scope="session")

@@ -48,9 +48,10 @@ class RunModels:
     def __init__(self, source: PolicySource, settings: Reference | None, place: Place) -> None:
         self._source = source
         self._place = place
+        trained_adapter = source.has_trained_adapter  # before a module is given the adapter that is trained here
         with weights_on_rank_zero(place.mesh):
             self.policy = source.build(place.precision)
-            self.reference = settle_reference(settings, self.policy, source.has_trained_adapter).bind(self.policy)
+            self.reference = settle_reference(settings, self.policy, trained_adapter).bind(self.policy)
         self._structure: nn.Module | None = None
         if place.mesh is not None:
             self._structure = meta_copy(self.policy)

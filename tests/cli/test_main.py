@@ -14,6 +14,7 @@ import yaml
 
 from dpo_lightning.cli.main import main
 from dpo_lightning.cli.parser_errors import explain
+from tests.helpers.ranks import run_command, succeed
 from tests.helpers.runs import rows, saved_model, write_rows
 
 
@@ -280,13 +281,10 @@ def test_a_tokenizer_without_eos(project, capsys):
 
 
 def test_the_process_exits_0_on_success_and_1_with_one_line_on_wrong_input(project):
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "dpo_lightning", "fit", "--config", "run.yaml", *args]
-        return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-
-    good = run("--trainer.max_steps=1")
-    assert good.returncode == 0, good.stderr[-2000:]
-    bad = run("--model.objective=DPO", "--model.objective.beta=-1")
+    words = ["fit", "--config", "run.yaml"]
+    succeed(run_command([*words, "--trainer.max_steps=1"], Path.cwd()), Path.cwd())
+    command = [sys.executable, "-m", "dpo_lightning", *words, "--model.objective=DPO", "--model.objective.beta=-1"]
+    bad = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert bad.returncode == 1
     assert bad.stderr.strip().splitlines()[-1] == "error: DPO.beta must be a finite number greater than 0, got -1.0"
     assert "Traceback" not in bad.stderr

@@ -1,45 +1,51 @@
-"""Several processes of one program, as torchrun starts them, without its agent."""
+"""Processes without an interpreter of their own: forked from one that has imported everything, which takes seconds."""
 
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from tests.helpers.resumable import in_processes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run_ranks(module: str, *arguments: str, ranks: int = 2, timeout: int = 300) -> None:
-    """Run ``python -m module`` in each rank, and fail with what a failing one wrote."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(ranks),
-        "TORCHELASTIC_RUN_ID": "tests",
-        "LOCAL_WORLD_SIZE": str(ranks),
-        "GROUP_RANK": "0",
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=REPOSITORY,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
-    try:
-        errors = [process.communicate(timeout=timeout)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert not any(process.returncode for process in processes), "\n".join(error[-4000:] for error in errors)
+def run_ranks(target: Callable[..., None], *args: Any, output: Path, ranks: int = 2, timeout: float = 300) -> None:
+    """Call `target(*args)` in each rank, as torchrun starts them, without its agent; fail with what they wrote."""
+    succeed(in_processes(ranks, _as_torchrun, target, *args, output=output, timeout=timeout), output)
+
+
+def _as_torchrun(rank: int, target: Callable[..., None], *args: Any) -> None:
+    ranks = os.environ["WORLD_SIZE"]
+    del os.environ["NODE_RANK"]
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=ranks, GROUP_RANK="0", TORCHELASTIC_RUN_ID="tests"
+    )
+    target(*args)
+
+
+def run_command(words: list[str], directory: Path, ranks: int = 1, timeout: float = 300) -> list[int]:
+    """Run `python -m dpo_lightning` in a directory, on so many ranks of Lightning's; the exit codes.
+
+    What rank 0 prints is in `output-0.txt` there.
+    """
+    return in_processes(ranks, _as_command, words, directory, output=directory, timeout=timeout)
+
+
+def _as_command(_: int, words: list[str], directory: Path) -> None:
+    os.chdir(directory)
+    sys.argv = ["dpo-lightning", *words]
+    runpy.run_module("dpo_lightning", run_name="__main__", alter_sys=False)
+
+
+def succeed(codes: list[int], output: Path) -> None:
+    """Assert that all processes ended well.
+
+    Raises:
+        AssertionError: with the end of what each of them printed.
+    """
+    assert not any(codes), "\n".join(path.read_text()[-4000:] for path in sorted(output.glob("output-*.txt")))

@@ -31,7 +31,7 @@ from tests.helpers.runs import saved_model, trainer, write_rows
 PAIRS, VALIDATION = 26, 6
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.helpers.resumable"])
+_CONTEXT.set_forkserver_preload(["tests.helpers.resumable", "dpo_lightning.cli.main"])
 # The server finds what it preloads by this alone.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_REPOSITORY), os.environ.get("PYTHONPATH")]))
 
@@ -175,9 +175,9 @@ def start(shared: Path, run: Path, case: Case, **kwargs: Any) -> list[Any]:
     return _launch(case.processes, run, lambda rank: (fit, (shared, run, case, rank), kwargs))
 
 
-def in_processes(count: int, target: Callable[..., None], *args: Any, output: Path) -> list[int]:
-    """Call ``target(rank, *args)`` on all ranks of a group; their exit codes."""
-    return wait(_launch(count, output, lambda rank: (target, (rank, *args), {})))
+def in_processes(count: int, target: Callable[..., None], *args: Any, output: Path, timeout: float = 120) -> list[int]:
+    """Call `target(rank, *args)` on all ranks of a group; their exit codes. What they print is in `output`."""
+    return wait(_launch(count, output, lambda rank: (target, (rank, *args), {})), timeout)
 
 
 def _launch(count: int, output: Path, call: Callable[[int], tuple[Callable[..., None], Any, Any]]) -> list[Any]:

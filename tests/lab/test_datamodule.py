@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -17,6 +16,8 @@ from transformers import AutoModelForCausalLM
 from dpo_lightning.errors import InputError
 from dpo_lightning.lab import LabDataModule, PolicyRecipe
 from dpo_lightning.lab import datamodule as lab_module
+from tests.helpers.ranks import succeed
+from tests.helpers.resumable import in_processes
 from tests.helpers.runs import module, trainer
 
 RECIPE = PolicyRecipe(hidden_size=16, layers=1, heads=2, texts=64)
@@ -95,31 +96,19 @@ def test_an_interrupted_making_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def train_on_two(rank: int, path: Path) -> None:
+    os.chdir(path)
+    datasets.config.HF_DATASETS_CACHE = path / "cache"
+    recipe = PolicyRecipe(hidden_size=16, layers=1, heads=2, texts=32)
+    lab = LabDataModule("lab", train_pairs=8, val_pairs=4, recipe=recipe, batch_pairs=4)
+    trainer(devices=2, strategy="ddp", max_steps=1).fit(module("lab/policy"), lab)
+    print("trained")
+
+
 def test_two_processes_wait_for_the_lab(tmp_path):
     """A Trainer inside a distributed run would wait for the processes that wait for it."""
-    script = tmp_path / "run.py"
-    script.write_text(
-        "from dpo_lightning.lab import LabDataModule, PolicyRecipe\n"
-        "from tests.helpers.runs import module, trainer\n"
-        "if __name__ == '__main__':\n"
-        "    recipe = PolicyRecipe(hidden_size=16, layers=1, heads=2, texts=32)\n"
-        "    lab = LabDataModule('lab', train_pairs=8, val_pairs=4, recipe=recipe, batch_pairs=4)\n"
-        "    trainer(devices=2, strategy='ddp', max_steps=1).fit(module('lab/policy'), lab)\n"
-        "    print('trained')\n"
-    )
-    root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "HF_DATASETS_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=tmp_path,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("trained") >= 1
+    succeed(in_processes(2, train_on_two, tmp_path, output=tmp_path), tmp_path)
+    assert all("trained" in (tmp_path / f"output-{rank}.txt").read_text() for rank in range(2))
     assert (tmp_path / "lab/policy/model.safetensors").is_file()
 
 

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
+from tests.helpers.ranks import succeed
+from tests.helpers.resumable import in_processes
 from tests.logprobs.two_processes import CASES, RANKS
+from tests.logprobs.two_processes import main as measure
 
 
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float | str]:
     path = tmp_path_factory.mktemp("shared") / "errors.json"
-    command = [sys.executable, "-m", "tests.logprobs.two_processes"]
-    ranks = [
-        subprocess.Popen([*command, str(rank), str(path)], stderr=subprocess.PIPE, text=True) for rank in range(RANKS)
-    ]
-    try:
-        failures = [rank.communicate(timeout=300)[1] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert not any(rank.returncode for rank in ranks), failures
+    succeed(in_processes(RANKS, measure, str(path), output=path.parent, timeout=300), path.parent)
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +123,3 @@ def _error(share: Callable[[Loss], nn.Module], build: Callable[[], nn.Module], r
 
 def _whole(gradient: Tensor) -> Tensor:
     return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,14 +117,3 @@ def assert_runs_agree(ours: Run, theirs: Run, tolerance: float = 1e-6) -> None:
     moved = theirs.update.norm()
     assert moved > 1e-4, "the weights must move, or this proves nothing"
     assert (ours.update - theirs.update).norm() <= 3 * tolerance * moved, "weights"
-
-
-@contextmanager
-def cheap_garbage_collection() -> Iterator[None]:
-    """Accelerate collects garbage after every run, among all that was ever imported: over half a second."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

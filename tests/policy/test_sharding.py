@@ -20,7 +20,8 @@ from dpo_lightning.policy.sharding import check_strategy, shard
 from tests.helpers.ranks import run_ranks
 from tests.helpers.runs import data, saved_model, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
-from tests.two_ranks import CASES, REFUSED, fit
+from tests.two_ranks import CASES, REFUSED, Case, alone_as, fit
+from tests.two_ranks import main as fit_all
 
 EXACT = [name for name in CASES if not name.startswith("bf16")]
 
@@ -65,22 +66,26 @@ def ranks(models: Path) -> list[dict[str, Any]]:
     malicious.mkdir()
     (malicious / ".metadata").write_bytes(pickle.dumps(Malicious(models / "trace")))
     torch.save({}, malicious / "meta.pt")
-    run_ranks("tests.two_ranks", str(models))
+    run_ranks(fit_all, models, output=models)
     return [torch.load(models / f"results-{rank}.pt") for rank in range(2)]
 
 
 @pytest.fixture(scope="module")
 def alone(models: Path) -> dict[str, Any]:
     """Runs of one process, each made when it is first asked for."""
-    found: dict[str, Any] = {}
+    made: list[tuple[Case, dict[str, Any]]] = []
 
     class Runs(dict[str, Any]):
         def __missing__(self, name: str) -> Any:
-            case = {key: value for key, value in CASES[name].items() if key not in ("resume", "checkpoints")}
-            self[name] = fit(models, case, processes=1)
-            return self[name]
+            case = alone_as(CASES[name])
+            found = next((run for other, run in made if other == case), None)
+            if found is None:
+                found = fit(models, case, processes=1)
+                made.append((case, found))
+            self[name] = found
+            return found
 
-    return Runs(found)
+    return Runs()
 
 
 @pytest.mark.parametrize("case", EXACT)
