@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let no garbage collection look at all that was ever imported: half a second each, and some libraries ask often."""
+    """Let no garbage collection look at all that was imported: half a second each, and some libraries ask often."""
     gc.collect()
     gc.freeze()
 
