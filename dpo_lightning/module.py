@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Union
+from typing import Any, Generic, Optional, Union
 
 import lightning.pytorch as pl
 import torch
@@ -20,21 +20,20 @@ from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.logprobs import Statistic, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Reads
-from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
 from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, holds_model
-from dpo_lightning.training import ChosenMean, Constant, PairMean, RunningMean, Schedule, UnpairedMean
+from dpo_lightning.training import Constant, Means, RunningMean, Schedule
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
 from dpo_lightning.training.parameters import decay_groups
 from dpo_lightning.utils.gradients import clip_by_norm
 
 
-class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner):
+class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[ScoresT]):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
-    Checkpoints hold the trainable parameters, and a reference that is moved. To change the loss
-    of a subclass, override `pair_losses`.
+    Checkpoints hold the trainable parameters, and a reference that is moved. `pair_losses` is there to be overridden.
 
     Args:
         policy: Hub name or directory of a causal LM or of a trained PEFT adapter; or a module.
@@ -50,6 +49,16 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner):
         step_zero_check: Stop a fresh run whose policy and reference disagree on the first batch.
         optimizer: Makes the optimizer from the parameters; weight decay is kept off norms and biases.
         schedule: Learning rate over the optimizer steps.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> from dpo_lightning import TokenizedExample, collate_tree
+        >>> policy = GPT2LMHeadModel(GPT2Config(vocab_size=32, n_embd=16, n_layer=1, n_head=2))
+        >>> module = PreferenceModule(policy, DPO(beta=0.1))
+        >>> module.configure_model()  # a Trainer does so by itself
+        >>> batch = collate_tree([TokenizedExample.pair(0, [1, 2], [3, 4], [5])])
+        >>> module.objective(module.score(batch))  # ln 2: policy and reference are equal before training
+        tensor([0.6931], grad_fn=<SoftplusBackward0>)
     """
 
     def __init__(  # noqa: PLR0913 - the constructor is the config
@@ -117,12 +126,8 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner):
         scheduler = self._schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def score(self, batch: PreferenceBatch) -> PairScores | ChosenScores | UnpairedScores:
-        """Return log-probs of the batch's completions under policy and reference.
-
-        Raises:
-            InputError: for pairs where the objective reads single completions, and the other way round.
-        """
+    def score(self, batch: PreferenceBatch) -> Scores:
+        """Return the scores under policy and reference; an InputError for a batch that the objective cannot compare."""
         reference_logps = self.reference.token_logps(batch)
         policy = self.models.scorer(batch, statistics_read(self.objective.reads))
         log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
@@ -133,7 +138,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner):
         """Return the scores with the means over ranks and batches that the objective reads; every rank must call."""
         return self.running_mean.added_to(scores, self.objective, moves=moves)
 
-    def pair_losses(self, batch: PreferenceBatch, scores: Any) -> Float[Tensor, " P"]:
+    def pair_losses(self, batch: PreferenceBatch, scores: ScoresT) -> Float[Tensor, " P"]:
         """Return the loss of each pair, or labelled completion: the objective. Override it to add terms."""
         return self.objective(scores)
 
@@ -147,20 +152,16 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner):
         return losses.mean() if batch.example_weight is None else losses.sum() * batch.example_weight
 
     def validation_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
-        """Add the batch to the validation means."""
+        """Add the batch to the means of the stage, validation or test."""
         self._step(batch, self.eval_metrics)
 
-    def test_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
-        """Add the batch to the test means."""
-        self._step(batch, self.eval_metrics)
+    test_step = validation_step
 
     def predict_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Return ids, rewards and margin of pairs, each `[P]`; of labelled completions ids, rewards and labels."""
         return self.comparison.predicted(batch, self.score(batch))
 
-    def _step(
-        self, batch: PreferenceBatch, metrics: PairMean | ChosenMean | UnpairedMean, *, moves: bool = False
-    ) -> Float[Tensor, " P"]:
+    def _step(self, batch: PreferenceBatch, metrics: Means, *, moves: bool = False) -> Float[Tensor, " P"]:
         scores: Any = self.with_baseline(self.score(batch), moves=moves)
         losses = self.pair_losses(batch, scores)
         metrics.update(self.comparison.watched(scores, losses))

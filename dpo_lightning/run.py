@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from dpo_lightning.batch import PreferenceBatch, TokenizedExample
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
-from dpo_lightning.losses.scores import ChosenScores, PairScores, UnpairedScores
+from dpo_lightning.losses.scores import Scores
 from dpo_lightning.reference import BoundReference, Reference
 from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.examples import Comparison
@@ -65,7 +65,7 @@ class PreferenceRun(ABC):
         """True where the objective reads a mean over batches, which a checkpoint then holds."""
 
     @abstractmethod
-    def score(self, batch: PreferenceBatch) -> PairScores | ChosenScores | UnpairedScores:
+    def score(self, batch: PreferenceBatch) -> Scores:
         """Return the scores of a batch under policy and reference."""
 
     @abstractmethod

@@ -57,6 +57,13 @@ class ResumableCheckpoint(FindsLast):
         dirpath: A local directory of this run alone, the same after a restart.
         every_n_train_steps: Optimizer steps between two checkpoints; null saves at the end of each epoch.
         keep: How many of the newest to keep; the disk needs room for one more.
+
+    Example:
+        >>> import lightning.pytorch as pl
+        >>> saving = ResumableCheckpoint("checkpoints", every_n_train_steps=100, keep=2)
+        >>> trainer = pl.Trainer(callbacks=[saving], logger=False, accelerator="cpu")
+        >>> saving.directory.name  # then trainer.fit(module, data, ckpt_path="last")
+        'checkpoints'
     """
 
     def __init__(self, dirpath: str, every_n_train_steps: Optional[int] = None, keep: int = 2) -> None:

@@ -27,11 +27,11 @@ class Export(pl.Callback):
         >>> from lightning.pytorch import Trainer
         >>> from torch.utils.data import DataLoader
         >>> from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
-        >>> from dpo_lightning import PreferenceModule, TokenizedPair
+        >>> from dpo_lightning import PreferenceModule, TokenizedExample
         >>> from dpo_lightning.batch import collate_padded
         >>> from dpo_lightning.callbacks import Export
         >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
-        >>> data = DataLoader([TokenizedPair(0, [1, 2], [3, 4], [5])], collate_fn=collate_padded)
+        >>> data = DataLoader([TokenizedExample.pair(0, [1, 2], [3, 4], [5])], collate_fn=collate_padded)
         >>> settings = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
         >>> trainer = Trainer(max_steps=1, callbacks=[Export("policy")], **settings)
         >>> trainer.fit(PreferenceModule(LlamaForCausalLM(config)), data)

@@ -25,11 +25,11 @@ class WriteRewards(pl.Callback):
         >>> from lightning.pytorch import Trainer
         >>> from torch.utils.data import DataLoader
         >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> from dpo_lightning import PreferenceModule, TokenizedPair
+        >>> from dpo_lightning import PreferenceModule, TokenizedExample
         >>> from dpo_lightning.batch import collate_padded
         >>> from dpo_lightning.callbacks import WriteRewards
         >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
-        >>> data = DataLoader([TokenizedPair(0, [1, 2], [3, 4], [5])], collate_fn=collate_padded)
+        >>> data = DataLoader([TokenizedExample.pair(0, [1, 2], [3, 4], [5])], collate_fn=collate_padded)
         >>> trainer = Trainer(logger=False, enable_progress_bar=False, callbacks=[WriteRewards("rewards.jsonl")])
         >>> _ = trainer.predict(PreferenceModule(LlamaForCausalLM(config)), data)
         >>> print(Path("rewards.jsonl").read_text().strip())  # the policy is still its reference

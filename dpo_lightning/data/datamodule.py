@@ -65,6 +65,11 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
         resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
             refused; `next_epoch` leaves the rest of its epoch out, whatever has changed.
+
+    Example:
+        >>> data = PreferenceDataModule("pairs.jsonl", "Qwen/Qwen2.5-0.5B-Instruct", val_split=0.1, batch_tokens=8192)
+        >>> data.max_length  # nothing is read before a Trainer, or `setup`, asks
+        1024
     """
 
     default_batch_pairs: ClassVar[int] = 8

@@ -107,6 +107,13 @@ class RowFormat(Format):
         probability: Column of the probability that the chosen completion is the better one, for objectives that read
             it.
         weight: Column of what a pair's loss is multiplied by, for objectives that read it.
+
+    Example:
+        >>> row = {"question": "1 + 1?", "chosen": "2", "rejected": "3", "good": 4, "bad": 1.5}
+        >>> read = RowFormat(prompt="question", prompt_template="Q: {prompt} A:", margin=["good", "bad"])
+        >>> example = read.examples(row)[0]
+        >>> example.prompt, example.completions, example.columns
+        ('Q: 1 + 1? A:', ['2', '3'], {'margin': 2.5})
     """
 
     gives: ClassVar[Compares] = Compares.PAIRS

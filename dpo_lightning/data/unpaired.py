@@ -29,6 +29,13 @@ class UnpairedFormat(Format):
         completion_template: Text around a plain-text completion; `{completion}` stands for it.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
+
+    Example:
+        >>> read = UnpairedFormat(completion="answer", label="thumbs_up")
+        >>> read.examples({"prompt": "1 + 1?", "answer": "2", "thumbs_up": 1})[0].label
+        True
+        >>> [each.label for each in read.examples({"prompt": "1 + 1?", "chosen": "2", "rejected": "3"})]
+        [True, False]
     """
 
     gives: ClassVar[Compares] = Compares.LABELLED

@@ -34,12 +34,12 @@ class TokenScorer:
     Example:
         >>> import torch
         >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> from dpo_lightning import TokenizedPair, TokenScorer
+        >>> from dpo_lightning import TokenizedExample, TokenScorer
         >>> from dpo_lightning.batch import collate_padded
         >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
         >>> model = LlamaForCausalLM(config)
         >>> _ = torch.nn.init.zeros_(model.model.norm.weight)  # all 32 tokens are equally likely
-        >>> batch = collate_padded([TokenizedPair(0, prompt_ids=[1, 2], chosen_ids=[3, 4], rejected_ids=[5])])
+        >>> batch = collate_padded([TokenizedExample.pair(0, prompt_ids=[1, 2], chosen_ids=[3, 4], rejected_ids=[5])])
         >>> TokenScorer(model)(batch).logps.detach()  # -ln 32
         tensor([-3.4657, -3.4657, -3.4657])
     """

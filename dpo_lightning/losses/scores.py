@@ -6,10 +6,11 @@ Axes are those of `dpo_lightning.batch`: `P` examples, `S` sequences, `N` scored
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, Union
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from dpo_lightning.batch import sum_per_sequence
 
@@ -160,3 +161,10 @@ class UnpairedScores(NamedTuple):
             reference_mismatched_logps=self.policy_mismatched_logps,
             tokens=None if self.tokens is None else self.tokens.without_difference(),
         )
+
+
+Scores: TypeAlias = Union[PairScores, ChosenScores, UnpairedScores]
+"""Scores of a batch, by what the objective compares."""
+
+ScoresT = TypeVar("ScoresT", PairScores, ChosenScores, UnpairedScores, default=PairScores)
+"""The scores of a module's objective, for subclasses with a loss of their own: pairs, unless they say otherwise."""

@@ -32,12 +32,12 @@ class FrozenCopy(Reference):
     Example:
         >>> import torch
         >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> from dpo_lightning import FrozenCopy, TokenizedPair
+        >>> from dpo_lightning import FrozenCopy, TokenizedExample
         >>> from dpo_lightning.batch import collate_padded
         >>> config = LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
         >>> policy = LlamaForCausalLM(config)
         >>> reference = FrozenCopy().bind(policy)
-        >>> batch = collate_padded([TokenizedPair(0, [1, 2], [3, 4], [5])])
+        >>> batch = collate_padded([TokenizedExample.pair(0, [1, 2], [3, 4], [5])])
         >>> before = reference.token_logps(batch)
         >>> policy.lm_head.weight.data *= 2  # the policy changes, its reference does not
         >>> torch.equal(reference.token_logps(batch), before)

@@ -1,7 +1,7 @@
 """Everything that a training step does beside its loss: metrics, running means, logging, parameters, schedules."""
 
 from dpo_lightning.training.baseline import RunningMean
-from dpo_lightning.training.metrics import ChosenMean, PairMean, UnpairedMean
+from dpo_lightning.training.metrics import ChosenMean, Means, PairMean, UnpairedMean
 from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Linear",
+    "Means",
     "PairMean",
     "RunningMean",
     "Schedule",

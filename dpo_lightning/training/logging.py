@@ -7,13 +7,13 @@ from typing import Any
 import lightning.pytorch as pl
 
 from dpo_lightning.compat.lightning_loops import forget_logged
-from dpo_lightning.training.metrics import ChosenMean, PairMean, UnpairedMean
+from dpo_lightning.training.metrics import Means
 from dpo_lightning.utils.gradients import gradient_norm
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
 
 
-def log_training(module: pl.LightningModule, metrics: PairMean | ChosenMean | UnpairedMean) -> None:
+def log_training(module: pl.LightningModule, metrics: Means) -> None:
     """Log, once per interval, the gradient's norm before clipping and the means over the examples since the last log.
 
     That is one reduction over ranks. Called before the optimizer step, it leaves empty sums at the step's end: a
@@ -25,7 +25,7 @@ def log_training(module: pl.LightningModule, metrics: PairMean | ChosenMean | Un
         log_means(module, metrics, "train")
 
 
-def log_means(module: pl.LightningModule, metrics: PairMean | ChosenMean | UnpairedMean, stage: str) -> None:
+def log_means(module: pl.LightningModule, metrics: Means, stage: str) -> None:
     """Log the means, of all ranks, and begin them anew.
 
     Args:

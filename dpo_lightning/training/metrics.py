@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias, Union
 
 import torch
 from jaxtyping import Float, Shaped
@@ -180,6 +181,10 @@ class UnpairedMean(Float32Metric):
         if {"rewards/chosen", "rewards/rejected"} <= means.keys():
             means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
         return means
+
+
+Means: TypeAlias = Union[PairMean, ChosenMean, UnpairedMean]
+"""The metric of a stage, by what the objective compares."""
 
 
 def _counted_means(names: Sequence[str], totals: Float[Tensor, "2 K"]) -> dict[str, Float[Tensor, ""]]:
