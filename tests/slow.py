@@ -44,3 +44,6 @@ SLOW = {
     "tests/tools/docs/test_scaling": "computes every plan of the page",
     "tests/utils/test_hub": "processes without a network",
 }
+
+FIRST = ("tests/policy/test_sharding.py", "tests/logprobs/test_sharing.py")
+"""Tests whose fixture runs all cases on two processes: they come first, one file to a worker."""

@@ -127,8 +127,8 @@ def test_wrong_sizes_are_refused():
 
 
 def test_batches_are_chosen_as_for_any_data():
-    assert (LabDataModule("lab").batch_pairs, LabDataModule("lab").batch_tokens) == (16, None)
+    assert (LabDataModule("lab").batching.batch_pairs, LabDataModule("lab").batching.batch_tokens) == (16, None)
     by_tokens = LabDataModule("lab", batch_tokens=512, layout="tree")
-    assert (by_tokens.batch_pairs, by_tokens.batch_tokens, by_tokens.layout) == (None, 512, "tree")
+    assert (by_tokens.batching.batch_pairs, by_tokens.batching.batch_tokens, by_tokens.layout) == (None, 512, "tree")
     with pytest.raises(InputError, match="give one of them"):
         LabDataModule("lab", batch_pairs=4, batch_tokens=512)

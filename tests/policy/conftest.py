@@ -1,17 +1,15 @@
-"""The order of the suite, as far as its costliest fixtures ask for one."""
+"""A saved model that the tests of the policy load."""
 
 from __future__ import annotations
 
 import pytest
 
-FIRST = ("tests/policy/test_sharding.py", "tests/logprobs/test_sharing.py")
-"""Each makes all its cases at once, on two processes."""
+from tests.helpers.tiny import tiny_llama
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with them: at the end one would keep a worker waiting, and in the middle a second worker may take a part.
-
-    That worker would make all cases again.
-    """
-    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A saved model, for reading only."""
+    path = tmp_path_factory.mktemp("llama")
+    tiny_llama().save_pretrained(path)
+    return str(path)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dpo_lightning.errors import RunError
+from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.reference.cache import scorer
 from tests.helpers.tiny import tiny_llama
@@ -26,7 +27,7 @@ def test_dropout_is_off_while_scoring_and_on_again_afterwards(tmp_path):
 
 
 def test_a_model_that_no_tree_fits_is_scored_padded(tmp_path, monkeypatch):
-    monkeypatch.setattr(scorer, "tree_problem", lambda model: "not this one")
+    monkeypatch.setattr(TokenScorer, "tree_problem", lambda self: "not this one")
     monkeypatch.setattr(scorer, "collate_tree", None)
 
     table = fill(bound(policy_of(), tmp_path), PAIRS)
@@ -45,7 +46,7 @@ def test_a_value_that_is_no_number_is_not_kept(tmp_path):
 @pytest.mark.parametrize("is_tree", [True, False])
 def test_batches_keep_to_their_budget(tmp_path, monkeypatch, is_tree):
     if not is_tree:
-        monkeypatch.setattr(scorer, "tree_problem", lambda model: "not this one")
+        monkeypatch.setattr(TokenScorer, "tree_problem", lambda self: "not this one")
     name = "collate_tree" if is_tree else "collate_padded"
     sizes, collate = [], getattr(scorer, name)
 

@@ -45,7 +45,7 @@ def test_rooms_count_their_files_and_imports() -> None:
 def test_floors_are_the_contracts_and_the_package_stands_above_what_it_imports(settings: Path) -> None:
     rooms = rooms_of(FILES)
 
-    assert floors_of(rooms, settings) == [("cli", "__init__"), ("data",), ("errors",)]
+    assert floors_of(rooms, settings) == [("cli",), ("__init__",), ("data",), ("errors",)]
 
 
 def test_an_arrow_up_or_along_a_floor_is_found() -> None:
