@@ -16,7 +16,7 @@ SLOW = {
     "tests/callbacks/test_moving_reference": "whole fits of every kind",
     "tests/callbacks/test_update_guard": "whole fits, and two processes",
     "tests/checkpoints/test_io": "processes that are killed",
-    "tests/checkpoints/test_standalone": "whole fits",
+    "tests/checkpoints/test_standalone_loading": "whole fits",
     "tests/cli/commands/test_export": "writes and reads models",
     "tests/cli/commands/test_plan": "builds the models of many configs",
     "tests/cli/test_main": "whole commands",

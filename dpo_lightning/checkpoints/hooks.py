@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from dpo_lightning.checkpoints.contents import mark_format, refuse_newer
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
-from dpo_lightning.checkpoints.standalone import loading
+from dpo_lightning.checkpoints.standalone_loading import loading
 from dpo_lightning.checkpoints.trainable import check_trainable, trainable_only
 from dpo_lightning.compat.lightning import class_only
 from dpo_lightning.run import PreferenceRun

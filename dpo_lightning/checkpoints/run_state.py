@@ -14,7 +14,7 @@ from dpo_lightning.checkpoints.contents import (
     REFERENCE_MOVER,
     RUNNING_MEAN,
 )
-from dpo_lightning.checkpoints.standalone import plain_config
+from dpo_lightning.checkpoints.standalone_loading import plain_config
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.reference import FrozenModule, ReferenceMover, moved_weights, restore_moved

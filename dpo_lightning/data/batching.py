@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 import numpy as np
 
 from dpo_lightning.batch import Collate, collate_padded, collate_tree
+from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.lengths import Lengths
-from dpo_lightning.data.plans import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:

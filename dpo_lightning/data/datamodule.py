@@ -9,14 +9,14 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from dpo_lightning.batch import Collate, first_completions
+from dpo_lightning.data.batch_plans import BatchPlan
 from dpo_lightning.data.batching import COLLATE, Batching, Layout, check_least, settle_layout
 from dpo_lightning.data.compatibility import DataRead, check_read
 from dpo_lightning.data.dataset import ExampleDataset
-from dpo_lightning.data.epoch import TrainingEpoch
+from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.formats import Format, RowFormat
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader, build_loader
-from dpo_lightning.data.plans import BatchPlan
 from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.sources import describe, load_rows

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from dpo_lightning.batch import Collate
+from dpo_lightning.data.batch_plans import BatchPlan, Step
 from dpo_lightning.data.dataset import ExampleDataset
-from dpo_lightning.data.plans import BatchPlan, Step
 
 
 class ExampleBatchSampler:

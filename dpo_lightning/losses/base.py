@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpo_lightning.batch import COLUMNS
 from dpo_lightning.losses.compares import Compares
-from dpo_lightning.losses.numeric import per_token
+from dpo_lightning.losses.precision import per_token
 from dpo_lightning.losses.scores import Baseline, ChosenScores, PairScores, TokenScores, UnpairedScores
 
 Rewards = tuple[Float[Tensor, " P"], Float[Tensor, " P"]]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_lightning.losses.base import Objective, Reads, Rewards, logratios
-from dpo_lightning.losses.numeric import (
+from dpo_lightning.losses.precision import (
     at_least_float32,
     expm1_with_straight_tail,
     require_one_shape,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token, policy_and_lengths
 from dpo_lightning.losses.dpo import dpo
-from dpo_lightning.losses.numeric import at_least_float32
+from dpo_lightning.losses.precision import at_least_float32
 from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
 from dpo_lightning.losses.sft import sft

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import logratios
 from dpo_lightning.losses.beta import BetaObjective
-from dpo_lightning.losses.numeric import at_least_float32, margin
+from dpo_lightning.losses.precision import at_least_float32, margin
 from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
 

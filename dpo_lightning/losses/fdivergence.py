@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import MarginObjective, Modifier
-from dpo_lightning.losses.numeric import at_least_float32, expm1_with_straight_tail
+from dpo_lightning.losses.precision import at_least_float32, expm1_with_straight_tail
 from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.settings import Rule, require
 

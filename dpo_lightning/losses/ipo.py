@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, logratios, logratios_per_token
-from dpo_lightning.losses.numeric import margin
+from dpo_lightning.losses.precision import margin
 from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.settings import POSITIVE, require
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import MarginObjective, Reads, logratios
 from dpo_lightning.losses.beta import BetaObjective
-from dpo_lightning.losses.numeric import margin, require_one_shape
+from dpo_lightning.losses.precision import margin, require_one_shape
 from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import Modifier, Objective, Observation, Reads, Rewards, column_of, tokens_of
-from dpo_lightning.losses.numeric import STRAIGHT_FROM, at_least_float32, require_one_shape
+from dpo_lightning.losses.precision import STRAIGHT_FROM, at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import PairScores, TokenScores
 from dpo_lightning.losses.settings import POSITIVE, Rule, require
 

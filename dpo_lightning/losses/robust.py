@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpo_lightning.losses.base import MarginObjective, logratios
 from dpo_lightning.losses.beta import BetaObjective
-from dpo_lightning.losses.numeric import margin
+from dpo_lightning.losses.precision import margin
 from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.losses.settings import POSITIVE, SHARE_OF_FLIPS, require
 

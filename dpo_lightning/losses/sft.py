@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dpo_lightning.losses.base import ChosenObjective, Reads, Rewards, logps_per_token
-from dpo_lightning.losses.numeric import per_token
+from dpo_lightning.losses.precision import per_token
 from dpo_lightning.losses.scores import ChosenScores, PairScores
 
 

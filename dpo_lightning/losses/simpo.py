@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token, policy_and_lengths
-from dpo_lightning.losses.numeric import (
+from dpo_lightning.losses.precision import (
     expm1_with_straight_tail,
     margin,
     per_token,

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, baseline_of
-from dpo_lightning.losses.numeric import at_least_float32, require_one_shape
+from dpo_lightning.losses.precision import at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import UnpairedScores
 from dpo_lightning.losses.settings import MOMENTUM, POSITIVE, require
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dpo_lightning.losses.numeric import expm1_with_straight_tail
+from dpo_lightning.losses.precision import expm1_with_straight_tail
 
 
 def test_the_exponential_is_exact_up_to_30_nats_and_its_tangent_beyond() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dpo_lightning.data import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
-from dpo_lightning.data import plans as plans_module
+from dpo_lightning.data import batch_plans as plans_module
 from dpo_lightning.errors import InputError
 
 LENGTHS = np.random.default_rng(0).integers(10, 400, size=1000).tolist()
