@@ -1,0 +1,42 @@
+"""The choice of a run's reference, from what was asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, FrozenModule, NoReference, Precomputed
+from dpo_lightning.reference.settle import checked_settings, holds_model, settle_reference
+from tests.helpers.tiny import tiny_llama
+from tests.reference.common import policy_of
+
+
+def test_a_reference_that_nobody_reads_is_refused() -> None:
+    with pytest.raises(InputError, match="objective SFT has no reference: leave `reference` out"):
+        checked_settings(FrozenCopy(), is_read=False, objective="SFT")
+
+
+def test_without_a_reader_there_is_none() -> None:
+    assert checked_settings(None, is_read=False, objective="SFT") == NoReference()
+
+
+def test_a_module_becomes_the_settings_that_hold_it() -> None:
+    settings = checked_settings(tiny_llama(), is_read=True, objective="DPO")
+
+    assert isinstance(settings, FrozenModule)
+    assert holds_model(settings)
+    assert holds_model(tiny_llama())
+    assert not holds_model(FrozenCopy())
+
+
+@pytest.mark.parametrize(
+    ("lora", "trained_adapter", "default"),
+    [(None, False, FrozenCopy), (LoRA(r=2), False, AdapterOff), (LoRA(r=2), True, FrozenAdapter)],
+)
+def test_the_default_is_the_cheapest_that_equals_the_policy(lora, trained_adapter, default) -> None:
+    policy = policy_of(lora=lora) if lora else tiny_llama()
+
+    assert type(settle_reference(None, policy, trained_adapter)) is default
+    assert settle_reference(Precomputed(), policy, trained_adapter).source == default()
+    assert settle_reference(FrozenCopy("there"), policy, trained_adapter) == FrozenCopy("there")

@@ -1,0 +1,28 @@
+"""The Trainer of a module, where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from dpo_lightning.utils.trainers import attached_trainer
+from tests.helpers.runs import data, module, trainer
+
+
+def test_a_module_by_itself_has_none() -> None:
+    assert attached_trainer(module()) is None
+
+
+def test_a_running_one_has_its_own(tmp_path: Path) -> None:
+    seen: list[pl.Trainer | None] = []
+
+    class Asks(pl.Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            seen.append(attached_trainer(pl_module))
+
+    run = trainer(max_steps=1, callbacks=[Asks()])
+    run.fit(module(), data(tmp_path))
+
+    assert seen == [run]
