@@ -93,7 +93,7 @@ from dpo_lightning.reference import (
     Reference,
 )
 from dpo_lightning.report import PlotLogger
-from dpo_lightning.training import Constant, Cosine, Linear, Schedule
+from dpo_lightning.training import Constant, Cosine, Linear, Schedule, schedules
 from dpo_lightning.utils.version import __version__ as __version__
 
 __all__ = [
@@ -193,5 +193,6 @@ __all__ = [
     "collate_padded",
     "collate_tree",
     "dpo",
+    "schedules",
     "sequence_logps",
 ]

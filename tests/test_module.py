@@ -322,3 +322,20 @@ def test_an_objective_that_a_checkpoint_cannot_hold_is_named():
     assert "objective" in module(objective=Own()).hparams
     with pytest.warns(UserWarning, match="Bare is no dataclass: pass it to load_from_checkpoint again"):
         module(objective=Bare())
+
+
+def test_the_policy_of_a_built_module_is_not_replaced():
+    model = module()
+    model.configure_model()
+    with pytest.raises(RunError, match="policy cannot be replaced: give the model to the constructor"):
+        model.policy = tiny_llama(seed=9)
+    assert model.models.scorer.model is model.policy
+
+
+@pytest.mark.parametrize("settings", [{"log_every_n_steps": 0}, {"barebones": True}])
+def test_a_trainer_that_logs_nothing_trains(tmp_path, settings):
+    bare = {"accelerator": "cpu", "devices": 1, "max_steps": 1, "enable_progress_bar": False}
+    quiet = {} if "barebones" in settings else {"logger": False, "enable_checkpointing": False}
+    run = pl.Trainer(**bare, **quiet, **settings)
+    run.fit(module(), data(tmp_path))
+    assert run.global_step == 1

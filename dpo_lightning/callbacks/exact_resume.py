@@ -58,7 +58,7 @@ class ExactResume(pl.Callback):
         self._snapshot, self._reported, self._updating = None, {}, False
         if self._restored is not None:
             self._resume_random()
-            _set_metric_states(pl_module, self._restored["metrics"])
+            set_metric_states(pl_module, self._restored["metrics"])
             self._reported = self._restored["reported"]
             resume_epoch(trainer, self._reported)
 
@@ -156,12 +156,19 @@ def _metric_states(module: nn.Module) -> dict[str, dict[str, Any]]:
     }
 
 
-def _set_metric_states(module: nn.Module, states: dict[str, dict[str, Any]]) -> None:
+def set_metric_states(module: nn.Module, states: dict[str, dict[str, Any]]) -> None:
+    """Give the metrics of a module the sums of a checkpoint; those of another shape begin anew."""
     for name, state in states.items():
         metric: Any = module.get_submodule(name)
+        if any(_shape(state.get(key)) != _shape(value) for key, value in metric.metric_state.items()):
+            continue  # sums of other values, as those of SFT before it left rejected completions out: they begin anew
         set_update_count(metric, state["updates"])
         for key in metric.metric_state:
             setattr(metric, key, _move(state[key], metric.device))
+
+
+def _shape(value: Any) -> torch.Size | None:
+    return value.shape if isinstance(value, Tensor) else None
 
 
 def _copy(value: Any) -> Any:

@@ -12,7 +12,8 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.utils.version import __version__
 
 FORMAT_VERSION = 1
-"""The format that is written. 0 is that of checkpoints without the key `dpo_lightning`; nothing else was different."""
+"""The format that is written. 0 is that of checkpoints without the key `dpo_lightning`; they name schedules as
+`dpo_lightning.schedules.X`, and hold the means of both completions for SFT."""
 
 FORMAT = "dpo_lightning"
 MODEL_CONFIG = "model_config"

@@ -23,7 +23,8 @@ class ResumedEpoch:
     """
 
     def __init__(self, mode: ResumeMode, state: Mapping[str, Any]) -> None:
-        self._order = state if mode == "exact" else {}
+        # A checkpoint that does not say how many completions it computed is of a version that computed all.
+        self._order = {"completions": "all", **state} if mode == "exact" else {}
         self._rest_left_out = mode == "next_epoch" and 0 < state["batches_done"] < state["batches"]
 
     def check(self, order: Mapping[str, Any]) -> None:

@@ -40,6 +40,12 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         self.examples_of_loaders: list[Sequence[TokenizedExample]] = []
         self._models: RunModels | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # nn.Module registers a module past a property: reference and scorer would stay with the model before it.
+        if name == "policy" and (self._models is None or value is not self._models.policy):
+            raise RunError("PreferenceModule.policy cannot be replaced: give the model to the constructor")
+        super().__setattr__(name, value)
+
     @property
     def models(self) -> RunModels:
         """The policy with its reference and its scorer; a RunError before `configure_model()`."""

@@ -172,6 +172,8 @@ def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: se
     if {*batch.completions} != completions:
         found = ", ".join(map(str, sorted({*batch.completions})))
         raise InputError(f"objective {name} reads pairs, and the batch has prompts with {found} completions")
+    if batch.mismatched:
+        raise InputError(f"objective {name} reads no completions of other prompts: leave mismatched_ids out")
     if batch.has_empty_completion:
         raise InputError("a completion of the batch has no tokens: leave such pairs out")
 

@@ -13,7 +13,9 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from dpo_lightning.callbacks import ExactResume, ResumableCheckpoint
+from dpo_lightning.callbacks.exact_resume import set_metric_states
 from dpo_lightning.checkpoints.random_state import random_state, set_random_state
+from dpo_lightning.training import PairMean
 from tests.helpers.runs import data, module, trainer
 
 SAVES = {
@@ -182,3 +184,13 @@ def test_random_numbers_go_on():
     draw()
     set_random_state(state)
     assert [draw() for _ in range(3)] == expected
+
+
+def test_sums_of_other_values_begin_anew():
+    before = {"train_metrics": {"updates": 3, "totals": torch.ones(4)}}
+    held = torch.nn.ModuleDict({"train_metrics": PairMean()})
+
+    set_metric_states(held, before)
+
+    assert held["train_metrics"].update_count == 0
+    assert held["train_metrics"].totals.sum() == 0

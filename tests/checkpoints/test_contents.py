@@ -184,3 +184,16 @@ def test_our_keys_are_spelled_in_the_table_alone() -> None:
     for key in (MODEL_CONFIG, MOVED_REFERENCE):
         files = [file.name for file in package.rglob("*.py") if f'"{key}"' in file.read_text()]
         assert files == ["contents.py"], key
+
+
+def test_class_paths_of_the_format_before_are_found(tmp_path: Path) -> None:
+    run = trainer(max_steps=1)
+    run.fit(module(saved_model(tmp_path / "model")), data(tmp_path))
+    run.save_checkpoint(tmp_path / "now.ckpt")
+    saved = torch.load(tmp_path / "now.ckpt", weights_only=True)
+    del saved[FORMAT]
+    saved["hyper_parameters"]["schedule"]["class_path"] = "dpo_lightning.schedules.Linear"
+    torch.save(saved, tmp_path / "before.ckpt")
+    again = PreferenceModule.load_from_checkpoint(tmp_path / "before.ckpt")
+    assert again.hparams["schedule"]["class_path"] == "dpo_lightning.training.schedules.Linear"
+    assert torch.equal(next(again.policy.parameters()), saved["state_dict"]["policy.model.embed_tokens.weight"])

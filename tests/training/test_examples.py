@@ -150,3 +150,13 @@ def test_a_log_ratio_is_watched_where_there_is_a_reference() -> None:
 def test_a_pair_without_a_completion_is_refused() -> None:
     with pytest.raises(InputError, match="a completion of the batch has no tokens: leave such pairs out"):
         scored(DPO(), [*PAIRS, PAIRS[0]._replace(completion_ids=[[3], []])])
+
+
+@pytest.mark.parametrize("objective", [DPO(), SFT()], ids=["pairs", "chosen"])
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_pairs_with_a_completion_of_another_prompt_are_refused(objective: Any, collate: Collate) -> None:
+    batch = collate([example._replace(mismatched_ids=[11, 12]) for example in PAIRS])
+    values = torch.zeros(len(batch.targets))
+    tokens = TokenScores(values, values, batch.sequence_id, batch.lengths)
+    with pytest.raises(InputError, match="reads no completions of other prompts: leave mismatched_ids out"):
+        comparison_of(objective).scores(batch, tokens)
