@@ -11,6 +11,7 @@ from torch import nn
 from dpo_lightning import BetaDPO, FrozenCopy, FrozenModule, Observation, PairedBCO, PreferenceModule
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference import NoReference
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
@@ -19,8 +20,7 @@ from tests.helpers.tiny import tiny_llama
 def test_a_policy_without_a_config_is_saved_without_one() -> None:
     model = module()
     model.configure_model()
-    model.policy_source._config = None
-    model.policy = nn.Linear(2, 2)
+    model.policy_source = PolicySource(nn.Linear(2, 2), model.policy_source.options)
     checkpoint: dict[str, object] = {}
     add_run_state(model, checkpoint)
     assert checkpoint == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -31,7 +32,9 @@ from tests.helpers.runs import saved_model, trainer, write_rows
 PAIRS, VALIDATION = 26, 6
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.helpers.resumable", "dpo_lightning.cli.main"])
+# The last ones are what a run imports late: a second or two in each process, which is most of a short run.
+_LATE = ["datasets.load", "peft", "transformers.generation.utils", "transformers.models.llama.modeling_llama"]
+_CONTEXT.set_forkserver_preload(["tests.helpers.resumable", "dpo_lightning.cli.main", *_LATE])
 # The server finds what it preloads by this alone.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_REPOSITORY), os.environ.get("PYTHONPATH")]))
 
@@ -161,6 +164,7 @@ def _own_part(tensor: torch.Tensor) -> torch.Tensor:
 
 def _child(log: Path, environment: dict[str, str], target: Callable[..., None], args: Any, kwargs: Any) -> None:
     os.environ.update(environment)
+    gc.freeze()  # all that was imported
     multiprocessing.set_start_method("fork", force=True)  # of loader workers
     torch.set_num_threads(1)
     with log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
