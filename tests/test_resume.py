@@ -27,6 +27,8 @@ def moving() -> list[pl.Callback]:
     return [EMAReference(0.5)]
 
 
+# A step of two processes takes a quarter of a second, and its checkpoint as long.
+SHORTER = {"max_epochs": 2}
 CASES = {
     "full": Case(schedule=Constant()),
     "lora": Case(lora=True),
@@ -42,8 +44,8 @@ CASES = {
         trainer={"accumulate_grad_batches": 2},
     ),
     "ddp": Case(data={"batch_pairs": 1}, trainer={"accumulate_grad_batches": 2}, processes=2, strategy="ddp"),
-    "fsdp2": Case(data={"batch_pairs": 1}, processes=2, strategy=fsdp2),
-    "fsdp2, lora": Case(lora=True, data={"batch_pairs": 1}, processes=2, strategy=fsdp2),
+    "fsdp2": Case(data={"batch_pairs": 1}, trainer=SHORTER, processes=2, strategy=fsdp2),
+    "fsdp2, lora": Case(lora=True, data={"batch_pairs": 1}, trainer=SHORTER, processes=2, strategy=fsdp2),
 }
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 FAULT = {"fail_at": 7}  # a micro-batch that is, in the accumulated cases, in the middle of an optimizer step

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -20,6 +21,14 @@ SAMPLES_PER_PROMPT = 4
 NEW_TOKENS = 96
 
 Reward = Callable[[str], int]
+
+
+@pytest.fixture(autouse=True)
+def _without_shape_checks() -> Iterator[None]:
+    """Thousands of batches of one kind: to check the shapes of each takes an eighth of the time."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")
