@@ -148,8 +148,8 @@ def _batch(
 def _in_order(values: list[Any], order: Sequence[tuple[int, int]]) -> list[float]:
     """The numbers of examples as they are, those of completions in the order of sequences."""
     if Holds.of(values[0]) is Holds.NUMBER:
-        return values
-    return [values[example][k] for example, k in order if k < len(values[example])]
+        return [float(value) for value in values]
+    return [float(values[example][k]) for example, k in order if k < len(values[example])]
 
 
 def _offsets(lengths: Sequence[int]) -> torch.Tensor:

@@ -53,10 +53,13 @@ class WriteRewards(pl.Callback):
     ) -> None:
         """Collect the pairs of the batch."""
         columns = {name: values.tolist() for name, values in outputs.items()}
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        if isinstance(batch, PreferenceBatch) and batch.texts:
-            for number, row in enumerate(rows):
-                row["texts"] = {name: texts[number] for name, texts in batch.texts.items()}
+        rows: list[dict[str, Any]] = [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+        texts = batch.texts if isinstance(batch, PreferenceBatch) else {}
+        # Not strict: another module's outputs may be of something else than the batch's examples.
+        for row, said in zip(rows, zip(*texts.values(), strict=True), strict=False):
+            row["texts"] = dict(zip(texts, said, strict=True))
         self._rows += rows
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import (
-    AnyObjective,
     Modifier,
     Objective,
     Observation,

@@ -94,7 +94,10 @@ class PairScores(NamedTuple):
 
 
 class ChosenScores(NamedTuple):
-    """Scores of the chosen completions of pairs whose rejected ones were not computed; as those of `PairScores`."""
+    """Scores of the chosen completions of pairs whose rejected ones were not computed; as those of `PairScores`.
+
+    Of a column of completions, `columns` has the values of the chosen ones, `[P]`.
+    """
 
     policy_chosen_logps: Float[Tensor, " P"]
     reference_chosen_logps: Float[Tensor, " P"]
