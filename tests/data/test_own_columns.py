@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
 from datasets import Dataset
+from torch import Tensor
 
-from dpo_lightning import Column, Compares, Example, Format, PreferenceDataModule, RowFormat, UnpairedFormat
+from dpo_lightning import (
+    KTO,
+    Column,
+    Compares,
+    Example,
+    Format,
+    PreferenceDataModule,
+    Reads,
+    RowFormat,
+    UnpairedFormat,
+    UnpairedScores,
+)
+from dpo_lightning.batch import COLUMNS as PACKAGE_COLUMNS
+from dpo_lightning.cli.main import main
 from dpo_lightning.data.content_hash import content_hash
 from dpo_lightning.errors import InputError
-from tests.helpers.runs import rows
+from tests.helpers.runs import module, rows, trainer
 from tests.helpers.tiny import tiny_tokenizer
 
 COLUMNS = {
@@ -149,3 +164,62 @@ def test_a_changed_value_is_another_run() -> None:
 
     assert before == hashed(ROWS, "source", "length", "score")
     assert len({before, *others}) == 8
+
+
+@dataclass(frozen=True)
+class Thumbs(Format):
+    """Labelled completions with a weight and a score."""
+
+    gives: ClassVar[Compares] = Compares.LABELLED
+    columns: ClassVar[Mapping[str, Column]] = {"weight": PACKAGE_COLUMNS["weight"], "score": COLUMNS["score"]}
+
+    def examples(self, row: Any, quote: Any = str) -> list[Example]:
+        score = row["score"][:1]
+        return [Example.labelled(row["prompt"], row["chosen"], row["length"] > 0.5, weight=row["times"], score=score)]
+
+
+class ByWeight(KTO):
+    """KTO times the weight of the row."""
+
+    reads = KTO.reads | Reads.WEIGHT
+    reads_columns = frozenset({"weight", "score"})
+
+    def __call__(self, scores: UnpairedScores) -> Tensor:
+        SEEN.append((scores.columns["weight"].tolist(), scores.columns["score"].tolist()))
+        return super().__call__(scores) * scores.columns["weight"]
+
+
+SEEN: list[tuple[list[float], list[float]]] = []
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_columns_of_labelled_completions_reach_their_scores(precision: str) -> None:
+    SEEN.clear()
+    content = [{**row, "times": n / 4} for n, row in enumerate(ROWS)]
+    loaded = PreferenceDataModule(Dataset.from_list(content), tiny_tokenizer(), batch_pairs=8, format=Thumbs())
+    run = trainer(max_steps=1, precision=precision)
+    run.fit(module(objective=ByWeight(), step_zero_check=False), loaded)
+    (weights, scores), *_ = SEEN
+
+    assert sorted(weights) == [n / 4 for n in range(8)]
+    assert scores == pytest.approx([4 * weight + 1 / 3 for weight in weights], rel=1e-6)
+    assert run.callback_metrics["train/loss"].item() == pytest.approx(0.5 * sum(weights) / 8, rel=1e-2)
+
+
+def test_weights_of_rows_are_for_pairs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["dpo-lightning"])
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            [
+                "fit",
+                "--model.policy=nowhere",
+                "--data.dataset=nowhere",
+                "--data.format=UnpairedFormat",
+                "--data.format.weight=times",
+            ]
+        )
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2
+    assert said.startswith("error: unknown key `data.format.weight`; its keys are prompt, completion, label, ")
+    with pytest.raises(InputError, match=r"^data\.format\.score: the objective does not read it"):
+        trainer().fit(module(objective=KTO()), PreferenceDataModule("nowhere", tiny_tokenizer(), format=Thumbs()))
