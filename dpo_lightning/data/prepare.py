@@ -87,7 +87,7 @@ def _check_kind(example: Example, row_format: Format) -> None:
     """Refuse an example that is not what its format says that it gives, and values that are not of its columns."""
     name = f"data.format {type(row_format).__name__}"
     labelled = row_format.gives is Compares.LABELLED
-    completions = 1 if labelled else 2
+    completions = row_format.gives.completions
     if len(example.completions) != completions or (example.label is None) == labelled:
         raise InputError(
             f"{name} says that it gives {row_format.gives.value} completions: an example must have {completions} of "

@@ -76,13 +76,13 @@ class UnpairedFormat(Format):
         """
         if not self._is_pair(row):
             (one,) = self._pairs(self.completion, self.completion).examples(row, quote)
-            return [Example.labelled(one.prompt, one.completions[0], self._label(row), **one.columns)]
+            return [one._replace(completions=one.completions[:1], label=self._label(row))]
         for name in (self.completion, self.label):
             if row.get(name) is not None:
                 raise InputError(f"fields `{name}` and `{self.chosen}`: a row is a labelled completion or a pair")
         (pair,) = self._pairs(self.chosen, self.rejected).examples(row, quote)
         return [
-            Example.labelled(pair.prompt, each, label, **pair.columns)
+            pair._replace(completions=[each], label=label)
             for each, label in zip(pair.completions, (True, False), strict=True)
         ]
 

@@ -142,9 +142,10 @@ def test_a_text_is_text() -> None:
 
 @pytest.mark.parametrize("row", [{"chosen": "a", "rejected": "b"}, {"completion": "a", "label": True}])
 def test_labelled_completions_have_texts(row: dict[str, Any]) -> None:
-    found = UnpairedFormat(texts=["source"]).examples({"prompt": "q", "source": "web", **row})
+    found = UnpairedFormat(texts=["source", "prompt"]).examples({"prompt": "q", "source": "web", **row})
 
-    assert [each.columns for each in found] == [{"source": "web"}] * len(found)
+    assert [each.columns for each in found] == [{"source": "web", "prompt": "q"}] * len(found)
+    assert [each.label for each in found] == [True, False][: len(found)]
 
 
 def test_a_changed_value_is_another_run() -> None:

@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, instantiate_class
 from rich.console import Console
 from rich.table import Table
 
-from dpo_lightning import AnyObjective, Compares, PreferenceDataModule, Reads
+from dpo_lightning import AnyObjective, PreferenceDataModule, Reads
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
 from dpo_lightning.compat.lightning_cli import ParsingOnly
 from dpo_lightning.errors import InputError
@@ -143,7 +143,7 @@ def _workload(config: Namespace) -> Workload:
     prompt = config.prompt_tokens or data.get("max_prompt_length") or longest // 2
     completion = config.completion_tokens or max(longest - prompt, 1)
     objective = _objective(config.model.init_args)
-    computed = (2 if objective.compares is Compares.PAIRS else 1) + (Reads.MISMATCHED in objective.reads)
+    computed = objective.compares.completions + (Reads.MISMATCHED in objective.reads)
     if budget := data.get("batch_tokens"):
         pairs = max(budget // (prompt + computed * completion), 1)
     else:
