@@ -1,6 +1,6 @@
 """Direct Preference Optimization, native to PyTorch Lightning."""
 
-from dpo_lightning.batch import PreferenceBatch, TokenizedExample, collate_padded, collate_tree
+from dpo_lightning.batch import Column, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from dpo_lightning.callbacks import (
     BEMAReference,
     EMAReference,
@@ -14,6 +14,7 @@ from dpo_lightning.callbacks import (
     WriteRewards,
 )
 from dpo_lightning.data import (
+    DataRead,
     Example,
     Format,
     PreferenceDataModule,
@@ -126,10 +127,12 @@ __all__ = [
     "CalDPO",
     "ChiPO",
     "ChosenObjective",
+    "Column",
     "Compares",
     "Constant",
     "Cosine",
     "DPOLightningError",
+    "DataRead",
     "DiscoPOP",
     "DistilledDPO",
     "Divergence",

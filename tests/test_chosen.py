@@ -8,9 +8,20 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from datasets import Dataset
+from torch import Tensor
 from torch.optim import SGD
 
-from dpo_lightning import DPO, SFT, Precomputed, PreferenceDataModule, PreferenceModule, Weighted
+from dpo_lightning import (
+    DPO,
+    SFT,
+    WPO,
+    Precomputed,
+    PreferenceDataModule,
+    PreferenceModule,
+    RowFormat,
+    RowWeighted,
+    Weighted,
+)
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.losses import Reads
 from tests.helpers.runs import rows, trainer
@@ -41,10 +52,17 @@ class OnPairs(SFT):
     compares = DPO.compares
 
 
+class Halved(OnPairs):
+    """Half of that loss."""
+
+    def __call__(self, scores: Any) -> Tensor:
+        return super().__call__(scores) / 2
+
+
 def fit(objective: Any, **settings: Any) -> tuple[Seen, PreferenceModule, PreferenceDataModule]:
     reference = settings.pop("reference", None)
     form = {"batch_pairs": 4, "layout": "tree", "length_grouped": False, "val_split": 0.25, **settings}
-    data = PreferenceDataModule(Dataset.from_list(rows(24)), tiny_tokenizer(), **form)
+    data = PreferenceDataModule(Dataset.from_list([{**row, "half": 0.5} for row in rows(24)]), tiny_tokenizer(), **form)
     seen = Seen()
     module = PreferenceModule(tiny_llama(), objective, reference, optimizer=lambda params: SGD(params, lr=0.1))
     trainer(max_steps=4, callbacks=[seen]).fit(module, data)
@@ -85,6 +103,32 @@ def test_a_mixture_with_an_objective_on_pairs_computes_both() -> None:
     seen, _, _ = fit(Weighted([SFT(), DPO()], [1.0, 1.0]))
     assert {count for batch in seen.batches for count in batch.completions} == {2}
     assert "train/rewards/margins" in seen.logged
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [Weighted([SFT()], [0.5]), Weighted([SFT(), Weighted([SFT()], [1.0])], [0.25, 0.25]), RowWeighted(SFT())],
+    ids=["a mixture", "mixtures", "weights of rows"],
+)
+def test_what_is_made_of_such_objectives_computes_no_rejected_completion(objective: Any) -> None:
+    """Half of the loss, by a factor or by the weights of rows."""
+    named = {"format": RowFormat(weight="half")} if isinstance(objective, RowWeighted) else {}
+    found, module, data = fit(objective, **named)
+    expected, _, _ = fit(Halved(), layout="tree")
+    (validated,) = trainer().validate(module, data, verbose=False)
+
+    assert {count for batch in found.batches for count in batch.completions} == {1}
+    assert found.losses == pytest.approx(expected.losses, rel=1e-5)
+    assert {"train/rewards/chosen", "train/loss"} <= found.logged.keys()
+    assert found.logged["train/rewards/chosen"] == pytest.approx(expected.logged["train/rewards/chosen"], rel=1e-5)
+    assert "train/rewards/margins" not in found.logged
+    assert "val/rewards/margins" in validated
+
+
+def test_a_modifier_that_reads_pairs_computes_both() -> None:
+    for objective in (WPO(SFT()), Weighted([SFT(), WPO(SFT())], [1.0, 1.0])):
+        seen, _, _ = fit(objective)
+        assert {count for batch in seen.batches for count in batch.completions} == {2}
 
 
 def test_batches_of_tokens_count_what_is_computed() -> None:

@@ -1,4 +1,4 @@
-"""Seven research projects on the names at the package's root, without a private one."""
+"""Eight research projects on the names at the package's root, without a private one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from dpo_lightning import (
+    DPO,
+    WPO,
     BoundReference,
+    Column,
     Compares,
+    DataRead,
     Example,
     Followed,
     Format,
+    InputError,
     MovingReference,
     Objective,
     PairScores,
@@ -29,7 +34,9 @@ from dpo_lightning import (
     PreferenceModule,
     Reads,
     Reference,
+    RowFormat,
     TokenScorer,
+    Weighted,
     dpo,
 )
 from tests.helpers.runs import Losses, data, module, rows, saved_model, trainer
@@ -217,6 +224,103 @@ def test_rows_made_anew_for_each_epoch(tmp_path: Path) -> None:
 
     assert sampled.asked == 2
     assert len(seen) == 1 + 2
+
+
+@dataclass(frozen=True)
+class Judged(RowFormat):
+    """8. What a judge says of each completion, read by a loss; and where a row is from, read by a metric."""
+
+    judge: str = "judge"
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        return {**super().columns, "score": Column.of_completions("Score of the judge.")}
+
+    def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
+        (pair,) = super().examples(row, quote)
+        return [Example.pair(pair.prompt, *pair.completions, score=row[self.judge], **pair.columns)]
+
+
+@dataclass(frozen=True)
+class ByScores(Objective):
+    """Log-ratios that are to be the scores, up to a constant of the prompt."""
+
+    reads = Reads.REFERENCE
+    reads_columns = frozenset({"score"})
+
+    def __call__(self, scores: PairScores) -> Tensor:
+        chosen, rejected = scores.columns["score"]
+        return (scores.chosen_logratio - scores.rejected_logratio - chosen + rejected).square()
+
+    def rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        return scores.chosen_logratio, scores.rejected_logratio
+
+
+class BySource(PreferenceModule):
+    """The chosen completions' reward, by source."""
+
+    def validation_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        chosen, _ = self.objective.rewards(self.score(batch))
+        for reward, source in zip(chosen, batch.texts["source"], strict=True):
+            self.log(f"val/{source}", reward, batch_size=1)
+
+
+JUDGED = [{**row, "judge": [n + 0.5, n / 4], "source": ("web", "books")[n % 2]} for n, row in enumerate(rows(16))]
+
+
+def judged(**settings: Any) -> PreferenceDataModule:
+    form = {"format": Judged(texts=["source"]), "batch_pairs": 4, "val_split": 0.5, **settings}
+    return PreferenceDataModule(Dataset.from_list(JUDGED), tiny_tokenizer(), **form)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_a_column_of_ones_own_for_a_loss_and_one_for_a_metric(precision: str) -> None:
+    class Seen(ByScores):
+        def __call__(self, scores: PairScores) -> Tensor:
+            seen.extend(scores.columns["score"].T.tolist())
+            return super().__call__(scores)
+
+    seen: list[list[float]] = []
+    run = trainer(max_steps=2, precision=precision)
+    run.fit(BySource(tiny_llama(), Seen(), step_zero_check=False), judged())
+
+    assert len(seen) == (2 + 2 * 2) * 4, "two steps, a validation of two batches after each"
+    assert all(pair in [row["judge"] for row in JUDGED] for pair in seen)
+    assert {"val/web", "val/books"} <= run.callback_metrics.keys()
+
+
+def test_a_loss_says_which_columns_it_reads() -> None:
+    without = judged(format=RowFormat())
+
+    with pytest.raises(
+        InputError, match=r"^the objective reads the score of each row, and data\.format RowFormat gives"
+    ):
+        trainer().fit(module(objective=ByScores()), without)
+    with pytest.raises(InputError, match=r"^data\.format\.score: the objective does not read it"):
+        trainer().fit(module(), judged())
+    for around in (Weighted([DPO(), ByScores()], [1.0, 1.0]), WPO(ByScores())):
+        assert around.reads_columns == {"score"}
+        assert len(losses_of(module(objective=around), judged(), max_steps=1)) == 1
+
+
+class OnScores(PreferenceModule):
+    """8b. The same in a module's own loss."""
+
+    def data_read(self) -> DataRead:
+        read = super().data_read()
+        return DataRead(read.objective, read.compares, read.reads, read.columns | {"score"})
+
+    def pair_losses(self, batch: PreferenceBatch, scores: PairScores) -> Tensor:
+        chosen, rejected = scores.columns["score"]
+        return super().pair_losses(batch, scores) * (chosen - rejected).abs()
+
+
+def test_a_column_of_ones_own_for_a_loss_of_the_module() -> None:
+    weights = [abs(row["judge"][0] - row["judge"][1]) for row in JUDGED]
+    seen = losses_of(OnScores(tiny_llama()), judged(val_split=None, batch_pairs=16), max_steps=1)
+
+    assert seen[0] == pytest.approx(0.693147 * sum(weights) / 16, rel=1e-4)
 
 
 def test_nothing_private_is_needed() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from dpo_lightning.batch.checks import check_examples
+from dpo_lightning.batch.columns import Holds
 from dpo_lightning.batch.types import PreferenceBatch, TokenizedExample, TreeLayout
 from dpo_lightning.errors import InputError
 
@@ -23,11 +25,17 @@ def collate_padded(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
 
     A completion without tokens has no row. No attention mask goes with it, since padding stands behind every real token
     of its row; so attention keeps its fast causal kernels.
+
+    Raises:
+        InputError: as `collate_tree`, and where no completion has a token.
     """
+    check_examples(examples)
     sequences = [
         (examples[example].prompt_ids, examples[example].branches[k]) for example, k in sequence_order(examples)
     ]
     rows = [(prompt, completion) for prompt, completion in sequences if completion]
+    if not rows:
+        raise InputError("no completion of the batch has a token: leave such examples out")
     width = max(len(prompt) + len(completion) for prompt, completion in rows)
     input_ids = torch.full((len(rows), width), _PADDING)
     predictors = []
@@ -42,7 +50,12 @@ def collate_tree(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
     """Make one packed row `[1, L]`, the prompt and the branches of each example: every token once, and no padding.
 
     The first token of each branch is predicted at the prompt's last position. A completion may have no tokens.
+
+    Raises:
+        InputError: for no example, for one without a prompt or completions, for a value that does not fit its column,
+            naming the row, and where some examples have a label or a column, and others none.
     """
+    check_examples(examples)
     segments = tuple((len(each.prompt_ids), tuple(map(len, each.branches))) for each in examples)
     row: list[int] = []
     positions: list[int] = []
@@ -96,9 +109,8 @@ class _FirstCompletions:
     most: int
 
     def __call__(self, examples: Sequence[TokenizedExample]) -> PreferenceBatch:
-        return self.collate(
-            [each._replace(completion_ids=each.completion_ids[: self.most], mismatched_ids=[]) for each in examples]
-        )
+        check_examples(examples)
+        return self.collate([each.first(self.most) for each in examples])
 
 
 def _batch(
@@ -108,9 +120,8 @@ def _batch(
     order = sequence_order(examples)
     sequences = [examples[example].branches[k] for example, k in order]
     lengths = torch.tensor([len(tokens) for tokens in sequences])
-    labels = _of_all("label", [each.label for each in examples])
-    names = dict.fromkeys(name for each in examples for name in each.columns)
-    columns = {name: _of_all(name, [each.columns.get(name) for each in examples]) for name in names}
+    labels = [each.label for each in examples]
+    columns = {name: [each.columns[name] for each in examples] for name in examples[0].columns}
     return PreferenceBatch(
         input_ids=input_ids,
         predict_index=torch.tensor([position for positions in predictors for position in positions]),
@@ -121,22 +132,24 @@ def _batch(
         row_ids=torch.tensor([each.row for each in examples]),
         completions=tuple(len(each.completion_ids) for each in examples),
         column_bits={
-            name: torch.tensor(values, dtype=torch.float32).view(torch.int32) for name, values in columns.items()
+            name: torch.tensor(_in_order(values, order), dtype=torch.float32).view(torch.int32)
+            for name, values in columns.items()
+            if Holds.of(values[0]) is not Holds.TEXT
         },
-        labels=torch.tensor(labels) if labels else None,
+        labels=None if labels[0] is None else torch.tensor(labels),
+        texts={
+            name: tuple(cast(list[str], values))
+            for name, values in columns.items()
+            if Holds.of(values[0]) is Holds.TEXT
+        },
     )
 
 
-def _of_all(name: str, values: list[Any]) -> list[Any]:
-    """The values where all examples have one; none where nobody has.
-
-    Raises:
-        InputError: where only some have one.
-    """
-    there = [value for value in values if value is not None]
-    if there and len(there) < len(values):
-        raise InputError(f"some rows of the batch have a {name}, others none")
-    return there
+def _in_order(values: list[Any], order: Sequence[tuple[int, int]]) -> list[float]:
+    """The numbers of examples as they are, those of completions in the order of sequences."""
+    if Holds.of(values[0]) is Holds.NUMBER:
+        return [float(value) for value in values]
+    return [float(values[example][k]) for example, k in order if k < len(values[example])]
 
 
 def _offsets(lengths: Sequence[int]) -> torch.Tensor:

@@ -8,12 +8,14 @@ ones. So the chosen completion of pair `p` is sequence `p`, and the rejected one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from dpo_lightning.batch.columns import ColumnValue, Holds
 
 
 class TokenizedExample(NamedTuple):
@@ -28,8 +30,8 @@ class TokenizedExample(NamedTuple):
         completion_ids: Tokens of each completion.
         mismatched_ids: Completion of another prompt, from which KTO estimates a KL divergence; empty if none is read.
         label: Whether a single completion is desirable; None for pairs.
-        columns: Numbers by the name of their column, see `COLUMNS`; one of your own reaches
-            `PreferenceBatch.columns` too.
+        columns: Values of the data's columns by name: a number, a list with a number of each completion, or text, see
+            `Holds`. One of your own reaches `PreferenceBatch.columns` or `PreferenceBatch.texts` too.
     """
 
     row: int
@@ -37,13 +39,13 @@ class TokenizedExample(NamedTuple):
     completion_ids: list[list[int]]
     mismatched_ids: list[int] = []  # noqa: RUF012 - nobody writes to it
     label: bool | None = None
-    columns: Mapping[str, float] = {}
+    columns: Mapping[str, ColumnValue] = {}
 
     @classmethod
     def pair(
-        cls, row: int, prompt_ids: list[int], chosen_ids: list[int], rejected_ids: list[int], **columns: float
+        cls, row: int, prompt_ids: list[int], chosen_ids: list[int], rejected_ids: list[int], **columns: ColumnValue
     ) -> TokenizedExample:
-        """Make a pair, with the numbers that the data has for it by the name of their column."""
+        """Make a pair, with the values of its columns."""
         return cls(row, prompt_ids, [chosen_ids, rejected_ids], columns=columns)
 
     @classmethod
@@ -54,14 +56,23 @@ class TokenizedExample(NamedTuple):
         completion_ids: list[int],
         label: bool,
         mismatched_ids: list[int] | None = None,
+        **columns: ColumnValue,
     ) -> TokenizedExample:
         """Make a labelled completion, with the completion of another prompt for an objective that reads it."""
-        return cls(row, prompt_ids, [completion_ids], mismatched_ids or [], label)
+        return cls(row, prompt_ids, [completion_ids], mismatched_ids or [], label, columns)
 
     @property
     def branches(self) -> list[list[int]]:
         """Tokens of everything that continues the prompt: the completions, then the mismatched one if there is one."""
         return [*self.completion_ids, self.mismatched_ids] if self.mismatched_ids else self.completion_ids
+
+    def first(self, most: int) -> TokenizedExample:
+        """Return the example with at most so many of its completions and their values, and no mismatched one."""
+        columns = {
+            name: cast(Sequence[float], value)[:most] if Holds.of(value) is Holds.NUMBERS else value
+            for name, value in self.columns.items()
+        }
+        return self._replace(completion_ids=self.completion_ids[:most], mismatched_ids=[], columns=columns)
 
 
 class TreeLayout(NamedTuple):
@@ -107,8 +118,9 @@ class PreferenceBatch(NamedTuple):
         example_weight: Factor of each example's loss before the examples are summed: the mean over a whole optimizer
             batch needs to know the other micro-batches and ranks. None is the mean over this micro-batch.
         reference_logps: Bits of float32 log-probs that were computed before, if a collate function brought them.
-        column_bits: Bits of the float32 values of the data's columns, each int32 `[P]`; `columns` has the values.
+        column_bits: Bits of the float32 values of the data's columns, int32; `columns` has the values.
         labels: Labels of single completions; None for pairs.
+        texts: Texts of the data's columns by name, one of each example; on the host.
     """
 
     input_ids: Int[Tensor, "R L"]
@@ -122,8 +134,9 @@ class PreferenceBatch(NamedTuple):
     tree: TreeLayout | None = None
     example_weight: float | None = None
     reference_logps: Int[Tensor, " N"] | None = None
-    column_bits: Mapping[str, Int[Tensor, " P"]] = {}
+    column_bits: Mapping[str, Int[Tensor, " _"]] = {}
     labels: Bool[Tensor, " P"] | None = None
+    texts: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def examples(self) -> int:
@@ -136,8 +149,11 @@ class PreferenceBatch(NamedTuple):
         return self.lengths.shape[0] - sum(self.completions)
 
     @property
-    def columns(self) -> dict[str, Float[Tensor, " P"]]:
-        """Values of the data's columns by name, float32."""
+    def columns(self) -> dict[str, Float[Tensor, " _"]]:
+        """Numbers of the data's columns by name, float32: `[P]`, or `[C]` of a column of completions.
+
+        The `C` completions stand in the order of sequences, and no mismatched one is among them.
+        """
         return {name: bits.view(torch.float32) for name, bits in self.column_bits.items()}
 
     @property

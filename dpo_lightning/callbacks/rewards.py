@@ -9,13 +9,15 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
+from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.utils.files import replaced
 
 
 class WriteRewards(pl.Callback):
     """Writes one JSON line per predicted pair: `pair_id`, `chosen`, `rejected`, `margin`, in the objective's scale.
 
-    A labelled completion has `pair_id`, `reward`, `desirable`; one row may have two of them.
+    A labelled completion has `pair_id`, `reward`, `desirable`; one row may have two of them. The texts that the data's
+    format names are there by name as `texts`.
 
     Args:
         path: The file. With several ranks, each writes its own, with its number before the suffix.
@@ -38,7 +40,7 @@ class WriteRewards(pl.Callback):
 
     def __init__(self, path: str = "rewards.jsonl") -> None:
         self.path = path
-        self._rows: list[dict[str, float]] = []
+        self._rows: list[dict[str, Any]] = []
 
     def on_predict_batch_end(
         self,
@@ -51,7 +53,14 @@ class WriteRewards(pl.Callback):
     ) -> None:
         """Collect the pairs of the batch."""
         columns = {name: values.tolist() for name, values in outputs.items()}
-        self._rows += [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        rows: list[dict[str, Any]] = [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+        texts = batch.texts if isinstance(batch, PreferenceBatch) else {}
+        # Not strict: another module's outputs may be of something else than the batch's examples.
+        for row, said in zip(rows, zip(*texts.values(), strict=True), strict=False):
+            row["texts"] = dict(zip(texts, said, strict=True))
+        self._rows += rows
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the file."""

@@ -2,6 +2,7 @@
 
 from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
+from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.datamodule import PreferenceDataModule
 from dpo_lightning.data.formats import Example, Format, RowFormat
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
@@ -11,6 +12,7 @@ from dpo_lightning.data.unpaired import UnpairedFormat
 
 __all__ = [
     "BatchPlan",
+    "DataRead",
     "Example",
     "ExampleBatchSampler",
     "ExamplePlan",

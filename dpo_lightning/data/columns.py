@@ -1,27 +1,79 @@
-"""Columns of numbers in a row of the source data, read and checked; `dpo_lightning.batch.columns` declares them."""
+"""Columns in a row of the source data, read and checked; `dpo_lightning.batch.columns` declares those of losses."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from numbers import Real
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, Union, cast
 
-from dpo_lightning.batch import COLUMNS
+from dpo_lightning.batch import COLUMNS, Column, ColumnValue, Holds, checked_value
+from dpo_lightning.batch.columns import checked_number
+from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
 
 ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose difference counts
 
-_LARGEST = 3.4028234e38  # of float32, which a batch holds
+TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "label")
+"""Columns of tokenised rows that `TokenizedExample` has."""
+
+NOTES = ("outcome", "truncated", "quotes")
+"""Columns of tokenised rows that reports are made of."""
+
+_TEXT = Column.of_text("Text of the row.")
 
 
-def read_columns(named: Mapping[str, ColumnSource], row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the values of the columns that are named, see `COLUMNS`.
+def data_columns(names: Iterable[str]) -> list[str]:
+    """Return those of the names of a tokenised table's columns that the data has beside its texts."""
+    return [name for name in names if name not in (*TOKENS, *NOTES)]
+
+
+def declared(named: Mapping[str, ColumnSource], texts: Sequence[str] | None) -> dict[str, Column]:
+    """Return the columns that a format gives: those of `COLUMNS` that are named, and texts."""
+    return {**{name: COLUMNS[name] for name in named}, **dict.fromkeys(texts or (), _TEXT)}
+
+
+def read_columns(
+    named: Mapping[str, ColumnSource], texts: Sequence[str] | None, row: Mapping[str, Any]
+) -> dict[str, ColumnValue]:
+    """Return the values of the columns that are named, see `COLUMNS`, and of the texts.
 
     Raises:
-        InputError: naming the field, for what is no finite number, or not in the range of its kind.
+        InputError: naming the field, for what is no finite number, not in the range of its kind, or no text.
     """
-    return {name: _read(row, name, source) for name, source in named.items()}
+    numbers = {name: _read(row, name, source) for name, source in named.items()}
+    return {**numbers, **{name: check_column(_TEXT, required(row, name), 1, f"field `{name}`") for name in texts or ()}}
+
+
+def check_column(column: Column, value: Any, completions: int, place: str) -> ColumnValue:
+    """Return the value of a column for an example with so many completions.
+
+    Raises:
+        InputError: naming the place, for a value of another kind, out of range, or that cannot be stored.
+    """
+    found = checked_value(value, column.holds, completions, place)
+    if column.holds is Holds.TEXT:
+        return check_text(cast(str, found), place)
+    for number in cast(Sequence[float], found if column.holds is Holds.NUMBERS else [found]):
+        if not column.fits(number):
+            raise InputError(f"{place}: {number:g}, but {column.rule}")
+    return found
+
+
+def check_declared(columns: Mapping[str, Column], format_name: str) -> None:
+    """Check the columns that a format declares.
+
+    Raises:
+        InputError: for a name that tokenised rows need, and for one of `COLUMNS` that holds something else.
+    """
+    for name, column in columns.items():
+        if name in (*TOKENS, *NOTES):
+            raise InputError(
+                f"data.format {format_name}: no column can be called `{name}`, as one of tokenised rows is"
+            )
+        if name in COLUMNS and column.holds is not COLUMNS[name].holds:
+            raise InputError(
+                f"data.format {format_name}: the column `{name}` holds {column.holds.value}, and losses read "
+                f"{COLUMNS[name].holds.value} under that name: take another name"
+            )
 
 
 def check_margin(margin: ColumnSource | None) -> None:
@@ -32,6 +84,16 @@ def check_margin(margin: ColumnSource | None) -> None:
     """
     if margin is not None and not isinstance(margin, str) and len(margin) != 2:
         raise InputError(f"RowFormat.margin: name one column, or two whose difference it is, got {margin}")
+
+
+def check_texts(texts: Sequence[str] | None, format_name: str) -> None:
+    """Check what a format names as texts.
+
+    Raises:
+        InputError: for a single name.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"{format_name}.texts: name a list of columns, got {texts!r}: write [{texts}]")
 
 
 def required(row: Mapping[str, Any], name: str) -> Any:
@@ -47,22 +109,8 @@ def required(row: Mapping[str, Any], name: str) -> Any:
     return row[name]
 
 
-def _read(row: Mapping[str, Any], kind: str, source: ColumnSource) -> float:
-    if not isinstance(source, str):
-        chosen, rejected = (_number(row, name) for name in source)
-        return chosen - rejected
-    value = _number(row, source)
-    column = COLUMNS[kind]
-    if not column.fits(value):
-        raise InputError(f"field `{source}`: {value:g}, but {column.rule}")
-    return value
-
-
-def _number(row: Mapping[str, Any], name: str) -> float:
-    value = required(row, name)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"field `{name}`: {type(value).__name__}, not a number")
-    number = float(cast(float, value))
-    if math.isnan(number) or abs(number) > _LARGEST:
-        raise InputError(f"field `{name}`: {number} is no finite number")
-    return number
+def _read(row: Mapping[str, Any], kind: str, source: ColumnSource) -> ColumnValue:
+    if isinstance(source, str):
+        return check_column(COLUMNS[kind], required(row, source), 1, f"field `{source}`")
+    chosen, rejected = (checked_number(required(row, name), f"field `{name}`") for name in source)
+    return chosen - rejected

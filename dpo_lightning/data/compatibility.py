@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import NamedTuple
 
+from dpo_lightning.batch import Holds
 from dpo_lightning.data.formats import Format
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Compares, Reads
@@ -16,36 +18,50 @@ class DataRead(NamedTuple):
         objective: What it trains with, as messages name it.
         compares: The completions that its loss compares.
         reads: What its loss reads; columns of the data and mismatched completions count here.
+        columns: Names of further columns that it reads, which are declared by the format alone.
     """
 
     objective: str
     compares: Compares
     reads: Reads
+    columns: frozenset[str] = frozenset()
 
     @classmethod
     def by(cls, objective: AnyObjective) -> DataRead:
         """Return the needs of an objective."""
-        return cls(type(objective).__name__, objective.compares, objective.reads)
+        return cls(type(objective).__name__, objective.compares, objective.reads, objective.reads_columns)
 
 
 def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
     """Compare what is read with what the format finds in a row; rewards, all that a prediction has, need no column.
 
+    Texts are there for whoever asked for them, since no loss here reads one.
+
     Raises:
         InputError: for pairs where single completions are read, and the other way round; for a column that the loss
-            reads and nobody named, and for one that is named and not read.
+            reads and nobody named, and for one of numbers that is named and not read.
     """
     if row_format.gives is not read.compares.given_by:
         raise _other_examples(read, row_format)
-    wanted, named = read.reads.columns, row_format.columns_named.keys()
-    for name in sorted(wanted - named):
+    wanted, given = read.reads.columns | read.columns, row_format.columns
+    for name in sorted(wanted - given.keys()):
         if not predicting:
-            raise InputError(f"the objective reads the {name} of each row: name its column in data.format.{name}")
-    for name in sorted(named - wanted):
-        raise InputError(
-            f"data.format.{name}: the objective does not read it: leave it out, or take one that does; a subclass "
-            "whose pair_losses reads it says so in data_read"
-        )
+            raise _not_given(name, row_format)
+    for name in sorted(given.keys() - wanted):
+        if given[name].holds is not Holds.TEXT:
+            raise InputError(
+                f"data.format.{name}: the objective does not read it: leave it out, or take one that does; a subclass "
+                "whose pair_losses reads it says so in data_read"
+            )
+
+
+def _not_given(name: str, row_format: Format) -> InputError:
+    if name in inspect.signature(type(row_format)).parameters:
+        return InputError(f"the objective reads the {name} of each row: name its column in data.format.{name}")
+    return InputError(
+        f"the objective reads the {name} of each row, and data.format {type(row_format).__name__} gives none: take a "
+        f"format whose `columns` has `{name}`"
+    )
 
 
 def _other_examples(read: DataRead, row_format: Format) -> InputError:

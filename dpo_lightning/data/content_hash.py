@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import pairwise, repeat
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from dpo_lightning.batch import COLUMNS, TokenizedExample
+from dpo_lightning.data.columns import data_columns
 from dpo_lightning.data.lengths import BLOCK, Lengths
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ def content_hash(rows: datasets.Dataset) -> str:
         if name in rows.column_names:
             digest.update(hashed.encode())
             digest.update(np.asarray(rows[name][:], dtype="<f4").tobytes())
+    for name in sorted({*data_columns(rows.column_names)} - COLUMNS.keys()):
+        digest.update(json.dumps([name, rows[name][:]]).encode())
     return digest.hexdigest()
 
 

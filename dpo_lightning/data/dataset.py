@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from torch.utils.data import Dataset
 
-from dpo_lightning.batch import COLUMNS, TokenizedExample
+from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.data.columns import TOKENS, data_columns
 
 if TYPE_CHECKING:
     import datasets
-
-_FIELDS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "label")
 
 
 class ExampleDataset(Dataset[TokenizedExample]):
@@ -33,8 +32,8 @@ class ExampleDataset(Dataset[TokenizedExample]):
     def __getitems__(self, indices: list[int]) -> list[TokenizedExample]:
         """Read a batch at once, which `DataLoader` prefers."""
         read = self.rows[indices]
-        fields = {name: read[name] for name in _FIELDS if name in read}
-        columns = {name: read[name] for name in COLUMNS if name in read}
+        fields = {name: read[name] for name in TOKENS if name in read}
+        columns = {name: read[name] for name in data_columns(read)}
         return [
             TokenizedExample(
                 **{name: values[place] for name, values in fields.items()},

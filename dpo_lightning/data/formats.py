@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Optional, TypeAlias, Union
 
-from dpo_lightning.batch import COLUMNS
-from dpo_lightning.data.columns import ColumnSource, check_margin, read_columns, required
+from dpo_lightning.batch import COLUMNS, Column, ColumnValue
+from dpo_lightning.data.columns import ColumnSource, check_margin, check_texts, declared, read_columns, required
 from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -29,13 +29,13 @@ class Example(NamedTuple):
         prompt: Text, or the messages of the prompt.
         completions: One or more, a pair's chosen one first: each a text, or messages without those of the prompt.
         label: Whether a single completion is desirable; None for pairs.
-        columns: Values of the columns that the format names, by their names in `COLUMNS`.
+        columns: Values of the format's `columns` by name: a number, a list with a number of each completion, or text.
     """
 
     prompt: Union[str, Conversation]
     completions: list[Union[str, Conversation]]
     label: bool | None = None
-    columns: Mapping[str, float] = {}
+    columns: Mapping[str, ColumnValue] = {}
 
     @classmethod
     def pair(
@@ -43,21 +43,28 @@ class Example(NamedTuple):
         prompt: Union[str, Conversation],
         chosen: Union[str, Conversation],
         rejected: Union[str, Conversation],
-        **columns: float,
+        **columns: ColumnValue,
     ) -> Example:
         """Make a pair, with the values of its columns."""
         return cls(prompt, [chosen, rejected], columns=columns)
 
     @classmethod
-    def labelled(cls, prompt: Union[str, Conversation], completion: Union[str, Conversation], label: bool) -> Example:
-        """Make a labelled completion."""
-        return cls(prompt, [completion], label)
+    def labelled(
+        cls,
+        prompt: Union[str, Conversation],
+        completion: Union[str, Conversation],
+        label: bool,
+        **columns: ColumnValue,
+    ) -> Example:
+        """Make a labelled completion, with the values of its columns."""
+        return cls(prompt, [completion], label, columns)
 
 
 class Format(ABC):
     """A way to read rows: `RowFormat` for pairs, `UnpairedFormat` for single completions with a label.
 
-    To read rows of your own, implement `examples` in a frozen dataclass, and say in `gives` what it returns.
+    To read rows of your own, implement `examples` in a frozen dataclass, say in `gives` what it returns, and in
+    `columns` what else its examples have.
 
     Attributes:
         gives: What the examples of a row are, `Compares.PAIRS` or `Compares.LABELLED`.
@@ -66,8 +73,8 @@ class Format(ABC):
     gives: ClassVar[Compares]
 
     @property
-    def columns_named(self) -> Mapping[str, ColumnSource]:
-        """The columns that it finds in a row, by their names in `COLUMNS`, and where."""
+    def columns(self) -> Mapping[str, Column]:
+        """The columns that each of its examples has a value of, by name: those of `COLUMNS`, or ones of your own."""
         return {}
 
     @abstractmethod
@@ -107,6 +114,8 @@ class RowFormat(Format):
         probability: Column of the probability that the chosen completion is the better one, for objectives that read
             it.
         weight: Column of what a pair's loss is multiplied by, for objectives that read it.
+        texts: Columns of text, such as `[source, category]`, that go along in `PreferenceBatch.texts`: for metrics of
+            your own, and beside predicted rewards.
 
     Example:
         >>> row = {"question": "1 + 1?", "chosen": "2", "rejected": "3", "good": 4, "bad": 1.5}
@@ -128,19 +137,26 @@ class RowFormat(Format):
     margin: Optional[Union[str, list[str]]] = None
     probability: Optional[str] = None
     weight: Optional[str] = None
+    texts: Optional[list[str]] = None
 
     def __post_init__(self) -> None:
         check_framing(self)
         check_margin(self.margin)
+        check_texts(self.texts, "RowFormat")
 
     @property
     def columns_named(self) -> Mapping[str, ColumnSource]:
-        """The columns that are given."""
+        """The columns of numbers that are given, and where they are in a row."""
         return {name: source for name in COLUMNS if (source := getattr(self, name)) is not None}
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """The columns that are given."""
+        return declared(self.columns_named, self.texts)
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
         """Return the row's pair, see `parse`, with the values of the named columns."""
-        return [self.parse(row, quote)._replace(columns=read_columns(self.columns_named, row))]
+        return [self.parse(row, quote)._replace(columns=read_columns(self.columns_named, self.texts, row))]
 
     def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> Example:
         """Check the texts of a row and make a pair of them.

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from dpo_lightning.batch import Holds
 from dpo_lightning.compat.datasets import fingerprint
+from dpo_lightning.data.columns import check_column, check_declared
 from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenizer_loading import tokenizer_identity
@@ -32,13 +34,15 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, p
 
     Returns:
         Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `quotes`, `label` of
-        labelled completions, and a column for each of `COLUMNS` that the format names. `row` is the row in `rows`,
-        counted from 0. It comes from the cache when rows, format, tokenizer and lengths are those of an earlier run.
+        labelled completions, and the format's `columns`. `row` is the row in `rows`, counted from 0. It comes from the
+        cache when rows, format, tokenizer and lengths are those of an earlier run.
 
     Raises:
         InputError: naming the row and the field, or when no example is left.
     """
     from datasets.fingerprint import Hasher
+
+    check_declared(row_format.columns, type(row_format).__name__)
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -80,21 +84,23 @@ def _render(
 
 
 def _check_kind(example: Example, row_format: Format) -> None:
-    """Refuse an example that is not what its format says that it gives, and columns that the format does not name."""
+    """Refuse an example that is not what its format says that it gives, and values that are not of its columns."""
     name = f"data.format {type(row_format).__name__}"
     labelled = row_format.gives is Compares.LABELLED
-    completions = 1 if labelled else 2
+    completions = row_format.gives.completions
     if len(example.completions) != completions or (example.label is None) == labelled:
         raise InputError(
             f"{name} says that it gives {row_format.gives.value} completions: an example must have {completions} of "
             f"them and {'a' if labelled else 'no'} label, and this one has {len(example.completions)} and "
             f"{'no' if example.label is None else 'a'} label"
         )
-    if example.columns.keys() != row_format.columns_named.keys():
+    columns = row_format.columns
+    if example.columns.keys() != columns.keys():
         raise InputError(
-            f"{name} names the columns {[*row_format.columns_named]}, and gives an example the values of "
-            f"{[*example.columns]}"
+            f"{name} names the columns {[*columns]}, and gives an example the values of {[*example.columns]}"
         )
+    for column, value in example.columns.items():
+        check_column(columns[column], value, completions, f"column `{column}`")
 
 
 def _arrow_columns(
@@ -108,7 +114,7 @@ def _arrow_columns(
         "outcome": [each.outcome for each in encoded],
         "truncated": [each.truncated for each in encoded],
         "quotes": [each.quotes for each in rendered],
-        **{name: [each.columns[name] for each in examples] for name in row_format.columns_named},
+        **{name: [each.columns[name] for each in examples] for name in row_format.columns},
     }
     if row_format.gives is Compares.LABELLED:
         columns["label"] = [each.label for each in examples]
@@ -119,6 +125,8 @@ def _features(row_format: Format) -> Features:
     from datasets import Features, List, Value
 
     ids = List(Value("int32"))
+    number = Value("float32")
+    values = {Holds.NUMBER: number, Holds.NUMBERS: List(number), Holds.TEXT: Value("string")}
     return Features(
         {
             "row": Value("int64"),
@@ -128,7 +136,7 @@ def _features(row_format: Format) -> Features:
             "truncated": Value("bool"),
             "quotes": Value("bool"),
             **({"label": Value("bool")} if row_format.gives is Compares.LABELLED else {}),
-            **{name: Value("float32") for name in row_format.columns_named},
+            **{name: values[column.holds] for name, column in row_format.columns.items()},
         }
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Optional
 
+from dpo_lightning.batch import Column
+from dpo_lightning.data.columns import check_texts, declared
 from dpo_lightning.data.formats import Example, Format, RowFormat, check_framing
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -29,6 +31,7 @@ class UnpairedFormat(Format):
         completion_template: Text around a plain-text completion; `{completion}` stands for it.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
+        texts: Columns of text that go along, as in `RowFormat`.
 
     Example:
         >>> read = UnpairedFormat(completion="answer", label="thumbs_up")
@@ -49,9 +52,16 @@ class UnpairedFormat(Format):
     completion_template: str = "{completion}"
     turn_marker: str = "\n\nAssistant:"
     control_tokens: bool = False
+    texts: Optional[list[str]] = None
 
     def __post_init__(self) -> None:
         check_framing(self)
+        check_texts(self.texts, "UnpairedFormat")
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """The texts that are named."""
+        return declared({}, self.texts)
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
         """Check a row and turn it into one labelled completion, or two for a pair.
@@ -65,21 +75,21 @@ class UnpairedFormat(Format):
                 both a labelled completion and a pair.
         """
         if not self._is_pair(row):
-            one = self._texts(self.completion, self.completion).parse(row, quote)
-            return [Example.labelled(one.prompt, one.completions[0], self._label(row))]
+            (one,) = self._pairs(self.completion, self.completion).examples(row, quote)
+            return [one._replace(completions=one.completions[:1], label=self._label(row))]
         for name in (self.completion, self.label):
             if row.get(name) is not None:
                 raise InputError(f"fields `{name}` and `{self.chosen}`: a row is a labelled completion or a pair")
-        pair = self._texts(self.chosen, self.rejected).parse(row, quote)
+        (pair,) = self._pairs(self.chosen, self.rejected).examples(row, quote)
         return [
-            Example.labelled(pair.prompt, each, label)
+            pair._replace(completions=[each], label=label)
             for each, label in zip(pair.completions, (True, False), strict=True)
         ]
 
     def _is_pair(self, row: Mapping[str, Any]) -> bool:
         return any(row.get(name) is not None for name in (self.chosen, self.rejected))
 
-    def _texts(self, chosen: str, rejected: str) -> RowFormat:
+    def _pairs(self, chosen: str, rejected: str) -> RowFormat:
         return RowFormat(
             self.prompt,
             chosen,
@@ -88,6 +98,7 @@ class UnpairedFormat(Format):
             completion_template=self.completion_template,
             turn_marker=self.turn_marker,
             control_tokens=self.control_tokens,
+            texts=self.texts,
         )
 
     def _label(self, row: Mapping[str, Any]) -> bool:

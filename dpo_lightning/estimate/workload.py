@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 
 class Workload(NamedTuple):
-    """A micro-batch of `b` pairs, each with a prompt of `p` and two completions of `c` tokens.
+    """A micro-batch of `b` examples, each with a prompt of `p` and `k` completions of `c` tokens.
 
     Attributes:
-        pairs: `b`.
+        pairs: `b`; examples of other kinds count as pairs do.
         prompt: `p`.
         completion: `c`.
-        tree: Whether a pair is one row with its prompt once, or two padded rows.
+        tree: Whether an example is one row with its prompt once, or a padded row for each completion.
         accumulate: Micro-batches of an optimizer step.
+        completions: `k`, those of an example that are computed: 2 of a pair.
     """
 
     pairs: int
@@ -21,29 +22,31 @@ class Workload(NamedTuple):
     completion: int
     tree: bool = True
     accumulate: int = 1
+    completions: int = 2
 
     @property
     def tokens(self) -> int:
-        """`L`, tokens that the model sees: b (p + 2c) in the tree layout, 2b (p + c) in the padded one."""
-        per_pair = self.prompt + 2 * self.completion if self.tree else 2 * (self.prompt + self.completion)
-        return self.pairs * per_pair
+        """`L`, tokens that the model sees: b (p + kc) in the tree layout, kb (p + c) in the padded one."""
+        prompts = 1 if self.tree else self.completions
+        return self.pairs * (prompts * self.prompt + self.completions * self.completion)
 
     @property
     def scored(self) -> int:
-        """`N` = 2bc, tokens whose log-prob counts."""
-        return 2 * self.pairs * self.completion
+        """`N` = kbc, tokens whose log-prob counts."""
+        return self.completions * self.pairs * self.completion
 
     @property
     def keys(self) -> int:
-        """`K` = 2b (p + c), keys of all runs: the tree's flash attention has a prompt's keys twice."""
-        return 2 * self.pairs * (self.prompt + self.completion)
+        """`K` = kb (p + c), keys of all runs: the tree's flash attention has a prompt's keys k times."""
+        return self.completions * self.pairs * (self.prompt + self.completion)
 
     @property
     def attended(self) -> float:
         """`A`, pairs of a query and a key that it sees: a causal half of each sequence, a tree's prompt once."""
         prompt, completion = self.prompt, self.completion
         of_completion = completion * prompt + completion**2 / 2
-        return self.pairs * ((1 if self.tree else 2) * prompt**2 / 2 + 2 * of_completion)
+        prompts = 1 if self.tree else self.completions
+        return self.pairs * (prompts * prompt**2 / 2 + self.completions * of_completion)
 
 
 class Mesh(NamedTuple):

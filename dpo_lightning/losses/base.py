@@ -81,6 +81,11 @@ class AnyObjective(ABC):
     def reads(self) -> Reads:
         """Inputs of the loss beside the policy's summed log-probs."""
 
+    @property
+    def reads_columns(self) -> frozenset[str]:
+        """Names of the data's columns that the loss reads: those of `reads`; of your own columns, say it here."""
+        return self.reads.columns
+
     @abstractmethod
     def __call__(self, scores: Any) -> Float[Tensor, " P"]:
         """Return the loss of each pair or completion, unreduced `[P]`."""
@@ -129,6 +134,14 @@ class Objective(AnyObjective):
     def rewards(self, scores: PairScores) -> Rewards:
         """Return the implicit rewards of chosen and rejected completions, each `[P]`, in the objective's own scale."""
 
+    def chosen_rewards(self, scores: ChosenScores) -> Float[Tensor, " P"]:
+        """Return the implicit rewards of the chosen completions alone, `[P]`, where `compares` is `Compares.CHOSEN`.
+
+        Raises:
+            NotImplementedError: elsewhere; nobody asks for it then.
+        """
+        raise NotImplementedError(f"{type(self).__name__} compares {self.compares.value}")
+
 
 class MarginObjective(Objective):
     """An objective that reads log-probs only as log-ratios, and in its loss only their difference.
@@ -140,7 +153,8 @@ class MarginObjective(Objective):
 class Modifier(Objective):
     """An objective that wraps another one.
 
-    It may transform the scores passed in or the loss returned; `reads`, `rewards` and `observe` delegate.
+    It may transform the scores passed in or the loss returned; `reads`, `rewards` and `observe` delegate. It compares
+    pairs, whatever the other one does, unless it says otherwise.
     """
 
     objective: Objective
@@ -149,6 +163,11 @@ class Modifier(Objective):
     def reads(self) -> Reads:
         """The inputs of the wrapped objective."""
         return self.objective.reads
+
+    @property
+    def reads_columns(self) -> frozenset[str]:
+        """The columns that the wrapped objective reads, and those of `reads`."""
+        return self.reads.columns | self.objective.reads_columns
 
     def given(self, scores: PairScores) -> PairScores:
         """Return the scores that are passed to the wrapped objective."""
@@ -171,7 +190,8 @@ class ChosenObjective(Objective):
     """An objective whose loss reads the chosen completions alone.
 
     Training then computes no rejected completion, and passes `ChosenScores`. Evaluation still scores whole pairs, so
-    that reward accuracies are known; so does training with a modifier or another objective around it.
+    that reward accuracies are known; so does training beside an objective on pairs, or inside a modifier that reads
+    them.
     """
 
     compares = Compares.CHOSEN
@@ -214,8 +234,8 @@ def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:
     return scores.baseline
 
 
-def column_of(scores: PairScores, name: str) -> Float[Tensor, " P"]:
-    """Return a column of the data, `[P]`, by its name in `COLUMNS`.
+def column_of(scores: ChosenScores | PairScores, name: str) -> Float[Tensor, "*K P"]:
+    """Return a column of the data, `[P]`, or `[2, P]` for one of completions, by its name.
 
     Raises:
         ValueError: if the scores have none. A run reads it; without one, the caller of the objective passes it.

@@ -27,6 +27,11 @@ class Compares(Enum):
         return Compares.PAIRS if self is Compares.CHOSEN else self
 
     @property
+    def completions(self) -> int:
+        """How many completions of an example the loss compares."""
+        return 2 if self is Compares.PAIRS else 1
+
+    @property
     def most_completions(self) -> int | None:
         """How many of the first completions of an example the loss reads; None for all."""
         return 1 if self is Compares.CHOSEN else None

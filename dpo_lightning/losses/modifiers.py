@@ -6,17 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import Modifier, Objective, Observation, Reads, Rewards, column_of, tokens_of
+from dpo_lightning.losses.base import (
+    Modifier,
+    Objective,
+    Observation,
+    Reads,
+    Rewards,
+    column_of,
+    tokens_of,
+)
+from dpo_lightning.losses.compares import Compares
 from dpo_lightning.losses.precision import STRAIGHT_FROM, at_least_float32, require_one_shape
-from dpo_lightning.losses.scores import PairScores, TokenScores
+from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores
 from dpo_lightning.losses.settings import POSITIVE, Rule, require
+from dpo_lightning.losses.wrapped import loss_of, require_objective, require_own_losses
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class LDDPO(Modifier):
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
-        _require_objective("LDDPO.objective", self.objective)
+        require_objective("LDDPO.objective", self.objective)
         require(self, alpha=Rule("in [0, 1]", lambda value: 0 <= value <= 1))
         name, reads = type(self.objective).__name__, self.objective.reads
         if Reads.LIKELIHOOD in reads:
@@ -102,7 +111,7 @@ class WPO(Modifier):
     objective: Objective
 
     def __post_init__(self) -> None:
-        _require_own_losses("WPO.objective", self.objective)
+        require_own_losses("WPO.objective", self.objective)
         if Reads.COLLISIONS in self.objective.reads:
             raise InputError(
                 f"WPO.objective is weighted by WPO already: once is enough; write {type(self.objective).__name__}(...) "
@@ -150,7 +159,7 @@ class RowWeighted(Modifier):
     objective: Objective
 
     def __post_init__(self) -> None:
-        _require_own_losses("RowWeighted.objective", self.objective)
+        require_own_losses("RowWeighted.objective", self.objective)
         if Reads.WEIGHT in self.objective.reads:
             raise InputError(
                 "RowWeighted.objective is weighted by its rows already: once is enough; write "
@@ -158,13 +167,22 @@ class RowWeighted(Modifier):
             )
 
     @property
+    def compares(self) -> Compares:  # type: ignore[override]
+        """The completions that the objective compares."""
+        return self.objective.compares
+
+    @property
     def reads(self) -> Reads:
         """The scores that the objective reads, and the weights of rows."""
         return self.objective.reads | Reads.WEIGHT
 
-    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+    def __call__(self, scores: ChosenScores | PairScores) -> Float[Tensor, " P"]:
         """Return the objective's loss times the rows' weights, `[P]`."""
-        return _product(self.objective(scores), column_of(scores, "weight"))
+        return _product(loss_of(self.objective, scores), column_of(scores, "weight"))
+
+    def chosen_rewards(self, scores: ChosenScores) -> Float[Tensor, " P"]:
+        """Return the objective's rewards, `[P]`."""
+        return self.objective.chosen_rewards(scores)
 
 
 @dataclass(frozen=True)
@@ -206,7 +224,7 @@ class Weighted(Objective):
                 f"{len(self.weights)}"
             )
         for objective, weight in zip(self.objectives, self.weights, strict=True):
-            _require_objective("Weighted.objectives", objective)
+            require_objective("Weighted.objectives", objective)
             POSITIVE.check("Weighted.weights", weight)
         running = [type(each).__name__ for each in self.objectives if Reads.BASELINE in each.reads]
         if len(running) > 1:
@@ -216,39 +234,45 @@ class Weighted(Objective):
             )
 
     @property
+    def compares(self) -> Compares:  # type: ignore[override]
+        """The chosen completions alone where no objective compares more."""
+        chosen = all(objective.compares is Compares.CHOSEN for objective in self.objectives)
+        return Compares.CHOSEN if chosen else Compares.PAIRS
+
+    @property
     def reads(self) -> Reads:
         """The scores that any of the objectives reads."""
         return reduce(or_, (objective.reads for objective in self.objectives))
 
-    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
+    @property
+    def reads_columns(self) -> frozenset[str]:
+        """The columns that any of the objectives reads."""
+        return reduce(or_, (objective.reads_columns for objective in self.objectives))
+
+    def __call__(self, scores: ChosenScores | PairScores) -> Float[Tensor, " P"]:
         """Return the weighted sum of the losses, `[P]`."""
-        losses = [weight * objective(scores) for objective, weight in zip(self.objectives, self.weights, strict=True)]
+        losses = [
+            weight * loss_of(objective, scores) for objective, weight in zip(self.objectives, self.weights, strict=True)
+        ]
         return torch.stack(losses).sum(0)
 
     def rewards(self, scores: PairScores) -> Rewards:
         """Return the rewards of the first objective that reads the reference, or else of the first one."""
+        return self._rewarding.rewards(scores)
+
+    def chosen_rewards(self, scores: ChosenScores) -> Float[Tensor, " P"]:
+        """Return the rewards of the same objective, `[P]`."""
+        return self._rewarding.chosen_rewards(scores)
+
+    @property
+    def _rewarding(self) -> Objective:
         with_reference = [each for each in self.objectives if Reads.REFERENCE in each.reads]
-        return [*with_reference, *self.objectives][0].rewards(scores)
+        return [*with_reference, *self.objectives][0]
 
     def observe(self, scores: PairScores) -> Observation | None:
         """Return the observation of the objective that reads a mean over batches, None without one."""
         seen = (each.observe(scores) for each in self.objectives if Reads.BASELINE in each.reads)
         return next(seen, None)
-
-
-def _require_objective(name: str, objective: Any) -> None:
-    if not isinstance(objective, Objective):
-        raise InputError(f"{name} must be an objective of pairs, such as DPO, got {type(objective).__name__}")
-
-
-def _require_own_losses(name: str, objective: Objective) -> None:
-    """Refuse an objective whose loss is not one of each pair, which could not be weighted."""
-    _require_objective(name, objective)
-    if Reads.BATCH in objective.reads:
-        raise InputError(
-            f"{name} must have a loss for each pair: that of {type(objective).__name__} is one of the whole batch, "
-            "where no pair has a weight"
-        )
 
 
 def _product(losses: Tensor, weights: Tensor) -> Tensor:

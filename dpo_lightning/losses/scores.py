@@ -50,8 +50,9 @@ class Baseline(NamedTuple):
 class PairScores(NamedTuple):
     """Scores of pairs, each `[P]`: summed log-probs of completions in nats, and lengths of completions in tokens.
 
-    `columns` are the numbers that the data has for each pair, by the name of the column, `tokens` the log-probs before
-    they were summed, and `baseline` the means of the values that the objective's `observe` returned.
+    `columns` are the numbers that the data has for each pair, by the name of the column, `[P]`, or `[2, P]` for one of
+    completions, the chosen ones first. `tokens` are the log-probs before they were summed, and `baseline` the means of
+    the values that the objective's `observe` returned.
     """
 
     policy_chosen_logps: Float[Tensor, " P"]
@@ -60,12 +61,12 @@ class PairScores(NamedTuple):
     reference_rejected_logps: Float[Tensor, " P"]
     chosen_lengths: Int[Tensor, " P"]
     rejected_lengths: Int[Tensor, " P"]
-    columns: Mapping[str, Float[Tensor, " P"]] = {}
+    columns: Mapping[str, Float[Tensor, "*K P"]] = {}
     tokens: TokenScores | None = None
     baseline: Baseline | None = None
 
     @classmethod
-    def from_tokens(cls, tokens: TokenScores, columns: Mapping[str, Float[Tensor, " P"]] | None = None) -> PairScores:
+    def from_tokens(cls, tokens: TokenScores, columns: Mapping[str, Float[Tensor, "*K P"]] | None = None) -> PairScores:
         """Sum the tokens of each completion, chosen completions first, and split them into pairs."""
         policy, reference = (
             tokens.sum_per_sequence(logps).chunk(2) for logps in (tokens.policy_logps, tokens.reference_logps)
@@ -93,7 +94,10 @@ class PairScores(NamedTuple):
 
 
 class ChosenScores(NamedTuple):
-    """Scores of the chosen completions of pairs whose rejected ones were not computed; as those of `PairScores`."""
+    """Scores of the chosen completions of pairs whose rejected ones were not computed; as those of `PairScores`.
+
+    Of a column of completions, `columns` has the values of the chosen ones, `[P]`.
+    """
 
     policy_chosen_logps: Float[Tensor, " P"]
     reference_chosen_logps: Float[Tensor, " P"]
@@ -124,8 +128,9 @@ class ChosenScores(NamedTuple):
 class UnpairedScores(NamedTuple):
     """Scores of single completions, each `[P]`: summed log-probs in nats, and lengths in tokens.
 
-    `desirable` is the label. The mismatched log-probs are those of another prompt's completion after this prompt, for
-    an estimate of the KL divergence; None if the objective does not read them.
+    `desirable` is the label, and `columns` are the numbers that the data has for each. The mismatched log-probs are
+    those of another prompt's completion after this prompt, for an estimate of the KL divergence; None if the objective
+    does not read them.
     """
 
     policy_logps: Float[Tensor, " P"]
@@ -136,13 +141,22 @@ class UnpairedScores(NamedTuple):
     reference_mismatched_logps: Float[Tensor, " P"] | None = None
     tokens: TokenScores | None = None
     baseline: Baseline | None = None
+    columns: Mapping[str, Float[Tensor, " P"]] = {}
 
     @classmethod
-    def from_tokens(cls, tokens: TokenScores, desirable: Bool[Tensor, " P"], *, mismatched: bool) -> UnpairedScores:
+    def from_tokens(
+        cls,
+        tokens: TokenScores,
+        desirable: Bool[Tensor, " P"],
+        *,
+        mismatched: bool,
+        columns: Mapping[str, Float[Tensor, " P"]] | None = None,
+    ) -> UnpairedScores:
         """Sum the tokens of each completion; with `mismatched`, also of each mismatched completion, without a graph."""
         policy, reference = map(tokens.sum_per_sequence, (tokens.policy_logps, tokens.reference_logps))
         count = len(desirable)
-        scores = cls(policy[:count], reference[:count], tokens.lengths[:count], desirable, tokens=tokens)
+        lengths = tokens.lengths[:count]
+        scores = cls(policy[:count], reference[:count], lengths, desirable, tokens=tokens, columns=columns or {})
         if not mismatched:
             return scores
         return scores._replace(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import AnyObjective, ChosenObjective, Compares, Objective, Reads, UnpairedObjective
+from dpo_lightning.losses import AnyObjective, Compares, Objective, Reads, UnpairedObjective
 from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores, UnpairedScores
 from dpo_lightning.training.metrics import (
     ChosenMean,
@@ -63,7 +63,11 @@ class Pairs(Comparison[PairScores]):
     def scores(self, batch: PreferenceBatch, tokens: TokenScores) -> PairScores:
         """Sum over both completions."""
         _require_pairs(self._objective, batch, {2})
-        return PairScores.from_tokens(tokens, batch.columns)
+        columns = {
+            name: values.view(2, -1) if len(values) > batch.examples else values
+            for name, values in batch.columns.items()
+        }
+        return PairScores.from_tokens(tokens, columns)
 
     def logratios(self, scores: PairScores) -> Float[Tensor, " C"]:
         """Return those of `C` = 2P completions."""
@@ -86,7 +90,7 @@ class Pairs(Comparison[PairScores]):
 class Chosen(Comparison[ChosenScores | PairScores]):
     """The chosen completion of each prompt alone, or whole pairs where the batch has them, as in validation."""
 
-    def __init__(self, objective: ChosenObjective) -> None:
+    def __init__(self, objective: Objective) -> None:
         self._objective = objective
         self._pairs = Pairs(objective)
 
@@ -134,7 +138,7 @@ class Labelled(Comparison[UnpairedScores]):
                 f"objective {type(self._objective).__name__} reads completions of other prompts: give them as "
                 "TokenizedExample.mismatched_ids, as a PreferenceDataModule with UnpairedFormat does"
             )
-        return UnpairedScores.from_tokens(tokens, labels, mismatched=mismatched)
+        return UnpairedScores.from_tokens(tokens, labels, mismatched=mismatched, columns=batch.columns)
 
     def logratios(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
         """Return those of `C` = P completions."""

@@ -7,9 +7,12 @@ import random
 
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.plugins import HalfPrecision
 from torch.utils._pytree import tree_leaves
+from torch.utils.data._utils.pin_memory import pin_memory
 
-from dpo_lightning.batch import TokenizedExample, first_completions
+from dpo_lightning.batch import PreferenceBatch, TokenizedExample, first_completions, sequence_order
 from dpo_lightning.data import collate_padded, collate_tree
 from dpo_lightning.errors import InputError
 from tests.helpers.tiny import PAIRS
@@ -253,3 +256,61 @@ def test_first_completions_are_all_that_is_computed(collate):
     assert first_completions(collate, 1)(LABELLED).mismatched == 0
     assert first_completions(collate, None) is collate
     pickle.loads(pickle.dumps(first_completions(collate, 1)))
+
+
+# What the data says of each example, and of each of its completions
+
+SCORED = [
+    RAGGED[0]._replace(columns={"score": [1 / 3, 0.1, -1e-38], "weight": 0.3, "source": "web"}),
+    RAGGED[1]._replace(columns={"score": (3e38,), "weight": 2.0, "source": "books"}),
+    RAGGED[2]._replace(columns={"score": [0.7, 5], "weight": 1, "source": ""}),
+]
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_numbers_of_completions_stand_in_the_order_of_sequences_bit_for_bit(collate):
+    batch = collate(SCORED)
+    expected = [SCORED[example].columns["score"][k] for example, k in sequence_order(SCORED)]
+
+    assert batch.columns["score"].tolist() == torch.tensor(expected, dtype=torch.float32).tolist()
+    assert expected == [1 / 3, 3e38, 0.7, 0.1, 5, -1e-38]
+    assert batch.column_bits["score"].dtype == torch.int32
+    assert batch.columns["weight"].tolist() == torch.tensor([0.3, 2.0, 1.0]).tolist()
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_a_mismatched_completion_has_no_number(collate):
+    batch = collate([each._replace(columns={"score": [float(each.row)]}) for each in LABELLED])
+
+    assert batch.mismatched == 1
+    assert batch.columns["score"].tolist() == [4.0, 6.0]
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_first_completions_have_their_numbers(collate):
+    batch = first_completions(collate, 2)(SCORED)
+
+    assert batch.columns["score"].tolist() == torch.tensor([1 / 3, 3e38, 0.7, 0.1, 5]).tolist()
+    assert batch.columns["weight"].shape == (3,)
+    assert batch.texts == {"source": ("web", "books", "")}
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_texts_stay_on_the_host(collate):
+    batch = collate(SCORED)
+
+    assert batch.texts == {"source": ("web", "books", "")}
+    assert "source" not in batch.columns
+    assert collate(RAGGED).texts == {}
+
+
+def test_a_batch_that_is_moved_cast_or_pinned_keeps_its_texts(monkeypatch):
+    batch = collate_tree(SCORED)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)  # without a device there is nothing to pin for
+    half = HalfPrecision("bf16-true").convert_input(batch)
+
+    for other in (move_data_to_device(batch, torch.device("meta")), half, pin_memory(batch)):
+        assert isinstance(other, PreferenceBatch)
+        assert other.texts == batch.texts
+        assert {type(texts) for texts in other.texts.values()} == {tuple}
+    assert half.columns["score"].tolist() == batch.columns["score"].tolist()

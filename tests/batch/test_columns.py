@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from dpo_lightning import RowFormat
-from dpo_lightning.batch import COLUMNS
+from dpo_lightning.batch import COLUMNS, Column, Holds, checked_value
+from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
 
 
@@ -16,6 +18,7 @@ def test_a_column_has_a_place_in_a_row_and_a_flag(name: str) -> None:
     assert name in {field.name for field in dataclasses.fields(RowFormat)}
     assert Reads[name.upper()].columns == {name}
     assert RowFormat(**{name: "x"}).columns_named == {name: "x"}
+    assert RowFormat(**{name: "x"}).columns == {name: COLUMNS[name]}
     assert COLUMNS[name].meaning.endswith(".")
     assert COLUMNS[name].fits(0.5)
 
@@ -26,3 +29,21 @@ def test_content_hashes_take_them_in_this_order() -> None:
 
 def test_other_flags_read_no_column() -> None:
     assert (Reads.REFERENCE | Reads.BATCH | Reads.LENGTHS).columns == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (Column("Length."), 0.5),
+        (Column.of_completions("Score of a judge."), [0.5, 1.0]),
+        (Column.of_text("Source."), "web"),
+    ],
+    ids=["number", "numbers", "text"],
+)
+def test_a_column_holds_one_kind_of_value(column: Column, value: Any) -> None:
+    assert Holds.of(value) is column.holds
+    assert checked_value(value, column.holds, 2, "here") == value
+    for other in ({Holds.NUMBER: 1.0, Holds.NUMBERS: [1.0, 1.0], Holds.TEXT: "x"}[holds] for holds in Holds):
+        if Holds.of(other) is not column.holds:
+            with pytest.raises(InputError, match=rf"^here: {type(other).__name__}, not {column.holds.value}$"):
+                checked_value(other, column.holds, 2, "here")

@@ -10,21 +10,24 @@ from dpo_lightning.estimate import Workload
 WORK = Workload(4, 50, 30)
 
 
+@pytest.mark.parametrize("completions", [1, 2, 3])
 @pytest.mark.parametrize("tree", [True, False])
-def test_tokens_are_those_of_a_batch(tree):
-    pairs = [TokenizedExample.pair(i, [1] * 50, [2] * 30, [3] * 30) for i in range(4)]
+def test_tokens_are_those_of_a_batch(tree, completions):
+    pairs = [TokenizedExample(i, [1] * 50, [[2] * 30] * completions) for i in range(4)]
     batch = (collate_tree if tree else collate_padded)(pairs)
-    work = WORK._replace(tree=tree)
+    work = WORK._replace(tree=tree, completions=completions)
     assert work.tokens == batch.input_ids.numel()
     assert work.scored == len(batch.targets)
     if batch.tree is not None:
         assert work.keys == len(batch.tree.key_index)
 
 
+@pytest.mark.parametrize("completions", [1, 2, 3])
 @pytest.mark.parametrize("tree", [True, False])
-def test_attended_pairs_are_those_of_the_mask(tree):
+def test_attended_pairs_are_those_of_the_mask(tree, completions):
     prompt, completion = 300, 200
     sequence = sum(range(1, prompt + completion + 1))
     prompt_again = sum(range(1, prompt + 1)) if tree else 0
-    exact = 2 * sequence - prompt_again
-    assert Workload(1, prompt, completion, tree).attended == pytest.approx(exact, rel=0.01)
+    exact = completions * sequence - (completions - 1) * prompt_again
+    work = Workload(1, prompt, completion, tree, completions=completions)
+    assert work.attended == pytest.approx(exact, rel=0.01)

@@ -27,6 +27,7 @@ from dpo_lightning.losses import (
     WPO,
     AOTPaired,
     BetaDPO,
+    Compares,
     DistilledDPO,
     FDivergence,
     ForwardKL,
@@ -39,7 +40,7 @@ from dpo_lightning.losses import (
     Weighted,
 )
 from dpo_lightning.losses.modifiers import typicality
-from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.scores import ChosenScores, PairScores
 from tests.losses.battery import some_scores, with_policy
 
 
@@ -59,6 +60,29 @@ def uneven_scores() -> PairScores:
 def completions(values: Tensor, scores: PairScores) -> list[list[float]]:
     assert scores.tokens is not None
     return [part.tolist() for part in values.split(scores.tokens.lengths.tolist())]
+
+
+@pytest.mark.parametrize(
+    ("objective", "compares"),
+    [
+        (Weighted([SFT()], [1.0]), Compares.CHOSEN),
+        (Weighted([SFT(), RowWeighted(SFT())], [1.0, 2.0]), Compares.CHOSEN),
+        (RowWeighted(Weighted([SFT()], [1.0])), Compares.CHOSEN),
+        (Weighted([SFT(), DPO()], [1.0, 1.0]), Compares.PAIRS),
+        (RowWeighted(DPO()), Compares.PAIRS),
+        (WPO(SFT()), Compares.PAIRS),
+        (LDDPO(DPO()), Compares.PAIRS),
+        (FDivergence(DPO(), ForwardKL()), Compares.PAIRS),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_compared_is_what_the_parts_and_the_modifier_itself_compare(
+    objective: Objective, compares: Compares
+) -> None:
+    assert objective.compares is compares
+    if compares is Compares.PAIRS:
+        with pytest.raises(NotImplementedError, match=r" compares pairs$"):
+            objective.chosen_rewards(ChosenScores(*torch.zeros(2, 1), torch.ones(1, dtype=torch.int64)))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
@@ -182,6 +206,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "LD twice inside": (lambda: LDDPO(WPO(LDDPO(DPO()))), "LDDPO.objective must read no single tokens, .*: WPO does"),
     "LD twice in a mixture": (lambda: LDDPO(Weighted([LDDPO(DPO())], [1.0])), "multiply the alphas"),
     "a divergence of LD": (lambda: FDivergence(LDDPO(DPO()), ForwardKL()), "got LDDPO: put that around"),
+    "weights of no pairs": (lambda: RowWeighted(KTO()), "must be an objective of pairs, such as DPO, got KTO"),
     "LD of no pairs": (lambda: LDDPO(KTO()), "must be an objective of pairs, such as DPO, got KTO"),
     "alpha": (lambda: LDDPO(DPO(), alpha=1.1), r"LDDPO.alpha must be in \[0, 1\], got 1.1"),
     "alpha nan": (lambda: LDDPO(DPO(), alpha=math.nan), r"LDDPO.alpha must be in \[0, 1\], got nan"),

@@ -42,13 +42,15 @@ def test_pairs_have_the_sums_of_their_tokens() -> None:
 def test_completions_have_the_sums_of_their_tokens() -> None:
     tokens, desirable = some_tokens(), torch.tensor([True, False])
 
-    scores = UnpairedScores.from_tokens(tokens, desirable, mismatched=False)
+    columns = {"weight": torch.tensor([1.0, 2.0])}
+    scores = UnpairedScores.from_tokens(tokens, desirable, mismatched=False, columns=columns)
 
     assert scores.policy_logps.tolist() == [-3, -8]
     assert scores.reference_logps.tolist() == [-1.5, -4]
     assert scores.logratio.tolist() == [-1.5, -4]
     assert scores.lengths.tolist() == [2, 1]
     assert scores.desirable is desirable
+    assert scores.columns is columns
     assert scores.tokens is tokens
     assert scores.policy_mismatched_logps is scores.reference_mismatched_logps is None
 

@@ -20,6 +20,8 @@ LABELLED = [labelled_of(pair) for pair in PAIRS]
 ALONE = [example._replace(mismatched_ids=[]) for example in LABELLED]
 CHOSEN = [pair._replace(completion_ids=pair.completion_ids[:1]) for pair in PAIRS]
 
+GROUPED = {DPO(): PAIRS, SFT(): CHOSEN, KTO(): LABELLED}
+
 
 def scored(
     objective: Any, pairs: list[TokenizedExample], collate: Collate = collate_padded
@@ -160,3 +162,23 @@ def test_pairs_with_a_completion_of_another_prompt_are_refused(objective: Any, c
     tokens = TokenScores(values, values, batch.sequence_id, batch.lengths)
     with pytest.raises(InputError, match="reads no completions of other prompts: leave mismatched_ids out"):
         comparison_of(objective).scores(batch, tokens)
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_numbers_of_completions_are_grouped_as_they_are_compared(collate: Collate) -> None:
+    """Of pairs a value of the chosen and one of the rejected completion, of others one of theirs."""
+
+    def with_numbers(examples: list[TokenizedExample]) -> list[TokenizedExample]:
+        return [
+            each._replace(columns={"score": [each.row + k / 8 for k in range(len(each.completion_ids))], "weight": 2.0})
+            for each in examples
+        ]
+
+    found = {kind: scored(kind, with_numbers(of), collate)[1] for kind, of in GROUPED.items()}
+
+    chosen, rejected = found[DPO()].columns["score"]
+    assert chosen.tolist() == [0.0, 1.0, 2.0]
+    assert rejected.tolist() == [0.125, 1.125, 2.125]
+    assert found[SFT()].columns["score"].tolist() == found[KTO()].columns["score"].tolist() == [0.0, 1.0, 2.0]
+    for scores in found.values():
+        assert scores.columns["weight"].tolist() == [2.0, 2.0, 2.0]

@@ -43,13 +43,14 @@ Written by `python -m tools.docs.scaling`; `tests/tools/docs/test_scaling.py` ho
 | `w` | a weight: 4 in `32-true` and `bf16-mixed`, 2 in `bf16-true` | bytes |
 | `a` | an activation in a matrix product: 2 in `bf16-mixed` and `bf16-true` | bytes |
 | `D` `H` `G` `F` `V` | width of the residual stream, all query heads, all key heads, the MLP; vocabulary | elements |
-| `L` | tokens of a micro-batch: `b (p + 2c)` in the tree layout, `2b (p + c)` padded | tokens |
-| `N` | scored tokens, `2bc` | tokens |
-| `K` | keys of all sequences, `2b (p + c)` | tokens |
+| `L` | tokens of a micro-batch: `b (p + kc)` in the tree layout, `kb (p + c)` padded | tokens |
+| `N` | scored tokens, `kbc` | tokens |
+| `K` | keys of all sequences, `kb (p + c)` | tokens |
 | `A` | pairs of a query and a key that it sees | pairs |
 | `M` | parameters of the layers that a token visits | elements |
 | `n` `t` `m` | data-parallel ranks, tensor-parallel ranks, micro-batches of an optimizer step | |
 | `b` `p` `c` `r` | pairs, tokens of a prompt, of a completion, rank of the adapters | |
+| `k` | completions computed of a prompt: 2 of a pair, 1 where only the chosen one is compared | |
 
 ## Formulas
 

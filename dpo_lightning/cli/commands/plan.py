@@ -142,12 +142,14 @@ def _workload(config: Namespace) -> Workload:
     longest = data.get("max_length") or _DEFAULTS["max_length"].default
     prompt = config.prompt_tokens or data.get("max_prompt_length") or longest // 2
     completion = config.completion_tokens or max(longest - prompt, 1)
+    objective = _objective(config.model.init_args)
+    computed = objective.compares.completions + (Reads.MISMATCHED in objective.reads)
     if budget := data.get("batch_tokens"):
-        pairs = max(budget // (prompt + 2 * completion), 1)
+        pairs = max(budget // (prompt + computed * completion), 1)
     else:
         pairs = data.get("batch_pairs") or pkgutil.resolve_name(config.data.class_path).default_batch_pairs
     tree = data.get("layout") != "padded"
-    return Workload(pairs, prompt, completion, tree, config.trainer.accumulate_grad_batches)
+    return Workload(pairs, prompt, completion, tree, config.trainer.accumulate_grad_batches, computed)
 
 
 def _quantized_bytes(settings: dict[str, Any]) -> float:
@@ -215,7 +217,8 @@ def _show(run: Run, config: Namespace) -> None:
     console.print(
         f"assumed: {work.pairs} pairs a micro-batch, prompts of {work.prompt} and completions of {work.completion} "
         f"tokens, {'tree' if work.tree else 'padded'} layout, {config.utilization:.0%} of the peak, sending not hidden "
-        "behind computing; not counted: the CUDA context and fragments, usually 1 to 3 GB",
+        f"behind computing, {work.completions} computed of a prompt's completions; not counted: the CUDA context and "
+        "fragments, usually 1 to 3 GB",
         soft_wrap=True,
     )
 

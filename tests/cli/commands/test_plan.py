@@ -108,6 +108,22 @@ def test_an_objective_around_another(project, capsys):
     assert rows["reference"] == rows["policy"]
 
 
+SFT_TWICE = '{"class_path": "Weighted", "init_args": {"objectives": ["SFT", "SFT"], "weights": [1, 1]}}'
+WITH_DPO = '{"class_path": "Weighted", "init_args": {"objectives": ["SFT", "DPO"], "weights": [1, 1]}}'
+
+
+@pytest.mark.parametrize(
+    ("objective", "computed"), [("DPO", 2), ("SFT", 1), (SFT_TWICE, 1), (WITH_DPO, 2), ("KTO", 2), ("UnpairedBCO", 1)]
+)
+def test_tokens_are_those_that_the_objective_compares(project, capsys, objective, computed):
+    """As many pairs as have 6144 tokens, of 512 and 512 for each completion that is computed."""
+    text, rows = printed(capsys, "--devices=1", f"--model.objective={objective}")
+    pairs = 6144 // (512 + computed * 512)
+    assert f"assumed: {pairs} pairs a micro-batch" in text
+    assert rows["pairs/step"] == [str(2 * pairs)]
+    assert f"{computed} computed of a prompt's completions" in text
+
+
 @pytest.mark.parametrize(("data", "pairs"), [("PreferenceDataModule", "8"), ("dpo_lightning.lab.LabDataModule", "16")])
 def test_the_batch_size_of_a_data_module_is_its_own(project, capsys, data, pairs):
     run = yaml.safe_load(Path("run.yaml").read_text())

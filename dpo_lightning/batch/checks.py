@@ -1,0 +1,44 @@
+"""Examples that are no batch: what they lack is named here, with the row, before anything is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dpo_lightning.batch.columns import Holds, checked_value
+from dpo_lightning.batch.types import TokenizedExample
+from dpo_lightning.errors import InputError
+
+
+def check_examples(examples: Sequence[TokenizedExample]) -> None:
+    """Check that a batch can be made of the examples.
+
+    Raises:
+        InputError: for no example, for one without a prompt or completions, for a value that does not fit its column,
+            naming the row, and where some examples have a label or a column, and others none.
+    """
+    if not examples:
+        raise InputError("a batch of no examples: give one or more")
+    for each in examples:
+        _check_tokens(each)
+    _check_all_or_none("label", [each.label is not None for each in examples])
+    for name in dict.fromkeys(name for each in examples for name in each.columns):
+        _check_all_or_none(name, [name in each.columns for each in examples])
+        holds = Holds.of(examples[0].columns[name])
+        for each in examples:
+            place = f"row {each.row} (from 0), column `{name}`"
+            checked_value(each.columns[name], holds, len(each.completion_ids), place)
+
+
+def _check_tokens(example: TokenizedExample) -> None:
+    if not example.prompt_ids:
+        raise InputError(
+            f"row {example.row} (from 0): the prompt has no tokens, and its last one predicts the first token of a "
+            "completion: begin it with a BOS token"
+        )
+    if not example.completion_ids:
+        raise InputError(f"row {example.row} (from 0): the prompt has no completion: give one or more")
+
+
+def _check_all_or_none(name: str, there: Sequence[bool]) -> None:
+    if any(there) and not all(there):
+        raise InputError(f"some rows of the batch have a {name}, others none")

@@ -1,0 +1,81 @@
+"""Examples that are no batch: one line each, with the row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from dpo_lightning.batch import Collate, TokenizedExample, collate_padded, collate_tree, first_completions
+from dpo_lightning.errors import InputError
+
+THREE = TokenizedExample(4, [5, 6], [[7, 8], [9], [10, 11]], columns={"score": [0.7, 0.1, 0.4]})
+TWO = TokenizedExample(7, [3, 4], [[12], [13, 14]], columns={"score": [1.0, 2.0]})
+collates = pytest.mark.parametrize(
+    "collate", [collate_padded, collate_tree, first_completions(collate_tree, 1)], ids=["padded", "tree", "first"]
+)
+
+
+def refused(collate: Collate, *examples: TokenizedExample) -> str:
+    with pytest.raises(InputError) as raised:
+        collate(examples)
+    return str(raised.value)
+
+
+@collates
+def test_a_batch_has_examples_with_prompts_and_completions(collate: Collate) -> None:
+    assert refused(collate) == "a batch of no examples: give one or more"
+    for incomplete in (THREE._replace(completion_ids=[]), TokenizedExample(4, [5], [], [6])):
+        assert refused(collate, TWO, incomplete) == "row 4 (from 0): the prompt has no completion: give one or more"
+    assert refused(collate, TWO, THREE._replace(prompt_ids=[])) == (
+        "row 4 (from 0): the prompt has no tokens, and its last one predicts the first token of a completion: begin it "
+        "with a BOS token"
+    )
+
+
+def test_rows_need_a_token() -> None:
+    assert refused(collate_padded, TokenizedExample(4, [5], [[]])) == (
+        "no completion of the batch has a token: leave such examples out"
+    )
+
+
+@collates
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([0.7, 0.1], ": 2 numbers for 3 completions"),
+        ([0.7, 0.1, 0.4, 0.2], ": 4 numbers for 3 completions"),
+        ([], ": 0 numbers for 3 completions"),
+        ([0.7, None, 0.4], ", completion 1 (from 0): null, not a number"),
+        ([0.7, 0.1, math.nan], ", completion 2 (from 0): nan is no finite number"),
+        ([0.7, 0.1, math.inf], ", completion 2 (from 0): inf is no finite number"),
+        ([0.7, "0.1", 0.4], ", completion 1 (from 0): str, not a number"),
+        ([0.7, True, 0.4], ", completion 1 (from 0): bool, not a number"),
+        (0.7, ": float, not a list with a number of each completion"),
+        ("0.7", ": str, not a list with a number of each completion"),
+        (None, ": null, not a list with a number of each completion"),
+    ],
+)
+def test_a_list_has_a_number_of_each_completion(collate: Collate, value: Any, said: str) -> None:
+    bad = THREE._replace(columns={"score": value})
+
+    assert refused(collate, TWO, bad) == f"row 4 (from 0), column `score`{said}"
+
+
+@collates
+@pytest.mark.parametrize(
+    ("first", "value", "said"),
+    [
+        (0.5, None, "null, not a number"),
+        (0.5, math.nan, "nan is no finite number"),
+        (0.5, [0.5, 0.5], "list, not a number"),
+        (0.5, "0.5", "str, not a number"),
+        ("web", 0.5, "float, not text"),
+        ("web", None, "null, not text"),
+    ],
+)
+def test_values_of_a_column_are_of_one_kind(collate: Collate, first: Any, value: Any, said: str) -> None:
+    examples = (THREE._replace(columns={"own": first}), TWO._replace(columns={"own": value}))
+
+    assert refused(collate, *examples) == f"row 7 (from 0), column `own`: {said}"
