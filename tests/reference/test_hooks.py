@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dpo_lightning import PreferenceModule
 from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.errors import InputError, RunError
 from tests.helpers.runs import data, fit, module, saved_model
@@ -77,3 +78,8 @@ def test_a_loader_may_be_made_before_the_model():
     model.configure_model()
 
     assert torch.equal(late(PAIRS).input_ids, collate_tree(PAIRS).input_ids)
+
+
+def test_a_module_by_itself_is_on_no_mesh():
+    assert isinstance(PreferenceModule.device_mesh, property)
+    assert module().device_mesh is None
