@@ -9,10 +9,10 @@ from datasets import Dataset
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data.lengths import Lengths
 
-# Prompt, completions, mismatched: 3 + (2, 1), 1 + (4) + 2, 2 + (1, 1, 5).
+# Prompt, completions, mismatched: 3 + (2, 1), 1 + (2) + 4, 2 + (1, 1, 5).
 EXAMPLES = [
     TokenizedExample(0, [1, 2, 3], [[4, 5], [6]]),
-    TokenizedExample(1, [1], [[4, 5, 6, 7]], [8, 9], True),
+    TokenizedExample(1, [1], [[4, 5]], [6, 7, 8, 9], True),
     TokenizedExample(2, [1, 2], [[4], [5], [6, 7, 8, 9, 10]]),
 ]
 
@@ -34,7 +34,7 @@ def test_every_way_to_count_finds_the_same(counted: str) -> None:
         "parts": lambda: Lengths.joined([Lengths.of_examples(EXAMPLES[:2]), Lengths.of_rows(table(EXAMPLES[2:]))]),
     }[counted]()
 
-    assert as_lists(lengths) == [[3, 1, 2], [[2, 1, 0], [4, 0, 0], [1, 1, 5]], [0, 2, 0]]
+    assert as_lists(lengths) == [[3, 1, 2], [[2, 1, 0], [2, 0, 0], [1, 1, 5]], [0, 4, 0]]
     assert lengths.tokens.tolist() == [6, 7, 9]
     assert lengths.longest.tolist() == [5, 5, 7]
     assert lengths.sequences.tolist() == [2, 2, 3]
@@ -47,8 +47,8 @@ def test_a_table_without_mismatched_completions_has_none() -> None:
 def test_the_first_completions_are_counted_alone() -> None:
     lengths = Lengths.of_examples(EXAMPLES)
 
-    assert as_lists(lengths.first(1)) == [[3, 1, 2], [[2], [4], [1]], [0, 0, 0]]
-    assert lengths.first(1).tokens.tolist() == [5, 5, 3]
+    assert as_lists(lengths.first(1)) == [[3, 1, 2], [[2], [2], [1]], [0, 0, 0]]
+    assert lengths.first(1).tokens.tolist() == [5, 3, 3]
     assert lengths.first(None) is lengths
 
 
