@@ -16,7 +16,7 @@ from dpo_lightning import WriteRewards
 from dpo_lightning.cli.trainer import OneLineParser, PreferenceCLI, SaveFitConfig
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import module, trainer
-from tests.helpers.saved import spoil
+from tests.helpers.saved import TouchesAFile, spoil
 
 
 class Part(PreferenceCLI):
@@ -69,6 +69,10 @@ def test_another_command_examines_the_checkpoint_whose_settings_it_takes(tmp_pat
     spoil(path)
     with pytest.raises(InputError, match=r"a\.ckpt: its record .* is corrupt"):
         Part("validate").reads_settings_of(str(path))
+    torch.save({"hyper_parameters": TouchesAFile(tmp_path / "ran")}, path)
+    with pytest.raises(InputError, match=r"a\.ckpt holds more than plain types"):
+        Part("validate").reads_settings_of(str(path))
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.fixture

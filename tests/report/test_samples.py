@@ -36,7 +36,7 @@ def test_without_a_reward_there_is_none(tmp_path: Path) -> None:
 
 
 def test_the_first_sample_of_each_stage_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    print_samples([SampledPrompt("prompt", ["first", "second"], ["[bold]last"])], lambda prompt, text: -1.5)
+    print_samples([SampledPrompt("prompt", ["first", "second"], [" [bold]last"])], lambda prompt, text: -1.5)
 
     shown = capsys.readouterr().out
     assert "[-1.5] first" in shown
