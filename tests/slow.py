@@ -23,7 +23,7 @@ SLOW = {
     "tests/data/test_datamodule": "whole fits that are stopped and go on",
     "tests/data/test_fuzz": "hundreds of random rows a test",
     "tests/data/test_loader_faults": "processes that die",
-    "tests/data/test_unpaired": "thousands of random rows",
+    "tests/data/test_unpaired": "whole fits",
     "tests/lab/test_datamodule": "fits starting policies",
     "tests/logprobs/test_sharing": "two processes",
     "tests/losses/test_modified_runs": "whole fits",

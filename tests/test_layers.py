@@ -1,8 +1,10 @@
-"""The design as a test: imports go one way, and the step never waits for the device."""
+"""The design as a test: imports go one way, tests mirror the package, and the step never waits for the device."""
 
 from __future__ import annotations
 
 import ast
+import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,11 @@ IN_THE_STEP = ["batch/types.py", "losses", "logprobs", "reference", "training/me
 # A probe runs once, a diagnosis when the run is about to stop, and names are counted when they are logged.
 MAY_WAIT = {"_fit", "_scale", "diagnose", "_counted"}
 WAITING = {"item", "cpu", "tolist", "numpy"}
+WITHOUT_TESTS_OF_THEIR_OWN = {
+    "__main__.py": "calls `main`, as `tests/cli/test_main.py` does in a process of its own",
+    "errors.py": "classes without a body, which the test of every refusal names",
+    "utils/version.py": "a constant",
+}
 
 
 def files() -> list[Path]:
@@ -44,11 +51,49 @@ def waits(tree: ast.AST) -> Iterator[str]:
         yield from waits(node)
 
 
+@pytest.fixture
+def _loggers_stay_on() -> Iterator[None]:
+    """The linter configures logging, which turns off every logger that is there: of tests after it none would hear."""
+    loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    before = [logger.disabled for logger in loggers]
+    yield
+    for logger, disabled in zip(loggers, before, strict=True):
+        logger.disabled = disabled
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.usefixtures("_loggers_stay_on")
 def test_imports_go_in_one_direction(capfd: pytest.CaptureFixture[str]) -> None:
     status = lint_imports(config_filename=str(REPOSITORY / "setup.cfg"), no_cache=True)
 
     assert status == 0, capfd.readouterr().out
+
+
+def untested(package: Path, tests: Path) -> set[str]:
+    """Modules without a file of tests at the same place: `a/b.py` has `a/test_b.py`, with a test in it."""
+    modules = {path.relative_to(package) for path in package.rglob("*.py") if path.name != "__init__.py"}
+    return {path.as_posix() for path in modules if not has_tests(tests / path.parent / f"test_{path.name}")}
+
+
+def has_tests(file: Path) -> bool:
+    return file.is_file() and re.search(r"^\s*def test_", file.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
+def test_every_module_has_its_file_of_tests() -> None:
+    assert untested(PACKAGE, REPOSITORY / "tests") == WITHOUT_TESTS_OF_THEIR_OWN.keys()
+
+
+def test_a_module_without_tests_is_found(tmp_path: Path) -> None:
+    package, tests = tmp_path / "package", tmp_path / "tests"
+    for path in ("a/__init__.py", "a/tested.py", "a/empty.py", "a/elsewhere.py", "top.py"):
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).touch()
+    (tests / "a").mkdir(parents=True)
+    (tests / "a/test_tested.py").write_text("class TestIt:\n    def test_it(self): ...\n")
+    (tests / "a/test_empty.py").write_text("def helper(): ...\n")
+    (tests / "test_elsewhere.py").write_text("def test_it(): ...\n")
+
+    assert untested(package, tests) == {"a/empty.py", "a/elsewhere.py", "top.py"}
 
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(PACKAGE)))

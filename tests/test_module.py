@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dpo_lightning import DPO, SFT, AdapterOff, FrozenCopy, LoRA, Objective, PreferenceModule
 from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.logprobs import scorer as scorer_module
 from dpo_lightning.losses import Reads
 from dpo_lightning.training.schedules import Linear
-from tests.helpers.runs import Losses, data, module, saved_model, trainer
+from tests.helpers.runs import Losses, data, fit, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
 from tools.docs.architecture_models import tiny_model
-
-
-def fit(path: Path, model: PreferenceModule, **settings) -> tuple[pl.Trainer, list[float]]:
-    recorder = Losses()
-    run = trainer(callbacks=[recorder, *settings.pop("callbacks", [])], **settings)
-    run.fit(model, data(path))
-    return run, recorder.losses
 
 
 @pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["full", "lora"])
@@ -117,43 +107,6 @@ def test_accumulation_steps_the_schedule_once_per_optimizer_step(tmp_path):
     assert run.lr_scheduler_configs[0].scheduler.last_epoch == 2
 
 
-@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["full", "lora"])
-def checkpointed(path: Path, model: PreferenceModule, step: int) -> Path:
-    """The checkpoint that a run writes after an optimizer step."""
-    saving = ModelCheckpoint(dirpath=path / "checkpoints", every_n_train_steps=step, save_top_k=-1, filename="{step}")
-    fit(path, model, callbacks=[saving], max_steps=step, enable_checkpointing=True)
-    return path / "checkpoints" / f"step={step}.ckpt"
-
-
-@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["full", "lora"])
-def test_a_checkpoint_holds_the_trainable_parameters_and_resumes_strictly(tmp_path, lora):
-    model = module(lora=lora, lr=1e-2)
-    path = checkpointed(tmp_path, model, step=4)
-    saved = torch.load(path, weights_only=True)["state_dict"]
-    assert set(saved) == {name for name, p in model.named_parameters() if p.requires_grad}
-    assert all(("lora_" in name) == (lora is not None) for name in saved)
-
-    _, straight = fit(tmp_path, module(lora=lora, lr=1e-2), max_steps=6)
-    recorder = Losses()
-    trainer(callbacks=[recorder], max_steps=6).fit(module(lora=lora, lr=1e-2), data(tmp_path), ckpt_path=str(path))
-    assert recorder.losses == straight[4:]
-
-
-def test_a_checkpoint_of_other_parameters_is_refused(tmp_path):
-    path = checkpointed(tmp_path, module(lora=LoRA(r=4)), step=1)
-    with pytest.raises(InputError, match="trainable parameters are not this run's"):
-        trainer(max_steps=2).fit(module(), data(tmp_path), ckpt_path=str(path))
-
-
-def test_load_from_checkpoint_rebuilds_objective_and_adapter(tmp_path):
-    name = saved_model(tmp_path / "model")
-    model = module(name, objective=DPO(beta=0.3), lora=LoRA(r=4), lr=1e-2)
-    loaded = PreferenceModule.load_from_checkpoint(checkpointed(tmp_path, model, step=3))
-    assert loaded.objective == DPO(beta=0.3)
-    assert loaded.state_dict().keys() == model.state_dict().keys()
-    assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 def test_precision_decides_on_the_weights_and_step_zero_holds(tmp_path, precision):
     model = module(saved_model(tmp_path / "model"), lora=LoRA(r=4))
@@ -163,25 +116,6 @@ def test_precision_decides_on_the_weights_and_step_zero_holds(tmp_path, precisio
     assert losses[0] == pytest.approx(math.log(2), abs=1e-3)
     rope = [buffer for name, buffer in model.named_buffers() if "inv_freq" in name]
     assert {buffer.dtype for buffer in rope} == {torch.float32}
-
-
-def test_the_policy_is_built_once_and_trains(tmp_path):
-    model = module(saved_model(tmp_path / "model"))
-    run, _ = fit(tmp_path, model)
-    policy = model.policy
-    assert policy.training
-    assert all(m.training for m in policy.modules())
-    run.validate(model, data(tmp_path), verbose=False)
-    assert model.policy is policy
-
-
-def test_the_reference_stays_out_of_everything(tmp_path):
-    model = module(reference=FrozenCopy())
-    run, _ = fit(tmp_path, model)
-    parameters = sum(p.numel() for p in tiny_llama().parameters())
-    assert sum(p.numel() for p in model.parameters()) == parameters
-    assert sum(p.numel() for group in run.optimizers[0].param_groups for p in group["params"]) == parameters
-    assert not any("reference" in name for name in [*model.state_dict(), *dict(model.named_modules())])
 
 
 def test_a_reference_given_as_a_module_is_the_one_that_is_compared_with(tmp_path):
@@ -194,16 +128,6 @@ def test_a_reference_given_as_a_module_is_the_one_that_is_compared_with(tmp_path
     assert abs(losses["module"][0] - math.log(2)) > 1e-3
     with pytest.raises(InputError, match="SFT has no reference"):
         module(objective=SFT(), reference=other)
-
-
-def test_before_it_is_built_a_module_says_what_to_do():
-    model = module()
-    for use in (lambda: model.policy, lambda: model.reference, lambda: model.score(None), model.whole_policy):
-        with pytest.raises(RunError, match=r"there is none yet: call configure_model\(\) first"):
-            use()
-    model.configure_model()
-    assert model.policy is not None
-    assert model.reference.own_models()
 
 
 class Layouts(Losses):
@@ -239,24 +163,6 @@ def test_a_model_that_the_tree_does_not_fit_trains_padded(tmp_path):
         InputError, match=r"data.layout tree: the tree layout does not fit .* set data.layout to padded"
     ):
         trainer(max_steps=2).fit(module(tiny_model("bloom")), data(tmp_path, layout="tree"))
-
-
-def test_the_layout_is_tested_once_when_the_policy_is_ready(tmp_path, monkeypatch):
-    tested = []
-    monkeypatch.setattr(scorer_module, "tree_problem", tested.append)
-    model = module(schedule=Linear(warmup=0))  # asks for the number of steps, and with it for the loader
-    run, _ = fit(tmp_path, model)
-    run.validate(model, data(tmp_path), verbose=False)
-    assert tested == [model.policy, *model.reference.own_models()]
-    trainer(max_steps=1).fit(module(), data(tmp_path, layout="padded"))
-    assert len(tested) == 2
-
-
-def test_a_reference_of_its_own_is_tested_too(tmp_path, monkeypatch):
-    model = module(reference=FrozenCopy(saved_model(tmp_path / "model")))
-    monkeypatch.setattr(scorer_module, "tree_problem", lambda tested: None if tested is model.policy else "it leaks")
-    with pytest.warns(UserWarning, match="padded, since the tree layout does not fit the reference: it leaks"):
-        fit(tmp_path, model)
 
 
 def test_a_reference_for_an_objective_without_one_is_refused():
@@ -322,14 +228,6 @@ def test_an_objective_that_a_checkpoint_cannot_hold_is_named():
     assert "objective" in module(objective=Own()).hparams
     with pytest.warns(UserWarning, match="Bare is no dataclass: pass it to load_from_checkpoint again"):
         module(objective=Bare())
-
-
-def test_the_policy_of_a_built_module_is_not_replaced():
-    model = module()
-    model.configure_model()
-    with pytest.raises(RunError, match="policy cannot be replaced: give the model to the constructor"):
-        model.policy = tiny_llama(seed=9)
-    assert model.models.scorer.model is model.policy
 
 
 @pytest.mark.parametrize("settings", [{"log_every_n_steps": 0}, {"barebones": True}])

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from dpo_lightning.callbacks import ExactResume, ResumableCheckpoint
 from dpo_lightning.callbacks.exact_resume import set_metric_states
-from dpo_lightning.checkpoints.random_state import random_state, set_random_state
 from dpo_lightning.training import PairMean
 from tests.helpers.runs import data, module, trainer
 
@@ -171,19 +168,6 @@ def test_early_stopping_finds_its_metric_at_the_end_of_a_resumed_epoch(tmp_path)
     assert whole.global_step == 8
     rest = fit(tmp_path, [stopping()], str(tmp_path / "all/step=4.ckpt"), max_epochs=4, val_check_interval=1.0)
     assert rest.global_step == 8
-
-
-def test_random_numbers_go_on():
-    def draw() -> tuple[float, float, float]:
-        return random.random(), float(np.random.normal()), torch.randn(()).item()
-
-    np.random.normal()  # leaves one of a pair behind
-    torch.randn(())
-    state = random_state()
-    expected = [draw() for _ in range(3)]
-    draw()
-    set_random_state(state)
-    assert [draw() for _ in range(3)] == expected
 
 
 def test_sums_of_other_values_begin_anew():

@@ -16,7 +16,6 @@ from dpo_lightning.callbacks import Export
 from dpo_lightning.cli.commands.export import export
 from dpo_lightning.data import collate_padded
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.export import _restore_fields
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import PAIRS, tiny_llama
 
@@ -126,13 +125,6 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="holds no model"):
         export([str(tmp_path / "checkpoints/step=2.ckpt"), "--out", str(tmp_path / "checkpoints")])
     assert (tmp_path / "checkpoints/step=2.ckpt").read_text() == "precious"
-
-
-def test_fields_inside_a_nested_config_are_given_back():
-    original = {"use_cache": True, "text_config": {"use_cache": True, "attention_dropout": 0.1, "hidden_size": 8}}
-    config = {"use_cache": False, "text_config": {"use_cache": False, "attention_dropout": 0.0, "hidden_size": 9}}
-    _restore_fields(config, original)
-    assert config == {"use_cache": True, "text_config": {**original["text_config"], "hidden_size": 9}}
 
 
 def test_what_cannot_be_exported_is_refused_before_training(tmp_path):

@@ -13,7 +13,6 @@ import torch
 import yaml
 
 from dpo_lightning.cli.main import main
-from dpo_lightning.cli.parser_errors import explain
 from tests.helpers.ranks import run_command, succeed
 from tests.helpers.runs import rows, saved_model, write_rows
 
@@ -300,7 +299,3 @@ def test_help_does_not_load_models(project):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "--model" in done.stdout
-
-
-def test_a_message_without_structure_is_kept():
-    assert explain("something is wrong", [], []) == "something is wrong"

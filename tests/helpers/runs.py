@@ -78,3 +78,11 @@ def trainer(**settings: Any) -> pl.Trainer:
         "max_steps": 3,
     }
     return pl.Trainer(**{**quiet, **settings})
+
+
+def fit(path: Path, model: PreferenceModule, **settings: Any) -> tuple[pl.Trainer, list[float]]:
+    """A run over the pairs of a directory, and the loss of each of its micro-batches."""
+    recorder = Losses()
+    run = trainer(callbacks=[recorder, *settings.pop("callbacks", [])], **settings)
+    run.fit(model, data(path))
+    return run, recorder.losses

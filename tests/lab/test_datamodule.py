@@ -122,8 +122,6 @@ def test_another_directory_is_not_touched(tmp_path):
 def test_wrong_sizes_are_refused():
     with pytest.raises(InputError, match="val_pairs must be at least 1"):
         LabDataModule("lab", val_pairs=0)
-    with pytest.raises(InputError, match="multiple of 2 x heads"):
-        PolicyRecipe(hidden_size=6, heads=2)
 
 
 def test_batches_are_chosen_as_for_any_data():

@@ -217,15 +217,6 @@ def _is_abstract(kind: type) -> bool:
     return bool(getattr(kind, "__abstractmethods__", None))
 
 
-def test_an_own_objective_needs_its_three_members() -> None:
-    class Unfinished(Objective):
-        def __call__(self, scores: PairScores) -> Tensor:
-            return scores.chosen_logratio
-
-    with pytest.raises(TypeError, match="abstract"):
-        Unfinished()  # type: ignore[abstract]
-
-
 @every_row
 def test_refuses_to_broadcast(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -11,12 +11,11 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
-from torch import Tensor
 
-from dpo_lightning import KTO, UnpairedBCO, UnpairedObjective, UnpairedScores, losses
+from dpo_lightning import KTO, UnpairedBCO, UnpairedObjective, losses
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import Reads, kto, unpaired_bco
-from dpo_lightning.losses.scores import Baseline
+from dpo_lightning.losses import kto, unpaired_bco
+from tests.losses.unpaired import LABELS, scores_of
 
 
 @dataclass(frozen=True)
@@ -72,16 +71,6 @@ ROWS = [
     ),
 ]
 every_row = pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
-LABELS = torch.tensor([True, False, True, False])
-
-
-def scores_of(
-    logratio: Tensor, desirable: Tensor, baseline: float = 0.0, reference: float = 0.0, **others: Any
-) -> UnpairedScores:
-    given = torch.full_like(logratio, reference).detach()
-    lengths = torch.ones(len(logratio), dtype=torch.long)
-    means = Baseline(*[torch.tensor(baseline, dtype=given.dtype)] * 2)
-    return UnpairedScores(logratio + given, given, lengths, desirable, baseline=means, **others)
 
 
 @every_row
@@ -173,34 +162,6 @@ def test_the_other_label_is_the_mirrored_distance(row: Row) -> None:
 def test_a_baseline_is_needed(row: Row) -> None:
     with pytest.raises(ValueError, match=r"give scores\.baseline"):
         row.objective(scores_of(torch.zeros(4), LABELS)._replace(baseline=None))
-
-
-def test_kto_observes_the_mismatched_completions_without_a_graph() -> None:
-    policy, reference = torch.tensor([-3.0, -5.0], requires_grad=True), torch.tensor([-4.0, -2.0])
-    scores = scores_of(torch.zeros(2), LABELS[:2], policy_mismatched_logps=policy, reference_mismatched_logps=reference)
-
-    observation = KTO().observe(scores)
-
-    assert observation.values.tolist() == [1.0, -3.0]
-    assert not observation.values.requires_grad
-    assert observation.momentum == 0
-    assert observation.desirable is None
-    assert Reads.MISMATCHED in KTO.reads
-
-
-def test_kto_without_mismatched_completions_is_refused() -> None:
-    with pytest.raises(ValueError, match="completions of other prompts"):
-        KTO().observe(scores_of(torch.zeros(2), LABELS[:2]))
-
-
-def test_bco_observes_rewards_with_their_labels() -> None:
-    observation = UnpairedBCO(beta=0.5, momentum=0.75).observe(scores_of(torch.tensor([2.0, -4.0]), LABELS[:2]))
-
-    assert observation.values.tolist() == [1.0, -2.0]
-    assert observation.momentum == 0.75
-    assert observation.desirable is not None
-    assert observation.desirable.tolist() == [True, False]
-    assert Reads.MISMATCHED not in UnpairedBCO.reads
 
 
 def test_shapes_do_not_broadcast(monkeypatch: pytest.MonkeyPatch) -> None:

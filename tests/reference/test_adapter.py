@@ -16,7 +16,7 @@ from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.loading import adapter_config
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
-from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, Reference, default_reference
+from dpo_lightning.reference import AdapterOff, FrozenAdapter, default_reference
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import BATCH, distance, logps, policy_of, train
 
@@ -239,17 +239,3 @@ def test_quantized_base_with_adapter_off_and_frozen_adapter(tmp_path: Path) -> N
     assert torch.equal(off.token_logps(BATCH), start)
     assert distance(reference.token_logps(BATCH), logps(policy)) < 1e-5
     assert isinstance(again, PeftModel)
-
-
-@pytest.mark.parametrize(
-    ("lora", "trained", "kind"),
-    [(None, False, FrozenCopy), (LoRA(r=2), False, AdapterOff), (LoRA(r=2), True, FrozenAdapter)],
-    ids=["full", "new adapter", "trained adapter"],
-)
-def test_the_default_equals_the_policy(lora: LoRA | None, trained: bool, kind: type[Reference]) -> None:
-    policy = policy_of(lora=lora)
-    settings = default_reference(policy, trained)
-    reference = settings.bind(policy)
-
-    assert type(settings) is kind
-    assert distance(reference.token_logps(BATCH), logps(policy)) == 0.0

@@ -23,6 +23,8 @@ def test_a_running_one_has_its_own(tmp_path: Path) -> None:
             seen.append(attached_trainer(pl_module))
 
     run = trainer(max_steps=1, callbacks=[Asks()])
-    run.fit(module(), data(tmp_path))
+    model = module()
+    run.fit(model, data(tmp_path))
 
     assert seen == [run]
+    assert attached_trainer(model) is run

@@ -1,0 +1,110 @@
+"""The Trainer's commands, part by part; `test_main.py` runs them whole."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from jsonargparse import Namespace
+
+from dpo_lightning import WriteRewards
+from dpo_lightning.cli.trainer import OneLineParser, PreferenceCLI, SaveFitConfig
+from dpo_lightning.errors import InputError
+from tests.helpers.runs import module, trainer
+from tests.helpers.saved import TouchesAFile, spoil
+
+
+class Part(PreferenceCLI):
+    """The command with a config and a Trainer, without having parsed or built them."""
+
+    def __init__(self, subcommand: str = "fit", run: Any = None, **settings: Any) -> None:
+        self.config = Namespace({"subcommand": subcommand, subcommand: Namespace(settings)})
+        self.trainer = run
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    parser = OneLineParser()
+    parser.add_argument("--steps", type=int)
+    with pytest.raises(SystemExit) as stopped:
+        parser.parse_args(list(words))
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_wrong_key_is_one_line_with_the_nearest_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "--stepps=3") == "error: unknown key `stepps`; did you mean `steps`?\n"
+
+
+def test_a_key_is_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "--step=3") == "error: unknown key `step`; did you mean `steps`?\n"
+
+
+@pytest.mark.parametrize(("stage", "names"), [("fit", ["config.yaml"]), ("validate", []), ("predict", [])])
+def test_the_config_of_a_fit_is_saved_and_no_other(tmp_path: Path, stage: str, names: list[str]) -> None:
+    parser = OneLineParser()
+    parser.add_argument("--steps", type=int)
+    saving = SaveFitConfig(parser, parser.parse_args(["--steps=3"]))
+
+    saving.setup(trainer(default_root_dir=tmp_path), module(), stage)
+
+    assert [path.name for path in tmp_path.iterdir()] == names
+    assert not names or (tmp_path / names[0]).read_text() == "steps: 3\n"
+
+
+def test_flags_of_a_fit_win_whatever_the_checkpoint_is(tmp_path: Path) -> None:
+    assert not Part("fit").reads_settings_of(str(tmp_path / "no.ckpt"))
+
+
+def test_another_command_examines_the_checkpoint_whose_settings_it_takes(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save({"hyper_parameters": {}}, path)
+    assert Part("validate").reads_settings_of(str(path))
+    assert Part("validate").reads_settings_of(None)
+
+    spoil(path)
+    with pytest.raises(InputError, match=r"a\.ckpt: its record .* is corrupt"):
+        Part("validate").reads_settings_of(str(path))
+    torch.save({"hyper_parameters": TouchesAFile(tmp_path / "ran")}, path)
+    with pytest.raises(InputError, match=r"a\.ckpt holds more than plain types"):
+        Part("validate").reads_settings_of(str(path))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def _threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The number of threads is given back; the process is no rank, which would be tied to its parent."""
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize(("asked", "threads"), [(None, 2), (3, 3)])
+def test_threads_are_set_where_they_are_asked_for(asked: int | None, threads: int) -> None:
+    Part(torch_threads=asked).before_instantiate_classes()
+
+    assert torch.get_num_threads() == threads
+
+
+def test_a_prediction_is_written_once() -> None:
+    run = trainer()
+    for _ in range(2):
+        Part("predict", run).before_predict()
+
+    assert sum(isinstance(callback, WriteRewards) for callback in run.callbacks) == 1
+
+
+def test_a_fit_says_how_it_ended_where_pairs_were_held_out(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = {"val/loss": torch.tensor(0.25), "val/rewards/accuracies": torch.tensor(0.5)}
+    with caplog.at_level(logging.INFO):
+        for found in ({}, metrics):
+            Part(run=SimpleNamespace(callback_metrics=found, log_dir="runs/1")).after_fit()
+
+    assert caplog.messages == ["held-out pairs: loss 0.2500, reward accuracy 0.5000; metrics in runs/1"]

@@ -1,0 +1,32 @@
+"""The words of the parser are those that are looked for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dpo_lightning.compat import jsonargparse as patterns
+
+
+@pytest.mark.parametrize(
+    ("pattern", "arguments"),
+    [
+        ("UNKNOWN_KEY", ["--nothing", "1"]),
+        ("KEY", ["--x", "a"]),
+        ("UNKNOWN_CLASS", ["--optimizer", "Nothing"]),
+        ("WRONG_CLASS", ["--optimizer.class_path", "torch.nn.Linear"]),
+        ("CLASS", ["--optimizer", "torch.optim.AdamW", "--optimizer.nothing", "3"]),
+        ("UNKNOWN_OPTION", ["--optimizer", "torch.optim.AdamW", "--optimizer.nothing", "3"]),
+        ("SCAFFOLD", ["--optimizer.class_path", "torch.nn.Linear"]),
+    ],
+)
+def test_the_parsers_words_are_those_that_are_looked_for(pattern: str, arguments: list[str]) -> None:
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--x", type=int)
+    parser.add_subclass_arguments(torch.optim.Optimizer, "optimizer", skip={"params"}, required=False)
+    with pytest.raises(ArgumentError) as caught:
+        parser.parse_args(arguments)
+    assert getattr(patterns, pattern).search(str(caught.value)), str(caught.value)
+    assert {"x", "optimizer"} <= set(patterns.option_names(parser))

@@ -1,0 +1,82 @@
+"""Lightning's command asks before it takes settings from a checkpoint, and can parse only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Optional
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.demos.boring_classes import BoringModel
+
+from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI, ParsingOnly
+
+
+@pytest.fixture(autouse=True)
+def _no_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing on the command line but what is given."""
+    monkeypatch.setattr(sys, "argv", ["dpo-lightning"])
+
+
+class Model(BoringModel):
+    """Has a setting."""
+
+    def __init__(self, width: int = 1) -> None:
+        super().__init__()
+
+
+class Stub(pl.Trainer):
+    """Few settings, which parse fast; cannot be built."""
+
+    def __init__(self, max_steps: int = 1, callbacks: None = None) -> None:
+        raise AssertionError("built")
+
+    def fit(self, model: Any = None, ckpt_path: Optional[str] = None) -> None: ...  # type: ignore[override]
+
+
+class Asked(CheckedCheckpointCLI, ParsingOnly):
+    """Answers as it is told, and keeps what it was asked."""
+
+    answer: bool
+    asked: list[Optional[str]]
+
+    def reads_settings_of(self, path: Optional[str]) -> bool:
+        self.asked.append(path)
+        return self.answer
+
+
+def parsed(kind: type[LightningCLI], *words: str) -> Any:
+    return kind(Model, trainer_class=Stub, args=["fit", "--model.width=3", *words])
+
+
+@pytest.mark.parametrize(("answer", "width"), [(False, 3), (True, 7)], ids=["flags win", "the checkpoint wins"])
+def test_settings_of_a_checkpoint_are_read_where_the_answer_is_yes(tmp_path: Path, answer: bool, width: int) -> None:
+    checkpoint = str(tmp_path / "a.ckpt")
+    torch.save({"hyper_parameters": {"width": 7}}, checkpoint)
+    Asked.answer, Asked.asked = answer, []
+
+    cli = parsed(Asked, f"--ckpt_path={checkpoint}")
+
+    assert Asked.asked == [checkpoint]
+    assert cli.config.fit.model.width == width
+
+
+def test_a_word_that_is_no_file_is_not_asked_about() -> None:
+    Asked.answer, Asked.asked = False, []
+    parsed(Asked, "--ckpt_path=last")
+    parsed(Asked)
+
+    assert Asked.asked == [None, None]
+
+
+def test_what_only_parses_builds_nothing_and_leaves_the_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+
+    cli = parsed(ParsingOnly, "--seed_everything=5", "--trainer.max_steps=9")
+
+    assert (cli.config.fit.model.width, cli.config.fit.trainer.max_steps) == (3, 9)
+    assert not {"model", "trainer"} & vars(cli).keys()
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,85 @@
+"""Policy and reference of a module: built once, and offered to those who ask."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dpo_lightning import PreferenceModule
+from dpo_lightning.batch import collate_padded, collate_tree
+from dpo_lightning.errors import InputError, RunError
+from tests.helpers.runs import data, fit, module, saved_model
+from tests.helpers.tiny import PAIRS, tiny_llama
+
+
+def test_the_policy_is_built_once_and_trains(tmp_path):
+    model = module(saved_model(tmp_path / "model"))
+    run, _ = fit(tmp_path, model)
+    policy = model.policy
+    assert policy.training
+    assert all(m.training for m in policy.modules())
+    run.validate(model, data(tmp_path), verbose=False)
+    assert model.policy is policy
+
+
+def test_before_it_is_built_a_module_says_what_to_do():
+    model = module()
+    for use in (lambda: model.policy, lambda: model.reference, lambda: model.score(None), model.whole_policy):
+        with pytest.raises(RunError, match=r"there is none yet: call configure_model\(\) first"):
+            use()
+    model.configure_model()
+    assert model.policy is not None
+    assert model.reference.own_models()
+
+
+def test_the_policy_of_a_built_module_is_not_replaced():
+    model = module()
+    model.configure_model()
+    with pytest.raises(RunError, match="policy cannot be replaced: give the model to the constructor"):
+        model.policy = tiny_llama(seed=9)
+    assert model.models.scorer.model is model.policy
+
+
+def test_the_policy_is_found_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="no such directory"):
+        module(str(tmp_path / "nowhere")).prepare_data()
+    module(saved_model(tmp_path / "model")).prepare_data()
+
+
+def test_the_policy_is_told_by_its_name_and_as_it_was_given(tmp_path):
+    name = saved_model(tmp_path / "model", attention_dropout=0.5)
+    model = module(name)
+    assert model.policy_name == name
+    assert model.original_config() is None
+
+    model.configure_model()
+
+    assert model.original_config()["attention_dropout"] == 0.5
+    assert model.policy.config.attention_dropout == 0.0
+    assert model.whole_policy() is model.policy
+
+
+def test_examples_of_loaders_of_ones_own_are_kept():
+    model = module()
+    model.configure_model()
+
+    assert model.with_reference(collate_padded) is collate_padded
+    model.with_reference(collate_padded, PAIRS)
+
+    assert model.examples_of_loaders == [PAIRS]
+
+
+def test_a_loader_may_be_made_before_the_model():
+    model = module()
+    late = model.with_reference(collate_tree)
+    with pytest.raises(RunError, match=r"call configure_model\(\) first"):
+        late(PAIRS)
+
+    model.configure_model()
+
+    assert torch.equal(late(PAIRS).input_ids, collate_tree(PAIRS).input_ids)
+
+
+def test_a_module_by_itself_is_on_no_mesh():
+    assert isinstance(PreferenceModule.device_mesh, property)
+    assert module().device_mesh is None

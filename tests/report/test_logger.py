@@ -1,0 +1,21 @@
+"""The logger draws a fit, and leaves its picture alone otherwise."""
+
+from __future__ import annotations
+
+from dpo_lightning.report import PlotLogger
+from tests.helpers.runs import data, module, trainer
+from tests.report.png import size
+
+
+def test_the_logger_draws_what_a_fit_logged(tmp_path):
+    logger = PlotLogger(str(tmp_path / "curves.png"))
+    trainer(logger=logger, max_steps=6).fit(module(), data(tmp_path))
+    assert [step for step, _ in logger.history["train/loss"]] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in logger.history["val/rewards/accuracies"]] == [6]
+    assert size(tmp_path / "curves.png")[0] == 1200
+
+
+def test_a_validation_leaves_the_picture_of_the_fit(tmp_path):
+    path = tmp_path / "curves.png"
+    trainer(logger=PlotLogger(str(path))).validate(module(), data(tmp_path), verbose=False)
+    assert not path.exists()
