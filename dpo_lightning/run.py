@@ -11,6 +11,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from dpo_lightning.batch import PreferenceBatch, TokenizedExample
+from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.losses.scores import Scores
@@ -105,3 +106,9 @@ def run_of(pl_module: pl.LightningModule, asked_by: str) -> PreferenceRun:
             "callback out, or derive the module from PreferenceModule"
         )
     return pl_module
+
+
+def source_of(trainer: pl.Trainer) -> PreferenceSource | None:
+    """Return the DataModule of a run to a callback; None where it is of another kind, or the run has loaders."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    return data if isinstance(data, PreferenceSource) else None
