@@ -141,7 +141,7 @@ def test_a_checkpoint_holds_the_trainable_parameters_and_resumes_strictly(tmp_pa
 
 def test_a_checkpoint_of_other_parameters_is_refused(tmp_path):
     path = checkpointed(tmp_path, module(lora=LoRA(r=4)), step=1)
-    with pytest.raises(InputError, match="trainable parameters are not this run's"):
+    with pytest.raises(InputError, match=r"parameters are not this run's.*: give the policy and the `lora` of that"):
         trainer(max_steps=2).fit(module(), data(tmp_path), ckpt_path=str(path))
 
 
@@ -199,7 +199,9 @@ def test_a_reference_given_as_a_module_is_the_one_that_is_compared_with(tmp_path
 def test_before_it_is_built_a_module_says_what_to_do():
     model = module()
     for use in (lambda: model.policy, lambda: model.reference, lambda: model.score(None), model.whole_policy):
-        with pytest.raises(RunError, match=r"there is none yet: call configure_model\(\) first"):
+        with pytest.raises(
+            RunError, match=r"^the model is not built yet: call configure_model\(\) first; a Trainer does"
+        ):
             use()
     model.configure_model()
     assert model.policy is not None

@@ -50,9 +50,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def models(self) -> RunModels:
         """The policy with its reference and its scorer; a RunError before `configure_model()`."""
         if self._models is None:
-            raise RunError(
-                "the model is not built, there is none yet: call configure_model() first; a Trainer does so by itself"
-            )
+            raise RunError("the model is not built yet: call configure_model() first; a Trainer does so by itself")
         return self._models
 
     @property

@@ -168,10 +168,16 @@ def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: se
     """
     name = type(objective).__name__
     if batch.labels is not None:
-        raise InputError(f"objective {name} reads pairs, and the batch has single completions with a label")
+        raise InputError(
+            f"objective {name} reads pairs, and the batch has single completions with a label: take KTO or "
+            "UnpairedBCO, or make the examples with TokenizedExample.pair"
+        )
     if {*batch.completions} != completions:
         found = ", ".join(map(str, sorted({*batch.completions})))
-        raise InputError(f"objective {name} reads pairs, and the batch has prompts with {found} completions")
+        raise InputError(
+            f"objective {name} reads pairs, and the batch has prompts with {found} completions: give each the chosen "
+            "and the rejected one, as TokenizedExample.pair does"
+        )
     if batch.mismatched:
         raise InputError(f"objective {name} reads no completions of other prompts: leave mismatched_ids out")
     if batch.has_empty_completion:

@@ -34,9 +34,9 @@ def scored(
 @pytest.mark.parametrize(
     ("objective", "pairs", "message"),
     [
-        (DPO(), LABELLED, "objective DPO reads pairs, and the batch has single completions with a label"),
+        (DPO(), LABELLED, "objective DPO reads pairs, and the batch has single completions with a label: take KTO or"),
         (KTO(), PAIRS, "objective KTO reads single completions with a label: give TokenizedExample.label"),
-        (DPO(), CHOSEN, "objective DPO reads pairs, and the batch has prompts with 1 completions"),
+        (DPO(), CHOSEN, "objective DPO reads pairs, and the batch has prompts with 1 completions: give each the"),
         (SFT(), LABELLED, "objective SFT reads pairs, and the batch has single completions with a label"),
         (SFT(), [CHOSEN[0], *PAIRS], "objective SFT reads pairs, and the batch has prompts with 1, 2 completions"),
         (UnpairedBCO(), PAIRS, "objective UnpairedBCO reads single completions with a label"),

@@ -62,7 +62,7 @@ def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
         yield source
         return
     if (source / MANIFEST).is_file() and (found := damage(source)):
-        raise InputError(f"checkpoint {source}: {found}")
+        raise InputError(f"checkpoint {source}: {found}: take another one")
     saved = consolidated(source)
     with tempfile.TemporaryDirectory(dir=source.parent) as scratch:
         file = target or Path(scratch) / source.name
