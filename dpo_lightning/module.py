@@ -75,6 +75,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
     ) -> None:
+        comparison = comparison_of(objective)
         options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
         settings = checked_settings(reference, Reads.REFERENCE in objective.reads, type(objective).__name__)
         super().__init__(PolicySource(policy, options), settings)
@@ -85,8 +86,8 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
             rank_zero_warn(f"{type(objective).__name__} is no dataclass: pass it to load_from_checkpoint again")
         self.objective = objective
         self.step_zero_check = step_zero_check
-        self.comparison = comparison_of(objective)
-        self.train_metrics, self.eval_metrics = self.comparison.means(), self.comparison.means()
+        self.comparison = comparison
+        self.train_metrics, self.eval_metrics = comparison.means(), comparison.means()
         self.running_mean = RunningMean()
         self._optimizer = optimizer
         self._schedule = schedule

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from dpo_lightning.batch import Collate, first_completions
 from dpo_lightning.data.batch_plans import BatchPlan
 from dpo_lightning.data.batching import COLLATE, Batching, Layout, check_least, settle_layout
-from dpo_lightning.data.compatibility import DataRead, check_read
+from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.formats import Format, RowFormat
@@ -109,7 +109,7 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         self.batching.check()
         self.dataset = dataset
         self.load_options = dict(load_options or {})
-        self.format = format
+        self.format = checked_format(format)
         self.chat_template = chat_template
         self.max_length = max_length
         self.max_prompt_length = max_prompt_length

@@ -22,6 +22,7 @@ from dpo_lightning.training.metrics import (
     pair_metrics,
     unpaired_metrics,
 )
+from dpo_lightning.utils.arguments import wrong_kind
 
 ScoresT = TypeVar("ScoresT")
 
@@ -184,13 +185,29 @@ def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: se
         raise InputError("a completion of the batch has no tokens: leave such pairs out")
 
 
-_COMPARISONS: Mapping[Compares, Callable[[Any], Comparison[Any]]] = {
-    Compares.PAIRS: Pairs,
-    Compares.CHOSEN: Chosen,
-    Compares.LABELLED: Labelled,
+_COMPARISONS: Mapping[Compares, tuple[type[AnyObjective], Callable[[Any], Comparison[Any]]]] = {
+    Compares.PAIRS: (Objective, Pairs),
+    Compares.CHOSEN: (ChosenObjective, Chosen),
+    Compares.LABELLED: (UnpairedObjective, Labelled),
 }
 
 
 def comparison_of(objective: AnyObjective) -> Comparison[Any]:
-    """Return the comparison that an objective says it makes."""
-    return _COMPARISONS[objective.compares](objective)
+    """Return the comparison that an objective says it makes.
+
+    Raises:
+        InputError: for what is no objective, and for one that does not say what it compares and reads, or compares what
+            another kind of objective does.
+    """
+    if not isinstance(objective, AnyObjective):
+        remedy = "derive a frozen dataclass from Objective, whose docstring shows one"
+        raise wrong_kind("objective", objective, AnyObjective, remedy)
+    name, compares = f"objective {type(objective).__name__}", objective.compares
+    if not isinstance(compares, Compares):
+        raise InputError(f"{name}: compares is {compares!r:.60}: leave it out, since the class above has it")
+    if not isinstance(objective.reads, Reads):
+        raise InputError(f"{name}: reads is {objective.reads!r:.60}: write flags of Reads, such as Reads.REFERENCE")
+    kind, comparison = _COMPARISONS[compares]
+    if not isinstance(objective, kind):
+        raise InputError(f"{name}: it compares {compares} and is no {kind.__name__}: derive it from {kind.__name__}")
+    return comparison(objective)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from dpo_lightning import DPO, KTO, SFT, PairScores, UnpairedBCO, UnpairedScores
+from dpo_lightning import DPO, KTO, SFT, Compares, PairScores, PreferenceModule, UnpairedBCO, UnpairedScores
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
@@ -160,3 +160,26 @@ def test_pairs_with_a_completion_of_another_prompt_are_refused(objective: Any, c
     tokens = TokenScores(values, values, batch.sequence_id, batch.lengths)
     with pytest.raises(InputError, match="reads no completions of other prompts: leave mismatched_ids out"):
         comparison_of(objective).scores(batch, tokens)
+
+
+def own(**attributes: Any) -> Any:
+    """An objective of one's own, with attributes of the wrong kind."""
+    return type("Own", (DPO,), attributes)()
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (DPO, r"^objective: DPO is a class: write DPO\(\.\.\.\)$"),
+        (scored, "^objective: the function scored is no AnyObjective: derive a frozen dataclass from Objective"),
+        ("DPO", "^objective: 'DPO' is no AnyObjective: "),
+        (own(compares="pairs"), "^objective Own: compares is 'pairs': leave it out, "),
+        (own(compares=None), "^objective Own: compares is None: leave it out, "),
+        (own(reads="reference"), "^objective Own: reads is 'reference': write flags of Reads, such as Reads.REF"),
+        (own(compares=Compares.LABELLED), "^objective Own: .* and is no UnpairedObjective: derive it from UnpairedO"),
+        (own(compares=Compares.CHOSEN), "^objective Own: .* and is no ChosenObjective: derive it from ChosenObjective"),
+    ],
+)
+def test_what_is_no_objective_is_refused_where_it_is_given(objective: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PreferenceModule("some/model", objective)
