@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -29,6 +29,7 @@ class PreferenceRun(ABC):
         reference_settings: The reference before it was bound; None for the default one.
         running_mean: The mean over the training that the objective reads.
         examples_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
+        not_held: Arguments of the constructor that no checkpoint can hold, such as functions, by name with their class.
     """
 
     objective: AnyObjective
@@ -36,6 +37,7 @@ class PreferenceRun(ABC):
     reference_settings: Reference | None
     running_mean: RunningMean
     examples_of_loaders: list[Sequence[TokenizedExample]]
+    not_held: Mapping[str, str]
 
     @property
     @abstractmethod

@@ -42,6 +42,9 @@ def settle_reference(wanted: Reference | None, policy: nn.Module, trained_adapte
     return wanted or default
 
 
-def holds_model(given: object) -> bool:
-    """Tell a module in memory, which no checkpoint holds among the hyperparameters, from settings."""
-    return isinstance(given, nn.Module | FrozenModule)
+def in_memory_only(given: object) -> bool:
+    """Tell a module in memory and a lost reference, which no checkpoint holds among the hyperparameters, from settings.
+
+    For the next load of a checkpoint the base model of the lost one may be there.
+    """
+    return isinstance(given, nn.Module | FrozenModule | LostReference)

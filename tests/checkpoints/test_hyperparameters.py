@@ -5,15 +5,30 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.optim import SGD
 
-from dpo_lightning import DPO, IPO, AdapterOff, FrozenAdapter, FrozenCopy, LoRA, PreferenceModule
+from dpo_lightning import (
+    DPO,
+    IPO,
+    AdapterOff,
+    FrozenAdapter,
+    FrozenCopy,
+    LoRA,
+    Precomputed,
+    PreferenceModule,
+    Reference,
+    Schedule,
+)
 from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
+from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
 from dpo_lightning.training.schedules import Constant, Linear
 from tests.helpers.tiny import tiny_llama
@@ -81,6 +96,58 @@ def test_settings_without_alternatives_are_their_fields() -> None:
 
 def test_what_has_no_plain_form_is_dropped() -> None:
     assert plain(policy=tiny_llama(), optimizer=lambda _: None, kind=DPO, kept=1) == {"kept": 1}
+
+
+def test_what_is_dropped_is_named_unless_it_is_the_default() -> None:
+    def default(_: Any) -> None: ...
+
+    class Owner:
+        def __init__(self, optimizer: Any = default) -> None: ...
+
+    assert plain_hyperparameters({"judge": nn.Identity(), "optimizer": default, "kept": 1}, Owner) == {
+        "judge": "Identity"
+    }
+    assert plain_hyperparameters({"optimizer": print}, Owner) == {"optimizer": "builtin_function_or_method"}
+    assert PreferenceModule("some/model").not_held == {}
+    assert PreferenceModule("some/model", optimizer=SGD).not_held == {"optimizer": "type"}
+
+
+def test_an_optimizer_that_is_a_partial_is_held() -> None:
+    module = PreferenceModule("some/model", optimizer=partial(SGD, lr=0.5, momentum=0.9))
+
+    assert module.not_held == {}
+    assert module.hparams["optimizer"]["class_path"].endswith(".SGD")
+    assert module.hparams["optimizer"]["init_args"] == {"lr": 0.5, "momentum": 0.9}
+
+
+class Bare(FrozenCopy):
+    """A reference with a constructor of its own, whose argument no field holds."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+
+
+class Plain(Reference):
+    def bind(self, policy: nn.Module) -> Any: ...
+
+
+class Falling(Schedule):
+    def __call__(self, optimizer: Any, total_steps: float) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"reference": Plain()}, "^reference Plain: a checkpoint cannot hold Plain: make it a frozen dataclass, whose"),
+        ({"reference": Bare("x")}, "^reference Bare: a checkpoint cannot hold Bare: make it a frozen dataclass"),
+        ({"reference": Precomputed(source=Plain())}, "^reference Precomputed: a checkpoint cannot hold Plain: make it"),
+        ({"schedule": Falling()}, "^schedule Falling: a checkpoint cannot hold Falling: make it a frozen dataclass"),
+    ],
+    ids=["no dataclass", "own constructor", "inside another", "schedule"],
+)
+def test_settings_that_a_checkpoint_would_lose_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PreferenceModule("some/model", **settings)
 
 
 def test_nested_settings_and_paths() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch.optim import SGD
 
-from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, PreferenceModule
+from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, Objective, PreferenceModule, Reads
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.saved import TouchesAFile, spoil
@@ -151,6 +154,43 @@ def test_a_module_of_ones_own_is_given_again(tmp_path):
     for source in (str(checkpoint), io.BytesIO(checkpoint.read_bytes())):
         loaded = PreferenceModule.load_from_checkpoint(source, policy=tiny_llama(seed=3))
         assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in state.items())
+
+
+class Unheld(Objective):
+    """No dataclass."""
+
+    reads = Reads.NOTHING
+
+    def __call__(self, scores):
+        return -scores.policy_chosen_logps
+
+    def rewards(self, scores):
+        return scores.policy_chosen_logps, scores.policy_rejected_logps
+
+
+@pytest.mark.filterwarnings("ignore:Unheld is no dataclass")
+def test_an_objective_that_it_does_not_hold_is_given_again(tmp_path):
+    checkpoint = fitted(tmp_path, module(saved_model(tmp_path / "model"), objective=Unheld()))
+    message = r"step=2.ckpt does not hold its objective, a Unheld: load_from_checkpoint\(..., objective=it\)$"
+    with pytest.raises(InputError, match=message):
+        PreferenceModule.load_from_checkpoint(checkpoint)
+    again = PreferenceModule.load_from_checkpoint(checkpoint, objective=Unheld())
+    assert isinstance(again.objective, Unheld)
+
+
+def test_an_optimizer_comes_back_or_is_asked_for_in_training(tmp_path):
+    name, unchecked = saved_model(tmp_path / "model"), {"step_zero_check": False}
+    checkpoint = fitted(tmp_path, module(name, optimizer=lambda params: SGD(params, lr=0.5), **unchecked))
+    for loaded in (again := PreferenceModule.load_from_checkpoint(checkpoint), copy.deepcopy(again)):
+        trainer().validate(loaded, data(tmp_path), verbose=False)
+        with pytest.raises(InputError, match=r"could not hold its optimizer, a function: load_from_checkpoint\("):
+            trainer().fit(loaded, data(tmp_path))
+    for generation in range(3):
+        given = {"optimizer": partial(SGD, lr=0.5)} if generation == 0 else {}
+        loaded = PreferenceModule.load_from_checkpoint(checkpoint, **given)
+        (optimizer,) = (fit := trainer(max_steps=1)).fit(loaded, data(tmp_path)) or fit.optimizers
+        assert (type(optimizer), optimizer.defaults["lr"]) == (SGD, 0.5)
+        fit.save_checkpoint(checkpoint)
 
 
 def test_a_damaged_file_and_a_malicious_one_are_refused(tmp_path):

@@ -6,6 +6,7 @@ import io
 import pickle
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from datasets import Dataset
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torchmetrics import SumMetric
@@ -258,3 +260,18 @@ def test_a_process_can_be_tied_to_its_parent() -> None:
     from tests.helpers.saved import forked, reports
 
     assert reports(*forked(lambda report: report(str(end_with_parent())))) == ["None"]
+
+
+def test_the_class_that_jsonargparse_makes_of_a_class_path_is_found() -> None:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--optimizer", type=OptimizerCallable)
+    parsed = parser.parse_args(["--optimizer=torch.optim.SGD", "--optimizer.lr=0.5"])
+    maker = parser.instantiate_classes(parsed).optimizer
+
+    assert patterns.class_made(maker) is torch.optim.SGD
+    assert maker.keywords["lr"] == 0.5
+    assert patterns.class_made(partial(torch.optim.SGD, lr=0.5)) is torch.optim.SGD
+    assert patterns.class_made(partial(torch.optim.SGD, [])) is None
+    assert patterns.class_made(partial(isinstance, 3, int)) is None

@@ -9,8 +9,16 @@ import pytest
 from dpo_lightning import DPO, SFT, AnyObjective, PreferenceModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import LoRA
-from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, FrozenModule, NoReference, Precomputed
-from dpo_lightning.reference.settle import checked_settings, holds_model, settle_reference
+from dpo_lightning.reference import (
+    AdapterOff,
+    FrozenAdapter,
+    FrozenCopy,
+    FrozenModule,
+    LostReference,
+    NoReference,
+    Precomputed,
+)
+from dpo_lightning.reference.settle import checked_settings, in_memory_only, settle_reference
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import policy_of
 
@@ -28,9 +36,10 @@ def test_a_module_becomes_the_settings_that_hold_it() -> None:
     settings = checked_settings(tiny_llama(), is_read=True, objective="DPO")
 
     assert isinstance(settings, FrozenModule)
-    assert holds_model(settings)
-    assert holds_model(tiny_llama())
-    assert not holds_model(FrozenCopy())
+    assert in_memory_only(settings)
+    assert in_memory_only(tiny_llama())
+    assert in_memory_only(LostReference())
+    assert not in_memory_only(FrozenCopy())
 
 
 @pytest.mark.parametrize(
