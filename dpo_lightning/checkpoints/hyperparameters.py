@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -84,7 +85,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, partial) and (made := class_made(value)) and issubclass(made, Optimizer):
-        return {"class_path": f"{made.__module__}.{made.__qualname__}", "init_args": _plain(value.keywords)}
+        return {"class_path": public_path(made), "init_args": _plain(value.keywords)}
     return _plain_scalar(value)
 
 
@@ -106,4 +107,16 @@ def _config_form(settings: Any) -> dict[str, Any]:
     init_args = {name: _plain(getattr(settings, name)) for name in names}
     if kind.__mro__[1] is object:  # named by its place, not chosen among subclasses
         return init_args
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": init_args}
+    return {"class_path": public_path(kind), "init_args": init_args}
+
+
+def public_path(kind: type) -> str:
+    """Return the import path of a class from the outermost package that exports it, which stays where the class moves.
+
+    Objectives, references and schedules of the package are `dpo_lightning.DPO` and the like; a class that no package
+    exports is named by its own file.
+    """
+    parts = kind.__module__.split(".")
+    places = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    exporting = [place for place in places if getattr(sys.modules.get(place), kind.__name__, None) is kind]
+    return f"{exporting[0]}.{kind.__name__}" if exporting else f"{kind.__module__}.{kind.__qualname__}"

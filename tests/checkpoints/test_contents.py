@@ -198,5 +198,5 @@ def test_class_paths_of_the_format_before_are_found(tmp_path: Path) -> None:
     saved["hyper_parameters"]["schedule"]["class_path"] = "dpo_lightning.schedules.Linear"
     torch.save(saved, tmp_path / "before.ckpt")
     again = PreferenceModule.load_from_checkpoint(tmp_path / "before.ckpt")
-    assert again.hparams["schedule"]["class_path"] == "dpo_lightning.training.schedules.Linear"
+    assert again.hparams["schedule"]["class_path"] == "dpo_lightning.Linear"
     assert torch.equal(next(again.policy.parameters()), saved["state_dict"]["policy.model.embed_tokens.weight"])

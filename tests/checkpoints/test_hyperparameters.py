@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum, IntEnum
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.cli import instantiate_module
 from torch import nn
 from torch.optim import SGD
 
 from dpo_lightning import (
     DPO,
     IPO,
+    KTO,
     AdapterOff,
+    AnyObjective,
+    Divergence,
     FrozenAdapter,
     FrozenCopy,
     LoRA,
@@ -27,10 +32,10 @@ from dpo_lightning import (
     Reference,
     Schedule,
 )
-from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
+from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters, public_path
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
-from dpo_lightning.training.schedules import Constant, Linear
+from dpo_lightning.training.schedules import Constant, Cosine, Linear
 from tests.helpers.tiny import tiny_llama
 
 
@@ -57,6 +62,12 @@ class Chosen(Base):
     inner: Inner
 
 
+def all_subclasses(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from all_subclasses(each)
+
+
 def plain(**hparams: Any) -> dict[str, Any]:
     plain_hyperparameters(hparams)
     assert hparams.pop("_instantiator") == "lightning.pytorch.cli.instantiate_module"
@@ -73,11 +84,11 @@ def loaded(values: Any) -> Any:
 def test_settings_become_config_form() -> None:
     assert plain(objective=DPO(beta=0.3), reference=AdapterOff(), schedule=Linear(warmup=2)) == {
         "objective": {
-            "class_path": "dpo_lightning.losses.dpo.DPO",
+            "class_path": "dpo_lightning.DPO",
             "init_args": {"beta": 0.3, "label_smoothing": 0.0},
         },
-        "reference": {"class_path": "dpo_lightning.reference.adapter.AdapterOff", "init_args": {}},
-        "schedule": {"class_path": "dpo_lightning.training.schedules.Linear", "init_args": {"warmup": 2, "floor": 0.0}},
+        "reference": {"class_path": "dpo_lightning.AdapterOff", "init_args": {}},
+        "schedule": {"class_path": "dpo_lightning.Linear", "init_args": {"warmup": 2, "floor": 0.0}},
     }
 
 
@@ -92,6 +103,45 @@ def test_settings_without_alternatives_are_their_fields() -> None:
         "modules_to_save": None,
         "init_lora_weights": True,
     }
+
+
+def test_a_class_is_named_by_the_outermost_package_that_exports_it() -> None:
+    class Inside:
+        pass
+
+    named = [DPO, Precomputed, Linear, SGD, Chosen, Inside]
+    assert [public_path(kind) for kind in named] == [
+        "dpo_lightning.DPO",
+        "dpo_lightning.Precomputed",
+        "dpo_lightning.Linear",
+        "torch.optim.SGD",
+        f"{__name__}.Chosen",
+        f"{__name__}.{Inside.__qualname__}",
+    ]
+
+
+def test_every_setting_of_the_package_has_a_public_name() -> None:
+    package = [kind for base in (AnyObjective, Divergence, Reference, Schedule) for kind in all_subclasses(base)]
+    settings = {kind for kind in package if kind.__module__.startswith("dpo_lightning.") and is_dataclass(kind)}
+
+    assert len(settings) > 45
+    assert {public_path(kind) for kind in settings} == {f"dpo_lightning.{kind.__name__}" for kind in settings}
+
+
+OLDER = {
+    "objective": [("losses.dpo.DPO", DPO()), ("losses.kto.KTO", KTO())],
+    "reference": [("reference.frozen.FrozenCopy", FrozenCopy()), ("reference.precomputed.Precomputed", Precomputed())],
+    "schedule": [("training.schedules.Linear", Linear()), ("schedules.Cosine", Cosine())],
+}
+
+
+@pytest.mark.parametrize(("argument", "path", "expected"), [(a, *each) for a, paths in OLDER.items() for each in paths])
+def test_paths_of_older_checkpoints_are_read(argument: str, path: str, expected: Any) -> None:
+    hparams = {"policy": "some/model", argument: {"class_path": f"dpo_lightning.{path}", "init_args": vars(expected)}}
+    module = instantiate_module(PreferenceModule, hparams)
+
+    found = {"objective": module.objective, "reference": module.reference_settings, "schedule": module._schedule}
+    assert found[argument] == expected
 
 
 def test_what_has_no_plain_form_is_dropped() -> None:
@@ -194,8 +244,6 @@ def test_a_module_comes_back_from_its_checkpoint_with_the_same_settings(
     assert torch.load(tmp_path / "x.ckpt", weights_only=True)["hyper_parameters"] == module.hparams
 
     hparams = torch.load(tmp_path / "x.ckpt", weights_only=True)["hyper_parameters"]
-    from lightning.pytorch.cli import instantiate_module
-
     hparams.pop("_instantiator")
     again = instantiate_module(PreferenceModule, hparams)
 
