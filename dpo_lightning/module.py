@@ -81,13 +81,11 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         in_memory = {"policy": policy, "reference": reference}
         self.save_hyperparameters(ignore=[name for name, given in in_memory.items() if in_memory_only(given)])
         self.not_held = plain_hyperparameters(self.hparams, type(self))
-        self.objective = objective
         self.step_zero_check = step_zero_check
-        self.comparison = comparison
+        self.objective, self.comparison = objective, comparison
         self.train_metrics, self.eval_metrics = comparison.means(), comparison.means()
         self.running_mean = RunningMean()
-        self._optimizer = optimizer
-        self._schedule = schedule
+        self._optimizer, self._schedule = optimizer, schedule
 
     @property
     def reads_reference(self) -> bool:
@@ -196,3 +194,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
     def on_test_epoch_end(self) -> None:
         """Log the test means."""
         log_means(self, self.eval_metrics, "test")
+
+
+default_optimizer = PreferenceModule.__init__.__kwdefaults__["optimizer"]  # type: ignore[index]
+default_optimizer.__qualname__ = "default_optimizer"  # a lambda, which the parser reads; pickle finds it by its name

@@ -45,7 +45,7 @@ class PreferenceRun(ABC):
         """Model that is trained.
 
         Raises:
-            RunError: before it was built.
+            NotBuiltError: before it was built.
         """
 
     @property
@@ -54,7 +54,7 @@ class PreferenceRun(ABC):
         """The reference, bound to the policy.
 
         Raises:
-            RunError: before it was bound.
+            NotBuiltError: before it was bound.
         """
 
     @property

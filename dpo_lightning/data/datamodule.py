@@ -183,7 +183,7 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         For rows that depend on the policy, such as completions that it has sampled. The training split of `dataset` is
         read, checked and tokenised like the first one; validation and test rows stay. Lightning asks for a new loader
         at an epoch's begin where the Trainer has `reload_dataloaders_every_n_epochs=1`; the epoch before ends with its
-        own rows. Resume with the rows of the checkpoint's epoch. A `Precomputed` reference has no values for later rows.
+        own rows. Resume with the rows of the checkpoint's epoch. A `Precomputed` reference has no values for others.
 
         Args:
             dataset: What the constructor takes.
