@@ -38,5 +38,5 @@ def class_made(maker: partial[Any]) -> type | None:
     """
     if isinstance(maker.func, type) and not maker.args:
         return maker.func
-    is_parsers = maker.func.__module__.partition(".")[0] == "jsonargparse"
+    is_parsers = str(maker.func.__module__).partition(".")[0] == "jsonargparse"  # None for a method of C
     return maker.args[-1] if is_parsers and maker.args and isinstance(maker.args[-1], type) else None

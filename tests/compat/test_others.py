@@ -275,3 +275,4 @@ def test_the_class_that_jsonargparse_makes_of_a_class_path_is_found() -> None:
     assert patterns.class_made(partial(torch.optim.SGD, lr=0.5)) is torch.optim.SGD
     assert patterns.class_made(partial(torch.optim.SGD, [])) is None
     assert patterns.class_made(partial(isinstance, 3, int)) is None
+    assert patterns.class_made(partial([].append, int)) is None
