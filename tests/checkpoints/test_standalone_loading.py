@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import shutil
 from functools import partial
@@ -178,18 +177,24 @@ def test_an_objective_that_it_does_not_hold_is_given_again(tmp_path):
     assert isinstance(again.objective, Unheld)
 
 
-def test_an_optimizer_comes_back_or_is_asked_for_in_training(tmp_path):
-    name, unchecked = saved_model(tmp_path / "model"), {"step_zero_check": False}
-    checkpoint = fitted(tmp_path, module(name, optimizer=lambda params: SGD(params, lr=0.5), **unchecked))
-    for loaded in (again := PreferenceModule.load_from_checkpoint(checkpoint), copy.deepcopy(again)):
-        trainer().validate(loaded, data(tmp_path), verbose=False)
-        with pytest.raises(InputError, match=r"could not hold its optimizer, a function: load_from_checkpoint\("):
-            trainer().fit(loaded, data(tmp_path))
-    for generation in range(3):
-        given = {"optimizer": partial(SGD, lr=0.5)} if generation == 0 else {}
-        loaded = PreferenceModule.load_from_checkpoint(checkpoint, **given)
-        (optimizer,) = (fit := trainer(max_steps=1)).fit(loaded, data(tmp_path)) or fit.optimizers
-        assert (type(optimizer), optimizer.defaults["lr"]) == (SGD, 0.5)
+def with_optimizer(path: Path, optimizer) -> Path:
+    """A checkpoint of a run with that optimizer."""
+    return fitted(path, module(saved_model(path / "model"), optimizer=optimizer, step_zero_check=False))
+
+
+def test_an_optimizer_that_it_does_not_hold_is_asked_for_in_training(tmp_path):
+    loaded = PreferenceModule.load_from_checkpoint(with_optimizer(tmp_path, lambda params: SGD(params, lr=0.5)))
+    trainer().validate(loaded, data(tmp_path), verbose=False)
+    with pytest.raises(InputError, match=r"could not hold its optimizer, a function: load_from_checkpoint\("):
+        trainer().fit(loaded, data(tmp_path))
+
+
+def test_an_optimizer_that_it_holds_comes_back_each_time(tmp_path):
+    checkpoint = with_optimizer(tmp_path, partial(SGD, lr=0.5))
+    for _ in range(2):
+        fit = trainer(max_steps=1)
+        fit.fit(PreferenceModule.load_from_checkpoint(checkpoint), data(tmp_path))
+        assert (type(fit.optimizers[0]), fit.optimizers[0].defaults["lr"]) == (SGD, 0.5)
         fit.save_checkpoint(checkpoint)
 
 
