@@ -13,3 +13,7 @@ class InputError(DPOLightningError, ValueError):
 
 class RunError(DPOLightningError, RuntimeError):
     """A run that must not go on. The message names the step, the pairs and the likely causes."""
+
+
+class NotBuiltError(RunError, AttributeError):
+    """A part of the model that is not there yet: absent, to `hasattr` and to tools that look through a module."""

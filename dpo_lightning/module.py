@@ -8,7 +8,6 @@ import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torchmetrics import Metric
@@ -22,7 +21,7 @@ from dpo_lightning.logprobs import Statistic, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
-from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, holds_model
+from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
 from dpo_lightning.training import Constant, Means, RunningMean, Schedule
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
@@ -75,21 +74,18 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
     ) -> None:
+        comparison = comparison_of(objective)
         options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
         settings = checked_settings(reference, Reads.REFERENCE in objective.reads, type(objective).__name__)
         super().__init__(PolicySource(policy, options), settings)
         in_memory = {"policy": policy, "reference": reference}
-        self.save_hyperparameters(ignore=[name for name, given in in_memory.items() if holds_model(given)])
-        plain_hyperparameters(self.hparams)
-        if "objective" not in self.hparams:
-            rank_zero_warn(f"{type(objective).__name__} is no dataclass: pass it to load_from_checkpoint again")
-        self.objective = objective
+        self.save_hyperparameters(ignore=[name for name, given in in_memory.items() if in_memory_only(given)])
+        self.not_held = plain_hyperparameters(self.hparams, type(self))
         self.step_zero_check = step_zero_check
-        self.comparison = comparison_of(objective)
-        self.train_metrics, self.eval_metrics = self.comparison.means(), self.comparison.means()
+        self.objective, self.comparison = objective, comparison
+        self.train_metrics, self.eval_metrics = comparison.means(), comparison.means()
         self.running_mean = RunningMean()
-        self._optimizer = optimizer
-        self._schedule = schedule
+        self._optimizer, self._schedule = optimizer, schedule
 
     @property
     def reads_reference(self) -> bool:
@@ -198,3 +194,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
     def on_test_epoch_end(self) -> None:
         """Log the test means."""
         log_means(self, self.eval_metrics, "test")
+
+
+default_optimizer = PreferenceModule.__init__.__kwdefaults__["optimizer"]  # type: ignore[index]
+default_optimizer.__qualname__ = "default_optimizer"  # a lambda, which the parser reads; pickle finds it by its name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +11,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from dpo_lightning.batch import PreferenceBatch, TokenizedExample
+from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.losses.scores import Scores
@@ -28,6 +29,7 @@ class PreferenceRun(ABC):
         reference_settings: The reference before it was bound; None for the default one.
         running_mean: The mean over the training that the objective reads.
         examples_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
+        not_held: Arguments of the constructor that no checkpoint can hold, such as functions, by name with their class.
     """
 
     objective: AnyObjective
@@ -35,6 +37,7 @@ class PreferenceRun(ABC):
     reference_settings: Reference | None
     running_mean: RunningMean
     examples_of_loaders: list[Sequence[TokenizedExample]]
+    not_held: Mapping[str, str]
 
     @property
     @abstractmethod
@@ -42,7 +45,7 @@ class PreferenceRun(ABC):
         """Model that is trained.
 
         Raises:
-            RunError: before it was built.
+            NotBuiltError: before it was built.
         """
 
     @property
@@ -51,7 +54,7 @@ class PreferenceRun(ABC):
         """The reference, bound to the policy.
 
         Raises:
-            RunError: before it was bound.
+            NotBuiltError: before it was bound.
         """
 
     @property
@@ -105,3 +108,9 @@ def run_of(pl_module: pl.LightningModule, asked_by: str) -> PreferenceRun:
             "callback out, or derive the module from PreferenceModule"
         )
     return pl_module
+
+
+def source_of(trainer: pl.Trainer) -> PreferenceSource | None:
+    """Return the DataModule of a run to a callback; None where it is of another kind, or the run has loaders."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    return data if isinstance(data, PreferenceSource) else None

@@ -52,7 +52,7 @@ class Losses(pl.Callback):
 
 
 def module(policy: Any = None, **settings: Any) -> PreferenceModule:
-    settings = {"optimizer": lambda params: SGD(params, lr=0.3), **settings}
+    settings = {"optimizer": functools.partial(SGD, lr=0.3), **settings}
     return PreferenceModule(tiny_llama() if policy is None else policy, **settings)
 
 

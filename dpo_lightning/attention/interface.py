@@ -29,6 +29,24 @@ _WRAPPED = ("sdpa", "eager")
 _FASTEST_FIRST = (VARLEN, BLOCKED, MASKED)
 
 
+class TreeError(RunError):
+    """A batch in the tree layout, for a model that it is not right for.
+
+    Args:
+        problem: The reason, in words that follow "since".
+
+    Attributes:
+        problem: The reason alone; the message has the remedy too.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"{problem}, so the tree layout is wrong for it: make the batches with collate_padded, or set data.layout "
+            "to padded"
+        )
+        self.problem = problem
+
+
 @dataclass
 class _TreeForward:
     """A forward over a tree that is under way."""
@@ -49,14 +67,14 @@ def layout_inputs(model: nn.Module, batch: PreferenceBatch) -> Iterator[dict[str
     checkpointing, may come after the block.
 
     Raises:
-        RunError: for a tree, when the model cannot use another attention, or did not call it.
+        TreeError: when the model cannot use another attention, or did not call it.
     """
     if batch.tree is None:
         with _forward_under_way(None):
             yield {"input_ids": batch.input_ids}
         return
     if problem := use_tree_attention(model):
-        raise RunError(problem)
+        raise TreeError(problem)
     forward = _TreeForward(batch.tree)
     with _forward_under_way(forward):
         yield {
@@ -66,7 +84,7 @@ def layout_inputs(model: nn.Module, batch: PreferenceBatch) -> Iterator[dict[str
             "position_ids": batch.tree.position_ids,
         }
     if not forward.attention_calls:
-        raise RunError(f"{type(model).__name__} never calls a registered attention")
+        raise TreeError(f"{type(model).__name__} never calls a registered attention")
 
 
 @contextmanager
@@ -115,16 +133,16 @@ def _attention(
     forward = _under_way.get()
     if not isinstance(attention_mask, TreeMask):
         if forward is not None:
-            raise RunError(f"{type(module).__name__} gets a mask that was not made for a tree")
+            raise TreeError(f"{type(module).__name__} gets a mask that was not made for a tree")
         return own_attention(own, module)(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
         )
     if forward is not None:
         forward.attention_calls += 1
     if (query.shape[0], query.shape[2]) != attention_mask.tree.position_ids.shape:
-        raise RunError(f"a row of {query.shape[2]} tokens was given to {type(module).__name__} beside another tree")
+        raise TreeError(f"a row of {query.shape[2]} tokens was given to {type(module).__name__} beside another tree")
     if options.get("position_bias") is not None:
-        raise RunError(f"{type(module).__name__} adds a bias to its attention scores")
+        raise TreeError(f"{type(module).__name__} adds a bias to its attention scores")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     softmax = Softmax(scale, dropout, options.get("softcap"), options.get("s_aux"))
     # As torch's own attention does under autocast: RoPE leaves float32 queries beside bf16 values.

@@ -9,9 +9,8 @@ from jaxtyping import Float
 from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
 
-from dpo_lightning.attention.interface import layout_inputs, use_tree_attention
+from dpo_lightning.attention.interface import TreeError, layout_inputs, use_tree_attention
 from dpo_lightning.batch import TokenizedExample, collate_tree, sequence_order
-from dpo_lightning.errors import RunError
 from dpo_lightning.utils.tensors import device_of
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.torch_modes import evaluating
@@ -50,8 +49,8 @@ def tree_problem(model: nn.Module) -> str | None:
         try:
             row = _in_tree(model, pairs, device)
             other_row = _in_tree(model, [_with_other_chosen(pair) for pair in pairs], device)
-        except RunError as error:
-            return str(error)
+        except TreeError as error:
+            return error.problem
         except Exception as error:  # a model that was not made for these arguments may raise anything
             return f"{type(error).__name__} in its forward: {one_line(error, 200)}"
     return _difference(pairs, row, other_row, expected)

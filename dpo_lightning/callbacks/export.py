@@ -7,10 +7,9 @@ from typing import Any, Optional
 import lightning.pytorch as pl
 from torch import nn
 
-from dpo_lightning.data import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import check_target, merge_adapter, merge_problem, write_model
-from dpo_lightning.run import run_of
+from dpo_lightning.run import run_of, source_of
 
 
 class Export(pl.Callback):
@@ -85,5 +84,5 @@ class Export(pl.Callback):
 
 def _tokenizer(trainer: pl.Trainer) -> Any:
     """The DataModule's; a pipeline with its own loaders saves its own."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    return data.tokenizer if isinstance(data, PreferenceSource) else None
+    data = source_of(trainer)
+    return None if data is None else data.tokenizer

@@ -7,11 +7,10 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
-from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference import BoundPrecomputed
 from dpo_lightning.reference.cache.scoring_run import ScoringRun
-from dpo_lightning.run import run_of
+from dpo_lightning.run import run_of, source_of
 from dpo_lightning.utils.ranks import data_ranks
 
 
@@ -44,8 +43,8 @@ def _fill(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
     reference = run.reference
     if not isinstance(reference, BoundPrecomputed):
         raise InputError("ReferenceCache: the module's reference is not Precomputed: leave the callback out")
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    examples: list[Any] = data.examples_used(trainer.state.fn) if isinstance(data, PreferenceSource) else []
+    data = source_of(trainer)
+    examples: list[Any] = [] if data is None else data.examples_used(trainer.state.fn)
     reference.fill([*examples, *run.examples_of_loaders], _scoring_run(trainer), run.policy_again)
 
 

@@ -12,6 +12,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sampling import sample_completions
 from dpo_lightning.policy.sharding import is_sharded
 from dpo_lightning.report.samples import RewardFunction, SampledPrompt, print_samples, summarise, write_samples
+from dpo_lightning.run import source_of
 
 
 class SampleTable(pl.Callback):
@@ -111,7 +112,7 @@ class SampleTable(pl.Callback):
         return self._data(trainer).tokenizer
 
     def _data(self, trainer: pl.Trainer) -> PreferenceSource:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, PreferenceSource):
+        data = source_of(trainer)
+        if data is None:
             raise InputError("SampleTable takes its prompts from a PreferenceDataModule: pass one to fit")
         return data

@@ -21,6 +21,7 @@ MOVED_REFERENCE = "moved_reference"
 REFERENCE_MOVER = "reference_mover"
 GIVEN_REFERENCE = "given_reference"
 RUNNING_MEAN = "running_mean"
+NOT_HELD = "not_held"
 
 STATE_DICT = "state_dict"
 LOOPS = "loops"
@@ -87,6 +88,14 @@ CONTENTS = (
         _MODULE,
         _MODULE,
         when="the objective reads a baseline",
+    ),
+    Entry(
+        NOT_HELD,
+        "the module's arguments that have no plain form, by name, with the class of each",
+        _MODULE,
+        "`load_from_checkpoint`, which asks for them",
+        since=1,
+        when="one is a function, a module, or an objective that is no dataclass",
     ),
     Entry(HYPER_PARAMETERS, "the module's arguments, as plain types", _LIGHTNING, "`load_from_checkpoint`"),
     Entry("hparams_name", "the name of the argument that took them", _LIGHTNING, "`load_from_checkpoint`"),

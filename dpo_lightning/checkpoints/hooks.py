@@ -21,7 +21,7 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
     """The part of a run's module that Lightning calls when a checkpoint is written or read."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the format, the model's config, a reference that is moved, and the mean that the loss reads."""
+        """Add the format and what `add_run_state` does."""
         mark_format(checkpoint)
         add_run_state(self, checkpoint)
 
@@ -60,7 +60,8 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
             hparams_file: YAML or CSV in place of the saved constructor arguments.
             strict: Whether the trainable parameters must be exactly those saved.
             weights_only: False allows any object in a local file, and with it the code that it brings.
-            kwargs: Constructor arguments that replace the saved ones; `policy` where it was a module.
+            kwargs: Constructor arguments that replace the saved ones; `policy` where it was a module, and what else the
+                checkpoint could not hold. Without an `optimizer` that was a function, the module does not train.
 
         Raises:
             InputError: for a damaged file, and where the checkpoint needs a model that is not there.

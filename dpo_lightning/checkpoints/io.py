@@ -162,7 +162,7 @@ def refuse_damaged(file: Path, name: str) -> None:
     if file.is_dir():
         raise InputError(f"checkpoint {name} is a directory of shards: resume from it with the strategy that wrote it")
     if found := damage(file):
-        raise InputError(f"checkpoint {name}: {found}")
+        raise InputError(f"checkpoint {name}: {found}: take another one")
 
 
 def load_plain(file: Path, name: str, map_location: Any = "cpu", mmap: bool = False) -> dict[str, Any]:
@@ -181,6 +181,9 @@ def load_plain(file: Path, name: str, map_location: Any = "cpu", mmap: bool = Fa
         loaded = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         reason = one_line(error, 10_000).rpartition("WeightsUnpickler error: ")[2].split(". ")[0]
-        raise InputError(f"checkpoint {name} holds more than plain types, whose code does not run: {reason}") from None
+        raise InputError(
+            f"checkpoint {name} holds more than plain types, whose code does not run: {reason}; a local file that you "
+            "trust loads with weights_only=False"
+        ) from None
     refuse_newer(loaded, name)
     return loaded

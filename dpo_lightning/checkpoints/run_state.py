@@ -11,6 +11,7 @@ from dpo_lightning.checkpoints.contents import (
     GIVEN_REFERENCE,
     MODEL_CONFIG,
     MOVED_REFERENCE,
+    NOT_HELD,
     REFERENCE_MOVER,
     RUNNING_MEAN,
 )
@@ -22,10 +23,12 @@ from dpo_lightning.run import PreferenceRun
 
 
 def add_run_state(run: PreferenceRun, checkpoint: dict[str, Any]) -> None:
-    """Add the model's config where the whole model is saved, a reference that is moved, and the mean that is read."""
+    """Add the config of a whole model, names of arguments that are not held, a moved reference, and the mean."""
     config = run.original_config()
     if config is not None and not is_adapted(run.policy):
         checkpoint[MODEL_CONFIG] = plain_config(config)
+    if run.not_held:
+        checkpoint[NOT_HELD] = dict(run.not_held)
     if isinstance(run.reference_settings, FrozenModule):
         checkpoint[GIVEN_REFERENCE] = True
     if run.reference.moved_by is not None:

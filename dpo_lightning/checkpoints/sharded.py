@@ -70,7 +70,10 @@ def _numbered(optimizer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path, *, tensors: bool) -> dict[str, Any]:
     if not is_sharded_checkpoint(path):
-        raise InputError(f"checkpoint {path} is no directory of shards: it has no {_METADATA} or no {_REST}")
+        raise InputError(
+            f"checkpoint {path} is no directory of shards: it has no {_METADATA} or no {_REST}: give a file, or the "
+            "directory that has both"
+        )
     with _plain_only(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # it reads in this process alone
         metadata = _Unpickler(io.BytesIO((path / _METADATA).read_bytes())).load()
@@ -132,7 +135,8 @@ def _plain_only(path: Path) -> Iterator[None]:
     except (Exception, CheckpointException) as error:
         cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
         reason = str(cause).split("WeightsUnpickler error: ")[-1]
-        raise InputError(f"checkpoint {path} cannot be read as plain data: {one_line(reason, 200)}") from error
+        reason = one_line(reason, 200)
+        raise InputError(f"checkpoint {path} cannot be read as plain data: {reason}: take another one") from error
 
 
 class _Unpickler(pickle.Unpickler):

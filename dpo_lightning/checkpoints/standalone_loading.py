@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from dpo_lightning.checkpoints.contents import (
     HYPER_PARAMETERS,
     MODEL_CONFIG,
     MOVED_REFERENCE,
+    NOT_HELD,
     STATE_DICT,
 )
 from dpo_lightning.checkpoints.io import load_plain, local_copy
@@ -44,7 +45,38 @@ def loading(path: Any, weights_only: bool | None, given: Mapping[str, Any]) -> I
         if local is not None and weights_only is not False:
             saved = load_plain(local, str(path), mmap=True)
             arguments.update(arguments_in_place(saved, str(path), given))
+            arguments.update(arguments_not_held(saved, str(path), arguments))
         yield path if local is None else local, arguments
+
+
+def arguments_not_held(saved: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Stand in for an optimizer that the checkpoint does not hold, and is not given: it is asked for in training only.
+
+    Args:
+        saved: The checkpoint.
+        name: What an error calls it.
+        given: The arguments that `load_from_checkpoint` has.
+
+    Raises:
+        InputError: for another argument that the checkpoint does not hold, and is not given.
+    """
+    missing = {key: kind for key, kind in saved.get(NOT_HELD, {}).items() if key not in given}
+    in_place = {"optimizer": lost_optimizer} if missing.pop("optimizer", None) else {}
+    for key, kind in missing.items():
+        raise InputError(f"checkpoint {name} does not hold its {key}, a {kind}: load_from_checkpoint(..., {key}=it)")
+    return in_place
+
+
+def lost_optimizer(parameters: Any) -> NoReturn:
+    """Refuse to train with an optimizer that is not the run's.
+
+    Raises:
+        InputError: saying what to give.
+    """
+    raise InputError(
+        "the checkpoint that the module was loaded from could not hold its optimizer, a function: "
+        "load_from_checkpoint(..., optimizer=it); functools.partial(AdamW, lr=...) would be held"
+    )
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,5 +31,5 @@ def check_trainable(expected: Collection[str], saved: Collection[str], unexpecte
     if missing or unexpected:
         raise InputError(
             f"the checkpoint's trainable parameters are not this run's: {len(missing)} missing {missing[:3]}, "
-            f"{len(unexpected)} unexpected {list(unexpected)[:3]}"
+            f"{len(unexpected)} unexpected {list(unexpected)[:3]}: give the policy and the `lora` of that run"
         )

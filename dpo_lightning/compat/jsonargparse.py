@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import partial
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
@@ -26,3 +28,15 @@ def option_names(parser: ArgumentParser) -> list[str]:
     changes, an error suggests no key.
     """
     return [option.removeprefix("--") for option in parser._option_string_actions]
+
+
+def class_made(maker: partial[Any]) -> type | None:
+    """Return the class whose objects a `partial` makes with its keywords; None where it calls something else.
+
+    jsonargparse makes of a callable's `class_path` a `partial` of a function of its own, with the class as the last
+    argument, which is documented nowhere. Where it changes, a loaded module does not hold its optimizer's settings.
+    """
+    if isinstance(maker.func, type) and not maker.args:
+        return maker.func
+    is_parsers = str(maker.func.__module__).partition(".")[0] == "jsonargparse"  # None for a method of C
+    return maker.args[-1] if is_parsers and maker.args and isinstance(maker.args[-1], type) else None

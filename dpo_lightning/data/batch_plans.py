@@ -246,7 +246,7 @@ def _filled_in_order(tokens: Sequence[int], limit: int) -> list[np.ndarray]:
 
 def _check_spread(pairs: int, world_size: int) -> None:
     if pairs < world_size:
-        raise InputError(f"{pairs} pairs cannot be spread over {world_size} ranks")
+        raise InputError(f"{pairs} pairs cannot be spread over {world_size} ranks: give more pairs, or fewer devices")
 
 
 def _no_equal_batches(batch_tokens: int, pairs: int, world_size: int) -> InputError:

@@ -93,7 +93,7 @@ class Batching(NamedTuple):
         if self.batch_pairs is not None and self.batch_tokens is not None:
             raise InputError("data.batch_pairs and data.batch_tokens: give one of them, and null for the other")
         if self.batch_tokens is not None and self.length_grouped:
-            raise InputError("data.length_grouped: with data.batch_tokens, every batch has pairs of all lengths")
+            raise InputError("data.length_grouped: with data.batch_tokens, batches have all lengths: leave it out")
 
     def groups(self, layout: LayoutName) -> bool:
         """Return whether batches have examples of similar length."""

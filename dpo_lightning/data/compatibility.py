@@ -9,6 +9,7 @@ from dpo_lightning.batch import Holds
 from dpo_lightning.data.formats import Format
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Compares, Reads
+from dpo_lightning.utils.arguments import wrong_kind
 
 
 class DataRead(NamedTuple):
@@ -30,6 +31,23 @@ class DataRead(NamedTuple):
     def by(cls, objective: AnyObjective) -> DataRead:
         """Return the needs of an objective."""
         return cls(type(objective).__name__, objective.compares, objective.reads, objective.reads_columns)
+
+
+def checked_format(given: object) -> Format:
+    """Return a data format that says what its examples are.
+
+    Raises:
+        InputError: for what is no format, and for one that does not say it.
+    """
+    if not isinstance(given, Format):
+        raise wrong_kind("data.format", given, Format, "give RowFormat(...), UnpairedFormat(...) or one of your own")
+    gives = getattr(given, "gives", None)  # a class of the user's, which may leave it out
+    if gives not in [each.given_by for each in Compares]:
+        raise InputError(
+            f"data.format {type(given).__name__}: gives is {gives!r:.60}: write `gives = Compares.PAIRS` or "
+            "`Compares.LABELLED` in the class"
+        )
+    return given
 
 
 def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:

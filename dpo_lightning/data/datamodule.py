@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from dpo_lightning.batch import Collate, first_completions
 from dpo_lightning.data.batch_plans import BatchPlan
 from dpo_lightning.data.batching import COLLATE, Batching, Layout, check_least, settle_layout
-from dpo_lightning.data.compatibility import DataRead, check_read
+from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.formats import Format, RowFormat
@@ -109,7 +109,7 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         self.batching.check()
         self.dataset = dataset
         self.load_options = dict(load_options or {})
-        self.format = format
+        self.format = checked_format(format)
         self.chat_template = chat_template
         self.max_length = max_length
         self.max_prompt_length = max_prompt_length
@@ -178,21 +178,21 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         return tokenize_rows(rows, self.format, encode, f"{describe(source)}, split {split}")
 
     def replace_dataset(self, dataset: Any) -> None:
-        """Train on other rows from the next epoch on; every rank must call it, with the same rows.
+        """Train on other rows from the next training loader on; every rank must call it, with the same rows.
 
         For rows that depend on the policy, such as completions that it has sampled. The training split of `dataset` is
         read, checked and tokenised like the first one; validation and test rows stay. Lightning asks for a new loader
-        at an epoch's begin where the Trainer has `reload_dataloaders_every_n_epochs=1`. A run that is resumed must be
-        given the rows of its checkpoint. A `Precomputed` reference has no values for rows that come later.
+        at an epoch's begin where the Trainer has `reload_dataloaders_every_n_epochs=1`; the epoch before ends with its
+        own rows. Resume with the rows of the checkpoint's epoch. A `Precomputed` reference has no values for others.
 
         Args:
             dataset: What the constructor takes.
 
         Raises:
-            InputError: before `setup`, or naming the row that cannot be read.
+            InputError: before `setup`, in a run that makes no other loader, or naming the row that cannot be read.
         """
+        self._epoch.before_other_rows(self.trainer)
         self.splits.replace_training(dataset)
-        self._epoch.not_resumed()
 
     def train_dataloader(self) -> LazyLoader:
         """Shuffled by seed and epoch; goes on at the batch at which Lightning goes on after a restore.

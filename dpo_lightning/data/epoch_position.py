@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 import lightning.pytorch as pl
+from lightning.pytorch.trainer.states import TrainerStatus
 
 from dpo_lightning.data.batching import Batching, Layout
 from dpo_lightning.data.loader import EpochProgress
 from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode, accumulation
 from dpo_lightning.data.splits import Splits
+from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import data_ranks
 
 
@@ -29,14 +31,27 @@ class TrainingEpoch:
         self._layout: Layout | None = None
         self._completions: int | None = None
         self._resumed: ResumedEpoch | None = None
+        self._rows_read: dict[str, Any] | None = None  # by the loader, where the splits have others by now
 
     def forget(self) -> None:
         """Begin anew: no loader was built, and nothing was restored."""
-        self._layout, self._resumed = None, None
+        self._layout = self._resumed = self._rows_read = None
 
-    def not_resumed(self) -> None:
-        """Go on with other rows than those of the checkpoint."""
-        self._resumed = None
+    def before_other_rows(self, trainer: pl.Trainer | None) -> None:
+        """Keep what checkpoints say of the rows that the loader reads, before the splits get others.
+
+        Raises:
+            InputError: in a run that has its training loader, and asks for no other one.
+        """
+        if self._layout is None:
+            return
+        run: Any = trainer
+        if run is not None and run.state.status == TrainerStatus.RUNNING and not run.reload_dataloaders_every_n_epochs:
+            raise InputError(
+                "data.replace_dataset: the run keeps its training loader, so the rows would not be read: give the "
+                "Trainer reload_dataloaders_every_n_epochs=1"
+            )
+        self._rows_read = self._rows()
 
     def settle(self, layout: Layout, completions: int | None, trainer: pl.Trainer | None) -> None:
         """Take note of what the training loader is built with.
@@ -49,6 +64,8 @@ class TrainingEpoch:
         Raises:
             InputError: for other batches than those of the checkpoint that the run goes on from.
         """
+        if self._rows_read is not None:  # an epoch of other rows is not the one that the run went on from
+            self._rows_read = self._resumed = None
         self._layout, self._completions = layout, completions
         if self._resumed is not None:
             self._resumed.check(self.order(trainer))
@@ -85,8 +102,7 @@ class TrainingEpoch:
         """Return what decides which examples are in which batch, as far as it is settled."""
         ranks = data_ranks(trainer).world_size
         order: dict[str, Any] = {
-            "pairs": len(self._splits["train"]),
-            "content": self._splits.content,
+            **self._rows(),
             "batch_pairs": self._batching.batch_pairs,
             "batch_tokens": self._batching.batch_tokens,
             "world_size": ranks,
@@ -101,3 +117,6 @@ class TrainingEpoch:
         if self._batching.batch_tokens is not None or order["length_grouped"] or ranks > 1:  # tokens are counted
             order["completions"] = "all" if self._completions is None else self._completions
         return order
+
+    def _rows(self) -> dict[str, Any]:
+        return self._rows_read or {"pairs": len(self._splits["train"]), "content": self._splits.content}

@@ -68,7 +68,7 @@ def _load_splits(source: Any, options: Mapping[str, Any]) -> Mapping[str, Datase
         raise InputError("the dataset streams: its rows must be known before training, so load it without streaming")
     in_memory = isinstance(source, Dataset | DatasetDict)
     if in_memory and options:
-        raise InputError(f"data.load_options: {', '.join(options)} mean nothing for a dataset in memory")
+        raise InputError(f"data.load_options: {', '.join(options)} mean nothing for rows in memory: leave them out")
     if in_memory:
         return source if isinstance(source, DatasetDict) else {"train": source}
     if not isinstance(source, str | Path | dict) or not source:

@@ -76,7 +76,10 @@ def model_shape(name: str, options: PolicyOptions) -> ModelShape:
         (m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == text.num_hidden_layers), None
     )
     if layers is None:
-        raise InputError(f"plan: {name!r} ({config.model_type}) has no list of {text.num_hidden_layers} decoder layers")
+        raise InputError(
+            f"plan: {name!r} ({config.model_type}) has no list of {text.num_hidden_layers} decoder layers: give a "
+            "decoder-only model, or measure a short run"
+        )
     return _shape(model, text, layers, bool(options.quantization_config))
 
 

@@ -50,7 +50,10 @@ def load_model(
     with _one_line(f"model {base!r}"):
         model, found = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, output_loading_info=True, **kwargs)
     if missing := sorted(found["missing_keys"]):
-        raise InputError(f"model {base!r}: {len(missing)} weights are not in it and would be random: {missing[:3]}")
+        raise InputError(
+            f"model {base!r}: {len(missing)} weights are not in it and would be random: {missing[:3]}; give a whole "
+            "causal language model"
+        )
     if quantization_config:
         model.requires_grad_(False)
     if adapter is None:
@@ -110,7 +113,10 @@ def adapter_config(name: str) -> Any:
     with _one_line(f"adapter {name!r}"):
         config = PeftConfig.from_pretrained(name)
     if not config.base_model_name_or_path:
-        raise InputError(f"adapter {name!r}: its adapter_config.json has no base_model_name_or_path")
+        raise InputError(
+            f"adapter {name!r}: its adapter_config.json has no base_model_name_or_path: write the base model's place "
+            "there"
+        )
     return config
 
 

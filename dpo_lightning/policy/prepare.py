@@ -80,10 +80,10 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
 def _enable_checkpointing(policy: nn.Module) -> None:
     enable: Callable[..., None] | None = getattr(policy, "activation_checkpointing_enable", None)
     if enable is None or not getattr(policy, "supports_gradient_checkpointing", True):
-        raise InputError(f"gradient_checkpointing: {type(policy).__name__} does not support it")
+        raise InputError(f"gradient_checkpointing: {type(policy).__name__} does not support it: leave it out")
     enable(activation_checkpointing_kwargs={"use_reentrant": False})
     if not policy.is_activation_checkpointing:
-        raise InputError(f"gradient_checkpointing: {type(policy).__name__} accepted it and left it off")
+        raise InputError(f"gradient_checkpointing: {type(policy).__name__} accepted it and left it off: leave it out")
 
 
 def disable_dropout(model: nn.Module) -> None:

@@ -222,7 +222,9 @@ def _check_heads(config: Any, size: int) -> None:
     for name in ("num_attention_heads", "num_key_value_heads"):
         heads = getattr(config, name, None)
         if isinstance(heads, int) and heads % size:
-            raise InputError(f"tensor_parallel_size: {size} does not divide the model's {name}, {heads}")
+            raise InputError(
+                f"tensor_parallel_size: {size} does not divide the model's {name}, {heads}: set it to a divisor, or 1"
+            )
 
 
 def _split(root: nn.Module, unit: nn.Module, mesh: DeviceMesh, plan: dict[str, str]) -> None:

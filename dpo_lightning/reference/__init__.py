@@ -8,7 +8,7 @@ from dpo_lightning.reference.hooks import ModelHooks
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.moved import ReferenceMover, moved_weights, restore_moved
 from dpo_lightning.reference.precomputed import BoundPrecomputed, Precomputed
-from dpo_lightning.reference.settle import checked_settings, holds_model, settle_reference
+from dpo_lightning.reference.settle import checked_settings, in_memory_only, settle_reference
 
 __all__ = [
     "AdapterOff",
@@ -29,7 +29,7 @@ __all__ = [
     "checked_settings",
     "default_reference",
     "default_reference_type",
-    "holds_model",
+    "in_memory_only",
     "moved_weights",
     "restore_moved",
     "settle_reference",

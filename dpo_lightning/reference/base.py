@@ -65,7 +65,7 @@ class BoundReference(ABC):
 
 
 class Reference(ABC):
-    """Settings of a reference; subclasses are frozen dataclasses."""
+    """Settings of a reference; subclasses are frozen dataclasses, or a module refuses them: checkpoints hold them."""
 
     @abstractmethod
     def bind(self, policy: nn.Module) -> BoundReference:
@@ -100,10 +100,7 @@ class _Zero(BoundReference):
 
 
 class LostReference(Reference):
-    """The reference of a checkpoint whose base model is not there: the policy can be used, not compared.
-
-    It is no dataclass, so that a checkpoint does not keep it: the base model may be there for the next.
-    """
+    """The reference of a checkpoint whose base model is not there: the policy can be used, not compared."""
 
     def bind(self, policy: nn.Module) -> BoundReference:
         """Return the bound reference, which scores nothing."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample
 from dpo_lightning.compat.torch import ConvertedInside
-from dpo_lightning.errors import RunError
+from dpo_lightning.errors import NotBuiltError, RunError
 from dpo_lightning.policy.prepare import float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy
 from dpo_lightning.policy.source import PolicySource
@@ -46,23 +46,27 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
             raise RunError("PreferenceModule.policy cannot be replaced: give the model to the constructor")
         super().__setattr__(name, value)
 
+    def __getattr__(self, name: str) -> Any:
+        # Python comes here when a property says that there is nothing, and nn.Module would say that in other words.
+        if name in ("models", "policy", "reference") and vars(self).get("_models") is None:
+            raise _not_built()
+        return super().__getattr__(name)
+
     @property
     def models(self) -> RunModels:
-        """The policy with its reference and its scorer; a RunError before `configure_model()`."""
+        """The policy with its reference and its scorer; a NotBuiltError before `configure_model()`."""
         if self._models is None:
-            raise RunError(
-                "the model is not built, there is none yet: call configure_model() first; a Trainer does so by itself"
-            )
+            raise _not_built()
         return self._models
 
     @property
     def policy(self) -> nn.Module:
-        """The model that is trained; a RunError before `configure_model()`."""
+        """The model that is trained; a NotBuiltError before `configure_model()`."""
         return self.models.policy
 
     @property
     def reference(self) -> BoundReference:
-        """The reference, bound to the policy; a RunError before `configure_model()`."""
+        """The reference, bound to the policy; a NotBuiltError before `configure_model()`."""
         return self.models.reference
 
     def prepare_data(self) -> None:
@@ -119,3 +123,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def converting(self) -> AbstractContextManager[None]:
         """Keep RoPE's frequencies in float32 when the module is cast."""
         return float32_buffers_kept(self)
+
+
+def _not_built() -> NotBuiltError:
+    return NotBuiltError("the model is not built yet: call configure_model() first; a Trainer does so by itself")

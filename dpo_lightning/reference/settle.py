@@ -11,6 +11,7 @@ from dpo_lightning.reference.base import LostReference, NoReference, Reference
 from dpo_lightning.reference.default import default_reference
 from dpo_lightning.reference.frozen import FrozenModule
 from dpo_lightning.reference.precomputed import Precomputed
+from dpo_lightning.utils.arguments import wrong_kind
 
 
 def checked_settings(wanted: Reference | nn.Module | None, is_read: bool, objective: str) -> Reference | None:
@@ -22,9 +23,12 @@ def checked_settings(wanted: Reference | nn.Module | None, is_read: bool, object
         objective: Name of the objective, for the message.
 
     Raises:
-        InputError: for a reference that nobody reads.
+        InputError: for what is no reference, and for one that nobody reads.
     """
     settings = FrozenModule(wanted) if isinstance(wanted, nn.Module) else wanted
+    if settings is not None and not isinstance(settings, Reference):
+        remedy = f"write FrozenCopy({settings!r})" if isinstance(settings, str) else "give FrozenCopy() or a module"
+        raise wrong_kind("reference", settings, Reference, remedy)
     if not (is_read or settings is None or isinstance(settings, NoReference | LostReference)):
         raise InputError(f"objective {objective} has no reference: leave `reference` out")
     return settings if is_read else NoReference()
@@ -38,6 +42,9 @@ def settle_reference(wanted: Reference | None, policy: nn.Module, trained_adapte
     return wanted or default
 
 
-def holds_model(given: object) -> bool:
-    """Tell a module in memory, which no checkpoint holds among the hyperparameters, from settings."""
-    return isinstance(given, nn.Module | FrozenModule)
+def in_memory_only(given: object) -> bool:
+    """Tell a module in memory and a lost reference, which no checkpoint holds among the hyperparameters, from settings.
+
+    For the next load of a checkpoint the base model of the lost one may be there.
+    """
+    return isinstance(given, nn.Module | FrozenModule | LostReference)

@@ -22,6 +22,7 @@ from dpo_lightning.training.metrics import (
     pair_metrics,
     unpaired_metrics,
 )
+from dpo_lightning.utils.arguments import wrong_kind
 
 ScoresT = TypeVar("ScoresT")
 
@@ -172,23 +173,51 @@ def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: se
     """
     name = type(objective).__name__
     if batch.labels is not None:
-        raise InputError(f"objective {name} reads pairs, and the batch has single completions with a label")
+        raise InputError(
+            f"objective {name} reads pairs, and the batch has single completions with a label: take KTO or "
+            "UnpairedBCO, or make the examples with TokenizedExample.pair"
+        )
     if {*batch.completions} != completions:
         found = ", ".join(map(str, sorted({*batch.completions})))
-        raise InputError(f"objective {name} reads pairs, and the batch has prompts with {found} completions")
+        raise InputError(
+            f"objective {name} reads pairs, and the batch has prompts with {found} completions: give each the chosen "
+            "and the rejected one, as TokenizedExample.pair does"
+        )
     if batch.mismatched:
         raise InputError(f"objective {name} reads no completions of other prompts: leave mismatched_ids out")
     if batch.has_empty_completion:
         raise InputError("a completion of the batch has no tokens: leave such pairs out")
 
 
-_COMPARISONS: Mapping[Compares, Callable[[Any], Comparison[Any]]] = {
-    Compares.PAIRS: Pairs,
-    Compares.CHOSEN: Chosen,
-    Compares.LABELLED: Labelled,
+_COMPARISONS: Mapping[Compares, tuple[type[AnyObjective], Callable[[Any], Comparison[Any]]]] = {
+    Compares.PAIRS: (Objective, Pairs),
+    Compares.CHOSEN: (Objective, Chosen),
+    Compares.LABELLED: (UnpairedObjective, Labelled),
 }
 
 
 def comparison_of(objective: AnyObjective) -> Comparison[Any]:
-    """Return the comparison that an objective says it makes."""
-    return _COMPARISONS[objective.compares](objective)
+    """Return the comparison that an objective says it makes.
+
+    Raises:
+        InputError: for what is no objective, and for one that does not say what it compares and reads, or compares what
+            another kind of objective does.
+    """
+    if not isinstance(objective, AnyObjective):
+        remedy = "derive a frozen dataclass from Objective, whose docstring shows one"
+        raise wrong_kind("objective", objective, AnyObjective, remedy)
+    name, compares = f"objective {type(objective).__name__}", objective.compares
+    if not isinstance(compares, Compares):
+        raise InputError(f"{name}: compares is {compares!r:.60}: leave it out, since the class above has it")
+    if not isinstance(objective.reads, Reads):
+        raise InputError(f"{name}: reads is {objective.reads!r:.60}: write flags of Reads, such as Reads.REFERENCE")
+    kind, comparison = _COMPARISONS[compares]
+    if not isinstance(objective, kind):
+        raise InputError(f"{name}: it compares {compares} and is no {kind.__name__}: derive it from {kind.__name__}")
+    if compares is Compares.CHOSEN and _has_no_chosen_rewards(objective):
+        raise InputError(f"{name}: it compares {compares} and has no chosen_rewards: derive it from ChosenObjective")
+    return comparison(objective)
+
+
+def _has_no_chosen_rewards(objective: AnyObjective) -> bool:
+    return isinstance(objective, Objective) and type(objective).chosen_rewards is Objective.chosen_rewards

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.optim import SGD
 
 import dpo_lightning
 from dpo_lightning import LoRA, PairedBCO, PreferenceModule
@@ -23,6 +24,7 @@ from dpo_lightning.checkpoints.contents import (
     GIVEN_REFERENCE,
     MODEL_CONFIG,
     MOVED_REFERENCE,
+    NOT_HELD,
     REFERENCE_MOVER,
     RUNNING_MEAN,
     markdown_table,
@@ -40,6 +42,7 @@ RUNS: dict[str, tuple[dict[str, Any], list[Any], set[str]]] = {
     "lora": ({"lora": LoRA(r=2)}, [], set()),
     "moved reference": ({}, [lambda: EMAReference(0.5)], {MODEL_CONFIG, MOVED_REFERENCE, REFERENCE_MOVER}),
     "given reference": ({"reference": tiny_llama()}, [], {MODEL_CONFIG, GIVEN_REFERENCE}),
+    "function": ({"optimizer": lambda params: SGD(params, lr=0.1)}, [], {MODEL_CONFIG, NOT_HELD}),
     "running mean": ({"objective": PairedBCO()}, [], {MODEL_CONFIG, RUNNING_MEAN}),
 }
 DATAMODULE = "<PreferenceDataModule>"
@@ -195,5 +198,5 @@ def test_class_paths_of_the_format_before_are_found(tmp_path: Path) -> None:
     saved["hyper_parameters"]["schedule"]["class_path"] = "dpo_lightning.schedules.Linear"
     torch.save(saved, tmp_path / "before.ckpt")
     again = PreferenceModule.load_from_checkpoint(tmp_path / "before.ckpt")
-    assert again.hparams["schedule"]["class_path"] == "dpo_lightning.training.schedules.Linear"
+    assert again.hparams["schedule"]["class_path"] == "dpo_lightning.Linear"
     assert torch.equal(next(again.policy.parameters()), saved["state_dict"]["policy.model.embed_tokens.weight"])

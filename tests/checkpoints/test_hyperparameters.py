@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum, IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.cli import instantiate_module
+from torch import nn
+from torch.optim import SGD
 
-from dpo_lightning import DPO, IPO, AdapterOff, FrozenAdapter, FrozenCopy, LoRA, PreferenceModule
-from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
+from dpo_lightning import (
+    DPO,
+    IPO,
+    KTO,
+    AdapterOff,
+    AnyObjective,
+    Divergence,
+    FrozenAdapter,
+    FrozenCopy,
+    LoRA,
+    Precomputed,
+    PreferenceModule,
+    Reference,
+    Schedule,
+)
+from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters, public_path
+from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
-from dpo_lightning.training.schedules import Constant, Linear
+from dpo_lightning.training.schedules import Constant, Cosine, Linear
 from tests.helpers.tiny import tiny_llama
 
 
@@ -42,6 +62,12 @@ class Chosen(Base):
     inner: Inner
 
 
+def all_subclasses(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from all_subclasses(each)
+
+
 def plain(**hparams: Any) -> dict[str, Any]:
     plain_hyperparameters(hparams)
     assert hparams.pop("_instantiator") == "lightning.pytorch.cli.instantiate_module"
@@ -58,11 +84,11 @@ def loaded(values: Any) -> Any:
 def test_settings_become_config_form() -> None:
     assert plain(objective=DPO(beta=0.3), reference=AdapterOff(), schedule=Linear(warmup=2)) == {
         "objective": {
-            "class_path": "dpo_lightning.losses.dpo.DPO",
+            "class_path": "dpo_lightning.DPO",
             "init_args": {"beta": 0.3, "label_smoothing": 0.0},
         },
-        "reference": {"class_path": "dpo_lightning.reference.adapter.AdapterOff", "init_args": {}},
-        "schedule": {"class_path": "dpo_lightning.training.schedules.Linear", "init_args": {"warmup": 2, "floor": 0.0}},
+        "reference": {"class_path": "dpo_lightning.AdapterOff", "init_args": {}},
+        "schedule": {"class_path": "dpo_lightning.Linear", "init_args": {"warmup": 2, "floor": 0.0}},
     }
 
 
@@ -79,8 +105,99 @@ def test_settings_without_alternatives_are_their_fields() -> None:
     }
 
 
+def test_a_class_is_named_by_the_outermost_package_that_exports_it() -> None:
+    class Inside:
+        pass
+
+    named = [DPO, Precomputed, Linear, SGD, Chosen, Inside]
+    assert [public_path(kind) for kind in named] == [
+        "dpo_lightning.DPO",
+        "dpo_lightning.Precomputed",
+        "dpo_lightning.Linear",
+        "torch.optim.SGD",
+        f"{__name__}.Chosen",
+        f"{__name__}.{Inside.__qualname__}",
+    ]
+
+
+def test_every_setting_of_the_package_has_a_public_name() -> None:
+    package = [kind for base in (AnyObjective, Divergence, Reference, Schedule) for kind in all_subclasses(base)]
+    settings = {kind for kind in package if kind.__module__.startswith("dpo_lightning.") and is_dataclass(kind)}
+
+    assert len(settings) > 45
+    assert {public_path(kind) for kind in settings} == {f"dpo_lightning.{kind.__name__}" for kind in settings}
+
+
+OLDER = {
+    "objective": [("losses.dpo.DPO", DPO()), ("losses.kto.KTO", KTO())],
+    "reference": [("reference.frozen.FrozenCopy", FrozenCopy()), ("reference.precomputed.Precomputed", Precomputed())],
+    "schedule": [("training.schedules.Linear", Linear()), ("schedules.Cosine", Cosine())],
+}
+
+
+@pytest.mark.parametrize(("argument", "path", "expected"), [(a, *each) for a, paths in OLDER.items() for each in paths])
+def test_paths_of_older_checkpoints_are_read(argument: str, path: str, expected: Any) -> None:
+    hparams = {"policy": "some/model", argument: {"class_path": f"dpo_lightning.{path}", "init_args": vars(expected)}}
+    module = instantiate_module(PreferenceModule, hparams)
+
+    found = {"objective": module.objective, "reference": module.reference_settings, "schedule": module._schedule}
+    assert found[argument] == expected
+
+
 def test_what_has_no_plain_form_is_dropped() -> None:
     assert plain(policy=tiny_llama(), optimizer=lambda _: None, kind=DPO, kept=1) == {"kept": 1}
+
+
+def test_what_is_dropped_is_named_unless_it_is_the_default() -> None:
+    def default(_: Any) -> None: ...
+
+    class Owner:
+        def __init__(self, optimizer: Any = default) -> None: ...
+
+    assert plain_hyperparameters({"judge": nn.Identity(), "optimizer": default, "kept": 1}, Owner) == {
+        "judge": "Identity"
+    }
+    assert plain_hyperparameters({"optimizer": print}, Owner) == {"optimizer": "builtin_function_or_method"}
+    assert PreferenceModule("some/model").not_held == {}
+    assert PreferenceModule("some/model", optimizer=SGD).not_held == {"optimizer": "type"}
+
+
+def test_an_optimizer_that_is_a_partial_is_held() -> None:
+    module = PreferenceModule("some/model", optimizer=partial(SGD, lr=0.5, momentum=0.9))
+
+    assert module.not_held == {}
+    assert module.hparams["optimizer"]["class_path"].endswith(".SGD")
+    assert module.hparams["optimizer"]["init_args"] == {"lr": 0.5, "momentum": 0.9}
+
+
+class Bare(FrozenCopy):
+    """A reference with a constructor of its own, whose argument no field holds."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+
+
+class Plain(Reference):
+    def bind(self, policy: nn.Module) -> Any: ...
+
+
+class Falling(Schedule):
+    def __call__(self, optimizer: Any, total_steps: float) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"reference": Plain()}, "^reference Plain: a checkpoint cannot hold Plain: make it a frozen dataclass, whose"),
+        ({"reference": Bare("x")}, "^reference Bare: a checkpoint cannot hold Bare: make it a frozen dataclass"),
+        ({"reference": Precomputed(source=Plain())}, "^reference Precomputed: a checkpoint cannot hold Plain: make it"),
+        ({"schedule": Falling()}, "^schedule Falling: a checkpoint cannot hold Falling: make it a frozen dataclass"),
+    ],
+    ids=["no dataclass", "own constructor", "inside another", "schedule"],
+)
+def test_settings_that_a_checkpoint_would_lose_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PreferenceModule("some/model", **settings)
 
 
 def test_nested_settings_and_paths() -> None:
@@ -127,8 +244,6 @@ def test_a_module_comes_back_from_its_checkpoint_with_the_same_settings(
     assert torch.load(tmp_path / "x.ckpt", weights_only=True)["hyper_parameters"] == module.hparams
 
     hparams = torch.load(tmp_path / "x.ckpt", weights_only=True)["hyper_parameters"]
-    from lightning.pytorch.cli import instantiate_module
-
     hparams.pop("_instantiator")
     again = instantiate_module(PreferenceModule, hparams)
 

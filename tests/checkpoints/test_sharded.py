@@ -76,7 +76,7 @@ def test_code_is_refused_wherever_it_is(place, read, checkpoint, shards, tmp_pat
     else:
         state = {"state_dict": checkpoint["state_dict"], "optimizer_0": {"param_groups": [{"lr": Touch(trace)}]}}
         save_tensors(state, shards)
-    with pytest.raises(InputError, match=f"checkpoint {shards} cannot be read as plain data"):
+    with pytest.raises(InputError, match=f"checkpoint {shards} cannot be read as plain data: .*: take another one"):
         read(shards)
     assert not trace.exists()
 
@@ -92,7 +92,7 @@ def test_the_danger_is_real(tmp_path):
 
 
 def test_other_directories_and_lost_shards_are_named(shards, tmp_path):
-    with pytest.raises(InputError, match="is no directory of shards"):
+    with pytest.raises(InputError, match=r"is no directory of shards: .*: give a file, or"):
         consolidated(tmp_path)
     next(shards.glob("*.distcp")).unlink()
     with pytest.raises(InputError, match="cannot be read as plain data"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch.optim import SGD
 
-from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, PreferenceModule
+from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, Objective, PreferenceModule, Reads
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.saved import TouchesAFile, spoil
@@ -153,11 +155,54 @@ def test_a_module_of_ones_own_is_given_again(tmp_path):
         assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in state.items())
 
 
+class Unheld(Objective):
+    """No dataclass."""
+
+    reads = Reads.NOTHING
+
+    def __call__(self, scores):
+        return -scores.policy_chosen_logps
+
+    def rewards(self, scores):
+        return scores.policy_chosen_logps, scores.policy_rejected_logps
+
+
+@pytest.mark.filterwarnings("ignore:Unheld is no dataclass")
+def test_an_objective_that_it_does_not_hold_is_given_again(tmp_path):
+    checkpoint = fitted(tmp_path, module(saved_model(tmp_path / "model"), objective=Unheld()))
+    message = r"step=2.ckpt does not hold its objective, a Unheld: load_from_checkpoint\(..., objective=it\)$"
+    with pytest.raises(InputError, match=message):
+        PreferenceModule.load_from_checkpoint(checkpoint)
+    again = PreferenceModule.load_from_checkpoint(checkpoint, objective=Unheld())
+    assert isinstance(again.objective, Unheld)
+
+
+def with_optimizer(path: Path, optimizer) -> Path:
+    """A checkpoint of a run with that optimizer."""
+    return fitted(path, module(saved_model(path / "model"), optimizer=optimizer, step_zero_check=False))
+
+
+def test_an_optimizer_that_it_does_not_hold_is_asked_for_in_training(tmp_path):
+    loaded = PreferenceModule.load_from_checkpoint(with_optimizer(tmp_path, lambda params: SGD(params, lr=0.5)))
+    trainer().validate(loaded, data(tmp_path), verbose=False)
+    with pytest.raises(InputError, match=r"could not hold its optimizer, a function: load_from_checkpoint\("):
+        trainer().fit(loaded, data(tmp_path))
+
+
+def test_an_optimizer_that_it_holds_comes_back_each_time(tmp_path):
+    checkpoint = with_optimizer(tmp_path, partial(SGD, lr=0.5))
+    for _ in range(2):
+        fit = trainer(max_steps=1)
+        fit.fit(PreferenceModule.load_from_checkpoint(checkpoint), data(tmp_path))
+        assert (type(fit.optimizers[0]), fit.optimizers[0].defaults["lr"]) == (SGD, 0.5)
+        fit.save_checkpoint(checkpoint)
+
+
 def test_a_damaged_file_and_a_malicious_one_are_refused(tmp_path):
     checkpoint = fitted(tmp_path, module())
     torch.save({"hyper_parameters": TouchesAFile(tmp_path / "ran")}, tmp_path / "evil.ckpt")
     for weights_only in (None, True):
-        with pytest.raises(InputError, match=r"evil.ckpt holds more than plain types"):
+        with pytest.raises(InputError, match=r"evil.ckpt holds more than plain types, .* with weights_only=False"):
             PreferenceModule.load_from_checkpoint(tmp_path / "evil.ckpt", weights_only=weights_only)
     assert not (tmp_path / "ran").exists()
     spoil(checkpoint)

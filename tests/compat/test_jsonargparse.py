@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from lightning.pytorch.cli import OptimizerCallable
 
 from dpo_lightning.compat import jsonargparse as patterns
 
@@ -30,3 +33,19 @@ def test_the_parsers_words_are_those_that_are_looked_for(pattern: str, arguments
         parser.parse_args(arguments)
     assert getattr(patterns, pattern).search(str(caught.value)), str(caught.value)
     assert {"x", "optimizer"} <= set(patterns.option_names(parser))
+
+
+def test_the_class_that_jsonargparse_makes_of_a_class_path_is_found() -> None:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--optimizer", type=OptimizerCallable)
+    parsed = parser.parse_args(["--optimizer=torch.optim.SGD", "--optimizer.lr=0.5"])
+    maker = parser.instantiate_classes(parsed).optimizer
+
+    assert patterns.class_made(maker) is torch.optim.SGD
+    assert maker.keywords["lr"] == 0.5
+    assert patterns.class_made(partial(torch.optim.SGD, lr=0.5)) is torch.optim.SGD
+    assert patterns.class_made(partial(torch.optim.SGD, [])) is None
+    assert patterns.class_made(partial(isinstance, 3, int)) is None
+    assert patterns.class_made(partial([].append, int)) is None

@@ -152,11 +152,11 @@ def test_a_step_that_can_be_dealt_evenly_is():
 
 
 def test_fewer_pairs_than_ranks_are_refused():
-    with pytest.raises(InputError, match="3 pairs cannot be spread over 4 ranks"):
+    with pytest.raises(InputError, match="3 pairs cannot be spread over 4 ranks: give more"):
         ExamplePlan([1, 2, 3], 1, shuffle=False, world_size=4)
-    with pytest.raises(InputError, match="3 pairs cannot be spread over 4 ranks"):
+    with pytest.raises(InputError, match="3 pairs cannot be spread over 4 ranks: give more"):
         TokenPlan([1, 2, 3], 9, world_size=4)
-    with pytest.raises(InputError, match="3 pairs cannot be spread over 4 ranks"):
+    with pytest.raises(InputError, match="3 pairs cannot be spread over 4 ranks: give more"):
         OrderedTokenPlan([1, 2, 3], 9, world_size=4)
 
 

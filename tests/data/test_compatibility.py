@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from dpo_lightning import DPO, KTO, SFT, RowFormat, UnpairedBCO, UnpairedFormat
-from dpo_lightning.data.compatibility import DataRead, check_read
-from dpo_lightning.data.formats import Format
+from dpo_lightning import DPO, KTO, SFT, Compares, Format, RowFormat, UnpairedBCO, UnpairedFormat
+from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import AnyObjective, Compares, Reads, RowWeighted, SoftLabelDPO
+from dpo_lightning.losses import AnyObjective, Reads, RowWeighted, SoftLabelDPO
+from tests.data.common import data
 
 WEIGHTED = RowWeighted(SoftLabelDPO())
 NAMED = RowFormat(weight="times", probability="share")
 
 
 def test_an_objective_says_what_it_reads() -> None:
-    assert DataRead.by(KTO()) == ("KTO", Compares.LABELLED, KTO.reads)
-    assert DataRead.by(WEIGHTED) == ("RowWeighted", Compares.PAIRS, WEIGHTED.reads)
+    assert DataRead.by(KTO()) == ("KTO", Compares.LABELLED, KTO.reads, frozenset())
+    assert DataRead.by(WEIGHTED) == ("RowWeighted", Compares.PAIRS, WEIGHTED.reads, frozenset())
     assert Reads.PROBABILITY in WEIGHTED.reads
 
 
@@ -70,3 +72,30 @@ def test_a_column_is_needed_by_a_loss_and_not_by_a_prediction() -> None:
     with pytest.raises(InputError, match=r"^the objective reads the probability of each row: name its column in"):
         check_read(read, nameless, predicting=False)
     check_read(read, nameless, predicting=True)
+
+
+def own(**attributes: Any) -> Format:
+    """A format of one's own."""
+    return type("Own", (Format,), {"examples": lambda self, row, quote=str: [], **attributes})()
+
+
+@pytest.mark.parametrize("given", [RowFormat(), UnpairedFormat(), own(gives=Compares.LABELLED)], ids=str)
+def test_a_format_that_says_it_is_taken(given: Format) -> None:
+    assert checked_format(given) is given
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (RowFormat, r"^data\.format: RowFormat is a class: write RowFormat\(\.\.\.\)$"),
+        ({"chosen": "a"}, r"^data\.format: {'chosen': 'a'} is no Format: give RowFormat\(\.\.\.\), Unp"),
+        (own(), r"^data\.format Own: gives is None: write `gives = Compares\.PAIRS` or `Compares\.LABELLED`"),
+        (own(gives="pairs"), r"^data\.format Own: gives is 'pairs': write `gives = Compares\.PAIRS`"),
+        (own(gives=[]), r"^data\.format Own: gives is \[\]: "),
+        (own(gives=Compares.CHOSEN), r"^data\.format Own: gives is <Compares\.CHOSEN: .*>: write `gives = Comp"),
+    ],
+    ids=["class", "mapping", "nothing", "text", "list", "chosen"],
+)
+def test_another_one_is_refused_where_it_is_given(given: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        data(format=given)

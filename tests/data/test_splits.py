@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 from datasets import Dataset, DatasetDict
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dpo_lightning.errors import InputError
 from tests.data.common import (
@@ -104,3 +105,57 @@ def test_rows_are_replaced_between_epochs():
 def test_rows_that_were_never_there_are_not_replaced():
     with pytest.raises(InputError, match=r"data.replace_dataset: nothing was read yet: give the first dataset to the"):
         data().replace_dataset(Dataset.from_list(rows(5)))
+
+
+class ReplacingWithin(pl.Callback):
+    """Gives other rows in the middle of the first epoch, and notes what checkpoints say of the rows."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int, str]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch == 0 and batch_idx == 2:
+            trainer.datamodule.replace_dataset(Dataset.from_list(rows(8, 100)))
+        state = trainer.datamodule.state_dict()
+        self.told.append((trainer.current_epoch, state["pairs"], state["content"]))
+
+
+def test_the_running_epoch_ends_with_its_rows_and_its_checkpoints_name_them():
+    module, watching = Recorder(), ReplacingWithin()
+    run(module, data(), callbacks=[watching], max_epochs=2, reload_dataloaders_every_n_epochs=1)
+
+    seen = [row for batch in module.seen["train"] for row in batch]
+    assert (sorted(seen[:PAIRS]), sorted(seen[PAIRS:])) == (list(range(PAIRS)), list(range(8)))
+    first, second = data(), data(Dataset.from_list(rows(8, 100)))
+    for each in (first, second):
+        each.setup()
+    expected = [(0, PAIRS, first.splits.content)] * 6 + [(1, 8, second.splits.content)] * 2
+    assert watching.told == expected
+
+
+def test_a_run_goes_on_with_the_rows_of_its_checkpoints_epoch(tmp_path):
+    every_step = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    reloading, checkpoint = {"reload_dataloaders_every_n_epochs": 1}, str(tmp_path / "step=4.ckpt")
+    whole, again = Recorder(), Recorder()
+    run(whole, data(), callbacks=[ReplacingWithin(), every_step], enable_checkpointing=True, max_epochs=2, **reloading)
+
+    run(again, data(), ckpt_path=checkpoint, max_epochs=1, **reloading)
+    assert again.seen["train"] == whole.seen["train"][4:6]
+    with pytest.raises(InputError, match="the checkpoint was written with pairs 22, this run has 8"):
+        run(again, data(Dataset.from_list(rows(8, 100))), ckpt_path=checkpoint, **reloading)
+
+
+def test_rows_that_no_loader_would_read_are_refused():
+    message = r"^data.replace_dataset: the run keeps its training loader, .*: give the Trainer reload_dataloaders_"
+    with pytest.raises(InputError, match=message):
+        run(Recorder(), data(), callbacks=[ReplacingWithin()])
+
+
+def test_rows_are_replaced_between_runs():
+    module, source = Recorder(), data()
+    run(module, source, max_epochs=1)
+    source.replace_dataset(Dataset.from_list(rows(8, 100)))
+    run(module, source, max_epochs=1)
+
+    seen = [row for batch in module.seen["train"] for row in batch]
+    assert sorted(seen[PAIRS:]) == list(range(8))

@@ -65,5 +65,5 @@ def test_a_model_without_a_gate(tmp_path):
 def test_a_model_without_layers_is_refused(tmp_path, monkeypatch):
     name = _config(tmp_path, "gpt2", n_embd=32, n_layer=3, n_head=4, vocab_size=64, bos_token_id=1, eos_token_id=1)
     monkeypatch.setattr("dpo_lightning.estimate.shape.nn.ModuleList", tuple)
-    with pytest.raises(InputError, match="has no list of 3 decoder layers"):
+    with pytest.raises(InputError, match="has no list of 3 decoder layers: give a decoder-only model"):
         model_shape(name, PolicyOptions())

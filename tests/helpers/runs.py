@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,7 @@ def module(policy: Any = None, lr: float = 1e-3, **settings: Any) -> PreferenceM
     """A PreferenceModule on a tiny Llama."""
     return PreferenceModule(
         tiny_llama() if policy is None else policy,
-        optimizer=lambda params: AdamW(params, lr=lr, weight_decay=0.1),
-        **settings,
+        **{"optimizer": partial(AdamW, lr=lr, weight_decay=0.1), **settings},
     )
 
 

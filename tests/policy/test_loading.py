@@ -38,7 +38,7 @@ class TestLoading:
     def test_refuses_weights_that_would_be_random(self, tmp_path: Path) -> None:
         tiny_llama().model.save_pretrained(tmp_path)
 
-        with pytest.raises(InputError, match=r"1 weights are not in it and would be random: \['lm_head.weight'\]"):
+        with pytest.raises(InputError, match=r"1 weights are .* would be random: \['lm_head.weight'\]; give a whole"):
             load_model(str(tmp_path), torch.float32)
 
     def test_of_broken_files_is_one_line(self, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ class TestTrainedAdapter:
             build_policy(str(adapter), torch.float32, PolicyOptions(lora=LoRA(r=2)))
 
     def test_without_its_base(self, adapter: Path, tmp_path: Path) -> None:
-        for base, message in ((None, "has no base_model_name_or_path"), ("/moved/away", "/moved/away")):
+        for base, message in ((None, "has no base_model_name_or_path: write the base"), ("/moved/away", "/moved/away")):
             settings = json.loads((adapter / "adapter_config.json").read_text())
             (tmp_path / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": base}))
 

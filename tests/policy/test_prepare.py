@@ -174,7 +174,7 @@ class TestCheckpointing:
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
     def test_of_a_model_that_cannot_is_refused(self) -> None:
-        with pytest.raises(InputError, match="gradient_checkpointing: Linear does not support it"):
+        with pytest.raises(InputError, match="gradient_checkpointing: Linear does not support it: leave it out"):
             build_policy(nn.Linear(2, 2), torch.float32, PolicyOptions(gradient_checkpointing=True))
 
 

@@ -171,7 +171,7 @@ def test_exports_are_those_of_one_process(models, ranks, alone):
     [
         ("no plan", "transformers has no plan for GPT2LMHeadModel: set it to 1"),
         ("LoRA", "adapters cannot be split"),
-        ("heads", "2 does not divide the model's num_key_value_heads, 1"),
+        ("heads", "2 does not divide the model's num_key_value_heads, 1: set it to a divisor, or 1"),
         ("step zero", "before step 0 the policy is not its reference"),
         ("code", "has no place in .metadata"),
     ],

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from dpo_lightning import DPO, SFT, AnyObjective, PreferenceModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import LoRA
-from dpo_lightning.reference import AdapterOff, FrozenAdapter, FrozenCopy, FrozenModule, NoReference, Precomputed
-from dpo_lightning.reference.settle import checked_settings, holds_model, settle_reference
+from dpo_lightning.reference import (
+    AdapterOff,
+    FrozenAdapter,
+    FrozenCopy,
+    FrozenModule,
+    LostReference,
+    NoReference,
+    Precomputed,
+)
+from dpo_lightning.reference.settle import checked_settings, in_memory_only, settle_reference
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import policy_of
 
@@ -25,9 +36,10 @@ def test_a_module_becomes_the_settings_that_hold_it() -> None:
     settings = checked_settings(tiny_llama(), is_read=True, objective="DPO")
 
     assert isinstance(settings, FrozenModule)
-    assert holds_model(settings)
-    assert holds_model(tiny_llama())
-    assert not holds_model(FrozenCopy())
+    assert in_memory_only(settings)
+    assert in_memory_only(tiny_llama())
+    assert in_memory_only(LostReference())
+    assert not in_memory_only(FrozenCopy())
 
 
 @pytest.mark.parametrize(
@@ -40,3 +52,17 @@ def test_the_default_is_the_cheapest_that_equals_the_policy(lora, trained_adapte
     assert type(settle_reference(None, policy, trained_adapter)) is default
     assert settle_reference(Precomputed(), policy, trained_adapter).source == default()
     assert settle_reference(FrozenCopy("there"), policy, trained_adapter) == FrozenCopy("there")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("some/model", r"^reference: 'some/model' is no Reference: write FrozenCopy\('some/model'\)$"),
+        (FrozenCopy, r"^reference: FrozenCopy is a class: write FrozenCopy\(\.\.\.\)$"),
+        (True, r"^reference: True is no Reference: give FrozenCopy\(\) or a module$"),
+    ],
+)
+@pytest.mark.parametrize("objective", [DPO(), SFT()], ids=["DPO", "SFT"])
+def test_what_is_no_reference_is_refused_where_it_is_given(wanted: Any, message: str, objective: AnyObjective) -> None:
+    with pytest.raises(InputError, match=message):
+        PreferenceModule("some/model", objective, wanted)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from dpo_lightning import DPO, KTO, SFT, PairScores, UnpairedBCO, UnpairedScores
+from dpo_lightning import DPO, KTO, SFT, Compares, PairScores, PreferenceModule, UnpairedBCO, UnpairedScores
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
@@ -36,9 +36,9 @@ def scored(
 @pytest.mark.parametrize(
     ("objective", "pairs", "message"),
     [
-        (DPO(), LABELLED, "objective DPO reads pairs, and the batch has single completions with a label"),
+        (DPO(), LABELLED, "objective DPO reads pairs, and the batch has single completions with a label: take KTO or"),
         (KTO(), PAIRS, "objective KTO reads single completions with a label: give TokenizedExample.label"),
-        (DPO(), CHOSEN, "objective DPO reads pairs, and the batch has prompts with 1 completions"),
+        (DPO(), CHOSEN, "objective DPO reads pairs, and the batch has prompts with 1 completions: give each the"),
         (SFT(), LABELLED, "objective SFT reads pairs, and the batch has single completions with a label"),
         (SFT(), [CHOSEN[0], *PAIRS], "objective SFT reads pairs, and the batch has prompts with 1, 2 completions"),
         (UnpairedBCO(), PAIRS, "objective UnpairedBCO reads single completions with a label"),
@@ -182,3 +182,26 @@ def test_numbers_of_completions_are_grouped_as_they_are_compared(collate: Collat
     assert found[SFT()].columns["score"].tolist() == found[KTO()].columns["score"].tolist() == [0.0, 1.0, 2.0]
     for scores in found.values():
         assert scores.columns["weight"].tolist() == [2.0, 2.0, 2.0]
+
+
+def own(**attributes: Any) -> Any:
+    """An objective of one's own, with attributes of the wrong kind."""
+    return type("Own", (DPO,), attributes)()
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (DPO, r"^objective: DPO is a class: write DPO\(\.\.\.\)$"),
+        (scored, "^objective: the function scored is no AnyObjective: derive a frozen dataclass from Objective"),
+        ("DPO", "^objective: 'DPO' is no AnyObjective: "),
+        (own(compares="pairs"), "^objective Own: compares is 'pairs': leave it out, "),
+        (own(compares=None), "^objective Own: compares is None: leave it out, "),
+        (own(reads="reference"), "^objective Own: reads is 'reference': write flags of Reads, such as Reads.REF"),
+        (own(compares=Compares.LABELLED), "^objective Own: .* and is no UnpairedObjective: derive it from UnpairedO"),
+        (own(compares=Compares.CHOSEN), "^objective Own: .* and has no chosen_rewards: derive it from ChosenObjective"),
+    ],
+)
+def test_what_is_no_objective_is_refused_where_it_is_given(objective: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PreferenceModule("some/model", objective)

@@ -19,6 +19,7 @@ from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
+from dpo_lightning.losses import SFT
 from dpo_lightning.policy.export import check_target, merge_adapter, merge_problem, write_model
 from dpo_lightning.reference import NoReference
 from dpo_lightning.utils.text import one_line
@@ -62,7 +63,7 @@ def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
         yield source
         return
     if (source / MANIFEST).is_file() and (found := damage(source)):
-        raise InputError(f"checkpoint {source}: {found}")
+        raise InputError(f"checkpoint {source}: {found}: take another one")
     saved = consolidated(source)
     with tempfile.TemporaryDirectory(dir=source.parent) as scratch:
         file = target or Path(scratch) / source.name
@@ -74,7 +75,9 @@ def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
 
 
 def _write(file: Path, run: Mapping[str, Any], out: str, merge: bool) -> None:
-    module = PreferenceModule.load_from_checkpoint(file, map_location="cpu", reference=NoReference(), **run["model"])
+    # Neither is asked for, and a checkpoint may hold neither.
+    unread: dict[str, Any] = {"objective": SFT(), "reference": NoReference()}
+    module = PreferenceModule.load_from_checkpoint(file, map_location="cpu", **unread, **run["model"])
     module.to(_dtype(file))
     policy = module.policy
     if merge:

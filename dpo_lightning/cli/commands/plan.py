@@ -102,7 +102,7 @@ def read_run(config: Namespace) -> Run:
         gradient_checkpointing=model.gradient_checkpointing,
     )
     if not isinstance(model.policy, str):
-        raise InputError("plan: model.policy must be a hub name or a directory")
+        raise InputError(f"plan: model.policy must be a hub name or a directory, got {type(model.policy).__name__}")
     shape = model_shape(model.policy, options)
     reference = _reference(model, trained_adapter=adapter_config(model.policy) is not None)
     precision = str(config.trainer.precision or "32-true")

@@ -58,8 +58,10 @@ def test_both_pictures_are_drawn_and_the_numbers_told(
 ) -> None:
     small = nx.DiGraph([("dpo_lightning.cli", "dpo_lightning.data"), ("dpo_lightning.data", "dpo_lightning.errors")])
     monkeypatch.setattr(imports, "files_of", lambda package: small)
+    page = tmp_path / "page.md"
+    page.write_text(imports.DOCUMENT.read_text(encoding="utf-8"), encoding="utf-8")
     for folder in ("one", "two"):
-        imports.main(tmp_path / folder)
+        imports.main(tmp_path / folder, page)
 
     assert "3 rooms on 3 floors, 2 arrows between them" in capsys.readouterr().out
     for name in ("rooms.png", "files.png"):
