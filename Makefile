@@ -9,11 +9,11 @@ quickstart: $(VENV)/.run
 	$(BIN)/dpo-lightning fit --config configs/quickstart.yaml
 
 test: $(VENV)/.test
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 # Under a minute on two quiet cores: two thirds of the tests, without those that tests/slow.py names. `test` runs them all.
 quick: $(VENV)/.test
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest --numprocesses 3 --dist worksteal -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

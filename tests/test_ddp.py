@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,9 @@ from tests.helpers.runs import saved_model, trainer, write_rows
 
 
 def run(
-    path: Path, processes: int, lora: bool = False, name: str = "", launch: bool = False, **changes: dict[str, Any]
+    path: Path, processes: int, lora: bool = False, name: str = "", **changes: dict[str, Any]
 ) -> tuple[list[dict[str, str]], dict[str, torch.Tensor]]:
-    """A run of the command, whose second process Lightning launches if asked; its log, and the trained parameters."""
+    """A run of the command; its log, and the trained parameters."""
     name = name or str(processes)
     out = path / name
     config: dict[str, Any] = {
@@ -57,12 +55,7 @@ def run(
         config[section] = {**config[section], **settings}
     (path / f"{name}.yaml").write_text(yaml.safe_dump(config))
     words = ["fit", "--config", str(path / f"{name}.yaml")]
-    if launch:
-        command = [sys.executable, "-m", "dpo_lightning", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=path)
-        assert done.returncode == 0, done.stderr[-3000:]
-    else:
-        succeed(run_command(words, path, processes), path)
+    succeed(run_command(words, path, processes), path)
     with next(out.glob("**/metrics.csv")).open() as file:
         logged = list(csv.DictReader(file))
     return logged, torch.load(out / "ckpt/last.ckpt", weights_only=True)["state_dict"]
@@ -99,7 +92,6 @@ def test_one_step_of_two_processes_is_that_of_one_micro_batch(tmp_path):
     }
     tokens = {"batch_pairs": None, "batch_tokens": 130, "layout": "tree"}
     for name, settings in (("pairs", {"batch_pairs": 4}), ("tokens", tokens)):
-        launch = name == "pairs"
-        _, found = run(tmp_path, 2, name=name, launch=launch, data={"val_split": None, **settings}, **changes)
+        _, found = run(tmp_path, 2, name=name, data={"val_split": None, **settings}, **changes)
         for key, value in expected.items():
             torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 
 import torch
 
@@ -49,12 +50,21 @@ def _full_memory(error: BaseException) -> str | None:
 def _lost_worker(error: BaseException) -> str | None:
     """Recognise that a loader's process died: torch raises it in whatever runs just then, so only here is it caught.
 
-    Torch has no class for it.
+    Torch has no class for it. A batch that a process sends while it dies ends in an error of the connection.
     """
     found = re.match(r"DataLoader worker \(pid(\(s\))? [\d, ]+\)[^.]*", str(error))
-    if found is None or not isinstance(error, RuntimeError):
+    if found is not None and isinstance(error, RuntimeError):
+        said = found[0].strip()
+    elif isinstance(error, ConnectionError | EOFError) and _receives_a_tensor(error):
+        said = f"a DataLoader worker is gone ({type(error).__name__})"
+    else:
         return None
     return (
-        f"{found[0].strip()}: most likely the machine ran out of memory, or of shared memory (/dev/shm). Lower "
+        f"{said}: most likely the machine ran out of memory, or of shared memory (/dev/shm). Lower "
         "data.num_workers (0 needs no processes); `--ckpt_path last` goes on from the last checkpoint"
     )
+
+
+def _receives_a_tensor(error: BaseException) -> bool:
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == "torch.multiprocessing.reductions" for frame in frames)

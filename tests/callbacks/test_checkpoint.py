@@ -7,7 +7,6 @@ import io
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from dpo_lightning.checkpoints import DurableCheckpointIO, SaveError, problem
 from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import temporary_name
+from tests.helpers.ranks import start_command
 from tests.helpers.runs import data, module, saved_model, trainer, write_rows
 from tests.helpers.saved import TouchesAFile, flip, forked, reports, spoil, truncate, web_server
 
@@ -323,13 +323,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_command_goes_on_after_a_kill_as_if_there_had_been_none(project):
-    fit = [sys.executable, "-m", "dpo_lightning", "fit", *project]
-    process = subprocess.Popen(fit, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(Path().glob("saved/step=*.ckpt")) and process.poll() is None:
+    process = start_command(["fit", *project], Path.cwd())
+    while not list(Path().glob("saved/step=*.ckpt")) and process.is_alive():
         time.sleep(0.01)
     time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert "step=60.ckpt" not in names(Path("saved"))
     main(["fit", *project])
     resumed = torch.load("saved/step=60.ckpt", weights_only=True)

@@ -18,7 +18,7 @@ NAMED = RowFormat(weight="times", probability="share")
 
 def test_an_objective_says_what_it_reads() -> None:
     assert DataRead.by(KTO()) == ("KTO", Compares.LABELLED, KTO.reads, frozenset())
-    assert DataRead.by(WEIGHTED) == ("RowWeighted", Compares.PAIRS, WEIGHTED.reads, frozenset())
+    assert DataRead.by(WEIGHTED).columns == {"probability", "weight"}
     assert Reads.PROBABILITY in WEIGHTED.reads
 
 
@@ -79,7 +79,9 @@ def own(**attributes: Any) -> Format:
     return type("Own", (Format,), {"examples": lambda self, row, quote=str: [], **attributes})()
 
 
-@pytest.mark.parametrize("given", [RowFormat(), UnpairedFormat(), own(gives=Compares.LABELLED)], ids=str)
+@pytest.mark.parametrize(
+    "given", [RowFormat(), UnpairedFormat(), own(gives=Compares.LABELLED)], ids=lambda given: type(given).__name__
+)
 def test_a_format_that_says_it_is_taken(given: Format) -> None:
     assert checked_format(given) is given
 

@@ -21,7 +21,7 @@ LABELLED = [
 def stored(examples: list[TokenizedExample], *names: str) -> ExampleDataset:
     return ExampleDataset(
         Dataset.from_list(
-            [{**{name: getattr(each, name) for name in names}, **each.columns, "note": "unread"} for each in examples]
+            [{**{name: getattr(each, name) for name in names}, **each.columns, "outcome": 0} for each in examples]
         )
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+import torch
 import yaml
+from torch.multiprocessing.reductions import rebuild_storage_fd
 
 from dpo_lightning.cli import main as cli
+from tests.helpers.ranks import run_command
 from tests.helpers.runs import saved_model, write_rows
 
 KILLER = """
@@ -38,13 +38,12 @@ def test_a_worker_that_is_killed_ends_the_run_with_one_line(tmp_path):
         },
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "dpo_lightning", "fit", "--config", "run.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: DataLoader worker (pid")
+    assert run_command(["fit", "--config", "run.yaml"], tmp_path) == [1]
+    printed = (tmp_path / "output-0.txt").read_text()
+    last = printed.strip().splitlines()[-1]
+    assert last.startswith(("error: DataLoader worker (pid", "error: a DataLoader worker is gone ("))
     assert "ran out of memory, or of shared memory" in last
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
@@ -80,4 +79,24 @@ def test_another_error_of_a_run_keeps_its_traceback(monkeypatch):
 
     monkeypatch.setattr(cli, "run_trainer", run)
     with pytest.raises(RuntimeError, match="said no"):
+        cli.main(["fit"])
+
+
+class Gone:
+    """The connection to a process that died while it sent a tensor."""
+
+    def detach(self) -> int:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+
+def test_a_connection_that_breaks_while_a_tensor_comes_is_a_lost_worker(monkeypatch):
+    monkeypatch.setattr(cli, "run_trainer", lambda args: rebuild_storage_fd(torch.UntypedStorage, Gone(), 8))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["fit"])
+    assert str(stopped.value.code).startswith("error: a DataLoader worker is gone (ConnectionResetError): most likely")
+
+
+def test_a_connection_that_breaks_elsewhere_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(cli, "run_trainer", lambda args: Gone().detach())
+    with pytest.raises(ConnectionResetError):
         cli.main(["fit"])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.resumable import in_processes
+from tests.helpers.resumable import in_processes, launch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -36,8 +36,14 @@ def run_command(words: list[str], directory: Path, ranks: int = 1, timeout: floa
     return in_processes(ranks, _as_command, words, directory, output=directory, timeout=timeout)
 
 
+def start_command(words: list[str], directory: Path) -> Any:
+    """Start `python -m dpo_lightning` in a directory, in one process, and return it."""
+    return launch(1, directory, lambda rank: (_as_command, (rank, words, directory), {}))[0]
+
+
 def _as_command(_: int, words: list[str], directory: Path) -> None:
     os.chdir(directory)
+    sys.path.insert(0, str(directory))  # as -m does
     sys.argv = ["dpo-lightning", *words]
     runpy.run_module("dpo_lightning", run_name="__main__", alter_sys=False)
 

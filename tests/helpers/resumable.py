@@ -176,15 +176,15 @@ def _child(log: Path, environment: dict[str, str], target: Callable[..., None], 
 def start(shared: Path, run: Path, case: Case, **kwargs: Any) -> list[Any]:
     """Start the processes of an attempt."""
     run.mkdir(exist_ok=True)
-    return _launch(case.processes, run, lambda rank: (fit, (shared, run, case, rank), kwargs))
+    return launch(case.processes, run, lambda rank: (fit, (shared, run, case, rank), kwargs))
 
 
 def in_processes(count: int, target: Callable[..., None], *args: Any, output: Path, timeout: float = 120) -> list[int]:
     """Call `target(rank, *args)` on all ranks of a group; their exit codes. What they print is in `output`."""
-    return wait(_launch(count, output, lambda rank: (target, (rank, *args), {})), timeout)
+    return wait(launch(count, output, lambda rank: (target, (rank, *args), {})), timeout)
 
 
-def _launch(count: int, output: Path, call: Callable[[int], tuple[Callable[..., None], Any, Any]]) -> list[Any]:
+def launch(count: int, output: Path, call: Callable[[int], tuple[Callable[..., None], Any, Any]]) -> list[Any]:
     """Processes that are forked from one that has imported everything, and find each other as Lightning's do."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
