@@ -38,12 +38,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return collection_path.relative_to(config.rootpath).as_posix().startswith(tuple(SLOW)) or None
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what is slow."""
+    if item.nodeid.startswith(tuple(SLOW)):
+        item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, and begin with what makes all its cases at once: at the end it would keep a worker waiting."""
-    for item in items:
-        if item.nodeid.startswith(tuple(SLOW)):
-            item.add_marker(pytest.mark.slow)
+    """Begin with what makes all its cases at once: at the end it would keep a worker waiting."""
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
