@@ -6,8 +6,10 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from datasets import Dataset
 from torch import Tensor
@@ -99,6 +101,30 @@ def test_a_value_that_does_not_fit_is_named(changed: dict[str, Any], said: str) 
         ready(one(**changed), Own(COLUMNS))
 
     assert str(raised.value).endswith(f"split train, row 1 (from 0): {said}")
+
+
+@dataclass(frozen=True)
+class Gives(Own):
+    """Gives each example the same values, which no file can have."""
+
+    values: Mapping[str, Any]
+
+    def examples(self, row: Any, quote: Any = str) -> list[Example]:
+        return [Example.pair(row["prompt"], row["chosen"], row["rejected"], **self.values)]
+
+
+@pytest.mark.parametrize("value", [2**24 + 2, Fraction(1, 3), np.int64(5), np.float32(0.5)], ids=repr)
+def test_any_number_is_stored_as_float32(value: Any) -> None:
+    named = {"length": COLUMNS["length"], "score": Column.of_completions("Score.")}
+    loaded = ready(ROWS, Gives(named, {"length": value, "score": (value, 1)}))
+
+    found = float(np.float32(float(value)))
+    assert [each.columns for each in loaded.examples("train")] == [{"length": found, "score": [found, 1.0]}] * 8
+
+
+def test_a_number_beyond_all_floats_is_named() -> None:
+    with pytest.raises(InputError, match=r"split train, row 0 \(from 0\): column `length`: inf is no finite number$"):
+        ready(ROWS, Gives({"length": COLUMNS["length"]}, {"length": 10**400}))
 
 
 def test_texts_in_place_of_numbers_are_named() -> None:
