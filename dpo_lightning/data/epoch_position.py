@@ -69,6 +69,7 @@ class TrainingEpoch:
         self._layout, self._completions = layout, completions
         if self._resumed is not None:
             self._resumed.check(self.order(trainer))
+            self._resumed.check_next_rows(0 if trainer is None else trainer.current_epoch)
 
     def progress(self, trainer: pl.Trainer | None, batches: int) -> EpochProgress:
         """Return where Lightning is when it asks for the first of the loader's batches."""
@@ -87,7 +88,22 @@ class TrainingEpoch:
         if trainer is not None and self._layout is not None:
             progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
             position = {"batches_done": progress.processed, "batches": int(trainer.num_training_batches)}
-        return {**position, **self.order(trainer)}
+        return {**position, **self.order(trainer), **self._waiting(trainer)}
+
+    def _waiting(self, trainer: pl.Trainer | None) -> dict[str, Any]:
+        """Return what is known of the rows that a later epoch has, where these are others.
+
+        `epoch` is the last one that has begun; `due` says that it is over, and that the next one has those rows.
+        """
+        rows: Any = self._rows_of_splits() if self._rows_read else self._resumed and self._resumed.next_rows
+        if trainer is None or rows in (None, self._rows_read):  # the others could not be read
+            return {}
+        run: Any = trainer
+        epochs, batches = run.fit_loop.epoch_progress.current, run.fit_loop.epoch_loop.batch_progress.current
+        over = epochs.ready == epochs.processed > 0 and batches.processed >= run.num_training_batches
+        stays = run.state.status == TrainerStatus.RUNNING and run.reload_dataloaders_every_n_epochs != 1
+        due = over and not stays
+        return {"next_rows": {**rows, "epoch": max(epochs.ready - 1, 0), "due": due}}
 
     def restore(self, state: dict[str, Any], trainer: pl.Trainer) -> None:
         """Go on from a checkpoint; what depends on the layout is compared once that is settled.
@@ -97,6 +113,8 @@ class TrainingEpoch:
         """
         self._resumed = ResumedEpoch(self._resume, state)
         self._resumed.check(self.order(trainer))
+        if not cast(Any, trainer).reload_dataloaders_every_n_epochs:
+            self._resumed.check_next_rows(None)
 
     def order(self, trainer: pl.Trainer | None) -> dict[str, Any]:
         """Return what decides which examples are in which batch, as far as it is settled."""
@@ -119,4 +137,7 @@ class TrainingEpoch:
         return order
 
     def _rows(self) -> dict[str, Any]:
-        return self._rows_read or {"pairs": len(self._splits["train"]), "content": self._splits.content}
+        return self._rows_read or self._rows_of_splits()
+
+    def _rows_of_splits(self) -> dict[str, Any]:
+        return {"pairs": len(self._splits["train"]), "content": self._splits.content}

@@ -19,20 +19,35 @@ class ResumedEpoch:
 
     Args:
         mode: `exact` refuses an epoch of other batches; `next_epoch` leaves the rest of it out.
-        state: What the checkpoint says: `batches_done` and `batches` of the epoch, and what decided on its order.
+        state: What the checkpoint says: `batches_done` and `batches` of the epoch, and what decided on its order; with
+            `next_rows` where other rows were waiting for a later epoch, see `TrainingEpoch.state`.
     """
 
     def __init__(self, mode: ResumeMode, state: Mapping[str, Any]) -> None:
+        exact = mode == "exact"
         # A checkpoint that does not say how many completions it computed is of a version that computed all.
-        self._order = {"completions": "all", **state} if mode == "exact" else {}
+        self._order = {"completions": "all", **state} if exact else {}
+        self._next_rows: Mapping[str, Any] | None = state.get("next_rows") if exact else None
+        self._over = False
         self._rest_left_out = mode == "next_epoch" and 0 < state["batches_done"] < state["batches"]
+
+    @property
+    def next_rows(self) -> dict[str, Any] | None:
+        """What the checkpoint says of rows that were waiting, and that this run has not got."""
+        return None if self._next_rows is None else {name: self._next_rows[name] for name in ("pairs", "content")}
 
     def check(self, order: Mapping[str, Any]) -> None:
         """Compare with the order of this run; what only one of the two knows is not compared.
 
+        Where the epoch is over, and its run would have gone on with other rows, these are the ones to have.
+
         Raises:
             InputError: naming what has changed since the checkpoint was written.
         """
+        rows = self._next_rows
+        if rows is not None and rows["due"] and order["content"] == rows["content"]:
+            self._order |= {"pairs": rows["pairs"], "content": rows["content"]}
+            self._next_rows, self._over = None, True
         for name, now in order.items():
             if self._order.get(name, now) != now:
                 raise InputError(
@@ -41,8 +56,30 @@ class ResumedEpoch:
                     "with data.resume=next_epoch"
                 )
 
+    def check_next_rows(self, epoch: int | None) -> None:
+        """Refuse to read an epoch's rows where others were waiting for it.
+
+        Args:
+            epoch: The epoch that a loader is built for; None where no other loader will be built.
+
+        Raises:
+            InputError: naming the rows that nobody has given.
+        """
+        rows = self._next_rows
+        if rows is None or (epoch is not None and epoch <= rows["epoch"]):
+            return
+        remedy = "give them as data.dataset" if rows["due"] else "call it in this run, before the next epoch,"
+        raise InputError(
+            f"data.replace_dataset: the checkpoint's run had {rows['pairs']} pairs, content {rows['content']}, for the "
+            f"epoch after {rows['epoch']}, and this run has not got them: {remedy} with "
+            "reload_dataloaders_every_n_epochs=1, or go on with the first rows with data.resume=next_epoch"
+        )
+
     def done(self, batches_done: int, batches: int) -> int:
         """How many batches of the epoch are not to come: once, all of them where the rest is left out."""
+        if self._over:  # where Lightning counts steps, it runs the end of the epoch once more
+            self._over = False
+            return batches if batches_done else 0
         if not self._rest_left_out:
             return batches_done
         self._rest_left_out = False
