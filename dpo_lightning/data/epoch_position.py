@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from dpo_lightning.data.batching import Batching, Layout
+from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import EpochProgress
 from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode, accumulation
 from dpo_lightning.data.splits import Splits
@@ -37,20 +38,27 @@ class TrainingEpoch:
         """Begin anew: no loader was built, and nothing was restored."""
         self._layout = self._resumed = self._rows_read = None
 
-    def before_other_rows(self, trainer: pl.Trainer | None) -> None:
+    def before_other_rows(self, trainer: pl.Trainer | None, learner: PreferenceLearner | None) -> None:
         """Keep what checkpoints say of the rows that the loader reads, before the splits get others.
 
+        Args:
+            trainer: The run's.
+            learner: The module of the run, which may have use for the first rows only; None where there is none to ask.
+
         Raises:
-            InputError: in a run that has its training loader, and asks for no other one.
+            InputError: in a run that has its training loader, and asks for no other one, or whose module cannot go on.
         """
         if self._layout is None:
             return
         run: Any = trainer
-        if run is not None and run.state.status == TrainerStatus.RUNNING and not run.reload_dataloaders_every_n_epochs:
-            raise InputError(
-                "data.replace_dataset: the run keeps its training loader, so the rows would not be read: give the "
-                "Trainer reload_dataloaders_every_n_epochs=1"
-            )
+        if run is not None and run.state.status == TrainerStatus.RUNNING:
+            if not run.reload_dataloaders_every_n_epochs:
+                raise InputError(
+                    "data.replace_dataset: the run keeps its training loader, so the rows would not be read: give the "
+                    "Trainer reload_dataloaders_every_n_epochs=1"
+                )
+            if learner is not None and (problem := learner.other_rows_problem()) is not None:
+                raise InputError(f"data.replace_dataset: {problem}")
         self._rows_read = self._rows()
 
     def settle(self, layout: Layout, completions: int | None, trainer: pl.Trainer | None) -> None:

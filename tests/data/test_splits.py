@@ -9,10 +9,12 @@ import pytest
 from datasets import Dataset, DatasetDict
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from dpo_lightning import Precomputed, PreferenceModule
 from dpo_lightning.callbacks import ExactResume
 from dpo_lightning.errors import InputError
 from tests.data.common import (
     PAIRS,
+    Fits,
     Recorder,
     data,
     flat,
@@ -21,7 +23,7 @@ from tests.data.common import (
     rows,
     run,
 )
-from tests.helpers.runs import trainer
+from tests.helpers.runs import saved_model, trainer
 
 
 def test_a_fraction_that_leaves_nothing_to_train_on():
@@ -287,6 +289,34 @@ def test_rows_that_no_loader_would_read_are_refused():
     message = r"^data.replace_dataset: the run keeps its training loader, .*: give the Trainer reload_dataloaders_"
     with pytest.raises(InputError, match=message):
         run(Recorder(), data(), callbacks=[ReplacingWithin()])
+
+
+class Scored(Fits):
+    """Knows the rows that its run began with."""
+
+    def other_rows_problem(self) -> str | None:
+        return "the first rows are known alone"
+
+
+def test_a_module_may_know_its_first_rows_only():
+    source = data()
+    with pytest.raises(InputError, match=r"^data.replace_dataset: the first rows are known alone$"):
+        run(Scored(), source, callbacks=[ReplacingWithin()], **RELOADING)
+    module = Scored()
+    run(module, source, max_epochs=1)
+    source.replace_dataset(OTHERS)
+    run(module, source, max_epochs=1)
+    assert [len(batch) for batch in module.seen["train"][6:]] == [4, 4]
+
+
+def test_a_precomputed_reference_scores_the_rows_of_a_run_at_its_start(tmp_path):
+    source = data(layout="padded")
+    model = PreferenceModule(saved_model(tmp_path / "model"), reference=Precomputed(cache_dir=str(tmp_path / "cache")))
+    with pytest.raises(InputError, match=r"^data.replace_dataset: reference Precomputed scores rows at the start of"):
+        trainer(max_epochs=2, max_steps=-1, callbacks=[ReplacingAtTheEnd()], **RELOADING).fit(model, source)
+    source.replace_dataset(OTHERS)
+    trainer(max_epochs=1, max_steps=-1).fit(model, source)
+    assert len(source.examples("train")) == 8
 
 
 def test_rows_are_replaced_between_runs():
