@@ -148,4 +148,5 @@ class TrainingEpoch:
         return self._rows_read or self._rows_of_splits()
 
     def _rows_of_splits(self) -> dict[str, Any]:
-        return {"pairs": len(self._splits["train"]), "content": self._splits.content}
+        rows = self._splits
+        return {"pairs": len(rows["train"]), "content": rows.content, "columns": rows.columns}

@@ -33,8 +33,8 @@ class ResumedEpoch:
 
     @property
     def next_rows(self) -> dict[str, Any] | None:
-        """What the checkpoint says of rows that were waiting, and that this run has not got."""
-        return None if self._next_rows is None else {name: self._next_rows[name] for name in ("pairs", "content")}
+        """The checkpoint's word on rows that were waiting, and that this run has not got."""
+        return None if self._next_rows is None else _of_rows(self._next_rows)
 
     def check(self, order: Mapping[str, Any]) -> None:
         """Compare with the order of this run; what only one of the two knows is not compared.
@@ -46,14 +46,15 @@ class ResumedEpoch:
         """
         rows = self._next_rows
         if rows is not None and rows["due"] and order["content"] == rows["content"]:
-            self._order |= {"pairs": rows["pairs"], "content": rows["content"]}
+            self._order |= _of_rows(rows)
             self._next_rows, self._over = None, True
         for name, now in order.items():
             if self._order.get(name, now) != now:
+                others = _other_columns(self._order.get("columns"), order["columns"]) if name == "content" else ""
                 raise InputError(
-                    f"the checkpoint was written with {name} {self._order[name]}, this run has {now}: its position "
-                    "in the epoch means nothing here. Resume with the same value, or leave the rest of the epoch out "
-                    "with data.resume=next_epoch"
+                    f"the checkpoint was written with {name} {self._order[name]}, this run has {now}{others}: its "
+                    "position in the epoch means nothing here. Resume with the same value, or leave the rest of the "
+                    "epoch out with data.resume=next_epoch"
                 )
 
     def check_next_rows(self, epoch: int | None) -> None:
@@ -85,6 +86,20 @@ class ResumedEpoch:
         self._rest_left_out = False
         rank_zero_info("data.resume: going on with the next epoch")
         return batches
+
+
+def _of_rows(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: state[name] for name in ("pairs", "content", "columns")}
+
+
+def _other_columns(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str:
+    """Say which columns are others; a checkpoint of an earlier version does not know their hashes."""
+    if before is None:
+        return ""
+    said = [f"no column `{name}`" for name in before if name not in now]
+    said += [f"a column `{name}`, which is new" for name in now if name not in before]
+    said += [f"other values in the column `{name}`" for name in now if before.get(name, now[name]) != now[name]]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def accumulation(trainer: pl.Trainer | None) -> int | str:
