@@ -169,13 +169,13 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         read = self._read
         if read is not None:
             predicting = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
-            check_read(read, self.format, predicting=predicting)
+            check_read(read, checked_format(self.format), predicting=predicting)
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
 
     def _tokenize(self, source: Any, split: str) -> datasets.Dataset:
         rows = load_rows(source, split, self.load_options)
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
-        return tokenize_rows(rows, self.format, encode, f"{describe(source)}, split {split}")
+        return tokenize_rows(rows, checked_format(self.format), encode, f"{describe(source)}, split {split}")
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from dpo_lightning.batch import Holds
 from dpo_lightning.compat.datasets import fingerprint
-from dpo_lightning.data.columns import check_column, check_declared
+from dpo_lightning.data.columns import check_column
 from dpo_lightning.data.format_code import format_identity
 from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
@@ -42,8 +42,6 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, p
         InputError: naming the row and the field, or when no example is left.
     """
     from datasets.fingerprint import Hasher
-
-    check_declared(row_format.columns, type(row_format).__name__)
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -148,6 +148,28 @@ def test_a_column_of_the_package_holds_what_its_losses_read() -> None:
         ready(ROWS, Own({"weight": COLUMNS["score"]}))
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"length": "Length."}, "the column `length`: 'Length.' is no Column: write `Column("),
+        ({"length": Column}, "the column `length`: Column is a class: write Column(...)"),
+        (["length"], "columns: ['length'] is no dict: give names with their `Column("),
+    ],
+)
+def test_a_column_is_declared_as_one(named: Any, said: str) -> None:
+    with pytest.raises(InputError) as raised:
+        PreferenceDataModule("nowhere", tiny_tokenizer(), format=Own(named))
+    assert str(raised.value).startswith(f"data.format Own: {said}")
+
+
+def test_a_format_that_is_set_later_is_one() -> None:
+    for use in (PreferenceDataModule.setup, lambda data: trainer().fit(module(), data)):
+        loaded = PreferenceDataModule(Dataset.from_list(ROWS), tiny_tokenizer())
+        loaded.format = RowFormat  # type: ignore[assignment]
+        with pytest.raises(InputError, match=r"^data\.format: RowFormat is a class: write RowFormat\(\.\.\.\)$"):
+            use(loaded)
+
+
 def test_texts_are_named_by_a_list() -> None:
     for kind in (RowFormat, UnpairedFormat):
         with pytest.raises(
