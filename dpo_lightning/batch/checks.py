@@ -13,8 +13,9 @@ def check_examples(examples: Sequence[TokenizedExample]) -> None:
     """Check that a batch can be made of the examples.
 
     Raises:
-        InputError: for no example, for one without a prompt or completions, for a value that does not fit its column,
-            naming the row, and where some examples have a label or a column, and others none.
+        InputError: for no example, for one without a prompt or completions, for token ids that are no lists, for a
+            value that does not fit its column, naming the row, and where some examples have a label or a column, and
+            others none.
     """
     if not examples:
         raise InputError("a batch of no examples: give one or more")
@@ -30,6 +31,11 @@ def check_examples(examples: Sequence[TokenizedExample]) -> None:
 
 
 def _check_tokens(example: TokenizedExample) -> None:
+    _check_ids(example.row, "prompt_ids", example.prompt_ids)
+    _check_ids(example.row, "mismatched_ids", example.mismatched_ids)
+    _check_ids(example.row, "completion_ids", example.completion_ids, "a list with a list of int of each completion")
+    for number, ids in enumerate(example.completion_ids):
+        _check_ids(example.row, f"completion_ids, completion {number} (from 0)", ids)
     if not example.prompt_ids:
         raise InputError(
             f"row {example.row} (from 0): the prompt has no tokens, and its last one predicts the first token of a "
@@ -37,6 +43,13 @@ def _check_tokens(example: TokenizedExample) -> None:
         )
     if not example.completion_ids:
         raise InputError(f"row {example.row} (from 0): the prompt has no completion: give one or more")
+
+
+def _check_ids(row: int, name: str, ids: object, wanted: str = "a list of int") -> None:
+    if not isinstance(ids, list | tuple):
+        raise InputError(
+            f"row {row} (from 0): {name}: {type(ids).__name__}, not {wanted}: of a tensor or an array give `.tolist()`"
+        )
 
 
 def _check_all_or_none(name: str, there: Sequence[bool]) -> None:

@@ -45,6 +45,8 @@ class Holds(Enum):
 class Column(NamedTuple):
     """A column of the data: a number of each example, unless made by `of_completions` or `of_text`.
 
+    Numbers are kept as float32, which tells whole ones apart up to 2**24.
+
     Attributes:
         meaning: What the value says.
         fits: Whether a finite number is in the range.
@@ -105,10 +107,17 @@ def checked_number(value: Any, place: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{place}: {_kind(value)}, not a number")
-    number = float(cast(float, value))
+    number = _as_float(value)
     if math.isnan(number) or abs(number) > _LARGEST:
         raise InputError(f"{place}: {number} is no finite number")
     return number
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int or a fraction has no largest value
+        return math.inf if value > 0 else -math.inf
 
 
 def _kind(value: Any) -> str:

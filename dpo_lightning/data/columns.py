@@ -9,6 +9,7 @@ from dpo_lightning.batch import COLUMNS, Column, ColumnValue, Holds, checked_val
 from dpo_lightning.batch.columns import checked_number
 from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.arguments import wrong_kind
 
 ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose difference counts
 
@@ -58,13 +59,21 @@ def check_column(column: Column, value: Any, completions: int, place: str) -> Co
     return found
 
 
-def check_declared(columns: Mapping[str, Column], format_name: str) -> None:
+def check_declared(columns: object, format_name: str) -> None:
     """Check the columns that a format declares.
 
     Raises:
-        InputError: for a name that tokenised rows need, and for one of `COLUMNS` that holds something else.
+        InputError: for what maps no names to columns, for a name that tokenised rows need, and for one of `COLUMNS`
+            that holds something else.
     """
+    if not isinstance(columns, Mapping):
+        raise wrong_kind(f"data.format {format_name}: columns", columns, dict, 'give names with their `Column("...")`')
     for name, column in columns.items():
+        if not isinstance(column, Column):
+            place = f"data.format {format_name}: the column `{name}`"
+            raise wrong_kind(
+                place, column, Column, 'write `Column("...")`, `Column.of_completions` or `Column.of_text`'
+            )
         if name in (*TOKENS, *NOTES):
             raise InputError(
                 f"data.format {format_name}: no column can be called `{name}`, as one of tokenised rows is"
@@ -76,24 +85,35 @@ def check_declared(columns: Mapping[str, Column], format_name: str) -> None:
             )
 
 
-def check_margin(margin: ColumnSource | None) -> None:
-    """Check what a format names as the margin.
+def check_sources(named: Mapping[str, object]) -> None:
+    """Check what a format names as the columns of numbers.
 
     Raises:
-        InputError: for a margin of other than one or two columns.
+        InputError: for other than the name of a column; a margin may be two names.
     """
-    if margin is not None and not isinstance(margin, str) and len(margin) != 2:
-        raise InputError(f"RowFormat.margin: name one column, or two whose difference it is, got {margin}")
+    for name, source in named.items():
+        if isinstance(source, str):
+            continue
+        if name != "margin":
+            raise InputError(f"RowFormat.{name}: name one column, got {source!r:.80}")
+        if not _are_names(source) or len(cast(Sequence[str], source)) != 2:
+            raise InputError(f"RowFormat.margin: name one column, or two whose difference it is, got {source!r:.80}")
 
 
-def check_texts(texts: Sequence[str] | None, format_name: str) -> None:
+def check_texts(texts: object, format_name: str) -> None:
     """Check what a format names as texts.
 
     Raises:
-        InputError: for a single name.
+        InputError: for a single name, and for what is no name.
     """
     if isinstance(texts, str):
         raise InputError(f"{format_name}.texts: name a list of columns, got {texts!r}: write [{texts}]")
+    if texts is not None and not _are_names(texts):
+        raise InputError(f"{format_name}.texts: name a list of columns, got {texts!r:.80}")
+
+
+def _are_names(given: object) -> bool:
+    return isinstance(given, list | tuple) and all(isinstance(name, str) for name in given)
 
 
 def required(row: Mapping[str, Any], name: str) -> Any:

@@ -6,6 +6,7 @@ import inspect
 from typing import NamedTuple
 
 from dpo_lightning.batch import Holds
+from dpo_lightning.data.columns import check_declared
 from dpo_lightning.data.formats import Format
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Compares, Reads
@@ -37,7 +38,7 @@ def checked_format(given: object) -> Format:
     """Return a data format that says what its examples are.
 
     Raises:
-        InputError: for what is no format, and for one that does not say it.
+        InputError: for what is no format, and for one that does not say it, or declares columns that are none.
     """
     if not isinstance(given, Format):
         raise wrong_kind("data.format", given, Format, "give RowFormat(...), UnpairedFormat(...) or one of your own")
@@ -47,6 +48,7 @@ def checked_format(given: object) -> Format:
             f"data.format {type(given).__name__}: gives is {gives!r:.60}: write `gives = Compares.PAIRS` or "
             "`Compares.LABELLED` in the class"
         )
+    check_declared(given.columns, type(given).__name__)
     return given
 
 

@@ -74,13 +74,23 @@ def content_hash(rows: datasets.Dataset) -> str:
     training run.
     """
     digest = blake2b(index_rows(rows).keys.tobytes(), digest_size=KEY.itemsize)
+    for _, values in _columns(rows):
+        digest.update(values)
+    return digest.hexdigest()
+
+
+def column_hashes(rows: datasets.Dataset) -> dict[str, str]:
+    """Return the BLAKE2b-128 of the values of each column that `content_hash` takes, by name, in hexadecimal."""
+    return {name: blake2b(values, digest_size=KEY.itemsize).hexdigest() for name, values in _columns(rows)}
+
+
+def _columns(rows: datasets.Dataset) -> Iterator[tuple[str, bytes]]:
+    """Yield names and bytes of the columns, in the order in which they are hashed."""
     for name, hashed in (("label", _LABEL), *((name, name) for name in COLUMNS)):
         if name in rows.column_names:
-            digest.update(hashed.encode())
-            digest.update(np.asarray(rows[name][:], dtype="<f4").tobytes())
+            yield name, hashed.encode() + np.asarray(rows[name][:], dtype="<f4").tobytes()
     for name in sorted({*data_columns(rows.column_names)} - COLUMNS.keys()):
-        digest.update(json.dumps([name, rows[name][:]]).encode())
-    return digest.hexdigest()
+        yield name, json.dumps([name, rows[name][:]]).encode()
 
 
 def _key(prompt: np.ndarray, completions: Sequence[np.ndarray], mismatched: np.ndarray) -> bytes:

@@ -169,29 +169,29 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         read = self._read
         if read is not None:
             predicting = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
-            check_read(read, self.format, predicting=predicting)
+            check_read(read, checked_format(self.format), predicting=predicting)
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
 
     def _tokenize(self, source: Any, split: str) -> datasets.Dataset:
         rows = load_rows(source, split, self.load_options)
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
-        return tokenize_rows(rows, self.format, encode, f"{describe(source)}, split {split}")
+        return tokenize_rows(rows, checked_format(self.format), encode, f"{describe(source)}, split {split}")
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.
 
-        For rows that depend on the policy, such as completions that it has sampled. The training split of `dataset` is
-        read, checked and tokenised like the first one; validation and test rows stay. Lightning asks for a new loader
-        at an epoch's begin where the Trainer has `reload_dataloaders_every_n_epochs=1`; the epoch before ends with its
-        own rows. Resume with the rows of the checkpoint's epoch. A `Precomputed` reference has no values for others.
-
-        Args:
-            dataset: What the constructor takes.
+        For rows that depend on the policy, such as completions that it has sampled. The training split of `dataset`,
+        which is what the constructor takes, is read like the first one; validation and test rows stay. The epoch ends
+        with its own rows. Lightning asks for a new loader at an epoch's begin where the Trainer has
+        `reload_dataloaders_every_n_epochs=1`; with another number they wait until it does, and after the last loader
+        they are those of the next fit. A schedule with an end, such as `Cosine`, goes by the steps of the first rows:
+        with more of them, the rest has its last rate. Resume within an epoch with its rows, from its end with the next.
 
         Raises:
-            InputError: before `setup`, in a run that makes no other loader, or naming the row that cannot be read.
+            InputError: before `setup`, in a run that makes no other loader, in one with a `Precomputed` reference, or
+                naming the row that cannot be read.
         """
-        self._epoch.before_other_rows(self.trainer)
+        self._epoch.before_other_rows(self.trainer, self._learner)
         self.splits.replace_training(dataset)
 
     def train_dataloader(self) -> LazyLoader:

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from dpo_lightning.data.batching import Batching, Layout
+from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import EpochProgress
 from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode, accumulation
 from dpo_lightning.data.splits import Splits
@@ -37,20 +38,27 @@ class TrainingEpoch:
         """Begin anew: no loader was built, and nothing was restored."""
         self._layout = self._resumed = self._rows_read = None
 
-    def before_other_rows(self, trainer: pl.Trainer | None) -> None:
+    def before_other_rows(self, trainer: pl.Trainer | None, learner: PreferenceLearner | None) -> None:
         """Keep what checkpoints say of the rows that the loader reads, before the splits get others.
 
+        Args:
+            trainer: The run's.
+            learner: The module of the run, which may have use for the first rows only; None where there is none to ask.
+
         Raises:
-            InputError: in a run that has its training loader, and asks for no other one.
+            InputError: in a run that has its training loader, and asks for no other one, or whose module cannot go on.
         """
         if self._layout is None:
             return
         run: Any = trainer
-        if run is not None and run.state.status == TrainerStatus.RUNNING and not run.reload_dataloaders_every_n_epochs:
-            raise InputError(
-                "data.replace_dataset: the run keeps its training loader, so the rows would not be read: give the "
-                "Trainer reload_dataloaders_every_n_epochs=1"
-            )
+        if run is not None and run.state.status == TrainerStatus.RUNNING:
+            if not run.reload_dataloaders_every_n_epochs:
+                raise InputError(
+                    "data.replace_dataset: the run keeps its training loader, so the rows would not be read: give the "
+                    "Trainer reload_dataloaders_every_n_epochs=1"
+                )
+            if learner is not None and (problem := learner.other_rows_problem()) is not None:
+                raise InputError(f"data.replace_dataset: {problem}")
         self._rows_read = self._rows()
 
     def settle(self, layout: Layout, completions: int | None, trainer: pl.Trainer | None) -> None:
@@ -69,6 +77,7 @@ class TrainingEpoch:
         self._layout, self._completions = layout, completions
         if self._resumed is not None:
             self._resumed.check(self.order(trainer))
+            self._resumed.check_next_rows(0 if trainer is None else trainer.current_epoch)
 
     def progress(self, trainer: pl.Trainer | None, batches: int) -> EpochProgress:
         """Return where Lightning is when it asks for the first of the loader's batches."""
@@ -87,7 +96,22 @@ class TrainingEpoch:
         if trainer is not None and self._layout is not None:
             progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
             position = {"batches_done": progress.processed, "batches": int(trainer.num_training_batches)}
-        return {**position, **self.order(trainer)}
+        return {**position, **self.order(trainer), **self._waiting(trainer)}
+
+    def _waiting(self, trainer: pl.Trainer | None) -> dict[str, Any]:
+        """Return what is known of the rows that a later epoch has, where these are others.
+
+        `epoch` is the last one that has begun; `due` says that it is over, and that the next one has those rows.
+        """
+        rows: Any = self._rows_of_splits() if self._rows_read else self._resumed and self._resumed.next_rows
+        if trainer is None or rows in (None, self._rows_read):  # the others could not be read
+            return {}
+        run: Any = trainer
+        epochs, batches = run.fit_loop.epoch_progress.current, run.fit_loop.epoch_loop.batch_progress.current
+        over = epochs.ready == epochs.processed > 0 and batches.processed >= run.num_training_batches
+        stays = run.state.status == TrainerStatus.RUNNING and run.reload_dataloaders_every_n_epochs != 1
+        due = over and not stays
+        return {"next_rows": {**rows, "epoch": max(epochs.ready - 1, 0), "due": due}}
 
     def restore(self, state: dict[str, Any], trainer: pl.Trainer) -> None:
         """Go on from a checkpoint; what depends on the layout is compared once that is settled.
@@ -97,6 +121,8 @@ class TrainingEpoch:
         """
         self._resumed = ResumedEpoch(self._resume, state)
         self._resumed.check(self.order(trainer))
+        if not cast(Any, trainer).reload_dataloaders_every_n_epochs:
+            self._resumed.check_next_rows(None)
 
     def order(self, trainer: pl.Trainer | None) -> dict[str, Any]:
         """Return what decides which examples are in which batch, as far as it is settled."""
@@ -119,4 +145,8 @@ class TrainingEpoch:
         return order
 
     def _rows(self) -> dict[str, Any]:
-        return self._rows_read or {"pairs": len(self._splits["train"]), "content": self._splits.content}
+        return self._rows_read or self._rows_of_splits()
+
+    def _rows_of_splits(self) -> dict[str, Any]:
+        rows = self._splits
+        return {"pairs": len(rows["train"]), "content": rows.content, "columns": rows.columns}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Optional, TypeAlias, Union
 
 from dpo_lightning.batch import COLUMNS, Column, ColumnValue
-from dpo_lightning.data.columns import ColumnSource, check_margin, check_texts, declared, read_columns, required
+from dpo_lightning.data.columns import ColumnSource, check_sources, check_texts, declared, read_columns, required
 from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -141,7 +141,7 @@ class RowFormat(Format):
 
     def __post_init__(self) -> None:
         check_framing(self)
-        check_margin(self.margin)
+        check_sources(self.columns_named)
         check_texts(self.texts, "RowFormat")
 
     @property

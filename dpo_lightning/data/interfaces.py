@@ -37,6 +37,10 @@ class PreferenceLearner(ABC):
     def with_reference(self, collate: Collate) -> Collate:
         """Return the collate function, or one whose batches bring the reference's values too; asked for each loader."""
 
+    def other_rows_problem(self) -> str | None:
+        """Return why a run cannot go on with other rows than it began with, in one line; None where it can."""
+        return None
+
 
 class PreferenceSource(ABC):
     """The DataModule of a run, as callbacks ask it. `PreferenceDataModule` is one."""

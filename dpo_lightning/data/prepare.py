@@ -10,7 +10,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from dpo_lightning.batch import Holds
 from dpo_lightning.compat.datasets import fingerprint
-from dpo_lightning.data.columns import check_column, check_declared
+from dpo_lightning.data.columns import check_column
+from dpo_lightning.data.format_code import format_identity
 from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenizer_loading import tokenizer_identity
@@ -42,8 +43,6 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, p
     """
     from datasets.fingerprint import Hasher
 
-    check_declared(row_format.columns, type(row_format).__name__)
-
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         rendered = [
@@ -53,7 +52,8 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, p
         ]
         return _arrow_columns(row_format, rendered, encode.encode(rendered))
 
-    settings = (row_format, encode.max_length, encode.max_prompt_length, tokenizer_identity(encode.tokenizer))
+    lengths = encode.max_length, encode.max_prompt_length
+    settings = (format_identity(row_format), *lengths, tokenizer_identity(encode.tokenizer))
     try:
         encoded = rows.map(
             encode_batch,
@@ -76,31 +76,36 @@ def _render(
 ) -> list[RenderedExample]:
     try:
         examples = row_format.examples(row, encode.quote)
-        for example in examples:
-            _check_kind(example, row_format)
-        return [encode.render(example, number) for example in examples]
+        return [encode.render(_checked(example, row_format), number) for example in examples]
     except InputError as error:
         raise InputError(f"{place}, row {number} (from 0): {error}") from None
 
 
-def _check_kind(example: Example, row_format: Format) -> None:
-    """Refuse an example that is not what its format says that it gives, and values that are not of its columns."""
-    name = f"data.format {type(row_format).__name__}"
+def _checked(example: Example, row_format: Format) -> Example:
+    """Return an example with its numbers as floats.
+
+    Raises:
+        InputError: for one that is not what its format says that it gives, and for a value that is not of its column.
+    """
+    said = f"data.format {type(row_format).__name__}"
     labelled = row_format.gives is Compares.LABELLED
     completions = row_format.gives.completions
     if len(example.completions) != completions or (example.label is None) == labelled:
         raise InputError(
-            f"{name} says that it gives {row_format.gives.value} completions: an example must have {completions} of "
+            f"{said} says that it gives {row_format.gives.value} completions: an example must have {completions} of "
             f"them and {'a' if labelled else 'no'} label, and this one has {len(example.completions)} and "
             f"{'no' if example.label is None else 'a'} label"
         )
     columns = row_format.columns
     if example.columns.keys() != columns.keys():
         raise InputError(
-            f"{name} names the columns {[*columns]}, and gives an example the values of {[*example.columns]}"
+            f"{said} names the columns {[*columns]}, and gives an example the values of {[*example.columns]}"
         )
-    for column, value in example.columns.items():
-        check_column(columns[column], value, completions, f"column `{column}`")
+    values = {
+        name: check_column(columns[name], value, completions, f"column `{name}`")
+        for name, value in example.columns.items()
+    }
+    return example._replace(columns=values)
 
 
 def _arrow_columns(

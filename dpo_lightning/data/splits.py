@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dpo_lightning.data.content_hash import content_hash
+from dpo_lightning.data.content_hash import column_hashes, content_hash
 from dpo_lightning.data.kto_pairing import with_mismatched
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.prepare import warn_of_one_label
@@ -47,6 +47,7 @@ class Splits:
         self._places: dict[str, str] = {}
         self._lengths: dict[str, Lengths] = {}
         self._content: str | None = None
+        self._columns: dict[str, str] | None = None
 
     def __contains__(self, split: str) -> bool:
         return split in self._rows
@@ -68,6 +69,13 @@ class Splits:
         self._content = self._content or content_hash(self["train"])
         return self._content
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The hash of each column of the training rows, by name."""
+        if self._columns is None:
+            self._columns = column_hashes(self["train"])
+        return self._columns
+
     def load(self, source: Any, *, mismatched: bool) -> None:
         """Read the rows unless they are there.
 
@@ -82,7 +90,7 @@ class Splits:
         if not self._rows or mismatched != self._mismatched:
             self._mismatched = mismatched
             self._rows = {split: self._paired(split) for split in self._tokenized}
-            self._lengths, self._content = {}, None
+            self._lengths, self._content, self._columns = {}, None, None
 
     def replace_training(self, source: Any) -> None:
         """Take other rows to train on, from the same split of another source; the other splits stay as they are.
@@ -97,7 +105,7 @@ class Splits:
         warn_of_one_label(self._tokenized["train"], self._places["train"])
         self._rows["train"] = self._paired("train")
         self._lengths.pop("train", None)
-        self._content = None
+        self._content = self._columns = None
 
     def _read(self, source: Any) -> dict[str, datasets.Dataset]:
         train, val, test = self._names

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from dpo_lightning.batch import Collate, TokenizedExample, collate_padded, collate_tree, first_completions
 from dpo_lightning.errors import InputError
@@ -32,6 +34,25 @@ def test_a_batch_has_examples_with_prompts_and_completions(collate: Collate) -> 
         "row 4 (from 0): the prompt has no tokens, and its last one predicts the first token of a completion: begin it "
         "with a BOS token"
     )
+
+
+@collates
+@pytest.mark.parametrize("array", [torch.tensor, np.array], ids=["torch", "numpy"])
+def test_token_ids_are_lists(collate: Collate, array: Any) -> None:
+    kind = type(array([1])).__name__
+    for name, value, said in (
+        ("prompt_ids", array([5, 6]), f"prompt_ids: {kind}, not a list of int"),
+        ("mismatched_ids", array([5, 6]), f"mismatched_ids: {kind}, not a list of int"),
+        ("completion_ids", [[7], array([5, 6])], f"completion_ids, completion 1 (from 0): {kind}, not a list of int"),
+        (
+            "completion_ids",
+            array([[5, 6]]),
+            f"completion_ids: {kind}, not a list with a list of int of each completion",
+        ),
+        ("prompt_ids", "ab", "prompt_ids: str, not a list of int"),
+    ):
+        bad = THREE._replace(**{name: value})
+        assert refused(collate, THREE, bad) == f"row 4 (from 0): {said}: of a tensor or an array give `.tolist()`"
 
 
 def test_rows_need_a_token() -> None:

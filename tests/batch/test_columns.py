@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dpo_lightning import RowFormat
@@ -47,3 +50,20 @@ def test_a_column_holds_one_kind_of_value(column: Column, value: Any) -> None:
         if Holds.of(other) is not column.holds:
             with pytest.raises(InputError, match=rf"^here: {type(other).__name__}, not {column.holds.value}$"):
                 checked_value(other, column.holds, 2, "here")
+
+
+@pytest.mark.parametrize("value", [2**24 + 2, Fraction(1, 3), np.int64(5), np.float32(0.1)], ids=repr)
+def test_a_number_is_a_float(value: Any) -> None:
+    found = checked_value(value, Holds.NUMBER, 2, "here")
+
+    assert type(found) is float
+    assert found == float(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(10**400, "inf"), (-(10**400), "-inf"), (Fraction(10**400), "inf")], ids="imr"
+)
+def test_a_number_beyond_all_floats_is_no_finite_one(value: Any, said: str) -> None:
+    for given, holds, place in ((value, Holds.NUMBER, ""), ([value, 1], Holds.NUMBERS, ", completion 0 (from 0)")):
+        with pytest.raises(InputError, match=f"^here{re.escape(place)}: {said} is no finite number$"):
+            checked_value(given, holds, 2, "here")

@@ -104,10 +104,25 @@ def test_a_column_that_is_not_there_is_named() -> None:
         columns_of(RowFormat(margin="score"), {"better": 1, "worse": 2})
 
 
-@pytest.mark.parametrize("margin", [[], ["better"], ["a", "b", "c"]])
-def test_a_margin_is_of_one_column_or_two(margin: list[str]) -> None:
+@pytest.mark.parametrize("margin", [[], ["better"], ["a", "b", "c"], [1, 2], 3, {"a": 1, "b": 2}])
+def test_a_margin_is_of_one_column_or_two(margin: Any) -> None:
     with pytest.raises(InputError, match=r"^RowFormat\.margin: name one column, or two whose difference it is, got"):
         RowFormat(margin=margin)
+
+
+@pytest.mark.parametrize("given", [["id"], ["a", "b"], 3, True])
+@pytest.mark.parametrize("name", ["probability", "weight"])
+def test_other_numbers_are_of_one_column(name: str, given: Any) -> None:
+    with pytest.raises(InputError) as raised:
+        RowFormat(**{name: given})
+    assert str(raised.value) == f"RowFormat.{name}: name one column, got {given!r}"
+
+
+@pytest.mark.parametrize("given", [[1], 3, {"a": 1}])
+def test_texts_are_of_columns(given: Any) -> None:
+    with pytest.raises(InputError) as raised:
+        RowFormat(texts=given)
+    assert str(raised.value) == f"RowFormat.texts: name a list of columns, got {given!r}"
 
 
 def test_a_bad_row_is_named_before_training() -> None:
@@ -170,7 +185,10 @@ def test_a_run_with_other_values_is_not_resumed(tmp_path: Path) -> None:
     run.save_checkpoint(tmp_path / "x.ckpt")
     changed = [{**row, "times": 1} for row in SCORED]
 
-    with pytest.raises(InputError, match="the checkpoint was written with content"):
+    said = (
+        r"^the checkpoint was written with content \w+, this run has \w+ \(other values in the column `weight`\): its"
+    )
+    with pytest.raises(InputError, match=said):
         trainer(max_steps=4).fit(module(ByColumns()), data(changed), ckpt_path=tmp_path / "x.ckpt")
     trainer(max_steps=4).fit(module(ByColumns()), data(), ckpt_path=tmp_path / "x.ckpt")
 

@@ -6,8 +6,10 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from datasets import Dataset
 from torch import Tensor
@@ -101,6 +103,30 @@ def test_a_value_that_does_not_fit_is_named(changed: dict[str, Any], said: str) 
     assert str(raised.value).endswith(f"split train, row 1 (from 0): {said}")
 
 
+@dataclass(frozen=True)
+class Gives(Own):
+    """Gives each example the same values, which no file can have."""
+
+    values: Mapping[str, Any]
+
+    def examples(self, row: Any, quote: Any = str) -> list[Example]:
+        return [Example.pair(row["prompt"], row["chosen"], row["rejected"], **self.values)]
+
+
+@pytest.mark.parametrize("value", [2**24 + 2, Fraction(1, 3), np.int64(5), np.float32(0.5)], ids=repr)
+def test_any_number_is_stored_as_float32(value: Any) -> None:
+    named = {"length": COLUMNS["length"], "score": Column.of_completions("Score.")}
+    loaded = ready(ROWS, Gives(named, {"length": value, "score": (value, 1)}))
+
+    found = float(np.float32(float(value)))
+    assert [each.columns for each in loaded.examples("train")] == [{"length": found, "score": [found, 1.0]}] * 8
+
+
+def test_a_number_beyond_all_floats_is_named() -> None:
+    with pytest.raises(InputError, match=r"split train, row 0 \(from 0\): column `length`: inf is no finite number$"):
+        ready(ROWS, Gives({"length": COLUMNS["length"]}, {"length": 10**400}))
+
+
 def test_texts_in_place_of_numbers_are_named() -> None:
     content = [{**row, "score": ["1", "2"], "length": "3"} for row in ROWS]
     for name, place in (("score", "`score`, completion 0 (from 0)"), ("length", "`length`")):
@@ -120,6 +146,28 @@ def test_a_column_of_the_package_holds_what_its_losses_read() -> None:
         InputError, match=r"^data\.format Own: the column `weight` holds a list .*, and losses read a number under that"
     ):
         ready(ROWS, Own({"weight": COLUMNS["score"]}))
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"length": "Length."}, "the column `length`: 'Length.' is no Column: write `Column("),
+        ({"length": Column}, "the column `length`: Column is a class: write Column(...)"),
+        (["length"], "columns: ['length'] is no dict: give names with their `Column("),
+    ],
+)
+def test_a_column_is_declared_as_one(named: Any, said: str) -> None:
+    with pytest.raises(InputError) as raised:
+        PreferenceDataModule("nowhere", tiny_tokenizer(), format=Own(named))
+    assert str(raised.value).startswith(f"data.format Own: {said}")
+
+
+def test_a_format_that_is_set_later_is_one() -> None:
+    for use in (PreferenceDataModule.setup, lambda data: trainer().fit(module(), data)):
+        loaded = PreferenceDataModule(Dataset.from_list(ROWS), tiny_tokenizer())
+        loaded.format = RowFormat  # type: ignore[assignment]
+        with pytest.raises(InputError, match=r"^data\.format: RowFormat is a class: write RowFormat\(\.\.\.\)$"):
+            use(loaded)
 
 
 def test_texts_are_named_by_a_list() -> None:

@@ -30,3 +30,24 @@ def test_the_rest_is_left_out_once():
 @pytest.mark.parametrize("done", [0, 8])
 def test_nothing_is_left_of_an_epoch_that_ended_or_has_not_begun(done):
     assert ResumedEpoch("next_epoch", {**STATE, "batches_done": done}).done(0, 6) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({"weight": "a", "source": "b"}, {"weight": "a"}, r" \(no column `source`\)"),
+        ({}, {"source": "b"}, r" \(a column `source`, which is new\)"),
+        ({"weight": "a"}, {"weight": "b"}, r" \(other values in the column `weight`\)"),
+        (
+            {"weight": "a", "src": "b"},
+            {"weight": "b", "source": "b"},
+            r" \(no column `src`, a column `source`, which is new, other values in the column `weight`\)",
+        ),
+        ({"weight": "a"}, {"weight": "a"}, ""),
+        (None, {"weight": "a"}, ""),
+    ],
+)
+def test_columns_that_differ_are_named(before, now, said):
+    columns = {} if before is None else {"columns": before}
+    with pytest.raises(InputError, match=f"written with content x, this run has y{said}: its position in the epoch"):
+        ResumedEpoch("exact", {**STATE, "content": "x", **columns}).check({"content": "y", "columns": now})

@@ -9,9 +9,12 @@ import pytest
 from datasets import Dataset, DatasetDict
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from dpo_lightning import Precomputed, PreferenceModule
+from dpo_lightning.callbacks import ExactResume
 from dpo_lightning.errors import InputError
 from tests.data.common import (
     PAIRS,
+    Fits,
     Recorder,
     data,
     flat,
@@ -20,7 +23,7 @@ from tests.data.common import (
     rows,
     run,
 )
-from tests.helpers.runs import trainer
+from tests.helpers.runs import saved_model, trainer
 
 
 def test_a_fraction_that_leaves_nothing_to_train_on():
@@ -145,10 +148,175 @@ def test_a_run_goes_on_with_the_rows_of_its_checkpoints_epoch(tmp_path):
         run(again, data(Dataset.from_list(rows(8, 100))), ckpt_path=checkpoint, **reloading)
 
 
+OTHERS = Dataset.from_list(rows(8, 100))
+RELOADING: dict[str, Any] = {"reload_dataloaders_every_n_epochs": 1}
+
+
+class ReplacingAtTheEnd(pl.Callback):
+    """Gives other rows at the end of the first epoch."""
+
+    def __init__(self, others: Dataset = OTHERS) -> None:
+        self.others = others
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 0:
+            trainer.datamodule.replace_dataset(self.others)
+
+
+NOT_GIVEN = r"^data.replace_dataset: the checkpoint's run had 8 pairs, content \w+, for the epoch after 0, and this run"
+
+
+# Where Lightning counts steps, its own restart leaves an epoch out.
+ways = pytest.mark.parametrize(
+    ("limit", "exact"),
+    [({"max_steps": -1}, []), ({"max_steps": -1}, [ExactResume]), ({"max_steps": 99}, [ExactResume])],
+    ids=["epochs", "exact", "steps"],
+)
+
+
+@ways
+def test_a_checkpoint_of_the_epochs_end_goes_on_with_the_rows_that_were_waiting(tmp_path, limit, exact):
+    at_end = ModelCheckpoint(tmp_path, "{epoch}", save_on_train_epoch_end=True, save_top_k=-1)
+    whole = Recorder()
+    settings = {"max_epochs": 3, **RELOADING, **limit}
+    run(
+        whole,
+        data(),
+        callbacks=[ReplacingAtTheEnd(), *(each() for each in exact), at_end],
+        enable_checkpointing=True,
+        **settings,
+    )
+    rest, checkpoint = whole.seen["train"][6:], str(tmp_path / "epoch=0.ckpt")
+
+    for reload in ({}, {"reload_dataloaders_every_n_epochs": 0}):
+        again = Recorder()
+        run(again, data(OTHERS), ckpt_path=checkpoint, callbacks=[each() for each in exact], **{**settings, **reload})
+        assert again.seen["train"] == rest
+        refused = Recorder()
+        with pytest.raises(InputError, match=NOT_GIVEN + " has not got them: give them as data.dataset"):
+            run(refused, data(), ckpt_path=checkpoint, callbacks=[each() for each in exact], **{**settings, **reload})
+        assert refused.seen["train"] == []
+    with pytest.raises(InputError, match=r"the checkpoint was written with pairs 22, this run has 9"):
+        run(
+            Recorder(),
+            data(Dataset.from_list(rows(9))),
+            ckpt_path=checkpoint,
+            callbacks=[each() for each in exact],
+            **settings,
+        )
+    first = Recorder()
+    run(first, data(resume="next_epoch"), ckpt_path=checkpoint, callbacks=[each() for each in exact], **settings)
+    assert sorted(row for batch in first.seen["train"] for row in batch) == sorted([*range(PAIRS)] * 2)
+
+
+@ways
+def test_more_rows_that_were_waiting_are_read_from_their_begin(tmp_path, limit, exact):
+    more = Dataset.from_list(rows(40, 100))
+    at_end = ModelCheckpoint(tmp_path, "{epoch}", save_on_train_epoch_end=True, save_top_k=-1)
+    whole, again = Recorder(), Recorder()
+    settings = {"max_epochs": 2, **RELOADING, **limit}
+    run(
+        whole,
+        data(),
+        callbacks=[ReplacingAtTheEnd(more), *(each() for each in exact), at_end],
+        enable_checkpointing=True,
+        **settings,
+    )
+    run(again, data(more), ckpt_path=str(tmp_path / "epoch=0.ckpt"), callbacks=[each() for each in exact], **settings)
+
+    assert again.seen["train"] == whole.seen["train"][6:]
+
+
+def test_a_checkpoint_within_an_epoch_goes_on_with_its_rows_until_the_others_are_given(tmp_path):
+    every_step = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    whole, checkpoint = Recorder(), str(tmp_path / "step=4.ckpt")
+    settings = {"max_epochs": 2, **RELOADING}
+    run(whole, data(), callbacks=[ReplacingWithin(), every_step], enable_checkpointing=True, **settings)
+    again, refused = Recorder(), Recorder()
+    run(again, data(), ckpt_path=checkpoint, callbacks=[ReplacingAtTheEnd()], **settings)
+    with pytest.raises(InputError, match=NOT_GIVEN + " has not got them: call it in this run, before the next epoch"):
+        run(refused, data(), ckpt_path=checkpoint, **settings)
+    with pytest.raises(InputError, match=NOT_GIVEN):
+        run(Recorder(), data(), ckpt_path=checkpoint, **{**settings, "reload_dataloaders_every_n_epochs": 0})
+
+    assert again.seen["train"] == whole.seen["train"][4:]
+    assert refused.seen["train"] == whole.seen["train"][4:6]
+
+
+def test_a_run_that_stopped_within_an_epoch_reads_the_rest_of_it_first(tmp_path):
+    stopped = run(Recorder(), data(), callbacks=[ReplacingWithin(), ExactResume()], max_steps=4, **RELOADING)
+    stopped.save_checkpoint(tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match="the checkpoint was written with pairs 22, this run has 8"):
+        run(Recorder(), data(OTHERS), ckpt_path=str(tmp_path / "x.ckpt"), **RELOADING)
+
+
+def test_a_resumed_run_hands_on_that_rows_are_waiting(tmp_path):
+    every_step = ModelCheckpoint(tmp_path / "a", "{step}", every_n_train_steps=1, save_top_k=-1)
+    saving = {"enable_checkpointing": True, "max_epochs": 1, **RELOADING}
+    run(Recorder(), data(), callbacks=[ReplacingWithin(), every_step], **saving)
+    at_end = ModelCheckpoint(tmp_path / "b", "{epoch}", save_on_train_epoch_end=True, save_top_k=-1)
+    run(Recorder(), data(), ckpt_path=str(tmp_path / "a/step=4.ckpt"), callbacks=[at_end], **saving)
+    rest = Recorder()
+    run(rest, data(OTHERS), ckpt_path=str(tmp_path / "b/epoch=0.ckpt"), max_epochs=2, **RELOADING)
+
+    assert sorted(row for batch in rest.seen["train"] for row in batch) == list(range(8))
+
+
+def test_rows_that_could_not_be_read_do_not_wait():
+    source = data()
+    fit = run(Recorder(), source, max_epochs=1)
+    with pytest.raises(InputError, match=r"row 0 \(from 0\): field `chosen`: null"):
+        source.replace_dataset(Dataset.from_list([{**rows(1)[0], "chosen": None}]))
+    assert "next_rows" not in source.state_dict()
+    source.replace_dataset(OTHERS)
+    assert source.state_dict()["next_rows"]["due"]
+    assert fit.datamodule is source
+
+
+def test_rows_given_after_a_run_are_those_of_its_next_epoch(tmp_path):
+    source, rest = data(), Recorder()
+    fit = run(Recorder(), source, max_epochs=1)
+    source.replace_dataset(OTHERS)
+    fit.save_checkpoint(tmp_path / "x.ckpt")
+    run(rest, data(OTHERS), ckpt_path=str(tmp_path / "x.ckpt"), max_epochs=2)
+
+    assert sorted(row for batch in rest.seen["train"] for row in batch) == list(range(8))
+    with pytest.raises(InputError, match=NOT_GIVEN):
+        run(Recorder(), data(), ckpt_path=str(tmp_path / "x.ckpt"), max_epochs=2)
+
+
 def test_rows_that_no_loader_would_read_are_refused():
     message = r"^data.replace_dataset: the run keeps its training loader, .*: give the Trainer reload_dataloaders_"
     with pytest.raises(InputError, match=message):
         run(Recorder(), data(), callbacks=[ReplacingWithin()])
+
+
+class Scored(Fits):
+    """Knows the rows that its run began with."""
+
+    def other_rows_problem(self) -> str | None:
+        return "the first rows are known alone"
+
+
+def test_a_module_may_know_its_first_rows_only():
+    source = data()
+    with pytest.raises(InputError, match=r"^data.replace_dataset: the first rows are known alone$"):
+        run(Scored(), source, callbacks=[ReplacingWithin()], **RELOADING)
+    module = Scored()
+    run(module, source, max_epochs=1)
+    source.replace_dataset(OTHERS)
+    run(module, source, max_epochs=1)
+    assert [len(batch) for batch in module.seen["train"][6:]] == [4, 4]
+
+
+def test_a_precomputed_reference_scores_the_rows_of_a_run_at_its_start(tmp_path):
+    source = data(layout="padded")
+    model = PreferenceModule(saved_model(tmp_path / "model"), reference=Precomputed(cache_dir=str(tmp_path / "cache")))
+    with pytest.raises(InputError, match=r"^data.replace_dataset: reference Precomputed scores rows at the start of"):
+        trainer(max_epochs=2, max_steps=-1, callbacks=[ReplacingAtTheEnd()], **RELOADING).fit(model, source)
+    source.replace_dataset(OTHERS)
+    trainer(max_epochs=1, max_steps=-1).fit(model, source)
+    assert len(source.examples("train")) == 8
 
 
 def test_rows_are_replaced_between_runs():
