@@ -102,7 +102,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         return {"train_metrics": self.train_metrics, "running_mean": self.running_mean}
 
     def data_read(self) -> DataRead:
-        """Return what the loss reads of the data; a `pair_losses` that reads other columns overrides it too."""
+        """Return what the loss reads; override it for a `pair_losses` that reads other columns or completions."""
         return DataRead.by(self.objective)
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -134,7 +134,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         return self.running_mean.added_to(scores, self.objective, moves=moves)
 
     def pair_losses(self, batch: PreferenceBatch, scores: ScoresT) -> Float[Tensor, " P"]:
-        """Return the loss of each pair, or labelled completion: the objective. Override it to add terms."""
+        """Return the loss of each pair, or labelled completion: the objective. Override it, and `data_read`, to add."""
         return self.objective(scores)
 
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Float[Tensor, ""]:
@@ -158,7 +158,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def _step(self, batch: PreferenceBatch, metrics: Means, *, moves: bool = False) -> Float[Tensor, " P"]:
         scores: Any = self.with_baseline(self.score(batch), moves=moves)
-        losses = self.pair_losses(batch, scores)
+        losses = self.comparison.losses(self.pair_losses, batch, scores)
         metrics.update(self.comparison.watched(scores, losses))
         return losses
 
