@@ -22,10 +22,9 @@ from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
 from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
-from dpo_lightning.training import Constant, Means, RunningMean, Schedule
+from dpo_lightning.training import Constant, Means, RunningMean, Schedule, check_makers, decay_groups
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
-from dpo_lightning.training.parameters import decay_groups
 from dpo_lightning.utils.gradients import clip_by_norm
 
 
@@ -75,6 +74,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
     ) -> None:
         comparison = comparison_of(objective)
+        check_makers(optimizer, schedule)
         options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
         settings = checked_settings(reference, Reads.REFERENCE in objective.reads, type(objective).__name__)
         super().__init__(PolicySource(policy, options), settings)

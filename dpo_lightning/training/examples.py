@@ -123,7 +123,7 @@ class Chosen(Comparison[ChosenScores | PairScores]):
         try:
             return pair_losses(batch, scores)
         except AttributeError as error:
-            if not isinstance(error.obj, ChosenScores) or not hasattr(PairScores, error.name):
+            if not isinstance(error.obj, ChosenScores) or error.name not in dir(PairScores):
                 raise
             raise InputError(
                 f"objective {type(self._objective).__name__} computes no rejected completion in training, and the loss "
