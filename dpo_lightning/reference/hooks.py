@@ -24,7 +24,6 @@ from dpo_lightning.utils.trainers import attached_trainer
 _BUILT = {"policy": "the model", "models": "the model", "reference": "the reference"}
 _GIVEN = {
     **_BUILT,
-    "policy_source": "the model",
     "reference_settings": "the reference",
     "objective": "the objective",
     "comparison": "the objective",
