@@ -22,10 +22,9 @@ from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
 from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
-from dpo_lightning.training import Constant, Means, RunningMean, Schedule
+from dpo_lightning.training import Constant, Means, RunningMean, Schedule, check_makers, decay_groups
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
-from dpo_lightning.training.parameters import decay_groups
 from dpo_lightning.utils.gradients import clip_by_norm
 
 
@@ -75,6 +74,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
     ) -> None:
         comparison = comparison_of(objective)
+        check_makers(optimizer, schedule)
         options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
         settings = checked_settings(reference, Reads.REFERENCE in objective.reads, type(objective).__name__)
         super().__init__(PolicySource(policy, options), settings)
@@ -102,7 +102,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         return {"train_metrics": self.train_metrics, "running_mean": self.running_mean}
 
     def data_read(self) -> DataRead:
-        """Return what the loss reads of the data; a `pair_losses` that reads other columns overrides it too."""
+        """Return what the loss reads; override it for a `pair_losses` that reads other columns or completions."""
         return DataRead.by(self.objective)
 
     def other_rows_problem(self) -> str | None:
@@ -143,7 +143,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         return self.running_mean.added_to(scores, self.objective, moves=moves)
 
     def pair_losses(self, batch: PreferenceBatch, scores: ScoresT) -> Float[Tensor, " P"]:
-        """Return the loss of each pair, or labelled completion: the objective. Override it to add terms."""
+        """Return the loss of each pair, or labelled completion: the objective. Override it, and `data_read`, to add."""
         return self.objective(scores)
 
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Float[Tensor, ""]:
@@ -167,7 +167,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def _step(self, batch: PreferenceBatch, metrics: Means, *, moves: bool = False) -> Float[Tensor, " P"]:
         scores: Any = self.with_baseline(self.score(batch), moves=moves)
-        losses = self.pair_losses(batch, scores)
+        losses = self.comparison.losses(self.pair_losses, batch, scores)
         metrics.update(self.comparison.watched(scores, losses))
         return losses
 

@@ -38,7 +38,15 @@ def _known_cause(error: BaseException | None) -> str | None:
     """Find an error of ours behind the one that the parser made of it while it built objects."""
     while error is not None and not isinstance(error, DPOLightningError):
         error = error.__cause__
-    return None if error is None else str(error)
+    return None if error is None else _own_line(error)
+
+
+def _own_line(error: DPOLightningError) -> str:
+    """Return what the error says, without the traceback that torch puts before that of a loader's process."""
+    said = str(error)
+    if not said.startswith(f"Caught {type(error).__name__} in "):
+        return said
+    return said.rpartition(f"\n{type(error).__module__}.{type(error).__qualname__}: ")[2].strip()
 
 
 def _full_memory(error: BaseException) -> str | None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable
+import pydoc
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, get_args, get_origin
 
+from lightning.pytorch import Trainer
+
+import dpo_lightning
+from dpo_lightning import FrozenCopy
 from dpo_lightning.compat.jsonargparse import (
     CLASS,
     KEY,
@@ -38,7 +45,7 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
     if match := UNKNOWN_CLASS.search(complaint) or WRONG_CLASS.search(complaint):
         if match["name"].rpartition(".")[2] in classes:
             return f"{place}: {match['name']} does not fit here"
-        return f"{place}: no class {match['name']}{_suggest(match['name'], classes, 'there are')}"
+        return f"{place}: {_no_class(match['name'], class_path, path, classes)}"
     return f"{place}: {complaint}" if place else complaint
 
 
@@ -58,6 +65,41 @@ def _innermost(message: str) -> tuple[list[str], str | None, str]:
     return path, class_path, one_line(message, 1000)
 
 
+def _no_class(name: str, class_path: str | None, path: Sequence[str], classes: Sequence[str]) -> str:
+    """Say that there is no such class, and which of the package's the argument takes, as far as its type tells."""
+    hint = _hint(Trainer if path[:1] == ["trainer"] else pydoc.locate(class_path or ""), path[-1] if path else "")
+    hinted = tuple(_classes_of(hint))
+    if wanted := tuple(each for each in hinted if _is_own(each)) or hinted:
+        found = {each: getattr(dpo_lightning, each) for each in classes}
+        classes = [each for each, kind in found.items() if issubclass(kind, wanted) and not inspect.isabstract(kind)]
+    if FrozenCopy.__name__ in classes and hinted and "/" in name:
+        return f"no class {name}; of a model write {{class_path: FrozenCopy, init_args: {{checkpoint: {name}}}}}"
+    if not classes:
+        return f"no class {name}; write its whole path, such as torch.optim.AdamW"
+    return f"no class {name}{_suggest(name, classes, 'there are' if all(map(_is_own, wanted)) else 'this package has')}"
+
+
+def _hint(owner: object, name: str) -> Any:
+    """Return the type of an argument of a class, or of the class that it hands its keywords on to; None if unknown."""
+    for each in owner.__mro__ if isinstance(owner, type) else ():
+        with contextlib.suppress(NameError, TypeError, ValueError):  # a class of the user's may hint what is not there
+            parameters = inspect.signature(each, eval_str=True).parameters
+            if name in parameters:
+                return parameters[name].annotation
+    return None
+
+
+def _classes_of(hint: Any) -> Iterator[type]:
+    if inspect.isclass(hint) and get_origin(hint) is None and hint.__module__ not in ("builtins", "typing"):
+        yield hint
+    for inner in get_args(hint):
+        yield from _classes_of(inner)
+
+
+def _is_own(each: type) -> bool:
+    return each.__module__.startswith(f"{dpo_lightning.__name__}.")
+
+
 def _arguments(class_path: str | None) -> list[str]:
     module, _, name = (class_path or "").rpartition(".")
     if not module:
@@ -68,7 +110,8 @@ def _arguments(class_path: str | None) -> list[str]:
 
 def _suggest(name: str, candidates: Iterable[str], otherwise: str | None = None) -> str:
     candidates = list(candidates)
-    close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    folded = {each.lower(): each for each in reversed(candidates)}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     if close:
-        return f"; did you mean `{close[0]}`?"
+        return f"; did you mean `{folded[close[0]]}`?"
     return f"; {otherwise} {', '.join(candidates)}" if otherwise and candidates else ""

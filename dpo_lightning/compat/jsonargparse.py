@@ -14,7 +14,7 @@ KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*(?P<rest>.*)')
 CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
 UNKNOWN_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 UNKNOWN_KEY = re.compile(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)(?P<name>[\w.+-]+)")
-UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (?P<name>\S+)")
+UNKNOWN_CLASS = re.compile(r"(?:Expected a dot import path string|Unexpected import path format): (?P<name>\S+)")
 WRONG_CLASS = re.compile(r"Import path (?P<name>\S+) does not correspond to a subclass")
 SCAFFOLD = re.compile(
     r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)"

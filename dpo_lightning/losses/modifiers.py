@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -216,8 +217,8 @@ class Weighted(Objective):
 
     def __post_init__(self) -> None:
         # Tuples, so that a frozen object cannot be changed and has a hash.
-        object.__setattr__(self, "objectives", tuple(self.objectives))
-        object.__setattr__(self, "weights", tuple(self.weights))
+        object.__setattr__(self, "objectives", _listed("objectives", self.objectives))
+        object.__setattr__(self, "weights", _listed("weights", self.weights))
         if not self.objectives or len(self.objectives) != len(self.weights):
             raise InputError(
                 f"Weighted: give one objective or more, and as many weights, got {len(self.objectives)} and "
@@ -273,6 +274,12 @@ class Weighted(Objective):
         """Return the observation of the objective that reads a mean over batches, None without one."""
         seen = (each.observe(scores) for each in self.objectives if Reads.BASELINE in each.reads)
         return next(seen, None)
+
+
+def _listed(name: str, given: Any) -> tuple[Any, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"Weighted.{name}: {given!r:.80} is no list: write [...], with one for each objective")
+    return tuple(given)
 
 
 def _product(losses: Tensor, weights: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from dpo_lightning.compat.torch import non_persistent_buffers
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.lora import LoRA, add_lora
+from dpo_lightning.utils.arguments import wrong_kind
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -44,6 +45,14 @@ class PolicyOptions:
     model_kwargs: Mapping[str, Any] | None = None
     gradient_checkpointing: bool = False
     dropout: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.lora, LoRA | None):
+            raise wrong_kind("lora", self.lora, LoRA, "write LoRA(r=16), with its settings as arguments")
+        for name in ("quantization_config", "model_kwargs"):
+            given = getattr(self, name)
+            if not isinstance(given, Mapping | None):
+                raise wrong_kind(name, given, dict, "write the arguments as a dict, {name: value}")
 
 
 def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: PolicyOptions) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from os import PathLike
 from typing import Any, Union
 
 from torch import nn
@@ -11,6 +12,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import adapter_config, load_config
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
+from dpo_lightning.utils.arguments import wrong_kind
 
 
 class PolicySource:
@@ -21,9 +23,16 @@ class PolicySource:
     Args:
         policy: Hub name or directory of a causal LM or of a trained PEFT adapter; or a module.
         options: How to prepare it.
+
+    Raises:
+        InputError: for a policy that is neither name nor module.
     """
 
     def __init__(self, policy: Union[str, nn.Module], options: PolicyOptions) -> None:
+        if not isinstance(policy, str | nn.Module):
+            is_path = isinstance(policy, PathLike)
+            remedy = f"write {str(policy)!r}" if is_path else "give a hub name, a directory or a module"
+            raise wrong_kind("policy", policy, nn.Module, remedy)
         self.policy = policy
         self.options = options
         self._config: Any = None

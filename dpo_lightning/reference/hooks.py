@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +20,15 @@ from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import BoundReference, Reference
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.utils.trainers import attached_trainer
+
+_BUILT = {"policy": "the model", "models": "the model", "reference": "the reference"}
+_GIVEN = {
+    **_BUILT,
+    "reference_settings": "the reference",
+    "objective": "the objective",
+    "comparison": "the objective",
+}
+"""Attributes that others were made from, or that a checkpoint holds as they were given, and how to give them."""
 
 
 class ModelHooks(ConvertedInside, pl.LightningModule):
@@ -42,22 +53,44 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # nn.Module registers a module past a property: reference and scorer would stay with the model before it.
-        if name == "policy" and (self._models is None or value is not self._models.policy):
-            raise RunError("PreferenceModule.policy cannot be replaced: give the model to the constructor")
+        self._check_given_once(name, value)
         super().__setattr__(name, value)
 
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Register a module, as torch does, but for one in the place of what the constructor is given.
+
+        Raises:
+            RunError: for such a one.
+        """
+        self._check_given_once(name, module)
+        super().add_module(name, module)
+
+    def _check_given_once(self, name: str, value: object) -> None:
+        if name not in _GIVEN:
+            return
+        held = vars(self)  # empty before nn.Module's constructor
+        if name == "policy":
+            is_right = (models := held.get("_models")) is not None and value is models.policy
+        else:
+            is_right = name not in _BUILT and name not in {**held, **held.get("_modules", {})}
+        if not is_right:
+            raise RunError(f"PreferenceModule.{name} cannot be replaced: give {_GIVEN[name]} to the constructor")
+
     def __getattr__(self, name: str) -> Any:
-        # Python comes here when a property says that there is nothing, and nn.Module would say that in other words.
-        if name in ("models", "policy", "reference") and vars(self).get("_models") is None:
-            raise _not_built()
+        # Python comes here when a property raises an AttributeError, and nn.Module would say in its place that there is
+        # no such property. Asked again, the property says what it lacks: that the model is not built, for one.
+        found = inspect.getattr_static(type(self), name, None)
+        if isinstance(found, property | cached_property):
+            return found.__get__(self, type(self))
         return super().__getattr__(name)
 
     @property
     def models(self) -> RunModels:
         """The policy with its reference and its scorer; a NotBuiltError before `configure_model()`."""
-        if self._models is None:
+        models: RunModels | None = vars(self).get("_models")
+        if models is None:
             raise _not_built()
-        return self._models
+        return models
 
     @property
     def policy(self) -> nn.Module:

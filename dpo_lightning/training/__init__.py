@@ -1,7 +1,9 @@
 """Everything that a training step does beside its loss: metrics, running means, logging, parameters, schedules."""
 
 from dpo_lightning.training.baseline import RunningMean
+from dpo_lightning.training.makers import check_makers
 from dpo_lightning.training.metrics import ChosenMean, Means, PairMean, UnpairedMean
+from dpo_lightning.training.parameters import decay_groups
 from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule
 
 __all__ = [
@@ -14,4 +16,6 @@ __all__ = [
     "RunningMean",
     "Schedule",
     "UnpairedMean",
+    "check_makers",
+    "decay_groups",
 ]

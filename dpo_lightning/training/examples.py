@@ -14,6 +14,7 @@ from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Compares, Objective, Reads, UnpairedObjective
 from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.wrapped import require_complete
 from dpo_lightning.training.metrics import (
     ChosenMean,
     PairMean,
@@ -25,6 +26,7 @@ from dpo_lightning.training.metrics import (
 from dpo_lightning.utils.arguments import wrong_kind
 
 ScoresT = TypeVar("ScoresT")
+PairLosses = Callable[[PreferenceBatch, Any], Float[Tensor, " P"]]
 
 
 class Comparison(ABC, Generic[ScoresT]):
@@ -45,6 +47,14 @@ class Comparison(ABC, Generic[ScoresT]):
     @abstractmethod
     def means(self) -> PairMean | ChosenMean | UnpairedMean:
         """Make a new metric of what is watched."""
+
+    def losses(self, pair_losses: PairLosses, batch: PreferenceBatch, scores: ScoresT) -> Float[Tensor, " P"]:
+        """Return the losses that a module's `pair_losses` makes of the scores.
+
+        Raises:
+            InputError: where it reads what the comparison does not compute.
+        """
+        return pair_losses(batch, scores)
 
     @abstractmethod
     def watched(self, scores: ScoresT, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
@@ -105,6 +115,21 @@ class Chosen(Comparison[ChosenScores | PairScores]):
     def logratios(self, scores: ChosenScores | PairScores) -> Float[Tensor, " C"]:
         """Return those of the chosen completions, `C` = P."""
         return scores.chosen_logratio
+
+    def losses(
+        self, pair_losses: PairLosses, batch: PreferenceBatch, scores: ChosenScores | PairScores
+    ) -> Float[Tensor, " P"]:
+        """Return the losses; a `pair_losses` that reads rejected completions says so in the module's `data_read`."""
+        try:
+            return pair_losses(batch, scores)
+        except AttributeError as error:
+            if not isinstance(error.obj, ChosenScores) or error.name not in dir(PairScores):
+                raise
+            raise InputError(
+                f"objective {type(self._objective).__name__} computes no rejected completion in training, and the loss "
+                f"reads scores.{error.name}: return super().data_read()._replace(compares=Compares.PAIRS) from the "
+                "module's data_read; an objective of your own that reads it derives from Objective"
+            ) from error
 
     def means(self) -> ChosenMean:
         """Make a metric over pairs, or of what is known of their chosen completions."""
@@ -189,10 +214,10 @@ def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: se
         raise InputError("a completion of the batch has no tokens: leave such pairs out")
 
 
-_COMPARISONS: Mapping[Compares, tuple[type[AnyObjective], Callable[[Any], Comparison[Any]]]] = {
-    Compares.PAIRS: (Objective, Pairs),
-    Compares.CHOSEN: (Objective, Chosen),
-    Compares.LABELLED: (UnpairedObjective, Labelled),
+_COMPARISONS: Mapping[Compares, Callable[[Any], Comparison[Any]]] = {
+    Compares.PAIRS: Pairs,
+    Compares.CHOSEN: Chosen,
+    Compares.LABELLED: Labelled,
 }
 
 
@@ -206,18 +231,5 @@ def comparison_of(objective: AnyObjective) -> Comparison[Any]:
     if not isinstance(objective, AnyObjective):
         remedy = "derive a frozen dataclass from Objective, whose docstring shows one"
         raise wrong_kind("objective", objective, AnyObjective, remedy)
-    name, compares = f"objective {type(objective).__name__}", objective.compares
-    if not isinstance(compares, Compares):
-        raise InputError(f"{name}: compares is {compares!r:.60}: leave it out, since the class above has it")
-    if not isinstance(objective.reads, Reads):
-        raise InputError(f"{name}: reads is {objective.reads!r:.60}: write flags of Reads, such as Reads.REFERENCE")
-    kind, comparison = _COMPARISONS[compares]
-    if not isinstance(objective, kind):
-        raise InputError(f"{name}: it compares {compares} and is no {kind.__name__}: derive it from {kind.__name__}")
-    if compares is Compares.CHOSEN and _has_no_chosen_rewards(objective):
-        raise InputError(f"{name}: it compares {compares} and has no chosen_rewards: derive it from ChosenObjective")
-    return comparison(objective)
-
-
-def _has_no_chosen_rewards(objective: AnyObjective) -> bool:
-    return isinstance(objective, Objective) and type(objective).chosen_rewards is Objective.chosen_rewards
+    require_complete("objective", objective)
+    return _COMPARISONS[objective.compares](objective)

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch.utils.data import DataLoader
 
+from dpo_lightning.cli.commands import COMMANDS
 from dpo_lightning.cli.main import main
+from dpo_lightning.errors import InputError
 from tests.helpers.ranks import run_command, succeed
 from tests.helpers.runs import rows, saved_model, write_rows
 
@@ -139,6 +142,7 @@ def test_a_subclass_is_chosen_by_its_path(project):
         (["--model.objectiv=DPO"], "unknown key `model.objectiv`; did you mean `objective`?"),
         (["--model.objective=DPO", "--model.objective.bta=1"], "`model.objective.bta`; did you mean `beta`?"),
         (["--model.objective=DPPO"], "model.objective: no class DPPO; did you mean `DPO`?"),
+        (["--model.reference=some/path"], "write {class_path: FrozenCopy, init_args: {checkpoint: some/path}}"),
         (["--data.max_lenght=3"], "unknown key `data.max_lenght`; did you mean `max_length`?"),
         (["--trainer.max_step=3"], "unknown key `trainer.max_step`; did you mean `trainer.max_steps`?"),
         (["--model.lora.rank=3"], "unknown key `model.lora.rank`; its keys are r, alpha"),
@@ -205,6 +209,25 @@ def test_bad_rows(project, capsys, change, line):
     assert code == 1
     assert re.search(line, message), message
     assert "\n" not in message
+
+
+def refused(examples: list[int]) -> None:
+    raise InputError(f"data.dataset: row {examples[0]}: nothing: leave it out")
+
+
+def refused_while_another_is_handled(examples: list[int]) -> None:
+    try:
+        raise ValueError("\ndpo_lightning.errors.InputError: before")
+    except ValueError:
+        refused(examples)
+
+
+@pytest.mark.parametrize("collate", [refused, refused_while_another_is_handled])
+@pytest.mark.parametrize("processes", [0, 1])
+def test_an_error_in_a_loaders_process_is_its_line(project, capsys, monkeypatch, collate, processes):
+    loader = DataLoader([7], num_workers=processes, collate_fn=collate)
+    monkeypatch.setitem(COMMANDS, "load", lambda words: list(loader))
+    assert fails(capsys, "load") == (1, "error: data.dataset: row 7: nothing: leave it out")
 
 
 def test_an_empty_file(project, capsys):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from dpo_lightning import PreferenceModule
 from dpo_lightning.cli.parser_errors import explain
 
 
@@ -44,3 +47,64 @@ IN_DPO = """Parser key "model.objective":
 )
 def test_the_innermost_complaint_is_told_with_the_way_to_it(message: str, line: str) -> None:
     assert explain(message, ["data.seed", "model.policy"], CLASSES) == line
+
+
+KINDS = ["DPO", "Objective", "SimPO", "KTO", "FrozenCopy", "AdapterOff", "Reference", "LoRA", "StepZeroCheck", "IPO"]
+IN_MODULE = """Parser key "model":
+  Errors:
+    - Problem with given class_path '{}':
+        Parser key "{}":
+          Errors:
+            - {}: {}
+"""
+NO_CLASS = "Expected a dot import path string"
+
+
+class KeywordsOnly(PreferenceModule):
+    """A module of one's own that hands its keywords on."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__("some/model", **keywords)
+
+
+class HintsWhatIsNotThere:
+    """A class whose hints cannot be read."""
+
+    def __init__(self, objective: Nowhere) -> None:  # type: ignore[name-defined]  # noqa: F821
+        pass
+
+
+@pytest.mark.parametrize(
+    ("owner", "key", "name", "line"),
+    [
+        ("dpo_lightning.PreferenceModule", "objective", "Dpo", "did you mean `DPO`?"),
+        ("dpo_lightning.PreferenceModule", "objective", "Zzzz", "there are DPO, SimPO, KTO, IPO"),
+        ("dpo_lightning.WPO", "objective", "Zzzz", "there are DPO, SimPO, IPO"),
+        ("dpo_lightning.Weighted", "objectives", "Zzzz", "there are DPO, SimPO, IPO"),
+        ("dpo_lightning.PreferenceModule", "reference", "Frozen", "did you mean `FrozenCopy`?"),
+        ("dpo_lightning.PreferenceModule", "reference", "Zzzz", "there are FrozenCopy, AdapterOff"),
+        ("dpo_lightning.PreferenceModule", "lora", "lora", "did you mean `LoRA`?"),
+        (f"{__name__}.KeywordsOnly", "lora", "Zzzz", "there are LoRA"),
+        ("dpo_lightning.PreferenceModule", "optimizer", "Zzzz", "write its whole path, such as torch.optim.AdamW"),
+        (f"{__name__}.HintsWhatIsNotThere", "objective", "Zzzz", f"there are {', '.join(KINDS)}"),
+        ("no.such.Class", "objective", "Zzzz", f"there are {', '.join(KINDS)}"),
+    ],
+)
+def test_classes_that_the_argument_takes_are_named(owner: str, key: str, name: str, line: str) -> None:
+    message = IN_MODULE.format(owner, key, NO_CLASS, name)
+    assert explain(message, [], KINDS) == f"model.{key}: no class {name}; {line}"
+
+
+@pytest.mark.parametrize(
+    ("complaint", "name"),
+    [(NO_CLASS, "some/model"), ("Unexpected import path format", "./model"), (NO_CLASS, "/models/a")],
+)
+def test_a_models_name_in_the_place_of_a_reference_is_told_what_to_write(complaint: str, name: str) -> None:
+    message = IN_MODULE.format("dpo_lightning.PreferenceModule", "reference", complaint, name)
+    written = f"{{class_path: FrozenCopy, init_args: {{checkpoint: {name}}}}}"
+    assert explain(message, [], KINDS) == f"model.reference: no class {name}; of a model write {written}"
+
+
+def test_callbacks_of_other_packages_are_not_denied() -> None:
+    message = 'Parser key "trainer.callbacks":\n  - Expected a dot import path string: Zzzz'
+    assert explain(message, [], KINDS) == "trainer.callbacks: no class Zzzz; this package has StepZeroCheck"

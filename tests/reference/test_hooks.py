@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 
 import pytest
 import torch
 from lightning.pytorch.utilities.model_summary import ModelSummary
 from lightning.pytorch.utilities.parsing import lightning_hasattr
+from torch import nn
 from torch.optim import SGD
 
-from dpo_lightning import DPO, FrozenCopy, LoRA, PreferenceModule
+from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, PreferenceModule
 from dpo_lightning.batch import collate_padded, collate_tree
-from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.errors import InputError, NotBuiltError, RunError
 from tests.helpers.runs import data, fit, module, saved_model, trainer
 from tests.helpers.tiny import PAIRS, tiny_llama
 
@@ -46,6 +47,79 @@ def test_the_policy_of_a_built_module_is_not_replaced():
     with pytest.raises(RunError, match="policy cannot be replaced: give the model to the constructor"):
         model.policy = tiny_llama(seed=9)
     assert model.models.scorer.model is model.policy
+
+
+REPLACED = {
+    "policy": (lambda: tiny_llama(seed=9), "the model"),
+    "reference": (lambda: tiny_llama(seed=9), "the reference"),
+    "models": (lambda: None, "the model"),
+    "reference_settings": (lambda: "x", "the reference"),
+    "objective": (SFT, "the objective"),
+    "comparison": (lambda: None, "the objective"),
+}
+
+
+@pytest.mark.parametrize("is_built", [False, True], ids=["unbuilt", "built"])
+@pytest.mark.parametrize("name", REPLACED)
+def test_what_the_constructor_is_given_is_not_replaced(name: str, is_built: bool) -> None:
+    model = module()
+    if is_built:
+        model.configure_model()
+    other, what = REPLACED[name]
+    message = f"^PreferenceModule.{name} cannot be replaced: give {what} to the constructor$"
+    with pytest.raises(RunError, match=message):
+        setattr(model, name, other())
+    for register in (model.add_module, model.register_module):
+        with pytest.raises(RunError, match=message):
+            register(name, tiny_llama(seed=9))
+    assert {child for child, _ in model.named_children()} & {*REPLACED} == ({"policy"} if is_built else set())
+
+
+def test_a_subclass_registers_modules_of_its_own() -> None:
+    model = module()
+    model.add_module("head", nn.Linear(2, 1))
+    model.configure_model()
+    model.policy = model.policy
+    assert {name for name, _ in model.named_children()} >= {"head", "policy"}
+
+
+def test_an_assignment_before_the_constructor_says_what_to_do() -> None:
+    class Early(PreferenceModule):
+        def __init__(self, policy: nn.Module) -> None:
+            self.policy = policy
+            super().__init__(policy)
+
+    with pytest.raises(RunError, match="policy cannot be replaced: give the model to the constructor"):
+        Early(tiny_llama())
+    with pytest.raises(NotBuiltError, match="is not built yet"):
+        _ = PreferenceModule.__new__(PreferenceModule).policy
+
+
+def test_a_property_of_a_subclass_says_what_it_lacks() -> None:
+    class WithVocabulary(PreferenceModule):
+        @property
+        def vocabulary(self) -> int:
+            return self.policy.config.vocab_size
+
+        @cached_property
+        def kept(self) -> int:
+            return self.vocabulary
+
+        @property
+        def broken(self) -> int:
+            return self.no_such_thing
+
+    model = WithVocabulary(tiny_llama())
+    for name in ("vocabulary", "kept"):
+        with pytest.raises(NotBuiltError, match=r"^the model is not built yet: call configure_model\(\) first"):
+            getattr(model, name)
+        assert not hasattr(model, name)
+    with pytest.raises(AttributeError, match="no attribute 'no_such_thing'"):
+        _ = model.broken
+
+    model.configure_model()
+
+    assert model.vocabulary == model.kept == model.policy.config.vocab_size
 
 
 def test_the_policy_is_found_before_anything_is_written(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +10,14 @@ import torch
 
 from dpo_lightning import DPO, KTO, SFT, Compares, PairScores, PreferenceModule, UnpairedBCO, UnpairedScores
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
+from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
 from dpo_lightning.losses.scores import Baseline, ChosenScores, TokenScores
 from dpo_lightning.training.examples import Chosen, Labelled, Pairs, comparison_of
 from dpo_lightning.training.metrics import NAMES, ChosenMean, PairMean, UnpairedMean
-from tests.helpers.tiny import PAIRS, labelled_of
+from tests.helpers.runs import fit
+from tests.helpers.tiny import PAIRS, labelled_of, tiny_llama
 
 LABELLED = [labelled_of(pair) for pair in PAIRS]
 ALONE = [example._replace(mismatched_ids=[]) for example in LABELLED]
@@ -200,8 +203,42 @@ def own(**attributes: Any) -> Any:
         (own(reads="reference"), "^objective Own: reads is 'reference': write flags of Reads, such as Reads.REF"),
         (own(compares=Compares.LABELLED), "^objective Own: .* and is no UnpairedObjective: derive it from UnpairedO"),
         (own(compares=Compares.CHOSEN), "^objective Own: .* and has no chosen_rewards: derive it from ChosenObjective"),
+        (own(reads_columns=["judge"]), r"^objective Own: reads_columns is \['judge'\]: write frozenset"),
     ],
 )
 def test_what_is_no_objective_is_refused_where_it_is_given(objective: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         PreferenceModule("some/model", objective)
+
+
+class ReadsRejected(PreferenceModule):
+    """Adds a term of the rejected completions."""
+
+    def pair_losses(self, batch: PreferenceBatch, scores: Any) -> Any:
+        return super().pair_losses(batch, scores) + scores.rejected_logratio.abs()
+
+
+class SaysSo(ReadsRejected):
+    def data_read(self) -> DataRead:
+        return super().data_read()._replace(compares=Compares.PAIRS)
+
+
+def test_a_loss_of_rejected_completions_that_are_not_computed_is_told_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as told:
+        fit(tmp_path, ReadsRejected(tiny_llama(), SFT()), max_steps=1)
+    assert str(told.value) == (
+        "objective SFT computes no rejected completion in training, and the loss reads scores.rejected_logratio: "
+        "return super().data_read()._replace(compares=Compares.PAIRS) from the module's data_read; an objective of "
+        "your own that reads it derives from Objective"
+    )
+    fit(tmp_path, SaysSo(tiny_llama(), SFT()), max_steps=1)
+
+
+def test_another_attribute_that_is_missing_is_none_of_the_scores() -> None:
+    batch, scores = scored(SFT(), CHOSEN)
+
+    def typo(batch: PreferenceBatch, scores: Any) -> Any:
+        return scores.chosen_logratios
+
+    with pytest.raises(AttributeError, match="no attribute 'chosen_logratios'"):
+        comparison_of(SFT()).losses(typo, batch, scores)

@@ -1,0 +1,22 @@
+"""Makers of the optimizer and of its schedule, as a module is given them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dpo_lightning.training.schedules import Schedule
+from dpo_lightning.utils.arguments import wrong_kind
+
+
+def check_makers(optimizer: object, schedule: object) -> None:
+    """Refuse what makes no optimizer or no schedule, before a run calls it.
+
+    Raises:
+        InputError: for an optimizer that cannot be called, such as its name or one that is made already; for a schedule
+            that is no `Schedule`.
+    """
+    if not callable(optimizer):
+        remedy = "write what makes one of the parameters, such as functools.partial(AdamW, lr=1e-6)"
+        raise wrong_kind("optimizer", optimizer, Callable, remedy)  # type: ignore[arg-type]
+    if not isinstance(schedule, Schedule):
+        raise wrong_kind("schedule", schedule, Schedule, "write Constant(), Linear(), Cosine() or one of your own")
