@@ -105,15 +105,6 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         """Return what the loss reads; override it for a `pair_losses` that reads other columns or completions."""
         return DataRead.by(self.objective)
 
-    def other_rows_problem(self) -> str | None:
-        """Return why a run cannot go on with other rows than it began with, in one line; None where it can."""
-        if not isinstance(self.reference_settings, Precomputed):
-            return None
-        return (
-            "reference Precomputed scores rows at the start of a run: replace them between two runs, or take "
-            "FrozenCopy or AdapterOff"
-        )
-
     def configure_callbacks(self) -> list[pl.Callback]:
         """Return what makes every run safe; one of the Trainer's own of the same kind replaces it."""
         checks: list[pl.Callback] = [DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]

@@ -19,6 +19,7 @@ from dpo_lightning.policy.sharding import check_strategy
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import BoundReference, Reference
 from dpo_lightning.reference.models import Place, RunModels
+from dpo_lightning.reference.precomputed import Precomputed
 from dpo_lightning.utils.trainers import attached_trainer
 
 _BUILT = {"policy": "the model", "models": "the model", "reference": "the reference"}
@@ -152,6 +153,15 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def tree_problem(self) -> str | None:
         """Return why the tree layout is wrong for policy or reference, in one line; None where it is right."""
         return self.models.tree_problem
+
+    def other_rows_problem(self) -> str | None:
+        """Return why a run cannot go on with other rows than it began with, in one line; None where it can."""
+        if not isinstance(self.reference_settings, Precomputed):
+            return None
+        return (
+            "reference Precomputed scores rows at the start of a run: replace them between two runs, or take "
+            "FrozenCopy or AdapterOff"
+        )
 
     def converting(self) -> AbstractContextManager[None]:
         """Keep RoPE's frequencies in float32 when the module is cast."""
