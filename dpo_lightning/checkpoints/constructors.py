@@ -44,8 +44,13 @@ def is_default(kind: type, name: str, value: Any) -> bool:
 
     The outermost signature that has the name decides: a base class's default is none of a subclass that has its own.
     """
+    return default_of(kind, name) is value
+
+
+def default_of(kind: type, name: str) -> Any:
+    """Return the default of a constructor argument; `inspect.Parameter.empty` without one."""
     parameter = _outermost(kind, name)
-    return parameter is not None and parameter.default is value
+    return inspect.Parameter.empty if parameter is None else parameter.default
 
 
 def is_annotated(kind: type, name: str) -> bool:

@@ -10,7 +10,7 @@ from lightning.fabric.utilities.data import AttributeDict
 from typing_extensions import Self
 
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_newer
-from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters
+from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters, left_out, logged_hyperparameters
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.checkpoints.standalone_loading import loading
 from dpo_lightning.checkpoints.trainable import check_trainable, trainable_only
@@ -39,7 +39,13 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
     @property
     def hparams_initial(self) -> AttributeDict:
         """Constructor arguments in plain form, as loggers write them."""
-        return AttributeDict(held_hyperparameters(super().hparams_initial, type(self))[0])
+        return AttributeDict(logged_hyperparameters(super().hparams_initial, type(self)))
+
+    def remove_ignored_hparams(self, ignore_list: list[str]) -> None:
+        """Take out what a subclass ignores; a load of its checkpoints asks for it."""
+        if lost := left_out(self.hparams, ignore_list, type(self)):
+            self.not_held = {**self.not_held, **lost}
+        super().remove_ignored_hparams(ignore_list)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the trainable parameters only."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import partial
@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
-from dpo_lightning.checkpoints.constructors import arguments_of, is_annotated, is_default
+from dpo_lightning.checkpoints.constructors import arguments_of, default_of, is_annotated, is_default
 from dpo_lightning.compat.jsonargparse import class_made
 from dpo_lightning.compat.lightning_checkpoints import INSTANTIATOR, INSTANTIATOR_KEY
 from dpo_lightning.errors import InputError
@@ -98,6 +98,43 @@ def held_hyperparameters(hparams: Mapping[str, Any], owner: type) -> tuple[dict[
     """
     held = dict(hparams)
     return held, {name: _named(*error) for name, error in _made_plain(held, owner).items()}
+
+
+def logged_hyperparameters(hparams: Mapping[str, Any], owner: type) -> dict[str, Any]:
+    """Return the arguments as loggers write them: plain, and a dtype by its name, since YAML has none."""
+    return {name: _dtypes_named(value) for name, value in held_hyperparameters(hparams, owner)[0].items()}
+
+
+def _dtypes_named(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _dtypes_named(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_dtypes_named(item) for item in value]
+    return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
+
+
+def left_out(hparams: Mapping[str, Any], names: Iterable[str], owner: type) -> dict[str, str]:
+    """Return the class of each argument that a subclass takes out of those held, unless it comes back by itself.
+
+    Args:
+        hparams: Arguments in plain form, by name.
+        names: The arguments to take out.
+        owner: The class that they construct.
+    """
+    taken = [name for name in names if name in hparams and name in arguments_of(owner)]
+    return {name: _kind_of(hparams[name]) for name in taken if not _is_plain_default(owner, name, hparams[name])}
+
+
+def _kind_of(plain: Any) -> str:
+    path = plain.get("class_path") if isinstance(plain, Mapping) else None
+    return str(path).rpartition(".")[2] if path else type(plain).__name__
+
+
+def _is_plain_default(owner: type, name: str, value: Any) -> bool:
+    try:
+        return bool(_plain(default_of(owner, name)) == value)
+    except _NoPlainForm:
+        return False
 
 
 def _made_plain(hparams: MutableMapping[str, Any], owner: type | None) -> dict[str, tuple[Any, _NoPlainForm]]:

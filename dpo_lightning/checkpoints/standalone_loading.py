@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,15 +74,20 @@ def _read(source: Any, name: str, weights_only: bool | None) -> dict[str, Any]:
         if not is_local(source):
             with fsspec.open(str(source), "rb") as file:
                 return _read(file, name, weights_only)
-        mmap = zipfile.is_zipfile(source)
         if weights_only is not False:
-            return load_plain(Path(source), name, mmap=mmap)
-        saved = torch.load(source, map_location="cpu", weights_only=False, mmap=mmap)
+            return _checked(load_plain(Path(source), name, mmap=True), name)
+        saved = torch.load(source, map_location="cpu", weights_only=False, mmap=True)
     else:
         start = source.tell()
         saved = torch.load(source, map_location="cpu", weights_only=weights_only is not False)
         source.seek(start)
     refuse_newer(saved, name)
+    return _checked(saved, name)
+
+
+def _checked(saved: Any, name: str) -> dict[str, Any]:
+    if not isinstance(saved, dict) or STATE_DICT not in saved:
+        raise InputError(f"checkpoint {name} has no {STATE_DICT}: give a file that a Trainer has saved")
     return saved
 
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.core.saving import load_hparams_from_yaml, save_hparams_to_yaml
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import SGD
+from transformers import BitsAndBytesConfig
 
 from dpo_lightning import DPO, IPO, FrozenCopy, LoRA, PreferenceModule
 from dpo_lightning.errors import InputError
@@ -99,3 +101,31 @@ def test_a_loggers_file_of_arguments_is_plain_and_loads(kind, tmp_path):
     assert kind.load_from_checkpoint(path, hparams_file=file).objective == IPO(tau=0.3)
     with pytest.raises(InputError, match=r"hparams_file .*none.yaml: no such file: give the hparams.yaml of the run"):
         kind.load_from_checkpoint(path, hparams_file=tmp_path / "none.yaml")
+
+
+class Ignores(PreferenceModule):
+    """Holds all but two of its arguments."""
+
+    def __init__(self, policy, objective=DPO(), judge=None, lora=None) -> None:  # noqa: B008
+        super().__init__(policy, objective, lora=lora)
+        self.save_hyperparameters(ignore=["objective", "judge", "lora"])
+
+
+def test_what_a_subclass_ignores_is_asked_for_unless_it_is_the_default(tmp_path):
+    name = saved_model(tmp_path / "model")
+    assert Ignores(name).not_held == {}
+    path = checkpointed(tmp_path, Ignores(name, DPO(beta=0.3)), step=1)
+    with pytest.raises(
+        InputError, match=r"does not hold its objective, a DPO: load_from_checkpoint\(..., objective=it"
+    ):
+        Ignores.load_from_checkpoint(path)
+    assert Ignores.load_from_checkpoint(path, objective=DPO(beta=0.3)).objective == DPO(beta=0.3)
+
+
+def test_a_loggers_file_holds_a_dtype_by_its_name(tmp_path):
+    options = {"load_in_4bit": True, "bnb_4bit_compute_dtype": torch.bfloat16}
+    model = PreferenceModule("some/model", quantization_config=options)
+    save_hparams_to_yaml(tmp_path / "hparams.yaml", model.hparams_initial)
+    named = {"load_in_4bit": True, "bnb_4bit_compute_dtype": "bfloat16"}
+    assert load_hparams_from_yaml(tmp_path / "hparams.yaml")["quantization_config"] == named
+    assert BitsAndBytesConfig(**named).bnb_4bit_compute_dtype == torch.bfloat16

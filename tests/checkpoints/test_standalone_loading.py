@@ -7,6 +7,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import fsspec
 import pytest
 import torch
 from torch.optim import SGD
@@ -196,6 +197,15 @@ def test_an_optimizer_that_it_does_not_hold_is_asked_for_in_training(tmp_path):
     assert loaded.not_held == {"optimizer": "function"}
 
 
+def test_a_checkpoint_on_another_file_system_is_asked_too(tmp_path):
+    checkpoint = with_optimizer(tmp_path, lambda params: SGD(params, lr=0.5))
+    with fsspec.open("memory://lost.ckpt", "wb") as file:
+        file.write(checkpoint.read_bytes())
+    loaded = PreferenceModule.load_from_checkpoint("memory://lost.ckpt")
+    with pytest.raises(InputError, match="could not hold its optimizer, a function: load_from"):
+        trainer().fit(loaded, data(tmp_path))
+
+
 def test_an_optimizer_that_it_holds_comes_back_each_time(tmp_path):
     checkpoint = with_optimizer(tmp_path, partial(SGD, lr=0.5))
     for _ in range(2):
@@ -292,6 +302,10 @@ def test_a_damaged_file_and_a_malicious_one_are_refused(tmp_path):
         with pytest.raises(InputError, match=r"evil.ckpt holds more than plain types, .* with weights_only=False"):
             PreferenceModule.load_from_checkpoint(tmp_path / "evil.ckpt", weights_only=weights_only)
     assert not (tmp_path / "ran").exists()
+    torch.save([1], tmp_path / "list.ckpt")
+    for weights_only in (None, False):
+        with pytest.raises(InputError, match=r"list.ckpt has no state_dict: give a file that a Trainer has saved"):
+            PreferenceModule.load_from_checkpoint(tmp_path / "list.ckpt", weights_only=weights_only)
     spoil(checkpoint)
     with pytest.raises(InputError, match=r"its record .* is corrupt"):
         PreferenceModule.load_from_checkpoint(checkpoint)
