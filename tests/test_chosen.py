@@ -140,10 +140,13 @@ def test_batches_of_tokens_count_what_is_computed() -> None:
     assert data.state_dict()["completions"] == 1
 
 
-def test_cached_values_of_whole_pairs_serve_the_chosen_completions(tmp_path: Any) -> None:
-    class WithReference(SFT):
-        reads = SFT.reads | Reads.REFERENCE
+class WithReference(SFT):
+    """Reads the reference too."""
 
+    reads = SFT.reads | Reads.REFERENCE
+
+
+def test_cached_values_of_whole_pairs_serve_the_chosen_completions(tmp_path: Any) -> None:
     cached = Precomputed(str(tmp_path))
     seen, module, _ = fit(WithReference(), reference=cached)
 

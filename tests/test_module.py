@@ -212,10 +212,11 @@ def test_adapter_off_without_an_adapter_says_what_to_do(tmp_path):
         fit(tmp_path, module(reference=AdapterOff()))
 
 
-def test_an_objective_that_a_checkpoint_cannot_hold_is_named():
-    class Own(DPO):
-        """A subclass that is a dataclass by inheritance is held; a bare one is not."""
+class Own(DPO):
+    """A subclass that is a dataclass by inheritance is held; a bare one is not."""
 
+
+def test_an_objective_that_a_checkpoint_cannot_hold_is_named():
     class Bare(Objective):
         reads = Reads.NOTHING
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -274,14 +274,19 @@ def judged(**settings: Any) -> PreferenceDataModule:
     return PreferenceDataModule(Dataset.from_list(JUDGED), tiny_tokenizer(), **form)
 
 
+class Seen(ByScores):
+    """Notes the scores that it reads."""
+
+    seen: ClassVar[list[list[float]]]
+
+    def __call__(self, scores: PairScores) -> Tensor:
+        self.seen.extend(scores.columns["score"].T.tolist())
+        return super().__call__(scores)
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
 def test_a_column_of_ones_own_for_a_loss_and_one_for_a_metric(precision: str) -> None:
-    class Seen(ByScores):
-        def __call__(self, scores: PairScores) -> Tensor:
-            seen.extend(scores.columns["score"].T.tolist())
-            return super().__call__(scores)
-
-    seen: list[list[float]] = []
+    seen = Seen.seen = []
     run = trainer(max_steps=2, precision=precision)
     run.fit(BySource(tiny_llama(), Seen(), step_zero_check=False), judged())
 

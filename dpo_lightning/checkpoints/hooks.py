@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 import lightning.pytorch as pl
+from lightning.fabric.utilities.data import AttributeDict
 from typing_extensions import Self
 
-from dpo_lightning.checkpoints.contents import mark_format, refuse_newer
+from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_newer
+from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters, left_out, logged_hyperparameters
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.checkpoints.standalone_loading import loading
 from dpo_lightning.checkpoints.trainable import check_trainable, trainable_only
@@ -21,14 +23,29 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
     """The part of a run's module that Lightning calls when a checkpoint is written or read."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the format and what `add_run_state` does."""
+        """Add the format and what `add_run_state` does; arguments take their plain form, whoever has saved them."""
         mark_format(checkpoint)
+        if HYPER_PARAMETERS in checkpoint:
+            held, lost = held_hyperparameters(checkpoint[HYPER_PARAMETERS], type(self))
+            checkpoint[HYPER_PARAMETERS] = held
+            self.not_held = {**{name: kind for name, kind in self.not_held.items() if name not in held}, **lost}
         add_run_state(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them; an InputError for a newer format, and where the reference cannot become the saved one."""
         refuse_newer(checkpoint)
         restore_run_state(self, checkpoint, attached_trainer(self))
+
+    @property
+    def hparams_initial(self) -> AttributeDict:
+        """Constructor arguments in plain form, as loggers write them."""
+        return AttributeDict(logged_hyperparameters(super().hparams_initial, type(self)))
+
+    def remove_ignored_hparams(self, ignore_list: list[str]) -> None:
+        """Take out what a subclass ignores; a load of its checkpoints asks for it."""
+        if lost := left_out(self.hparams, ignore_list, type(self)):
+            self.not_held = {**self.not_held, **lost}
+        super().remove_ignored_hparams(ignore_list)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the trainable parameters only."""
@@ -64,9 +81,10 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
                 checkpoint could not hold. Without an `optimizer` that was a function, the module does not train.
 
         Raises:
-            InputError: for a damaged file, and where the checkpoint needs a model that is not there.
+            InputError: for a damaged file, where the checkpoint needs a model that is not there, and for an argument
+                that the constructor does not take.
         """
-        with loading(checkpoint_path, weights_only, kwargs) as (source, arguments):
+        with loading(cls, checkpoint_path, weights_only, hparams_file, kwargs) as (source, arguments):
             return super().load_from_checkpoint(
                 source, map_location, hparams_file, strict, weights_only is not False, **arguments
             )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
+import fsspec
+import torch
+from lightning.pytorch.core.saving import load_hparams_from_tags_csv, load_hparams_from_yaml
 from torch import nn
 
+from dpo_lightning.checkpoints.constructors import arguments_of, not_accepted, refuse_unknown
 from dpo_lightning.checkpoints.contents import (
     GIVEN_REFERENCE,
     HYPER_PARAMETERS,
@@ -16,43 +22,89 @@ from dpo_lightning.checkpoints.contents import (
     MOVED_REFERENCE,
     NOT_HELD,
     STATE_DICT,
+    refuse_newer,
 )
+from dpo_lightning.checkpoints.hyperparameters import LostOptimizer
 from dpo_lightning.checkpoints.io import load_plain, local_copy
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, untrained_model
 from dpo_lightning.reference import FrozenModule, LostReference
+from dpo_lightning.utils.files import is_local
 
 _PREFIX = "policy."
 
 
 @contextmanager
-def loading(path: Any, weights_only: bool | None, given: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+def loading(
+    owner: type, path: Any, weights_only: bool | None, hparams_file: Any, given: Mapping[str, Any]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Make a checkpoint ready for Lightning's `load_from_checkpoint`, also where the policy's directory is gone.
 
     Args:
-        path: A file or a URL.
+        owner: The class that is built.
+        path: A file, a URL, or an open file.
         weights_only: False allows any object in a local file, and with it the code that it brings.
+        hparams_file: YAML or CSV in place of the saved constructor arguments.
         given: Constructor arguments that replace the saved ones.
 
     Yields:
         What Lightning is to load, and the constructor arguments to load it with.
 
     Raises:
-        InputError: for a damaged file, and where the checkpoint needs a model that is not there.
+        InputError: for a damaged file, where the checkpoint needs a model that is not there, and for an argument that
+            the constructor does not take, also while Lightning loads.
     """
+    refuse_unknown(owner, given)
     with local_copy(path, weights_only) as local:
+        saved = _read(path if local is None else local, str(path), weights_only)
+        if hparams_file is not None:
+            saved = {**saved, HYPER_PARAMETERS: _arguments_in(hparams_file)}
         arguments = dict(given)
-        if local is not None and weights_only is not False:
-            saved = load_plain(local, str(path), mmap=True)
-            arguments.update(arguments_in_place(saved, str(path), given))
-            arguments.update(arguments_not_held(saved, str(path), arguments))
-        yield path if local is None else local, arguments
+        arguments.update(arguments_not_held(owner, saved, str(path), arguments))
+        arguments.update(arguments_in_place(owner, saved, str(path), arguments))
+        try:
+            yield path if local is None else local, arguments
+        except ArgumentError as error:
+            raise not_accepted(error, owner, str(path), given) from error
 
 
-def arguments_not_held(saved: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _read(source: Any, name: str, weights_only: bool | None) -> dict[str, Any]:
+    """Read a checkpoint for its settings; a tensor of a local file is read when it is used."""
+    if isinstance(source, str | Path):
+        if not is_local(source):
+            with fsspec.open(str(source), "rb") as file:
+                return _read(file, name, weights_only)
+        if weights_only is not False:
+            return _checked(load_plain(Path(source), name, mmap=True), name)
+        saved = torch.load(source, map_location="cpu", weights_only=False, mmap=True)
+    else:
+        start = source.tell()
+        saved = torch.load(source, map_location="cpu", weights_only=weights_only is not False)
+        source.seek(start)
+    refuse_newer(saved, name)
+    return _checked(saved, name)
+
+
+def _checked(saved: Any, name: str) -> dict[str, Any]:
+    if not isinstance(saved, dict) or STATE_DICT not in saved:
+        raise InputError(f"checkpoint {name} has no {STATE_DICT}: give a file that a Trainer has saved")
+    return saved
+
+
+def _arguments_in(hparams_file: Any) -> dict[str, Any]:
+    if not Path(hparams_file).is_file():  # Lightning would take every default
+        raise InputError(
+            f"hparams_file {hparams_file}: no such file: give the hparams.yaml of the run, or leave it out"
+        )
+    read = load_hparams_from_tags_csv if str(hparams_file).lower().endswith(".csv") else load_hparams_from_yaml
+    return dict(read(hparams_file))
+
+
+def arguments_not_held(owner: type, saved: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Stand in for an optimizer that the checkpoint does not hold, and is not given: it is asked for in training only.
 
     Args:
+        owner: The class that is built.
         saved: The checkpoint.
         name: What an error calls it.
         given: The arguments that `load_from_checkpoint` has.
@@ -60,23 +112,13 @@ def arguments_not_held(saved: Mapping[str, Any], name: str, given: Mapping[str, 
     Raises:
         InputError: for another argument that the checkpoint does not hold, and is not given.
     """
-    missing = {key: kind for key, kind in saved.get(NOT_HELD, {}).items() if key not in given}
-    in_place = {"optimizer": lost_optimizer} if missing.pop("optimizer", None) else {}
+    there = {*given, *saved.get(HYPER_PARAMETERS, {})}
+    not_held = saved.get(NOT_HELD, {}).items()
+    missing = {key: kind for key, kind in not_held if key not in there and key in arguments_of(owner)}
+    optimizer = missing.pop("optimizer", None)
     for key, kind in missing.items():
         raise InputError(f"checkpoint {name} does not hold its {key}, a {kind}: load_from_checkpoint(..., {key}=it)")
-    return in_place
-
-
-def lost_optimizer(parameters: Any) -> NoReturn:
-    """Refuse to train with an optimizer that is not the run's.
-
-    Raises:
-        InputError: saying what to give.
-    """
-    raise InputError(
-        "the checkpoint that the module was loaded from could not hold its optimizer, a function: "
-        "load_from_checkpoint(..., optimizer=it); functools.partial(AdamW, lr=...) would be held"
-    )
+    return {} if optimizer is None else {"optimizer": LostOptimizer(optimizer)}
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,13 +126,15 @@ def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(config))
 
 
-def arguments_in_place(saved: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_in_place(owner: type, saved: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments that stand in for a policy that is not there: a model of the checkpoint's own config.
 
     Its weights are to come from the checkpoint. The reference, which the policy was before training, is lost, unless it
-    has weights of its own, or moved, so that the checkpoint holds it. Where the policy is there, nothing is changed.
+    has weights of its own, or moved, so that the checkpoint holds it. Where the policy is there, nothing is changed,
+    nor where the class has no argument `policy`: it makes the policy from what it has.
 
     Args:
+        owner: The class that is built.
         saved: The checkpoint.
         name: What an error calls it.
         given: The arguments that `load_from_checkpoint` was given.
@@ -99,6 +143,8 @@ def arguments_in_place(saved: Mapping[str, Any], name: str, given: Mapping[str, 
         InputError: when the checkpoint does not hold the whole model, or was written by a run whose policy was a
             module and none is given.
     """
+    if "policy" not in arguments_of(owner):
+        return {}
     settings = {**saved.get(HYPER_PARAMETERS, {}), **given}
     policy, model_kwargs = settings.get("policy"), settings.get("model_kwargs")
     if policy is None:
@@ -117,7 +163,13 @@ def arguments_in_place(saved: Mapping[str, Any], name: str, given: Mapping[str, 
         _check_whole(name, model, saved[STATE_DICT])
         kept = MOVED_REFERENCE in saved or GIVEN_REFERENCE in saved
         lost = {} if kept else _lost_reference(settings.get("reference"))
-        return {"policy": model, "model_kwargs": None, **lost}
+        if lost and "reference" not in arguments_of(owner):
+            raise InputError(
+                f"checkpoint {name}: {owner.__name__} has no argument `reference`, and would make one of the policy "
+                f"before training, which is not there ({error}): load_from_checkpoint(..., policy=its place)"
+            ) from error
+        in_place = {"policy": model, "model_kwargs": None, **lost}
+        return {key: value for key, value in in_place.items() if key in arguments_of(owner)}
     return {}
 
 

@@ -19,6 +19,7 @@ WRONG_CLASS = re.compile(r"Import path (?P<name>\S+) does not correspond to a su
 SCAFFOLD = re.compile(
     r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)"
 )
+SUBCLASS_HELP = re.compile(r"(Subclass types expect one of|a class path \(str\)|a dict with)")
 
 
 def option_names(parser: ArgumentParser) -> list[str]:

@@ -145,7 +145,7 @@ def test_a_newer_format_is_refused_wherever_it_is_read(tmp_path: Path) -> None:
         fit.fit(module(), data(tmp_path), ckpt_path="last")
     with pytest.raises(InputError, match=REFUSED):
         PreferenceModule.load_from_checkpoint(path)
-    with pytest.raises(InputError, match=r"^checkpoint has format"):
+    with pytest.raises(InputError, match=REFUSED):
         PreferenceModule.load_from_checkpoint(path, weights_only=False)
     for weights_only in (None, False):
         with pytest.raises(InputError, match=REFUSED):

@@ -152,14 +152,58 @@ def test_what_is_dropped_is_named_unless_it_is_the_default() -> None:
     def default(_: Any) -> None: ...
 
     class Owner:
-        def __init__(self, optimizer: Any = default) -> None: ...
+        def __init__(self, judge: Any, optimizer: Any = default) -> None: ...
 
     assert plain_hyperparameters({"judge": nn.Identity(), "optimizer": default, "kept": 1}, Owner) == {
         "judge": "Identity"
     }
     assert plain_hyperparameters({"optimizer": print}, Owner) == {"optimizer": "builtin_function_or_method"}
     assert PreferenceModule("some/model").not_held == {}
-    assert PreferenceModule("some/model", optimizer=SGD).not_held == {"optimizer": "type"}
+
+
+class OtherDefault(PreferenceModule):
+    """Its optimizer by default is not that of its base class."""
+
+    def __init__(self, policy: Any, optimizer: Any = lambda params: SGD(params, lr=0.3)) -> None:
+        super().__init__(policy, optimizer=optimizer)
+
+
+class Fixes(PreferenceModule):
+    """Its constructor takes no objective and no schedule."""
+
+    def __init__(self, policy: Any, **settings: Any) -> None:
+        super().__init__(policy, Unheld(), schedule=Falling(), **settings)
+
+
+def test_a_base_classes_default_is_none_of_a_subclass_with_its_own() -> None:
+    default = PreferenceModule.__init__.__kwdefaults__["optimizer"]
+    assert OtherDefault("some/model", default).not_held == {"optimizer": "function"}
+    assert OtherDefault("some/model").not_held == PreferenceModule("some/model", optimizer=default).not_held == {}
+
+
+def test_an_optimizer_that_the_parser_would_not_make_is_not_held() -> None:
+    module = OtherDefault("some/model", partial(SGD, lr=0.1))
+    assert "optimizer" not in module.hparams
+    assert module.not_held == {
+        "optimizer": "partial in an argument without a type: annotate it as OptimizerCallable",
+    }
+
+
+@pytest.mark.filterwarnings("error:Unheld")
+def test_what_the_class_sets_itself_is_not_asked_for() -> None:
+    assert Fixes("some/model").not_held == {}
+    assert Fixes("some/model", optimizer=print).not_held == {"optimizer": "builtin_function_or_method"}
+
+
+def test_the_class_of_an_optimizer_is_held_as_a_partial_is() -> None:
+    module = PreferenceModule("some/model", optimizer=SGD)
+    assert module.not_held == {}
+    assert module.hparams["optimizer"] == {"class_path": "torch.optim.SGD", "init_args": {}}
+
+
+def test_the_argument_for_which_a_partial_is_not_held_is_named() -> None:
+    module = PreferenceModule("some/model", optimizer=partial(SGD, lr=0.1, momentum=torch.tensor(0.9)))
+    assert module.not_held == {"optimizer": "partial of SGD, whose momentum is a Tensor"}
 
 
 def test_an_optimizer_that_is_a_partial_is_held() -> None:
@@ -185,6 +229,46 @@ class Falling(Schedule):
     def __call__(self, optimizer: Any, total_steps: float) -> Any: ...
 
 
+class Unheld(DPO):
+    """An objective that no checkpoint holds."""
+
+    def __init__(self, strength: float = 0.1) -> None:
+        super().__init__(strength)
+
+
+def local_class(base: type) -> type:
+    @dataclass(frozen=True)
+    class Local(base):  # type: ignore[misc]
+        pass
+
+    return Local
+
+
+@dataclass(frozen=True)
+class Doubles(Constant):
+    """Its field is another one after each construction."""
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", self.gain * 2)
+
+
+@dataclass(frozen=True)
+class MadeOnce(Constant):
+    """It is not made from what its field became."""
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.gain > 1:
+            raise ValueError("gain is too large")
+        object.__setattr__(self, "gain", 2.0)
+
+
+LOCAL = r"cannot hold Local: nothing finds .*local_class.<locals>.Local: define the class at the top of a file$"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -192,12 +276,37 @@ class Falling(Schedule):
         ({"reference": Bare("x")}, "^reference Bare: a checkpoint cannot hold Bare: make it a frozen dataclass"),
         ({"reference": Precomputed(source=Plain())}, "^reference Precomputed: a checkpoint cannot hold Plain: make it"),
         ({"schedule": Falling()}, "^schedule Falling: a checkpoint cannot hold Falling: make it a frozen dataclass"),
+        (
+            {"schedule": Doubles()},
+            r"cannot hold Doubles: Doubles\(gain=2.0\) makes gain 4.0: let its __post_init__ leave",
+        ),
+        (
+            {"schedule": MadeOnce()},
+            r"cannot hold MadeOnce: it cannot be made again from its fields: gain is too large$",
+        ),
+        ({"schedule": local_class(Constant)()}, LOCAL),
+        ({"reference": local_class(FrozenCopy)()}, LOCAL),
     ],
-    ids=["no dataclass", "own constructor", "inside another", "schedule"],
+    ids=[
+        *("no dataclass", "own constructor", "inside another", "schedule"),
+        *("changes itself", "not made again", "local schedule", "local reference"),
+    ],
 )
 def test_settings_that_a_checkpoint_would_lose_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         PreferenceModule("some/model", **settings)
+
+
+def test_a_local_class_of_another_argument_is_not_held() -> None:
+    local = "Local, whose class is not at the top of a file"
+    with pytest.warns(UserWarning, match=LOCAL.replace("$", ": pass it to load_from_checkpoint again")):
+        assert PreferenceModule("some/model", local_class(DPO)(0.4)).not_held == {"objective": local}
+
+    class Optimizer(SGD):
+        pass
+
+    named = {"optimizer": "Optimizer, whose class is not at the top of a file"}
+    assert PreferenceModule("some/model", optimizer=partial(Optimizer, lr=0.1)).not_held == named
 
 
 def test_nested_settings_and_paths() -> None:

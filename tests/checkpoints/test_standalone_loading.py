@@ -7,6 +7,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import fsspec
 import pytest
 import torch
 from torch.optim import SGD
@@ -171,8 +172,12 @@ class Unheld(Objective):
 def test_an_objective_that_it_does_not_hold_is_given_again(tmp_path):
     checkpoint = fitted(tmp_path, module(saved_model(tmp_path / "model"), objective=Unheld()))
     message = r"step=2.ckpt does not hold its objective, a Unheld: load_from_checkpoint\(..., objective=it\)$"
-    with pytest.raises(InputError, match=message):
-        PreferenceModule.load_from_checkpoint(checkpoint)
+    for weights_only in (None, False):
+        with pytest.raises(InputError, match=message):
+            PreferenceModule.load_from_checkpoint(checkpoint, weights_only=weights_only)
+    for weights_only in (None, False):
+        with pytest.raises(InputError, match="does not hold its objective, a Unheld"):
+            PreferenceModule.load_from_checkpoint(io.BytesIO(checkpoint.read_bytes()), weights_only=weights_only)
     again = PreferenceModule.load_from_checkpoint(checkpoint, objective=Unheld())
     assert isinstance(again.objective, Unheld)
 
@@ -185,7 +190,19 @@ def with_optimizer(path: Path, optimizer) -> Path:
 def test_an_optimizer_that_it_does_not_hold_is_asked_for_in_training(tmp_path):
     loaded = PreferenceModule.load_from_checkpoint(with_optimizer(tmp_path, lambda params: SGD(params, lr=0.5)))
     trainer().validate(loaded, data(tmp_path), verbose=False)
-    with pytest.raises(InputError, match=r"could not hold its optimizer, a function: load_from_checkpoint\("):
+    untrusting = PreferenceModule.load_from_checkpoint(tmp_path / "step=2.ckpt", weights_only=False)
+    for each in (loaded, untrusting):
+        with pytest.raises(InputError, match=r"could not hold its optimizer, a function: load_from_checkpoint\("):
+            trainer().fit(each, data(tmp_path))
+    assert loaded.not_held == {"optimizer": "function"}
+
+
+def test_a_checkpoint_on_another_file_system_is_asked_too(tmp_path):
+    checkpoint = with_optimizer(tmp_path, lambda params: SGD(params, lr=0.5))
+    with fsspec.open("memory://lost.ckpt", "wb") as file:
+        file.write(checkpoint.read_bytes())
+    loaded = PreferenceModule.load_from_checkpoint("memory://lost.ckpt")
+    with pytest.raises(InputError, match="could not hold its optimizer, a function: load_from"):
         trainer().fit(loaded, data(tmp_path))
 
 
@@ -198,6 +215,86 @@ def test_an_optimizer_that_it_holds_comes_back_each_time(tmp_path):
         fit.save_checkpoint(checkpoint)
 
 
+def test_an_argument_of_another_name_or_kind_is_refused_in_one_line(tmp_path):
+    checkpoint = fitted(tmp_path, module(saved_model(tmp_path / "model")))
+    cases = {
+        r"\(..., objectiv=\): PreferenceModule has no argument objectiv: did you mean objective\?$": {
+            "objectiv": DPO()
+        },
+        r"^load_from_checkpoint\(..., reference='x'\): Expected a dot import path string: x: give what Pref": {
+            "reference": "x"
+        },
+        r"^load_from_checkpoint\(..., objective=DPO\) is a class: give DPO\(...\)$": {"objective": DPO},
+        r"schedule=3\): Not a valid subclass of Schedule. Got value: 3: give what PreferenceModule\(schedule=": {
+            "schedule": 3
+        },
+    }
+    for message, given in cases.items():
+        with pytest.raises(InputError, match=message) as caught:
+            PreferenceModule.load_from_checkpoint(checkpoint, **given)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_class_that_is_gone_is_named_in_one_line(tmp_path):
+    checkpoint = fitted(tmp_path, module(saved_model(tmp_path / "model")))
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["hyper_parameters"]["objective"]["class_path"] = "gone.place.DPO"
+    torch.save(saved, checkpoint)
+    message = (
+        r"its objective: .* 'gone.place.DPO': No module named 'gone': load_from_checkpoint\(..., objective=another\)$"
+    )
+    with pytest.raises(InputError, match=message):
+        PreferenceModule.load_from_checkpoint(checkpoint)
+    assert PreferenceModule.load_from_checkpoint(checkpoint, objective=DPO(beta=0.7)).objective == DPO(beta=0.7)
+
+
+class OtherName(PreferenceModule):
+    """Its argument for the policy has a name of its own."""
+
+    def __init__(self, model, beta=0.3) -> None:
+        super().__init__(model, DPO(beta))
+
+
+@pytest.mark.filterwarnings("ignore:Attribute 'model' is an instance")
+def test_a_policys_argument_of_another_name_is_asked_for_by_that_name(tmp_path):
+    checkpoint = fitted(tmp_path, OtherName(tiny_llama()))
+    message = r"does not hold its model, a LlamaForCausalLM: load_from_checkpoint\(..., model=it\)$"
+    with pytest.raises(InputError, match=message):
+        OtherName.load_from_checkpoint(checkpoint)
+    with pytest.raises(InputError, match=r"OtherName has no argument policy: it takes beta, model$"):
+        OtherName.load_from_checkpoint(checkpoint, policy=tiny_llama())
+    assert OtherName.load_from_checkpoint(checkpoint, model=tiny_llama()).objective == DPO(beta=0.3)
+
+
+class MakesItsReference(PreferenceModule):
+    """Takes nothing but the policy."""
+
+    def __init__(self, policy) -> None:
+        super().__init__(policy, Unheld())
+
+
+@pytest.mark.filterwarnings("error:Unheld is no dataclass")
+def test_what_the_constructor_makes_itself_is_not_asked_for(tmp_path):
+    name = saved_model(tmp_path / "model")
+    checkpoint = fitted(tmp_path, MakesItsReference(name))
+    assert isinstance(MakesItsReference.load_from_checkpoint(checkpoint).objective, Unheld)
+
+
+class FixesDPO(PreferenceModule):
+    """Takes nothing but the policy, and compares with it as it was."""
+
+    def __init__(self, policy) -> None:
+        super().__init__(policy, DPO(), step_zero_check=False)
+
+
+def test_a_reference_that_the_constructor_makes_of_a_lost_policy_is_not_made_up(tmp_path):
+    checkpoint = gone(tmp_path, FixesDPO(saved_model(tmp_path / "model")))
+    with pytest.raises(
+        InputError, match="FixesDPO has no argument `reference`, and would make one of the policy before"
+    ):
+        FixesDPO.load_from_checkpoint(checkpoint)
+
+
 def test_a_damaged_file_and_a_malicious_one_are_refused(tmp_path):
     checkpoint = fitted(tmp_path, module())
     torch.save({"hyper_parameters": TouchesAFile(tmp_path / "ran")}, tmp_path / "evil.ckpt")
@@ -205,6 +302,10 @@ def test_a_damaged_file_and_a_malicious_one_are_refused(tmp_path):
         with pytest.raises(InputError, match=r"evil.ckpt holds more than plain types, .* with weights_only=False"):
             PreferenceModule.load_from_checkpoint(tmp_path / "evil.ckpt", weights_only=weights_only)
     assert not (tmp_path / "ran").exists()
+    torch.save([1], tmp_path / "list.ckpt")
+    for weights_only in (None, False):
+        with pytest.raises(InputError, match=r"list.ckpt has no state_dict: give a file that a Trainer has saved"):
+            PreferenceModule.load_from_checkpoint(tmp_path / "list.ckpt", weights_only=weights_only)
     spoil(checkpoint)
     with pytest.raises(InputError, match=r"its record .* is corrupt"):
         PreferenceModule.load_from_checkpoint(checkpoint)
