@@ -43,7 +43,7 @@ class _NoPlainForm(Exception):  # noqa: N818 - caught here, never shown
 
 
 class LostOptimizer:
-    """In the place of an optimizer that a checkpoint could not hold, for a module that does not train.
+    """Stand-in for an optimizer that a checkpoint could not hold, for a module that does not train.
 
     Args:
         kind: What it was.
@@ -158,7 +158,7 @@ def _check_readable(owner: type | None, name: str, value: Any) -> None:
 
 
 def _is_missed(owner: type | None, name: str, value: Any) -> bool:
-    """For the next load of a checkpoint, the base model of a lost reference may be there."""
+    """Tell what a load must be given; the base model of a lost reference may be there by then."""
     if isinstance(value, LostReference):
         return False
     return owner is None or (name in arguments_of(owner) and not is_default(owner, name, value))
