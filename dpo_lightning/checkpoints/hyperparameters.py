@@ -1,45 +1,20 @@
-"""Hyperparameters that a checkpoint can hold: plain types, in the form that the command's configs have."""
+"""Hyperparameters of a module: those that a checkpoint can hold, and what is said of the others."""
 
 from __future__ import annotations
 
-import inspect
-import os
-import sys
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import fields, is_dataclass
-from enum import Enum
-from functools import partial
 from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.optim import Optimizer
 
 from dpo_lightning.checkpoints.constructors import arguments_of, default_of, is_annotated, is_default
-from dpo_lightning.compat.jsonargparse import class_made
+from dpo_lightning.checkpoints.plain_form import NoPlainForm, plain_form, plain_optimizer
 from dpo_lightning.compat.lightning_checkpoints import INSTANTIATOR, INSTANTIATOR_KEY
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.reference import LostReference, Reference, in_memory_only
 from dpo_lightning.training import Schedule
-from dpo_lightning.utils.text import one_line
-
-_SCALARS = (int, float, str)
-_LOADABLE = (*_SCALARS, bool, type(None), torch.dtype)
-
-
-class _NoPlainForm(Exception):  # noqa: N818 - caught here, never shown
-    """A module, a callable, or another object that is no setting.
-
-    Attributes:
-        culprit: Name of the object's class, for `whole` inside what was given.
-        why: What follows the name, such as that its class is inside a function.
-        whole: What is said of the argument; None for its class.
-    """
-
-    def __init__(self, culprit: str, why: str = "", whole: str | None = None) -> None:
-        super().__init__(culprit)
-        self.culprit, self.why, self.whole = culprit, why, whole
 
 
 class LostOptimizer:
@@ -132,18 +107,18 @@ def _kind_of(plain: Any) -> str:
 
 def _is_plain_default(owner: type, name: str, value: Any) -> bool:
     try:
-        return bool(_plain(default_of(owner, name)) == value)
-    except _NoPlainForm:
+        return bool(plain_form(default_of(owner, name)) == value)
+    except NoPlainForm:
         return False
 
 
-def _made_plain(hparams: MutableMapping[str, Any], owner: type | None) -> dict[str, tuple[Any, _NoPlainForm]]:
+def _made_plain(hparams: MutableMapping[str, Any], owner: type | None) -> dict[str, tuple[Any, NoPlainForm]]:
     lost = {}
     for name, value in list(hparams.items()):
         try:
-            hparams[name] = _plain(value)
+            hparams[name] = plain_form(value)
             _check_readable(owner, name, value)
-        except _NoPlainForm as error:
+        except NoPlainForm as error:
             del hparams[name]
             if _is_missed(owner, name, value):
                 lost[name] = (value, error)
@@ -152,9 +127,9 @@ def _made_plain(hparams: MutableMapping[str, Any], owner: type | None) -> dict[s
 
 
 def _check_readable(owner: type | None, name: str, value: Any) -> None:
-    if owner is not None and _plain_optimizer(value) and not is_annotated(owner, name):
+    if owner is not None and plain_optimizer(value) and not is_annotated(owner, name):
         whole = f"{type(value).__name__} in an argument without a type: annotate it as OptimizerCallable"
-        raise _NoPlainForm(type(value).__name__, whole=whole)
+        raise NoPlainForm(type(value).__name__, whole=whole)
 
 
 def _is_missed(owner: type | None, name: str, value: Any) -> bool:
@@ -164,11 +139,11 @@ def _is_missed(owner: type | None, name: str, value: Any) -> bool:
     return owner is None or (name in arguments_of(owner) and not is_default(owner, name, value))
 
 
-def _named(value: Any, error: _NoPlainForm) -> str:
+def _named(value: Any, error: NoPlainForm) -> str:
     return value.kind if isinstance(value, LostOptimizer) else error.whole or type(value).__name__
 
 
-def _tell(name: str, value: Any, error: _NoPlainForm) -> None:
+def _tell(name: str, value: Any, error: NoPlainForm) -> None:
     if in_memory_only(value):
         return
     if isinstance(value, Reference | Schedule):
@@ -179,92 +154,3 @@ def _tell(name: str, value: Any, error: _NoPlainForm) -> None:
             f"a checkpoint cannot hold {error.culprit}{error.why}" if error.why else f"{error.culprit} is no dataclass"
         )
         rank_zero_warn(f"{why}: pass it to load_from_checkpoint again")
-
-
-def _plain(value: Any) -> Any:
-    if type(value) in _LOADABLE:
-        return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return _config_form(value)
-    if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return _plain_optimizer(value) or _plain_scalar(value)
-
-
-def _plain_optimizer(value: Any) -> dict[str, Any] | None:
-    """Return the config form of an optimizer's class, or of a `partial` of it; None for anything else."""
-    if isinstance(value, type):
-        return {"class_path": _loadable_path(value), "init_args": {}} if issubclass(value, Optimizer) else None
-    if not isinstance(value, partial) or not (made := class_made(value)) or not issubclass(made, Optimizer):
-        return None
-    init_args = {}
-    for key, given in value.keywords.items():
-        try:
-            init_args[key] = _plain(given)
-        except _NoPlainForm as error:
-            culprit, whole = error.culprit, f"partial of {made.__name__}, whose {key} is a {error.culprit}"
-            raise _NoPlainForm(culprit, error.why, whole) from error
-    return {"class_path": _loadable_path(made), "init_args": init_args}
-
-
-def _plain_scalar(value: Any) -> Any:
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Enum):
-        return _plain(value.value)
-    for scalar in _SCALARS:
-        if isinstance(value, scalar):
-            return scalar(value)
-    raise _NoPlainForm(type(value).__name__)
-
-
-def _config_form(settings: Any) -> dict[str, Any]:
-    kind, names = type(settings), [field.name for field in fields(settings) if field.init]
-    if in_memory_only(settings) or {*inspect.signature(kind).parameters} != {*names}:  # a constructor of its own
-        raise _NoPlainForm(kind.__name__)
-    given = {name: getattr(settings, name) for name in names}
-    init_args = {name: _plain(value) for name, value in given.items()}
-    _check_made_again(kind, given, init_args)
-    if kind.__mro__[1] is object:  # named by its place, not chosen among subclasses
-        return init_args
-    return {"class_path": _loadable_path(kind), "init_args": init_args}
-
-
-def _check_made_again(kind: type, given: Mapping[str, Any], init_args: Mapping[str, Any]) -> None:
-    """A `__post_init__` may change a field, and would do so once more when the checkpoint is loaded."""
-    try:
-        again = kind(**given)
-    except Exception as error:
-        raise _NoPlainForm(
-            kind.__name__, f": it cannot be made again from its fields: {one_line(error, 100)}"
-        ) from error
-    for name, expected in init_args.items():
-        if (found := _plain(getattr(again, name))) is not expected and found != expected:
-            made = f"{kind.__name__}({name}={expected!r}) makes {name} {found!r}"
-            why = f": {made}: let its __post_init__ leave the field as it is"
-            raise _NoPlainForm(kind.__name__, why)
-
-
-def _loadable_path(kind: type) -> str:
-    found: Any = sys.modules.get(kind.__module__)
-    for part in kind.__qualname__.split("."):
-        found = getattr(found, part, None)
-    path = public_path(kind)
-    if found is not kind and path == f"{kind.__module__}.{kind.__qualname__}":
-        why = f": nothing finds {path}: define the class at the top of a file"
-        raise _NoPlainForm(kind.__name__, why, f"{kind.__name__}, whose class is not at the top of a file")
-    return path
-
-
-def public_path(kind: type) -> str:
-    """Return the import path of a class from the outermost package that exports it, which stays where the class moves.
-
-    Objectives, references and schedules of the package are `dpo_lightning.DPO` and the like; a class that no package
-    exports is named by its own file.
-    """
-    parts = kind.__module__.split(".")
-    places = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-    exporting = [place for place in places if getattr(sys.modules.get(place), kind.__name__, None) is kind]
-    return f"{exporting[0]}.{kind.__name__}" if exporting else f"{kind.__module__}.{kind.__qualname__}"
