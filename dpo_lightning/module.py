@@ -134,7 +134,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         return self.running_mean.added_to(scores, self.objective, moves=moves)
 
     def pair_losses(self, batch: PreferenceBatch, scores: ScoresT) -> Float[Tensor, " P"]:
-        """Return the loss of each pair, or labelled completion: the objective. Override it, and `data_read`, to add."""
+        """Return the loss of each pair, or labelled completion: the objective. Override it to add terms."""
         return self.objective(scores)
 
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Float[Tensor, ""]:
