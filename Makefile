@@ -8,6 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 quickstart: $(VENV)/.run
 	$(BIN)/dpo-lightning fit --config configs/quickstart.yaml
 
+# Three workers on two cores: many tests wait for processes of their own.
 test: $(VENV)/.test
 	$(BIN)/pytest --numprocesses 3 --dist worksteal
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from argparse import ArgumentError
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from jsonargparse import ArgumentParser
 
 from dpo_lightning.compat.jsonargparse import KEY, SCAFFOLD, SUBCLASS_HELP
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.text import one_line
+from dpo_lightning.utils.text import nearest, one_line
 
 _GROUP = "module"  # of Lightning's instantiator
 
@@ -73,8 +72,8 @@ def refuse_unknown(kind: type, given: Iterable[str]) -> None:
     unknown = [] if takes_any(kind) else [name for name in given if name not in arguments_of(kind)]
     for name in unknown:
         names = sorted(arguments_of(kind))
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-        remedy = f"did you mean {close[0]}?" if close else f"it takes {', '.join(names) or 'none'}"
+        close = nearest(name, names)
+        remedy = f"did you mean {close}?" if close else f"it takes {', '.join(names) or 'none'}"
         raise InputError(f"load_from_checkpoint(..., {name}=): {kind.__name__} has no argument {name}: {remedy}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import inspect
 import pydoc
@@ -23,7 +22,7 @@ from dpo_lightning.compat.jsonargparse import (
     UNKNOWN_OPTION,
     WRONG_CLASS,
 )
-from dpo_lightning.utils.text import one_line
+from dpo_lightning.utils.text import nearest, one_line
 
 
 def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
@@ -110,8 +109,6 @@ def _arguments(class_path: str | None) -> list[str]:
 
 def _suggest(name: str, candidates: Iterable[str], otherwise: str | None = None) -> str:
     candidates = list(candidates)
-    folded = {each.lower(): each for each in reversed(candidates)}
-    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean `{folded[close[0]]}`?"
+    if close := nearest(name, candidates):
+        return f"; did you mean `{close}`?"
     return f"; {otherwise} {', '.join(candidates)}" if otherwise and candidates else ""

@@ -26,9 +26,10 @@ Reward = Callable[[str], int]
 @pytest.fixture(autouse=True)
 def _without_shape_checks() -> Iterator[None]:
     """Thousands of batches of one kind: to check the shapes of each takes an eighth of the time."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dpo_lightning.utils.text import one_line
+from dpo_lightning.utils.text import nearest, one_line
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,13 @@ def test_white_space_is_folded_and_silence_has_a_name(said: object, line: str) -
 def test_the_first_characters_are_kept() -> None:
     assert one_line("ab " * 200, 5) == "ab ab"
     assert len(one_line("x" * 999)) == 300
+
+
+@pytest.mark.parametrize(("name", "found"), [("objectiv", "objective"), ("Lora", "lora"), ("optimiser", "optimizer")])
+def test_a_mistyped_name_is_like_one(name: str, found: str) -> None:
+    assert nearest(name, ["objective", "lora", "optimizer"]) == found
+
+
+def test_another_name_is_like_none() -> None:
+    assert nearest("threads", ["objective", "lora"]) is None
+    assert nearest("threads", []) is None
