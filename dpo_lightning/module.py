@@ -22,7 +22,7 @@ from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
 from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
-from dpo_lightning.training import Constant, Means, RunningMean, Schedule, check_makers, decay_groups
+from dpo_lightning.training import Constant, Means, RunningMean, Schedule, check_makers, optimization
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
 from dpo_lightning.utils.gradients import clip_by_norm
@@ -107,6 +107,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """Return what makes every run safe; one of the Trainer's own of the same kind replaces it."""
+        self.build_before_setup()
         checks: list[pl.Callback] = [DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
         if isinstance(self.reference_settings, Precomputed):
             checks.append(ReferenceCache())
@@ -117,9 +118,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer over the trainable parameters, and the schedule per optimizer step."""
-        optimizer = self._optimizer(decay_groups(self))
-        scheduler = self._schedule(optimizer, self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return optimization(self, self._optimizer, self._schedule)
 
     def score(self, batch: PreferenceBatch) -> Scores:
         """Return the scores under policy and reference; an InputError for a batch that the objective cannot compare."""

@@ -1,7 +1,7 @@
 """Everything that a training step does beside its loss: metrics, running means, logging, parameters, schedules."""
 
 from dpo_lightning.training.baseline import RunningMean
-from dpo_lightning.training.makers import check_makers
+from dpo_lightning.training.makers import check_makers, optimization
 from dpo_lightning.training.metrics import ChosenMean, Means, PairMean, UnpairedMean
 from dpo_lightning.training.parameters import decay_groups
 from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule
@@ -18,4 +18,5 @@ __all__ = [
     "UnpairedMean",
     "check_makers",
     "decay_groups",
+    "optimization",
 ]
