@@ -19,7 +19,7 @@ from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.logprobs import Statistic, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Reads
-from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores
+from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores, unread
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
 from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
 from dpo_lightning.training import Constant, Means, RunningMean, Schedule, check_makers, optimization
@@ -122,10 +122,11 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def score(self, batch: PreferenceBatch) -> Scores:
         """Return the scores under policy and reference; an InputError for a batch that the objective cannot compare."""
-        reference_logps = self.reference.token_logps(batch)
+        reference = self.reference.token_logps(batch) if self.reads_reference else None
         policy = self.models.scorer(batch, statistics_read(self.objective.reads))
         log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
-        tokens = TokenScores(policy.logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
+        reference = unread(policy.logps) if reference is None else reference
+        tokens = TokenScores(policy.logps, reference, batch.sequence_id, batch.lengths, log_collisions)
         return self.comparison.scores(batch, tokens)
 
     def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:
