@@ -21,7 +21,7 @@ from dpo_lightning.logprobs import Statistic, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores, unread
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
-from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
+from dpo_lightning.reference import GivesBack, ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
 from dpo_lightning.training import Constant, Means, RunningMean, Schedule, check_makers, optimization
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
@@ -108,7 +108,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
     def configure_callbacks(self) -> list[pl.Callback]:
         """Return what makes every run safe; one of the Trainer's own of the same kind replaces it."""
         self.build_before_setup()
-        checks: list[pl.Callback] = [DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
+        checks: list[pl.Callback] = [GivesBack(), DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
         if isinstance(self.reference_settings, Precomputed):
             checks.append(ReferenceCache())
         if self.step_zero_check:

@@ -13,7 +13,7 @@ from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, re
 from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters, left_out, logged_hyperparameters
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.checkpoints.standalone_loading import loading
-from dpo_lightning.checkpoints.trainable import add_untrained, check_trainable, keep_trainable
+from dpo_lightning.checkpoints.trainable import add_untrained, check_trainable, keep_trainable, unfreeze_trained
 from dpo_lightning.compat.lightning import class_only
 from dpo_lightning.run import PreferenceRun
 from dpo_lightning.utils.trainers import attached_trainer
@@ -63,6 +63,7 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         result = super().load_state_dict(state_dict, strict=False, assign=assign)
         if strict:
             check_trainable(self.state_dict(), state_dict, result.unexpected_keys)
+        unfreeze_trained(self, state_dict, attached_trainer(self))
         return result
 
     @class_only

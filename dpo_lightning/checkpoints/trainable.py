@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, MutableMapping
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import BaseFinetuning
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from dpo_lightning.compat.torch import non_persistent_buffers
@@ -15,10 +18,14 @@ POLICY = "policy"
 """The name that a run's policy is registered under; its reference is not registered."""
 
 
+_PRUNED, _MASK = "_orig", "_mask"  # of torch.nn.utils.prune
+
+
 def untrained_entries(module: nn.Module, state: Collection[str], prefix: str = "") -> list[str]:
     """Return the entries of a state dict that are of the policy and no trainable parameter of the module.
 
-    Those are frozen weights, buffers, what a quantized weight has beside itself, and second names of tied weights.
+    Those are frozen weights, buffers, what a quantized weight has beside itself, and second names of tied weights; but
+    the mask of a trainable weight that is pruned belongs to it.
 
     Args:
         module: The run's module, which has the policy.
@@ -26,6 +33,7 @@ def untrained_entries(module: nn.Module, state: Collection[str], prefix: str = "
         prefix: The beginning of the module's names in it.
     """
     trainable = {prefix + name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    trainable |= {f"{name.removesuffix(_PRUNED)}{_MASK}" for name in trainable if name.endswith(_PRUNED)}
     aliases = {prefix + name for name in _names_of_policy(module)}
     own = f"{prefix}{POLICY}."
     return [name for name in state if name not in trainable and (name.startswith(own) or name in aliases)]
@@ -86,3 +94,31 @@ def check_trainable(expected: Collection[str], saved: Collection[str], unexpecte
             f"the checkpoint's trainable parameters are not this run's: {len(missing)} missing {missing[:3]}, "
             f"{len(unexpected)} unexpected {list(unexpected)[:3]}: give the policy and the `lora` of that run"
         )
+
+
+def unfreeze_trained(module: nn.Module, saved: Collection[str], trainer: pl.Trainer | None) -> None:
+    """Train what the run of a checkpoint has trained, also where a callback has frozen it for the beginning of a run.
+
+    `BaseFinetuning` restores its parameter groups and leaves the parameters in them frozen.
+
+    Args:
+        module: The run's module, loaded.
+        saved: Names in the checkpoint.
+        trainer: The Trainer that loads; None for a module by itself.
+
+    Raises:
+        InputError: in a training run that has no such callback.
+    """
+    if trainer is None or trainer.state.fn != TrainerFn.FITTING:
+        return
+    frozen = {name: each for name, each in module.named_parameters() if name in saved and not each.requires_grad}
+    trained = {name: each for name, each in frozen.items() if name.startswith(f"{POLICY}.")}
+    if not trained:
+        return
+    if not any(isinstance(callback, BaseFinetuning) for callback in cast(Any, trainer).callbacks):
+        raise InputError(
+            f"the checkpoint's run trained {len(trained)} parameters that are frozen here {[*trained][:3]}: make them "
+            "trainable, or give the callback that freezes them"
+        )
+    for each in trained.values():
+        each.requires_grad_(True)

@@ -17,6 +17,7 @@ from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample
 from dpo_lightning.compat.lightning import keep_frozen_weights
 from dpo_lightning.compat.torch import ConvertedInside
 from dpo_lightning.errors import InputError, NotBuiltError, RunError
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy
 from dpo_lightning.policy.source import PolicySource
@@ -36,6 +37,23 @@ _GIVEN = {
     "comparison": "the objective",
 }
 """Attributes that others were made from, or that a checkpoint holds as they were given, and how to give them."""
+
+
+class GivesBack(pl.Callback):
+    """Gives a policy that was a module its own settings back, however the run ends; `PreferenceModule` adds it."""
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give it back."""
+        _give_back(pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give it back."""
+        _give_back(pl_module)
+
+
+def _give_back(module: pl.LightningModule) -> None:
+    if isinstance(module, ModelHooks):
+        module.policy_source.give_back()
 
 
 class ModelHooks(ConvertedInside, pl.LightningModule):
@@ -126,6 +144,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def configure_model(self) -> None:
         """Build policy and reference once; Lightning calls this again for each stage."""
         if self._models is not None:
+            self.policy_source.take_again()
             return
         place = Place()
         if (trainer := attached_trainer(self)) is not None:
@@ -139,7 +158,8 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         """Build the models now where one of the Trainer's callbacks needs their parameters in its `setup`.
 
         Raises:
-            InputError: where they would be sharded between its `setup` and the training.
+            InputError: where they would be sharded between its `setup` and the training, and for one that prunes the
+                weights under adapters.
         """
         trainer: Any = self.trainer
         eager = [type(callback).__name__ for callback in trainer.callbacks if isinstance(callback, _READ_IN_SETUP)]
@@ -153,6 +173,11 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         # Contexts of Lightning's own call of `configure_model`.
         with trainer.strategy.tensor_init_context(), trainer.precision_plugin.module_init_context():
             self.configure_model()
+        if is_adapted(self.policy) and any(isinstance(callback, ModelPruning) for callback in trainer.callbacks):
+            raise InputError(
+                "ModelPruning would prune the weights under the adapters, which the reference may share: leave the "
+                "callback out, or leave `lora` out"
+            )
         for callback in trainer.callbacks:
             if isinstance(callback, WeightAveraging):
                 keep_frozen_weights(callback)
