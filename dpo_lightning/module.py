@@ -22,13 +22,13 @@ from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores, unread
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
 from dpo_lightning.reference import GivesBack, ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
-from dpo_lightning.training import Constant, Means, RunningMean, Schedule, check_makers, optimization
+from dpo_lightning.training import Constant, Means, RunningMean, Schedule, TunedRate, check_makers, optimization
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
 from dpo_lightning.utils.gradients import clip_by_norm
 
 
-class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[ScoresT]):
+class PreferenceModule(ModelHooks, CheckpointHooks, TunedRate, PreferenceLearner, Generic[ScoresT]):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. `pair_losses` is there to be overridden.

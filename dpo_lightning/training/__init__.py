@@ -4,6 +4,7 @@ from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.makers import check_makers, optimization
 from dpo_lightning.training.metrics import ChosenMean, Means, PairMean, UnpairedMean
 from dpo_lightning.training.parameters import decay_groups
+from dpo_lightning.training.rate import TunedRate
 from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "PairMean",
     "RunningMean",
     "Schedule",
+    "TunedRate",
     "UnpairedMean",
     "check_makers",
     "decay_groups",

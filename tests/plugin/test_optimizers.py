@@ -11,9 +11,11 @@ from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
     GradientAccumulationScheduler,
+    LearningRateFinder,
     ModelCheckpoint,
     ModelPruning,
 )
+from lightning.pytorch.tuner import Tuner
 from torch import nn
 from torch.optim import LBFGS, AdamW
 
@@ -96,3 +98,50 @@ def test_pruning_prunes_and_its_checkpoints_load(run, tmp_path):
 def test_pruning_under_adapters_is_refused(run):
     with pytest.raises(InputError, match=r"^ModelPruning would prune the weights under the adapters"):
         run(ModelPruning("l1_unstructured", amount=0.3), module=module(lora=LoRA(r=2)))
+
+
+@pytest.mark.parametrize("val_split", ["train[:8]", None])
+@pytest.mark.filterwarnings("ignore")
+def test_lr_find_finds_the_rate_that_is_trained_with(run, tmp_path, val_split):
+    rows, model = data(tmp_path, val_split=val_split), module(lr=1e-5)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    tuned = trainer(max_steps=-1, max_epochs=9, default_root_dir=tmp_path)
+    found = Tuner(tuned).lr_find(model, datamodule=rows, num_training=30, early_stop_threshold=None, max_lr=0.1)
+    assert model.lr == found.suggestion() != 1e-5
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+    fitted = run(module=model, data=rows)
+    assert {group["lr"] for group in fitted.trainer.optimizers[0].param_groups} == {model.lr}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_learning_rate_finder_sets_the_rate(run):
+    finder = LearningRateFinder(num_training_steps=30, early_stop_threshold=None, max_lr=0.1)
+    fitted = run(finder, module=module(lr=1e-5), max_epochs=9)
+    assert fitted.trainer.optimizers[0].param_groups[0]["lr"] == fitted.module.lr == finder.optimal_lr.suggestion()
+
+
+class Manual(PreferenceModule):
+    """Takes its own steps, with an optimizer for each half of the policy."""
+
+    def __init__(self, *args, **settings) -> None:
+        super().__init__(*args, **settings)
+        self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        weights = list(self.policy.parameters())
+        return [AdamW(weights[:5], lr=1e-3), AdamW(weights[5:], lr=1e-3)]
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+
+def test_two_optimizers_and_manual_steps_log_the_means(run):
+    fitted = run(module=Manual(tiny_llama()))
+    assert fitted.metrics["train/loss"] == pytest.approx(fitted.losses[-1])
+    assert fitted.metrics["train/grad_norm"] > 0
+    assert fitted.losses[-1] < fitted.losses[0]
