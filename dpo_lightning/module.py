@@ -19,16 +19,16 @@ from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.logprobs import Statistic, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Reads
-from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores
+from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores, unread
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
-from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
-from dpo_lightning.training import Constant, Means, RunningMean, Schedule, check_makers, decay_groups
+from dpo_lightning.reference import GivesBack, ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
+from dpo_lightning.training import Constant, Means, RunningMean, Schedule, TunedRate, check_makers, optimization
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
 from dpo_lightning.utils.gradients import clip_by_norm
 
 
-class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[ScoresT]):
+class PreferenceModule(ModelHooks, CheckpointHooks, TunedRate, PreferenceLearner, Generic[ScoresT]):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. `pair_losses` is there to be overridden.
@@ -107,7 +107,8 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """Return what makes every run safe; one of the Trainer's own of the same kind replaces it."""
-        checks: list[pl.Callback] = [DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
+        self.build_before_setup()
+        checks: list[pl.Callback] = [GivesBack(), DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
         if isinstance(self.reference_settings, Precomputed):
             checks.append(ReferenceCache())
         if self.step_zero_check:
@@ -117,16 +118,15 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer over the trainable parameters, and the schedule per optimizer step."""
-        optimizer = self._optimizer(decay_groups(self))
-        scheduler = self._schedule(optimizer, self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return optimization(self, self._optimizer, self._schedule)
 
     def score(self, batch: PreferenceBatch) -> Scores:
         """Return the scores under policy and reference; an InputError for a batch that the objective cannot compare."""
-        reference_logps = self.reference.token_logps(batch)
+        reference = self.reference.token_logps(batch) if self.reads_reference else None
         policy = self.models.scorer(batch, statistics_read(self.objective.reads))
         log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
-        tokens = TokenScores(policy.logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
+        reference = unread(policy.logps) if reference is None else reference
+        tokens = TokenScores(policy.logps, reference, batch.sequence_id, batch.lengths, log_collisions)
         return self.comparison.scores(batch, tokens)
 
     def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""The checkpoint hooks of a run's module: trainable weights only, and a class method that loads them anywhere."""
+"""The checkpoint hooks of a run's module: of its policy trainable weights only, and a class method to load them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, re
 from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters, left_out, logged_hyperparameters
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.checkpoints.standalone_loading import loading
-from dpo_lightning.checkpoints.trainable import check_trainable, trainable_only
+from dpo_lightning.checkpoints.trainable import add_untrained, check_trainable, keep_trainable, unfreeze_trained
 from dpo_lightning.compat.lightning import class_only
 from dpo_lightning.run import PreferenceRun
 from dpo_lightning.utils.trainers import attached_trainer
@@ -21,6 +21,10 @@ from dpo_lightning.utils.trainers import attached_trainer
 
 class CheckpointHooks(PreferenceRun, pl.LightningModule):
     """The part of a run's module that Lightning calls when a checkpoint is written or read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_load_state_dict_pre_hook(add_untrained)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the format and what `add_run_state` does; arguments take their plain form, whoever has saved them."""
@@ -47,16 +51,19 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
             self.not_held = {**self.not_held, **lost}
         super().remove_ignored_hparams(ignore_list)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Return the trainable parameters only."""
-        return trainable_only(self, super().state_dict(*args, **kwargs))
+    def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the trainable parameters, and whatever else is not the policy's, also inside another module."""
+        state: dict[str, Any] = super().state_dict(*args, prefix=prefix, **kwargs)
+        keep_trainable(self, state, prefix)
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load trainable parameters; strict means that they must be exactly these."""
+        """Load what `state_dict` gives; strict means that it must be exactly this."""
         self.configure_model()
         result = super().load_state_dict(state_dict, strict=False, assign=assign)
         if strict:
             check_trainable(self.state_dict(), state_dict, result.unexpected_keys)
+        unfreeze_trained(self, state_dict, attached_trainer(self))
         return result
 
     @class_only

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod as class_only
+from torch import Tensor
 
-__all__ = ["class_only", "cluster_environment"]
+__all__ = ["class_only", "cluster_environment", "keep_frozen_weights"]
 
 # `class_only` is the decorator of `LightningModule.load_from_checkpoint`: a classmethod that refuses to be called on an
 # instance, whose weights a caller would take to be the loaded ones. Who overrides the method needs the same decorator.
@@ -20,3 +24,23 @@ def cluster_environment(trainer: pl.Trainer) -> Any:
     asks there for SLURM's signals too. Where it changes, a job that SLURM requeues saves between two steps.
     """
     return trainer._accelerator_connector.cluster_environment
+
+
+def keep_frozen_weights(averaging: WeightAveraging) -> None:
+    """Let a callback that averages weights leave those alone that training does.
+
+    Touches `WeightAveraging._kwargs`, which the callback hands to torch's `AveragedModel` in its `setup`. The average
+    of a frozen weight with itself is rounded, and that of a quantised one cut down to whole numbers, at every step;
+    and the result ends in the model. Where it changes, adapters are averaged on a base that drifts.
+    """
+    average = averaging._kwargs.get("avg_fn")
+    if average is not None and not isinstance(average, _OfChanged):
+        averaging._kwargs["avg_fn"] = _OfChanged(average)
+
+
+class _OfChanged:
+    def __init__(self, average: Callable[[Tensor, Tensor, Any], Tensor]) -> None:
+        self.average = average
+
+    def __call__(self, averaged: Tensor, current: Tensor, count: Any) -> Tensor:
+        return torch.where(averaged == current, averaged, self.average(averaged, current, count))

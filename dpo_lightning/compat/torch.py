@@ -101,3 +101,12 @@ def forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> 
 def has_own_forward(module: nn.Module) -> bool:
     """Return whether an instance has a `forward` in place of its class's."""
     return "forward" in vars(module)
+
+
+def is_of_groups(error: ValueError) -> bool:
+    """Return whether an optimizer says that it takes one parameter group only.
+
+    Reads the message of `torch.optim.LBFGS`, since a maker of an optimizer does not say what it will make. Where torch
+    words it otherwise, LBFGS is refused in torch's words.
+    """
+    return "doesn't support per-parameter options" in str(error)

@@ -211,13 +211,11 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         loader.progress = lambda: self._epoch.progress(self.trainer, len(loader))
         return loader
 
-    def val_dataloader(self) -> LazyLoader:
-        """The validation pairs, in order.
-
-        Raises:
-            InputError: without a validation split.
-        """
+    def val_dataloader(self) -> LazyLoader | list[LazyLoader]:
+        """The validation pairs, in order; without a split an InputError, or nothing where a training run asks."""
         if "val" not in self.splits:
+            if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:  # lr_find turns validation on
+                return []
             raise InputError("nothing to validate on: set data.val_split")
         return self._eval_loader("val")
 

@@ -5,9 +5,11 @@ Axes are those of `dpo_lightning.batch`: `P` examples, `S` sequences, `N` scored
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias, Union
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import TypeVar
@@ -19,7 +21,7 @@ class TokenScores(NamedTuple):
     """Log-probs of the scored tokens of a batch, in nats, and the sequence of each token.
 
     `log_collisions` is the log of the probability that two draws from the policy's distribution are the same token,
-    log sum_v p_v^2, without a graph; None if the objective does not read it.
+    log sum_v p_v^2, without a graph; None if the objective does not read it. The reference's log-probs are NaN then.
     """
 
     policy_logps: Float[Tensor, " N"]
@@ -35,6 +37,11 @@ class TokenScores(NamedTuple):
     def without_difference(self) -> TokenScores:
         """Return the scores with a reference that agrees with the policy."""
         return self._replace(reference_logps=self.policy_logps)
+
+
+def unread(logps: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """Return log-probs in the place of those that nobody has said to read: NaN, which no loss takes for a number."""
+    return torch.full_like(logps, math.nan, requires_grad=False)
 
 
 class Baseline(NamedTuple):

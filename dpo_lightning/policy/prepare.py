@@ -95,6 +95,19 @@ def _enable_checkpointing(policy: nn.Module) -> None:
         raise InputError(f"gradient_checkpointing: {type(policy).__name__} accepted it and left it off: leave it out")
 
 
+def switched_settings(model: nn.Module) -> Iterator[tuple[Any, str]]:
+    """Yield what `build_policy` may switch in a model: a module or a config, and the name of its attribute."""
+    for module in model.modules():
+        yield module, "training"
+        if isinstance(module, _DROPOUTS):
+            yield module, "p"
+        if hasattr(module, "gradient_checkpointing"):
+            yield module, "gradient_checkpointing"
+    for holder in [*model.modules(), *_configs(model)]:
+        yield from ((holder, name) for name, value in vars(holder).items() if _is_rate(name, value))
+    yield from ((config, "use_cache") for config in _configs(model) if hasattr(config, "use_cache"))
+
+
 def disable_dropout(model: nn.Module) -> None:
     """Set every dropout rate to 0: modules, float attributes that functional dropout reads, and the configs.
 
@@ -107,8 +120,12 @@ def disable_dropout(model: nn.Module) -> None:
     for holder in [*model.modules(), *_configs(model)]:
         attributes = vars(holder)
         for name, value in attributes.items():
-            if is_dropout_rate(name) and isinstance(value, float):
+            if _is_rate(name, value):
                 attributes[name] = 0.0
+
+
+def _is_rate(name: str, value: object) -> bool:
+    return is_dropout_rate(name) and isinstance(value, float)
 
 
 def is_dropout_rate(name: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from os import PathLike
 from typing import Any, Union
 
 from torch import nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.given import GivenModel
 from dpo_lightning.policy.loading import adapter_config, load_config
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
@@ -35,6 +37,7 @@ class PolicySource:
             raise wrong_kind("policy", policy, nn.Module, remedy)
         self.policy = policy
         self.options = options
+        self._given = None if isinstance(policy, str) else GivenModel(policy)
         self._config: Any = None
 
     @property
@@ -59,7 +62,7 @@ class PolicySource:
             load_config(self.policy, self.options.model_kwargs)
 
     def build(self, precision: str | None) -> nn.Module:
-        """Build the policy, ready to train under a Lightning precision; a module is changed in place.
+        """Build the policy, ready to train under a Lightning precision; a module is changed in place, see `give_back`.
 
         Raises:
             InputError: for a model that cannot be loaded, or options that do not fit it.
@@ -68,7 +71,18 @@ class PolicySource:
             self._config = load_config(self.policy, self.options.model_kwargs)
         else:
             self._config = copy.deepcopy(getattr(self.policy, "config", None))
-        return build_policy(self.policy, precision_dtype(precision), self.options)
+        build = partial(build_policy, self.policy, precision_dtype(precision), self.options)
+        return build() if self._given is None else self._given.prepare(build)
+
+    def give_back(self) -> None:
+        """Give a module that was given its dropout, its cache and its mode back, when a run ends."""
+        if self._given is not None:
+            self._given.give_back()
+
+    def take_again(self) -> None:
+        """Prepare a module that was given back for the next run."""
+        if self._given is not None:
+            self._given.take_again()
 
     def build_again(self, precision: str | None) -> nn.Module:
         """Build a second one, as the first was before training.

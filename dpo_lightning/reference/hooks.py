@@ -9,11 +9,15 @@ from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample
+from dpo_lightning.compat.lightning import keep_frozen_weights
 from dpo_lightning.compat.torch import ConvertedInside
-from dpo_lightning.errors import NotBuiltError, RunError
+from dpo_lightning.errors import InputError, NotBuiltError, RunError
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy
 from dpo_lightning.policy.source import PolicySource
@@ -21,6 +25,9 @@ from dpo_lightning.reference.base import BoundReference, Reference
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.precomputed import Precomputed
 from dpo_lightning.utils.trainers import attached_trainer
+
+_READ_IN_SETUP = (BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging)
+"""Callbacks that freeze, list or copy the parameters in their `setup`, which comes before `configure_model`."""
 
 _BUILT = {"policy": "the model", "models": "the model", "reference": "the reference"}
 _GIVEN = {
@@ -30,6 +37,23 @@ _GIVEN = {
     "comparison": "the objective",
 }
 """Attributes that others were made from, or that a checkpoint holds as they were given, and how to give them."""
+
+
+class GivesBack(pl.Callback):
+    """Gives a policy that was a module its own settings back, however the run ends; `PreferenceModule` adds it."""
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give it back."""
+        _give_back(pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give it back."""
+        _give_back(pl_module)
+
+
+def _give_back(module: pl.LightningModule) -> None:
+    if isinstance(module, ModelHooks):
+        module.policy_source.give_back()
 
 
 class ModelHooks(ConvertedInside, pl.LightningModule):
@@ -51,6 +75,8 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         self.reference_settings = settings
         self.examples_of_loaders: list[Sequence[TokenizedExample]] = []
         self._models: RunModels | None = None
+        if isinstance(source.policy, nn.Module):  # for what looks for parameters, or copies them, before a run builds
+            self.policy = source.policy  # type: ignore[misc]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # nn.Module registers a module past a property: reference and scorer would stay with the model before it.
@@ -71,7 +97,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
             return
         held = vars(self)  # empty before nn.Module's constructor
         if name == "policy":
-            is_right = (models := held.get("_models")) is not None and value is models.policy
+            is_right = value is not None and value is _due(held.get("_models"), held.get("policy_source"))
         else:
             is_right = name not in _BUILT and name not in {**held, **held.get("_modules", {})}
         if not is_right:
@@ -95,8 +121,15 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
 
     @property
     def policy(self) -> nn.Module:
-        """The model that is trained; a NotBuiltError before `configure_model()`."""
-        return self.models.policy
+        """The model that is trained; before `configure_model()` as it was given, or a NotBuiltError where by a name."""
+        policy: nn.Module | None = vars(self).get("_modules", {}).get("policy")
+        if policy is None:
+            raise _not_built()
+        return policy
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the policy makes of its own arguments, such as `input_ids`."""
+        return self.policy(*args, **kwargs)
 
     @property
     def reference(self) -> BoundReference:
@@ -111,14 +144,43 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def configure_model(self) -> None:
         """Build policy and reference once; Lightning calls this again for each stage."""
         if self._models is not None:
+            self.policy_source.take_again()
             return
         place = Place()
         if (trainer := attached_trainer(self)) is not None:
             check_strategy(trainer.strategy)
             place = Place(str(trainer.precision), self.device_mesh, trainer.strategy.root_device)
         self._models = RunModels(self.policy_source, self.reference_settings, place)
-        # nn.Module registers it without asking the property, which reads.
+        # nn.Module registers it without asking the property, which reads. In the place of a module that was given.
         self.policy = self._models.policy  # type: ignore[misc]
+
+    def build_before_setup(self) -> None:
+        """Build the models now where one of the Trainer's callbacks needs their parameters in its `setup`.
+
+        Raises:
+            InputError: where they would be sharded between its `setup` and the training, and for one that prunes the
+                weights under adapters.
+        """
+        trainer: Any = self.trainer
+        eager = [type(callback).__name__ for callback in trainer.callbacks if isinstance(callback, _READ_IN_SETUP)]
+        if not eager:
+            return
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise InputError(
+                f"{eager[0]} takes the parameters before ModelParallelStrategy shards them: use the strategy ddp, or "
+                "leave the callback out"
+            )
+        # Contexts of Lightning's own call of `configure_model`.
+        with trainer.strategy.tensor_init_context(), trainer.precision_plugin.module_init_context():
+            self.configure_model()
+        if is_adapted(self.policy) and any(isinstance(callback, ModelPruning) for callback in trainer.callbacks):
+            raise InputError(
+                "ModelPruning would prune the weights under the adapters, which the reference may share: leave the "
+                "callback out, or leave `lora` out"
+            )
+        for callback in trainer.callbacks:
+            if isinstance(callback, WeightAveraging):
+                keep_frozen_weights(callback)
 
     def whole_policy(self) -> nn.Module | None:
         """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""
@@ -166,6 +228,13 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def converting(self) -> AbstractContextManager[None]:
         """Keep RoPE's frequencies in float32 when the module is cast."""
         return float32_buffers_kept(self)
+
+
+def _due(models: RunModels | None, source: PolicySource | None) -> object:
+    """Return the model that may be registered as the policy: the one that was built, or else the one that was given."""
+    if models is not None:
+        return models.policy
+    return source.policy if source is not None and isinstance(source.policy, nn.Module) else None
 
 
 def _not_built() -> NotBuiltError:

@@ -1,9 +1,10 @@
 """Everything that a training step does beside its loss: metrics, running means, logging, parameters, schedules."""
 
 from dpo_lightning.training.baseline import RunningMean
-from dpo_lightning.training.makers import check_makers
+from dpo_lightning.training.makers import check_makers, optimization
 from dpo_lightning.training.metrics import ChosenMean, Means, PairMean, UnpairedMean
 from dpo_lightning.training.parameters import decay_groups
+from dpo_lightning.training.rate import TunedRate
 from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "PairMean",
     "RunningMean",
     "Schedule",
+    "TunedRate",
     "UnpairedMean",
     "check_makers",
     "decay_groups",
+    "optimization",
 ]

@@ -14,6 +14,7 @@ from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Compares, Objective, Reads, UnpairedObjective
 from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.unread import require_declared_reference
 from dpo_lightning.losses.wrapped import require_complete
 from dpo_lightning.training.metrics import (
     ChosenMean,
@@ -52,9 +53,9 @@ class Comparison(ABC, Generic[ScoresT]):
         """Return the losses that a module's `pair_losses` makes of the scores.
 
         Raises:
-            InputError: where it reads what the comparison does not compute.
+            InputError: where it reads what the comparison does not compute, and for another number of losses.
         """
-        return pair_losses(batch, scores)
+        return _one_each(pair_losses(batch, scores), batch)
 
     @abstractmethod
     def watched(self, scores: ScoresT, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
@@ -86,11 +87,12 @@ class Pairs(Comparison[PairScores]):
 
     def means(self) -> PairMean:
         """Make a metric over pairs."""
-        return PairMean()
+        return PairMean(has_reference=Reads.REFERENCE in self._objective.reads)
 
     def watched(self, scores: PairScores, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
         """Return `pair_metrics`."""
-        return pair_metrics(scores, self._objective.rewards(scores), losses)
+        has_reference = Reads.REFERENCE in self._objective.reads
+        return pair_metrics(scores, self._objective.rewards(scores), losses, has_reference=has_reference)
 
     def predicted(self, batch: PreferenceBatch, scores: PairScores) -> dict[str, Tensor]:
         """Return rows, rewards and margin."""
@@ -121,7 +123,7 @@ class Chosen(Comparison[ChosenScores | PairScores]):
     ) -> Float[Tensor, " P"]:
         """Return the losses; a `pair_losses` that reads rejected completions says so in the module's `data_read`."""
         try:
-            return pair_losses(batch, scores)
+            return super().losses(pair_losses, batch, scores)
         except AttributeError as error:
             if not isinstance(error.obj, ChosenScores) or error.name not in dir(PairScores):
                 raise
@@ -177,7 +179,8 @@ class Labelled(Comparison[UnpairedScores]):
     def watched(self, scores: UnpairedScores, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
         """Return `unpaired_metrics`."""
         rewards, point = self._objective.rewards(scores), self._objective.reference_point(scores)
-        return unpaired_metrics(scores, rewards, point, losses)
+        has_reference = Reads.REFERENCE in self._objective.reads
+        return unpaired_metrics(scores, rewards, point, losses, has_reference=has_reference)
 
     def predicted(self, batch: PreferenceBatch, scores: UnpairedScores) -> dict[str, Tensor]:
         """Return rows, rewards and labels."""
@@ -188,6 +191,17 @@ class Labelled(Comparison[UnpairedScores]):
             name = type(self._objective).__name__
             raise InputError(f"objective {name} reads single completions with a label: give TokenizedExample.label")
         return batch.labels
+
+
+def _one_each(losses: object, batch: PreferenceBatch) -> Float[Tensor, " P"]:
+    """Return what a `pair_losses` has returned, where it is a loss of each example; shapes are known without a wait."""
+    if isinstance(losses, Tensor) and losses.shape == (batch.examples,):
+        return losses
+    found = f"a tensor of shape {[*losses.shape]}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+    raise InputError(
+        f"the loss of a micro-batch with {batch.examples} examples is {found}: return the loss of each, of shape "
+        f"[{batch.examples}], without a mean or a sum over them, from the objective's __call__ and from pair_losses"
+    )
 
 
 def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: set[int]) -> None:
@@ -225,11 +239,12 @@ def comparison_of(objective: AnyObjective) -> Comparison[Any]:
     """Return the comparison that an objective says it makes.
 
     Raises:
-        InputError: for what is no objective, and for one that does not say what it compares and reads, or compares what
-            another kind of objective does.
+        InputError: for what is no objective, and for one that does not say what it compares and reads, or that it
+            reads the reference, or compares what another kind of objective does.
     """
     if not isinstance(objective, AnyObjective):
         remedy = "derive a frozen dataclass from Objective, whose docstring shows one"
         raise wrong_kind("objective", objective, AnyObjective, remedy)
     require_complete("objective", objective)
+    require_declared_reference(objective)
     return _COMPARISONS[objective.compares](objective)

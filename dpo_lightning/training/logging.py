@@ -20,6 +20,8 @@ def log_training(module: pl.LightningModule, metrics: Means) -> None:
     checkpoint taken there and the log agree on what was reported.
     """
     interval: int = module.trainer.log_every_n_steps  # type: ignore[attr-defined]
+    if metrics.update_count == 0:  # of several optimizers the second one: what the step has added is logged
+        return
     if interval and (module.global_step + 1) % interval == 0:  # 0 logs nothing, as in a barebones Trainer
         module.log("train/grad_norm", gradient_norm(module))
         log_means(module, metrics, "train")

@@ -1,10 +1,15 @@
-"""Makers of the optimizer and of its schedule, as a module is given them."""
+"""Makers of the optimizer and of its schedule, as a module is given them, and what they make."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from dpo_lightning.training.schedules import Schedule
+from torch.optim import Optimizer
+
+from dpo_lightning.training.parameters import make_optimizer
+from dpo_lightning.training.rate import TunedRate
+from dpo_lightning.training.schedules import Schedule, optimizer_steps
 from dpo_lightning.utils.arguments import wrong_kind
 
 
@@ -20,3 +25,19 @@ def check_makers(optimizer: object, schedule: object) -> None:
         raise wrong_kind("optimizer", optimizer, Callable, remedy)  # type: ignore[arg-type]
     if not isinstance(schedule, Schedule):
         raise wrong_kind("schedule", schedule, Schedule, "write Constant(), Linear(), Cosine() or one of your own")
+
+
+def optimization(module: TunedRate, optimizer: Callable[[Any], Optimizer], schedule: Schedule) -> Any:
+    """Return what `configure_optimizers` does: the optimizer over the trainable parameters, and the schedule per step.
+
+    Raises:
+        InputError: when nothing is trainable, or the schedule does not fit the run.
+    """
+    made = make_optimizer(optimizer, module)
+    if module.tuned_lr is not None:
+        for group in made.param_groups:
+            group["lr"] = module.tuned_lr
+    scheduler = schedule(made, optimizer_steps(module.trainer))
+    if scheduler is None:
+        return made
+    return {"optimizer": made, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

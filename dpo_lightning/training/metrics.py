@@ -24,13 +24,17 @@ NAMES = (
     "logratios/rejected",
 )
 
+_LOGRATIOS = frozenset(("logratios", "logratios/chosen", "logratios/rejected"))
+
 
 def pair_metrics(
     scores: PairScores,
     rewards: tuple[Float[Tensor, " P"], Float[Tensor, " P"]],
     losses: Float[Tensor, " P"],
+    *,
+    has_reference: bool = True,
 ) -> dict[str, Float[Tensor, " P"]]:
-    """Values of each pair `[P]`, detached, on the device; the keys are `NAMES`.
+    """Values of each pair `[P]`, detached, on the device; the keys are `NAMES`, without a reference no log-ratios.
 
     Rewards are in the objective's scale, log-probs and log-ratios in nats summed over the completion. A pair counts
     as accurate when its chosen reward is the greater one; equal rewards count as not.
@@ -47,7 +51,8 @@ def pair_metrics(
         scores.chosen_logratio,
         scores.rejected_logratio,
     )
-    return {name: value.detach() for name, value in zip(NAMES, values, strict=True)}
+    named = zip(NAMES, values, strict=True)
+    return {name: value.detach() for name, value in named if has_reference or name not in _LOGRATIOS}
 
 
 def chosen_metrics(
@@ -64,25 +69,31 @@ class PairMean(Float32Metric):
     """Mean over pairs of the values of `pair_metrics`, weighted by pairs over batches and ranks.
 
     The sums and the number of pairs are one tensor, so that ranks exchange one.
+
+    Args:
+        has_reference: Whether there are log-ratios.
     """
 
     full_state_update = False
     names = frozenset(NAMES)
     totals: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_reference: bool = True) -> None:
         super().__init__()
+        self._absent = frozenset() if has_reference else _LOGRATIOS
         self.add_state("totals", torch.zeros(len(NAMES) + 1, dtype=torch.float32), dist_reduce_fx="sum")
 
     def update(self, values: Mapping[str, Float[Tensor, " P"]]) -> None:
         """Add the pairs of a batch."""
-        stacked = torch.stack([values[name] for name in NAMES]).float()
+        nothing = torch.zeros_like(values["loss"])
+        stacked = torch.stack([nothing if name in self._absent else values[name] for name in NAMES]).float()
         # Not in place: a reset inside Lightning's inference mode makes a tensor that nothing outside may write to.
         self.totals = self.totals + torch.cat([stacked.sum(-1), stacked.new_full((1,), stacked.shape[-1])])
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         """The means, 0-d float32 on the device; NaN when no pair was added."""
-        return dict(zip(NAMES, self.totals[:-1] / self.totals[-1], strict=True))
+        means = zip(NAMES, self.totals[:-1] / self.totals[-1], strict=True)
+        return {name: mean for name, mean in means if name not in self._absent}
 
 
 class ChosenMean(Float32Metric):
@@ -124,12 +135,15 @@ def unpaired_metrics(
     rewards: Float[Tensor, " P"],
     reference_point: Float[Tensor, ""],
     losses: Float[Tensor, " P"],
+    *,
+    has_reference: bool = True,
 ) -> dict[str, Shaped[Tensor, " P"]]:
     """Values of each labelled completion `[P]`, and the labels themselves, detached, on the device.
 
     A completion counts as accurate when its reward is above the reference point and it is desirable, or not above it
     and undesirable. `kl` is the log-ratio of its prompt with a completion of another one, whose mean estimates the KL
-    divergence from the reference; only there where the objective reads it. Units are those of `pair_metrics`.
+    divergence from the reference; only there where the objective reads it, as are log-ratios. Units are those of
+    `pair_metrics`.
     """
     values = {
         "loss": losses,
@@ -142,7 +156,8 @@ def unpaired_metrics(
     }
     if scores.policy_mismatched_logps is not None and scores.reference_mismatched_logps is not None:
         values["kl"] = scores.policy_mismatched_logps - scores.reference_mismatched_logps
-    return {name: value.detach() for name, value in values.items()}
+    absent = frozenset() if has_reference else _LOGRATIOS | {"kl"}
+    return {name: value.detach() for name, value in values.items() if name not in absent}
 
 
 class UnpairedMean(Float32Metric):
@@ -168,8 +183,8 @@ class UnpairedMean(Float32Metric):
         columns = [values.get(name, nothing) for name in _OF_ALL]
         counted = [torch.full_like(nothing, name in values, dtype=torch.bool) for name in _OF_ALL]
         for mask in (desirable, ~desirable):
-            columns += [values[name] for name in _BY_LABEL]
-            counted += [mask] * len(_BY_LABEL)
+            columns += [values.get(name, nothing) for name in _BY_LABEL]
+            counted += [mask & (name in values) for name in _BY_LABEL]
         mask = torch.stack(counted)
         sums = torch.where(mask, torch.stack(columns).float(), 0).sum(-1)
         # Not in place, as in PairMean.

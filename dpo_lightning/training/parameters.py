@@ -1,13 +1,31 @@
-"""Weight-decay groups and gradient norm of the trained parameters."""
+"""The optimizer over the trained parameters, and their weight-decay groups."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
+from dpo_lightning.compat.torch import is_of_groups
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.gradients import by_mesh
+
+
+def make_optimizer(maker: Callable[[Any], Optimizer], module: nn.Module) -> Optimizer:
+    """Make the optimizer over the `decay_groups`, or over one group where it takes no more, as `LBFGS` does.
+
+    Raises:
+        InputError: when nothing is trainable.
+    """
+    groups = decay_groups(module)
+    try:
+        return maker(groups)
+    except ValueError as error:
+        if not is_of_groups(error):
+            raise
+        return maker([parameter for group in groups for parameter in group["params"]])
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Union, cast
 
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dpo_lightning.errors import InputError
 
-__all__ = ["Constant", "Cosine", "Linear", "Schedule"]
+__all__ = ["Constant", "Cosine", "Linear", "Schedule", "optimizer_steps"]
 
 
 class Schedule(ABC):
     """A callable that makes a scheduler, stepped once per optimizer step."""
 
     @abstractmethod
-    def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
-        """Build the scheduler for a run of `total_steps` optimizer steps (`inf` where the run has no end)."""
+    def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler | None:
+        """Build the scheduler for a run of `total_steps` optimizer steps (`inf` where the run has no end).
+
+        None leaves the learning rate to the optimizer, whose parameter groups others may then change.
+        """
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,11 @@ class Constant(Schedule):
     def __post_init__(self) -> None:
         _check_warmup(self.warmup)
 
-    def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
-        """Return a scheduler with the factor min(1, (step + 1) / (warm-up + 1))."""
+    def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler | None:
+        """Return a scheduler with the factor min(1, (step + 1) / (warm-up + 1)); None without a warm-up."""
         warmup = _warmup_steps(self.warmup, total_steps)
+        if not warmup:
+            return None
         return LambdaLR(optimizer, lambda step: _ramp(step, warmup))
 
 
@@ -105,6 +112,24 @@ class Cosine(Schedule):
             return _ramp(step, warmup) * (self.floor + (1 - self.floor) * cosine)
 
         return LambdaLR(optimizer, factor)
+
+
+def optimizer_steps(trainer: pl.Trainer) -> float:
+    """Return the number of optimizer steps of a run; `inf` where it has no end.
+
+    Lightning's own number takes one `accumulate_grad_batches` for all epochs, which a `GradientAccumulationScheduler`
+    changes from one to the next, and is -1 for loaders without a length in a run without `max_steps`.
+    """
+    estimated = trainer.estimated_stepping_batches  # makes the loader
+    if estimated < 0:
+        return math.inf
+    schedulers = [each for each in cast(Any, trainer).callbacks if isinstance(each, GradientAccumulationScheduler)]
+    batches, epochs = trainer.num_training_batches, trainer.max_epochs
+    if not schedulers or epochs is None or epochs < 0 or math.isinf(batches):
+        return estimated
+    windows = (schedulers[-1].get_accumulate_grad_batches(epoch) for epoch in range(max(epochs, 1)))
+    steps = sum(math.ceil(batches / window) for window in windows)
+    return min(steps, trainer.max_steps) if trainer.max_steps >= 0 else steps
 
 
 def _check_warmup(warmup: float) -> None:

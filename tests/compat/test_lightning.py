@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from dpo_lightning.compat.lightning import class_only, cluster_environment
+from dpo_lightning.compat.lightning import class_only, cluster_environment, keep_frozen_weights
 from tests.helpers.runs import module, trainer
 
 
@@ -26,3 +30,18 @@ def test_the_environment_of_a_run_is_the_one_that_it_was_given() -> None:
     environment = LightningEnvironment()
 
     assert cluster_environment(trainer(plugins=[environment])) is environment
+
+
+def test_an_average_of_equal_weights_is_exact_and_wrapped_once() -> None:
+    averaging = EMAWeightAveraging(decay=0.9)
+    for _ in range(2):
+        keep_frozen_weights(averaging)
+    averaged = AveragedModel(nn.Linear(1, 1), **averaging._kwargs)
+    average = averaged.avg_fn
+    whole, frozen = torch.arange(9), torch.rand(9)
+
+    assert torch.equal(average(whole, whole, 1), whole)
+    assert torch.equal(average(frozen, frozen, 1), frozen)
+    assert torch.equal(average(torch.zeros(2), torch.ones(2), 1), average.average(torch.zeros(2), torch.ones(2), 1))
+    assert not isinstance(average.average, type(average))
+    keep_frozen_weights(WeightAveraging())

@@ -16,6 +16,7 @@ from dpo_lightning.compat.torch import (
     check_archive,
     forward_replaced,
     has_own_forward,
+    is_of_groups,
     non_persistent_buffers,
     softmax_gradient,
 )
@@ -75,3 +76,10 @@ def test_a_module_converts_inside_its_own_context() -> None:
     model.configure_model()
     assert {buffer.dtype for buffer in model.bfloat16().policy.buffers()} == {torch.float32}
     assert next(model.policy.parameters()).dtype == torch.bfloat16
+
+
+def test_an_optimizer_of_one_group_says_so() -> None:
+    with pytest.raises(ValueError, match="per-parameter") as caught:
+        torch.optim.LBFGS([{"params": [torch.ones(1)]}, {"params": [torch.ones(1)]}])
+    assert is_of_groups(caught.value)
+    assert not is_of_groups(ValueError("another"))

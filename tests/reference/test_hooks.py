@@ -31,8 +31,8 @@ def test_the_policy_is_built_once_and_trains(tmp_path):
     assert model.policy is policy
 
 
-def test_before_it_is_built_a_module_says_what_to_do():
-    model = module()
+def test_before_it_is_built_a_module_says_what_to_do(tmp_path):
+    model = module(saved_model(tmp_path / "model"))
     for use in (lambda: model.policy, lambda: model.reference, lambda: model.score(None), model.whole_policy):
         with pytest.raises(RunError, match=r"^the model is not built yet: call configure_model\(\) first; a Tr"):
             use()
@@ -72,7 +72,7 @@ def test_what_the_constructor_is_given_is_not_replaced(name: str, is_built: bool
     for register in (model.add_module, model.register_module):
         with pytest.raises(RunError, match=message):
             register(name, tiny_llama(seed=9))
-    assert {child for child, _ in model.named_children()} & {*REPLACED} == ({"policy"} if is_built else set())
+    assert {child for child, _ in model.named_children()} & {*REPLACED} == {"policy"}
 
 
 def test_a_subclass_registers_modules_of_its_own() -> None:
@@ -95,7 +95,7 @@ def test_an_assignment_before_the_constructor_says_what_to_do() -> None:
         _ = PreferenceModule.__new__(PreferenceModule).policy
 
 
-def test_a_property_of_a_subclass_says_what_it_lacks() -> None:
+def test_a_property_of_a_subclass_says_what_it_lacks(tmp_path) -> None:
     class WithVocabulary(PreferenceModule):
         @property
         def vocabulary(self) -> int:
@@ -109,7 +109,7 @@ def test_a_property_of_a_subclass_says_what_it_lacks() -> None:
         def broken(self) -> int:
             return self.no_such_thing
 
-    model = WithVocabulary(tiny_llama())
+    model = WithVocabulary(saved_model(tmp_path / "model"))
     for name in ("vocabulary", "kept"):
         with pytest.raises(NotBuiltError, match=r"^the model is not built yet: call configure_model\(\) first"):
             getattr(model, name)
@@ -171,8 +171,8 @@ PARTS = ["policy", "reference", "models"]
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_what_is_not_built_is_absent_and_says_what_to_do(part: str) -> None:
-    model = module()
+def test_what_is_not_built_is_absent_and_says_what_to_do(part: str, tmp_path) -> None:
+    model = module(saved_model(tmp_path / "model"))
     assert not hasattr(model, part)
     assert getattr(model, part, None) is None
     with pytest.raises(RunError, match=r"^the model is not built yet: call configure_model\(\) first; a Trainer does"):
@@ -180,6 +180,30 @@ def test_what_is_not_built_is_absent_and_says_what_to_do(part: str) -> None:
 
     model.configure_model()
     assert hasattr(model, part)
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=2)], ids=["full", "lora"])
+def test_a_module_that_is_given_is_registered_at_once_and_what_it_is_scored_with_later(lora) -> None:
+    policy = tiny_llama()
+    model = module(policy, lora=lora)
+    assert model.policy is policy
+    assert {name for name, _ in model.named_parameters()} == {f"policy.{name}" for name, _ in policy.named_parameters()}
+    for part in ("reference", "models"):
+        assert not hasattr(model, part)
+    with pytest.raises(RunError, match="policy cannot be replaced"):
+        model.policy = tiny_llama(seed=9)
+
+    model.configure_model()
+
+    assert model.policy is model.models.policy
+    assert {id(each) for each in policy.parameters()} <= {id(each) for each in model.parameters()}
+
+
+def test_a_module_calls_its_policy() -> None:
+    model = module()
+    tokens = torch.tensor([[1, 2, 3]])
+    given = model(tokens, attention_mask=torch.ones_like(tokens)).logits
+    assert torch.equal(given, model.policy(tokens).logits)
 
 
 def test_another_name_is_missing_in_torchs_words() -> None:
@@ -225,9 +249,9 @@ def test_a_copy_of_a_built_module_has_a_model_of_its_own() -> None:
     assert other.policy is not model.policy
 
 
-def test_tools_look_through_an_unbuilt_module() -> None:
-    model = module()
+def test_tools_look_through_an_unbuilt_module(tmp_path) -> None:
+    model = module(saved_model(tmp_path / "model"))
 
-    assert not lightning_hasattr(model, "policy")
+    assert not lightning_hasattr(model, "models")
     assert "running_mean" in str(ModelSummary(model))
     assert "policy" in dir(model)

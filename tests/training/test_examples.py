@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from dpo_lightning import DPO, KTO, SFT, Compares, PairScores, PreferenceModule, UnpairedBCO, UnpairedScores
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from dpo_lightning.data.compatibility import DataRead
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.losses import Reads
 from dpo_lightning.losses.scores import Baseline, ChosenScores, TokenScores
 from dpo_lightning.training.examples import Chosen, Labelled, Pairs, comparison_of
@@ -139,7 +140,11 @@ def test_whole_pairs_say_of_chosen_completions_what_pairs_say() -> None:
 
     assert isinstance(scores, PairScores)
     assert [*kind.predicted(batch, scores)] == ["pair_id", "chosen", "rejected", "margin"]
-    assert [*kind.watched(scores, SFT()(scores))] == [*NAMES]
+    watched = kind.watched(scores, SFT()(scores))
+    assert [*watched] == [name for name in NAMES if not name.startswith("logratios/")]
+    means = kind.means()
+    means.update(watched)
+    assert means.compute().keys() == watched.keys()
 
 
 def test_a_log_ratio_is_watched_where_there_is_a_reference() -> None:
@@ -215,7 +220,7 @@ class ReadsRejected(PreferenceModule):
     """Adds a term of the rejected completions."""
 
     def pair_losses(self, batch: PreferenceBatch, scores: Any) -> Any:
-        return super().pair_losses(batch, scores) + scores.rejected_logratio.abs()
+        return super().pair_losses(batch, scores) + scores.policy_rejected_logps.abs()
 
 
 class SaysSo(ReadsRejected):
@@ -227,7 +232,7 @@ def test_a_loss_of_rejected_completions_that_are_not_computed_is_told_what_to_do
     with pytest.raises(InputError) as told:
         fit(tmp_path, ReadsRejected(tiny_llama(), SFT()), max_steps=1)
     assert str(told.value) == (
-        "objective SFT computes no rejected completion in training, and the loss reads scores.rejected_logratio: "
+        "objective SFT computes no rejected completion in training, and the loss reads scores.policy_rejected_logps: "
         "return super().data_read()._replace(compares=Compares.PAIRS) from the module's data_read; an objective of "
         "your own that reads it derives from Objective"
     )
@@ -242,3 +247,36 @@ def test_another_attribute_that_is_missing_is_none_of_the_scores() -> None:
 
     with pytest.raises(AttributeError, match="no attribute 'chosen_logratios'"):
         comparison_of(SFT()).losses(typo, batch, scores)
+
+
+LOSSES: dict[str, tuple[Any, str]] = {
+    "the mean": (lambda loss: loss.mean(), r"a tensor of shape \[\]"),
+    "a column": (lambda loss: loss[:, None], r"a tensor of shape \[3, 1\]"),
+    "one of each completion": (lambda loss: loss.repeat(2), r"a tensor of shape \[6\]"),
+    "a number": (lambda loss: loss.sum().item(), "a float"),
+    "nothing": (lambda loss: None, "a NoneType"),
+}
+
+
+@pytest.mark.parametrize("objective", [DPO(), SFT(), KTO()], ids=["pairs", "chosen", "labelled"])
+@pytest.mark.parametrize(("change", "found"), LOSSES.values(), ids=LOSSES)
+def test_another_number_of_losses_is_refused(objective: Any, change: Any, found: str) -> None:
+    batch, scores = scored(DPO(), PAIRS)
+    message = rf"^the loss of a micro-batch with 3 examples is {found}: return the loss of each, of shape \[3\]"
+    with pytest.raises(InputError, match=message):
+        comparison_of(objective).losses(lambda *_: change(DPO()(scores)), batch, scores)
+
+
+def test_an_objective_that_forgets_its_reference_is_refused_where_it_is_given() -> None:
+    forgets = dataclass(frozen=True)(type("Forgets", (DPO,), {"reads": Reads.NOTHING}))
+    with pytest.raises(InputError, match=r"^objective Forgets reads the reference, and its reads does not say so"):
+        PreferenceModule("some/model", forgets())
+
+
+def test_what_nobody_has_said_to_read_is_no_number(tmp_path: Path) -> None:
+    class Adds(PreferenceModule):
+        def pair_losses(self, batch: PreferenceBatch, scores: Any) -> Any:
+            return super().pair_losses(batch, scores) + scores.chosen_logratio
+
+    with pytest.raises(RunError, match="a loss is not finite"):
+        fit(tmp_path, Adds(tiny_llama(), SFT()), max_steps=1)

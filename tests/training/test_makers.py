@@ -13,7 +13,8 @@ from torch.optim import SGD, AdamW
 
 from dpo_lightning import Constant, Cosine, LoRA, PreferenceModule
 from dpo_lightning.errors import InputError
-from dpo_lightning.training import check_makers
+from dpo_lightning.training import check_makers, optimization
+from tests.helpers.runs import fit, module
 
 MADE = AdamW([nn.Parameter(torch.ones(1))])
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -51,3 +52,11 @@ def test_another_kind_of_argument_is_refused_where_it_is_given(given: dict[str, 
 @pytest.mark.parametrize("optimizer", [SGD, partial(SGD, lr=0.1), lambda params: SGD(params, lr=0.1)])
 def test_whatever_makes_an_optimizer_is_taken(optimizer: Any) -> None:
     check_makers(optimizer, Constant())
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [(Constant(), SGD), (Constant(warmup=1), dict)])
+def test_a_schedule_that_makes_nothing_is_left_out(schedule: Any, expected: type, tmp_path: Path) -> None:
+    model = module(optimizer=partial(SGD, lr=0.1), schedule=schedule)
+    run, _ = fit(tmp_path, model, max_steps=1)
+    assert isinstance(optimization(model, partial(SGD, lr=0.1), schedule), expected)
+    assert len(run.lr_scheduler_configs) == (expected is dict)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import LBFGS, AdamW
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
-from dpo_lightning.training.parameters import decay_groups
+from dpo_lightning.training.parameters import decay_groups, make_optimizer
 from tests.helpers.tiny import tiny_llama
 from tools.docs.architecture_models import tiny_model
 
@@ -73,3 +75,16 @@ def test_no_empty_group() -> None:
 def test_nothing_to_train_is_said_so() -> None:
     with pytest.raises(InputError, match=r"^the policy has no trainable parameters: set `lora`"):
         decay_groups(tiny_llama().requires_grad_(False))
+
+
+def test_an_optimizer_of_one_group_gets_one() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    made = make_optimizer(partial(LBFGS, lr=0.1), model)
+    assert [len(group["params"]) for group in made.param_groups] == [4]
+    assert len(make_optimizer(AdamW, model).param_groups) == 2
+
+    def refuses(parameters: object) -> AdamW:
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing"):
+        make_optimizer(refuses, model)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.optim import SGD
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule
+from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule, optimizer_steps
+from tests.helpers.runs import fit, module, trainer
 
 LR = 8.0
 
@@ -28,12 +34,18 @@ def factors(schedule: Schedule, total_steps: float, steps: int) -> list[float]:
     for _ in range(steps):
         seen.append(sgd.param_groups[0]["lr"] / LR)
         sgd.step()
-        scheduler.step()
+        if scheduler is not None:
+            scheduler.step()
     return seen
 
 
 def test_constant() -> None:
     assert factors(Constant(), math.inf, 3) == [1.0, 1.0, 1.0]
+
+
+def test_constant_makes_no_scheduler_so_that_parameters_may_be_added_later() -> None:
+    assert Constant()(optimizer(), 10) is None
+    assert Constant(warmup=1)(optimizer(), 10) is not None
 
 
 def test_constant_with_warmup() -> None:
@@ -132,3 +144,33 @@ def test_goes_on_from_a_checkpoint_of_plain_types(schedule: Schedule) -> None:
 
     assert second.param_groups[0]["lr"] == first.param_groups[0]["lr"]
     assert second.param_groups[0]["lr"] == factors(schedule, 10, 6)[-1] * LR
+
+
+class Looks(pl.Callback):
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.steps = optimizer_steps(trainer)
+
+
+@pytest.mark.parametrize(
+    ("windows", "settings", "steps"),
+    [
+        (None, {"max_epochs": 3, "accumulate_grad_batches": 4}, 3 * 2),
+        ({0: 1, 1: 4, 2: 5}, {"max_epochs": 3}, 6 + 2 + 2),
+        ({1: 4}, {"max_epochs": 4}, 6 + 3 * 2),
+        ({1: 4}, {"max_epochs": 4, "max_steps": 7}, 7),
+        ({1: 4}, {"max_epochs": -1, "max_steps": 7}, 7),
+    ],
+)
+def test_the_steps_of_a_run_are_those_that_it_makes(windows: Any, settings: dict, steps: int, tmp_path: Path) -> None:
+    looks = Looks()
+    callbacks = [looks] if windows is None else [looks, GradientAccumulationScheduler(windows)]
+    run, _ = fit(tmp_path, module(), callbacks=callbacks, **{"max_steps": -1, **settings})
+    assert looks.steps == run.global_step == steps
+
+
+def test_a_run_over_loaders_without_a_length_has_no_end() -> None:
+    run = trainer(max_epochs=2, max_steps=-1)
+    run.fit_loop.setup_data = lambda: None  # type: ignore[method-assign]
+    loader = SimpleNamespace(iterables=[()])
+    run.fit_loop._combined_loader, run.fit_loop.max_batches = loader, math.inf  # type: ignore[assignment]
+    assert optimizer_steps(run) == math.inf

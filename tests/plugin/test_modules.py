@@ -1,0 +1,152 @@
+"""Modules of one's own, and one module in many runs."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch import nn
+from torch.optim import AdamW
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
+
+from dpo_lightning import FrozenCopy, LoRA, PreferenceModule, Reference, collate_padded
+from tests.helpers.runs import data, module, saved_model, trainer
+from tests.helpers.tiny import PAIRS, tiny_llama
+
+
+def settings(policy):
+    rates = (policy.config.attention_dropout, policy.model.layers[0].self_attn.attention_dropout)
+    return policy.config.use_cache, *rates, policy.training
+
+
+class Fails(Callback):
+    """Ends a fit with an error, and keeps the policy's settings until then."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.seen = settings(pl_module.policy)
+        raise ZeroDivisionError
+
+
+def test_a_given_policy_has_its_settings_back_after_the_fit(run):
+    policy = tiny_llama(attention_dropout=0.5).eval()
+    fitted = run(module=module(policy))
+    assert settings(policy) == (True, 0.5, 0.5, False)
+    fitted.trainer.validate(fitted.module, fitted.trainer.datamodule, verbose=False)
+    assert settings(policy) == (True, 0.5, 0.5, False)
+
+
+def test_a_given_policy_has_its_settings_back_after_an_error_and_the_next_fit_prepares_it(run):
+    policy = tiny_llama(attention_dropout=0.5).eval()
+    model = module(policy, step_zero_check=False)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            run(fails := Fails(), module=model)
+        assert fails.seen == (False, 0.0, 0.0, True)
+        assert settings(policy) == (True, 0.5, 0.5, False)
+
+
+def test_fits_of_one_module_go_on_from_one_another(run, tmp_path):
+    model = module(step_zero_check=False)
+    first = run(module=model)
+    second = run(module=model)
+    assert second.losses[0] < first.losses[0]
+    again = module(step_zero_check=False)
+    for _ in range(2):
+        trainer(max_steps=-1, max_epochs=2).fit(again, data(tmp_path))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+class Declares(PreferenceModule):
+    """Has a buffer, a frozen module and a metric of its own."""
+
+    def __init__(self, *args, **settings) -> None:
+        super().__init__(*args, **settings)
+        self.register_buffer("seen", torch.zeros(()))
+        self.judge = nn.Linear(2, 2).requires_grad_(False)
+        self.mean = MeanMetric()
+        self.mean.persistent(True)
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.seen += 1
+        self.judge.weight.data += 1
+        self.mean.update(loss.detach())
+        return loss
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=2)], ids=["full", "lora"])
+def test_what_a_subclass_declares_is_saved_and_restored(run, tmp_path, lora):
+    fitted = run(module=Declares(tiny_llama(), lora=lora))
+    fitted.trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = Declares.load_from_checkpoint(tmp_path / "a.ckpt", policy=tiny_llama())
+    assert loaded.seen == 12
+    assert torch.equal(loaded.judge.weight, fitted.module.judge.weight)
+    assert loaded.mean.mean_value == fitted.module.mean.mean_value > 0
+
+
+class Outer(pl.LightningModule):
+    """Holds a preference module, which it trains with."""
+
+    def __init__(self, inner: PreferenceModule) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def configure_model(self) -> None:
+        self.inner.configure_model()
+
+    def training_step(self, batch, batch_idx):
+        return self.inner.objective(self.inner.score(batch)).mean()
+
+    def configure_optimizers(self):
+        return AdamW(self.parameters(), lr=1e-2)
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=2)], ids=["full", "lora"])
+def test_a_module_inside_another_one_trains_and_resumes(tmp_path, lora):
+    rows = DataLoader(PAIRS, collate_fn=collate_padded, batch_size=2)
+    first = Outer(module(lora=lora))
+    one = trainer(max_steps=2)
+    one.fit(first, rows)
+    one.save_checkpoint(tmp_path / "a.ckpt")
+    again = Outer(module(lora=lora))
+    trainer(max_steps=2).fit(again, rows, ckpt_path=str(tmp_path / "a.ckpt"))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    saved = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]
+    assert all(("lora_" in name) == (lora is not None) for name in saved)
+
+
+@dataclass(frozen=True)
+class Scaled(Reference):
+    """A copy of the policy with scaled weights."""
+
+    by: float = 1.0
+
+    def bind(self, policy):
+        other = copy.deepcopy(policy)
+        for weight in other.parameters():
+            weight.data *= self.by
+        return FrozenCopy().bind(other)
+
+
+def test_a_reference_of_ones_own_comes_back_as_itself(run, tmp_path):
+    name = saved_model(tmp_path / "model")
+    fitted = run(module=module(name, reference=Scaled(0.5), step_zero_check=False))
+    fitted.trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = PreferenceModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert loaded.reference_settings == Scaled(0.5)
+    rows = data(tmp_path)
+    losses = [trainer().validate(each, rows, verbose=False)[0]["val/loss"] for each in (fitted.module, loaded)]
+    assert losses[0] == losses[1]
+
+
+def test_a_copy_of_a_fitted_module_is_fitted_on_its_own(run):
+    first = run(module=module(step_zero_check=False)).module
+    weights = [weight.clone() for weight in first.parameters()]
+    other = run(module=copy.deepcopy(first)).module
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), weights, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
