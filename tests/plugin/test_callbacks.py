@@ -77,7 +77,7 @@ def test_the_device_is_logged(run, tmp_path):
 def test_the_throughput_is_logged(run, tmp_path):
     logger = CSVLogger(tmp_path)
     run(ThroughputMonitor(batch_size_fn=lambda batch: batch.examples, window_size=2), logger=logger)
-    assert "train|device/batches_per_sec" in (Path(logger.log_dir) / "metrics.csv").read_text()
+    assert "train/device/batches_per_sec" in (Path(logger.log_dir) / "metrics.csv").read_text()
 
 
 @pytest.mark.parametrize("bar", [TQDMProgressBar, RichProgressBar])
