@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Generic, Optional, Union
 
 import lightning.pytorch as pl
-import torch
 from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
@@ -24,11 +23,11 @@ from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
 from dpo_lightning.reference import GivesBack, ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
 from dpo_lightning.training import Constant, Means, RunningMean, Schedule, TunedRate, check_makers, optimization
 from dpo_lightning.training.examples import comparison_of
-from dpo_lightning.training.logging import log_means, log_training
+from dpo_lightning.training.logging import LogsTraining, log_means
 from dpo_lightning.utils.gradients import clip_by_norm
 
 
-class PreferenceModule(ModelHooks, CheckpointHooks, TunedRate, PreferenceLearner, Generic[ScoresT]):
+class PreferenceModule(LogsTraining, ModelHooks, CheckpointHooks, TunedRate, PreferenceLearner, Generic[ScoresT]):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. `pair_losses` is there to be overridden.
@@ -167,10 +166,6 @@ class PreferenceModule(ModelHooks, CheckpointHooks, TunedRate, PreferenceLearner
         self.train_metrics.reset()
         if self.trainer.ckpt_path is None:
             self.running_mean.reset()
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log what the interval has added, while the gradient is there."""
-        log_training(self, self.train_metrics)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None

@@ -6,22 +6,31 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from dpo_lightning.callbacks.moments import FirstCallback, UpdateWatch, callback_states
 from dpo_lightning.checkpoints.random_state import random_state, set_random_state
-from dpo_lightning.compat.lightning_checkpoints import datamodule_key
+from dpo_lightning.compat.lightning_checkpoints import datamodule_key, save_again, save_nothing
 from dpo_lightning.compat.lightning_loops import (
+    BETWEEN_EPOCHS,
     Moment,
     align_logged_step,
+    all_batches_done,
+    batches_begun,
     batches_done,
     begin_epoch_anew,
     epoch_is_done,
+    hold_plateaus,
     loop_state,
+    move_plateaus,
     resume_epoch,
+    schedule_steps,
     step_is_done,
 )
 from dpo_lightning.compat.torchmetrics import set_update_count
+from dpo_lightning.errors import RunError
 from dpo_lightning.utils.ranks import from_all_ranks, this_rank
 
 
@@ -31,116 +40,217 @@ class _Snapshot(NamedTuple):
     random: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
     reported: dict[str, Tensor]
+    schedule_steps: int
+
+    @property
+    def of_rank(self) -> dict[str, Any]:
+        """Each rank's own part."""
+        reported = {name: value.detach().cpu() for name, value in self.reported.items()}
+        return {"random": self.random, "metrics": self.metrics, "reported": reported}
 
 
 class ExactResume(pl.Callback):
     """Makes every checkpoint one of the end of the last optimizer step; `PreferenceModule` adds it.
 
-    Weights change in the optimizer step only. Whoever saves between two of them (an exception, a signal, a time limit,
-    in the middle of an accumulation window or of a validation) gets, with these weights, the loop counters, random
-    states and running metrics of the last step's end: what was computed since is computed again. Random states and
-    metrics are those of every rank. The position in the data is the loop counter, whose meaning the DataModule checks.
+    Weights change in the optimizer step only. Whoever saves between two of them (a callback or a hook of the module, an
+    exception, a signal, a time limit, in the middle of an accumulation window or of a validation) gets, with these
+    weights, the loop counters, random states and running metrics of the last step's end: what was computed since is
+    computed again. Random states and metrics are those of every rank. The position in the data is the loop counter,
+    whose meaning the DataModule checks.
+
+    A validation, or the end of an epoch, that some callbacks have seen and some have not is run again, with the
+    callbacks' states from before it. Lightning's checkpoint callbacks come last and save what is after it.
     """
 
     def __init__(self) -> None:
         self._snapshot: _Snapshot | None = None
-        self._reported: dict[str, Tensor] = {}
         self._restored: dict[str, Any] | None = None
-        self._updating = False
+        self._states: dict[str, Any] | None = None
+        self._watch = UpdateWatch()
 
     @property
     def can_save(self) -> bool:
-        """True where the weights are those at the end of a step: not before the first, nor in the middle of one."""
-        return self._snapshot is not None and not self._updating
+        """True where the weights are those at the end of a step, or those of the start."""
+        return self._snapshot is not None and not self._watch.updating
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Be told of each moment before other callbacks are."""
+        save_again(trainer)
+        if stage == "fit":
+            FirstCallback.stand_first(trainer, self)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what a validation or a test from a checkpoint has restored: this fit begins, or restores its own."""
+        self._snapshot, self._states = None, None
+        if trainer.ckpt_path is None:
+            self._restored = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on with the random numbers and the running metrics of the checkpoint."""
-        self._snapshot, self._reported, self._updating = None, {}, False
+        self._watch.begin(trainer.optimizers)
         if self._restored is not None:
-            self._resume_random()
-            set_metric_states(pl_module, self._restored["metrics"])
-            self._reported = self._restored["reported"]
-            resume_epoch(trainer, self._reported)
+            self._resume(trainer, pl_module, self._restored)
+        elif trainer.ckpt_path is None:
+            self._take(trainer, pl_module, Moment.START)
+
+    def _resume(self, trainer: pl.Trainer, pl_module: pl.LightningModule, restored: dict[str, Any]) -> None:
+        moment, loops = Moment(restored["moment"]), restored["loops"]
+        self._resume_random()
+        set_metric_states(pl_module, restored["metrics"])
+        resume_epoch(trainer, restored["reported"])
+        restored["release"] = hold_plateaus(trainer)
+        if moment is Moment.EPOCH and restored["plateaus_due"]:
+            move_plateaus(trainer, "epoch", trainer.current_epoch)
+        if "random" in restored:
+            of_rank = {name: restored[name] for name in ("random", "metrics", "reported")}
+            steps = schedule_steps(trainer) - (not restored["plateaus_due"])
+            self._snapshot = _Snapshot(moment, loops, **of_rank, schedule_steps=steps)
+        else:
+            self._take(trainer, pl_module, Moment.START)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the epoch after a checkpoint of an epoch's end."""
-        if self._restored is not None and self._restored["moment"] == Moment.EPOCH.value:
+        if self._restored is not None and Moment(self._restored["moment"]) in BETWEEN_EPOCHS:
             begin_epoch_anew(trainer)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A validation after a restart goes on with the random numbers itself."""
-        if self._restored is not None and not trainer.sanity_checking:
-            self._restored.pop("random", None)
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def batch_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Random numbers once more: a loader that starts may have drawn some."""
         if self._restored is not None:
             self._resume_random()
-            align_logged_step(trainer)
-            self._restored = None
+            self._end_restart(trainer)
+        elif self._snapshot is not None and batches_begun(trainer) == all_batches_done(self._snapshot.loops) + 1:
+            self._snapshot = self._snapshot._replace(random=random_state(), reported=dict(trainer.callback_metrics))
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        """Note that weights and counters do not belong together until the end of the step."""
-        self._updating = True
+    def _end_restart(self, trainer: pl.Trainer) -> None:
+        """Log at the step again, let schedules that watch a metric move where they had not, and forget the restart."""
+        if self._restored is None:
+            return
+        moment, loops = Moment(self._restored["moment"]), self._restored["loops"]
+        align_logged_step(trainer, loops, moment)
+        self._restored["release"]()
+        if self._restored["plateaus_due"] and moment not in BETWEEN_EPOCHS:
+            move_plateaus(trainer, "step", batches_done(loops))
+        self._restored = None
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def batch_ended(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the end of an optimizer step."""
         if step_is_done(trainer):
             self._take(trainer, pl_module, Moment.STEP)
+
+    def validation_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep what is reported and the callbacks' states: until all have seen the end of the validation, it is due."""
+        if self._restored is not None:  # a validation after a restart goes on with the random numbers itself
+            self._restored.pop("random", None)
+        elif self._snapshot is not None:
+            self._snapshot = self._snapshot._replace(reported=dict(trainer.callback_metrics))
+        self._states = self._states_of_others(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the end of a validation within a fit."""
         if trainer.sanity_checking:
             return
-        self._reported = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
+        self._states = None
         # In the middle of an accumulation window the end of the last step stays: the validation is run again.
         if self.can_save and step_is_done(trainer):
             self._take(trainer, pl_module, Moment.VALIDATION)
 
+    def epoch_ends(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the callbacks' states: until all have seen the end of the epoch, it is due."""
+        self._end_restart(trainer)
+        if self._snapshot is not None:
+            self._snapshot = self._now(trainer, pl_module, self._snapshot)
+        self._states = self._states_of_others(trainer)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the end of an epoch that ran to its end."""
+        self._states = None
         if self.can_save and epoch_is_done(trainer):
             self._take(trainer, pl_module, Moment.EPOCH)
 
+    def _states_of_others(self, trainer: pl.Trainer) -> dict[str, Any]:
+        return callback_states(each for each in trainer.callbacks if each is not self)  # type: ignore[attr-defined]
+
     def _take(self, trainer: pl.Trainer, pl_module: pl.LightningModule, moment: Moment) -> None:
+        steps = schedule_steps(trainer)
+        if moment is Moment.VALIDATION and self._snapshot is not None:
+            steps = self._snapshot.schedule_steps
+        reported = dict(trainer.callback_metrics)
         self._snapshot = _Snapshot(
-            moment, loop_state(trainer, moment), random_state(), _metric_states(pl_module), self._reported
+            moment, loop_state(trainer, moment), random_state(), _metric_states(pl_module), reported, steps
         )
-        self._updating = False
+        self._watch.updating = False
+
+    def _now(self, trainer: pl.Trainer, pl_module: pl.LightningModule, noted: _Snapshot) -> _Snapshot:
+        """Return what was noted, with what hooks have drawn, added and reported since, unless a batch has begun."""
+        waits = self._restored is None and self._states is None and trainer.training
+        if not waits or batches_begun(trainer) != all_batches_done(noted.loops):
+            return noted
+        reported = dict(trainer.callback_metrics)
+        return noted._replace(random=random_state(), metrics=_metric_states(pl_module), reported=reported)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put the loop counters of the last step's end in place of those of this moment."""
+        """Put the loop counters, and what belongs to them, of the last step's end in place of those of this moment.
+
+        Raises:
+            RunError: while an optimizer is at the weights.
+        """
+        if self._watch.updating:
+            raise RunError(
+                f"a checkpoint within optimizer step {trainer.global_step}: the weights, the schedule and the counters "
+                "belong together again in on_train_batch_end; save there"
+            )
         if self._snapshot is None:
+            self._save_start(trainer, checkpoint)
             return
-        checkpoint["loops"]["fit_loop"] = self._snapshot.loops
+        now = self._now(trainer, pl_module, self._snapshot)
+        checkpoint["loops"]["fit_loop"] = now.loops
+        ranks = from_all_ranks(now.of_rank)
+        due = schedule_steps(trainer) == now.schedule_steps
+        state = {"moment": now.moment.value, "plateaus_due": due, "ranks": ranks}
+        states = {**checkpoint["callbacks"], **(self._states or {}), self.state_key: state}
+        checkpoint["callbacks"] = {name: content for name, content in states.items() if content}
+        self._set_position(trainer, checkpoint, now.loops)
+
+    def _save_start(self, trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+        """Make what is saved before the first step a run that begins."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.ckpt_path is not None:
+            return
+        checkpoint["loops"]["fit_loop"] = loop_state(trainer, Moment.START)
+        checkpoint["callbacks"][self.state_key] = {"moment": Moment.START.value, "plateaus_due": False, "ranks": []}
+        self._set_position(trainer, checkpoint, checkpoint["loops"]["fit_loop"])
+
+    def _set_position(self, trainer: pl.Trainer, checkpoint: dict[str, Any], loops: dict[str, Any]) -> None:
         position = checkpoint.get(datamodule_key(trainer.datamodule), {})  # type: ignore[attr-defined]
         if "batches_done" in position:
-            position["batches_done"] = batches_done(self._snapshot.loops)
+            position["batches_done"] = batches_done(loops)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Random states and running metrics of every rank; all ranks come here when a checkpoint is written."""
-        if self._snapshot is None:
-            return {}
-        moment, _, random, metrics, reported = self._snapshot
-        ranks = from_all_ranks({"random": random, "metrics": metrics, "reported": reported})
-        return {"moment": moment.value, "ranks": ranks}
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget what a validation or a test from a checkpoint has restored: this fit begins, or restores its own."""
-        if trainer.ckpt_path is None:
-            self._restored = None
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Keep what is this rank's until training starts."""
-        ranks = state_dict.get("ranks", [])
-        if this_rank() < len(ranks):
-            self._restored = {"moment": state_dict["moment"], **ranks[this_rank()]}
+        state = checkpoint["callbacks"].get(self.state_key, {})
+        ranks = state.get("ranks", [])
+        begins = state.get("moment") == Moment.START.value and not ranks
+        if begins or this_rank() < len(ranks):
+            own = {"metrics": {}, "reported": {}} if begins else ranks[this_rank()]
+            # One of an earlier version does not say; what it had saved is taken as it is.
+            common = {"moment": state["moment"], "plateaus_due": state.get("plateaus_due", False)}
+            self._restored = {**common, **own, "loops": checkpoint["loops"]["fit_loop"]}
+
+    def failed(self, trainer: pl.Trainer) -> None:
+        """Let nobody save where there is no step, or half of one: the user's own error is the one to see."""
+        if trainer.state.fn == TrainerFn.FITTING and not self.can_save:
+            save_nothing(trainer, f"the exception came {'within a' if self._snapshot else 'before the first'} step")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say the same of an exception that came before other callbacks could be told."""
+        self.failed(trainer)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let go of the optimizers."""
+        self._watch.end()
 
     def _resume_random(self) -> None:
         if self._restored is not None and "random" in self._restored:

@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_warn
 
 INSTANTIATOR_KEY = "_instantiator"
 """The key among a checkpoint's hyperparameters that names what builds objects from `class_path` and `init_args`.
@@ -41,6 +42,20 @@ def dump_checkpoint(trainer: pl.Trainer) -> dict[str, Any]:
     checkpoints need a directory of their own first. Where it changes, sharded runs cannot save.
     """
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+
+
+def save_nothing(trainer: pl.Trainer, why: str) -> None:
+    """Let nobody save a checkpoint, and say so, without an error that would hide the one that the user is to see.
+
+    Replaces `Trainer.save_checkpoint` on the instance: callbacks that save an exception ask nobody, and whatever they
+    collect for a checkpoint may not be there. Where they save by another method, they may fail in its place.
+    """
+    vars(trainer)["save_checkpoint"] = lambda filepath, *_, **__: rank_zero_warn(f"no checkpoint {filepath}: {why}")
+
+
+def save_again(trainer: pl.Trainer) -> None:
+    """Undo `save_nothing`, for the next run of a Trainer."""
+    vars(trainer).pop("save_checkpoint", None)
 
 
 def writes_shards(strategy: Strategy) -> bool:

@@ -6,7 +6,7 @@ the keys of `FitLoop.state_dict()`. Where these change, a resumed run is off by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
@@ -14,7 +14,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 _BATCHES, _EPOCHS = "epoch_loop.batch_progress", "epoch_progress"
-_VALIDATION = "epoch_loop.val_loop.batch_progress"
+_VALIDATION, _EPOCH_LOOP = "epoch_loop.val_loop.batch_progress", "epoch_loop.state_dict"
 _TRACKERS = ("total", "current")
 # To Lightning this is an evaluation that was interrupted in its first batch: it runs the whole of it.
 _DUE = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
@@ -23,9 +23,15 @@ _DUE = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 class Moment(str, Enum):
     """The part of an optimizer step that is done when a checkpoint is taken."""
 
+    START = "start"
     STEP = "step"
     VALIDATION = "validation"
     EPOCH = "epoch"
+
+
+BETWEEN_EPOCHS = (Moment.START, Moment.EPOCH)
+_LOGGED = "_batches_that_stepped"
+_HELD = "held"  # an interval that Lightning never asks for
 
 
 def loop_state(trainer: pl.Trainer, moment: Moment) -> dict[str, Any]:
@@ -38,7 +44,7 @@ def loop_state(trainer: pl.Trainer, moment: Moment) -> dict[str, Any]:
     Args:
         trainer: In a hook after the step.
         moment: After `STEP`, validation is run on restart where it is due; after `VALIDATION` it is not; after
-            `EPOCH` the next epoch begins.
+            `EPOCH` the next epoch begins, and after `START` the first one of the fit.
     """
     state = trainer.fit_loop.state_dict()
     batches, epochs, validation = state[_BATCHES], state[_EPOCHS], state[_VALIDATION]
@@ -48,7 +54,7 @@ def loop_state(trainer: pl.Trainer, moment: Moment) -> dict[str, Any]:
             validation[tracker] = dict(_DUE)
         else:
             _level(validation[tracker], 0)
-    if moment is Moment.EPOCH:
+    if moment in BETWEEN_EPOCHS:
         _finish_epoch(batches, epochs)
     return state
 
@@ -82,16 +88,79 @@ def resume_epoch(trainer: pl.Trainer, reported: dict[str, Tensor]) -> None:
 
 
 def begin_epoch_anew(trainer: pl.Trainer) -> None:
-    """After a restart at `Moment.EPOCH`, make the next epoch an epoch like any other."""
+    """After a restart at `Moment.EPOCH` or `START`, make the next epoch an epoch like any other."""
     trainer.fit_loop.epoch_loop.restarting = False
 
 
-def align_logged_step(trainer: pl.Trainer) -> None:
+def align_logged_step(trainer: pl.Trainer, state: dict[str, Any], moment: Moment) -> None:
     """Log at the optimizer step: a restart adds one to Lightning's own count of it in some cases.
 
     Touches `_TrainingEpochLoop._batches_that_stepped`, which `Trainer.log` takes as the step and nothing public sets.
+
+    Args:
+        trainer: In the first batch after the restart.
+        state: The fit loop's in the checkpoint.
+        moment: The checkpoint's: after a step Lightning has not yet counted it.
     """
-    trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+    logged = trainer.global_step
+    if not trainer.lightning_module.automatic_optimization:  # two optimizers make two steps of a batch
+        logged = state[_EPOCH_LOOP][_LOGGED] + (moment not in BETWEEN_EPOCHS)
+    trainer.fit_loop.epoch_loop._batches_that_stepped = logged
+
+
+def logs_this_step(trainer: pl.Trainer) -> bool:
+    """Return whether loggers get the values of the optimizer step that is being made.
+
+    Touches `_LoggerConnector.should_update_logs`, Lightning's own answer: it counts batches that stepped, of which two
+    optimizers make one. Where it changes, means are logged at other steps than Lightning writes.
+    """
+    return bool(trainer._logger_connector.should_update_logs)
+
+
+def batches_begun(trainer: pl.Trainer) -> int:
+    """Return the number of batches of the whole run that were begun."""
+    return trainer.fit_loop.epoch_loop.batch_progress.total.ready
+
+
+def all_batches_done(state: dict[str, Any]) -> int:
+    """Return the number of batches of the whole run that a fit loop's state has behind it; touches its keys."""
+    return state[_BATCHES]["total"]["processed"]
+
+
+def schedule_steps(trainer: pl.Trainer) -> int:
+    """Return how often a schedule of the run has moved; what moves by a metric moves after the rest."""
+    return trainer.fit_loop.epoch_loop.scheduler_progress.total.completed
+
+
+def hold_plateaus(trainer: pl.Trainer) -> Callable[[], None]:
+    """Keep the schedules that watch a metric after each step from moving; return what lets them move again.
+
+    A restart moves them once more where it leaves a validation out, and not at all where none is due.
+    """
+    held = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau and config.interval == "step"]
+    for config in held:
+        config.interval = _HELD
+
+    def release() -> None:
+        for config in held:
+            config.interval = "step"
+
+    return release
+
+
+def move_plateaus(trainer: pl.Trainer, interval: str, done: int) -> None:
+    """Move the schedules that watch a metric, as Lightning does after a step's validation and after an epoch.
+
+    Args:
+        trainer: In a hook, with the metrics that were reported.
+        interval: `step` or `epoch`.
+        done: Batches of the epoch, or epochs, that are done.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if config.reduce_on_plateau and config.interval == interval and done % config.frequency == 0:
+            value = trainer.callback_metrics.get(str(config.monitor))
+            if value is not None:
+                trainer.lightning_module.lr_scheduler_step(config.scheduler, value)
 
 
 def step_is_done(trainer: pl.Trainer) -> bool:

@@ -1,39 +1,77 @@
-"""The means over a stage in the log and on the progress bar."""
+"""The means over a stage in the log, on the progress bar, and for callbacks that watch them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.trainer.states import TrainerFn
+from torch.optim import Optimizer
 
-from dpo_lightning.compat.lightning_loops import forget_logged
+from dpo_lightning.compat.lightning_loops import epoch_is_done, forget_logged, logs_this_step
 from dpo_lightning.training.metrics import Means
 from dpo_lightning.utils.gradients import gradient_norm
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
 
 
-def log_training(module: pl.LightningModule, metrics: Means) -> None:
-    """Log, once per interval, the gradient's norm before clipping and the means over the examples since the last log.
+class LogsTraining(pl.LightningModule):
+    """Logs the means of the training: a part of `PreferenceModule`.
 
-    That is one reduction over ranks. Called before the optimizer step, it leaves empty sums at the step's end: a
-    checkpoint taken there and the log agree on what was reported.
+    Loggers get, at the interval of `log_every_n_steps`, the gradient's norm before clipping and the means over the
+    examples since the last log: one reduction over ranks. Callbacks and schedules find the means since the last log
+    also at the end of an epoch and at a validation, and after every step where one of them monitors a `train/` value.
+
+    Attributes:
+        train_metrics: The metric that training steps add to.
     """
-    interval: int = module.trainer.log_every_n_steps  # type: ignore[attr-defined]
-    if metrics.update_count == 0:  # of several optimizers the second one: what the step has added is logged
-        return
-    if interval and (module.global_step + 1) % interval == 0:  # 0 logs nothing, as in a barebones Trainer
-        module.log("train/grad_norm", gradient_norm(module))
-        log_means(module, metrics, "train")
+
+    train_metrics: Means
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log what the interval has added, while the gradient is there.
+
+        That leaves empty sums at the step's end: a checkpoint taken there and the log agree on what was reported.
+        """
+        trainer: Any = self.trainer
+        due = logs_this_step(trainer)
+        if trainer.barebones or not (due or _ends(self) or _is_monitored(trainer)):
+            return
+        self.log("train/grad_norm", gradient_norm(self))
+        if self.train_metrics.update_count:  # of several optimizers, the first one logs
+            log_means(self, self.train_metrics, "train", keep=not due)
+
+    def on_validation_start(self) -> None:
+        """Show callbacks the means since the last log: an interval may end after the validation."""
+        if self.trainer.sanity_checking or not _is_fitted(self.trainer) or not self.train_metrics.update_count:
+            return
+        means = {f"train/{name}": value for name, value in self.train_metrics.compute().items()}
+        self.trainer.callback_metrics.update(means)
 
 
-def log_means(module: pl.LightningModule, metrics: Means, stage: str) -> None:
+def _is_fitted(trainer: pl.Trainer) -> bool:
+    return trainer.state.fn == TrainerFn.FITTING
+
+
+def _ends(module: pl.LightningModule) -> bool:
+    """Return whether the step is the last one of the epoch, or of the run."""
+    return epoch_is_done(module.trainer) or module.global_step + 1 == module.trainer.max_steps
+
+
+def _is_monitored(trainer: pl.Trainer) -> bool:
+    """Return whether a callback or a schedule reads a mean of the training by its name."""
+    watching = [*trainer.callbacks, *trainer.lr_scheduler_configs]  # type: ignore[attr-defined]
+    return any(str(getattr(each, "monitor", None)).startswith("train/") for each in watching)
+
+
+def log_means(module: pl.LightningModule, metrics: Means, stage: str, *, keep: bool = False) -> None:
     """Log the means, of all ranks, and begin them anew.
 
     Args:
         module: In a hook that may log.
         metrics: The metrics that the stage has added to.
         stage: `train`, `val` or `test`: the names begin with it.
+        keep: Go on with the sums: the log that they are for is still to come.
     """
     means = metrics.compute()
     # The means are those of all ranks already; Lightning warns of each that it does not reduce once more.
@@ -45,4 +83,5 @@ def log_means(module: pl.LightningModule, metrics: Means, stage: str) -> None:
         if name in means:
             module.log(prefix + label, means[name], prog_bar=True, logger=False, **ranks)
     forget_logged(module.trainer, (f"{stage}/{name}" for name in metrics.names - means.keys()))
-    metrics.reset()
+    if not keep:
+        metrics.reset()

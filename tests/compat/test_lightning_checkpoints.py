@@ -15,6 +15,8 @@ from dpo_lightning.compat.lightning_checkpoints import (
     datamodule_key,
     dump_checkpoint,
     intercept_loading,
+    save_again,
+    save_nothing,
     writes_shards,
 )
 from dpo_lightning.errors import InputError
@@ -31,6 +33,18 @@ def test_the_last_checkpoint_is_asked_of_the_callback(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"here.ckpt: it is no whole torch checkpoint"):
         fit.fit(module(), data(tmp_path), ckpt_path="last")
     assert ModelCheckpoint(tmp_path)._find_last_checkpoints(trainer()) == set()
+
+
+def test_saving_is_put_off_and_on_again(tmp_path: Path) -> None:
+    fit = trainer(max_steps=1)
+    fit.fit(module(), data(tmp_path))
+    save_nothing(fit, "a reason")
+    with pytest.warns(UserWarning, match=r"no checkpoint .*saved.ckpt: a reason"):
+        fit.save_checkpoint(tmp_path / "saved.ckpt")
+    assert not (tmp_path / "saved.ckpt").exists()
+    save_again(fit)
+    fit.save_checkpoint(tmp_path / "saved.ckpt")
+    assert (tmp_path / "saved.ckpt").exists()
 
 
 def test_a_dumped_checkpoint_is_the_saved_one(tmp_path: Path) -> None:

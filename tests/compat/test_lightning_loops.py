@@ -10,17 +10,25 @@ import pytest
 import torch
 from lightning.pytorch.loops.fit_loop import _FitLoop
 
+from dpo_lightning import PreferenceModule
 from dpo_lightning.compat.lightning_loops import (
     Moment,
     align_logged_step,
+    all_batches_done,
+    batches_begun,
     batches_done,
     epoch_is_done,
     forget_logged,
+    hold_plateaus,
+    logs_this_step,
     loop_state,
+    move_plateaus,
     resume_epoch,
+    schedule_steps,
     step_is_done,
 )
 from tests.helpers.runs import data, module, trainer
+from tests.helpers.tiny import tiny_llama
 
 
 class Looks(pl.Callback):
@@ -65,8 +73,67 @@ def test_the_loops_have_what_is_set(tmp_path: Path) -> None:
     assert not fit.fit_loop.restarting
     assert fit.fit_loop.epoch_loop.restarting, "a loop inside still restarts"
     assert fit.callback_metrics["val/loss"] == 2
-    align_logged_step(fit)
+    assert fit.fit_loop.state_dict()["epoch_loop.state_dict"] == {"_batches_that_stepped": 0}
     assert isinstance(fit.fit_loop, _FitLoop)
+
+
+def test_the_logged_step_is_that_of_the_batches(tmp_path: Path) -> None:
+    def look(fit: pl.Trainer) -> int:
+        state = loop_state(fit, Moment.STEP)
+        align_logged_step(fit, state, Moment.STEP)
+        aligned: int = fit.fit_loop.epoch_loop._batches_that_stepped
+        fit.fit_loop.epoch_loop._batches_that_stepped = fit.global_step - 1  # as before; Lightning adds the step itself
+        return aligned
+
+    assert seen(tmp_path, look) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_steps_that_loggers_get_are_those_of_the_interval(tmp_path: Path) -> None:
+    assert seen(tmp_path, logs_this_step, log_every_n_steps=3) == [False, False, True, False, False, True]
+    assert seen(tmp_path, logs_this_step, log_every_n_steps=0) == [False] * 6
+
+
+def test_batches_of_the_run_are_counted(tmp_path: Path) -> None:
+    assert seen(tmp_path, batches_begun) == [1, 2, 3, 4, 5, 6]
+    assert seen(tmp_path, lambda fit: all_batches_done(loop_state(fit, Moment.STEP))) == [1, 2, 3, 4, 5, 6]
+
+
+class _Plateaus(PreferenceModule):
+    """With a schedule that watches a metric that never falls, after each step."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5, threshold=1e9)
+        scheduler = {"scheduler": plateau, "interval": "step", "monitor": "train/grad_norm"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+@pytest.mark.parametrize(("holds", "rates"), [(False, [1.0, 0.5, 0.25, 0.125]), (True, [1.0, 1.0, 0.5, 0.25])])
+def test_a_schedule_that_watches_a_metric_can_be_held_and_moved(
+    tmp_path: Path, holds: bool, rates: list[float]
+) -> None:
+    class Rates(pl.Callback):
+        def on_train_start(self, trainer: pl.Trainer, *_: object) -> None:
+            if holds:
+                self.release = hold_plateaus(trainer)
+
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+            seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+            moves.append(schedule_steps(trainer))
+            if holds and trainer.global_step == 2:
+                self.release()
+
+    seen: list[float] = []
+    moves: list[int] = []
+    run = trainer(callbacks=[Rates()], max_steps=4)
+    run.fit(_Plateaus(tiny_llama()), data(tmp_path))
+    assert seen == rates
+    assert moves == ([0, 0, 1, 2] if holds else [0, 1, 2, 3])
+    before = run.optimizers[0].param_groups[0]["lr"]
+    move_plateaus(run, "epoch", 1)
+    assert run.optimizers[0].param_groups[0]["lr"] == before
+    move_plateaus(run, "step", 1)
+    assert run.optimizers[0].param_groups[0]["lr"] == before / 2
 
 
 def test_a_step_is_done_at_the_end_of_its_window_and_of_the_epoch(tmp_path: Path) -> None:

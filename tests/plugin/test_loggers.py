@@ -1,0 +1,65 @@
+"""Loggers and profilers on a preference run."""
+
+from __future__ import annotations
+
+import csv
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from dpo_lightning import LoRA, RobustDPO
+from tests.helpers import runs
+
+
+def test_csv(run, tmp_path):
+    logger = CSVLogger(tmp_path)
+    run(logger=logger, log_every_n_steps=3)
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [int(row["step"]) for row in rows] == [2, 5, 8, 11]
+
+
+def test_several_at_once(run, tmp_path):
+    loggers = [CSVLogger(tmp_path, name=name) for name in ("one", "two")]
+    run(logger=loggers)
+    one, two = ((Path(logger.log_dir) / "metrics.csv").read_text() for logger in loggers)
+    assert one == two
+
+
+@pytest.mark.skipif(not find_spec("tensorboard"), reason="needs tensorboard")
+@pytest.mark.filterwarnings("ignore")
+def test_tensorboard(run, tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    run(logger=logger)
+    assert list(Path(logger.log_dir).glob("events*"))
+
+
+@pytest.mark.skipif(not find_spec("wandb"), reason="needs wandb")
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_offline(run, tmp_path):
+    run(logger=WandbLogger(save_dir=tmp_path, offline=True))
+    assert list(tmp_path.glob("wandb/offline-run*"))
+
+
+@pytest.mark.skipif(not find_spec("mlflow"), reason="needs mlflow")
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow(run, tmp_path):
+    logger = MLFlowLogger(tracking_uri=f"file:{tmp_path}/runs")
+    run(logger=logger)
+    assert "train/loss" in logger.experiment.get_run(logger.run_id).data.metrics
+
+
+def test_hyperparameters_are_plain(run, tmp_path):
+    logger = CSVLogger(tmp_path)
+    run(logger=logger, module=runs.module(objective=RobustDPO(), lora=LoRA(r=2)))
+    held = yaml.safe_load((Path(logger.log_dir) / "hparams.yaml").read_text())
+    assert held["objective"]["class_path"].endswith("RobustDPO")
+    assert held["lora"]
+
+
+@pytest.mark.parametrize("profiler", ["simple", "advanced"])
+def test_a_profiler(run, profiler):
+    assert run(profiler=profiler, max_epochs=1).trainer.global_step == 6
