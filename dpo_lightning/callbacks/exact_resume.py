@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -22,6 +23,7 @@ from dpo_lightning.compat.lightning_loops import (
     step_is_done,
 )
 from dpo_lightning.compat.torchmetrics import set_update_count
+from dpo_lightning.data.loaders_beside import resume_loaders
 from dpo_lightning.utils.ranks import from_all_ranks, this_rank
 
 
@@ -47,6 +49,7 @@ class ExactResume(pl.Callback):
         self._reported: dict[str, Tensor] = {}
         self._restored: dict[str, Any] | None = None
         self._updating = False
+        self._put_back: Callable[[], None] | None = None
 
     @property
     def can_save(self) -> bool:
@@ -57,6 +60,7 @@ class ExactResume(pl.Callback):
         """Go on with the random numbers and the running metrics of the checkpoint."""
         self._snapshot, self._reported, self._updating = None, {}, False
         if self._restored is not None:
+            self._put_back = resume_loaders(trainer)
             self._resume_random()
             set_metric_states(pl_module, self._restored["metrics"])
             self._reported = self._restored["reported"]
@@ -64,6 +68,7 @@ class ExactResume(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the epoch after a checkpoint of an epoch's end."""
+        self._put_loaders_back()
         if self._restored is not None and self._restored["moment"] == Moment.EPOCH.value:
             begin_epoch_anew(trainer)
 
@@ -76,6 +81,7 @@ class ExactResume(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Random numbers once more: a loader that starts may have drawn some."""
+        self._put_loaders_back()
         if self._restored is not None:
             self._resume_random()
             align_logged_step(trainer)
@@ -141,6 +147,11 @@ class ExactResume(pl.Callback):
         ranks = state_dict.get("ranks", [])
         if this_rank() < len(ranks):
             self._restored = {"moment": state_dict["moment"], **ranks[this_rank()]}
+
+    def _put_loaders_back(self) -> None:
+        put_back, self._put_back = self._put_back, None
+        if put_back is not None:
+            put_back()
 
     def _resume_random(self) -> None:
         if self._restored is not None and "random" in self._restored:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 
 from dpo_lightning.compat.lightning_loops import forget_logged
+from dpo_lightning.compat.torchmetrics import set_update_count
 from dpo_lightning.training.metrics import Means
+from dpo_lightning.training.set_means import SetMeans
 from dpo_lightning.utils.gradients import gradient_norm
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
@@ -25,7 +29,7 @@ def log_training(module: pl.LightningModule, metrics: Means) -> None:
         log_means(module, metrics, "train")
 
 
-def log_means(module: pl.LightningModule, metrics: Means, stage: str) -> None:
+def log_means(module: pl.LightningModule, metrics: Means | SetMeans, stage: str) -> None:
     """Log the means, of all ranks, and begin them anew.
 
     Args:
@@ -33,7 +37,7 @@ def log_means(module: pl.LightningModule, metrics: Means, stage: str) -> None:
         metrics: The metrics that the stage has added to.
         stage: `train`, `val` or `test`: the names begin with it.
     """
-    means = metrics.compute()
+    means = _means(metrics)
     # The means are those of all ranks already; Lightning warns of each that it does not reduce once more.
     ranks: dict[str, Any] = {"rank_zero_only": True} if stage == "train" else {"sync_dist": True}
     for name, value in means.items():
@@ -44,3 +48,12 @@ def log_means(module: pl.LightningModule, metrics: Means, stage: str) -> None:
             module.log(prefix + label, means[name], prog_bar=True, logger=False, **ranks)
     forget_logged(module.trainer, (f"{stage}/{name}" for name in metrics.names - means.keys()))
     metrics.reset()
+
+
+def _means(metrics: Means | SetMeans) -> dict[str, Tensor]:
+    """Compute the means, or none where no rank has added anything, as with batches of other data alone."""
+    if metrics.update_count:
+        return metrics.compute()
+    set_update_count(metrics, 1)  # to torchmetrics this is a mistake, and the other ranks wait for this one
+    means = metrics.compute()
+    return {} if means.get("loss", torch.tensor(torch.nan)).isnan() else means
