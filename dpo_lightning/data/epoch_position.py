@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -102,12 +103,12 @@ class TrainingEpoch:
 
     def state(self, trainer: pl.Trainer | None) -> dict[str, Any]:
         """Return the position in the epoch, and what gives it its meaning."""
-        position = {"batches_done": 0, "batches": 0}
-        if trainer is not None and trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
-            return position  # nothing is decided yet: a batch size can still be searched for
+        position: dict[str, Any] = {"batches_done": 0, "batches": 0}
         if trainer is not None and self._layout is not None:
             progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-            position = {"batches_done": progress.processed, "batches": int(trainer.num_training_batches)}
+            position = {"batches_done": progress.processed, "batches": _whole(trainer.num_training_batches)}
+        if trainer is not None and trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
+            position["begun"] = False
         return {**position, **self.order(trainer), **self._waiting(trainer)}
 
     def _waiting(self, trainer: pl.Trainer | None) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class TrainingEpoch:
         Raises:
             InputError: naming what has changed since the checkpoint was written.
         """
-        if "content" not in state:  # a checkpoint from before the first batch
+        if not state.get("begun", True):  # nothing is decided yet: a search for a batch size saves before it begins
             return
         self._resumed = ResumedEpoch(self._resume, state)
         self._resumed.check(self.order(trainer))
@@ -164,3 +165,8 @@ class TrainingEpoch:
     def _rows_of_splits(self) -> dict[str, Any]:
         rows = self._splits
         return {"pairs": len(rows["train"]), "content": rows.content, "columns": rows.columns}
+
+
+def _whole(batches: float) -> float:
+    """Return a number of batches as an integer; infinity, where another loader has no end, as it is."""
+    return batches if math.isinf(batches) else int(batches)

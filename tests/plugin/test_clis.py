@@ -45,6 +45,9 @@ class Other(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         self.pairs += batch.examples
 
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing to do."""
+
     def configure_optimizers(self) -> None:
         return None
 
@@ -53,8 +56,20 @@ class Other(pl.LightningModule):
 def flags(tmp_path: Path) -> dict[str, list[str]]:
     model = saved_model(tmp_path / "model")
     rows = write_rows(tmp_path / "pairs.jsonl")
-    quiet = ["accelerator=cpu", "devices=1", "logger=false", "enable_checkpointing=false", "max_steps=2"]
-    quiet += ["enable_progress_bar=false", "enable_model_summary=false", f"default_root_dir={tmp_path}"]
+    quiet = [
+        "accelerator=cpu",
+        "devices=1",
+        "logger=false",
+        "enable_checkpointing=false",
+        "max_steps=2",
+        "log_every_n_steps=1",
+    ]
+    quiet += [
+        "log_every_n_steps=1",
+        "enable_progress_bar=false",
+        "enable_model_summary=false",
+        f"default_root_dir={tmp_path}",
+    ]
     return {
         "trainer": [f"--trainer.{each}" for each in quiet],
         "model": [f"--model.policy={model}"],
@@ -70,6 +85,7 @@ def test_a_cli_of_ones_own_with_our_classes(flags):
     cli = Own(
         PreferenceModule,
         PreferenceDataModule,
+        seed_everything_default=0,
         auto_configure_optimizers=False,
         save_config_callback=None,
         args=["fit", "--note=mine", *flags["trainer"], *flags["model"], *flags["data"]],
@@ -82,18 +98,20 @@ def test_our_module_with_another_data_module(flags):
     cli = LightningCLI(
         PreferenceModule,
         Plain,
+        seed_everything_default=0,
         auto_configure_optimizers=False,
         save_config_callback=None,
-        args=["fit", *flags["trainer"], *flags["model"], "--data.count=6"],
+        args=["fit", *flags["trainer"], "--trainer.val_check_interval=1", *flags["model"], "--data.count=6"],
     )
     assert cli.trainer.global_step == 2
-    assert "train/loss" in cli.trainer.callback_metrics or cli.trainer.log_every_n_steps > 2
+    assert {"train/loss", "val/loss"} <= cli.trainer.callback_metrics.keys()
 
 
 def test_another_module_with_our_data_module(flags):
     cli = LightningCLI(
         Other,
         PreferenceDataModule,
+        seed_everything_default=0,
         auto_configure_optimizers=False,
         save_config_callback=None,
         args=["fit", *flags["trainer"], "--trainer.limit_train_batches=2", "--trainer.max_epochs=1", *flags["data"]],
@@ -106,6 +124,7 @@ def test_a_cli_that_does_not_run(flags):
         PreferenceModule,
         PreferenceDataModule,
         run=False,
+        seed_everything_default=0,
         auto_configure_optimizers=False,
         save_config_callback=None,
         args=[*flags["trainer"], *flags["model"], *flags["data"]],
@@ -123,6 +142,7 @@ def test_classes_by_name(flags, monkeypatch):
             pl.LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
+            seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=None,
             args=[
@@ -143,7 +163,7 @@ def test_several_sets_from_a_config(flags, tmp_path):
     config.write_text(
         "data:\n  val_split:\n    in_domain: train[:6]\n    held_out: 0.25\n  test_split: {only: 'train[:4]'}\n"
     )
-    settings = {"auto_configure_optimizers": False, "save_config_callback": None}
+    settings = {"seed_everything_default": 0, "auto_configure_optimizers": False, "save_config_callback": None}
     given = ["--config", str(config), *flags["trainer"], *flags["model"], *flags["data"]]
     for command, stage, names in (
         ("fit", "val", ("in_domain/", "held_out/", "")),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
 from lightning.pytorch.utilities import CombinedLoader
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from dpo_lightning import PreferenceBatch, PreferenceDataModule, PreferenceModule
 from dpo_lightning.batch import collate_padded
@@ -98,6 +98,28 @@ def test_a_shuffled_loader_beside_ours_is_refused_in_the_middle_of_an_epoch(run,
     left_out = run(module=WithText(), data=Shuffled(tmp_path, mode, resume="next_epoch"), ckpt_path=path)
     assert len(left_out.module.seen) == 20  # the second epoch
     assert left_out.trainer.current_epoch == 2
+
+
+class Endless(IterableDataset[torch.Tensor]):
+    def __iter__(self) -> Any:
+        while True:
+            yield TEXTS[0]
+
+
+def test_a_loader_without_an_end_beside_ours(tmp_path):
+    class WithEndless(Beside):
+        def train_dataloader(self) -> Any:
+            pairs = super().train_dataloader().iterables["pairs"]
+            return CombinedLoader({"pairs": pairs, "texts": DataLoader(Endless(), 2)}, "max_size_cycle")
+
+    every = ModelCheckpoint(tmp_path / "kept", "{step}", every_n_train_steps=1, save_top_k=-1)
+    fitted = WithText()
+    source = WithEndless(tmp_path, "max_size_cycle")
+    trainer(max_steps=10, callbacks=[every], enable_checkpointing=True).fit(fitted, source)
+    cycles = [sorted(row for rows, _ in fitted.seen[begin : begin + 4] for row in rows) for begin in (0, 4)]
+    assert cycles == [list(range(16))] * 2
+    with pytest.raises(InputError, match="the DataLoader beside the preference pairs"):
+        trainer(max_steps=12).fit(WithText(), source, ckpt_path=tmp_path / "kept/step=6.ckpt")
 
 
 def test_pairs_of_a_step_weigh_the_same_where_another_loader_makes_the_epoch_longer(run, tmp_path):

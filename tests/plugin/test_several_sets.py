@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 from dpo_lightning import PreferenceModule, WriteRewards
 from dpo_lightning.batch import collate_padded
 from dpo_lightning.errors import InputError
+from tests.helpers.resumable import in_processes
 from tests.helpers.runs import data, module, trainer, write_rows
 from tests.helpers.tiny import PAIRS, tiny_llama
 
@@ -139,6 +141,25 @@ def test_several_sets_are_predicted_and_written(tmp_path):
     assert [row["set"] for row in rows] == ["in_domain"] * 6 + ["held_out"] * 4
     fit.predict(module(), data(tmp_path))
     assert all("set" not in json.loads(line) for line in (tmp_path / "rewards.jsonl").read_text().splitlines())
+
+
+def on_two_ranks(rank: int, directory: Path) -> None:
+    """Validate the sets with half of them on each rank."""
+    fit = trainer(devices=2, strategy="ddp")
+    fit.validate(Off(), data(directory / str(rank), val_split=SETS), verbose=False)
+    metrics = {name: float(value) for name, value in fit.callback_metrics.items()}
+    (directory / f"found-{rank}.json").write_text(json.dumps(metrics))
+
+
+def test_ranks_agree_on_the_means_of_every_set(tmp_path):
+    for name in ("0", "1", "alone"):
+        (tmp_path / name).mkdir()
+    assert in_processes(2, on_two_ranks, tmp_path, output=tmp_path) == [0, 0]
+    first, second = (json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2))
+    alone = trainer()
+    alone.validate(Off(), data(tmp_path / "alone", val_split=SETS), verbose=False)
+    assert first == second
+    assert first == pytest.approx({name: float(value) for name, value in alone.callback_metrics.items()}, rel=1e-4)
 
 
 def test_a_subclass_that_logs_in_validation_gets_its_own_names(run, tmp_path):
