@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import torch
 from lightning.pytorch.cli import LightningCLI
 from torch.utils.data import DataLoader
 
@@ -48,8 +49,8 @@ class Other(pl.LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing to do."""
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
 
 
 @pytest.fixture
