@@ -200,12 +200,12 @@ class PreferenceDataModule(LoaderHooks):
             InputError: for a pair that has more than `batch_tokens` tokens, a layout that does not fit the model, or
                 other batches than those of the checkpoint that the run goes on from.
         """
-        layout, compared = self._settle_layout(), Compares.PAIRS if self._read is None else self._read.compares
+        layout, compared = self.settled_layout(), Compares.PAIRS if self._read is None else self._read.compares
         self._epoch.settle(layout, compared.most_completions, self.trainer)
         overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
-        plan = self._plan("train", self.batching, layout, shuffle=not overfit, completions=compared.most_completions)
-        loader = self._loader("train", plan, first_completions(COLLATE[layout.name], compared.most_completions))
-        return self._following(loader)
+        plan = self.planned("train", self.batching, layout, shuffle=not overfit, completions=compared.most_completions)
+        loader = self.loader_of("train", plan, first_completions(COLLATE[layout.name], compared.most_completions))
+        return self.following(loader)
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the epoch, and what gives it its meaning."""

@@ -108,9 +108,9 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         sampler = ExampleBatchSampler(plan, ranks.rank)
         loader = build_loader(dataset, sampler, collate_fn, num_workers=self.num_workers, seed=self.seed)
         loader.weighs = False
-        return self._following(loader)
+        return self.following(loader)
 
-    def _following(self, loader: LazyLoader) -> LazyLoader:
+    def following(self, loader: LazyLoader) -> LazyLoader:
         """Let a training loader go on where the run goes on."""
         loader.progress = lambda: self._epoch.progress(self.trainer, len(loader))
         loader.check = lambda: check_resumed(self.trainer)
@@ -162,7 +162,8 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         """
         return self.splits[split]["prompt_ids"][:]
 
-    def _settle_layout(self) -> Layout:
+    def settled_layout(self) -> Layout:
+        """Return the layout that is right for the run's module, and say once where it is not the one that is wanted."""
         layout = settle_layout(self.layout, self._learner)
         if layout.problem and layout.reason != self._told:
             self._told = layout.reason
@@ -174,12 +175,12 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         return loaders.get("", loaders)
 
     def _eval_loader(self, split: str) -> LazyLoader:
-        layout, batching = self._settle_layout(), self.batching
+        layout, batching = self.settled_layout(), self.batching
         if self.eval_batch_pairs is not None:
             batching = batching._replace(batch_pairs=self.eval_batch_pairs)
-        return self._loader(split, self._plan(split, batching, layout, shuffle=False), COLLATE[layout.name])
+        return self.loader_of(split, self.planned(split, batching, layout, shuffle=False), COLLATE[layout.name])
 
-    def _plan(
+    def planned(
         self, split: str, batching: Batching, layout: Layout, *, shuffle: bool, completions: int | None = None
     ) -> BatchPlan:
         """Plan for the first completions of each example, or for all of them."""
@@ -187,7 +188,8 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         world_size = data_ranks(self.trainer).world_size
         return batching.plan(self.splits[split], lengths, layout, shuffle=shuffle, world_size=world_size)
 
-    def _loader(self, split: str, plan: BatchPlan, collate: Collate) -> LazyLoader:
+    def loader_of(self, split: str, plan: BatchPlan, collate: Collate) -> LazyLoader:
+        """Make the loader of this rank's batches, with the reference's values where the module brings them."""
         if self._learner is not None:
             collate = self._learner.with_reference(collate)
         sampler = ExampleBatchSampler(plan, data_ranks(self.trainer).rank)
