@@ -21,13 +21,17 @@ from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores, unread
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
 from dpo_lightning.reference import GivesBack, ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
-from dpo_lightning.training import Constant, Means, RunningMean, Schedule, TunedRate, check_makers, optimization
+from dpo_lightning.training import Constant, RunningMean, Schedule, TunedRate, check_makers, optimization
+from dpo_lightning.training.evaluation import EvaluationHooks
 from dpo_lightning.training.examples import comparison_of
-from dpo_lightning.training.logging import LogsTraining, log_means
+from dpo_lightning.training.logging import LogsTraining
+from dpo_lightning.training.set_means import SetMeans
 from dpo_lightning.utils.gradients import clip_by_norm
 
 
-class PreferenceModule(LogsTraining, ModelHooks, CheckpointHooks, TunedRate, PreferenceLearner, Generic[ScoresT]):
+class PreferenceModule(
+    LogsTraining, EvaluationHooks, ModelHooks, CheckpointHooks, TunedRate, PreferenceLearner, Generic[ScoresT]
+):
     """Trains a causal language model on preference pairs, or on single completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. `pair_losses` is there to be overridden.
@@ -82,7 +86,7 @@ class PreferenceModule(LogsTraining, ModelHooks, CheckpointHooks, TunedRate, Pre
         self.not_held = plain_hyperparameters(self.hparams, type(self))
         self.step_zero_check = step_zero_check
         self.objective, self.comparison = objective, comparison
-        self.train_metrics, self.eval_metrics = comparison.means(), comparison.means()
+        self.train_metrics, self.eval_metrics = comparison.means(), SetMeans(comparison.means())
         self.running_mean = RunningMean()
         self._optimizer, self._schedule = optimizer, schedule
 
@@ -136,30 +140,15 @@ class PreferenceModule(LogsTraining, ModelHooks, CheckpointHooks, TunedRate, Pre
         """Return the loss of each pair, or labelled completion: the objective. Override it to add terms."""
         return self.objective(scores)
 
-    def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Float[Tensor, ""]:
+    def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """Return the batch's part of the mean over the optimizer step; without a `example_weight`, its own mean.
 
         Lightning divides by `accumulate_grad_batches` and the strategy by the number of ranks: of plain means that
         makes the mean over all pairs only where every micro-batch has equally many, and no window is cut short.
         """
-        losses = self._step(batch, self.train_metrics, moves=True)
-        return losses.mean() if batch.example_weight is None else losses.sum() * batch.example_weight
-
-    def validation_step(self, batch: PreferenceBatch, batch_idx: int) -> None:
-        """Add the batch to the means of the stage, validation or test."""
-        self._step(batch, self.eval_metrics)
-
-    test_step = validation_step
-
-    def predict_step(self, batch: PreferenceBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Return ids, rewards and margin of pairs, each `[P]`; of labelled completions ids, rewards and labels."""
-        return self.comparison.predicted(batch, self.score(batch))
-
-    def _step(self, batch: PreferenceBatch, metrics: Means, *, moves: bool = False) -> Float[Tensor, " P"]:
-        scores: Any = self.with_baseline(self.score(batch), moves=moves)
-        losses = self.comparison.losses(self.pair_losses, batch, scores)
-        metrics.update(self.comparison.watched(scores, losses))
-        return losses
+        own = self.own_batch(batch, "training_step")
+        losses = self.compared(own, self.train_metrics.update, moves=True)
+        return losses.mean() if own.example_weight is None else losses.sum() * own.example_weight
 
     def on_fit_start(self) -> None:
         """Begin the means anew: a module can be fitted more than once."""
@@ -175,20 +164,6 @@ class PreferenceModule(LogsTraining, ModelHooks, CheckpointHooks, TunedRate, Pre
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
             clip_by_norm(self, gradient_clip_val)
-
-    def on_validation_epoch_start(self) -> None:
-        """Leave out what a stage that was interrupted has added."""
-        self.eval_metrics.reset()
-
-    on_test_epoch_start = on_validation_epoch_start
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation means."""
-        log_means(self, self.eval_metrics, "val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the test means."""
-        log_means(self, self.eval_metrics, "test")
 
 
 default_optimizer = PreferenceModule.__init__.__kwdefaults__["optimizer"]  # type: ignore[index]

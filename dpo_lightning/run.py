@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 from torch import nn
 from torchmetrics import Metric
 
-from dpo_lightning.batch import PreferenceBatch, TokenizedExample
+from dpo_lightning.batch import PreferenceBatch, TokenizedExample, preference_batch_by, preference_batch_in
 from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
@@ -68,6 +68,10 @@ class PreferenceRun(ABC):
         """True where the objective reads a mean over batches, which a checkpoint then holds."""
 
     @abstractmethod
+    def preference_batch(self, batch: Any) -> PreferenceBatch | None:
+        """Return the preference batch in what a loader yields; None where there is none."""
+
+    @abstractmethod
     def score(self, batch: PreferenceBatch) -> Scores:
         """Return the scores of a batch under policy and reference."""
 
@@ -108,6 +112,16 @@ def run_of(pl_module: pl.LightningModule, asked_by: str) -> PreferenceRun:
             "callback out, or derive the module from PreferenceModule"
         )
     return pl_module
+
+
+def preference_batch_of(pl_module: pl.LightningModule, batch: Any) -> PreferenceBatch | None:
+    """Return the preference batch in a batch to a callback, as the run's module finds it; None where there is none.
+
+    Raises:
+        InputError: where the module cannot say which one it is.
+    """
+    hook = pl_module.preference_batch if isinstance(pl_module, PreferenceRun) else preference_batch_in
+    return preference_batch_by(hook, batch)
 
 
 def source_of(trainer: pl.Trainer) -> PreferenceSource | None:

@@ -7,6 +7,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -38,7 +39,12 @@ def foreign() -> ModuleType:
     return load("foreign_module")
 
 
-@pytest.mark.parametrize("name", ["extra_loss_term", "foreign_module"])
+@pytest.fixture(scope="module")
+def texts() -> ModuleType:
+    return load("pairs_and_texts")
+
+
+@pytest.mark.parametrize("name", ["extra_loss_term", "foreign_module", "pairs_and_texts"])
 def test_main_prints_what_came_out(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     load(name).main()
     assert capsys.readouterr().out.strip()
@@ -103,3 +109,17 @@ def test_the_foreign_module_learns_with_its_own_optimizer(foreign: ModuleType) -
     assert trainer.callback_metrics["preference_loss"] < 0.3
     assert trainer.callback_metrics["agreement"] > 0.9
     assert not any("reference" in name for name in module.state_dict())
+
+
+def test_the_texts_are_learnt_beside_the_pairs(texts: ModuleType) -> None:
+    without, with_term = (texts.train(weight)[1].callback_metrics for weight in (0.0, 0.5))
+    assert with_term["train/text_loss"] < without["train/text_loss"] - 0.5
+    assert with_term["val/rewards/margins"] > 0
+
+
+def test_pairs_and_texts_go_on_where_they_were(texts: ModuleType, tmp_path: Path) -> None:
+    keep = pl.callbacks.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=3, save_top_k=-1)
+    whole = texts.train(0.5, epochs=2, enable_checkpointing=True, callbacks=[keep])[0].state_dict()
+    rest = texts.train(0.5, epochs=2, ckpt_path=tmp_path / "step=6.ckpt")[0].state_dict()
+    assert whole.keys() == rest.keys()
+    assert all(torch.equal(whole[name], rest[name]) for name in whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -30,6 +31,7 @@ from dpo_lightning.compat.lightning_loops import (
     step_is_done,
 )
 from dpo_lightning.compat.torchmetrics import set_update_count
+from dpo_lightning.data.loaders_beside import resume_loaders
 from dpo_lightning.errors import RunError
 from dpo_lightning.utils.ranks import from_all_ranks, this_rank
 
@@ -67,6 +69,7 @@ class ExactResume(pl.Callback):
         self._restored: dict[str, Any] | None = None
         self._states: dict[str, Any] | None = None
         self._watch = UpdateWatch()
+        self._put_back: Callable[[], None] | None = None
 
     @property
     def can_save(self) -> bool:
@@ -89,6 +92,7 @@ class ExactResume(pl.Callback):
         """Go on with the random numbers and the running metrics of the checkpoint."""
         self._watch.begin(trainer.optimizers)
         if self._restored is not None:
+            self._put_back = resume_loaders(trainer)
             self._resume(trainer, pl_module, self._restored)
         elif trainer.ckpt_path is None:
             self._take(trainer, pl_module, Moment.START)
@@ -110,11 +114,13 @@ class ExactResume(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the epoch after a checkpoint of an epoch's end."""
+        self._put_loaders_back()
         if self._restored is not None and Moment(self._restored["moment"]) in BETWEEN_EPOCHS:
             begin_epoch_anew(trainer)
 
     def batch_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Random numbers once more: a loader that starts may have drawn some."""
+        self._put_loaders_back()
         if self._restored is not None:
             self._resume_random()
             self._end_restart(trainer)
@@ -251,6 +257,11 @@ class ExactResume(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let go of the optimizers."""
         self._watch.end()
+
+    def _put_loaders_back(self) -> None:
+        put_back, self._put_back = self._put_back, None
+        if put_back is not None:
+            put_back()
 
     def _resume_random(self) -> None:
         if self._restored is not None and "random" in self._restored:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
-from dpo_lightning.batch import PreferenceBatch
+from dpo_lightning.compat.lightning_loops import evaluated_loaders
+from dpo_lightning.errors import InputError
+from dpo_lightning.run import preference_batch_of
 from dpo_lightning.utils.files import replaced
+from dpo_lightning.utils.set_names import names_of_sets
 
 
 class WriteRewards(pl.Callback):
     """Writes one JSON line per predicted pair: `pair_id`, `chosen`, `rejected`, `margin`, in the objective's scale.
 
     A labelled completion has `pair_id`, `reward`, `desirable`; one row may have two of them. The texts that the data's
-    format names are there by name as `texts`.
+    format names are there by name as `texts`. Where several sets are predicted, `set` has the name of the pair's.
 
     Args:
         path: The file. With several ranks, each writes its own, with its number before the suffix.
@@ -51,15 +55,28 @@ class WriteRewards(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Collect the pairs of the batch."""
+        """Collect the pairs of the batch.
+
+        Raises:
+            InputError: for a prediction that is no dict of columns.
+        """
+        if not isinstance(outputs, Mapping):
+            raise InputError(
+                f"WriteRewards writes the columns that PreferenceModule.predict_step returns, and got a "
+                f"{type(outputs).__name__}: leave the callback out, or return a dict of tensors"
+            )
+        names = names_of_sets(*evaluated_loaders(trainer))
         columns = {name: values.tolist() for name, values in outputs.items()}
         rows: list[dict[str, Any]] = [
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         ]
-        texts = batch.texts if isinstance(batch, PreferenceBatch) else {}
+        found = preference_batch_of(pl_module, batch)
+        texts = {} if found is None else found.texts
         # Not strict: another module's outputs may be of something else than the batch's examples.
         for row, said in zip(rows, zip(*texts.values(), strict=True), strict=False):
             row["texts"] = dict(zip(texts, said, strict=True))
+        for row in rows if names else ():
+            row["set"] = names[dataloader_idx]
         self._rows += rows
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

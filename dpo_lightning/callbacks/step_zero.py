@@ -12,8 +12,8 @@ import torch
 
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import RunError
-from dpo_lightning.run import PreferenceRun, run_of
-from dpo_lightning.utils.ranks import max_over_ranks
+from dpo_lightning.run import PreferenceRun, preference_batch_of, run_of
+from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
 from dpo_lightning.utils.torch_modes import evaluating
 
 
@@ -47,23 +47,33 @@ class StepZeroCheck(pl.Callback):
 
     def __init__(self, tolerance: float = 0.1) -> None:
         self.tolerance = tolerance
+        self._done = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin anew: a callback can be in more than one fit."""
+        self._done = False
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Compare on the first batch of a fresh run.
+        """Compare on the first preference batch of a fresh run, if one comes before the first step.
 
         Raises:
             RunError: with the loss, its known value, the largest log-ratio and a diagnosis.
         """
         run = run_of(pl_module, "StepZeroCheck")
-        if trainer.global_step or batch_idx or not run.reads_reference:
+        if trainer.global_step or self._done or not run.reads_reference:
+            return
+        found = preference_batch_of(pl_module, batch)
+        # All ranks score, or none: each waits for the others.
+        self._done = all(from_all_ranks(found is not None))
+        if found is None or not self._done:
             return
         with _scoring(trainer):
-            difference = _compare(trainer, run, run.score(batch))
+            difference = _compare(trainer, run, run.score(found))
             if difference.within(self.tolerance):
                 return
-            raise RunError(self._message(trainer, run, batch, difference))
+            raise RunError(self._message(trainer, run, found, difference))
 
     def _message(self, trainer: pl.Trainer, run: PreferenceRun, batch: PreferenceBatch, difference: _Difference) -> str:
         with evaluating(run.policy):

@@ -14,8 +14,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from dpo_lightning.batch import PreferenceBatch
+from dpo_lightning.compat.lightning_loops import is_of_training_step
 from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.run import PreferenceRun
+from dpo_lightning.run import PreferenceRun, preference_batch_of
 from dpo_lightning.utils.gradients import gradient_norm
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
 
@@ -26,7 +28,7 @@ _FEWEST = 10
 
 
 class _MicroBatch(NamedTuple):
-    row_ids: Tensor
+    row_ids: Tensor | None  # of a batch without preferences there are none
     loss: Tensor
 
 
@@ -69,7 +71,7 @@ class UpdateGuard(pl.Callback):
         self.skipped = 0
         self._norms: deque[float] = deque(maxlen=_NORMS)
         self._window: list[_MicroBatch] = []
-        self._batch: Any = None
+        self._batch: PreferenceBatch | None = None
         self._means: dict[str, dict[str, Any]] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -85,14 +87,14 @@ class UpdateGuard(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Remember the pairs, and the metrics before them."""
-        self._batch = batch
+        self._batch = preference_batch_of(pl_module, batch)
         if batch_idx % cast(Any, trainer).accumulate_grad_batches == 0:
             self._window = []
             self._means = _means(pl_module)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Remember the loss."""
-        self._window.append(_MicroBatch(self._batch.row_ids, loss.detach()))
+        self._window.append(_MicroBatch(None if self._batch is None else self._batch.row_ids, loss.detach()))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
@@ -118,7 +120,9 @@ class UpdateGuard(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[float, bool]:
         """Return the gradient's norm, and whether the losses of all ranks are finite: one read of the device."""
-        bad = torch.stack([~torch.isfinite(micro_batch.loss) for micro_batch in self._window]).any().float()
+        # Without a loss (a training_step may return None) this rank has nothing to say, and the others wait for it.
+        losses = [micro_batch.loss for micro_batch in self._window] or [torch.zeros((), device=pl_module.device)]
+        bad = torch.stack([~torch.isfinite(loss).all() for loss in losses]).any().float()
         norm = torch.zeros_like(bad) if _scaled(trainer) else gradient_norm(pl_module).to(bad.device, torch.float32)
         norm_read, bad_read = torch.stack([norm, max_over_ranks(bad)]).tolist()
         return norm_read, not bad_read
@@ -139,10 +143,12 @@ class UpdateGuard(pl.Callback):
         mine = [
             pair
             for row_ids, loss in self._window
-            if losses_finite or not torch.isfinite(loss)
+            if row_ids is not None and (losses_finite or not torch.isfinite(loss))
             for pair in row_ids.tolist()
         ]
         pairs = sorted({pair for rank in from_all_ranks(mine) for pair in rank})
+        if not pairs:
+            return "in batches without preferences"
         return f"on the pairs {pairs} (rows of the training split, from 0)"
 
     def _skip(self, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
@@ -155,15 +161,17 @@ class UpdateGuard(pl.Callback):
         pl_module.log("train/skipped_steps", float(self.skipped), rank_zero_only=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Log the batch in which something else went wrong, and let go of all tensors."""
-        if self._batch is not None and isinstance(exception, Exception) and not isinstance(exception, RunError):
-            with contextlib.suppress(RuntimeError):  # of a device that cannot be read any more
+        """Log the batch in whose training step something else went wrong, and let go of all tensors."""
+        batch = self._batch
+        # The error that is raised is to be the user's, whatever goes wrong here, as with a device that cannot be read.
+        with contextlib.suppress(Exception):
+            if batch is not None and _concerns_a_batch(exception):
                 _logger.error(
                     "%s at optimizer step %d, in a micro-batch of %d tokens with the pairs %s",
                     type(exception).__name__,
                     trainer.global_step,
-                    self._batch.input_ids.numel(),
-                    self._batch.row_ids.tolist(),
+                    batch.input_ids.numel(),
+                    batch.row_ids.tolist(),
                 )
         self._window, self._batch, self._means = [], None, {}
 
@@ -175,6 +183,10 @@ class UpdateGuard(pl.Callback):
         """Restore the count and the norms."""
         self.skipped = state_dict["skipped"]
         self._norms = deque(state_dict["norms"], maxlen=_NORMS)
+
+
+def _concerns_a_batch(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, RunError) and is_of_training_step(error)
 
 
 def _means(module: pl.LightningModule) -> dict[str, dict[str, Any]]:

@@ -8,13 +8,17 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper as BatchIndices
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod as class_only
 from torch import Tensor
 
-__all__ = ["class_only", "cluster_environment", "keep_frozen_weights"]
+__all__ = ["BatchIndices", "class_only", "cluster_environment", "keep_frozen_weights"]
 
 # `class_only` is the decorator of `LightningModule.load_from_checkpoint`: a classmethod that refuses to be called on an
 # instance, whose weights a caller would take to be the loaded ones. Who overrides the method needs the same decorator.
+
+# `BatchIndices` is the class that a loader's `batch_sampler` must be of for a `BasePredictionWriter` to get the indices
+# of its examples, in `seen_batch_indices`; of a loader that is no `DataLoader` Lightning does not make it one.
 
 
 def cluster_environment(trainer: pl.Trainer) -> Any:

@@ -6,11 +6,13 @@ the keys of `FitLoop.state_dict()`. Where these change, a resumed run is off by 
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+from lightning.pytorch.loops.optimization.automatic import Closure
 from torch import Tensor
 
 _BATCHES, _EPOCHS = "epoch_loop.batch_progress", "epoch_progress"
@@ -191,3 +193,102 @@ def forget_logged(trainer: pl.Trainer, names: Iterable[str]) -> None:
     ends = tuple(f".{name}" for name in names)
     for key in [key for key in results if key.endswith(ends)]:
         del results[key]
+
+
+def evaluated_loaders(trainer: pl.Trainer) -> tuple[Any, int]:
+    """Return the loaders of the stage that evaluates or predicts, as they were given, and how many there are.
+
+    Touches `Trainer._active_loop`, its `_combined_loader` and the `_mode` of that: in every mode but `sequential` all
+    loaders together make one batch, and are one set; nothing public tells which it is.
+    """
+    loader: Any = trainer._active_loop._combined_loader  # type: ignore[union-attr]
+    if loader._mode != "sequential":
+        return None, 1
+    return loader.iterables, len(loader.flattened)
+
+
+class Fetching(NamedTuple):
+    """The iteration over the training loaders that is under way.
+
+    Attributes:
+        asked: Batches of the epoch that were asked for.
+        begins: Whether none was given yet: then `asked` is what a restore says.
+        cycled: Whether a loader that ends before the epoch begins anew.
+        loaders: What is iterated over, in order.
+    """
+
+    asked: int
+    begins: bool
+    cycled: bool
+    loaders: list[Any]
+
+
+def fetching_of(trainer: pl.Trainer) -> Fetching | None:
+    """Return the iteration over the training loaders that is under way; None outside of it.
+
+    Touches `FitLoop._combined_loader` with its `_mode` and `_iterator`, and `FitLoop._data_fetcher`. A loader is asked
+    for an iterator alone, and nothing public tells it in which epoch of Lightning's, and where, that is.
+    """
+    loop = trainer.fit_loop
+    combined, fetcher = loop._combined_loader, loop._data_fetcher
+    if combined is None or fetcher is None or combined._iterator is None:
+        return None
+    # The counter is behind by the batches that a loader without a length has fetched before.
+    ready = loop.epoch_loop.batch_progress.current.ready
+    return Fetching(
+        asked=max(ready, fetcher.fetched),
+        begins=combined._iterator._idx == 0,
+        cycled=combined._mode == "max_size_cycle" and len(combined.flattened) > 1,
+        loaders=list(combined._iterator.iterables),
+    )
+
+
+def with_training_loaders(trainer: pl.Trainer, change: Callable[[Fetching], list[Any]]) -> Callable[[], None]:
+    """Let a restored fit iterate over other loaders in their places, in the epoch that it goes on with.
+
+    Touches the same, and `FitLoop._load_combined_loader_states`: the loaders are built before the counters and their
+    own states are restored, and so those states would never be loaded.
+
+    Args:
+        trainer: In `on_train_start`.
+        change: Makes the loaders out of those that are there; asked only in a fit that was restored.
+
+    Returns:
+        A function that puts the first ones back for the next epoch; the iteration that is under way keeps the others.
+    """
+    loop = trainer.fit_loop
+    if not loop.restarting:
+        return _nothing
+    loop.setup_data()  # where they are to be reloaded, do it now
+    combined, fetcher, fetching = loop._combined_loader, loop._data_fetcher, fetching_of(trainer)
+    if combined is None or fetcher is None or fetching is None:
+        return _nothing
+    loop._load_combined_loader_states()
+    first = combined.flattened
+    combined.flattened = change(fetching)
+    iter(fetcher)
+
+    def put_back() -> None:
+        combined.flattened = first
+
+    return put_back
+
+
+def _nothing() -> None:
+    """Leave everything as it is."""
+
+
+def is_of_training_step(error: BaseException) -> bool:
+    """Return whether an error came out of a training step: its forward, its backward, or a hook between them.
+
+    Touches the names of the functions that run it, `Closure.closure` and, where one optimizes by hand, `training_step`:
+    Lightning tells `on_exception` no place.
+    """
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(_runs_a_step(frame.f_code.co_name, frame.f_locals.get("self")) for frame in frames)
+
+
+def _runs_a_step(name: str, owner: object) -> bool:
+    if name == "closure":
+        return isinstance(owner, Closure)
+    return name == "training_step" and isinstance(owner, pl.LightningModule)

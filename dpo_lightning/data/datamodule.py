@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union, cast
 
-import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
 
-from dpo_lightning.batch import Collate, first_completions
-from dpo_lightning.data.batch_plans import BatchPlan
-from dpo_lightning.data.batching import COLLATE, Batching, Layout, check_least, settle_layout
+from dpo_lightning.batch import first_completions
+from dpo_lightning.data.batching import COLLATE, Batching, check_least
 from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
-from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.formats import Format, RowFormat
-from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
-from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader, build_loader
+from dpo_lightning.data.interfaces import PreferenceLearner
+from dpo_lightning.data.loader import LazyLoader
+from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.sources import describe, load_rows
@@ -25,14 +22,13 @@ from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares, Reads
-from dpo_lightning.utils.ranks import data_ranks
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
 
-class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
+class PreferenceDataModule(LoaderHooks):
     """Loads, checks, tokenises and batches preference pairs, or single completions with a label.
 
     What is read is read in `prepare_data`, before a logger or a checkpoint writes anything, and cached by `datasets`.
@@ -44,8 +40,11 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
             to file, or a `datasets.Dataset` or `DatasetDict`.
         tokenizer: Name or directory of the tokenizer, or the tokenizer itself; null takes the policy's own.
         train_split: Split to train on, a slice of one, as in `train[:1000]`, or a sum, as in `train+test`.
-        val_split: Split or slice to validate on, or the fraction of the training split to hold out; null for none.
-        test_split: Split or slice that `test` and `predict` run on; null takes the validation pairs.
+        val_split: Split or slice to validate on, a file, or the fraction of the training split to hold out; null for
+            none. A mapping from names to these makes several sets: metrics are `val/<name>/...` beside the mean over
+            all as `val/...`.
+        test_split: Split, slice or file that `test` and `predict` run on, or a mapping from names to these; null takes
+            the validation pairs.
         load_options: Further arguments of `datasets.load_dataset`, such as `name`, `data_dir`, `revision`; and
             `keep_default_na: false` for a CSV whose texts may be `None` or `NA`.
         format: Columns and text templates; `UnpairedFormat` for objectives on single completions with a label.
@@ -81,8 +80,8 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         tokenizer: Any = None,
         *,
         train_split: str = "train",
-        val_split: Optional[Union[float, str]] = None,
-        test_split: Optional[str] = None,
+        val_split: Optional[Union[float, str, dict[str, Union[float, str]]]] = None,
+        test_split: Optional[Union[str, dict[str, str]]] = None,
         load_options: Optional[dict[str, Any]] = None,
         format: Format = RowFormat(),  # noqa: B008 - frozen
         chat_template: Optional[str] = None,
@@ -98,8 +97,8 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         resume: ResumeMode = "exact",
     ) -> None:
         super().__init__()
-        if isinstance(val_split, int | float) and not 0 < val_split < 1:
-            raise InputError(f"data.val_split: a held-out fraction is between 0 and 1, got {val_split}")
+        names = SplitNames(train_split, val_split, test_split)
+        names.check()
         check_least(1, batch_pairs=batch_pairs, batch_tokens=batch_tokens, eval_batch_pairs=eval_batch_pairs)
         check_least(0, num_workers=num_workers)
         by_default = batch_pairs is None and batch_tokens is None
@@ -117,13 +116,11 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         self.layout = layout
         self.num_workers = num_workers
         self.seed = seed
-        names = SplitNames(train_split, val_split, test_split)
         self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed)
         self._epoch = TrainingEpoch(self.splits, self.batching, resume)
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._val_limit: int | float = 1.0
-        self._told: str | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -203,84 +200,12 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
             InputError: for a pair that has more than `batch_tokens` tokens, a layout that does not fit the model, or
                 other batches than those of the checkpoint that the run goes on from.
         """
-        layout, compared = self._settle_layout(), Compares.PAIRS if self._read is None else self._read.compares
+        layout, compared = self.settled_layout(), Compares.PAIRS if self._read is None else self._read.compares
         self._epoch.settle(layout, compared.most_completions, self.trainer)
         overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
-        plan = self._plan("train", self.batching, layout, shuffle=not overfit, completions=compared.most_completions)
-        loader = self._loader("train", plan, first_completions(COLLATE[layout.name], compared.most_completions))
-        loader.progress = lambda: self._epoch.progress(self.trainer, len(loader))
-        return loader
-
-    def val_dataloader(self) -> LazyLoader | list[LazyLoader]:
-        """The validation pairs, in order; without a split an InputError, or nothing where a training run asks."""
-        if "val" not in self.splits:
-            if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:  # lr_find turns validation on
-                return []
-            raise InputError("nothing to validate on: set data.val_split")
-        return self._eval_loader("val")
-
-    def test_dataloader(self) -> LazyLoader:
-        """The test pairs, in order; without a test split, the validation pairs.
-
-        Raises:
-            InputError: without either.
-        """
-        for name in ("test", "val"):
-            if name in self.splits:
-                return self._eval_loader(name)
-        raise InputError("nothing to test on: set data.test_split or data.val_split")
-
-    predict_dataloader = test_dataloader
-
-    def examples(self, split: str) -> ExampleDataset:
-        """Return the tokenised examples of `train`, `val` or `test`, as the run reads them.
-
-        Raises:
-            InputError: when there is no such split.
-        """
-        return ExampleDataset(self.splits[split])
-
-    def examples_used(self, fn: str | None) -> list[ExampleDataset]:
-        """Return the examples that `fit`, `validate`, `test` or `predict` reads, split by split."""
-        names = {"fit": ("train", "val"), "validate": ("val",)}.get(fn or "")
-        if names is None:
-            names = ("test",) if "test" in self.splits else ("val",)
-        return [self.examples(name) for name in names if name in self.splits]
-
-    def prompts(self, split: str) -> list[list[int]]:
-        """Return the token ids of the prompts of `train`, `val` or `test`, in order.
-
-        Raises:
-            InputError: when there is no such split.
-        """
-        return self.splits[split]["prompt_ids"][:]
-
-    def _settle_layout(self) -> Layout:
-        layout = settle_layout(self.layout, self._learner)
-        if layout.problem and layout.reason != self._told:
-            self._told = layout.reason
-            rank_zero_warn(f"layout: padded, since {layout.reason}")
-        return layout
-
-    def _eval_loader(self, split: str) -> LazyLoader:
-        layout, batching = self._settle_layout(), self.batching
-        if self.eval_batch_pairs is not None:
-            batching = batching._replace(batch_pairs=self.eval_batch_pairs)
-        return self._loader(split, self._plan(split, batching, layout, shuffle=False), COLLATE[layout.name])
-
-    def _plan(
-        self, split: str, batching: Batching, layout: Layout, *, shuffle: bool, completions: int | None = None
-    ) -> BatchPlan:
-        """Plan for the first completions of each example, or for all of them."""
-        lengths = self.splits.lengths(split).first(completions)
-        world_size = data_ranks(self.trainer).world_size
-        return batching.plan(self.splits[split], lengths, layout, shuffle=shuffle, world_size=world_size)
-
-    def _loader(self, split: str, plan: BatchPlan, collate: Collate) -> LazyLoader:
-        if self._learner is not None:
-            collate = self._learner.with_reference(collate)
-        sampler = ExampleBatchSampler(plan, data_ranks(self.trainer).rank)
-        return build_loader(self.examples(split), sampler, collate, num_workers=self.num_workers, seed=self.seed)
+        plan = self.planned("train", self.batching, layout, shuffle=not overfit, completions=compared.most_completions)
+        loader = self.loader_of("train", plan, first_completions(COLLATE[layout.name], compared.most_completions))
+        return self.following(loader)
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the epoch, and what gives it its meaning."""

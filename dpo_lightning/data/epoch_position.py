@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerStatus
 
+from dpo_lightning.compat.lightning_loops import fetching_of
 from dpo_lightning.data.batching import Batching, Layout
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import EpochProgress
@@ -27,7 +29,7 @@ class TrainingEpoch:
 
     def __init__(self, splits: Splits, batching: Batching, resume: ResumeMode) -> None:
         self._splits = splits
-        self._batching = batching
+        self.batching = batching
         self._resume = resume
         self._layout: Layout | None = None
         self._completions: int | None = None
@@ -80,22 +82,33 @@ class TrainingEpoch:
             self._resumed.check_next_rows(0 if trainer is None else trainer.current_epoch)
 
     def progress(self, trainer: pl.Trainer | None, batches: int) -> EpochProgress:
-        """Return where Lightning is when it asks for the first of the loader's batches."""
-        if trainer is None:
-            return EpochProgress(done=0, accumulate=1, batches=batches)
-        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return EpochProgress(
-            done=done if self._resumed is None else self._resumed.done(done, batches),
-            accumulate=cast(Any, trainer).accumulate_grad_batches,
-            batches=int(min(trainer.num_training_batches, batches)),
-        )
+        """Return where Lightning is when it asks for the first of a loader's batches.
+
+        Args:
+            trainer: The run's.
+            batches: Batches of the loader.
+        """
+        accumulate = 1 if trainer is None else cast(Any, trainer).accumulate_grad_batches
+        fetching = None if trainer is None else fetching_of(trainer)
+        if trainer is None or fetching is None:
+            return EpochProgress(0, accumulate, batches, resumed=False)
+        total = trainer.num_training_batches
+        if not fetching.begins:
+            again = fetching.cycled and fetching.asked < total and fetching.asked % batches == 0
+            return EpochProgress(fetching.asked if again else 0, accumulate, total, fetching.cycled, resumed=False)
+        done: float = fetching.asked
+        if self._resumed is not None:
+            done = self._resumed.done(fetching.asked, total, trainer.current_epoch)
+        return EpochProgress(done, accumulate, total, fetching.cycled)
 
     def state(self, trainer: pl.Trainer | None) -> dict[str, Any]:
         """Return the position in the epoch, and what gives it its meaning."""
-        position = {"batches_done": 0, "batches": 0}
+        position: dict[str, Any] = {"batches_done": 0, "batches": 0}
         if trainer is not None and self._layout is not None:
             progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-            position = {"batches_done": progress.processed, "batches": int(trainer.num_training_batches)}
+            position = {"batches_done": progress.processed, "batches": _whole(trainer.num_training_batches)}
+        if trainer is not None and trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
+            position["begun"] = False
         return {**position, **self.order(trainer), **self._waiting(trainer)}
 
     def _waiting(self, trainer: pl.Trainer | None) -> dict[str, Any]:
@@ -119,6 +132,8 @@ class TrainingEpoch:
         Raises:
             InputError: naming what has changed since the checkpoint was written.
         """
+        if not state.get("begun", True):  # nothing is decided yet: a search for a batch size saves before it begins
+            return
         self._resumed = ResumedEpoch(self._resume, state)
         self._resumed.check(self.order(trainer))
         if not cast(Any, trainer).reload_dataloaders_every_n_epochs:
@@ -129,18 +144,18 @@ class TrainingEpoch:
         ranks = data_ranks(trainer).world_size
         order: dict[str, Any] = {
             **self._rows(),
-            "batch_pairs": self._batching.batch_pairs,
-            "batch_tokens": self._batching.batch_tokens,
+            "batch_pairs": self.batching.batch_pairs,
+            "batch_tokens": self.batching.batch_tokens,
             "world_size": ranks,
             "accumulate_grad_batches": accumulation(trainer),
-            "seed": self._batching.seed,
+            "seed": self.batching.seed,
         }
         if self._layout is None:
             return order
-        order["length_grouped"] = self._batching.groups(self._layout.name)
-        if self._batching.batch_tokens is not None:
+        order["length_grouped"] = self.batching.groups(self._layout.name)
+        if self.batching.batch_tokens is not None:
             order["layout"] = self._layout.name
-        if self._batching.batch_tokens is not None or order["length_grouped"] or ranks > 1:  # tokens are counted
+        if self.batching.batch_tokens is not None or order["length_grouped"] or ranks > 1:  # tokens are counted
             order["completions"] = "all" if self._completions is None else self._completions
         return order
 
@@ -150,3 +165,8 @@ class TrainingEpoch:
     def _rows_of_splits(self) -> dict[str, Any]:
         rows = self._splits
         return {"pairs": len(rows["train"]), "content": rows.content, "columns": rows.columns}
+
+
+def _whole(batches: float) -> float:
+    """Return a number of batches as an integer; infinity, where another loader has no end, as it is."""
+    return batches if math.isinf(batches) else int(batches)

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
-from dpo_lightning.batch import Collate
+from dpo_lightning.compat.lightning import BatchIndices
 from dpo_lightning.data.batch_plans import BatchPlan, Step
-from dpo_lightning.data.dataset import ExampleDataset
 
 
 class ExampleBatchSampler:
@@ -55,17 +54,28 @@ class ExampleBatchSampler:
 
 
 class EpochProgress(NamedTuple):
-    """Position of Lightning in an epoch when it asks for the first batch.
+    """Position of Lightning in an epoch when it asks a loader for the first batch of an iteration.
 
     Attributes:
-        done: Batches that are done: more than 0 right after a restore in mid-epoch.
+        done: Batches of Lightning's epoch that are done.
         accumulate: Batches of an optimizer step; Lightning divides each loss by it.
-        batches: Batches that Lightning takes from the epoch; with the last one it steps.
+        batches: Batches of Lightning's epoch, which other loaders may make longer than this one's; with the last one
+            it steps. Infinite where nobody knows.
+        cycled: Whether the loader begins anew where it ends before that epoch.
+        resumed: Whether Lightning goes on after a restore: only then does an iteration begin in the middle.
     """
 
-    done: int
+    done: float
     accumulate: int
-    batches: int
+    batches: float
+    cycled: bool = False
+    resumed: bool = True
+
+    def start(self, own: int) -> int:
+        """Return how many of the loader's own batches an iteration skips."""
+        if not self.resumed:
+            return 0
+        return int(self.done % own if self.cycled and self.done < self.batches else min(self.done, own))
 
 
 def example_weights(examples_per_step: Sequence[int], progress: EpochProgress, world_size: int) -> Iterator[float]:
@@ -75,11 +85,21 @@ def example_weights(examples_per_step: Sequence[int], progress: EpochProgress, w
     `accumulate x world_size / pairs of the optimizer step`, what remains is the mean over these pairs. Gradients of a
     window that a checkpoint interrupted are gone; the mean is then over the rest of it.
     """
-    done, accumulate, batches = progress
-    for batch in range(done, min(batches, len(examples_per_step))):
+    done, accumulate, batches, cycled, resumed = progress
+    own = len(examples_per_step)
+
+    def examples(step: int) -> int:
+        if cycled:
+            return examples_per_step[step % own]
+        return examples_per_step[step] if 0 <= step < own else 0
+
+    for step in range(progress.start(own), own):
+        batch = int(done) + step - progress.start(own)
+        if batch >= batches:
+            return
         first = batch - batch % accumulate
-        window = examples_per_step[max(first, done) : min(first + accumulate, batches)]
-        yield accumulate * world_size / sum(window)
+        window = range(int(max(first, done)) if resumed else first, int(min(first + accumulate, batches)))
+        yield accumulate * world_size / sum(examples(step + other - batch) for other in window)
 
 
 class LazyLoader:
@@ -87,23 +107,35 @@ class LazyLoader:
 
     Lightning primes a DataLoader's workers before it has set the epoch and restored its counters; this waits until both
     are known. It is no `DataLoader`, so Lightning injects no sampler of its own. `sampler` is where Lightning
-    looks for `set_epoch`; `batch_sampler` is read beside it.
+    looks for `set_epoch`. It can be iterated as often as one likes, always from its
+    first batch, but where Lightning goes on in the middle of an epoch.
 
     Args:
         batches: What yields the batches of `sampler`.
         sampler: Chooses the pairs of each batch.
         progress: Asked at the first `next`; the batches then carry their `example_weight`. Null for evaluation: all
             batches, without weights.
+        weighs: False for batches of another kind, which carry no weight.
+
+    Attributes:
+        check: Called before an iteration in an epoch that a restore goes on with; may refuse it.
+        batch_sampler: Indices of the batches of evaluation, as callbacks that write predictions get them.
     """
 
-    batch_sampler = None
-
     def __init__(
-        self, batches: Iterable[Any], sampler: ExampleBatchSampler, progress: Callable[[], EpochProgress] | None = None
+        self,
+        batches: Iterable[Any],
+        sampler: ExampleBatchSampler,
+        progress: Callable[[], EpochProgress] | None = None,
+        *,
+        weighs: bool = True,
     ) -> None:
         self.batches = batches
         self.sampler = sampler
         self.progress = progress
+        self.weighs = weighs
+        self.batch_sampler = BatchIndices(sampler)
+        self.check: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -112,14 +144,17 @@ class LazyLoader:
     def __iter__(self) -> Iterator[Any]:
         """Iterate over what is left of the epoch."""
         if self.progress is None:
+            self.batch_sampler.seen_batch_indices = list(self.sampler)
             yield from self.batches
             return
         progress = self.progress()
-        self.sampler.start = progress.done
+        if progress.resumed and 0 < progress.done < progress.batches and self.check is not None:
+            self.check()
+        self.sampler.start = progress.start(len(self))
         weights = example_weights(self.sampler.examples_per_step(), progress, self.sampler.plan.world_size)
         # The weights first: where these end, no batch is prepared in vain.
         for weight, batch in zip(weights, self.batches, strict=False):
-            yield batch._replace(example_weight=weight)
+            yield batch._replace(example_weight=weight) if self.weighs else batch
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: the position is Lightning's counter. Having this tells it that resuming is safe."""
@@ -130,14 +165,19 @@ class LazyLoader:
 
 
 def build_loader(
-    examples: ExampleDataset, sampler: ExampleBatchSampler, collate: Collate, *, num_workers: int, seed: int
+    examples: Any,
+    sampler: ExampleBatchSampler,
+    collate: Callable[[list[Any]], Any] | None,
+    *,
+    num_workers: int,
+    seed: int,
 ) -> LazyLoader:
     """Build a loader of the sampler's batches, with all of them and without weights until it is given its progress.
 
     Args:
-        examples: What the sampler counts.
+        examples: What the sampler counts, by number.
         sampler: This rank's batches.
-        collate: Makes the batch.
+        collate: Makes the batch; None for torch's own way.
         num_workers: Processes that prepare batches; 0 for the main process.
         seed: Seed of the workers' seeds.
     """

@@ -29,6 +29,7 @@ class ResumedEpoch:
         self._order = {"completions": "all", **state} if exact else {}
         self._next_rows: Mapping[str, Any] | None = state.get("next_rows") if exact else None
         self._over = False
+        self._left_out_in: int | None = None
         self._rest_left_out = mode == "next_epoch" and 0 < state["batches_done"] < state["batches"]
 
     @property
@@ -76,14 +77,19 @@ class ResumedEpoch:
             "reload_dataloaders_every_n_epochs=1, or go on with the first rows with data.resume=next_epoch"
         )
 
-    def done(self, batches_done: int, batches: int) -> int:
-        """How many batches of the epoch are not to come: once, all of them where the rest is left out."""
+    def done(self, batches_done: int, batches: float, epoch: int | None = None) -> float:
+        """How many batches of the epoch are not to come: all of them where the rest is left out, in that epoch.
+
+        Lightning may ask more than once at the same place, where other loaders go on.
+        """
+        if epoch is not None and epoch == self._left_out_in:
+            return batches
         if self._over:  # where Lightning counts steps, it runs the end of the epoch once more
             self._over = False
             return batches if batches_done else 0
         if not self._rest_left_out:
             return batches_done
-        self._rest_left_out = False
+        self._rest_left_out, self._left_out_in = False, epoch
         rank_zero_info("data.resume: going on with the next epoch")
         return batches
 

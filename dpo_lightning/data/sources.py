@@ -40,6 +40,13 @@ def load_rows(source: Any, split: str, options: Mapping[str, Any]) -> Dataset:
     return _take(_load_splits(source, options), split, describe(source))
 
 
+def source_and_split(source: Any, given: str) -> tuple[Any, str]:
+    """Return where a split is: in the source, or in a file that is named in its place, as `held_out.jsonl[:100]`."""
+    endings = "|".join(re.escape(ending) for ending in _READERS)
+    found = re.fullmatch(rf"(?P<file>.+(?:{endings})(?:\.gz)?)(?P<slice>\[[^\]]*\])?", given)
+    return (source, given) if found is None else (found["file"], f"train{found['slice'] or ''}")
+
+
 def describe(source: Any) -> str:
     """The source as messages name it."""
     if isinstance(source, str | Path):

@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from dpo_lightning.data.content_hash import column_hashes, content_hash
 from dpo_lightning.data.kto_pairing import with_mismatched
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.prepare import warn_of_one_label
-from dpo_lightning.data.sources import describe
+from dpo_lightning.data.sources import describe, source_and_split
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.set_names import check_set_names
 
 if TYPE_CHECKING:
     import datasets
 
 
+Place = Union[float, str]
+"""A split or a file, or a number: the share of `train` that is held out."""
+
+
 class SplitNames(NamedTuple):
-    """Splits of the source, as `load_rows` takes them; a number for `val` is the share of `train` that is held out."""
+    """Splits of the source, as `load_rows` takes them, or files; `val` and `test` may be several sets by name."""
 
     train: str
-    val: float | str | None
-    test: str | None
+    val: Place | Mapping[str, Place] | None
+    test: str | Mapping[str, str] | None
+
+    def check(self) -> None:
+        """Refuse what is no split, before any data is read.
+
+        Raises:
+            InputError: naming the key and the value.
+        """
+        for key, sets in (("data.val_split", _by_name(self.val)), ("data.test_split", _by_name(self.test))):
+            check_set_names([name for name in sets if name != _ALONE], key)
+            for place in sets.values():
+                _check_place(key, place, may_hold_out=key == "data.val_split")
+        if sum(isinstance(place, float) for place in _by_name(self.val).values()) > 1:
+            raise InputError("data.val_split: one set only can be held out of the training split as a fraction of it")
+
+    def sets(self, split: str) -> Mapping[str, Place]:
+        """Return the places of `val` or `test` by name; the name of one without a name is empty."""
+        return _by_name(self.val if split == "val" else self.test)
+
+
+_ALONE = ""  # the name of the one set of a split that has no names
+
+
+def _by_name(given: Place | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if isinstance(given, Mapping):
+        if not given or _ALONE in given:
+            raise InputError(f"data.val_split and data.test_split: a mapping names each of its sets, got {dict(given)}")
+        return given
+    return {} if given is None else {_ALONE: given}
+
+
+def _check_place(key: str, place: object, *, may_hold_out: bool) -> None:
+    if isinstance(place, int | float) and may_hold_out:
+        if not 0 < place < 1:
+            raise InputError(f"{key}: a held-out fraction is between 0 and 1, got {place}")
+    elif not isinstance(place, str) or not place.strip():
+        raise InputError(f"{key}: give a split such as `test[:100]`, or a file, not {place!r}")
 
 
 class Splits:
@@ -50,12 +91,27 @@ class Splits:
         self._columns: dict[str, str] | None = None
 
     def __contains__(self, split: str) -> bool:
-        return split in self._rows
+        return split in self._rows or bool(self.sets(split))
 
     def __getitem__(self, split: str) -> datasets.Dataset:
-        if split not in self._rows:
-            raise InputError(f"there are no {split} pairs: set data.{split}_split")
-        return self._rows[split]
+        from datasets import concatenate_datasets
+
+        if split in self._rows:
+            return self._rows[split]
+        if split not in self:
+            raise InputError(f"there are no {split} pairs: set data.{split.partition('/')[0]}_split")
+        return concatenate_datasets([self._rows[key] for key in self.sets(split).values()])
+
+    def sets(self, split: str) -> dict[str, str]:
+        """Return the keys of the sets of a split by name; those of one set without a name are `{"": split}`."""
+        if split in self._rows:
+            return {_ALONE: split}
+        keys = [key for key in self._rows if key.startswith(f"{split}/")]
+        return {key.removeprefix(f"{split}/"): key for key in keys}
+
+    def longest(self) -> int:
+        """Return the tokens of the longest example of all splits; 0 before they are read."""
+        return max((int(self.lengths(split).tokens.max(initial=0)) for split in self._rows), default=0)
 
     def lengths(self, split: str) -> Lengths:
         """Return the tokens of each row of a split."""
@@ -108,22 +164,22 @@ class Splits:
         self._content = self._columns = None
 
     def _read(self, source: Any) -> dict[str, datasets.Dataset]:
-        train, val, test = self._names
-        rows = {"train": self._tokenize(source, train)}
-        if isinstance(val, float):
-            rows = self._hold_out(rows["train"], val)
-        elif val is not None:
-            rows["val"] = self._tokenize(source, val)
-        if test is not None:
-            rows["test"] = self._tokenize(source, test)
+        rows = {"train": self._tokenize(source, self._names.train)}
+        for split in ("val", "test"):
+            for name, place in self._names.sets(split).items():
+                key = f"{split}/{name}" if name else split
+                if isinstance(place, str):
+                    rows[key] = self._tokenize(*source_and_split(source, place))
+                else:
+                    rows["train"], rows[key] = self._hold_out(rows["train"], place)
         return rows
 
-    def _hold_out(self, rows: datasets.Dataset, fraction: float) -> dict[str, datasets.Dataset]:
+    def _hold_out(self, rows: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
         try:
             parts = rows.train_test_split(test_size=fraction, seed=self._seed)
         except ValueError as error:
             raise InputError(f"data.val_split: {fraction} of {len(rows)} pairs: {error}") from None
-        return {"train": parts["train"], "val": parts["test"]}
+        return parts["train"], parts["test"]
 
     def _paired(self, split: str) -> datasets.Dataset:
         rows = self._tokenized[split]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from dpo_lightning.compat.lightning_loops import epoch_is_done, forget_logged, logs_this_step
+from dpo_lightning.compat.torchmetrics import set_update_count
 from dpo_lightning.training.metrics import Means
+from dpo_lightning.training.set_means import SetMeans
 from dpo_lightning.utils.gradients import gradient_norm
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
@@ -38,14 +42,13 @@ class LogsTraining(pl.LightningModule):
         if trainer.barebones or not (due or _ends(self) or _is_monitored(trainer)):
             return
         self.log("train/grad_norm", gradient_norm(self))
-        if self.train_metrics.update_count:  # of several optimizers, the first one logs
-            log_means(self, self.train_metrics, "train", keep=not due)
+        log_means(self, self.train_metrics, "train", keep=not due)
 
     def on_validation_start(self) -> None:
         """Show callbacks the means since the last log: an interval may end after the validation."""
-        if self.trainer.sanity_checking or not _is_fitted(self.trainer) or not self.train_metrics.update_count:
+        if self.trainer.sanity_checking or not _is_fitted(self.trainer):
             return
-        means = {f"train/{name}": value for name, value in self.train_metrics.compute().items()}
+        means = {f"train/{name}": value for name, value in _means(self.train_metrics).items()}
         self.trainer.callback_metrics.update(means)
 
 
@@ -64,7 +67,7 @@ def _is_monitored(trainer: pl.Trainer) -> bool:
     return any(str(getattr(each, "monitor", None)).startswith("train/") for each in watching)
 
 
-def log_means(module: pl.LightningModule, metrics: Means, stage: str, *, keep: bool = False) -> None:
+def log_means(module: pl.LightningModule, metrics: Means | SetMeans, stage: str, *, keep: bool = False) -> None:
     """Log the means, of all ranks, and begin them anew.
 
     Args:
@@ -73,7 +76,9 @@ def log_means(module: pl.LightningModule, metrics: Means, stage: str, *, keep: b
         stage: `train`, `val` or `test`: the names begin with it.
         keep: Go on with the sums: the log that they are for is still to come.
     """
-    means = metrics.compute()
+    means = _means(metrics)
+    if not means:  # of several optimizers, the first one logs
+        return
     # The means are those of all ranks already; Lightning warns of each that it does not reduce once more.
     ranks: dict[str, Any] = {"rank_zero_only": True} if stage == "train" else {"sync_dist": True}
     for name, value in means.items():
@@ -85,3 +90,13 @@ def log_means(module: pl.LightningModule, metrics: Means, stage: str, *, keep: b
     forget_logged(module.trainer, (f"{stage}/{name}" for name in metrics.names - means.keys()))
     if not keep:
         metrics.reset()
+
+
+def _means(metrics: Means | SetMeans) -> dict[str, Tensor]:
+    """Compute the means, or none where no rank has added anything, as with batches of other data alone."""
+    if metrics.update_count:
+        return metrics.compute()
+    set_update_count(metrics, 1)  # to torchmetrics this is a mistake, and the other ranks wait for this one
+    means = metrics.compute()
+    set_update_count(metrics, 0)
+    return {} if means.get("loss", torch.tensor(torch.nan)).isnan() else means

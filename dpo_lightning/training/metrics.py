@@ -85,14 +85,22 @@ class PairMean(Float32Metric):
 
     def update(self, values: Mapping[str, Float[Tensor, " P"]]) -> None:
         """Add the pairs of a batch."""
-        nothing = torch.zeros_like(values["loss"])
-        stacked = torch.stack([nothing if name in self._absent else values[name] for name in NAMES]).float()
         # Not in place: a reset inside Lightning's inference mode makes a tensor that nothing outside may write to.
-        self.totals = self.totals + torch.cat([stacked.sum(-1), stacked.new_full((1,), stacked.shape[-1])])
+        self.totals = self.totals + self.sums(values)
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         """The means, 0-d float32 on the device; NaN when no pair was added."""
-        means = zip(NAMES, self.totals[:-1] / self.totals[-1], strict=True)
+        return self.means(self.totals)
+
+    def sums(self, values: Mapping[str, Float[Tensor, " P"]]) -> Tensor:
+        """Return what a batch adds to `totals`."""
+        nothing = torch.zeros_like(values["loss"])
+        stacked = torch.stack([nothing if name in self._absent else values[name] for name in NAMES]).float()
+        return torch.cat([stacked.sum(-1), stacked.new_full((1,), stacked.shape[-1])])
+
+    def means(self, totals: Tensor) -> dict[str, Float[Tensor, ""]]:
+        """Return the means that such sums make."""
+        means = zip(NAMES, totals[:-1] / totals[-1], strict=True)
         return {name: mean for name, mean in means if name not in self._absent}
 
 
@@ -112,15 +120,22 @@ class ChosenMean(Float32Metric):
 
     def update(self, values: Mapping[str, Float[Tensor, " P"]]) -> None:
         """Add the examples of a batch."""
-        nothing = torch.zeros_like(values["loss"])
-        stacked = torch.stack([values.get(name, nothing) for name in NAMES]).float()
-        counted = torch.stack([torch.full_like(nothing, name in values) for name in NAMES]).float()
-        # Not in place, as in PairMean.
-        self.totals = self.totals + torch.stack([stacked.sum(-1), counted.sum(-1)])
+        self.totals = self.totals + self.sums(values)  # not in place, as in PairMean
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         """Return the means, 0-d float32 on the device: one wait for the device."""
-        return _counted_means(NAMES, self.totals)
+        return self.means(self.totals)
+
+    def sums(self, values: Mapping[str, Float[Tensor, " P"]]) -> Tensor:
+        """Return what a batch adds to `totals`."""
+        nothing = torch.zeros_like(values["loss"])
+        stacked = torch.stack([values.get(name, nothing) for name in NAMES]).float()
+        counted = torch.stack([torch.full_like(nothing, name in values) for name in NAMES]).float()
+        return torch.stack([stacked.sum(-1), counted.sum(-1)])
+
+    def means(self, totals: Tensor) -> dict[str, Float[Tensor, ""]]:
+        """Return the means that such sums make."""
+        return _counted_means(NAMES, totals)
 
 
 _OF_ALL = ("loss", "rewards/accuracies", "rewards/reference_point", "kl")
@@ -178,6 +193,10 @@ class UnpairedMean(Float32Metric):
 
     def update(self, values: Mapping[str, Shaped[Tensor, " P"]]) -> None:
         """Add the completions of a batch."""
+        self.totals = self.totals + self.sums(values)  # not in place, as in PairMean
+
+    def sums(self, values: Mapping[str, Shaped[Tensor, " P"]]) -> Tensor:
+        """Return what a batch adds to `totals`."""
         desirable = values["desirable"]
         nothing = torch.zeros_like(values["loss"])
         columns = [values.get(name, nothing) for name in _OF_ALL]
@@ -187,12 +206,15 @@ class UnpairedMean(Float32Metric):
             counted += [mask & (name in values) for name in _BY_LABEL]
         mask = torch.stack(counted)
         sums = torch.where(mask, torch.stack(columns).float(), 0).sum(-1)
-        # Not in place, as in PairMean.
-        self.totals = self.totals + torch.stack([sums, mask.float().sum(-1)])
+        return torch.stack([sums, mask.float().sum(-1)])
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         """The means, 0-d float32 on the device, without those of which nothing was added: one wait for the device."""
-        means = _counted_means(UNPAIRED_NAMES, self.totals)
+        return self.means(self.totals)
+
+    def means(self, totals: Tensor) -> dict[str, Float[Tensor, ""]]:
+        """Return the means that such sums make."""
+        means = _counted_means(UNPAIRED_NAMES, totals)
         if {"rewards/chosen", "rewards/rejected"} <= means.keys():
             means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
         return means

@@ -1,0 +1,199 @@
+"""The loaders of a DataModule: how its splits, and other data beside them, are batched for this rank."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sized
+from typing import Any, Literal, Optional, Union
+
+import lightning.pytorch as pl
+import numpy as np
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from dpo_lightning.batch import Collate
+from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan
+from dpo_lightning.data.batching import COLLATE, Batching, Layout, check_least, settle_layout
+from dpo_lightning.data.dataset import ExampleDataset
+from dpo_lightning.data.epoch_position import TrainingEpoch
+from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
+from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader, build_loader
+from dpo_lightning.data.loaders_beside import check_resumed
+from dpo_lightning.data.splits import Splits
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.ranks import data_ranks
+
+EvaluationLoaders = Union[LazyLoader, dict[str, LazyLoader]]
+
+
+class LoaderHooks(pl.LightningDataModule, PreferenceSource):
+    """The part of a DataModule that makes its loaders.
+
+    Attributes:
+        splits: The rows.
+        batching: How they are put into batches.
+        eval_batch_pairs: Most examples of a batch in evaluation; null takes what training takes.
+        layout: The layout that is wanted.
+        num_workers: Processes that prepare batches.
+        seed: Seed of the order.
+    """
+
+    splits: Splits
+    batching: Batching
+    eval_batch_pairs: Optional[int]
+    layout: Literal["auto", "tree", "padded"]
+    num_workers: int
+    seed: int
+    _epoch: TrainingEpoch
+    _told: str | None = None
+
+    @property
+    @abstractmethod
+    def _learner(self) -> PreferenceLearner | None: ...
+
+    @property
+    def batch_pairs(self) -> int | None:
+        """Most pairs of a micro-batch; set it for the loaders that are made from then on, as `BatchSizeFinder` does."""
+        return self.batching.batch_pairs
+
+    @batch_pairs.setter
+    def batch_pairs(self, value: int | None) -> None:
+        self._set_batching(self.batching._replace(batch_pairs=value))
+
+    @property
+    def batch_tokens(self) -> int | None:
+        """Most tokens of a micro-batch; set it for the loaders that are made from then on.
+
+        Less than the longest example is taken as that one's, and said: a search begins with 2.
+        """
+        return self.batching.batch_tokens
+
+    @batch_tokens.setter
+    def batch_tokens(self, value: int | None) -> None:
+        self._set_batching(self.batching._replace(batch_tokens=value))
+        longest = 0 if value is None else self.splits.longest()
+        if value is not None and value < longest:
+            rank_zero_info(f"data.batch_tokens: {longest} instead of {value}, the tokens of the longest example")
+            self._set_batching(self.batching._replace(batch_tokens=longest))
+
+    def _set_batching(self, batching: Batching) -> None:
+        check_least(1, batch_pairs=batching.batch_pairs, batch_tokens=batching.batch_tokens)
+        batching.check()
+        if batching.batch_pairs is None and batching.batch_tokens is None:
+            raise InputError("data.batch_pairs and data.batch_tokens: the one that is in force cannot become null")
+        self.batching = self._epoch.batching = batching
+
+    def loader_beside(
+        self,
+        dataset: Sized,
+        batch_size: int,
+        collate_fn: Optional[Callable[[list[Any]], Any]] = None,
+        *,
+        shuffle: bool = True,
+    ) -> LazyLoader:
+        """Make a training loader of other data, to stand beside that of the pairs in a `CombinedLoader`.
+
+        Its order goes by this module's seed and the epoch, each rank has its part, and a run that goes on in the middle
+        of an epoch goes on in the middle of it, too: of a `DataLoader` that shuffles nobody knows where that is.
+
+        Args:
+            dataset: Has a length, and items by number.
+            batch_size: Most items of a batch on each device; the sizes differ by at most one.
+            collate_fn: Makes a batch of a list of items, as that of a `DataLoader`.
+            shuffle: A new order each epoch.
+        """
+        check_least(1, batch_size=batch_size)
+        ranks = data_ranks(self.trainer)
+        ones = np.ones(len(dataset), dtype=int).tolist()
+        plan = ExamplePlan(ones, batch_size, shuffle=shuffle, seed=self.seed, world_size=ranks.world_size)
+        sampler = ExampleBatchSampler(plan, ranks.rank)
+        loader = build_loader(dataset, sampler, collate_fn, num_workers=self.num_workers, seed=self.seed)
+        loader.weighs = False
+        return self.following(loader)
+
+    def following(self, loader: LazyLoader) -> LazyLoader:
+        """Let a training loader go on where the run goes on."""
+        loader.progress = lambda: self._epoch.progress(self.trainer, len(loader))
+        loader.check = lambda: check_resumed(self.trainer)
+        return loader
+
+    def val_dataloader(self) -> EvaluationLoaders:
+        """The validation pairs, in order; of several sets a dict of loaders, without a set none where a fit asks.
+
+        Raises:
+            InputError: without a validation split.
+        """
+        if "val" not in self.splits:
+            if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:  # lr_find turns validation on
+                return {}
+            raise InputError("nothing to validate on: set data.val_split")
+        return self._eval_loaders("val")
+
+    def test_dataloader(self) -> EvaluationLoaders:
+        """The test pairs, in order; without a test split, the validation pairs.
+
+        Raises:
+            InputError: without either.
+        """
+        for name in ("test", "val"):
+            if name in self.splits:
+                return self._eval_loaders(name)
+        raise InputError("nothing to test on: set data.test_split or data.val_split")
+
+    predict_dataloader = test_dataloader
+
+    def examples(self, split: str) -> ExampleDataset:
+        """Return the tokenised examples of `train`, `val`, `test` or a set (`val/held_out`), as the run reads them.
+
+        Raises:
+            InputError: when there is no such split.
+        """
+        return ExampleDataset(self.splits[split])
+
+    def examples_used(self, fn: str | None) -> list[ExampleDataset]:
+        """Return the examples that `fit`, `validate`, `test` or `predict` reads, set by set."""
+        names = {"fit": ("train", "val"), "validate": ("val",)}.get(fn or "")
+        if names is None:
+            names = ("test",) if "test" in self.splits else ("val",)
+        return [self.examples(key) for name in names for key in self.splits.sets(name).values()]
+
+    def prompts(self, split: str) -> list[list[int]]:
+        """Return the token ids of the prompts of `train`, `val` or `test`, in order, or of one set.
+
+        Raises:
+            InputError: when there is no such split.
+        """
+        return self.splits[split]["prompt_ids"][:]
+
+    def settled_layout(self) -> Layout:
+        """Return the layout that is right for the run's module, and say once where it is not the one that is wanted."""
+        layout = settle_layout(self.layout, self._learner)
+        if layout.problem and layout.reason != self._told:
+            self._told = layout.reason
+            rank_zero_warn(f"layout: padded, since {layout.reason}")
+        return layout
+
+    def _eval_loaders(self, split: str) -> EvaluationLoaders:
+        loaders = {name: self._eval_loader(key) for name, key in self.splits.sets(split).items()}
+        return loaders.get("", loaders)
+
+    def _eval_loader(self, split: str) -> LazyLoader:
+        layout, batching = self.settled_layout(), self.batching
+        if self.eval_batch_pairs is not None:
+            batching = batching._replace(batch_pairs=self.eval_batch_pairs)
+        return self.loader_of(split, self.planned(split, batching, layout, shuffle=False), COLLATE[layout.name])
+
+    def planned(
+        self, split: str, batching: Batching, layout: Layout, *, shuffle: bool, completions: int | None = None
+    ) -> BatchPlan:
+        """Plan for the first completions of each example, or for all of them."""
+        lengths = self.splits.lengths(split).first(completions)
+        world_size = data_ranks(self.trainer).world_size
+        return batching.plan(self.splits[split], lengths, layout, shuffle=shuffle, world_size=world_size)
+
+    def loader_of(self, split: str, plan: BatchPlan, collate: Collate) -> LazyLoader:
+        """Make the loader of this rank's batches, with the reference's values where the module brings them."""
+        if self._learner is not None:
+            collate = self._learner.with_reference(collate)
+        sampler = ExampleBatchSampler(plan, data_ranks(self.trainer).rank)
+        return build_loader(self.examples(split), sampler, collate, num_workers=self.num_workers, seed=self.seed)

@@ -1,0 +1,108 @@
+"""The steps of a run's module over the batches of its stages, and the hooks of validation, test and prediction."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.batch import PreferenceBatch, preference_batch_by, preference_batch_in
+from dpo_lightning.compat.lightning_loops import evaluated_loaders
+from dpo_lightning.errors import InputError
+from dpo_lightning.training.examples import Comparison
+from dpo_lightning.training.logging import log_means
+from dpo_lightning.training.set_means import SetMeans
+from dpo_lightning.utils.set_names import names_of_sets
+
+
+class EvaluationHooks(pl.LightningModule):
+    """The part of a run's module that Lightning calls in validation, test and prediction.
+
+    Attributes:
+        comparison: How examples are scored, watched and predicted.
+        eval_metrics: Means of the stage, over all examples and over those of each set.
+    """
+
+    comparison: Comparison[Any]
+    eval_metrics: SetMeans
+
+    @abstractmethod
+    def score(self, batch: PreferenceBatch) -> Any:
+        """Return the scores of a batch under policy and reference."""
+
+    @abstractmethod
+    def with_baseline(self, scores: Any, *, moves: bool = False) -> Any:
+        """Return the scores with the means over ranks and batches that the objective reads."""
+
+    @abstractmethod
+    def pair_losses(self, batch: PreferenceBatch, scores: Any) -> Tensor:
+        """Return the loss of each example."""
+
+    def preference_batch(self, batch: Any) -> PreferenceBatch | None:
+        """Return the preference batch in what a loader yields, or None: then the run's checks leave the batch alone.
+
+        It is the batch itself, or the one in the dict, list or tuple of a `CombinedLoader`. Override it for batches of
+        another kind, or with two of them.
+
+        Raises:
+            InputError: for two of them.
+        """
+        return preference_batch_in(batch)
+
+    def own_batch(self, batch: Any, step: str) -> PreferenceBatch:
+        """Return the preference batch that a step works on.
+
+        Raises:
+            InputError: where there is none.
+        """
+        found = preference_batch_by(self.preference_batch, batch)
+        if found is None:
+            keys = f" of {', '.join(map(str, batch))}" if isinstance(batch, dict) else ""
+            raise InputError(
+                f"{step} was given a {type(batch).__name__}{keys} without a preference batch: leave such batches to a "
+                f"{step} of your own, or say in preference_batch(batch) where it is"
+            )
+        return found
+
+    def compared(
+        self, batch: PreferenceBatch, add: Callable[[Any], None], *, moves: bool = False
+    ) -> Float[Tensor, " P"]:
+        """Return the loss of each example, and hand what is watched of the batch to a metric."""
+        scores: Any = self.with_baseline(self.score(batch), moves=moves)
+        losses = self.comparison.losses(self.pair_losses, batch, scores)
+        add(self.comparison.watched(scores, losses))
+        return losses
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Add the batch to the means of the stage, validation or test, and of its set."""
+        own = self.own_batch(batch, "validation_step")
+        self.compared(own, lambda values: self.eval_metrics.update(values, dataloader_idx))
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Add the batch to the means of the stage and of its set."""
+        self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Return ids, rewards and margin of pairs, each `[P]`; of labelled completions ids, rewards and labels."""
+        own = self.own_batch(batch, "predict_step")
+        return self.comparison.predicted(own, self.score(own))
+
+    def on_validation_epoch_start(self) -> None:
+        """Leave out what a stage that was interrupted has added, and name the sets of this one."""
+        self.eval_metrics.begin(names_of_sets(*evaluated_loaders(self.trainer)))
+
+    def on_test_epoch_start(self) -> None:
+        """Name the sets of the stage."""
+        self.eval_metrics.begin(names_of_sets(*evaluated_loaders(self.trainer)))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation means."""
+        log_means(self, self.eval_metrics, "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test means."""
+        log_means(self, self.eval_metrics, "test")

@@ -1,0 +1,59 @@
+"""A search for the largest batch."""
+
+from __future__ import annotations
+
+import pytest
+from lightning.pytorch.callbacks import BatchSizeFinder
+from lightning.pytorch.tuner import Tuner
+
+from dpo_lightning.errors import InputError
+from tests.helpers.runs import data, module, trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*logger=", "ignore:You defined a `validation_step`")
+
+TOKENS = {"batch_pairs": None, "batch_tokens": 60, "layout": "tree"}
+
+
+@pytest.mark.parametrize("mode", ["power", "binsearch"])
+@pytest.mark.parametrize(("name", "settings"), [("batch_pairs", {"batch_pairs": 2}), ("batch_tokens", TOKENS)])
+def test_scale_batch_size(tmp_path, mode, name, settings):
+    source, fit = data(tmp_path, **settings), trainer(default_root_dir=tmp_path, max_steps=3)
+    how = {"max_trials": 3, "steps_per_trial": 1, "margin": 0.0}
+    found = Tuner(fit).scale_batch_size(module(), datamodule=source, mode=mode, batch_arg_name=name, **how)
+    assert found == getattr(source, name) == getattr(source.batching, name)
+    assert found > settings[name]
+    after = trainer(max_steps=3)
+    after.fit(module(), source)
+    sizes = [sum(map(len, step)) for step in source.train_dataloader().sampler.plan.steps(0)]
+    assert max(sizes) == 8 if name == "batch_pairs" else max(sizes) > 2
+    assert after.global_step == 3
+
+
+@pytest.mark.parametrize(("name", "settings"), [("batch_pairs", {"batch_pairs": 2}), ("batch_tokens", TOKENS)])
+def test_batch_size_finder(run, tmp_path, name, settings):
+    finder = BatchSizeFinder(batch_arg_name=name, max_trials=2, steps_per_trial=1)
+    source = data(tmp_path, **settings)
+    fitted = run(finder, data=source, max_epochs=1)
+    assert getattr(source, name) == finder.optimal_batch_size
+    assert fitted.trainer.global_step == len(source.train_dataloader()) < 24
+    assert "val/loss" in fitted.metrics
+
+
+def test_a_size_that_is_set_is_that_of_the_next_loader(tmp_path):
+    source = data(tmp_path)
+    source.setup("fit")
+    source.batch_pairs = 12
+    assert len(source.train_dataloader()) == 2
+    tokens = data(tmp_path, **TOKENS)
+    tokens.setup("fit")
+    longest = tokens.splits.longest()
+    tokens.batch_tokens = 2
+    assert tokens.batch_tokens == longest
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch_pairs", 0), ("batch_pairs", None), ("batch_tokens", 100)])
+def test_a_size_that_cannot_be_is_refused(tmp_path, name, value):
+    source = data(tmp_path)
+    with pytest.raises(InputError, match=r"data.batch_"):
+        setattr(source, name, value)
+    assert source.batch_pairs == 4
