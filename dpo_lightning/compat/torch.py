@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 SHARD_METADATA_TYPES: dict[str, set[str]] = {
     "torch.distributed.checkpoint.metadata": {
@@ -101,3 +102,12 @@ def forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> 
 def has_own_forward(module: nn.Module) -> bool:
     """Return whether an instance has a `forward` in place of its class's."""
     return "forward" in vars(module)
+
+
+def set_rates(scheduler: LRScheduler, rates: list[Any]) -> None:
+    """Let a scheduler say that it has set these rates, one for each group.
+
+    Touches `LRScheduler._last_lr`, which `get_last_lr` returns and nothing public sets but a step. Where it changes,
+    that is the rate before a resume, until the next step.
+    """
+    scheduler._last_lr = rates

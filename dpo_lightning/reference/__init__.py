@@ -5,6 +5,7 @@ from dpo_lightning.reference.base import BoundReference, Followed, LostReference
 from dpo_lightning.reference.default import default_reference, default_reference_type
 from dpo_lightning.reference.frozen import FrozenCopy, FrozenModule
 from dpo_lightning.reference.hooks import ModelHooks
+from dpo_lightning.reference.identity import Identity
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.moved import ReferenceMover, moved_weights, restore_moved
 from dpo_lightning.reference.precomputed import BoundPrecomputed, Precomputed
@@ -18,6 +19,7 @@ __all__ = [
     "FrozenAdapter",
     "FrozenCopy",
     "FrozenModule",
+    "Identity",
     "LostReference",
     "ModelHooks",
     "NoReference",
