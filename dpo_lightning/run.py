@@ -62,7 +62,7 @@ class PreferenceRun(ABC):
     @property
     @abstractmethod
     def identity(self) -> Identity:
-        """What policy and reference were before training.
+        """Policy and reference as they were before training.
 
         Raises:
             NotBuiltError: before they were built.

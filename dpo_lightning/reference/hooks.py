@@ -131,7 +131,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
 
     @property
     def identity(self) -> Identity:
-        """What policy and reference were before training; a NotBuiltError before `configure_model()`."""
+        """Policy and reference as they were before training; a NotBuiltError before `configure_model()`."""
         return self.models.identity
 
     def lose_reference(self, why: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run began with: the policy and its reference before training, as far as a checkpoint must know them again."""
+"""The policy of a run and its reference before training, as far as a checkpoint must know them again."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
 
 from dpo_lightning.compat.torch import (
     SHARD_METADATA_TYPES,
@@ -17,6 +19,7 @@ from dpo_lightning.compat.torch import (
     forward_replaced,
     has_own_forward,
     non_persistent_buffers,
+    set_rates,
     softmax_gradient,
 )
 from tests.helpers.runs import module
@@ -75,3 +78,9 @@ def test_a_module_converts_inside_its_own_context() -> None:
     model.configure_model()
     assert {buffer.dtype for buffer in model.bfloat16().policy.buffers()} == {torch.float32}
     assert next(model.policy.parameters()).dtype == torch.bfloat16
+
+
+def test_a_scheduler_says_the_rates_that_were_set() -> None:
+    scheduler = StepLR(SGD([torch.ones(1)], lr=1.0), 1)
+    set_rates(scheduler, [0.5])
+    assert scheduler.get_last_lr() == [0.5]
