@@ -43,7 +43,7 @@ def resumed(path: Path, steps: int = 5, **settings):
     return run, rates
 
 
-@pytest.mark.parametrize("optimizer", [SLOW, lambda parameters: SLOW(parameters)], ids=["held", "function"])
+@pytest.mark.parametrize("optimizer", [SLOW, lambda params: AdamW(params, **SLOW.keywords)], ids=["held", "function"])
 def test_another_setting_is_refused_by_name_or_applied(tmp_path, caplog, optimizer):
     saved(tmp_path, optimizer=partial(AdamW, lr=1e-3, weight_decay=0.1))
     wanted = r"optimizer.lr 0.001, and this run asks for 1e-06; .*betas.*eps.*weight_decay.*model.resume=changed"
