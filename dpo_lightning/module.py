@@ -12,8 +12,8 @@ from torch.optim import AdamW, Optimizer
 from torchmetrics import Metric
 
 from dpo_lightning.batch import PreferenceBatch
-from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
-from dpo_lightning.checkpoints import CheckpointHooks, plain_hyperparameters
+from dpo_lightning.callbacks import OF_EVERY_RUN, ReferenceCache, StepZeroCheck
+from dpo_lightning.checkpoints import CheckpointHooks, SettingsMode, checked_mode, plain_hyperparameters
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.logprobs import Statistic, statistics_read
@@ -49,6 +49,7 @@ class PreferenceModule(
         step_zero_check: Stop a fresh run whose policy and reference disagree on the first batch.
         optimizer: Makes the optimizer from the parameters; weight decay is kept off norms and biases.
         schedule: Learning rate over the optimizer steps.
+        resume: `exact` refuses a checkpoint of a run with other settings; `changed` goes on with those asked for here.
 
     Example:
         >>> from transformers import GPT2Config, GPT2LMHeadModel
@@ -75,6 +76,7 @@ class PreferenceModule(
         step_zero_check: bool = True,
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
+        resume: SettingsMode = "exact",
     ) -> None:
         comparison = comparison_of(objective)
         check_makers(optimizer, schedule)
@@ -84,7 +86,7 @@ class PreferenceModule(
         in_memory = {"policy": policy, "reference": reference}
         self.save_hyperparameters(ignore=[name for name, given in in_memory.items() if in_memory_only(given)])
         self.not_held = plain_hyperparameters(self.hparams, type(self))
-        self.step_zero_check = step_zero_check
+        self.step_zero_check, self.resume = step_zero_check, checked_mode(resume)
         self.objective, self.comparison = objective, comparison
         self.train_metrics, self.eval_metrics = comparison.means(), SetMeans(comparison.means())
         self.running_mean = RunningMean()
@@ -111,11 +113,10 @@ class PreferenceModule(
     def configure_callbacks(self) -> list[pl.Callback]:
         """Return what makes every run safe; one of the Trainer's own of the same kind replaces it."""
         self.build_before_setup()
-        checks: list[pl.Callback] = [GivesBack(), DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
+        checks: list[pl.Callback] = [GivesBack(), *(kind() for kind in OF_EVERY_RUN)]
         if isinstance(self.reference_settings, Precomputed):
             checks.append(ReferenceCache())
-        if self.step_zero_check:
-            checks.append(StepZeroCheck())
+        checks += [StepZeroCheck()] if self.step_zero_check else []
         present = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
         return [check for check in checks if type(check) not in present]
 

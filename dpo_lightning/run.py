@@ -15,7 +15,7 @@ from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.losses.scores import Scores
-from dpo_lightning.reference import BoundReference, Reference
+from dpo_lightning.reference import BoundReference, Identity, Reference
 from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.examples import Comparison
 
@@ -29,6 +29,7 @@ class PreferenceRun(ABC):
         reference_settings: The reference before it was bound; None for the default one.
         running_mean: The mean over the training that the objective reads.
         examples_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
+        resume: `exact` refuses settings that differ from those of a checkpoint, `changed` applies them.
         not_held: Arguments of the constructor that no checkpoint can hold, such as functions, by name with their class.
     """
 
@@ -37,6 +38,7 @@ class PreferenceRun(ABC):
     reference_settings: Reference | None
     running_mean: RunningMean
     examples_of_loaders: list[Sequence[TokenizedExample]]
+    resume: str
     not_held: Mapping[str, str]
 
     @property
@@ -55,6 +57,15 @@ class PreferenceRun(ABC):
 
         Raises:
             NotBuiltError: before it was bound.
+        """
+
+    @property
+    @abstractmethod
+    def identity(self) -> Identity:
+        """Policy and reference as they were before training.
+
+        Raises:
+            NotBuiltError: before they were built.
         """
 
     @property
@@ -86,6 +97,10 @@ class PreferenceRun(ABC):
     @abstractmethod
     def policy_again(self) -> nn.Module:
         """Return the policy as it was before training, loaded once more."""
+
+    @abstractmethod
+    def lose_reference(self, why: str) -> None:
+        """Leave the reference out, which refuses to score from now on."""
 
     @abstractmethod
     def original_config(self) -> dict[str, Any] | None:

@@ -1,5 +1,7 @@
 """Side effects of a run, and the checks that every run gets."""
 
+import lightning.pytorch as pl
+
 from dpo_lightning.callbacks.checkpoint import DurableSaves, ResumableCheckpoint
 from dpo_lightning.callbacks.exact_resume import ExactResume
 from dpo_lightning.callbacks.export import Export
@@ -11,12 +13,17 @@ from dpo_lightning.callbacks.moving_reference import (
     TrustRegionReference,
 )
 from dpo_lightning.callbacks.reference_cache import ReferenceCache
+from dpo_lightning.callbacks.resumed_settings import ResumedSettings
 from dpo_lightning.callbacks.rewards import WriteRewards
 from dpo_lightning.callbacks.samples import SampleTable
 from dpo_lightning.callbacks.step_zero import StepZeroCheck
 from dpo_lightning.callbacks.update_guard import UpdateGuard
 
+OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (DurableSaves, UpdateGuard, ExactResume, GracefulStop, ResumedSettings)
+"""What makes every run safe; `PreferenceModule` adds them, in this order."""
+
 __all__ = [
+    "OF_EVERY_RUN",
     "BEMAReference",
     "DurableSaves",
     "EMAReference",
@@ -26,6 +33,7 @@ __all__ = [
     "MovingReference",
     "ReferenceCache",
     "ResumableCheckpoint",
+    "ResumedSettings",
     "SampleTable",
     "StepZeroCheck",
     "TrustRegionReference",

@@ -11,12 +11,15 @@ from dpo_lightning.checkpoints.io import (
     local_copy,
     refuse_damaged,
 )
+from dpo_lightning.checkpoints.settings import SettingsMode, checked_mode
 
 __all__ = [
     "MANIFEST",
     "CheckpointHooks",
     "DurableCheckpointIO",
     "SaveError",
+    "SettingsMode",
+    "checked_mode",
     "damage",
     "load_plain",
     "local_copy",

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.version import __version__
 
-FORMAT_VERSION = 1
-"""The format that is written. 0 is that of checkpoints without the key `dpo_lightning`; they name schedules as
-`dpo_lightning.schedules.X`, and hold the means of both completions for SFT."""
+FORMAT_VERSION = 2
+"""The format that is written. 1 does not say which base and reference a checkpoint belongs to. 0 is that of checkpoints
+without the key `dpo_lightning`; they name schedules as `dpo_lightning.schedules.X`, and hold the means of both
+completions for SFT."""
 
 FORMAT = "dpo_lightning"
 MODEL_CONFIG = "model_config"
@@ -22,6 +23,8 @@ REFERENCE_MOVER = "reference_mover"
 GIVEN_REFERENCE = "given_reference"
 RUNNING_MEAN = "running_mean"
 NOT_HELD = "not_held"
+IDENTITY = "identity"
+OPTIMIZERS = "optimizers"
 
 STATE_DICT = "state_dict"
 LOOPS = "loops"
@@ -96,6 +99,20 @@ CONTENTS = (
         "`load_from_checkpoint`, which asks for them",
         since=1,
         when="one is a function, a module, or an objective that is no dataclass",
+    ),
+    Entry(
+        IDENTITY,
+        "`policy` and `reference` before training: samples of their weights, settings of model, adapters, quantization",
+        _MODULE,
+        "every load, which refuses another base or reference",
+        since=2,
+    ),
+    Entry(
+        OPTIMIZERS,
+        "of each optimizer its class, its groups' settings at the start of the fit, and the class of its schedule",
+        "`ResumedSettings`",
+        "`ResumedSettings`",
+        since=2,
     ),
     Entry(HYPER_PARAMETERS, "the module's arguments, as plain types", _LIGHTNING, "`load_from_checkpoint`"),
     Entry("hparams_name", "the name of the argument that took them", _LIGHTNING, "`load_from_checkpoint`"),

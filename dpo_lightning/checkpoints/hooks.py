@@ -10,8 +10,10 @@ from lightning.fabric.utilities.data import AttributeDict
 from typing_extensions import Self
 
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_newer
+from dpo_lightning.checkpoints.fingerprints import add_identity
 from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters, left_out, logged_hyperparameters
-from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
+from dpo_lightning.checkpoints.run_state import add_run_state, check_belongs, restore_run_state
+from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.standalone_loading import loading
 from dpo_lightning.checkpoints.trainable import add_untrained, check_trainable, keep_trainable, unfreeze_trained
 from dpo_lightning.compat.lightning import class_only
@@ -31,14 +33,18 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         mark_format(checkpoint)
         if HYPER_PARAMETERS in checkpoint:
             held, lost = held_hyperparameters(checkpoint[HYPER_PARAMETERS], type(self))
+            held.pop(RESUME, None)  # how a run goes on is said anew each time
             checkpoint[HYPER_PARAMETERS] = held
             self.not_held = {**{name: kind for name, kind in self.not_held.items() if name not in held}, **lost}
+        add_identity(self, checkpoint)
         add_run_state(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them; an InputError for a newer format, and where the reference cannot become the saved one."""
+        """Restore them; an InputError for a newer format, and for a checkpoint of another base, reference or run."""
         refuse_newer(checkpoint)
-        restore_run_state(self, checkpoint, attached_trainer(self))
+        trainer = attached_trainer(self)
+        restore_run_state(self, checkpoint, trainer)
+        check_belongs(self, checkpoint, trainer)
 
     @property
     def hparams_initial(self) -> AttributeDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -14,6 +15,14 @@ from dpo_lightning.checkpoints.contents import (
     NOT_HELD,
     REFERENCE_MOVER,
     RUNNING_MEAN,
+)
+from dpo_lightning.checkpoints.fingerprints import OtherReferenceError, check_identity, held_weights
+from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters
+from dpo_lightning.checkpoints.settings import (
+    differing_arguments,
+    refuse_or_tell,
+    refuse_other_shapes,
+    refuse_without_training_state,
 )
 from dpo_lightning.checkpoints.standalone_loading import plain_config
 from dpo_lightning.errors import InputError
@@ -36,6 +45,40 @@ def add_run_state(run: PreferenceRun, checkpoint: dict[str, Any]) -> None:
         checkpoint[REFERENCE_MOVER] = run.reference.moved_by
     if run.reads_baseline:
         checkpoint[RUNNING_MEAN] = {"of": type(run.objective).__name__, "state": run.running_mean.saved()}
+
+
+def check_belongs(module: pl.LightningModule, checkpoint: Mapping[str, Any], trainer: pl.Trainer | None) -> None:
+    """Refuse a checkpoint of another base or reference, and to train on from it with other settings.
+
+    Outside of a fit, the objective and the reference that were asked for are the ones that are used.
+
+    Args:
+        module: The `PreferenceRun` that takes it, its policy and reference built.
+        checkpoint: The saved one.
+        trainer: The Trainer that goes on with it; None where the module is loaded alone.
+
+    Raises:
+        InputError: naming what differs, and what to do.
+    """
+    run = cast(PreferenceRun, module)
+    fitting = trainer is not None and trainer.state.fn == TrainerFn.FITTING
+    if trainer is not None and fitting:
+        refuse_without_training_state(checkpoint, trainer)
+    try:
+        found = check_identity(run, checkpoint, held_weights(checkpoint, module.state_dict()))
+    except OtherReferenceError:
+        if trainer is not None or "policy" in module.hparams:
+            raise
+        # The policy itself is in the checkpoint: a module that was given to hold it need not be what it began as.
+        found = []
+        run.lose_reference("which the module that was given is not")
+    if fitting:
+        held, lost = held_hyperparameters(module.hparams, type(module))
+        found += differing_arguments(checkpoint, held, {**run.not_held, **lost})
+    else:
+        found = [each for each in found if each.name.partition(".")[0] != "reference"]
+    refuse_or_tell(found, run.resume)
+    refuse_other_shapes(checkpoint, dict(module.named_parameters()))
 
 
 def restore_run_state(run: PreferenceRun, checkpoint: dict[str, Any], trainer: pl.Trainer | None) -> None:

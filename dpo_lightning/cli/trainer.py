@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pydoc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Optional, cast
@@ -15,9 +16,15 @@ from lightning.pytorch.utilities import rank_zero_info
 import dpo_lightning
 from dpo_lightning import PreferenceDataModule, PreferenceModule, WriteRewards
 from dpo_lightning.checkpoints import load_plain, refuse_damaged
+from dpo_lightning.checkpoints.constructors import arguments_of
+from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS
+from dpo_lightning.checkpoints.hyperparameters import logged_hyperparameters
+from dpo_lightning.checkpoints.plain_form import public_path
+from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.compat.jsonargparse import option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
+from dpo_lightning.errors import InputError
 from dpo_lightning.utils.processes import end_with_parent
 
 _CLASSES = [name for name in dpo_lightning.__all__ if name[0].isupper()]
@@ -81,6 +88,22 @@ class PreferenceCLI(CheckedCheckpointCLI):
             load_plain(Path(path), path, mmap=True)
         return True
 
+    def settings_in(self, path: str) -> dict[str, Any]:
+        """Return a checkpoint's arguments as defaults of the command: what a config or a flag says wins over them.
+
+        Raises:
+            InputError: for a checkpoint of a subclass that the command does not name.
+        """
+        saved = load_plain(Path(path), path, mmap=True).get(HYPER_PARAMETERS, {})
+        own = _path_of(PreferenceModule)
+        asked = self.config[self.config["subcommand"]]["model"]["class_path"]
+        kind: Any = pydoc.locate(asked)
+        was = saved.get("_class_path", own)
+        if _path_of(kind) == own and was not in (own, public_path(PreferenceModule)):
+            raise InputError(f"checkpoint {path} is of the class {was}: say so, with --model={was}")
+        plain = logged_hyperparameters(saved, kind)
+        return {name: value for name, value in plain.items() if name in arguments_of(kind) and name != RESUME}
+
     def after_fit(self) -> None:
         """Say how the run ended on held-out pairs, and where its metrics lie."""
         metrics = self.trainer.callback_metrics
@@ -95,6 +118,10 @@ class PreferenceCLI(CheckedCheckpointCLI):
         callbacks: list[pl.Callback] = cast(Any, self.trainer).callbacks
         if not any(isinstance(callback, WriteRewards) for callback in callbacks):
             callbacks.append(WriteRewards())
+
+
+def _path_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = PreferenceCLI) -> PreferenceCLI:

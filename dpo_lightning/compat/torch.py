@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 SHARD_METADATA_TYPES: dict[str, set[str]] = {
     "torch.distributed.checkpoint.metadata": {
@@ -110,3 +111,12 @@ def is_of_groups(error: ValueError) -> bool:
     words it otherwise, LBFGS is refused in torch's words.
     """
     return "doesn't support per-parameter options" in str(error)
+
+
+def set_rates(scheduler: LRScheduler, rates: list[Any]) -> None:
+    """Let a scheduler say that it has set these rates, one for each group.
+
+    Touches `LRScheduler._last_lr`, which `get_last_lr` returns and nothing public sets but a step. Where it changes,
+    that is the rate before a resume, until the next step.
+    """
+    scheduler._last_lr = rates

@@ -5,6 +5,7 @@ from dpo_lightning.reference.base import BoundReference, Followed, LostReference
 from dpo_lightning.reference.default import default_reference, default_reference_type
 from dpo_lightning.reference.frozen import FrozenCopy, FrozenModule
 from dpo_lightning.reference.hooks import GivesBack, ModelHooks
+from dpo_lightning.reference.identity import Identity
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.moved import ReferenceMover, moved_weights, restore_moved
 from dpo_lightning.reference.precomputed import BoundPrecomputed, Precomputed
@@ -19,6 +20,7 @@ __all__ = [
     "FrozenCopy",
     "FrozenModule",
     "GivesBack",
+    "Identity",
     "LostReference",
     "ModelHooks",
     "NoReference",

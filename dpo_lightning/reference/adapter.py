@@ -15,6 +15,7 @@ from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.samples import own_tensors
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import BoundReference, Followed, Reference
 from dpo_lightning.utils.torch_modes import evaluating
@@ -151,6 +152,10 @@ class _AdapterCopy(BoundReference):
                 "use FrozenCopy"
             )
         return {name: Followed(parameters[copied], parameters[name]) for name, copied in copies.items()}
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return the copy's weights."""
+        return {name: value for name, value in own_tensors(self._policy).items() if f".{self._name}." in f"{name}."}
 
     def _name_of_copy(self, name: str) -> str:
         """Return the copy's name of a parameter: PEFT's names end with the adapter's and what the adapter calls it."""

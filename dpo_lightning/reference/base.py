@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dpo_lightning.batch import Collate, PreferenceBatch
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.samples import own_tensors
 
 
 class Followed(NamedTuple):
@@ -33,9 +34,11 @@ class BoundReference(ABC):
 
     Attributes:
         moved_by: Name of the callback that moves the reference; None where it stays where it was.
+        weights_hash: The hash of its weights, where it has one; None elsewhere.
     """
 
     moved_by: str | None = None
+    weights_hash: str | None = None
 
     @abstractmethod
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
@@ -58,6 +61,10 @@ class BoundReference(ABC):
     def own_models(self) -> list[nn.Module]:
         """Return the models beside the policy that the reference scores with; they are sharded with it."""
         return []
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return the weights that it scores with and does not share with the policy as it is trained, by name."""
+        return {name: tensor for model in self.own_models() for name, tensor in own_tensors(model).items()}
 
     def collate(self, collate: Collate) -> Collate:
         """Return the collate function, or one whose batches bring what the reference needs."""
@@ -100,14 +107,24 @@ class _Zero(BoundReference):
 
 
 class LostReference(Reference):
-    """The reference of a checkpoint whose base model is not there: the policy can be used, not compared."""
+    """The reference of a checkpoint whose base model is not there: the policy can be used, not compared.
+
+    Args:
+        why: What became of the policy before training.
+    """
+
+    def __init__(self, why: str = "whose directory was not there when the checkpoint was loaded") -> None:
+        self.why = why
 
     def bind(self, policy: nn.Module) -> BoundReference:
         """Return the bound reference, which scores nothing."""
-        return _Lost()
+        return _Lost(self.why)
 
 
 class _Lost(BoundReference):
+    def __init__(self, why: str) -> None:
+        self._why = why
+
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Refuse.
 
@@ -115,8 +132,8 @@ class _Lost(BoundReference):
             InputError: saying what is missing.
         """
         raise InputError(
-            "the reference is the policy before training, whose directory was not there when the checkpoint was "
-            "loaded: load it again with policy=the model's directory or hub name"
+            f"the reference is the policy before training, {self._why}: load it again with "
+            "policy=the model's directory or hub name"
         )
 
     def diagnose(self) -> str:

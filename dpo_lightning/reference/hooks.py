@@ -21,7 +21,8 @@ from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy
 from dpo_lightning.policy.source import PolicySource
-from dpo_lightning.reference.base import BoundReference, Reference
+from dpo_lightning.reference.base import BoundReference, LostReference, Reference
+from dpo_lightning.reference.identity import Identity
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.precomputed import Precomputed
 from dpo_lightning.utils.trainers import attached_trainer
@@ -189,6 +190,15 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def policy_again(self) -> nn.Module:
         """Load the policy once more, as it was before training; an InputError where it was given as a module."""
         return self.models.policy_again()
+
+    @property
+    def identity(self) -> Identity:
+        """Policy and reference as they were before training; a NotBuiltError before `configure_model()`."""
+        return self.models.identity
+
+    def lose_reference(self, why: str) -> None:
+        """Leave the reference out, which refuses to score from now on; `why` says what is missing."""
+        self.models.reference = LostReference(why).bind(self.policy)
 
     def original_config(self) -> dict[str, Any] | None:
         """Return the model's config as it was given; None where it has none."""

@@ -13,6 +13,7 @@ from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.sharding import gather_model, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import Reference
+from dpo_lightning.reference.identity import Identity, policy_start
 from dpo_lightning.reference.settle import settle_reference
 from dpo_lightning.utils.tensors import device_of
 
@@ -42,6 +43,7 @@ class RunModels:
     Attributes:
         policy: The model that is trained.
         reference: The reference, bound to it.
+        identity: What both were before training, for checkpoints.
         scorer: Scores with the policy.
     """
 
@@ -51,7 +53,10 @@ class RunModels:
         trained_adapter = source.has_trained_adapter  # before a module is given the adapter that is trained here
         with weights_on_rank_zero(place.mesh):
             self.policy = source.build(place.precision)
-            self.reference = settle_reference(settings, self.policy, trained_adapter).bind(self.policy)
+            start = policy_start(self.policy)
+            settled = settle_reference(settings, self.policy, trained_adapter)
+            self.reference = settled.bind(self.policy)
+            self.identity = Identity.of(start, self.reference, settled, agreed=place.mesh is not None)
         self._structure: nn.Module | None = None
         if place.mesh is not None:
             self._structure = meta_copy(self.policy)

@@ -85,6 +85,7 @@ class BoundPrecomputed(BoundReference):
 
     def __init__(self, settings: Precomputed, source: Source, policy: nn.Module) -> None:
         self.source = source
+        self.weights_hash = source.weights
         self._settings = settings
         self._policy = policy
         self._dtype = str(float_dtype_of(policy)).removeprefix("torch.")
@@ -98,6 +99,10 @@ class BoundPrecomputed(BoundReference):
     def own_models(self) -> list[nn.Module]:
         """Return the other checkpoint, until it has scored."""
         return self.source.own_models()
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return the weights of what is scored, until another checkpoint has scored."""
+        return self.source.own_weights()
 
     def collate(self, collate: Collate) -> CollateWithReference:
         """Return a collate function whose batches bring the reference's values, once `fill` has scored their pairs."""

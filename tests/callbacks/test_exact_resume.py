@@ -155,7 +155,7 @@ def test_an_exception_at_the_start_of_an_epoch_leaves_no_epoch_out(tmp_path):
     rest = Counts()
     runner = trainer(callbacks=[rest], max_epochs=2, max_steps=-1, accumulate_grad_batches=2)
     pairs = data(tmp_path, train_split="train[8:]", resume="next_epoch")
-    runner.fit(module(), pairs, ckpt_path=str(tmp_path / "saved/step=2.ckpt"))
+    runner.fit(module(lr=1e-2), pairs, ckpt_path=str(tmp_path / "saved/step=2.ckpt"))
     assert rest.counts["batch"] == 4  # the whole second epoch, which the fault had only begun
 
 

@@ -82,6 +82,30 @@ def test_fit_resume_validate_test_and_predict(project):
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory:UserWarning")
+def test_what_the_command_line_asks_for_is_what_runs(project, capsys):
+    main(["fit", "--config", "run.yaml", "--model.objective=DPO", "--model.objective.beta=0.05"])
+    checkpoint = ["--config", "run.yaml", "--ckpt_path=checkpoints/last.ckpt"]
+
+    def validated(*words):
+        capsys.readouterr()
+        main(["validate", *checkpoint, "--trainer.callbacks=null", *words])
+        return re.search(r"val/loss\s+[│|]\s+(\S+)", capsys.readouterr().out)[1]
+
+    assert validated() == validated("--model.objective.beta=0.05") != validated("--model.objective.beta=5.0")
+    assert validated("--model.objective=IPO") != validated()
+
+    resume = ["fit", *checkpoint, "--trainer.max_steps=6", "--model.optimizer.init_args.lr=0.002"]
+    with pytest.raises(
+        SystemExit, match=r"error: the checkpoint's run had objective.beta 0.05, and this run asks for 0.1"
+    ):
+        main(resume)
+    main([*resume, "--model.resume=changed"])
+    saved = torch.load("checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 6
+    assert saved["optimizer_states"][0]["param_groups"][0]["lr"] == 0.002
+    assert "resume" not in saved["hyper_parameters"]
+
+
 def test_flags_win_over_the_settings_in_a_checkpoint(project):
     main(["fit", "--config", "run.yaml", "--model.objective=DPO", "--model.objective.beta=0.05"])
     resume = ["--ckpt_path", "checkpoints/last.ckpt", "--trainer.max_steps=5"]

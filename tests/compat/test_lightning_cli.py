@@ -49,19 +49,32 @@ class Asked(CheckedCheckpointCLI, ParsingOnly):
 
 
 def parsed(kind: type[LightningCLI], *words: str) -> Any:
-    return kind(Model, trainer_class=Stub, args=["fit", "--model.width=3", *words])
+    return kind(Model, trainer_class=Stub, args=["fit", *words])
 
 
-@pytest.mark.parametrize(("answer", "width"), [(False, 3), (True, 7)], ids=["flags win", "the checkpoint wins"])
+@pytest.mark.parametrize(("answer", "width"), [(False, 1), (True, 7)], ids=["not read", "defaults"])
 def test_settings_of_a_checkpoint_are_read_where_the_answer_is_yes(tmp_path: Path, answer: bool, width: int) -> None:
     checkpoint = str(tmp_path / "a.ckpt")
-    torch.save({"hyper_parameters": {"width": 7}}, checkpoint)
+    torch.save({"hyper_parameters": {"width": 7, "_instantiator": "x"}}, checkpoint)
+    (tmp_path / "a.yaml").write_text("model: {width: 5}")
     Asked.answer, Asked.asked = answer, []
 
     cli = parsed(Asked, f"--ckpt_path={checkpoint}")
 
     assert Asked.asked == [checkpoint]
     assert cli.config.fit.model.width == width
+    assert parsed(Asked, f"--ckpt_path={checkpoint}", "--model.width=3").config.fit.model.width == 3
+    in_config = parsed(Asked, f"--config={tmp_path / 'a.yaml'}", f"--ckpt_path={checkpoint}").config.fit
+    assert (in_config.model.width, [str(path) for path in in_config.config]) == (5, [str(tmp_path / "a.yaml")])
+
+
+def test_a_config_as_a_dict_wins_too(tmp_path: Path) -> None:
+    checkpoint = str(tmp_path / "a.ckpt")
+    torch.save({"hyper_parameters": {"width": 7}}, checkpoint)
+    Asked.answer, Asked.asked = True, []
+    for model, width in (({}, 7), ({"width": 3}, 3)):
+        words = {"subcommand": "fit", "fit": {"ckpt_path": checkpoint, "model": model}}
+        assert Asked(Model, trainer_class=Stub, args=words).config.fit.model.width == width
 
 
 def test_a_word_that_is_no_file_is_not_asked_about() -> None:
@@ -75,7 +88,7 @@ def test_a_word_that_is_no_file_is_not_asked_about() -> None:
 def test_what_only_parses_builds_nothing_and_leaves_the_random_numbers_alone() -> None:
     before = torch.get_rng_state()
 
-    cli = parsed(ParsingOnly, "--seed_everything=5", "--trainer.max_steps=9")
+    cli = parsed(ParsingOnly, "--model.width=3", "--seed_everything=5", "--trainer.max_steps=9")
 
     assert (cli.config.fit.model.width, cli.config.fit.trainer.max_steps) == (3, 9)
     assert not {"model", "trainer"} & vars(cli).keys()

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
 
 from dpo_lightning.compat.torch import (
     SHARD_METADATA_TYPES,
@@ -18,6 +20,7 @@ from dpo_lightning.compat.torch import (
     has_own_forward,
     is_of_groups,
     non_persistent_buffers,
+    set_rates,
     softmax_gradient,
 )
 from tests.helpers.runs import module
@@ -83,3 +86,9 @@ def test_an_optimizer_of_one_group_says_so() -> None:
         torch.optim.LBFGS([{"params": [torch.ones(1)]}, {"params": [torch.ones(1)]}])
     assert is_of_groups(caught.value)
     assert not is_of_groups(ValueError("another"))
+
+
+def test_a_scheduler_says_the_rates_that_were_set() -> None:
+    scheduler = StepLR(SGD([torch.ones(1)], lr=1.0), 1)
+    set_rates(scheduler, [0.5])
+    assert scheduler.get_last_lr() == [0.5]

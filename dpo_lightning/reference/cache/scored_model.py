@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.policy.samples import own_tensors
 from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
 from dpo_lightning.reference.base import BoundReference, Reference
 from dpo_lightning.reference.cache.weights import agreed_weights_hash, weights_hash
@@ -52,6 +53,10 @@ class Source(ABC):
         """Return the models beside the policy that it holds now."""
         return []
 
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return the weights that it has now beside those that the policy shares with it, by name."""
+        return {name: tensor for model in self.own_models() for name, tensor in own_tensors(model).items()}
+
 
 class SharedWeights(Source):
     """A reference on the policy's own weights, at hand at any time."""
@@ -61,12 +66,17 @@ class SharedWeights(Source):
         # Before the reference adds its own adapter.
         self.weights = agreed_weights_hash(policy, adapters=adapters)
         self.name = f"{model_name(policy)}{' with its adapter' if adapters else ''}"
-        self._loaded = Loaded(policy, reference.bind(policy).token_logps)
+        self._bound = reference.bind(policy)
+        self._loaded = Loaded(policy, self._bound.token_logps)
 
     @contextmanager
     def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:
         """Yield the reference."""
         yield self._loaded
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return those of the adapter's copy; without one, nothing."""
+        return self._bound.own_weights()
 
 
 class PolicyItself(Source):
@@ -76,6 +86,10 @@ class PolicyItself(Source):
         self.weights = agreed_weights_hash(policy)
         self.name = model_name(policy)
         self._policy = policy
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return the policy's, which are the reference's before training."""
+        return own_tensors(self._policy)
 
     @contextmanager
     def loaded(self, needed: bool, rebuild: Callable[[], nn.Module]) -> Iterator[Loaded | None]:

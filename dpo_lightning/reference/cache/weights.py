@@ -38,7 +38,7 @@ def weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
     with ThreadPoolExecutor(_HASHING_THREADS if here else 1) as threads:
         # One after the other where weights are gathered or copied, for order and for memory.
         digests = list((threads.map if here else map)(_digest, named.values()))
-    digest = blake2b(json.dumps(_settings(model, adapters), sort_keys=True, default=str).encode(), digest_size=16)
+    digest = blake2b(json.dumps(model_settings(model, adapters), sort_keys=True, default=str).encode(), digest_size=16)
     for name, tensor, content in sorted(zip(named, named.values(), digests, strict=True), key=lambda entry: entry[0]):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode() + content)
     return digest.hexdigest()
@@ -76,7 +76,7 @@ def _base_name(name: str) -> str:
     return name
 
 
-def _settings(model: nn.Module, adapters: bool) -> dict[str, Any]:
+def model_settings(model: nn.Module, adapters: bool) -> dict[str, Any]:
     """Return what the weights alone do not tell: RoPE's base, windows, an adapter's scale."""
     base = cast(Any, model).get_base_model() if is_adapted(model) else model
     config: Any = getattr(base, "config", None)

@@ -126,3 +126,13 @@ def export_directly(source: Path, path: Path) -> None:
     from dpo_lightning.cli.commands.export import export
 
     export([str(source), "--out", str(path / "out")])
+
+
+def test_an_adapter_is_not_exported_from_another_base(tmp_path):
+    checkpoint = run(tmp_path, lora=LoRA(r=4))
+    saved_model(tmp_path / "model", seed=9)
+    for source in (checkpoint, shards_of(checkpoint)):
+        for words in (["--merged"], []):
+            with pytest.raises(SystemExit, match=r"error: .*was trained on other base weights than this run's policy"):
+                main(["export", str(source), "--out", str(tmp_path / "out"), *words])
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,187 @@
+"""Optimizers and schedules of a run that goes on: what they were asked to be, and how they become it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from dpo_lightning.checkpoints.contents import OPTIMIZER_STATES, OPTIMIZERS
+from dpo_lightning.checkpoints.settings import Difference, differences
+from dpo_lightning.compat.torch import set_rates
+
+RATE = "lr"
+BASE_RATE = "initial_lr"  # a schedule puts it into each group
+_NO_SETTINGS = ("params", "param_names", BASE_RATE)
+_ON_DEVICE = ("fused", "capturable")  # kernels that count the steps where the parameter is
+
+
+class Asked(NamedTuple):
+    """An optimizer, and what it was asked to be.
+
+    Attributes:
+        optimizer: The optimizer.
+        groups: Settings of each group as it was made, the base rate as `lr`.
+        schedules: Its schedulers, most often one.
+    """
+
+    optimizer: Optimizer
+    groups: list[dict[str, Any]]
+    schedules: list[Any]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it in the types that a checkpoint holds."""
+        return {
+            "class": type(self.optimizer).__name__,
+            "schedule": ", ".join(type(each).__name__ for each in self.schedules),
+            "groups": [_plain_settings(group) for group in self.groups],
+        }
+
+
+def asked(trainer: pl.Trainer) -> list[Asked]:
+    """Return what the optimizers of a Trainer are asked to be, before a checkpoint's states take its place."""
+    schedules = [each.scheduler for each in trainer.lr_scheduler_configs]
+    return [
+        Asked(
+            optimizer,
+            [_settings(group) for group in optimizer.param_groups],
+            [each for each in schedules if each.optimizer is optimizer],
+        )
+        for optimizer in trainer.optimizers
+    ]
+
+
+def asked_before(saved: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what the optimizers of a checkpoint's fit were asked to be; of an older one, what their states say."""
+    if OPTIMIZERS in saved:
+        return list(saved[OPTIMIZERS])
+    states = saved.get(OPTIMIZER_STATES, [])
+    return [{"groups": [_plain_settings(_settings(group)) for group in state["param_groups"]]} for state in states]
+
+
+def other_kind(now: Asked, before: Mapping[str, Any], state: Mapping[str, Any] | None) -> Iterator[Difference]:
+    """Yield why an optimizer cannot take a saved state: another class, or other groups of parameters.
+
+    Args:
+        now: The optimizer.
+        before: What `asked_before` says of the saved one.
+        state: Its state dict; None where the state was loaded already.
+    """
+    name, was = type(now.optimizer).__name__, before.get("class")
+    lacking = now.groups[0].keys() - before["groups"][0].keys() if now.groups and before["groups"] else set()
+    if was is None and lacking:
+        was = f"without {', '.join(sorted(lacking))}"
+    if was not in (None, name):
+        yield Difference("optimizer", was, name)
+        return
+    sizes = [len(group["params"]) for group in now.optimizer.param_groups]
+    if state is not None and (saved := [len(group["params"]) for group in state["param_groups"]]) != sizes:
+        yield Difference("the optimizer's numbers of parameters", saved, sizes)
+
+
+def other_settings(now: Asked, before: Mapping[str, Any]) -> Iterator[tuple[int, Difference]]:
+    """Yield the number of a group, and a setting of it that is not that of the checkpoint's fit."""
+    for place, (was, group) in enumerate(zip(before["groups"], now.groups, strict=False)):
+        yield from ((place, each) for each in differences("optimizer", was, _plain_settings(group)))
+
+
+def apply_setting(now: Asked, place: int, key: str) -> None:
+    """Give a group a setting that was asked for; a rate moves with what the schedule has made of it."""
+    group, value = now.optimizer.param_groups[place], now.groups[place][key]
+    if key != RATE:
+        group[key] = value
+        if key in _ON_DEVICE and value:
+            _count_steps_on_device(now.optimizer)
+        return
+    base = float(group.get(BASE_RATE, group[RATE]))
+    _set_rate(group, float(group[RATE]) * float(value) / base if base else float(value))
+    if BASE_RATE in group:
+        group[BASE_RATE] = value
+    for each in now.schedules:
+        if hasattr(each, "base_lrs"):
+            each.base_lrs[place] = value
+
+
+def begin_rates_anew(now: Asked) -> None:
+    """Let the schedules move the rates that were asked for, where a checkpoint's optimizer had others."""
+    for each in now.schedules:
+        if hasattr(each, "base_lrs"):
+            each.base_lrs = [group[RATE] for group in now.groups]
+
+
+def go_on_without_schedule(now: Asked) -> None:
+    """Give each group the rate that was asked for, where no schedule moves it any more."""
+    for group, settings in zip(now.optimizer.param_groups, now.groups, strict=False):
+        _set_rate(group, settings[RATE])
+
+
+def take_steps(scheduler: Any, steps: int) -> None:
+    """Bring a schedule that has no saved state to an optimizer step."""
+    if isinstance(scheduler, LambdaLR):
+        scheduler.last_epoch = steps
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        for _ in range(steps):
+            scheduler.step()
+
+
+def rates_of_now(scheduler: Any) -> tuple[float, float] | None:
+    """Let the next step have the rate that the schedule has for it now: its length may be another one.
+
+    Returns:
+        A rate that was changed, before and now; None where all stay, and for a schedule that is no function of the
+        step.
+    """
+    if not isinstance(scheduler, LambdaLR):
+        return None
+    factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+    wanted = [base * factor for base, factor in zip(scheduler.base_lrs, factors, strict=False)]
+    groups = scheduler.optimizer.param_groups
+    changed = [
+        (float(group[RATE]), float(rate))
+        for group, rate in zip(groups, wanted, strict=False)
+        if float(group[RATE]) != float(rate)
+    ]
+    if not changed:
+        return None
+    for group, rate in zip(groups, wanted, strict=False):
+        _set_rate(group, rate)
+    set_rates(scheduler, [group[RATE] for group in groups])
+    return changed[0]
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {key: value for key, value in group.items() if key not in _NO_SETTINGS}
+    return {**settings, RATE: group.get(BASE_RATE, group.get(RATE))}
+
+
+def _plain_settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in group.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, bool | int | float | str | None) else repr(value)
+
+
+def _set_rate(group: dict[str, Any], rate: Any) -> None:
+    if isinstance(group[RATE], Tensor):
+        group[RATE].fill_(rate)
+    else:
+        group[RATE] = rate
+
+
+def _count_steps_on_device(optimizer: Optimizer) -> None:
+    for parameter, state in optimizer.state.items():
+        if isinstance(step := state.get("step"), torch.Tensor):
+            state["step"] = step.to(parameter.device)

@@ -1,0 +1,75 @@
+"""`ckpt_path`: what is asked for is what runs, or it is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dpo_lightning import DPO, Linear, LoRA
+from dpo_lightning.errors import InputError
+from tests.helpers import runs
+
+
+@pytest.fixture
+def checkpoint(run, tmp_path):
+    """A file of an epoch's end, on the model in `model`; `checkpoint(**settings)`."""
+
+    def saved(weights_only=False, **settings):
+        module = runs.module(runs.saved_model(tmp_path / "model"), **settings)
+        run(module=module, max_epochs=1).trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only)
+        return str(tmp_path / "a.ckpt")
+
+    return saved
+
+
+@pytest.fixture
+def again(tmp_path):
+    """A module on the model in `model`; `again(**settings)`."""
+    return lambda **settings: runs.module(str(tmp_path / "model"), **settings)
+
+
+def test_a_resumed_fit_refuses_other_settings(run, checkpoint, again):
+    path = checkpoint()
+    with pytest.raises(InputError, match=r"optimizer.lr 0.001, and this run asks for 0.1: .*model.resume=changed"):
+        run(module=again(lr=0.1), ckpt_path=path)
+    with pytest.raises(InputError, match=r"objective.beta 0.1, and this run asks for 5.0"):
+        run(module=again(objective=DPO(beta=5.0)), ckpt_path=path)
+
+
+def test_a_resumed_fit_applies_other_settings_where_that_is_said(run, checkpoint, again):
+    fitted = run(module=again(lr=0.1, objective=DPO(beta=5.0), resume="changed"), ckpt_path=checkpoint())
+    assert [group["lr"] for group in fitted.trainer.optimizers[0].param_groups] == [0.1, 0.1]
+    assert fitted.module.objective == DPO(beta=5.0)
+
+
+def test_a_longer_run_has_its_own_schedule(run, checkpoint, again, caplog):
+    path = checkpoint(schedule=Linear(warmup=0))
+    with caplog.at_level("INFO"):
+        run(module=again(schedule=Linear(warmup=0)), ckpt_path=path, max_epochs=2)
+    assert "the learning rate goes on at 0.0005, where that run had come to 0" in caplog.text
+
+
+def test_a_validation_has_the_objective_that_it_asks_for(checkpoint, again, tmp_path):
+    path, losses = checkpoint(), []
+    for beta in (0.1, 5.0):
+        (found,) = runs.trainer().validate(again(objective=DPO(beta=beta)), runs.data(tmp_path), path, verbose=False)
+        losses.append(found["val/loss"])
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
+def test_another_base_is_refused_at_every_stage(checkpoint, again, tmp_path, stage):
+    path = checkpoint(lora=LoRA(r=2))
+    runs.saved_model(tmp_path / "model", seed=9)
+    pairs = runs.data(tmp_path, test_split="train[:8]") if stage == "test" else runs.data(tmp_path)
+    with pytest.raises(InputError, match="was trained on other base weights than this run's policy"):
+        getattr(runs.trainer(), stage)(again(lora=LoRA(r=2)), datamodule=pairs, ckpt_path=path)
+
+
+def test_weights_only_are_no_run(run, checkpoint, again, tmp_path):
+    path = checkpoint(weights_only=True)
+    with pytest.raises(InputError, match="holds weights only, and no lr_schedulers and no optimizer_states"):
+        run(module=again(), ckpt_path=path)
+    runs.trainer().validate(again(), runs.data(tmp_path), path, verbose=False)
+    loaded = type(again()).load_from_checkpoint(path)
+    assert torch.equal(next(loaded.policy.parameters()), next(iter(torch.load(path)["state_dict"].values())))
