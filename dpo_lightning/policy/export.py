@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +164,9 @@ def _save(model: nn.Module, original: dict[str, Any], dtype: str | None, directo
     saved = cast(Any, model)
     if is_adapted(model):
         name = saved.active_adapter
-        saved.save_pretrained(directory, selected_adapters=[name])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Setting `save_embedding_layers`", category=UserWarning)
+            saved.save_pretrained(directory, selected_adapters=[name])
         _move_up(directory, name)
     else:
         saved.save_pretrained(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Optional, Union
 
@@ -78,8 +79,11 @@ def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None) -> nn.M
         **settings,
     )
     try:
-        # In the weights' dtype at once: Lightning would cast the adapter later, when a reference has copied it.
-        return get_peft_model(policy, config, autocast_adapter_dtype=False, revision=revision)
+        with warnings.catch_warnings():
+            # Merging goes wrong where weights are tied: an export parts them.
+            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings", category=UserWarning)
+            # In the weights' dtype at once: Lightning would cast the adapter later, when a reference has copied it.
+            return get_peft_model(policy, config, autocast_adapter_dtype=False, revision=revision)
     except Exception as error:  # PEFT raises several kinds, without a base class
         raise InputError(f"lora: {one_line(error, 600)}") from error
 

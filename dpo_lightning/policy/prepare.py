@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, Union, cast
 
 import torch
 from torch import nn
@@ -91,6 +91,10 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
 
 
 def _enable_checkpointing(policy: nn.Module) -> None:
+    if is_adapted(policy) and cast(Any, policy).active_peft_config.is_prompt_learning:
+        raise InputError(
+            "gradient_checkpointing: a recomputed layer loses the keys and values of prefix tuning: leave it out"
+        )
     enable: Callable[..., None] | None = getattr(policy, "activation_checkpointing_enable", None)
     if enable is None or not getattr(policy, "supports_gradient_checkpointing", True):
         raise InputError(f"gradient_checkpointing: {type(policy).__name__} does not support it: leave it out")

@@ -47,6 +47,10 @@ def error(directory: Path, policy: torch.nn.Module) -> float:
     return (logits(loaded, TOKENS) - logits(policy.eval(), TOKENS)).abs().max().item()
 
 
+@pytest.mark.filterwarnings(
+    "ignore:You're using the WeightAveraging:UserWarning", "ignore:SWA is currently:UserWarning"
+)
+@pytest.mark.filterwarnings("ignore:Swapping scheduler:UserWarning")
 @pytest.mark.parametrize("first", [True, False], ids=["export first", "export last"])
 @pytest.mark.parametrize("swap", SWAPS)
 def test_it_has_the_weights_that_training_ends_with(run, tmp_path, swap, first):
@@ -122,6 +126,7 @@ def test_another_dtype(run, tmp_path):
         Export("out", dtype="bf16")
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning")
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
 def test_an_adapter_on_tied_embeddings(run, tmp_path, target):
     lora = LoRA(r=4, target_modules=["q_proj", target])

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model, inject_adapter_in_model
+from peft import LoraConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model, inject_adapter_in_model
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import check_adapters, cpu_copy, merge_adapter, merge_problem, merged_start
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.tiny import tiny_llama
 from tests.policy.common import TOKENS, logits
 
@@ -155,3 +156,9 @@ def test_a_copy_shares_nothing_and_keeps_what_is_tied() -> None:
     copied: Any = cpu_copy(model)
     assert copied.lm_head.weight is copied.model.embed_tokens.weight
     assert not {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in copied.parameters()}
+
+
+def test_a_prefix_of_keys_and_values_is_not_recomputed() -> None:
+    policy = get_peft_model(tiny_llama(), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
+    with pytest.raises(InputError, match=r"^gradient_checkpointing: a recomputed layer loses the keys"):
+        build_policy(policy, torch.float32, PolicyOptions(gradient_checkpointing=True))

@@ -99,3 +99,12 @@ def test_another_dtype_is_compared_by_its_own_rounding(tmp_path: Path, dtype: st
         write_model(adapted(), None, None, str(tmp_path / name), form)
         written = load_file(next((tmp_path / name).glob("*.safetensors")))
         assert {str(value.dtype) for value in written.values()} == {f"torch.{dtype}"}
+
+
+def test_a_quantized_base_is_loaded_quantized(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    tiny_llama(hidden_size=64, intermediate_size=128).save_pretrained(tmp_path / "base")
+    options = PolicyOptions(lora=LoRA(r=2, init_lora_weights=False), quantization_config={"load_in_4bit": True})
+    policy = build_policy(str(tmp_path / "base"), torch.float32, options)
+    write_model(policy, None, None, str(tmp_path / "out"))
+    assert (tmp_path / "out/adapter_model.safetensors").is_file()
