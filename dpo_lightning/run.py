@@ -107,6 +107,14 @@ class PreferenceRun(ABC):
         """Return the model's config as it was given; None where it has none."""
 
     @abstractmethod
+    def names_read(self) -> list[str]:
+        """Return the names and directories of the models that the run begins with, the reference's too."""
+
+    @abstractmethod
+    def lost_base(self) -> str | None:
+        """Return why the base model of the policy's adapter can be loaded from nowhere; None where it can."""
+
+    @abstractmethod
     def step_metrics(self) -> dict[str, Metric]:
         """Return the metrics that a training step adds to, by the names of their attributes."""
 

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Optional
 
 import lightning.pytorch as pl
 from torch import nn
 
+from dpo_lightning.callbacks.best_weights import best_weights, monitoring_checkpoint, weights_replaced
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.export import check_target, merge_adapter, merge_problem, write_model
-from dpo_lightning.run import run_of, source_of
+from dpo_lightning.policy.export import (
+    STEP_SUFFIX,
+    ExportForm,
+    check_target,
+    export_problem,
+    would_replace,
+    write_model,
+)
+from dpo_lightning.run import PreferenceRun, run_of, source_of
+from dpo_lightning.utils.tensors import device_of
 
 
 class Export(pl.Callback):
     """Writes weights (safetensors), tokenizer and chat template when the fit ends; plain transformers or peft load it.
 
-    With LoRA, `path` holds the adapter. A directory is written under a temporary name and renamed.
+    The weights are those that the module has when all callbacks are done with them, wherever this one stands. With
+    LoRA, `path` holds the adapter. A directory is written under a temporary name, loaded from there, compared with the
+    policy on a few tokens, and then renamed. `fast_dev_run` writes nothing.
 
     Args:
-        path: Directory of the export; an earlier one is replaced.
+        path: Directory of the export; an earlier one is replaced. Null where only merged weights are wanted.
         merged_path: With LoRA, also write the merged weights here, as a model without adapters.
         every_checkpoint: Also export to `path` + `-step-N` whenever a checkpoint is saved.
+        dtype: Dtype to write the weights in, `float32`, `bfloat16` or `float16`; null for that of the run.
+        best: Take the weights of the best checkpoint, by the `ModelCheckpoint` that monitors a metric.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -38,48 +53,109 @@ class Export(pl.Callback):
         'LlamaForCausalLM'
     """
 
-    def __init__(self, path: str, merged_path: Optional[str] = None, every_checkpoint: bool = False) -> None:
+    def __init__(
+        self,
+        path: Optional[str] = None,
+        merged_path: Optional[str] = None,
+        every_checkpoint: bool = False,
+        dtype: Optional[str] = None,
+        best: bool = False,
+    ) -> None:
+        if path is None and (merged_path is None or every_checkpoint):
+            raise InputError("Export.path: give the directory to write to")
         self.path = path
         self.merged_path = merged_path
         self.every_checkpoint = every_checkpoint
+        self.best = best
+        self._form = ExportForm(dtype=dtype)
+        self._merged_form = ExportForm(merged=True, dtype=dtype)
+        self._trained = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Begin a stage, in which nothing is trained yet."""
+        self._trained = False
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse a policy, or a path, before training that cannot be exported, or written to, after it.
 
         Raises:
-            InputError: for a policy that transformers cannot save, or weights that cannot be merged.
+            InputError: for a policy that transformers cannot save, weights that cannot be merged, a path that the run
+                reads from, and where no checkpoint is the best.
         """
-        policy = run_of(pl_module, "Export").policy
-        check_target(self.path)
-        if self.merged_path is not None:
-            check_target(self.merged_path)
-        if not hasattr(policy, "save_pretrained"):
-            raise InputError(f"Export: {type(policy).__name__} is no Hugging Face model: leave the callback out")
-        if self.merged_path is not None and (problem := merge_problem(policy)):
-            raise InputError(f"Export.merged_path: {problem}")
+        run = run_of(pl_module, "Export")
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self._check_paths(run)
+        for name, form in self._wanted().items():
+            if problem := export_problem(run.policy, form, run.lost_base()):
+                raise InputError(f"Export.{name}: {problem}")
+        if self.best:
+            monitoring_checkpoint(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Export the policy as it stands."""
-        policy = self._export(trainer, pl_module, self.path)
-        if self.merged_path is not None and policy is not None:
-            config = run_of(pl_module, "Export").original_config()
-            write_model(merge_adapter(policy), config, _tokenizer(trainer), self.merged_path)
+        """Note that there is something to export; other callbacks, and the module, may still change the weights."""
+        self._trained = not trainer.fast_dev_run  # type: ignore[attr-defined]
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Export the policy as the fit leaves it, or as it was at the best checkpoint."""
+        if stage != "fit" or not self._trained:
+            return
+        self._trained = False
+        run = run_of(pl_module, "Export")
+        with _rank_zero_policy(trainer, run, moved=True) as policy:
+            if policy is None:
+                return
+            state = best_weights(trainer) if self.best else {}
+            with weights_replaced(policy, state):
+                for name, form in self._wanted().items():
+                    write_model(policy, run.original_config(), _tokenizer(trainer), getattr(self, name), form)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Export with each checkpoint, if `every_checkpoint` is set."""
-        if self.every_checkpoint:
-            self._export(trainer, pl_module, f"{self.path}-step-{trainer.global_step}")
-
-    def _export(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: str) -> nn.Module | None:
-        """Export on rank 0, and return the policy there; every rank must call, since the policy may be sharded."""
+        if not self.every_checkpoint or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         run = run_of(pl_module, "Export")
-        policy = run.whole_policy()
-        if policy is None or not trainer.is_global_zero:
-            return None
-        write_model(policy, run.original_config(), _tokenizer(trainer), path)
-        return policy
+        with _rank_zero_policy(trainer, run) as policy:
+            if policy is not None:
+                path = f"{self.path}{STEP_SUFFIX}{trainer.global_step}"
+                write_model(policy, run.original_config(), _tokenizer(trainer), path, self._form)
+
+    def _wanted(self) -> dict[str, ExportForm]:
+        """Return the form of each export, by the argument that says where it goes."""
+        forms = {"path": self._form, "merged_path": self._merged_form}
+        return {name: form for name, form in forms.items() if getattr(self, name) is not None}
+
+    def _check_paths(self, run: PreferenceRun) -> None:
+        read = run.names_read()
+        if self.path is not None:
+            check_target(self.path, read, numbered=self.every_checkpoint)
+        if self.merged_path is not None:
+            check_target(self.merged_path, read)
+        if self.path is not None and self.merged_path is not None and would_replace(self.path, self.merged_path):
+            raise InputError(f"Export: merged_path {self.merged_path} is in path {self.path}: give two directories")
+
+
+@contextmanager
+def _rank_zero_policy(trainer: pl.Trainer, run: PreferenceRun, *, moved: bool = False) -> Iterator[nn.Module | None]:
+    """Yield the whole policy on rank 0, and None elsewhere; every rank must call, since the policy may be sharded.
+
+    Args:
+        trainer: The Trainer.
+        run: The run.
+        moved: Whether the Trainer has moved the module to the CPU: quantized weights go back to compute where they did.
+    """
+    policy = run.whole_policy()
+    if policy is None or not trainer.is_global_zero:
+        yield None
+        return
+    here, away = device_of(policy), moved and getattr(policy, "is_quantized", False)
+    if away:
+        policy.to(trainer.strategy.root_device)
+    yield policy
+    if away:
+        policy.to(here)
 
 
 def _tokenizer(trainer: pl.Trainer) -> Any:

@@ -12,6 +12,7 @@ from dpo_lightning.attention import layout_inputs, tree_problem
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.compat.torch import forward_replaced
 from dpo_lightning.logprobs.head import logps_through, scored_logits
+from dpo_lightning.logprobs.positions import check_shape
 from dpo_lightning.logprobs.statistics import Statistic, TokenLogps
 from dpo_lightning.logprobs.tiling import TILING, Tiling
 from dpo_lightning.logprobs.transform import HeadProbe, probe_head
@@ -79,6 +80,7 @@ class TokenScorer:
         found: list[TokenLogps] = []
 
         def read_rows(hidden: Tensor) -> Tensor:
+            check_shape(hidden, batch.input_ids, self.model)
             found.append(score(_scored_rows(hidden, batch), batch.targets))
             # Cloned, which costs nothing: FSDP2 warns about an output that is a view.
             return found[0].logps[:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size).clone()
@@ -97,7 +99,9 @@ class TokenScorer:
 
     def _logits(self, batch: PreferenceBatch) -> Float[Tensor, "N V"]:
         with layout_inputs(self.model, batch) as inputs:
-            return _scored_rows(self.model(**inputs).logits, batch)
+            logits = self.model(**inputs).logits
+        check_shape(logits, batch.input_ids, self.model)
+        return _scored_rows(logits, batch)
 
 
 def sequence_logps(scorer: TokenScorer, batch: PreferenceBatch) -> Float[Tensor, " S"]:

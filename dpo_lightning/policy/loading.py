@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.initialisation import check_repeats
 from dpo_lightning.utils.hub import check_source
 from dpo_lightning.utils.text import one_line
 
@@ -61,6 +62,7 @@ def load_model(
     from peft import PeftModel
 
     with _one_line(f"adapter {name!r}"):
+        check_repeats(adapter)
         return PeftModel.from_pretrained(model, name, is_trainable=True, autocast_adapter_dtype=False)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Optional, Union
 
 from torch import nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.initialisation import initialisation
 from dpo_lightning.utils.text import one_line
 
 
@@ -55,16 +57,20 @@ def is_adapted(model: nn.Module) -> bool:
     return hasattr(model, "peft_config")
 
 
-def add_lora(policy: nn.Module, lora: LoRA) -> nn.Module:
+def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None) -> nn.Module:
     """Put new adapters on the policy, in the dtype of its weights.
 
+    Args:
+        policy: A model without adapters.
+        lora: The adapters' settings.
+        revision: Revision that the model was loaded from the hub in; an exported adapter names it.
+
     Raises:
-        InputError: when it carries adapters already, or the settings do not fit it.
+        InputError: when the settings do not fit it, or their initialisation does not last.
     """
     from peft import LoraConfig, get_peft_model
 
-    if is_adapted(policy):
-        raise InputError("lora: the policy carries a trained adapter already; leave `lora` out to train that one on")
+    _check_initialisation(lora.init_lora_weights)
     settings = asdict(lora)
     config = LoraConfig(
         task_type="CAUSAL_LM" if hasattr(policy, "prepare_inputs_for_generation") else None,
@@ -73,7 +79,19 @@ def add_lora(policy: nn.Module, lora: LoRA) -> nn.Module:
         **settings,
     )
     try:
-        # In the weights' dtype at once: Lightning would cast the adapter later, when a reference has copied it.
-        return get_peft_model(policy, config, autocast_adapter_dtype=False)
+        with warnings.catch_warnings():
+            # Merging goes wrong where weights are tied: an export parts them.
+            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings", category=UserWarning)
+            # In the weights' dtype at once: Lightning would cast the adapter later, when a reference has copied it.
+            return get_peft_model(policy, config, autocast_adapter_dtype=False, revision=revision)
     except Exception as error:  # PEFT raises several kinds, without a base class
         raise InputError(f"lora: {one_line(error, 600)}") from error
+
+
+def _check_initialisation(name: Union[bool, str]) -> None:
+    try:
+        problem = initialisation(name).problem
+    except Exception as error:  # PEFT raises several kinds, without a base class
+        problem = one_line(error, 300)
+    if problem is not None:
+        raise InputError(f"lora: init_lora_weights={name!r} {problem}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, Union, cast
 
 import torch
 from torch import nn
@@ -13,8 +13,9 @@ from torch import nn
 from dpo_lightning.compat.bitsandbytes import keep_quantized_backward
 from dpo_lightning.compat.torch import non_persistent_buffers
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.adapters import check_adapters, merged_start
 from dpo_lightning.policy.loading import load_model
-from dpo_lightning.policy.lora import LoRA, add_lora
+from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
 from dpo_lightning.utils.arguments import wrong_kind
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -75,11 +76,14 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
                 policy.to(dtype)
     else:
         policy = load_model(source, dtype, options.quantization_config, options.model_kwargs)
+    check_adapters(policy)
     keep_quantized_backward(policy)
+    if options.lora is not None and is_adapted(policy):
+        policy = merged_start(policy)
     if not options.dropout:
         disable_dropout(policy)
     if options.lora is not None:
-        policy = add_lora(policy, options.lora)
+        policy = add_lora(policy, options.lora, (options.model_kwargs or {}).get("revision"))
     disable_cache(policy)
     if options.gradient_checkpointing:
         _enable_checkpointing(policy)
@@ -87,6 +91,10 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
 
 
 def _enable_checkpointing(policy: nn.Module) -> None:
+    if is_adapted(policy) and cast(Any, policy).active_peft_config.is_prompt_learning:
+        raise InputError(
+            "gradient_checkpointing: a recomputed layer loses the keys and values of prefix tuning: leave it out"
+        )
     enable: Callable[..., None] | None = getattr(policy, "activation_checkpointing_enable", None)
     if enable is None or not getattr(policy, "supports_gradient_checkpointing", True):
         raise InputError(f"gradient_checkpointing: {type(policy).__name__} does not support it: leave it out")

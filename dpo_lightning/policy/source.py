@@ -39,6 +39,8 @@ class PolicySource:
         self.options = options
         self._given = None if isinstance(policy, str) else GivenModel(policy)
         self._config: Any = None
+        # Asked now: a module is changed in place. A name is asked where it is needed, which may take the hub.
+        self._came_adapted = isinstance(policy, nn.Module) and is_adapted(policy)
 
     @property
     def name(self) -> str | None:
@@ -47,9 +49,26 @@ class PolicySource:
 
     @property
     def has_trained_adapter(self) -> bool:
-        """True where it comes with an adapter."""
+        """True where the adapter that is trained is the one that it comes with."""
+        return self.options.lora is None and self._comes_with_adapter()
+
+    def _comes_with_adapter(self) -> bool:
+        return adapter_config(self.policy) is not None if isinstance(self.policy, str) else self._came_adapted
+
+    def names_read(self) -> list[str]:
+        """Return the names and directories that it is loaded from, and of an adapter's base model."""
+        names = [self.name]
+        if isinstance(self.policy, str) and self._comes_with_adapter():
+            names.append(adapter_config(self.policy).base_model_name_or_path)
+        return [name for name in names if name]
+
+    def lost_base(self) -> str | None:
+        """Return why the base of the new adapter can be loaded from nowhere: an older adapter is merged into it."""
+        if self.options.lora is None or not self._comes_with_adapter():
+            return None
         return (
-            is_adapted(self.policy) if isinstance(self.policy, nn.Module) else adapter_config(self.policy) is not None
+            "the adapter lies over weights that another one was merged into, which are on no disk: export the merged "
+            "weights, or save the merged model and train on that"
         )
 
     def check(self) -> None:

@@ -14,15 +14,13 @@ from torch import Tensor, nn
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.samples import own_tensors
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import BoundReference, Followed, Reference
+from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.torch_modes import evaluating
-
-# These leave the base weights alone. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) move part of them into the
-# adapter: with it off, the model is 0.2 to 0.5 nats away from the original.
-_BASE_PRESERVING = (True, False, "gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,11 @@ class FrozenAdapter(Reference):
         if not is_adapted(policy):
             raise InputError("reference FrozenAdapter needs a policy with adapters: set `lora`, or use FrozenCopy")
         _refuse_trained_base("FrozenAdapter", policy)
-        _copy_active_adapter(policy, self.NAME)
-        return _AdapterCopy(policy, self.NAME)
+        name = self.NAME
+        while name in cast(Any, policy).peft_config:  # a user's
+            name += "_"
+        _copy_active_adapter(policy, name)
+        return _AdapterCopy(policy, name)
 
 
 def _copy_active_adapter(policy: Any, name: str) -> None:
@@ -110,7 +111,14 @@ def _copy_active_adapter(policy: Any, name: str) -> None:
     config = policy.peft_config[trained]
     if hasattr(config, "init_lora_weights"):
         config = replace(config, init_lora_weights=False)
-    policy.add_adapter(name, config, autocast_adapter_dtype=False)
+    try:
+        policy.add_adapter(name, config, autocast_adapter_dtype=False)
+    except Exception as error:  # PEFT raises several kinds, without a base class
+        policy.peft_config.pop(name, None)
+        raise InputError(
+            f"reference FrozenAdapter cannot have a copy beside the adapter ({one_line(error, 200)}): use the "
+            "reference FrozenCopy"
+        ) from error
     set_peft_model_state_dict(policy, weights, adapter_name=name)
 
 
@@ -173,9 +181,10 @@ class _AdapterCopy(BoundReference):
 
 
 def _refuse_moved_base(policy: nn.Module) -> None:
+    # PiSSA's and OLoRA's residual is 0.2 to 0.5 nats away from the original model.
     for config in cast(Any, policy).peft_config.values():
         initialisation = getattr(config, "init_lora_weights", True)
-        if initialisation not in _BASE_PRESERVING:
+        if moves_base(initialisation):
             raise InputError(
                 f"reference AdapterOff: init_lora_weights={initialisation!r} moves part of the base weights into "
                 "the adapter, so the model without it is not the original one: use the reference FrozenCopy"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Optional
+from os import PathLike
+from typing import Any, Optional, Union
 
 import torch
 from jaxtyping import Float
@@ -17,15 +18,17 @@ from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import BoundReference, Followed, Reference
+from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.tensors import float_dtype_of
 
 
 @dataclass(frozen=True)
 class FrozenCopy(Reference):
-    """A frozen copy of the policy as it was in memory, or another checkpoint.
+    """A frozen copy of the policy as it was in memory, of another model in memory, or another checkpoint.
 
     Args:
-        checkpoint: Hub name or directory of the reference; null copies the policy. A reference that is not the policy
+        checkpoint: Hub name or directory of the reference; null copies the policy. A module is copied when the
+            reference is given to a `PreferenceModule`; checkpoints do not hold it. A reference that is not the policy
             fails the check before step 0, which is then switched off with `step_zero_check: false`.
         model_kwargs: Further arguments of `from_pretrained` for the checkpoint.
 
@@ -44,17 +47,33 @@ class FrozenCopy(Reference):
         True
     """
 
-    checkpoint: Optional[str] = None
+    checkpoint: Optional[Union[str, nn.Module]] = None
     model_kwargs: Optional[dict[str, Any]] = None
 
-    def bind(self, policy: nn.Module) -> BoundReference:
-        """Copy the policy, or load the checkpoint in the policy's dtype."""
-        return _Copy(self._load(policy), policy, self.checkpoint)
+    def __post_init__(self) -> None:
+        if not isinstance(self.checkpoint, str | nn.Module | None):
+            is_path = isinstance(self.checkpoint, PathLike)
+            remedy = f"write {str(self.checkpoint)!r}" if is_path else "give a hub name, a directory or a module"
+            raise wrong_kind("FrozenCopy.checkpoint", self.checkpoint, nn.Module, remedy)
+        if isinstance(self.checkpoint, nn.Module) and self.model_kwargs:
+            raise InputError("FrozenCopy.model_kwargs load a model: give its name, not a module")
 
-    def _load(self, policy: nn.Module) -> nn.Module:
-        if self.checkpoint is None:
+    def taken(self) -> Reference:
+        """Return the settings of a module that is copied now, or these."""
+        if isinstance(self.checkpoint, nn.Module):
+            return FrozenModule(copy.deepcopy(self.checkpoint))
+        return self
+
+    def bind(self, policy: nn.Module) -> BoundReference:
+        """Copy the policy or the module, or load the checkpoint in the policy's dtype."""
+        if isinstance(self.checkpoint, nn.Module):
+            return self.taken().bind(policy)
+        return _Copy(self._load(self.checkpoint, policy), policy, self.checkpoint)
+
+    def _load(self, checkpoint: str | None, policy: nn.Module) -> nn.Module:
+        if checkpoint is None:
             return copy.deepcopy(policy)
-        model = load_model(self.checkpoint, float_dtype_of(policy), model_kwargs=self.model_kwargs)
+        model = load_model(checkpoint, float_dtype_of(policy), model_kwargs=self.model_kwargs)
         disable_cache(model)
         return model
 

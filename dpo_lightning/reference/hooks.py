@@ -25,6 +25,7 @@ from dpo_lightning.reference.base import BoundReference, LostReference, Referenc
 from dpo_lightning.reference.identity import Identity
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.precomputed import Precomputed
+from dpo_lightning.reference.settle import checkpoints_of
 from dpo_lightning.utils.trainers import attached_trainer
 
 _READ_IN_SETUP = (BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging)
@@ -203,6 +204,14 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def original_config(self) -> dict[str, Any] | None:
         """Return the model's config as it was given; None where it has none."""
         return self.policy_source.original_config()
+
+    def names_read(self) -> list[str]:
+        """Return the names and directories of the models that the run begins with, the reference's too."""
+        return [*self.policy_source.names_read(), *checkpoints_of(self.reference_settings)]
+
+    def lost_base(self) -> str | None:
+        """Return why the base model of the policy's adapter can be loaded from nowhere; None where it can."""
+        return self.policy_source.lost_base()
 
     def with_reference(self, collate: Collate, pairs: Sequence[TokenizedExample] = ()) -> Collate:
         """Return the collate function of a loader, or one whose batches bring the values of a `Precomputed` reference.

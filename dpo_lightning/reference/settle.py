@@ -9,7 +9,7 @@ from torch import nn
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference.base import LostReference, NoReference, Reference
 from dpo_lightning.reference.default import default_reference
-from dpo_lightning.reference.frozen import FrozenModule
+from dpo_lightning.reference.frozen import FrozenCopy, FrozenModule
 from dpo_lightning.reference.precomputed import Precomputed
 from dpo_lightning.utils.arguments import wrong_kind
 
@@ -26,6 +26,7 @@ def checked_settings(wanted: Reference | nn.Module | None, is_read: bool, object
         InputError: for what is no reference, and for one that nobody reads.
     """
     settings = FrozenModule(wanted) if isinstance(wanted, nn.Module) else wanted
+    settings = settings.taken() if isinstance(settings, FrozenCopy) else settings
     if settings is not None and not isinstance(settings, Reference):
         remedy = f"write FrozenCopy({settings!r})" if isinstance(settings, str) else "give FrozenCopy() or a module"
         raise wrong_kind("reference", settings, Reference, remedy)
@@ -42,9 +43,18 @@ def settle_reference(wanted: Reference | None, policy: nn.Module, trained_adapte
     return wanted or default
 
 
+def checkpoints_of(settings: object) -> list[str]:
+    """Return the names and directories that a reference is loaded from, also one that another scores with."""
+    if isinstance(settings, Precomputed):
+        return checkpoints_of(settings.source)
+    return [settings.checkpoint] if isinstance(settings, FrozenCopy) and isinstance(settings.checkpoint, str) else []
+
+
 def in_memory_only(given: object) -> bool:
     """Tell a module in memory and a lost reference, which no checkpoint holds among the hyperparameters, from settings.
 
     For the next load of a checkpoint the base model of the lost one may be there.
     """
+    if isinstance(given, FrozenCopy):
+        return isinstance(given.checkpoint, nn.Module)
     return isinstance(given, nn.Module | FrozenModule | LostReference)

@@ -11,7 +11,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.export import _restore_fields, check_target, merge_adapter, merge_problem, write_model
+from dpo_lightning.policy.adapters import merge_adapter
+from dpo_lightning.policy.export import _restore_fields, check_target, write_model
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
@@ -45,15 +46,6 @@ def test_anything_else_may_not(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="there is a directory that holds no model: give another path, or empty it"):
         check_target(str(tmp_path))
-
-
-def test_what_cannot_be_merged_says_why() -> None:
-    policy = adapted()
-    assert merge_problem(policy) is None
-    assert "no adapter to merge" in str(merge_problem(tiny_llama()))
-
-    policy.is_quantized = True
-    assert "4-bit weights loses precision" in str(merge_problem(policy))
 
 
 def test_a_merged_copy_says_the_same_and_leaves_the_adapter() -> None:

@@ -104,9 +104,22 @@ class TestTrainedAdapter:
         assert (logits(policy) - logits(load_model(directory, torch.float32))).abs().max() > 0.01
         assert torch.equal(logits(policy), logits(policy))  # in train mode: its dropout is off
 
-    def test_is_not_covered_by_a_second_one(self, adapter: Path) -> None:
-        with pytest.raises(InputError, match="leave `lora` out to train that one on"):
-            build_policy(str(adapter), torch.float32, PolicyOptions(lora=LoRA(r=2)))
+    def test_is_merged_under_a_second_one(self, adapter: Path) -> None:
+        trained = build_policy(str(adapter), torch.float32, PolicyOptions())
+        policy = build_policy(str(adapter), torch.float32, PolicyOptions(lora=LoRA(r=2)))
+
+        torch.testing.assert_close(logits(policy), logits(trained), rtol=1e-4, atol=1e-4)
+        with policy.disable_adapter():
+            torch.testing.assert_close(logits(policy), logits(trained), rtol=1e-4, atol=1e-4)
+        assert policy.peft_config["default"].r == 2
+        assert not policy.peft_config["default"].base_model_name_or_path
+
+    def test_whose_base_nobody_has_is_refused(self, adapter: Path) -> None:
+        settings = json.loads((adapter / "adapter_config.json").read_text())
+        settings["init_lora_weights"] = "pissa_niter_4"
+        (adapter / "adapter_config.json").write_text(json.dumps(settings))
+        with pytest.raises(InputError, match="init_lora_weights='pissa_niter_4' of the adapter leaves other frozen"):
+            load_model(str(adapter), torch.float32)
 
     def test_without_its_base(self, adapter: Path, tmp_path: Path) -> None:
         for base, message in ((None, "has no base_model_name_or_path: write the base"), ("/moved/away", "/moved/away")):

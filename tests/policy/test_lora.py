@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.lora import LoRA, add_lora
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.tiny import tiny_llama
 from tests.policy.common import logits
@@ -75,8 +75,30 @@ class TestLoRA:
             build_policy(directory, torch.float32, PolicyOptions(lora=LoRA(target_modules=["nowhere"])))
         assert "\n" not in str(caught.value)
 
-    def test_on_an_adapted_model_is_refused(self, directory: str) -> None:
-        adapted = build_policy(directory, torch.float32, PolicyOptions(lora=LoRA(r=2)))
+    def test_on_an_adapted_model_begins_where_that_stands(self, directory: str) -> None:
+        lora = LoRA(r=2, init_lora_weights=False)
+        adapted = build_policy(directory, torch.float32, PolicyOptions(lora=lora))
+        expected = logits(adapted)
 
-        with pytest.raises(InputError, match="carries a trained adapter already"):
-            build_policy(adapted, torch.float32, PolicyOptions(lora=LoRA(r=2)))
+        policy = build_policy(adapted, torch.float32, PolicyOptions(lora=LoRA(r=3)))
+
+        torch.testing.assert_close(logits(policy), expected, rtol=1e-4, atol=1e-4)
+        assert policy.peft_config["default"].r == 3
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("pissa_niter_4", "leaves other frozen weights each time, .* take one that gives the same twice"),
+            ("eva", "needs a step over the data that is not made here"),
+            ("corda", "`eigens` attribute not found"),
+            ("nonsense", "Unknown initialization"),
+        ],
+    )
+    def test_an_initialisation_that_does_not_last_is_refused(self, directory: str, name: str, message: str) -> None:
+        with pytest.raises(InputError, match=rf"^lora: init_lora_weights='{name}' {message}") as caught:
+            build_policy(directory, torch.float32, PolicyOptions(lora=LoRA(r=2, init_lora_weights=name)))
+        assert "\n" not in str(caught.value)
+
+    def test_the_adapter_names_the_revision_of_its_base(self) -> None:
+        policy: Any = add_lora(tiny_llama(), LoRA(r=2), "v1")
+        assert policy.peft_config["default"].revision == "v1"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoHaConfig, LoraConfig, PeftModel, get_peft_model
+from peft import AdaLoraConfig, LoHaConfig, LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from dpo_lightning.errors import InputError
@@ -74,7 +74,8 @@ class TestAdapterOff:
 
     @pytest.mark.parametrize("initialisation", ["pissa", "pissa_niter_4", "olora"])
     def test_refuses_initialisations_that_change_the_base_weights(self, initialisation: str) -> None:
-        policy = policy_of(lora=LoRA(r=2, init_lora_weights=initialisation))
+        config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=initialisation)
+        policy = policy_of(get_peft_model(tiny_llama(), config))
         with pytest.raises(InputError, match=f"init_lora_weights='{initialisation}' moves part of the base weights"):
             AdapterOff().bind(policy)
 
@@ -239,3 +240,26 @@ def test_quantized_base_with_adapter_off_and_frozen_adapter(tmp_path: Path) -> N
     assert torch.equal(off.token_logps(BATCH), start)
     assert distance(reference.token_logps(BATCH), logps(policy)) < 1e-5
     assert isinstance(again, PeftModel)
+
+
+@pytest.mark.filterwarnings("ignore:Adapter name 'reference':UserWarning")
+def test_the_copy_takes_a_name_that_is_free() -> None:
+    config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    policy = policy_of(get_peft_model(tiny_llama(), config, adapter_name="reference"))
+    before = logps(policy)
+
+    reference = FrozenAdapter().bind(policy)
+    train(policy)
+
+    assert [*policy.peft_config] == ["reference", "reference_"]
+    assert torch.equal(reference.token_logps(BATCH), before)
+    assert distance(logps(policy), before) > 0.1
+    assert policy.active_adapters == ["reference"]
+
+
+def test_an_adapter_that_cannot_have_a_copy_says_so() -> None:
+    config = AdaLoraConfig(r=2, target_modules=["q_proj"], total_step=9)
+    policy = policy_of(get_peft_model(tiny_llama(), config))
+    with pytest.raises(InputError, match=r"cannot have a copy beside the adapter \(AdaLoraModel.*use the reference Fr"):
+        FrozenAdapter().bind(policy)
+    assert [*policy.peft_config] == ["default"]

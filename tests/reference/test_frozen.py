@@ -122,3 +122,27 @@ class TestFrozenModule:
     def test_diagnosis(self) -> None:
         other = FrozenModule(tiny_llama(seed=7)).bind(policy_of())
         assert other.diagnose() == "the reference module has other weights than the policy"
+
+
+class TestCopyOfAModule:
+    def test_is_taken_when_it_is_given(self) -> None:
+        model = tiny_llama(seed=7)
+        expected = logps(model)
+        settings = FrozenCopy(model).taken()
+        with torch.no_grad():
+            model.lm_head.weight.mul_(2)
+        assert torch.equal(settings.bind(policy_of()).token_logps(BATCH), expected)
+        assert all(parameter.requires_grad for parameter in model.parameters())  # the model itself is left alone
+
+    def test_may_be_of_the_policy_itself(self) -> None:
+        policy = policy_of()
+        reference = FrozenCopy(policy).bind(policy)
+        start = logps(policy)
+        train(policy)
+        assert torch.equal(reference.token_logps(BATCH), start)
+
+    def test_of_something_else_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"^FrozenCopy.checkpoint: .*PosixPath.* is no Module: write '"):
+            FrozenCopy(tmp_path)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"^FrozenCopy.model_kwargs load a model: give its name, not a module$"):
+            FrozenCopy(tiny_llama(), {"revision": "main"})

@@ -18,7 +18,7 @@ from dpo_lightning.reference import (
     NoReference,
     Precomputed,
 )
-from dpo_lightning.reference.settle import checked_settings, in_memory_only, settle_reference
+from dpo_lightning.reference.settle import checked_settings, checkpoints_of, in_memory_only, settle_reference
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import policy_of
 
@@ -40,6 +40,20 @@ def test_a_module_becomes_the_settings_that_hold_it() -> None:
     assert in_memory_only(tiny_llama())
     assert in_memory_only(LostReference())
     assert not in_memory_only(FrozenCopy())
+    assert in_memory_only(FrozenCopy(tiny_llama()))
+
+
+def test_a_module_to_copy_is_copied_now() -> None:
+    model = tiny_llama()
+    settings = checked_settings(FrozenCopy(model), is_read=True, objective="DPO")
+    assert isinstance(settings, FrozenModule)
+    assert settings.model is not model
+    assert checked_settings(FrozenCopy("there"), is_read=True, objective="DPO") == FrozenCopy("there")
+
+
+def test_what_a_reference_is_loaded_from_is_known() -> None:
+    assert checkpoints_of(FrozenCopy("there")) == checkpoints_of(Precomputed(source=FrozenCopy("there"))) == ["there"]
+    assert checkpoints_of(FrozenCopy()) == checkpoints_of(FrozenCopy(tiny_llama())) == checkpoints_of(None) == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
-from dpo_lightning.policy.export import check_target, merge_adapter, merge_problem, write_model
+from dpo_lightning.policy.export import DTYPES, ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference
 from dpo_lightning.utils.text import one_line
 
@@ -34,12 +34,13 @@ def export(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     if options.out is None and options.checkpoint is None:
         raise InputError("export: say what to write: --out DIR, --checkpoint FILE, or both")
+    form = ExportForm(options.merged, options.dtype)
+    run = _run_settings(options.config)
     if options.out is not None:
         check_target(options.out)
-    run = _run_settings(options.config)
     with _single_file(options.source, options.checkpoint) as file:
         if options.out is not None:
-            _write(file, run, options.out, options.merged)
+            _write(file, run, options.out, form)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path, metavar="CHECKPOINT", help="the checkpoint")
     parser.add_argument("--out", help="Hugging Face directory to write: the model, or with LoRA the adapter")
     parser.add_argument("--merged", action="store_true", help="with LoRA, write the merged weights instead")
+    parser.add_argument("--dtype", choices=[*DTYPES], help="dtype of the weights; that of the run where it is left out")
     parser.add_argument("--checkpoint", type=Path, help="of shards, also write a checkpoint for one process: a file")
     parser.add_argument("--config", type=Path, help="the run's config: its policy, tokenizer and chat template")
     return parser
@@ -74,17 +76,15 @@ def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
         yield file
 
 
-def _write(file: Path, run: Mapping[str, Any], out: str, merge: bool) -> None:
+def _write(file: Path, run: Mapping[str, Any], out: str, form: ExportForm) -> None:
     # Neither is asked for, and a checkpoint may hold neither.
     unread: dict[str, Any] = {"objective": SFT(), "reference": NoReference()}
     module = PreferenceModule.load_from_checkpoint(file, map_location="cpu", **unread, **run["model"])
+    check_target(out, module.names_read())
     module.to(_dtype(file))
-    policy = module.policy
-    if merge:
-        if problem := merge_problem(policy):
-            raise InputError(f"export --merged: {problem}")
-        policy = merge_adapter(policy)
-    write_model(policy, module.original_config(), _tokenizer(run["data"], module), out)
+    if problem := export_problem(module.policy, form, module.lost_base()):
+        raise InputError(f"export {'--merged' if form.merged else '--out'}: {problem}")
+    write_model(module.policy, module.original_config(), _tokenizer(run["data"], module), out, form)
 
 
 def _dtype(file: Path) -> torch.dtype:

@@ -127,7 +127,7 @@ def _reference(model: Namespace, trained_adapter: bool) -> type[Reference]:
         return NoReference
     if model.reference is not None:
         return pkgutil.resolve_name(model.reference.class_path)
-    return default_reference_type(trained_adapter or bool(model.lora), trained_adapter)
+    return default_reference_type(trained_adapter or bool(model.lora), trained_adapter and not model.lora)
 
 
 def _objective(model: Namespace) -> AnyObjective:

@@ -100,6 +100,29 @@ def test_without_a_tokenizer_it_says_so(tmp_path, capsys):
     assert (tmp_path / "out/model.safetensors").is_file()
 
 
+def test_another_dtype(tmp_path, capsys):
+    checkpoint = run(tmp_path, lora=LoRA(r=4))
+    main(["export", str(checkpoint), "--out", str(tmp_path / "merged"), "--merged", "--dtype", "float16"])
+    written = load_file(tmp_path / "merged/model.safetensors")
+    assert {value.dtype for value in written.values()} == {torch.float16}
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").dtype == torch.float16
+    with pytest.raises(SystemExit):
+        main(["export", str(checkpoint), "--out", str(tmp_path / "out"), "--dtype", "int8"])
+    assert "--dtype: invalid choice: 'int8'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["whole", "adapter"])
+def test_the_policys_own_directory_is_refused(tmp_path, monkeypatch, lora):
+    checkpoint = run(tmp_path, **({"lora": lora} if lora else {}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    before = (tmp_path / "model/model.safetensors").read_bytes()
+    for out in (tmp_path / "model", "model/.", "link"):
+        with pytest.raises(SystemExit, match="that is where the run reads its model from"):
+            main(["export", str(checkpoint), "--out", str(out)])
+    assert (tmp_path / "model/model.safetensors").read_bytes() == before
+
+
 def test_damaged_shards_are_named(tmp_path):
     shards = shards_of(run(tmp_path))
     (shards / "manifest.json").write_text('{"files": {"meta.pt": [1, 1]}}')
