@@ -16,6 +16,8 @@ from dpo_lightning.compat.torch import (
     check_archive,
     forward_replaced,
     has_own_forward,
+    is_unscaled,
+    loss_scale,
     non_persistent_buffers,
     softmax_gradient,
 )
@@ -75,3 +77,14 @@ def test_a_module_converts_inside_its_own_context() -> None:
     model.configure_model()
     assert {buffer.dtype for buffer in model.bfloat16().policy.buffers()} == {torch.float32}
     assert next(model.policy.parameters()).dtype == torch.bfloat16
+
+
+def test_a_scaler_says_its_scale_and_whose_gradients_it_has_divided() -> None:
+    scaler, weight = torch.amp.GradScaler("cpu", init_scale=8.0), nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    assert loss_scale(scaler) is None
+    scaler.scale(weight.sum()).backward()
+    assert (loss_scale(scaler), is_unscaled(scaler, optimizer)) == (8.0, False)
+    scaler.unscale_(optimizer)
+    assert is_unscaled(scaler, optimizer)
+    assert weight.grad == 1.0
