@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 from torchmetrics import Metric
 
 from dpo_lightning.batch import PreferenceBatch
@@ -25,7 +25,6 @@ from dpo_lightning.reference import ModelHooks, Precomputed, Reference, checked_
 from dpo_lightning.training import Constant, Means, RunningMean, Schedule, check_makers, decay_groups
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import log_means, log_training
-from dpo_lightning.utils.gradients import clip_by_norm
 
 
 class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[ScoresT]):
@@ -44,6 +43,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         gradient_checkpointing: Recompute activations in the backward: less memory, about a third more time.
         dropout: Keep the model's own dropout on; off, policy and reference agree before training.
         step_zero_check: Stop a fresh run whose policy and reference disagree on the first batch.
+        router_aux_loss_coef: Factor of the loss that keeps experts in use; null takes the model's own, 0 leaves it out.
         optimizer: Makes the optimizer from the parameters; weight decay is kept off norms and biases.
         schedule: Learning rate over the optimizer steps.
 
@@ -70,12 +70,15 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
         gradient_checkpointing: bool = False,
         dropout: bool = False,
         step_zero_check: bool = True,
+        router_aux_loss_coef: Optional[float] = None,
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
     ) -> None:
         comparison = comparison_of(objective)
         check_makers(optimizer, schedule)
-        options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
+        options = PolicyOptions(
+            lora, quantization_config, model_kwargs, gradient_checkpointing, dropout, router_aux_loss_coef
+        )
         settings = checked_settings(reference, Reads.REFERENCE in objective.reads, type(objective).__name__)
         super().__init__(PolicySource(policy, options), settings)
         in_memory = {"policy": policy, "reference": reference}
@@ -124,7 +127,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
     def score(self, batch: PreferenceBatch) -> Scores:
         """Return the scores under policy and reference; an InputError for a batch that the objective cannot compare."""
         reference_logps = self.reference.token_logps(batch)
-        policy = self.models.scorer(batch, statistics_read(self.objective.reads))
+        policy = self.models.scored(batch, statistics_read(self.objective.reads))
         log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
         tokens = TokenScores(policy.logps, reference_logps, batch.sequence_id, batch.lengths, log_collisions)
         return self.comparison.scores(batch, tokens)
@@ -158,7 +161,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def _step(self, batch: PreferenceBatch, metrics: Means, *, moves: bool = False) -> Float[Tensor, " P"]:
         scores: Any = self.with_baseline(self.score(batch), moves=moves)
-        losses = self.comparison.losses(self.pair_losses, batch, scores)
+        losses = self.models.experts.balanced(self.comparison.losses(self.pair_losses, batch, scores))
         metrics.update(self.comparison.watched(scores, losses))
         return losses
 
@@ -170,16 +173,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log what the interval has added, while the gradient is there."""
-        log_training(self, self.train_metrics)
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
-    ) -> None:
-        """Clip as Lightning does, but for gradients on several device meshes, whose norm torch does not take."""
-        if self.device_mesh is None or gradient_clip_algorithm == "value" or not gradient_clip_val:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        else:
-            clip_by_norm(self, gradient_clip_val)
+        log_training(self, self.train_metrics, self.models.experts.metrics())
 
     def on_validation_epoch_start(self) -> None:
         """Leave out what a stage that was interrupted has added."""

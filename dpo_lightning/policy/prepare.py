@@ -45,6 +45,7 @@ class PolicyOptions:
     model_kwargs: Mapping[str, Any] | None = None
     gradient_checkpointing: bool = False
     dropout: bool = False
+    router_aux_loss_coef: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.lora, LoRA | None):

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from torch import nn
+from torch.optim import Optimizer
 
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample
 from dpo_lightning.compat.torch import ConvertedInside
@@ -20,6 +21,7 @@ from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import BoundReference, Reference
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.precomputed import Precomputed
+from dpo_lightning.utils.gradients import clip_by_norm
 from dpo_lightning.utils.trainers import attached_trainer
 
 _BUILT = {"policy": "the model", "models": "the model", "reference": "the reference"}
@@ -119,6 +121,15 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         self._models = RunModels(self.policy_source, self.reference_settings, place)
         # nn.Module registers it without asking the property, which reads.
         self.policy = self._models.policy  # type: ignore[misc]
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip as Lightning does, but for gradients on several device meshes, whose norm torch does not take."""
+        if self.device_mesh is None or gradient_clip_algorithm == "value" or not gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            clip_by_norm(self, gradient_clip_val)
 
     def whole_policy(self) -> nn.Module | None:
         """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""

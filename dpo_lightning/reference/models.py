@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -9,7 +10,9 @@ import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.batch import PreferenceBatch
+from dpo_lightning.logprobs import Statistic, TokenLogps, TokenScorer
+from dpo_lightning.policy.experts import Experts
 from dpo_lightning.policy.sharding import gather_model, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import Reference
@@ -43,6 +46,7 @@ class RunModels:
         policy: The model that is trained.
         reference: The reference, bound to it.
         scorer: Scores with the policy.
+        experts: The routers of the policy, where it is a mixture of experts.
     """
 
     def __init__(self, source: PolicySource, settings: Reference | None, place: Place) -> None:
@@ -59,6 +63,12 @@ class RunModels:
             for model in self.reference.own_models():
                 shard(model, place.mesh, place.device, trained=False)
         self.scorer = TokenScorer(self.policy)
+        self.experts = Experts(self.policy, source.options.router_aux_loss_coef)
+
+    def scored(self, batch: PreferenceBatch, statistics: Sequence[Statistic] = ()) -> TokenLogps:
+        """Score a batch with the policy, and note what its routers choose."""
+        with self.experts.watched(batch):
+            return self.scorer(batch, statistics)
 
     def whole_policy(self) -> nn.Module | None:
         """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""
