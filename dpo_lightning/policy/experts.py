@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from dpo_lightning.batch import PreferenceBatch
-from dpo_lightning.batch.counted import counted_tokens
 from dpo_lightning.compat.transformers import recorded_modules
 from dpo_lightning.errors import InputError
 
@@ -37,7 +35,7 @@ class ExpertLoad(NamedTuple):
     tokens: Float[Tensor, ""]
 
 
-def balance_loss(routings: list[Routing], counted: Float[Tensor, " T"] | None = None) -> Float[Tensor, ""]:
+def balance_loss(routings: list[Routing], counted: Bool[Tensor, " T"] | None = None) -> Float[Tensor, ""]:
     """Return the load-balancing loss of Switch Transformers (arXiv:2101.03961, equations 4 to 6), over all routers.
 
     That is `E * sum_e f_e * p_e`, with `f_e` the number of times that a token was sent to expert `e`, and `p_e` the
@@ -46,7 +44,7 @@ def balance_loss(routings: list[Routing], counted: Float[Tensor, " T"] | None = 
 
     Args:
         routings: The choices of each router in one forward.
-        counted: Weight of each token; None counts all.
+        counted: Which tokens count; None counts all.
     """
     load = expert_load(routings, counted)
     probabilities = torch.zeros_like(load.per_expert[0])
@@ -57,7 +55,7 @@ def balance_loss(routings: list[Routing], counted: Float[Tensor, " T"] | None = 
     return len(probabilities) * (load.per_expert.sum(0) / seen * probabilities / seen).sum()
 
 
-def expert_load(routings: list[Routing], counted: Float[Tensor, " T"] | None = None) -> ExpertLoad:
+def expert_load(routings: list[Routing], counted: Bool[Tensor, " T"] | None = None) -> ExpertLoad:
     """Count what the experts got in one forward, without a wait for the device."""
     logits = routings[0].logits.detach()
     weights = logits.new_ones(len(logits)) if counted is None else counted.to(logits)
@@ -101,10 +99,13 @@ class Experts:
         self._last_loss: Float[Tensor, ""] | None = None
 
     @contextmanager
-    def watched(self, batch: PreferenceBatch) -> Iterator[None]:
-        """Note what the routers choose in the last forward inside the block; a batch's token counts once.
+    def watched(self, counted_tokens: Callable[[], Bool[Tensor, " T"] | None]) -> Iterator[None]:
+        """Note what the routers choose in the last forward inside the block.
 
         The hooks are gone after the block: a recomputation in the backward notes nothing.
+
+        Args:
+            counted_tokens: Says which of the forward's `T` tokens count; asked where there are routers.
         """
         if not self._routers:
             yield
@@ -118,7 +119,7 @@ class Experts:
                 handle.remove()
         if not (found := list(last.values())):
             return
-        counted = counted_tokens(batch)
+        counted = counted_tokens()
         self._load = expert_load(found, counted)
         self._loss = balance_loss(found, counted) if self._coefficient else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from dpo_lightning.batch import PreferenceBatch
+from dpo_lightning.batch.counted import counted_tokens
 from dpo_lightning.logprobs import Statistic, TokenLogps, TokenScorer
 from dpo_lightning.policy.experts import Experts
 from dpo_lightning.policy.sharding import gather_model, meta_copy, shard, weights_on_rank_zero
@@ -67,7 +68,7 @@ class RunModels:
 
     def scored(self, batch: PreferenceBatch, statistics: Sequence[Statistic] = ()) -> TokenLogps:
         """Score a batch with the policy, and note what its routers choose."""
-        with self.experts.watched(batch):
+        with self.experts.watched(partial(counted_tokens, batch)):
             return self.scorer(batch, statistics)
 
     def whole_policy(self) -> nn.Module | None:
