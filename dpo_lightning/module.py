@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.callbacks import DurableSaves, ExactResume, GracefulStop, ReferenceCache, StepZeroCheck, UpdateGuard
+from dpo_lightning.callbacks.start_notes import StartNotes
 from dpo_lightning.checkpoints import CheckpointHooks, plain_hyperparameters
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.interfaces import PreferenceLearner
@@ -110,7 +111,7 @@ class PreferenceModule(ModelHooks, CheckpointHooks, PreferenceLearner, Generic[S
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """Return what makes every run safe; one of the Trainer's own of the same kind replaces it."""
-        checks: list[pl.Callback] = [DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop()]
+        checks: list[pl.Callback] = [DurableSaves(), UpdateGuard(), ExactResume(), GracefulStop(), StartNotes()]
         if isinstance(self.reference_settings, Precomputed):
             checks.append(ReferenceCache())
         if self.step_zero_check:

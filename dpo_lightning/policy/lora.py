@@ -10,6 +10,7 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.coverage import check_parameters, check_tokens
+from dpo_lightning.policy.modality import other_parts
 from dpo_lightning.utils.text import one_line
 
 
@@ -22,6 +23,7 @@ class LoRA:
         alpha: Scale: the update is multiplied by alpha / r.
         dropout: Dropout on the adapters' input; it stays on when the model's own dropout is off.
         target_modules: Names of the modules to adapt, a regular expression, or `all-linear`, which leaves out the head.
+            Of a multimodal model, the language model alone is adapted.
         use_rslora: Multiply by alpha / sqrt(r) instead (arXiv:2312.03732).
         use_dora: Learn magnitude and direction apart (arXiv:2402.09353).
         modules_to_save: Names of modules to train whole, such as a new embedding.
@@ -81,6 +83,7 @@ def add_lora(policy: nn.Module, lora: LoRA) -> nn.Module:
         task_type="CAUSAL_LM" if hasattr(policy, "prepare_inputs_for_generation") else None,
         lora_alpha=settings.pop("alpha"),
         lora_dropout=settings.pop("dropout"),
+        exclude_modules=other_parts(policy).excluded_with(settings.pop("exclude_modules")),
         **settings,
     )
     check_tokens(policy, lora.trainable_token_indices)

@@ -15,6 +15,7 @@ from dpo_lightning.compat.torch import non_persistent_buffers
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.lora import LoRA, add_lora
+from dpo_lightning.policy.modality import check_causal, other_parts
 from dpo_lightning.utils.arguments import wrong_kind
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -77,6 +78,8 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
     else:
         policy = load_model(source, dtype, options.quantization_config, options.model_kwargs)
     keep_quantized_backward(policy)
+    check_causal(policy)
+    other_parts(policy).freeze()
     if not options.dropout:
         disable_dropout(policy)
     if options.lora is not None:
@@ -110,6 +113,19 @@ def disable_dropout(model: nn.Module) -> None:
         for name, value in attributes.items():
             if is_dropout_rate(name) and isinstance(value, float):
                 attributes[name] = 0.0
+
+
+def is_random(model: nn.Module) -> bool:
+    """Return whether a forward in train mode draws random numbers: dropout, or noise in a router."""
+    if any(isinstance(module, _DROPOUTS) and module.p > 0 for module in model.modules()):
+        return True
+    rates = [
+        value
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, float) and (is_dropout_rate(name) or "jitter" in name)
+    ]
+    return any(rates)
 
 
 def is_dropout_rate(name: str) -> bool:
