@@ -1,4 +1,4 @@
-"""What the start of a run says of its numbers: the share that is adapted, and what rounding takes away."""
+"""Notes at the start of a run on its numbers: the share that is adapted, and updates that rounding takes away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What adapters cover: that it is what was asked for, and how much of the model it is."""
+"""Coverage of a model by its adapters: that it is what was asked for, and how much of the model it is."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def coverage(policy: nn.Module) -> Coverage:
                 rows += sum(each.numel() for each in module.trainable_tokens_delta.values())
             else:
                 name = getattr(module, "parameter_name", "weight")
-                covered.add(id(getattr(module.get_base_layer(), name)))
+                covered.add(id(getattr(module.get_base_layer(), name, None)))
     own = {name: each for name, each in policy.named_parameters() if id(each) not in added}
     bare = {
         name: each

@@ -1,4 +1,4 @@
-"""What a model is: causal or not, and which of its parts a text never comes to."""
+"""Kinds of models: causal or not, and the parts of one that a text never comes to."""
 
 from __future__ import annotations
 
