@@ -17,7 +17,7 @@ from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.run import PreferenceRun
 
 _SAMPLE = 1024  # weights of a parameter
-_MOST_LOST = 0.5
+_MOST_LOST = 0.75
 
 
 class StartNotes(pl.Callback):
