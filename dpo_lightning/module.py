@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Generic, Optional, Union
 
 import lightning.pytorch as pl
 from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 from torchmetrics import Metric
 
 from dpo_lightning.batch import PreferenceBatch
@@ -26,7 +27,6 @@ from dpo_lightning.training.evaluation import EvaluationHooks
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import LogsTraining
 from dpo_lightning.training.set_means import SetMeans
-from dpo_lightning.utils.gradients import clip_by_norm
 
 
 class PreferenceModule(
@@ -47,6 +47,7 @@ class PreferenceModule(
         gradient_checkpointing: Recompute activations in the backward: less memory, about a third more time.
         dropout: Keep the model's own dropout on; off, policy and reference agree before training.
         step_zero_check: Stop a fresh run whose policy and reference disagree on the first batch.
+        router_aux_loss_coef: Factor of the loss that keeps experts in use; null takes the model's own, 0 leaves it out.
         optimizer: Makes the optimizer from the parameters; weight decay is kept off norms and biases.
         schedule: Learning rate over the optimizer steps.
         resume: `exact` refuses a checkpoint of a run with other settings; `changed` goes on with those asked for here.
@@ -74,13 +75,16 @@ class PreferenceModule(
         gradient_checkpointing: bool = False,
         dropout: bool = False,
         step_zero_check: bool = True,
+        router_aux_loss_coef: Optional[float] = None,
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
         resume: SettingsMode = "exact",
     ) -> None:
         comparison = comparison_of(objective)
         check_makers(optimizer, schedule)
-        options = PolicyOptions(lora, quantization_config, model_kwargs, gradient_checkpointing, dropout)
+        options = PolicyOptions(
+            lora, quantization_config, model_kwargs, gradient_checkpointing, dropout, router_aux_loss_coef
+        )
         settings = checked_settings(reference, Reads.REFERENCE in objective.reads, type(objective).__name__)
         super().__init__(PolicySource(policy, options), settings)
         in_memory = {"policy": policy, "reference": reference}
@@ -127,7 +131,7 @@ class PreferenceModule(
     def score(self, batch: PreferenceBatch) -> Scores:
         """Return the scores under policy and reference; an InputError for a batch that the objective cannot compare."""
         reference = self.reference.token_logps(batch) if self.reads_reference else None
-        policy = self.models.scorer(batch, statistics_read(self.objective.reads))
+        policy = self.models.scored(batch, statistics_read(self.objective.reads))
         log_collisions = policy.statistics.get(Statistic.LOG_COLLISIONS)
         reference = unread(policy.logps) if reference is None else reference
         tokens = TokenScores(policy.logps, reference, batch.sequence_id, batch.lengths, log_collisions)
@@ -140,6 +144,14 @@ class PreferenceModule(
     def pair_losses(self, batch: PreferenceBatch, scores: ScoresT) -> Float[Tensor, " P"]:
         """Return the loss of each pair, or labelled completion: the objective. Override it to add terms."""
         return self.objective(scores)
+
+    def balanced(self, losses: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
+        """Return the losses with the auxiliary loss of the last batch's routers, where the model has experts."""
+        return self.models.experts.balanced(losses)
+
+    def expert_metrics(self) -> Mapping[str, Tensor]:
+        """Return how the experts were used in the last micro-batch, by name; empty where the model has none."""
+        return self.models.experts.metrics()
 
     def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
         """Return the batch's part of the mean over the optimizer step; without a `example_weight`, its own mean.
@@ -156,15 +168,6 @@ class PreferenceModule(
         self.train_metrics.reset()
         if self.trainer.ckpt_path is None:
             self.running_mean.reset()
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
-    ) -> None:
-        """Clip as Lightning does, but for gradients on several device meshes, whose norm torch does not take."""
-        if self.device_mesh is None or gradient_clip_algorithm == "value" or not gradient_clip_val:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        else:
-            clip_by_norm(self, gradient_clip_val)
 
 
 default_optimizer = PreferenceModule.__init__.__kwdefaults__["optimizer"]  # type: ignore[index]

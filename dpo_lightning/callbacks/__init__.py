@@ -16,10 +16,18 @@ from dpo_lightning.callbacks.reference_cache import ReferenceCache
 from dpo_lightning.callbacks.resumed_settings import ResumedSettings
 from dpo_lightning.callbacks.rewards import WriteRewards
 from dpo_lightning.callbacks.samples import SampleTable
+from dpo_lightning.callbacks.start_notes import StartNotes
 from dpo_lightning.callbacks.step_zero import StepZeroCheck
 from dpo_lightning.callbacks.update_guard import UpdateGuard
 
-OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (DurableSaves, UpdateGuard, ExactResume, GracefulStop, ResumedSettings)
+OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
+    DurableSaves,
+    UpdateGuard,
+    ExactResume,
+    GracefulStop,
+    ResumedSettings,
+    StartNotes,
+)
 """What makes every run safe; `PreferenceModule` adds them, in this order."""
 
 __all__ = [

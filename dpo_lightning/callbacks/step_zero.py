@@ -76,18 +76,26 @@ class StepZeroCheck(pl.Callback):
             raise RunError(self._message(trainer, run, found, difference))
 
     def _message(self, trainer: pl.Trainer, run: PreferenceRun, batch: PreferenceBatch, difference: _Difference) -> str:
-        with evaluating(run.policy):
-            agree_in_eval = _compare(trainer, run, run.score(batch)).within(self.tolerance)
-        cause = (
-            "dropout or another random part of the policy is active in train mode"
-            if agree_in_eval
-            else run.reference.diagnose()
-        )
+        cause = self._found(trainer, run, batch) or run.reference.diagnose()
         return (
             f"before step 0 the policy is not its reference: loss {difference.loss:.4f} instead of "
             f"{difference.known:.4f}, largest log-ratio {difference.logratio:.4f} nats instead of 0; {cause}. "
             "If that is meant, set model.step_zero_check to false"
         )
+
+    def _found(self, trainer: pl.Trainer, run: PreferenceRun, batch: PreferenceBatch) -> str | None:
+        """Return what a second forward, and one in eval mode, show of the cause; all ranks must call."""
+        logratios = [run.comparison.logratios(run.score(batch)) for _ in range(2)]
+        differ = max_over_ranks((logratios[0] != logratios[1]).any().float()).item()
+        with evaluating(run.policy):
+            agree_in_eval = _compare(trainer, run, run.score(batch)).within(self.tolerance)
+        if differ and agree_in_eval:
+            return "two forwards of the policy in train mode differ: dropout or another random part of it is active"
+        if agree_in_eval:
+            return (
+                "in eval mode they agree, and nothing is random: a layer of the policy computes otherwise in train mode"
+            )
+        return None
 
 
 class _Difference(NamedTuple):

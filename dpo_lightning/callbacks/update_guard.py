@@ -16,15 +16,17 @@ from torch import Tensor
 
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.compat.lightning_loops import is_of_training_step
+from dpo_lightning.compat.torch import is_unscaled, loss_scale
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.run import PreferenceRun, preference_batch_of
-from dpo_lightning.utils.gradients import gradient_norm
+from dpo_lightning.utils.gradients import gradient_norm, gradient_scaler
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
 
 _logger = logging.getLogger(__name__)
 
 _NORMS = 100  # optimizer steps whose gradient norms a spike is measured against
 _FEWEST = 10
+_SCALER_SKIPS = 32  # in a row: a scale of 2 ** 31 has come down to 1 by then, and one that hardly moves is found
 
 
 class _MicroBatch(NamedTuple):
@@ -36,12 +38,16 @@ class UpdateGuard(pl.Callback):
     """Stops at, or skips, an optimizer step with a loss or a gradient that is not finite; `PreferenceModule` adds it.
 
     The gradient is the same on all ranks, the losses are agreed upon: all stop or skip together. Reads one flag of the
-    device per optimizer step. Where Lightning scales the loss (`16-mixed`), its scaler skips gradients that are not
-    finite, and only losses are looked at here. A skipped step counts as a step, for the schedule too; its pairs are
-    left out of the metrics, and `train/skipped_steps` is logged.
+    device per optimizer step. A skipped step counts as a step, for the schedule too; its pairs are left out of the
+    metrics, and `train/skipped_steps` is logged.
+
+    Where Lightning scales the loss (`16-mixed`), its scaler skips a step whose gradient is not finite, and halves the
+    scale: so it finds the scale in the first steps, and `skips` does not count these. They are logged too, their losses
+    stay in the metrics. A gradient that is not finite at a scale of 1 or less, which is the 17th such step in a row of
+    a run that begins at 65,536, or at the 32nd in a row, whatever the scale, is a bad one as any other.
 
     Args:
-        skips: Steps of the run that may be skipped before it stops; 0 stops at the first.
+        skips: Bad steps of the run that may be skipped before it stops; 0 stops at the first.
         spike: Also refuse a gradient norm of more than this many times the median of the last 100 steps'.
 
     Example:
@@ -69,19 +75,12 @@ class UpdateGuard(pl.Callback):
         self.skips = skips
         self.spike = spike
         self.skipped = 0
+        self.scaler_skipped = 0
+        self._in_a_row = 0
         self._norms: deque[float] = deque(maxlen=_NORMS)
         self._window: list[_MicroBatch] = []
         self._batch: PreferenceBatch | None = None
         self._means: dict[str, dict[str, Any]] = {}
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse `spike` where gradients cannot be measured.
-
-        Raises:
-            InputError: for `spike` where the loss is scaled.
-        """
-        if self.spike is not None and _scaled(trainer):
-            raise InputError("UpdateGuard.spike: gradients are scaled under 16-mixed: use bf16-mixed, or leave it out")
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -104,28 +103,56 @@ class UpdateGuard(pl.Callback):
         Raises:
             RunError: naming the optimizer step and the pair ids, when no step may be skipped (any more).
         """
-        norm, losses_finite = self._measure(trainer, pl_module)
+        scaler = gradient_scaler(pl_module)
+        norm, scale, losses_finite = self._measure(pl_module, scaler)
+        if scaler is not None and losses_finite and self._is_left_to_the_scaler(norm, scale):
+            self._log_skipped(pl_module)
+            return
         problem = self._problem(norm, losses_finite)
         if problem is None:
             self._norms.append(norm)
+            self._log_skipped(pl_module)
             return
         message = f"{problem} at optimizer step {trainer.global_step}, {self._pairs(losses_finite)}"
         if self.skipped >= self.skips:
-            advice = "look at these rows, lower the learning rate, or raise the precision"
-            after = f" after {self.skipped} skipped steps" if self.skips else ""
-            raise RunError(f"{message}{after}: {advice}")
+            raise RunError(
+                f"{message}{self._after()}: look at these rows, lower the learning rate, or raise the precision"
+            )
         self.skipped += 1
         rank_zero_warn(f"{message}: skipped, {self.skipped} of at most {self.skips}")
-        self._skip(pl_module, optimizer)
+        self._skip(pl_module, optimizer, scaler)
 
-    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> tuple[float, bool]:
-        """Return the gradient's norm, and whether the losses of all ranks are finite: one read of the device."""
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say so where no step was made at all: a run that is too short for the scaler to find its scale."""
+        if 0 < trainer.global_step == self.skipped + self.scaler_skipped:
+            rank_zero_warn(f"all {trainer.global_step} optimizer steps were skipped: nothing was trained")
+
+    def _after(self) -> str:
+        """Name what was skipped before the run stops."""
+        by_whom = [(self.skipped, "skipped steps"), (self.scaler_skipped, "steps that the gradient scaler skipped")]
+        skipped = [f"{count} {what}" for count, what in by_whom if count]
+        return f" after {' and '.join(skipped)}" if skipped else ""
+
+    def _measure(self, pl_module: pl.LightningModule, scaler: torch.amp.GradScaler | None) -> tuple[float, float, bool]:
+        """Return the gradient's norm, the scale, and whether the losses of all ranks are finite, in one read."""
         # Without a loss (a training_step may return None) this rank has nothing to say, and the others wait for it.
         losses = [micro_batch.loss for micro_batch in self._window] or [torch.zeros((), device=pl_module.device)]
         bad = torch.stack([~torch.isfinite(loss).all() for loss in losses]).any().float()
-        norm = torch.zeros_like(bad) if _scaled(trainer) else gradient_norm(pl_module).to(bad.device, torch.float32)
-        norm_read, bad_read = torch.stack([norm, max_over_ranks(bad)]).tolist()
-        return norm_read, not bad_read
+        norm = gradient_norm(pl_module).to(bad.device, torch.float32)
+        scale = _scale(scaler, bad)
+        norm_read, scale_read, bad_read = torch.stack([norm, scale, max_over_ranks(bad)]).tolist()
+        return norm_read, scale_read, not bad_read
+
+    def _is_left_to_the_scaler(self, norm: float, scale: float) -> bool:
+        """Say if the scaler skips the step and may do so, and count it."""
+        if math.isfinite(norm):
+            self._in_a_row = 0
+            return False
+        self._in_a_row += 1
+        if scale <= 1 or self._in_a_row >= _SCALER_SKIPS:
+            return False
+        self.scaler_skipped += 1
+        return True
 
     def _problem(self, norm: float, losses_finite: bool) -> str | None:
         if not losses_finite:
@@ -151,14 +178,23 @@ class UpdateGuard(pl.Callback):
             return "in batches without preferences"
         return f"on the pairs {pairs} (rows of the training split, from 0)"
 
-    def _skip(self, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+    def _skip(
+        self, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None
+    ) -> None:
         """Drop the gradients: without one, an optimizer leaves a parameter alone, its moments and weight decay too."""
+        if scaler is not None and not is_unscaled(scaler, optimizer):
+            scaler.unscale_(optimizer)  # it asks what this found, and could not without a gradient
         optimizer.zero_grad(set_to_none=True)
         metrics = pl_module.step_metrics() if isinstance(pl_module, PreferenceRun) else {}
         for name, metric in metrics.items():
             for key, value in self._means[name].items():
                 setattr(metric, key, value)
-        pl_module.log("train/skipped_steps", float(self.skipped), rank_zero_only=True)
+        self._log_skipped(pl_module)
+
+    def _log_skipped(self, pl_module: pl.LightningModule) -> None:
+        """Log the count in each step after the first that was skipped: a logger takes those of its interval."""
+        if skipped := self.skipped + self.scaler_skipped:
+            pl_module.log("train/skipped_steps", float(skipped), rank_zero_only=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Log the batch in whose training step something else went wrong, and let go of all tensors."""
@@ -176,12 +212,15 @@ class UpdateGuard(pl.Callback):
         self._window, self._batch, self._means = [], None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of skipped steps, and the norms that a spike is measured against."""
-        return {"skipped": self.skipped, "norms": list(self._norms)}
+        """Return the numbers of skipped steps, and the norms that a spike is measured against."""
+        by_scaler = {"scaler_skipped": self.scaler_skipped, "in_a_row": self._in_a_row}
+        return {"skipped": self.skipped, **by_scaler, "norms": list(self._norms)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the count and the norms."""
+        """Restore the counts and the norms; older checkpoints count no steps that a scaler skipped."""
         self.skipped = state_dict["skipped"]
+        self.scaler_skipped = state_dict.get("scaler_skipped", 0)
+        self._in_a_row = state_dict.get("in_a_row", 0)
         self._norms = deque(state_dict["norms"], maxlen=_NORMS)
 
 
@@ -195,5 +234,7 @@ def _means(module: pl.LightningModule) -> dict[str, dict[str, Any]]:
     return {name: dict(metric.metric_state) for name, metric in metrics.items()}
 
 
-def _scaled(trainer: pl.Trainer) -> bool:
-    return getattr(trainer.precision_plugin, "scaler", None) is not None
+def _scale(scaler: torch.amp.GradScaler | None, like: Tensor) -> Tensor:
+    """Return the factor of the loss, on the device and in the dtype of another number; 1 without a scaler."""
+    scale = None if scaler is None else loss_scale(scaler)
+    return torch.ones_like(like) if scale is None else scale.to(like)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import OptState
 from torch.optim.lr_scheduler import LRScheduler
 
 SHARD_METADATA_TYPES: dict[str, set[str]] = {
@@ -79,6 +80,24 @@ class ConvertedInside(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         with self.converting():
             return super()._apply(fn, recurse)
+
+
+def loss_scale(scaler: torch.amp.GradScaler) -> Tensor | None:
+    """Return the factor of the loss, 0-d on the device; None where nothing was scaled yet.
+
+    Touches `GradScaler._scale`: the public `get_scale()` waits for the device.
+    """
+    return scaler._scale
+
+
+def is_unscaled(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether the scaler has divided the gradients of an optimizer by its factor.
+
+    Touches `GradScaler._per_optimizer_states`: a fused optimizer divides them itself while it steps, and whether others
+    have been divided yet depends on the moment.
+    """
+    state = scaler._per_optimizer_states.get(id(optimizer))
+    return state is not None and state["stage"] is not OptState.READY
 
 
 @contextmanager

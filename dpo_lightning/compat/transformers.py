@@ -68,3 +68,25 @@ def apply_tensor_plan(model: nn.Module, mesh: DeviceMesh, plan: Mapping[str, str
     from transformers.distributed.tensor_parallel import apply_tensor_parallelism
 
     apply_tensor_parallelism(model, mesh, plan)
+
+
+def recorded_modules(model: nn.Module, output: str) -> list[tuple[nn.Module, int | None]]:
+    """Return the modules whose output transformers records under a name, such as `router_logits`, in their order.
+
+    Touches `PreTrainedModel._can_record_outputs`, from which a model's own forward collects what `output_router_logits`
+    asks for. Where it changes, a mixture of experts is trained as one whose routers are not known, and says so.
+
+    Returns:
+        Each module with the place of the value in the tuple that it returns; None where it returns nothing else.
+    """
+    from transformers import PreTrainedModel
+
+    found: dict[nn.Module, int | None] = {}
+    for part in model.modules():
+        recorders = (getattr(part, "_can_record_outputs", None) or {}) if isinstance(part, PreTrainedModel) else {}
+        known = recorders.get(output, [])
+        for recorder in known if isinstance(known, list) else [known]:
+            kind: Any = getattr(recorder, "target_class", recorder)
+            index = getattr(recorder, "index", None)
+            found |= {module: index for module in part.modules() if isinstance(module, kind)}
+    return [(module, found[module]) for module in model.modules() if module in found]

@@ -13,6 +13,7 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.initialisation import check_repeats
+from dpo_lightning.policy.modality import check_decoder_config
 from dpo_lightning.utils.hub import check_source
 from dpo_lightning.utils.text import one_line
 
@@ -37,8 +38,6 @@ def load_model(
     Raises:
         InputError: when there is no such model, weights are missing in it, or the arguments do not fit it.
     """
-    from transformers import AutoModelForCausalLM
-
     kwargs = {**_NO_REMOTE_CODE, **(model_kwargs or {})}
     if quantization_config:
         kwargs["quantization_config"] = _quantization(quantization_config, dtype)
@@ -48,8 +47,9 @@ def load_model(
     adapter = adapter_config(name)
     base = adapter.base_model_name_or_path if adapter is not None else name
     check_source("base model", base)
+    loader = _loader(f"model {base!r}", load_config(base, model_kwargs))
     with _one_line(f"model {base!r}"):
-        model, found = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, output_loading_info=True, **kwargs)
+        model, found = loader.from_pretrained(base, dtype=dtype, output_loading_info=True, **kwargs)
     if missing := sorted(found["missing_keys"]):
         raise InputError(
             f"model {base!r}: {len(missing)} weights are not in it and would be random: {missing[:3]}; give a whole "
@@ -81,7 +81,9 @@ def load_config(name: str, model_kwargs: Mapping[str, Any] | None = None) -> Any
     base = adapter.base_model_name_or_path if adapter is not None else name
     check_source("base model", base)
     with _one_line(f"model {base!r}"):
-        return AutoConfig.from_pretrained(base, **kwargs)
+        config = AutoConfig.from_pretrained(base, **kwargs)
+    check_decoder_config(f"model {base!r}", config)
+    return config
 
 
 def untrained_model(config: Mapping[str, Any], model_kwargs: Mapping[str, Any] | None = None) -> nn.Module:
@@ -94,11 +96,36 @@ def untrained_model(config: Mapping[str, Any], model_kwargs: Mapping[str, Any] |
     Raises:
         InputError: for a model that transformers does not know: its code was beside its weights.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     known = {key: value for key, value in (model_kwargs or {}).items() if key == "attn_implementation"}
-    with torch.random.fork_rng([]), _one_line(f"model of type {config.get('model_type')!r}"):
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.float32, **known)
+    what = f"model of type {config.get('model_type')!r}"
+    with torch.random.fork_rng([]), _one_line(what):
+        settings = AutoConfig.for_model(**config)
+        return _loader(what, settings).from_config(settings, dtype=torch.float32, **known)
+
+
+def _loader(what: str, config: Any) -> Any:
+    """Return the class of transformers that loads a model: that of causal ones, or of those that see images too.
+
+    Raises:
+        InputError: for a model that neither knows.
+    """
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+    )
+
+    of_its_own = getattr(config, "auto_map", None) or {}
+    for loader, known in (
+        (AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING),
+        (AutoModelForImageTextToText, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING),
+    ):
+        if type(config) in known or loader.__name__ in of_its_own:
+            return loader
+    raise InputError(f"{what} is of the type {config.model_type!r}, of which transformers has no causal language model")
 
 
 def adapter_config(name: str) -> Any:

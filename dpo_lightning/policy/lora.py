@@ -9,7 +9,9 @@ from typing import Optional, Union
 from torch import nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.coverage import check_parameters, check_tokens
 from dpo_lightning.policy.initialisation import initialisation
+from dpo_lightning.policy.modality import other_parts
 from dpo_lightning.utils.text import one_line
 
 
@@ -22,10 +24,16 @@ class LoRA:
         alpha: Scale: the update is multiplied by alpha / r.
         dropout: Dropout on the adapters' input; it stays on when the model's own dropout is off.
         target_modules: Names of the modules to adapt, a regular expression, or `all-linear`, which leaves out the head.
+            Of a multimodal model, the language model alone is adapted.
         use_rslora: Multiply by alpha / sqrt(r) instead (arXiv:2312.03732).
         use_dora: Learn magnitude and direction apart (arXiv:2402.09353).
         modules_to_save: Names of modules to train whole, such as a new embedding.
         init_lora_weights: PEFT's initialisation.
+        target_parameters: Names of parameters to adapt that are in no linear layer, as a mixture's experts often are:
+            `mlp.experts.gate_up_proj`.
+        exclude_modules: Names of modules to leave out, or a regular expression.
+        trainable_token_indices: Ids of tokens whose embeddings are trained, or such a list by an embedding's name.
+        ensure_weight_tying: Tie the adapters of tied weights, such as embeddings and head.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
@@ -46,6 +54,10 @@ class LoRA:
     use_dora: bool = False
     modules_to_save: Optional[list[str]] = None
     init_lora_weights: Union[bool, str] = True
+    target_parameters: Optional[list[str]] = None
+    exclude_modules: Optional[Union[str, list[str]]] = None
+    trainable_token_indices: Optional[Union[list[int], dict[str, list[int]]]] = None
+    ensure_weight_tying: bool = False
 
     def __post_init__(self) -> None:
         if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
@@ -76,16 +88,22 @@ def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None) -> nn.M
         task_type="CAUSAL_LM" if hasattr(policy, "prepare_inputs_for_generation") else None,
         lora_alpha=settings.pop("alpha"),
         lora_dropout=settings.pop("dropout"),
+        exclude_modules=other_parts(policy).excluded_with(settings.pop("exclude_modules")),
         **settings,
     )
+    check_tokens(policy, lora.trainable_token_indices)
     try:
         with warnings.catch_warnings():
             # Merging goes wrong where weights are tied: an export parts them.
             warnings.filterwarnings("ignore", "Model has `tie_word_embeddings", category=UserWarning)
+            # PEFT writes these patterns itself, for experts that are one parameter, and looks for linear layers.
+            warnings.filterwarnings("ignore", r"The following (rank|alpha)_pattern keys did not match", RuntimeWarning)
             # In the weights' dtype at once: Lightning would cast the adapter later, when a reference has copied it.
-            return get_peft_model(policy, config, autocast_adapter_dtype=False, revision=revision)
+            adapted = get_peft_model(policy, config, autocast_adapter_dtype=False, revision=revision)
     except Exception as error:  # PEFT raises several kinds, without a base class
         raise InputError(f"lora: {one_line(error, 600)}") from error
+    check_parameters(adapted.targeted_parameter_names, lora.target_parameters, lora.exclude_modules)
+    return adapted
 
 
 def _check_initialisation(name: Union[bool, str]) -> None:

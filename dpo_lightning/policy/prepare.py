@@ -16,6 +16,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import check_adapters, merged_start
 from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
+from dpo_lightning.policy.modality import check_causal, other_parts
 from dpo_lightning.utils.arguments import wrong_kind
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -46,6 +47,7 @@ class PolicyOptions:
     model_kwargs: Mapping[str, Any] | None = None
     gradient_checkpointing: bool = False
     dropout: bool = False
+    router_aux_loss_coef: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.lora, LoRA | None):
@@ -78,8 +80,10 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
         policy = load_model(source, dtype, options.quantization_config, options.model_kwargs)
     check_adapters(policy)
     keep_quantized_backward(policy)
+    check_causal(policy)
     if options.lora is not None and is_adapted(policy):
         policy = merged_start(policy)
+    other_parts(policy).freeze()
     if not options.dropout:
         disable_dropout(policy)
     if options.lora is not None:
@@ -134,6 +138,19 @@ def disable_dropout(model: nn.Module) -> None:
 
 def _is_rate(name: str, value: object) -> bool:
     return is_dropout_rate(name) and isinstance(value, float)
+
+
+def is_random(model: nn.Module) -> bool:
+    """Return whether a forward in train mode draws random numbers: dropout, or noise in a router."""
+    if any(isinstance(module, _DROPOUTS) and module.p > 0 for module in model.modules()):
+        return True
+    rates = [
+        value
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, float) and (is_dropout_rate(name) or "jitter" in name)
+    ]
+    return any(rates)
 
 
 def is_dropout_rate(name: str) -> bool:

@@ -17,10 +17,11 @@ from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.samples import own_tensors
+from dpo_lightning.policy.scoring_mode import ScoringMode
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import BoundReference, Followed, Reference
+from dpo_lightning.utils.tensors import whole
 from dpo_lightning.utils.text import one_line
-from dpo_lightning.utils.torch_modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,24 @@ class AdapterOff(Reference):
 class _BaseWeights(BoundReference):
     def __init__(self, policy: nn.Module) -> None:
         self._policy = policy
+        self._mode = ScoringMode(policy, policy)
         self._score = TokenScorer(policy)
 
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the adapters off."""
-        with torch.no_grad(), evaluating(self._policy), cast(Any, self._policy).disable_adapter():
+        with torch.no_grad(), self._mode.entered(), cast(Any, self._policy).disable_adapter():
             return self._score(batch).logps
 
     def diagnose(self) -> str:
-        """Say that the adapter is not a no-op."""
+        """Say whether the adapter is a no-op, as far as LoRA's second matrices show it: they are 0 in one."""
+        seconds = [each for name, each in self._policy.named_parameters() if ".lora_B." in name or "_B." in name]
+        moved = sum(bool(whole(each.detach()).any()) for each in seconds)
+        if seconds and not moved:
+            return "LoRA's second matrices are all 0: the same weights score differently with the adapter and without"
+        found = f"{moved} of LoRA's {len(seconds)} second matrices are not 0" if seconds else "it is no LoRA"
         return (
-            "the adapter changes the policy before it was trained here: it was trained elsewhere (use the reference "
-            "FrozenAdapter), or initialised with init_lora_weights=False"
+            f"the adapter changes the policy before it was trained here ({found}): use the reference FrozenAdapter for "
+            "one that was trained elsewhere"
         )
 
     def followed(self) -> dict[str, Followed]:
@@ -134,15 +141,19 @@ class _AdapterCopy(BoundReference):
         self._policy = policy
         self._name = name
         self._trained = policy.active_adapter
+        self._mode = ScoringMode(policy, policy)
         self._score = TokenScorer(policy)
 
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the copy active."""
-        with torch.no_grad(), evaluating(self._policy), self._active():
+        with torch.no_grad(), self._mode.entered(), self._active():
             return self._score(batch).logps
 
     def diagnose(self) -> str:
-        """Say that the adapter moved on."""
+        """Say whether the adapter moved on."""
+        pairs = self.followed().values()
+        if all(torch.equal(whole(pair.reference.detach()), whole(pair.policy.detach())) for pair in pairs):
+            return "the adapter equals the reference's copy of it: the same weights score differently"
         return "the policy's adapter is no longer the one that the reference copied"
 
     def followed(self) -> dict[str, Followed]:

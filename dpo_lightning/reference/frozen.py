@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Optional, Union
@@ -16,6 +17,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.prepare import disable_cache
+from dpo_lightning.policy.scoring_mode import ScoringMode
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import BoundReference, Followed, Reference
 from dpo_lightning.utils.arguments import wrong_kind
@@ -88,7 +90,7 @@ class _Copy(BoundReference):
     """
 
     def __init__(self, model: nn.Module, policy: nn.Module, checkpoint: str | None) -> None:
-        self._scorer = _FrozenScorer(model)
+        self._scorer = _FrozenScorer(model, policy)
         self._policy = policy
         self._checkpoint = checkpoint
 
@@ -154,7 +156,7 @@ class FrozenModule(Reference):
 
 class _GivenModel(BoundReference):
     def __init__(self, model: nn.Module, policy: nn.Module) -> None:
-        self._scorer = _FrozenScorer(model)
+        self._scorer = _FrozenScorer(model, None)
         self._policy = policy
 
     def own_models(self) -> list[nn.Module]:
@@ -182,15 +184,21 @@ class _GivenModel(BoundReference):
 
 
 class _FrozenScorer:
-    """A model that is never trained, and its log-probs of a batch."""
+    """A model that is never trained, and its log-probs of a batch.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: The model.
+        policy: Whose mode it follows where nothing in it is random; None leaves it in eval mode.
+    """
+
+    def __init__(self, model: nn.Module, policy: nn.Module | None) -> None:
         self.model = model.requires_grad_(False).eval()
+        self._mode = nullcontext if policy is None else ScoringMode(model, policy).entered
         self._score = TokenScorer(model)
 
     def __call__(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         self.model.to(batch.input_ids.device)
-        with torch.no_grad():
+        with torch.no_grad(), self._mode():
             return self._score(batch).logps
 
     def diagnose(self, policy: nn.Module, name: str) -> str:

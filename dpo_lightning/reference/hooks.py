@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
+from torch.optim import Optimizer
 
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample
 from dpo_lightning.compat.lightning import keep_frozen_weights
@@ -26,6 +27,7 @@ from dpo_lightning.reference.identity import Identity
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.precomputed import Precomputed
 from dpo_lightning.reference.settle import checkpoints_of
+from dpo_lightning.utils.gradients import clip_by_norm
 from dpo_lightning.utils.trainers import attached_trainer
 
 _READ_IN_SETUP = (BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging)
@@ -183,6 +185,15 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         for callback in trainer.callbacks:
             if isinstance(callback, WeightAveraging):
                 keep_frozen_weights(callback)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip as Lightning does, but for gradients on several device meshes, whose norm torch does not take."""
+        if self.device_mesh is None or gradient_clip_algorithm == "value" or not gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            clip_by_norm(self, gradient_clip_val)
 
     def whole_policy(self) -> nn.Module | None:
         """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.batch import PreferenceBatch
+from dpo_lightning.batch.counted import counted_tokens
+from dpo_lightning.logprobs import Statistic, TokenLogps, TokenScorer
+from dpo_lightning.policy.experts import Experts
 from dpo_lightning.policy.sharding import gather_model, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import Reference
@@ -45,6 +49,7 @@ class RunModels:
         reference: The reference, bound to it.
         identity: What both were before training, for checkpoints.
         scorer: Scores with the policy.
+        experts: The routers of the policy, where it is a mixture of experts.
     """
 
     def __init__(self, source: PolicySource, settings: Reference | None, place: Place) -> None:
@@ -64,6 +69,12 @@ class RunModels:
             for model in self.reference.own_models():
                 shard(model, place.mesh, place.device, trained=False)
         self.scorer = TokenScorer(self.policy)
+        self.experts = Experts(self.policy, source.options.router_aux_loss_coef)
+
+    def scored(self, batch: PreferenceBatch, statistics: Sequence[Statistic] = ()) -> TokenLogps:
+        """Score a batch with the policy, and note what its routers choose."""
+        with self.experts.watched(partial(counted_tokens, batch)):
+            return self.scorer(batch, statistics)
 
     def whole_policy(self) -> nn.Module | None:
         """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""

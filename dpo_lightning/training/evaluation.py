@@ -42,6 +42,10 @@ class EvaluationHooks(pl.LightningModule):
     def pair_losses(self, batch: PreferenceBatch, scores: Any) -> Tensor:
         """Return the loss of each example."""
 
+    @abstractmethod
+    def balanced(self, losses: Tensor) -> Tensor:
+        """Return the losses with what keeps a model's experts in use."""
+
     def preference_batch(self, batch: Any) -> PreferenceBatch | None:
         """Return the preference batch in what a loader yields, or None: then the run's checks leave the batch alone.
 
@@ -73,7 +77,7 @@ class EvaluationHooks(pl.LightningModule):
     ) -> Float[Tensor, " P"]:
         """Return the loss of each example, and hand what is watched of the batch to a metric."""
         scores: Any = self.with_baseline(self.score(batch), moves=moves)
-        losses = self.comparison.losses(self.pair_losses, batch, scores)
+        losses = self.balanced(self.comparison.losses(self.pair_losses, batch, scores))
         add(self.comparison.watched(scores, losses))
         return losses
 

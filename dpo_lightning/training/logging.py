@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -32,6 +34,10 @@ class LogsTraining(pl.LightningModule):
 
     train_metrics: Means
 
+    @abstractmethod
+    def expert_metrics(self) -> Mapping[str, Tensor]:
+        """Return what is known of the last micro-batch's experts, by name; the mean over ranks is logged."""
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log what the interval has added, while the gradient is there.
 
@@ -43,6 +49,8 @@ class LogsTraining(pl.LightningModule):
             return
         self.log("train/grad_norm", gradient_norm(self))
         log_means(self, self.train_metrics, "train", keep=not due)
+        for name, value in self.expert_metrics().items():
+            self.log(f"train/{name}", value, sync_dist=True)
 
     def on_validation_start(self) -> None:
         """Show callbacks the means since the last log: an interval may end after the validation."""

@@ -1,25 +1,61 @@
-"""Norms of gradients, also of those on more than one device mesh."""
+"""Norms of gradients, also of those on more than one device mesh, and of those of a loss that is scaled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from dpo_lightning.compat.torch import is_unscaled, loss_scale
 from dpo_lightning.utils.tensors import whole
+from dpo_lightning.utils.trainers import attached_trainer
 
 T = TypeVar("T", bound=Tensor)
 
 
 def gradient_norm(module: nn.Module) -> Float[Tensor, ""]:
-    """Return the 2-norm over all gradients, 0-d on the device; of a sharded module every rank must call it."""
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    norms = [torch.nn.utils.get_total_norm(alike) for alike in by_mesh(gradients)]
-    return torch.nn.utils.get_total_norm([whole(norm) for norm in norms])
+    """Return the 2-norm over all gradients, 0-d on the device; of a sharded module every rank must call it.
+
+    Where the module's Trainer scales the loss (`16-mixed`), it is the norm without that factor.
+    """
+    multiplied, scale = _multiplied(module)
+    parameters = [parameter for parameter in module.parameters() if parameter.grad is not None]
+    norms = _norms(parameter.grad for parameter in parameters if id(parameter) not in multiplied)
+    norms += [norm / scale for norm in _norms(each.grad for each in parameters if id(each) in multiplied)]
+    return torch.nn.utils.get_total_norm(norms)
+
+
+def _norms(gradients: Iterable[Tensor | None]) -> list[Tensor]:
+    """Return the 2-norm of the gradients on each mesh, whole."""
+    alike = by_mesh(gradient for gradient in gradients if gradient is not None)
+    return [whole(torch.nn.utils.get_total_norm(each)) for each in alike]
+
+
+def gradient_scaler(module: nn.Module) -> torch.amp.GradScaler | None:
+    """Return the scaler of the loss that the module's Trainer has, as under `16-mixed`, or None."""
+    trainer = attached_trainer(module) if isinstance(module, pl.LightningModule) else None
+    # Plugins for other precisions have no such attribute.
+    scaler = None if trainer is None else getattr(trainer.precision_plugin, "scaler", None)
+    return scaler if scaler is not None and scaler.is_enabled() else None
+
+
+def _multiplied(module: nn.Module) -> tuple[set[int], Tensor | float]:
+    """Return the `id` of each parameter whose gradient is that of the scaled loss, and the scale.
+
+    Lightning divides before the optimizer step; a fused optimizer does so itself while it steps.
+    """
+    scaler = gradient_scaler(module)
+    scale = None if scaler is None else loss_scale(scaler)
+    if scaler is None or scale is None or not isinstance(module, pl.LightningModule):
+        return set(), 1.0
+    optimizers = [each for each in module.trainer.optimizers if not is_unscaled(scaler, each)]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    return {id(parameter) for group in groups for parameter in group["params"]}, scale
 
 
 def clip_by_norm(module: nn.Module, largest: float) -> None:

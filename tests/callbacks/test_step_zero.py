@@ -14,6 +14,7 @@ from dpo_lightning import (
     NCA,
     SPPO,
     AdapterOff,
+    FrozenAdapter,
     FrozenCopy,
     LoRA,
     PairScores,
@@ -100,3 +101,22 @@ def test_the_check_leaves_the_random_state_alone(tmp_path):
         return seen
 
     assert losses(check=True) == losses(check=False)
+
+
+class OtherInTraining(torch.nn.Module):
+    def forward(self, hidden):
+        return hidden * 3 if self.training else hidden
+
+
+def test_a_layer_that_computes_otherwise_in_training_is_not_called_dropout(tmp_path):
+    policy, other = tiny_llama(), tiny_llama()
+    policy.model.norm = torch.nn.Sequential(policy.model.norm, OtherInTraining())
+    other.model.norm = torch.nn.Sequential(other.model.norm, torch.nn.Identity())
+    with pytest.raises(RunError, match="nothing is random: a layer of the policy computes otherwise in train mode"):
+        trainer().fit(module(policy, reference=other), data(tmp_path))
+
+
+def test_an_adapter_that_is_a_no_op_is_not_blamed():
+    policy = get_peft_model(tiny_llama(), LoraConfig(r=2, target_modules="all-linear"))
+    assert "second matrices are all 0" in AdapterOff().bind(policy).diagnose()
+    assert "adapter equals the reference's copy" in FrozenAdapter().bind(policy).diagnose()

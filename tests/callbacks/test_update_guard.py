@@ -15,6 +15,7 @@ from dpo_lightning.callbacks import UpdateGuard
 from dpo_lightning.errors import InputError, RunError
 from tests.helpers.resumable import in_processes
 from tests.helpers.runs import data, module, rows, trainer
+from tests.helpers.scaling import ScaledLoss
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 
@@ -183,3 +184,45 @@ def test_another_exception_names_its_batch(tmp_path, caplog):
     with pytest.raises(torch.OutOfMemoryError):
         trainer(callbacks=[Fault()]).fit(module(), data(tmp_path))
     assert "OutOfMemoryError at optimizer step 0, in a micro-batch of" in caplog.text
+
+
+def test_a_scaler_may_not_skip_for_ever(tmp_path):
+    precision, guard = ScaledLoss(), UpdateGuard()
+    with pytest.raises(RunError, match=r"optimizer step 16, .* after 16 steps that the gradient scaler skipped: look"):
+        fit(tmp_path, Poison(*range(64), gradient=math.nan), guard, plugins=[precision], max_steps=64, max_epochs=99)
+    assert precision.scaler.get_scale() == 1
+    assert guard.state_dict()["scaler_skipped"] == 16
+
+
+def test_a_scale_that_hardly_moves_is_found(tmp_path):
+    slow = [ScaledLoss(backoff_factor=0.9)]
+    with pytest.raises(RunError, match="optimizer step 31, "):
+        fit(tmp_path, Poison(*range(64), gradient=math.nan), UpdateGuard(), plugins=slow, max_steps=64, max_epochs=99)
+
+
+def test_steps_in_which_the_scaler_finds_its_scale_are_counted_and_go_on(tmp_path):
+    poison = Poison(0, 1, gradient=math.inf)
+    runner = fit(tmp_path, poison, UpdateGuard(), plugins=[ScaledLoss()])
+    assert runner.global_step == 4
+    assert runner.logged_metrics["train/skipped_steps"] == 2
+    assert torch.equal(poison.weights[1], poison.weights[0])
+    assert not torch.equal(poison.weights[2], poison.weights[1])
+
+
+def test_a_run_of_skipped_steps_only_says_so(tmp_path):
+    with pytest.warns(UserWarning, match="all 4 optimizer steps were skipped: nothing was trained"):
+        fit(tmp_path, Poison(*range(4), gradient=math.nan), UpdateGuard(), plugins=[ScaledLoss()])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_spike_is_found_under_a_scaler(tmp_path, fused):
+    class Fused(Poisoned):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW(self.parameters(), lr=1e-2, fused=fused)
+
+    poison, guard = Poison(15, gradient=1e6), UpdateGuard(spike=1000.0, skips=1)
+    runner = trainer(callbacks=[poison, guard], plugins=[ScaledLoss()], max_steps=18, limit_val_batches=0)
+    with pytest.warns(UserWarning, match=r"times the usual .* at optimizer step 15.* skipped, 1 of at most 1"):
+        runner.fit(Fused(tiny_llama(), step_zero_check=False), data(tmp_path))
+    assert torch.equal(poison.weights[15], poison.weights[14])
+    assert runner.global_step == 18

@@ -19,6 +19,8 @@ from dpo_lightning.compat.torch import (
     forward_replaced,
     has_own_forward,
     is_of_groups,
+    is_unscaled,
+    loss_scale,
     non_persistent_buffers,
     set_rates,
     softmax_gradient,
@@ -92,3 +94,14 @@ def test_a_scheduler_says_the_rates_that_were_set() -> None:
     scheduler = StepLR(SGD([torch.ones(1)], lr=1.0), 1)
     set_rates(scheduler, [0.5])
     assert scheduler.get_last_lr() == [0.5]
+
+
+def test_a_scaler_says_its_scale_and_whose_gradients_it_has_divided() -> None:
+    scaler, weight = torch.amp.GradScaler("cpu", init_scale=8.0), nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    assert loss_scale(scaler) is None
+    scaler.scale(weight.sum()).backward()
+    assert (loss_scale(scaler), is_unscaled(scaler, optimizer)) == (8.0, False)
+    scaler.unscale_(optimizer)
+    assert is_unscaled(scaler, optimizer)
+    assert weight.grad == 1.0

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from dpo_lightning.compat.transformers import (
     attention_implementation,
     own_attention,
     own_mask,
+    recorded_modules,
     tensor_plan,
     unsplit_classes,
 )
@@ -31,3 +33,12 @@ def test_a_model_says_how_it_is_split() -> None:
     assert unsplit_classes(nn.Linear(2, 2)) == set()
     plan = tensor_plan(model)
     assert plan["model.layers.0.self_attn.q_proj"] == "colwise"
+
+
+def test_the_routers_of_a_mixture_of_experts_are_known() -> None:
+    sizes = {"vocab_size": 16, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
+    model = MixtralForCausalLM(MixtralConfig(**sizes, num_attention_heads=2, num_key_value_heads=2))
+
+    assert recorded_modules(model, "router_logits") == [(layer.mlp.gate, 0) for layer in model.model.layers]
+    assert recorded_modules(tiny_llama(), "router_logits") == []
+    assert recorded_modules(nn.Linear(2, 2), "router_logits") == []

@@ -14,12 +14,12 @@ from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.samples import own_tensors
+from dpo_lightning.policy.scoring_mode import ScoringMode
 from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
 from dpo_lightning.reference.base import BoundReference, Reference
 from dpo_lightning.reference.cache.weights import agreed_weights_hash, weights_hash
 from dpo_lightning.reference.frozen import FrozenCopy
 from dpo_lightning.utils.tensors import device_of
-from dpo_lightning.utils.torch_modes import evaluating
 
 
 class Loaded(NamedTuple):
@@ -106,7 +106,7 @@ class PolicyItself(Source):
                     "that the run began with: give `source: FrozenCopy` with its checkpoint"
                 )
         score = TokenScorer(policy)
-        with evaluating(policy):
+        with ScoringMode(policy, policy).entered():
             yield Loaded(policy, lambda batch: score(batch).logps)
 
 

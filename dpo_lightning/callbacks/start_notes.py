@@ -1,0 +1,103 @@
+"""Notes at the start of a run on its numbers: the share that is adapted, and updates that rounding takes away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from dpo_lightning.policy.coverage import coverage
+from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.run import PreferenceRun
+
+_SAMPLE = 1024  # weights of a parameter
+_MOST_LOST = 0.75
+
+
+class StartNotes(pl.Callback):
+    """Says, in one line each, what training will do that nobody may have meant; `PreferenceModule` adds it.
+
+    At the start: which share of the weights the adapters cover, and the experts that none covers. In the first
+    optimizer step: an `eps` of the optimizer that is 0 in the weights' dtype, as under `16-true`, and updates that most
+    weights are too coarse for, as under `bf16-true` with a small learning rate.
+    """
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say what the adapters cover."""
+        self._said = False
+        if isinstance(pl_module, PreferenceRun) and is_adapted(pl_module.policy):
+            rank_zero_info(str(coverage(pl_module.policy)))
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Say what rounding takes away, once."""
+        if self._said:
+            return
+        self._said = True
+        for note in (vanishing_eps(optimizer), lost_updates(optimizer)):
+            if note is not None:
+                rank_zero_warn(f"precision {trainer.precision}: {note}")
+
+
+def vanishing_eps(optimizer: Optimizer) -> str | None:
+    """Return what to do about an `eps` that is 0 in the dtype of the weights, in one line; None where there is none."""
+    for group in optimizer.param_groups:
+        eps = group.get("eps")
+        for dtype in {parameter.dtype for parameter in group["params"]}:
+            if isinstance(eps, float) and eps > 0 and not torch.tensor(eps).to(dtype):
+                return (
+                    f"{type(optimizer).__name__}'s eps {eps:g} is 0 in {_name(dtype)}, so that small gradients "
+                    "divide by 0: set eps to 1e-4, or use bf16-true, or 16-mixed"
+                )
+    return None
+
+
+def lost_updates(optimizer: Optimizer) -> str | None:
+    """Return what to do about updates that rounding takes back, in one line; None where most weights take them.
+
+    An update is taken to be the learning rate after warm-up, for an optimizer with `betas`, whose updates have about
+    that size, and that rate times the gradient otherwise. Half-precision weights are sampled; waits for the device.
+    """
+    lost = moved = 0
+    dtype, rate = torch.float32, 0.0
+    for group in optimizer.param_groups:
+        for parameter, weights, gradient in _sampled(group["params"]):
+            dtype, rate = parameter.dtype, float(group.get("initial_lr", group["lr"]))
+            update = torch.full_like(weights, rate) if "betas" in group else rate * gradient.abs()
+            stays = [(weights + sign * update).to(dtype) == weights for sign in (1, -1)]
+            lost += int((stays[0] & stays[1] & (gradient != 0)).sum())
+            moved += int((gradient != 0).sum())
+    if lost <= _MOST_LOST * moved:
+        return None
+    return (
+        f"{lost / moved:.0%} of the weights are too coarse in {_name(dtype)} for a learning rate of {rate:g}, "
+        "and stay as they are: use bf16-mixed or 32-true, adapters, or a higher learning rate"
+    )
+
+
+def _sampled(parameters: list[Any]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield each half-precision parameter with some of its weights and their gradients, in float32."""
+    for parameter in parameters:
+        if parameter.grad is None or parameter.dtype not in (torch.float16, torch.bfloat16):
+            continue
+        weights, gradient = (_local(each).flatten() for each in (parameter.detach(), parameter.grad))
+        stride = max(1, len(weights) // _SAMPLE)
+        yield parameter, weights[::stride].float(), gradient[::stride].float()
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,76 @@
+"""The lines at the start of a run that say what its numbers will do."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import SGD, AdamW
+
+from dpo_lightning import LoRA
+from dpo_lightning.callbacks.start_notes import lost_updates, vanishing_eps
+from tests.helpers.runs import data, module, trainer
+
+
+def with_gradient(value: float, dtype: torch.dtype, gradient: float = 1.0) -> torch.nn.Parameter:
+    parameter = torch.nn.Parameter(torch.full((8,), value, dtype=dtype))
+    parameter.grad = torch.full_like(parameter, gradient)
+    return parameter
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "rate", "lost"),
+    [
+        (1.0, torch.bfloat16, 1e-6, True),
+        (1.0, torch.bfloat16, 2**-7, False),
+        (1.0, torch.bfloat16, 2**-10, True),
+        (1e-4, torch.bfloat16, 1e-6, False),
+        (1.0, torch.float16, 2**-13, True),
+        (1.0, torch.float32, 1e-6, False),
+        (0.0, torch.bfloat16, 1e-9, False),
+    ],
+)
+def test_an_update_that_the_dtype_cannot_hold_is_lost(
+    value: float, dtype: torch.dtype, rate: float, lost: bool
+) -> None:
+    parameter = with_gradient(value, dtype)
+    found = lost_updates(AdamW([parameter], lr=rate))
+    assert (found is not None) is lost
+
+    AdamW([parameter], lr=rate, weight_decay=0.0).step()
+    assert bool((parameter == torch.tensor(value, dtype=dtype)).all()) is lost
+
+
+def test_an_update_of_a_gradient_has_its_size() -> None:
+    assert lost_updates(SGD([with_gradient(1.0, torch.bfloat16, 1e-3)], lr=1.0)) is not None
+    assert lost_updates(SGD([with_gradient(1.0, torch.bfloat16, 1.0)], lr=0.1)) is None
+    assert lost_updates(SGD([with_gradient(1.0, torch.bfloat16, 0.0)], lr=0.1)) is None
+
+
+def test_an_eps_that_is_0() -> None:
+    half, brain = (with_gradient(1.0, dtype) for dtype in (torch.float16, torch.bfloat16))
+    assert "AdamW's eps 1e-08 is 0 in float16" in str(vanishing_eps(AdamW([half])))
+    assert vanishing_eps(AdamW([half], eps=1e-4)) is None
+    assert vanishing_eps(AdamW([brain])) is None
+    assert vanishing_eps(SGD([half])) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step")
+def test_a_run_says_so_once(tmp_path: Any) -> None:
+    with pytest.warns(
+        UserWarning, match=r"precision bf16-true: \d+% of the weights are too coarse in bfloat16"
+    ) as said:
+        trainer(precision="bf16-true").fit(module(lr=1e-7), data(tmp_path))
+    assert sum("too coarse" in str(each.message) for each in said) == 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*too coarse")
+        trainer(precision="bf16-true").fit(module(lr=1e-3, lora=LoRA(r=2)), data(tmp_path))
+        trainer(precision="bf16-mixed").fit(module(optimizer=partial(AdamW, lr=1e-7)), data(tmp_path))
+
+
+def test_the_share_of_the_adapters_is_said(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    trainer(max_steps=1).fit(module(lora=LoRA(r=2)), data(tmp_path))
+    assert "lora: the adapters cover " in caplog.text

@@ -1,0 +1,155 @@
+"""What a model is: multimodal checkpoints are trained on text, and what is not causal is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertLMHeadModel,
+    CLIPVisionConfig,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from dpo_lightning import LoRA
+from dpo_lightning.batch import collate_padded, collate_tree
+from dpo_lightning.errors import InputError
+from dpo_lightning.policy.loading import load_config, load_model
+from dpo_lightning.policy.modality import check_causal, other_parts
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
+from tests.helpers.runs import module
+from tests.helpers.tiny import PAIRS, tiny_llama
+from tests.policy.test_experts import mixture
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+TEXT = {**SIZES, "vocab_size": 64, "num_key_value_heads": 2, "head_dim": 8, "eos_token_id": 2, "bos_token_id": 1}
+VISION = {**SIZES, "image_size": 28, "patch_size": 14}
+
+
+def gemma3() -> nn.Module:
+    return Gemma3ForConditionalGeneration(Gemma3Config(text_config=TEXT, vision_config=VISION, mm_tokens_per_image=4))
+
+
+def llava() -> nn.Module:
+    config = LlavaConfig(
+        text_config=LlamaConfig(**TEXT), vision_config=CLIPVisionConfig(**VISION), image_token_index=63
+    )
+    return LlavaForConditionalGeneration(config)
+
+
+def qwen2_vl() -> nn.Module:
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+    vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 4, "patch_size": 14}
+    return Qwen2VLForConditionalGeneration(
+        Qwen2VLConfig(text_config={**TEXT, "rope_parameters": rope}, vision_config=vision)
+    )
+
+
+def bert(kind: Any = BertLMHeadModel, **settings: Any) -> nn.Module:
+    return kind(BertConfig(**SIZES, vocab_size=64, **settings))
+
+
+def gpt2() -> nn.Module:
+    return GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4))
+
+
+def t5() -> nn.Module:
+    return T5ForConditionalGeneration(T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4))
+
+
+MULTIMODAL = [gemma3, llava, qwen2_vl]
+
+
+def saved(model: Any, path: Path) -> str:
+    model.save_pretrained(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("make", MULTIMODAL)
+@pytest.mark.parametrize(
+    "lora", [None, LoRA(r=2), LoRA(r=2, exclude_modules=["o_proj"]), LoRA(r=2, exclude_modules=r".*\.o_proj")]
+)
+def test_every_trained_parameter_of_a_multimodal_model_has_a_gradient(make: Any, lora: LoRA | None) -> None:
+    run = module(make(), lora=lora)
+    run.configure_model()
+    trained = {name: each for name, each in run.policy.named_parameters() if each.requires_grad}
+
+    run.objective(run.score(collate_padded(PAIRS))).sum().backward()  # type: ignore[operator]
+
+    assert len(trained) >= 20
+    assert [name for name, each in trained.items() if each.grad is None] == []
+    if lora is not None and lora.exclude_modules is not None:
+        assert not any("o_proj" in name for name in trained)
+
+
+@pytest.mark.parametrize("make", MULTIMODAL)
+def test_a_multimodal_model_loads_by_name_and_scores_in_both_layouts(make: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = make()
+    run = module(saved(model, tmp_path))
+    run.configure_model()
+
+    assert type(run.policy) is type(model)
+    assert run.tree_problem() is None
+    tree, padded = (run.score(collate(PAIRS)).policy_chosen_logps for collate in (collate_tree, collate_padded))
+    torch.testing.assert_close(tree, padded, rtol=1e-4, atol=1e-4)
+
+
+def test_the_parts_beside_the_language_model_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    policy = build_policy(llava(), torch.float32, PolicyOptions())
+
+    assert other_parts(policy).modules.keys() == {"model.vision_tower", "model.multi_modal_projector"}
+    assert "weights outside the language model are frozen" in caplog.text
+    for model in (tiny_llama(), gpt2(), nn.Linear(2, 2)):
+        assert other_parts(model) == ({}, {})
+
+
+@pytest.mark.parametrize("make", [bert, lambda: bert(BertForMaskedLM)], ids=["BertLMHeadModel", "BertForMaskedLM"])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_an_encoder_is_refused(make: Any, by_name: bool, tmp_path: Path) -> None:
+    model = make()
+    with pytest.raises(InputError, match=r"^policy: Bert\w+ is no causal language model: a later token") as caught:
+        build_policy(saved(model, tmp_path) if by_name else model, torch.float32, PolicyOptions())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_is_causal_passes(dtype: torch.dtype) -> None:
+    for model in (bert(is_decoder=True), tiny_llama(), gpt2(), mixture(), nn.Linear(2, 2)):
+        check_causal(model.to(dtype))
+
+
+def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^policy: T5ForConditionalGeneration is an encoder-decoder \(t5\): give a"):
+        build_policy(t5(), torch.float32, PolicyOptions())
+    name = saved(t5(), tmp_path)
+    for load in (load_config, lambda name: load_model(name, torch.float32)):
+        with pytest.raises(InputError, match=r"^model '.*' is an encoder-decoder \(t5\)"):
+            load(name)
+
+
+def test_a_model_without_a_causal_class_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+
+    with pytest.raises(InputError, match=r"is of the type 'vit', of which transformers has no causal language model$"):
+        load_model(str(tmp_path), torch.float32)
