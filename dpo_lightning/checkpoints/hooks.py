@@ -10,7 +10,12 @@ from lightning.fabric.utilities.data import AttributeDict
 from typing_extensions import Self
 
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_newer
-from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters, left_out, logged_hyperparameters
+from dpo_lightning.checkpoints.hyperparameters import (
+    held_hyperparameters,
+    left_out,
+    logged_hyperparameters,
+    mask_data_arguments,
+)
 from dpo_lightning.checkpoints.run_state import add_run_state, restore_run_state
 from dpo_lightning.checkpoints.standalone_loading import loading
 from dpo_lightning.checkpoints.trainable import check_trainable, trainable_only
@@ -29,6 +34,7 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
             held, lost = held_hyperparameters(checkpoint[HYPER_PARAMETERS], type(self))
             checkpoint[HYPER_PARAMETERS] = held
             self.not_held = {**{name: kind for name, kind in self.not_held.items() if name not in held}, **lost}
+        mask_data_arguments(checkpoint)
         add_run_state(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

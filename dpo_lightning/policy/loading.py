@@ -96,7 +96,9 @@ def untrained_model(config: Mapping[str, Any], model_kwargs: Mapping[str, Any] |
 
     known = {key: value for key, value in (model_kwargs or {}).items() if key == "attn_implementation"}
     with torch.random.fork_rng([]), _one_line(f"model of type {config.get('model_type')!r}"):
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.float32, **known)
+        return AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(**config), dtype=torch.float32, **_NO_REMOTE_CODE, **known
+        )
 
 
 def adapter_config(name: str) -> Any:

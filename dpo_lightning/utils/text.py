@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import difflib
+import html
+import re
+import unicodedata
 from collections.abc import Iterable
+
+from dpo_lightning.utils.secrets import masked_text
+
+# Control characters, marks that turn the direction of a text or have no width, surrogates, line separators.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_MARKDOWN = re.compile(r"[\\`*_\[\]#|~$]")
+_LINK = re.compile(r"(?<=[a-z])://|(?<=www)\.|@", re.IGNORECASE)
+
+
+def visible(text: object) -> str:
+    """Return a text of somebody else's with what cannot be seen spelled out as an escape, for a terminal or a file.
+
+    New lines and tabs stay. Without this, a row of data moves the cursor, hides words or turns their direction.
+    """
+    return "".join(_seen(each) for each in str(text))
+
+
+def shown(text: object) -> str:
+    """Return a message as it may reach a terminal: secrets masked, what cannot be seen spelled out."""
+    return visible(masked_text(str(text)))
+
+
+def visible_markdown(text: object) -> str:
+    """Return a text of somebody else's as one line of Markdown that shows it: no markup, HTML or link in it."""
+    folded = " ".join(visible(text).split())
+    escaped = html.escape(_MARKDOWN.sub(r"\\\g<0>", folded), quote=False)
+    return _LINK.sub(lambda found: "".join(f"&#{ord(each)};" for each in found[0]), escaped)
+
+
+def _seen(character: str) -> str:
+    if character in "\n\t" or unicodedata.category(character) not in _UNSEEN:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def one_line(text: object, most: int = 300) -> str:
     """Fold white space and keep the first characters, for an error inside another one's message.
 
+    Secrets are masked, and what cannot be seen is spelled out.
+
     Args:
         text: An error, or a text. An error without words is named by its class.
         most: Characters that are kept.
     """
-    folded = " ".join(str(text).split())[:most]
+    folded = " ".join(shown(text).split())[:most]
     return folded or (type(text).__name__ if isinstance(text, BaseException) else "")
 
 
