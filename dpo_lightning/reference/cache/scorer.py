@@ -84,6 +84,6 @@ def difference(scorer: Scorer, pairs: Sequence[TokenizedExample], cached: Sequen
             return f"pair {pair.row} has {len(before)} values for its {len(now)} tokens"
         error = np.abs(before - now) - tolerance * (1 + np.abs(now))
         if not error.max() <= 0:  # of a value that is no number too
-            token = int(error.argmax())
+            token = int(np.argmin(error <= 0))
             return f"token {token} of pair {pair.row} is {before[token]:.4f}, scored anew {now[token]:.4f}"
     return None
