@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union, cast
 
-import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -19,6 +18,7 @@ from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader, build_loader
 from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.resuming import ResumeMode
+from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
+class PreferenceDataModule(SavedArguments, PreferenceSource):
     """Loads, checks, tokenises and batches preference pairs, or single completions with a label.
 
     What is read is read in `prepare_data`, before a logger or a checkpoint writes anything, and cached by `datasets`.
