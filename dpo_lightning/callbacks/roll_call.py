@@ -50,8 +50,7 @@ class RollCall(pl.Callback):
         if patience is not None and not patience > 0:
             raise InputError(f"patience: a number of seconds above 0 is needed, got {patience}")
         self.patience = patience
-        self._thread: threading.Thread | None = None
-        self._ended = threading.Event()
+        self._ended: threading.Event | None = None  # made by setup: an event cannot be pickled
         self._here = Standing(0, "the start")
         self._processes: list[tuple[str, int]] = []
         self._rank, self._ranks = 0, 1
@@ -67,8 +66,7 @@ class RollCall(pl.Callback):
         self._mark("the setup")
         bound = self.patience or group_timeout(trainer.strategy)
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, args=(self._ended, bound), name="roll call", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._watch, args=(self._ended, bound), name="roll call", daemon=True).start()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Look no more."""
@@ -127,8 +125,9 @@ class RollCall(pl.Callback):
         default_store().set(_key(self._rank), f"{here.passed}\n{here.place}")
 
     def _end(self) -> None:
-        self._ended.set()
-        self._thread = None
+        if self._ended is not None:
+            self._ended.set()
+            self._ended = None
 
     def _watch(self, ended: threading.Event, bound: float) -> None:
         """Look while the run goes on; it is given up when the same ranks were behind the same place for so long."""

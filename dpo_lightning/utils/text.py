@@ -5,23 +5,16 @@ from __future__ import annotations
 import difflib
 import html
 import re
-import unicodedata
 from collections.abc import Iterable
 
+from dpo_lightning.errors import visible
 from dpo_lightning.utils.secrets import masked_text
 
-# Control characters, marks that turn the direction of a text or have no width, surrogates, line separators.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _MARKDOWN = re.compile(r"[\\`*_\[\]#|~$]")
 _LINK = re.compile(r"(?<=[a-z])://|(?<=www)\.|@", re.IGNORECASE)
 
 
-def visible(text: object) -> str:
-    """Return a text of somebody else's with what cannot be seen spelled out as an escape, for a terminal or a file.
-
-    New lines and tabs stay. Without this, a row of data moves the cursor, hides words or turns their direction.
-    """
-    return "".join(_seen(each) for each in str(text))
+__all__ = ["nearest", "one_line", "shown", "visible", "visible_markdown"]
 
 
 def shown(text: object) -> str:
@@ -34,12 +27,6 @@ def visible_markdown(text: object) -> str:
     folded = " ".join(visible(text).split())
     escaped = html.escape(_MARKDOWN.sub(r"\\\g<0>", folded), quote=False)
     return _LINK.sub(lambda found: "".join(f"&#{ord(each)};" for each in found[0]), escaped)
-
-
-def _seen(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in _UNSEEN:
-        return character
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def one_line(text: object, most: int = 300) -> str:

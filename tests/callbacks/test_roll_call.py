@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -111,9 +113,9 @@ def test_a_store_that_does_not_answer_is_that_of_a_rank_0_that_hangs(called, mon
 
 def test_a_run_goes_on_while_ranks_come_late(called, monkeypatch):
     here, store = called
-    given_up = []
-    monkeypatch.setattr(here, "_give_up", lambda behind, *rest: given_up.append(behind) or here._ended.set())
-    watch = roll_call.threading.Thread(target=here._watch, args=(here._ended, 0.5), daemon=True)
+    given_up, ended = [], threading.Event()
+    monkeypatch.setattr(here, "_give_up", lambda behind, *rest: given_up.append(behind) or ended.set())
+    watch = threading.Thread(target=here._watch, args=(ended, 0.5), daemon=True)
     watch.start()
     for step in range(1, 6):
         here._mark(f"batch {step}")
@@ -130,7 +132,8 @@ def test_a_run_goes_on_while_ranks_come_late(called, monkeypatch):
 def test_one_process_has_no_thread(tmp_path):
     calls = GracefulStop()
     trainer(callbacks=[calls]).fit(module(), data(tmp_path))
-    assert calls._thread is None
+    assert "roll call" not in {thread.name for thread in threading.enumerate()}
+    assert pickle.loads(pickle.dumps(calls)).patience is None
 
 
 @pytest.mark.parametrize("patience", [0.0, -1.0, float("nan")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.utils.text import nearest, one_line, shown, visible, visible_markdown
 
 
@@ -84,3 +85,8 @@ def test_a_message_holds_no_secret():
     assert (
         one_line("401 for https://me:word@host") == shown("401 for https://me:word@host") == "401 for https://***@host"
     )
+
+
+def test_errors_quote_others_with_what_cannot_be_seen_spelled_out():
+    for kind in (InputError, RunError):
+        assert str(kind("no column `a\x1b[31m\u202e`\nhere")) == "no column `a\\x1b[31m\\u202e`\nhere"
