@@ -59,8 +59,16 @@ def test_a_rank_that_hangs_is_named_and_all_end(tmp_path, how, rank):
     line = next(line for line in text.splitlines() if line.startswith("error: "))
     assert line.startswith(f"error: rank {rank} (process ")
     assert f"to where rank {1 - rank} waits (the forward of batch 2 in epoch 0)" in line
-    listed = subprocess.run(["ps", "-s", str(run.pid), "-o", "stat="], capture_output=True, text=True, check=False)
-    assert not [state for state in listed.stdout.split() if not state.startswith("Z")]
+    until = time.monotonic() + 30  # who was killed may still be going
+    while (left := states(run.pid)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == []
+
+
+def states(session: int) -> list[str]:
+    """The states of the living processes of a session."""
+    listed = subprocess.run(["ps", "-s", str(session), "-o", "stat="], capture_output=True, text=True, check=False)
+    return [state for state in listed.stdout.split() if not state.startswith("Z")]
 
 
 class Store(dict):
