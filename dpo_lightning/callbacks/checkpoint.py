@@ -26,6 +26,7 @@ from dpo_lightning.checkpoints import (
     sharded_save,
 )
 from dpo_lightning.checkpoints.directory import newest_examined
+from dpo_lightning.checkpoints.directory_lock import DirectoryLock
 from dpo_lightning.checkpoints.integrity import Examined
 from dpo_lightning.checkpoints.sharded import refuse_code
 from dpo_lightning.compat.lightning_checkpoints import FindsLast, dump_checkpoint, intercept_loading, writes_shards
@@ -88,6 +89,7 @@ class ResumableCheckpoint(FindsLast):
         self._step_saved = 0  # there is nothing to save before the first step
         self._has_saved = False
         self._examined: Examined | None = None
+        self._lock: DirectoryLock | None = None
 
     @property
     def directory(self) -> Path:
@@ -95,13 +97,38 @@ class ResumableCheckpoint(FindsLast):
         return Path(str(self.dirpath))
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Clear up after a process that was killed; Lightning's own would warn that there are checkpoints."""
+        """Clear up after a process that was killed; Lightning's own would warn that there are checkpoints.
+
+        Raises:
+            InputError: on every rank, where another run saves into the directory, or nothing can be written there.
+        """
         DurableSaves().setup(trainer, pl_module, stage)
         plugin = cast(Any, trainer.strategy).checkpoint_io
         if self._examined is not None and isinstance(plugin, DurableCheckpointIO):
             plugin.examined, self._examined = self._examined, None
-        if stage == "fit" and trainer.is_global_zero:
-            remove_leftovers(self.directory)
+        if stage == "fit" and not cast(Any, trainer).fast_dev_run:
+            if refusal := from_rank_zero(self._locked() if trainer.is_global_zero else None):
+                raise InputError(refusal)
+            if trainer.is_global_zero:
+                remove_leftovers(self.directory)
+
+    def _locked(self) -> str | None:
+        """Take the directory for this run; return why it cannot be had."""
+        self._lock = self._lock or DirectoryLock(self.directory)
+        try:
+            self._lock.take()
+        except InputError as error:
+            return str(error)
+        return None
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.give_back()
+            self._lock = None
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let another run save into the directory."""
+        self._unlock()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin counting from the checkpoint that was resumed.
@@ -150,7 +177,11 @@ class ResumableCheckpoint(FindsLast):
         self._save_unless_saved(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Save the end of the last optimizer step, where it is still in memory."""
+        """Save the end of the last optimizer step, where it is still in memory, and leave the directory."""
+        self._save_what_is_left(trainer, exception)
+        self._unlock()
+
+    def _save_what_is_left(self, trainer: pl.Trainer, exception: BaseException) -> None:
         if self._is_saved(trainer) or not _can_save(trainer, exception):
             return
         try:

@@ -5,35 +5,42 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Optional
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from dpo_lightning.callbacks.roll_call import RollCall
 from dpo_lightning.compat.lightning import cluster_environment
 from dpo_lightning.utils.ranks import max_over_ranks
 
 
-class GracefulStop(pl.Callback):
+class GracefulStop(RollCall):
     """Stops all ranks before the next batch when any of them is told to; `PreferenceModule` adds it.
 
     Lightning's own handler for SIGTERM starts a broadcast wherever a rank happens to be, and Ctrl-C can leave weights
     half updated. Here a handler only takes a note. Before each optimizer step and each validation batch the ranks
     agree, at the cost of one small reduction, and raise together, so that a checkpoint can be written by all. A second
-    Ctrl-C stops at once. Signals that another handler works on (SLURM's requeue signal) wait for the same moment.
+    Ctrl-C stops at once. Signals that another handler works on (SLURM's requeue signal) wait for the same moment. A
+    rank that does not come at all is named, and ends the run: see `RollCall`.
+
+    Args:
+        patience: Seconds that a rank may stay behind the others; null takes the strategy's timeout.
 
     Raises:
         SIGTERMException: with exit status 128 + the signal's number on rank 0, which reports for all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Optional[float] = None) -> None:
+        super().__init__(patience)
         self._requested = 0
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals over; only a main thread can."""
+        super().on_train_start(trainer, pl_module)
         self._requested = 0
         if threading.current_thread() is not threading.main_thread():
             return
@@ -50,6 +57,7 @@ class GracefulStop(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Agree before the first micro-batch of an optimizer step."""
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._obey(trainer)
 
@@ -57,15 +65,18 @@ class GracefulStop(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Agree before each validation batch: validations are long."""
+        super().on_validation_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
         if self._before:
             self._obey(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the signals back."""
+        super().on_train_end(trainer, pl_module)
         self._release()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
+        super().on_exception(trainer, pl_module, exception)
         self._release()
 
     def _release(self) -> None:

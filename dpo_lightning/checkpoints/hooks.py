@@ -11,7 +11,12 @@ from typing_extensions import Self
 
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_newer
 from dpo_lightning.checkpoints.fingerprints import add_identity
-from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters, left_out, logged_hyperparameters
+from dpo_lightning.checkpoints.hyperparameters import (
+    held_hyperparameters,
+    left_out,
+    logged_hyperparameters,
+    mask_data_arguments,
+)
 from dpo_lightning.checkpoints.run_state import add_run_state, check_belongs, restore_run_state
 from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.standalone_loading import loading
@@ -37,6 +42,7 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
             checkpoint[HYPER_PARAMETERS] = held
             self.not_held = {**{name: kind for name, kind in self.not_held.items() if name not in held}, **lost}
         add_identity(self, checkpoint)
+        mask_data_arguments(checkpoint)
         add_run_state(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

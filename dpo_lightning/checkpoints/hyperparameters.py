@@ -10,11 +10,18 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from dpo_lightning.checkpoints.constructors import arguments_of, default_of, is_annotated, is_default
 from dpo_lightning.checkpoints.plain_form import NoPlainForm, plain_form, plain_optimizer
-from dpo_lightning.compat.lightning_checkpoints import INSTANTIATOR, INSTANTIATOR_KEY
+from dpo_lightning.compat.lightning_checkpoints import DATA_HYPER_PARAMETERS, INSTANTIATOR, INSTANTIATOR_KEY
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.reference import LostReference, Reference, in_memory_only
 from dpo_lightning.training import Schedule
+from dpo_lightning.utils.secrets import is_secret, masked, without_secrets
+
+
+def mask_data_arguments(checkpoint: MutableMapping[str, Any]) -> None:
+    """Put `***` in place of secrets among the arguments of a DataModule that saves its own, in place."""
+    if DATA_HYPER_PARAMETERS in checkpoint:
+        checkpoint[DATA_HYPER_PARAMETERS] = masked(checkpoint[DATA_HYPER_PARAMETERS])
 
 
 class LostOptimizer:
@@ -116,7 +123,7 @@ def _made_plain(hparams: MutableMapping[str, Any], owner: type | None) -> dict[s
     lost = {}
     for name, value in list(hparams.items()):
         try:
-            hparams[name] = plain_form(value)
+            hparams[name] = _without_secrets(name, plain_form(value))
             _check_readable(owner, name, value)
         except NoPlainForm as error:
             del hparams[name]
@@ -124,6 +131,12 @@ def _made_plain(hparams: MutableMapping[str, Any], owner: type | None) -> dict[s
                 lost[name] = (value, error)
     hparams.setdefault(INSTANTIATOR_KEY, INSTANTIATOR)
     return lost
+
+
+def _without_secrets(name: str, plain: Any) -> Any:
+    if plain is not None and is_secret(name):
+        raise NoPlainForm(type(plain).__name__, whole="secret")
+    return without_secrets(plain, name)
 
 
 def _check_readable(owner: type | None, name: str, value: Any) -> None:

@@ -26,6 +26,7 @@ from dpo_lightning.checkpoints.contents import (
 )
 from dpo_lightning.checkpoints.hyperparameters import LostOptimizer
 from dpo_lightning.checkpoints.io import load_plain, local_copy
+from dpo_lightning.checkpoints.trust import trusted_arguments
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, untrained_model
 from dpo_lightning.reference import FrozenModule, LostReference
@@ -51,15 +52,17 @@ def loading(
         What Lightning is to load, and the constructor arguments to load it with.
 
     Raises:
-        InputError: for a damaged file, where the checkpoint needs a model that is not there, and for an argument that
-            the constructor does not take, also while Lightning loads.
+        InputError: for a damaged file, where the checkpoint needs a model that is not there, where its settings ask for
+            code that the caller has not asked for, and for an argument that the constructor does not take, also while
+            Lightning loads.
     """
     refuse_unknown(owner, given)
     with local_copy(path, weights_only) as local:
         saved = _read(path if local is None else local, str(path), weights_only)
         if hparams_file is not None:
             saved = {**saved, HYPER_PARAMETERS: _arguments_in(hparams_file)}
-        arguments = dict(given)
+        _, replaced = trusted_arguments(owner, saved, str(path), given)
+        arguments = {**replaced, **given}
         arguments.update(arguments_not_held(owner, saved, str(path), arguments))
         arguments.update(arguments_in_place(owner, saved, str(path), arguments))
         try:

@@ -11,7 +11,7 @@ import torch
 from dpo_lightning.cli.commands import COMMANDS
 from dpo_lightning.cli.trainer import run_trainer
 from dpo_lightning.errors import DPOLightningError
-from dpo_lightning.utils.text import one_line
+from dpo_lightning.utils.text import one_line, shown
 
 _OUT_OF_MEMORY = (
     "out of memory: lower data.batch_tokens or data.batch_pairs (with trainer.accumulate_grad_batches the steps stay "
@@ -31,7 +31,7 @@ def main(args: list[str] | None = None) -> None:
         known = _known_cause(error) or _full_memory(error) or _lost_worker(error)
         if known is None:
             raise
-        sys.exit(f"error: {known}")
+        sys.exit(f"error: {shown(known)}")
 
 
 def _known_cause(error: BaseException | None) -> str | None:

@@ -21,11 +21,14 @@ from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS
 from dpo_lightning.checkpoints.hyperparameters import logged_hyperparameters
 from dpo_lightning.checkpoints.plain_form import public_path
 from dpo_lightning.checkpoints.settings import RESUME
+from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown_classes, saved_arguments
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.compat.jsonargparse import option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.processes import end_with_parent
+from dpo_lightning.utils.secrets import masked, masked_places
+from dpo_lightning.utils.text import shown
 
 _CLASSES = [name for name in dpo_lightning.__all__ if name[0].isupper()]
 
@@ -36,12 +39,20 @@ class OneLineParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
+    def dump(self, cfg: Any, *args: Any, **kwargs: Any) -> str:
+        """Write a config without the secrets in it: what `--print_config` shows and a run saves."""
+        safe = cfg.clone()
+        for key, value in list(safe.items()):
+            name = key.rpartition(".")[2]
+            safe[key] = masked({name: value})[name]
+        return super().dump(safe, *args, **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the line and exit 2; inside a nested value, raise to the parser around it."""
         if not self.exit_on_error:
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
-        self.exit(2, f"error: {explain(message, option_names(parser), _CLASSES)}\n")
+        self.exit(2, f"error: {shown(explain(message, option_names(parser), _CLASSES))}\n")
         raise SystemExit(2)
 
 
@@ -71,6 +82,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
         if "LOCAL_RANK" in os.environ:
             # Or it would wait for the others until the process group's timeout, and hold its GPU.
             end_with_parent()
+        refuse_masked(self.config[self.config["subcommand"]].as_dict())
         threads = self.config[self.config["subcommand"]].get("torch_threads")
         if threads is not None:
             torch.set_num_threads(threads)
@@ -85,7 +97,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
             return False
         if path is not None:
             refuse_damaged(Path(path), path)
-            load_plain(Path(path), path, mmap=True)
+            self._refuse_code_of(load_plain(Path(path), path, mmap=True), path)
         return True
 
     def settings_in(self, path: str) -> dict[str, Any]:
@@ -103,6 +115,15 @@ class PreferenceCLI(CheckedCheckpointCLI):
             raise InputError(f"checkpoint {path} is of the class {was}: say so, with --model={was}")
         plain = logged_hyperparameters(saved, kind)
         return {name: value for name, value in plain.items() if name in arguments_of(kind) and name != RESUME}
+
+    def _refuse_code_of(self, saved: dict[str, Any], path: str) -> None:
+        """Take no code from a checkpoint's settings but what config and flags name as well."""
+        model = self.config[self.config["subcommand"]].get("model")
+        owner = PreferenceModule if model is None else cast(type, pydoc.locate(model.class_path))
+        said = {} if model is None else model.as_dict().get("init_args", {})
+        settings = saved_arguments(saved, owner, path)
+        refuse_code_settings(settings, said, f"checkpoint {path}")
+        refuse_unknown_classes(settings, owner, f"checkpoint {path}", "name it as --model.{argument}, or in a config")
 
     def after_fit(self) -> None:
         """Say how the run ended on held-out pairs, and where its metrics lie."""
@@ -122,6 +143,20 @@ class PreferenceCLI(CheckedCheckpointCLI):
 
 def _path_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def refuse_masked(config: dict[str, Any]) -> None:
+    """Refuse a saved config whose secrets are masked, and not given anew.
+
+    Raises:
+        InputError: naming the key and what to give.
+    """
+    for place in masked_places(config):
+        variable = " in the environment variable HF_TOKEN, or" if place.endswith("token") else ""
+        raise InputError(
+            f"{place} is masked, since a saved config holds no secrets: leave it out and give the secret{variable} as "
+            f"--{place}"
+        )
 
 
 def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = PreferenceCLI) -> PreferenceCLI:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_warn
@@ -17,6 +18,18 @@ INSTANTIATOR_KEY = "_instantiator"
 `LightningModule.load_from_checkpoint` reads it and nothing public writes it; without it, settings come back as dicts.
 """
 INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+
+CLASS_KEY = "_class_path"
+"""The key among a checkpoint's hyperparameters that names the module's class, for LightningCLI too."""
+
+PAST_HYPER_PARAMETERS = ("hparams", "module_arguments")
+"""Keys under which Lightning still looks for constructor arguments, as versions before 0.8 wrote them."""
+
+HYPER_PARAMETERS_NAME = LightningModule.CHECKPOINT_HYPER_PARAMS_NAME
+"""The key that names the one argument that takes all hyperparameters, where there is such an argument."""
+
+DATA_HYPER_PARAMETERS = LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY
+"""The key under which a checkpoint holds the constructor arguments of a DataModule that has saved them."""
 
 
 class FindsLast(ModelCheckpoint):

@@ -36,6 +36,28 @@ They are the file format, which torch documents nowhere. Where they change, dire
 """
 
 
+def default_store() -> Any:
+    """Return the key-value store through which the processes of the group have met.
+
+    Calls `torch.distributed.distributed_c10d._get_default_store`: the public ways to one need a port of their own.
+    Where it changes, a rank that hangs is not named.
+
+    Raises:
+        ValueError: where there is no process group.
+    """
+    return torch.distributed.distributed_c10d._get_default_store()
+
+
+def group_timeout(strategy: Any) -> float:
+    """Return the seconds after which a collective of a Lightning strategy's process group gives up.
+
+    Reads `_timeout` of `DDPStrategy` and `ModelParallelStrategy`, their constructor's `timeout`, kept nowhere else.
+    Where it changes, torch's default is taken.
+    """
+    default = torch.distributed.constants.default_pg_timeout
+    return (getattr(strategy, "_timeout", None) or default).total_seconds()
+
+
 def softmax_gradient(gradient: Tensor, probabilities: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the gradient of scores from that of their softmax over the last dimension, `p * (dp - sum(p * dp))`.
 

@@ -16,6 +16,7 @@ from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.resuming import ResumeMode
+from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class PreferenceDataModule(LoaderHooks):
+class PreferenceDataModule(SavedArguments, LoaderHooks):
     """Loads, checks, tokenises and batches preference pairs, or single completions with a label.
 
     What is read is read in `prepare_data`, before a logger or a checkpoint writes anything, and cached by `datasets`.

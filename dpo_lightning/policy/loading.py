@@ -102,7 +102,7 @@ def untrained_model(config: Mapping[str, Any], model_kwargs: Mapping[str, Any] |
     what = f"model of type {config.get('model_type')!r}"
     with torch.random.fork_rng([]), _one_line(what):
         settings = AutoConfig.for_model(**config)
-        return _loader(what, settings).from_config(settings, dtype=torch.float32, **known)
+        return _loader(what, settings).from_config(settings, dtype=torch.float32, **_NO_REMOTE_CODE, **known)
 
 
 def _loader(what: str, config: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dpo_lightning.utils.files import replaced
+from dpo_lightning.utils.text import visible, visible_markdown
 
 RewardFunction = Callable[[str, str], float]
 
@@ -39,7 +40,7 @@ def print_samples(rows: Sequence[SampledPrompt], reward: RewardFunction | None) 
         table.add_column(column, ratio=2 if column == "prompt" else 3)
     for row in rows:
         cells = (row.prompt, *(_with_reward(row.prompt, stage[0], reward) for stage in (row.before, row.after)))
-        table.add_row(*(Text(cell.strip()) for cell in cells))
+        table.add_row(*(Text(visible(cell.strip())) for cell in cells))
     Console().print(table)
 
 
@@ -49,9 +50,11 @@ def write_samples(rows: Sequence[SampledPrompt], reward: RewardFunction | None, 
     if reward is not None:
         lines += [f"{summarise(rows, reward)}", ""]
     for row in rows:
-        lines += [f"## {_inline(row.prompt)}", ""]
+        lines += [f"## {visible_markdown(row.prompt)}", ""]
         for stage, completions in (("before", row.before), ("after", row.after)):
-            lines += [f"* *{stage}*: {_inline(_with_reward(row.prompt, text, reward))}" for text in completions]
+            lines += [
+                f"* *{stage}*: {_reward_of(row.prompt, text, reward)}{visible_markdown(text)}" for text in completions
+            ]
         lines.append("")
     with replaced(path) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
@@ -68,8 +71,8 @@ def summarise(rows: Sequence[SampledPrompt], reward: RewardFunction) -> str:
 
 
 def _with_reward(prompt: str, completion: str, reward: RewardFunction | None) -> str:
-    return completion if reward is None else f"[{reward(prompt, completion):+g}] {completion.strip()}"
+    return _reward_of(prompt, completion, reward) + (completion if reward is None else completion.strip())
 
 
-def _inline(text: str) -> str:
-    return " ".join(text.split())
+def _reward_of(prompt: str, completion: str, reward: RewardFunction | None) -> str:
+    return "" if reward is None else f"[{reward(prompt, completion):+g}] "

@@ -59,7 +59,7 @@ def remove_leftovers(directory: str | Path) -> None:
     directory = Path(directory)
     found = [(path, match) for path in directory.glob(".*") if (match := _TEMPORARY.fullmatch(path.name))]
     for path, match in found:
-        if int(match["pid"]) != os.getpid() and _is_alive(int(match["pid"])):
+        if int(match["pid"]) != os.getpid() and is_alive(int(match["pid"])):
             continue
         target = directory / match["name"]
         if match["kind"] == "old" and not target.exists():
@@ -79,7 +79,8 @@ def _beside(path: Path, kind: str) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{kind}")
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Return whether there is a process with this number on the machine; true where that cannot be known."""
     if os.name == "nt":  # where 0 is no empty signal
         return True
     try:

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import difflib
+import html
+import re
 from collections.abc import Iterable
+
+from dpo_lightning.errors import visible
+from dpo_lightning.utils.secrets import masked_text
+
+_MARKDOWN = re.compile(r"[\\`*_\[\]#|~$]")
+_LINK = re.compile(r"(?<=[a-z])://|(?<=www)\.|@", re.IGNORECASE)
+
+
+__all__ = ["nearest", "one_line", "shown", "visible", "visible_markdown"]
+
+
+def shown(text: object) -> str:
+    """Return a message as it may reach a terminal: secrets masked, what cannot be seen spelled out."""
+    return visible(masked_text(str(text)))
+
+
+def visible_markdown(text: object) -> str:
+    """Return a text of somebody else's as one line of Markdown that shows it: no markup, HTML or link in it."""
+    folded = " ".join(visible(text).split())
+    escaped = html.escape(_MARKDOWN.sub(r"\\\g<0>", folded), quote=False)
+    return _LINK.sub(lambda found: "".join(f"&#{ord(each)};" for each in found[0]), escaped)
 
 
 def one_line(text: object, most: int = 300) -> str:
     """Fold white space and keep the first characters, for an error inside another one's message.
 
+    Secrets are masked, and what cannot be seen is spelled out.
+
     Args:
         text: An error, or a text. An error without words is named by its class.
         most: Characters that are kept.
     """
-    folded = " ".join(str(text).split())[:most]
+    folded = " ".join(shown(text).split())[:most]
     return folded or (type(text).__name__ if isinstance(text, BaseException) else "")
 
 

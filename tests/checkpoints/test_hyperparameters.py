@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.cli import instantiate_module
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.optim import SGD
 
@@ -29,6 +30,7 @@ from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
 from dpo_lightning.training.schedules import Constant, Cosine, Linear
+from tests.helpers.runs import data, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
 
 
@@ -252,3 +254,34 @@ def test_a_module_comes_back_from_its_checkpoint_with_the_same_settings(
     assert again.policy_source.options == module.policy_source.options
     assert again._schedule == module._schedule == settings.get("schedule", Constant())
     assert again.policy_name == "some/model"
+
+
+class Keyed(PreferenceModule):
+    """A project's module with a secret of its own."""
+
+    def __init__(self, policy: str, api_key: str, endpoint: str, **settings: Any) -> None:
+        super().__init__(policy, **settings)
+        self.save_hyperparameters(ignore=["policy"])
+
+
+def test_no_secret_is_held_or_logged(tmp_path: Path) -> None:
+    kwargs = {"token": "t0psecret", "revision": "main"}
+    policy = saved_model(tmp_path / "model")
+    model = Keyed(policy, "k3ysecret", "https://me:w0rdpass@host", objective=SFT(), model_kwargs=kwargs)
+    logger = CSVLogger(tmp_path)
+    fit = trainer(max_steps=1, logger=logger)
+    fit.fit(model, data(tmp_path))
+    fit.save_checkpoint(tmp_path / "step=1.ckpt")
+    saved = torch.load(tmp_path / "step=1.ckpt", weights_only=True)
+    written = (Path(logger.log_dir) / "hparams.yaml").read_text()
+    for text in (str(saved["hyper_parameters"]), str(saved["not_held"]), written):
+        assert not [each for each in ("t0psecret", "w0rdpass", "k3ysecret") if each in text], text
+    assert saved["hyper_parameters"]["model_kwargs"]["revision"] == "main"
+    assert saved["not_held"]["api_key"] == "secret"
+    with pytest.raises(
+        InputError, match=r"does not hold its api_key, a secret: load_from_checkpoint\(\.\.\., api_key=it"
+    ):
+        Keyed.load_from_checkpoint(tmp_path / "step=1.ckpt", policy=policy)
+    again = Keyed.load_from_checkpoint(tmp_path / "step=1.ckpt", policy=policy, api_key="k3ysecret")
+    assert again.hparams["model_kwargs"] == {"revision": "main"}
+    assert again.hparams["endpoint"] == "https://***@host"

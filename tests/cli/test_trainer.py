@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -108,3 +108,38 @@ def test_a_fit_says_how_it_ended_where_pairs_were_held_out(caplog: pytest.LogCap
             Part(run=SimpleNamespace(callback_metrics=found, log_dir="runs/1")).after_fit()
 
     assert caplog.messages == ["held-out pairs: loss 0.2500, reward accuracy 0.5000; metrics in runs/1"]
+
+
+def with_secrets() -> tuple[OneLineParser, list[str]]:
+    parser = OneLineParser()
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--token", type=Optional[str])
+    parser.add_argument("--dataset", type=str)
+    parser.add_argument("--load_options", type=Optional[dict[str, Any]])
+    options = '{"token": "t0p", "storage_options": {"key": "k3y", "secret": "s3cret"}, "revision": "main"}'
+    return parser, ["--token=t0p", "--dataset=s3://me:w0rd@bucket/x", f"--load_options={options}"]
+
+
+def test_no_secret_is_saved_or_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser, words = with_secrets()
+    saving = SaveFitConfig(parser, parser.parse_args(words))
+    saving.setup(trainer(default_root_dir=tmp_path), module(), "fit")
+    with pytest.raises(SystemExit):
+        parser.parse_args([*words, "--print_config"])
+    for text in ((tmp_path / "config.yaml").read_text(), capsys.readouterr().out):
+        assert not [secret for secret in ("t0p", "w0rd", "k3y", "s3cret") if secret in text], text
+        assert text.count("***") == 5
+        assert "revision: main" in text
+    assert saving.config.token == "t0p", "the run itself has it"
+
+
+def test_a_saved_config_says_which_secret_to_give() -> None:
+    config = {"model": {"init_args": {"model_kwargs": {"token": "***"}}}}
+    with pytest.raises(InputError, match=r"^model\.init_args\.model_kwargs\.token is masked.*HF_TOKEN, or as --model"):
+        Part("fit", **config).before_instantiate_classes()
+
+
+def test_a_refusal_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "--token=t0psecret\x1b[31m")
+    assert "t0psecret" not in line
+    assert "\x1b" not in line

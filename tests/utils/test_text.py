@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dpo_lightning.utils.text import nearest, one_line
+from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.utils.text import nearest, one_line, shown, visible, visible_markdown
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,59 @@ def test_a_mistyped_name_is_like_one(name: str, found: str) -> None:
 def test_another_name_is_like_none() -> None:
     assert nearest("threads", ["objective", "lora"]) is None
     assert nearest("threads", []) is None
+
+
+UNSEEN = [
+    "\x1b[31m",
+    "\r",
+    "\x08",
+    "\x07",
+    "\x9b",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\u200d",
+    "\ufeff",
+    "\u2028",
+    "\ud800",
+    "\U000e0041",
+]
+
+
+@pytest.mark.parametrize("unseen", UNSEEN, ids=ascii)
+def test_what_cannot_be_seen_is_spelled_out(unseen):
+    for function in (visible, visible_markdown, one_line, shown):
+        text = function(f"before{unseen}after")
+        assert text.isprintable()
+        assert text.startswith("before")
+        assert text.endswith("after")
+        assert len(text) > len("beforeafter") + len(unseen)
+
+
+def test_what_can_be_seen_stays():
+    text = "naïve 你好 👍 [bold]\tthe\nend"
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[a](b) *c* `d` <b>e</b> f|g", r"\[a\](b) \*c\* \`d\` &lt;b&gt;e&lt;/b&gt; f\|g"),
+        ("one\n\n# two\n<script>", r"one \# two &lt;script&gt;"),
+        ("https://a.b www.c.d e@f.g", "https&#58;&#47;&#47;a.b www&#46;c.d e&#64;f.g"),
+        ("![x](y) \\[ &lt;", r"!\[x\](y) \\\[ &amp;lt;"),
+    ],
+)
+def test_markdown_shows_the_text_as_it_is(text, expected):
+    assert visible_markdown(text) == expected
+
+
+def test_a_message_holds_no_secret():
+    assert (
+        one_line("401 for https://me:word@host") == shown("401 for https://me:word@host") == "401 for https://***@host"
+    )
+
+
+def test_errors_quote_others_with_what_cannot_be_seen_spelled_out():
+    for kind in (InputError, RunError):
+        assert str(kind("no column `a\x1b[31m\u202e`\nhere")) == "no column `a\\x1b[31m\\u202e`\nhere"

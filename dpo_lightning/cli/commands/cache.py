@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.errors import InputError
@@ -19,6 +20,7 @@ from dpo_lightning.reference.cache.lock import ScoringLock
 from dpo_lightning.reference.cache.shards import CorruptShard, check_shard, row_count
 from dpo_lightning.reference.cache.store import Key, default_cache_dir, shard_paths, stored_keys
 from dpo_lightning.utils.files import remove_directory, remove_leftovers
+from dpo_lightning.utils.text import shown
 
 _DAY = 24 * 3600
 _SHOWN = 12  # characters of a hash, which is enough for --key
@@ -91,10 +93,11 @@ def _info(entries: list[Entry], options: argparse.Namespace) -> None:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used))
         size = f"{entry.size / 2**20:.1f}"
         key = entry.key
-        shown = key.weights[:_SHOWN], key.precision, f"{rows:,}", f"{tokens:,}", size, used, key.dtype, key.model
-        table.add_row(*shown)
+        cells = key.weights[:_SHOWN], key.precision, f"{rows:,}", f"{tokens:,}", size, used, key.dtype, key.model
+        table.add_row(*(Text(shown(cell)) for cell in cells))
     console = Console()
-    console.print(f"reference cache {options.cache_dir}: {_megabytes(sum(entry.size for entry in entries))}")
+    size = _megabytes(sum(entry.size for entry in entries))
+    console.print(Text(shown(f"reference cache {options.cache_dir}: {size}")))
     console.print(table)
 
 
@@ -116,7 +119,7 @@ def _verify(entries: list[Entry], options: argparse.Namespace) -> None:
         checked += len(shard_paths(entry.directory))
         for path, problem in _corrupt(entry):
             corrupt += 1
-            print(f"corrupt: {path}: {problem}")
+            print(shown(f"corrupt: {path}: {problem}"))
     print(f"{checked} shards of {len(entries)} keys verified, {corrupt} corrupt")
     if corrupt:
         sys.exit(1)
@@ -145,7 +148,7 @@ def _prune_entry(entry: Entry, is_chosen: bool, options: argparse.Namespace) -> 
         return 0
     lock = ScoringLock(entry.directory)
     if not lock.take():
-        print(f"kept, a run is writing there: {entry.key.name}")
+        print(shown(f"kept, a run is writing there: {entry.key.name}"))
         return 0
     try:
         return _remove_key(entry, lock, options.dry_run) if is_chosen else _remove_corrupt(entry, options.dry_run)
@@ -163,7 +166,7 @@ def _is_chosen(entry: Entry, entries: list[Entry], options: argparse.Namespace) 
 
 def _remove_key(entry: Entry, lock: ScoringLock, dry_run: bool) -> int:
     size = entry.size
-    print(f"key {entry.key.name} ({entry.key.model}): {_megabytes(size)}")
+    print(shown(f"key {entry.key.name} ({entry.key.model}): {_megabytes(size)}"))
     if not dry_run:
         if os.name == "nt":  # which renames no directory with an open file in it
             lock.give_back()
@@ -175,7 +178,7 @@ def _remove_corrupt(entry: Entry, dry_run: bool) -> int:
     doomed = [path for path, _ in _corrupt(entry)]
     before = entry.size
     for path in doomed:
-        print(f"corrupt: {path}")
+        print(shown(f"corrupt: {path}"))
     if dry_run:
         return _size(doomed)
     for path in doomed:

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 import yaml  # type: ignore[import-untyped]
+from torch.optim import AdamW
 
-from dpo_lightning import PreferenceModule
+from dpo_lightning import Constant, PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.cli.commands.arguments import CommandParser
@@ -22,6 +23,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
 from dpo_lightning.policy.export import DTYPES, ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference
+from dpo_lightning.utils.secrets import without_masks
 from dpo_lightning.utils.text import one_line
 
 
@@ -77,8 +79,9 @@ def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
 
 
 def _write(file: Path, run: Mapping[str, Any], out: str, form: ExportForm) -> None:
-    # Neither is asked for, and a checkpoint may hold neither.
+    # None is asked for, and a checkpoint may hold none, or name classes that are not here.
     unread: dict[str, Any] = {"objective": SFT(), "reference": NoReference()}
+    unread |= {"optimizer": AdamW, "schedule": Constant()}
     module = PreferenceModule.load_from_checkpoint(file, map_location="cpu", **unread, **run["model"])
     check_target(out, module.names_read())
     module.to(_dtype(file))
@@ -114,8 +117,11 @@ def _run_settings(config: Path | None) -> dict[str, dict[str, Any]]:
         model, data = (_arguments(sections.get(name) or {}) for name in ("model", "data"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
         raise InputError(f"export --config {config}: {one_line(error, 200)}") from None
+    kept = {name: model[name] for name in ("policy", "model_kwargs") if name in model}
+    if isinstance(kept.get("model_kwargs"), Mapping):
+        kept["model_kwargs"] = without_masks(kept["model_kwargs"])
     return {
-        "model": {name: model[name] for name in ("policy",) if name in model},
+        "model": kept,
         "data": {name: data.get(name) for name in ("tokenizer", "chat_template")},
     }
 

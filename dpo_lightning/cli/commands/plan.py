@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser, instantiate_class
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dpo_lightning import AnyObjective, PreferenceDataModule, Reads
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
@@ -42,7 +43,7 @@ from dpo_lightning.reference import (
     Reference,
     default_reference_type,
 )
-from dpo_lightning.utils.text import one_line
+from dpo_lightning.utils.text import one_line, shown
 
 _TERMS = ("policy", "reference", "gradients", "optimizer", "copies", "activations", "head", "update")
 _TENSOR_PARALLEL = 8
@@ -210,7 +211,7 @@ def _show(run: Run, config: Namespace) -> None:
     for label, values in _step_rows(run, config, [mesh for _, mesh in columns]).items():
         table.add_row(label, *values)
     console = Console()
-    console.print(_title(run, config), soft_wrap=True)
+    console.print(Text(shown(_title(run, config))), soft_wrap=True)
     console.print(table)
     first = next((name for (name, _), fit in zip(columns, fits, strict=True) if fit), None)
     console.print(f"the first that fits: {first}" if first else "none of these fits: " + _advice(run, needed[-1]))

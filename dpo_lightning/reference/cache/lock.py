@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.locks import no_locks
 
 LOCK_NAME = "scoring.lock"
 MARKER_NAME = "scoring.marker"
-
-_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 # Long enough to clear away the marker of a process that died on this machine and to try again.
 _SECONDS_TO_TRY = 0.1
@@ -50,9 +48,10 @@ class ScoringLock:
         try:
             return self._try()
         except (OSError, NotImplementedError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-                raise InputError(f"reference cache {self._directory}: {reason}: set another cache_dir") from error
+            reason = no_locks(error)
+            if reason is None:
+                strerror = getattr(error, "strerror", None) or error
+                raise InputError(f"reference cache {self._directory}: {strerror}: set another cache_dir") from error
             self._take_a_marker(f"the file system has no locks ({reason})")
             return self._try()
 

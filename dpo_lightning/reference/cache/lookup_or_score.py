@@ -22,9 +22,9 @@ from dpo_lightning.reference.cache.scorer import Scorer, difference
 from dpo_lightning.reference.cache.scoring_run import ScoringRun
 from dpo_lightning.reference.cache.store import Key, Store, stored_keys
 from dpo_lightning.reference.cache.table import ReferenceTable
-from dpo_lightning.reference.cache.worklist import MissingRows
+from dpo_lightning.reference.cache.worklist import MissingRows, cut_batches
 
-_CHECKED_ROWS = 4
+_CHECKED_ROWS = 4  # of each shard; scoring writes one in ten seconds or more
 
 
 class Rows(NamedTuple):
@@ -62,7 +62,7 @@ def fill(
     run: ScoringRun,
     batch_tokens: int,
 ) -> ReferenceTable:
-    """Check a few rows that are there, score those that are not, and return all; every rank must call it.
+    """Check rows of every shard that is there, score those that are not, and return all; every rank must call it.
 
     See `Precomputed.fill` for arguments and errors; `place` is the cache's directory and the key in it.
     """
@@ -75,7 +75,7 @@ def fill(
         with our_turn(store, missing, run) as todo, source.loaded(len(todo) > 0, rebuild) as loaded:
             if loaded is not None:
                 scorer = Scorer(loaded.model, loaded.token_logps, run.context)
-                _check(scorer, [rows.pairs[row] for row in found.some], found.cached, store)
+                _check(scorer, rows, found, batch_tokens, store)
                 Scoring(*rows, store, scorer, batch_tokens, run)(todo)
         paths = run.broadcast([shard.path for shard in store.shards])
     return _open(paths, rows, store)
@@ -86,7 +86,7 @@ class Found(NamedTuple):
 
     Attributes:
         missing: Positions of the rows that it lacks, each row once.
-        some: Positions of a few that it has.
+        some: Positions of a few that it has, drawn from every shard.
         cached: Their values.
     """
 
@@ -103,14 +103,18 @@ def _find(rows: Rows, store: Store, place: tuple[Path, Key]) -> Found:
     _, first = np.unique(keys, return_index=True)
     missing = first[~has[first]]
     rank_zero_info(_report(rows, missing, place))
-    some = _a_few(np.flatnonzero(has), rows)
+    there = first[has[first]]
+    some = _some_of_each(table.shards(keys[there]), there)
     return Found(missing, some.tolist(), [np.array(row) for row in table.rows(keys[some])])
 
 
-def _a_few(there: np.ndarray, rows: Rows) -> np.ndarray:
-    """Choose from the shorter half: every run that finds its rows pays for scoring them."""
-    by_length = there[np.argsort(rows.known.lengths.tokens[there], kind="stable")]
-    return by_length[np.unique(np.linspace(0, len(there) // 2, min(_CHECKED_ROWS, len(there))).astype(int))]
+def _some_of_each(shards: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Draw rows of each shard, others in each run: what no fixed choice meets would never be noticed."""
+    drawn = np.random.default_rng().permutation(len(there))  # seeded by the system, not by the run
+    order = drawn[np.argsort(shards[drawn], kind="stable")]
+    ordered = shards[order]
+    place_in_shard = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    return np.sort(there[order[place_in_shard < _CHECKED_ROWS]])
 
 
 def _report(rows: Rows, missing: np.ndarray, place: tuple[Path, Key]) -> str:
@@ -128,12 +132,15 @@ def _report(rows: Rows, missing: np.ndarray, place: tuple[Path, Key]) -> str:
     return line
 
 
-def _check(scorer: Scorer, pairs: Sequence[TokenizedExample], cached: Sequence[np.ndarray], store: Store) -> None:
-    if pairs and (problem := difference(scorer, pairs, cached)):
-        raise RunError(
-            f"the reference cache {store.directory} does not hold this reference's values: {problem}; remove it with "
-            f"`dpo-lightning cache prune --key {store.directory.name}`"
-        )
+def _check(scorer: Scorer, rows: Rows, found: Found, batch_tokens: int, store: Store) -> None:
+    cached = dict(zip(found.some, found.cached, strict=True))
+    for batch in cut_batches(np.array(found.some, dtype=int), rows.known.lengths, batch_tokens, scorer.is_tree):
+        some = batch.tolist()
+        if problem := difference(scorer, [rows.pairs[row] for row in some], [cached[row] for row in some]):
+            raise RunError(
+                f"the reference cache {store.directory} does not hold this reference's values: {problem}; remove it "
+                f"with `dpo-lightning cache prune --key {store.directory.name}`, and see who may write there"
+            )
 
 
 def _open(paths: Sequence[Path], rows: Rows, store: Store) -> ReferenceTable:

@@ -80,8 +80,10 @@ def difference(scorer: Scorer, pairs: Sequence[TokenizedExample], cached: Sequen
     """Score a few cached rows anew; what differs by more than the precision explains, or None."""
     tolerance = scorer.tolerance
     for pair, before, now in zip(pairs, cached, scorer(pairs), strict=True):
+        if len(before) != len(now):
+            return f"pair {pair.row} has {len(before)} values for its {len(now)} tokens"
         error = np.abs(before - now) - tolerance * (1 + np.abs(now))
-        if error.max() > 0:
-            token = int(error.argmax())
+        if not error.max() <= 0:  # of a value that is no number too
+            token = int(np.argmin(error <= 0))
             return f"token {token} of pair {pair.row} is {before[token]:.4f}, scored anew {now[token]:.4f}"
     return None

@@ -42,6 +42,10 @@ class ReferenceTable:
         """Say of each key if it is in the table."""
         return self._find(keys)[1]
 
+    def shards(self, keys: np.ndarray) -> np.ndarray:
+        """Return the number of the shard that each key's row is read from; every key must be in the table."""
+        return self._shard[self._find(keys)[0]]
+
     def rows(self, keys: np.ndarray) -> list[np.ndarray]:
         """Return the values of each key's row: the tokens of its branches, one branch after the other.
 

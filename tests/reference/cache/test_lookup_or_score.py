@@ -14,8 +14,8 @@ import torch
 from dpo_lightning import Precomputed
 from dpo_lightning.data.content_hash import index_examples
 from dpo_lightning.errors import RunError
-from dpo_lightning.reference.cache import score_missing
-from dpo_lightning.reference.cache.shards import write_shard
+from dpo_lightning.reference.cache import lookup_or_score, score_missing
+from dpo_lightning.reference.cache.shards import open_shard, write_shard
 from tests.helpers.runs import data, module, trainer
 from tests.helpers.tiny import tiny_llama
 from tests.reference.cache.filling import (
@@ -102,6 +102,48 @@ def test_values_that_are_not_the_references_stop_the_run(tmp_path):
     write_shard(directory, index_examples(PAIRS).keys, wrong)
 
     with pytest.raises(RunError, match=r"does not hold this reference's values: token \d of pair \d+ is .*prune --key"):
+        fill(bound(policy, tmp_path), PAIRS)
+
+
+def test_every_shard_is_compared_wherever_its_rows_are(tmp_path, forwards):
+    policy = policy_of()
+    for part in range(5):
+        fill(bound(policy, tmp_path), PAIRS[6 * part : 6 * part + 6])
+    forwards.clear()
+    table = fill(bound(policy, tmp_path), PAIRS)
+    assert sum(forwards) == 5 * 4
+    for path in shards(tmp_path):
+        content = path.read_bytes()
+        shard = open_shard(path)
+        rows = [shard.values[start:end] + 0.5 for start, end in zip(shard.starts[:-1], shard.starts[1:], strict=True)]
+        keys = shard.keys.copy()
+        path.unlink()
+        changed = write_shard(path.parent, keys, rows)
+        with pytest.raises(RunError, match="does not hold this reference's values"):
+            fill(bound(policy, tmp_path), PAIRS)
+        changed.unlink()
+        path.write_bytes(content)
+    assert largest_difference(values(fill(bound(policy, tmp_path), PAIRS), PAIRS), values(table, PAIRS)) == 0
+
+
+def test_other_rows_are_compared_in_each_run(tmp_path):
+    shards_of, there = np.repeat([0, 1], 50), np.arange(100) + 7
+    drawn = [lookup_or_score._some_of_each(shards_of, there) for _ in range(20)]
+    assert {len(each) for each in drawn} == {8}
+    assert all(((each < 57).sum(), (each >= 57).sum()) == (4, 4) for each in drawn)
+    assert len({tuple(each) for each in drawn}) > 10
+    assert len({int(row) for each in drawn for row in each}) > 40
+
+
+@pytest.mark.parametrize("change", [lambda row: row * np.nan, lambda row: row[:-1], lambda row: np.append(row, -1)])
+def test_values_of_another_length_and_no_numbers_are_noticed(tmp_path, change):
+    policy = policy_of()
+    table = fill(bound(policy, tmp_path), PAIRS)
+    wrong = [change(row) for row in values(table, PAIRS)]
+    path = shards(tmp_path)[0]
+    path.unlink()
+    write_shard(path.parent, index_examples(PAIRS).keys, wrong)
+    with pytest.raises(RunError, match="does not hold this reference's values"):
         fill(bound(policy, tmp_path), PAIRS)
 
 

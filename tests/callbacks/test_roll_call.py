@@ -1,0 +1,159 @@
+"""A rank that is stopped, or in code that does not return, ends the run within a bound, and is named."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import lightning.pytorch as pl
+import pytest
+from lightning.pytorch.strategies import DDPStrategy
+
+from dpo_lightning.callbacks import GracefulStop, roll_call
+from dpo_lightning.callbacks.roll_call import RollCall
+from dpo_lightning.errors import InputError
+from tests.helpers.runs import data, module, trainer
+
+REPOSITORY = Path(__file__).parent.parent.parent
+PATIENCE = 15.0
+
+
+class Hangs(pl.Callback):
+    """In the third batch of one rank."""
+
+    def __init__(self, how: str, rank: int) -> None:
+        self.how, self.rank = how, rank
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: object) -> None:
+        if trainer.global_step == 2 and trainer.global_rank == self.rank:
+            print(f"hangs at {time.time()}", flush=True)
+            if self.how == "stops":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(3600)
+
+
+def run_of_two(how: str, rank: int, path: str) -> None:
+    """The fit of both ranks; Lightning starts the second with the words of the first."""
+    callbacks = [Hangs(how, rank), GracefulStop(patience=PATIENCE)]
+    strategy = DDPStrategy(process_group_backend="gloo")
+    trainer(max_steps=20, devices=2, callbacks=callbacks, strategy=strategy).fit(module(), data(Path(path)))
+
+
+@pytest.mark.parametrize(("how", "rank"), [("stops", 0), ("sleeps", 1)])
+def test_a_rank_that_hangs_is_named_and_all_end(tmp_path, how, rank):
+    words = [sys.executable, "-m", "tests.callbacks.test_roll_call", how, str(rank), str(tmp_path)]
+    with (tmp_path / "log.txt").open("w") as log:
+        run = subprocess.Popen(words, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True)
+        assert run.wait(timeout=200) != 0
+    ended, text = time.time(), (tmp_path / "log.txt").read_text()
+    hung = float(text.partition("hangs at ")[2].split()[0])
+    assert ended - hung < 3 * PATIENCE
+    line = next(line for line in text.splitlines() if line.startswith("error: "))
+    assert line.startswith(f"error: rank {rank} (process ")
+    assert f"to where rank {1 - rank} waits (the forward of batch 2 in epoch 0)" in line
+    until = time.monotonic() + 30  # who was killed may still be going
+    while (left := states(run.pid)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == []
+
+
+def states(session: int) -> list[str]:
+    """The states of the living processes of a session."""
+    listed = subprocess.run(["ps", "-s", str(session), "-o", "stat="], capture_output=True, text=True, check=False)
+    return [state for state in listed.stdout.split() if not state.startswith("Z")]
+
+
+class Store(dict):
+    """A store in memory."""
+
+    def set(self, key: str, value: str) -> None:
+        self[key] = value.encode()
+
+    def check(self, keys: list[str]) -> bool:
+        return all(key in self for key in keys)
+
+    def get(self, key: str) -> bytes:
+        return self[key]
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """A rank 1 of three that is in a run, and the store."""
+    store = Store()
+    monkeypatch.setattr(roll_call, "default_store", lambda: store)
+    here = RollCall(patience=0.5)
+    here._rank, here._ranks, here._processes = 1, 3, [("a", 1), ("b", 2), ("c", 3)]
+    return here, store
+
+
+def stand(store: Store, rank: int, passed: int) -> None:
+    store.set(roll_call._key(rank), f"{passed}\nbatch {passed}")
+
+
+def test_who_has_passed_fewer_marks_is_behind(called):
+    here, store = called
+    here._mark("batch 1")
+    stand(store, 0, 1)
+    stand(store, 2, 1)
+    assert here._behind({}, 5) == []
+    here._mark("batch 2")
+    stand(store, 0, 3)
+    seen = {}
+    assert here._behind(seen, 5) == [2]
+    assert here._told(2, seen) == "(process 3 on c, last at batch 1)"
+    assert here._told(0, {}) == "(process 1 on a)"
+
+
+def test_a_store_that_does_not_answer_is_that_of_a_rank_0_that_hangs(called, monkeypatch):
+    here, _ = called
+    here._mark("batch 1")
+    monkeypatch.setattr(roll_call, "default_store", lambda: time.sleep(2))
+    assert here._behind({}, 0.05) == [0]
+
+
+def test_a_run_goes_on_while_ranks_come_late(called, monkeypatch):
+    here, store = called
+    given_up, ended = [], threading.Event()
+    monkeypatch.setattr(here, "_give_up", lambda behind, *rest: given_up.append(behind) or ended.set())
+    watch = threading.Thread(target=here._watch, args=(ended, 0.5), daemon=True)
+    watch.start()
+    for step in range(1, 6):
+        here._mark(f"batch {step}")
+        time.sleep(0.2)
+        stand(store, 0, step)
+        stand(store, 2, step)
+    assert given_up == []
+    here._mark("batch 6")
+    stand(store, 0, 6)
+    watch.join(10)
+    assert given_up == [[2]]
+
+
+def test_one_process_has_no_thread(tmp_path):
+    calls = GracefulStop()
+    trainer(callbacks=[calls]).fit(module(), data(tmp_path))
+    assert "roll call" not in {thread.name for thread in threading.enumerate()}
+    assert pickle.loads(pickle.dumps(calls)).patience is None
+
+
+@pytest.mark.parametrize("patience", [0.0, -1.0, float("nan")])
+def test_patience_is_a_time(patience):
+    with pytest.raises(InputError, match="patience: a number of seconds above 0"):
+        RollCall(patience)
+
+
+def test_the_bound_is_the_strategys():
+    assert roll_call.group_timeout(SimpleNamespace()) == 1800
+    assert roll_call.group_timeout(DDPStrategy(timeout=timedelta(seconds=7))) == 7
+
+
+if __name__ == "__main__":
+    run_of_two(sys.argv[1], int(sys.argv[2]), sys.argv[3])

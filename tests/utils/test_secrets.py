@@ -1,0 +1,104 @@
+"""Tokens and passwords are found by the names of settings, and in texts."""
+
+from __future__ import annotations
+
+import pytest
+
+from dpo_lightning.utils.secrets import (
+    MASK,
+    is_secret,
+    masked,
+    masked_places,
+    masked_text,
+    without_masks,
+    without_secrets,
+)
+
+SECRETS = [
+    "token",
+    "hf_token",
+    "use_auth_token",
+    "api_key",
+    "apiKey",
+    "X-API-Key",
+    "secretAccessKey",
+    "aws_secret_access_key",
+]
+SECRETS += [
+    "password",
+    "db_password",
+    "client_secret",
+    "sas_token",
+    "connection_string",
+    "Authorization",
+    "WANDB_API_KEY",
+]
+NONE = ["eos_token", "bos_token", "pad_token", "batch_tokens", "max_new_tokens", "control_tokens", "tokenizer", "key"]
+NONE += ["keys", "user", "trainable_token_indices", "password_policy_count", "author", "monkey"]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_names_of_secrets(name):
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize("name", NONE)
+def test_names_of_other_settings(name):
+    assert not is_secret(name)
+
+
+SETTINGS = {
+    "policy": "hub/model",
+    "model_kwargs": {"token": "abc", "revision": "main", "dtype": None},
+    "load_options": {"token": True, "storage_options": {"key": "K", "secret": "S", "anon": False}},
+    "files": ["s3://user:word@bucket/rows.jsonl", {"password": 1234}],
+}
+
+
+def test_what_is_shown_has_marks_in_their_place():
+    assert masked(SETTINGS) == {
+        "policy": "hub/model",
+        "model_kwargs": {"token": MASK, "revision": "main", "dtype": None},
+        "load_options": {"token": True, "storage_options": {"key": MASK, "secret": MASK, "anon": False}},
+        "files": ["s3://***@bucket/rows.jsonl", {"password": MASK}],
+    }
+
+
+def test_what_is_kept_is_without_them():
+    kept = {
+        "policy": "hub/model",
+        "model_kwargs": {"revision": "main", "dtype": None},
+        "load_options": {"token": True, "storage_options": {"anon": False}},
+        "files": ["s3://***@bucket/rows.jsonl", {}],
+    }
+    assert without_secrets(SETTINGS) == without_secrets(masked(SETTINGS)) == kept
+    assert without_masks({"token": MASK, "revision": "main"}) == {"revision": "main"}
+
+
+def test_the_places_of_marks_are_named():
+    places = ["model_kwargs.token", "load_options.storage_options.key", "load_options.storage_options.secret"]
+    assert list(masked_places(masked(SETTINGS))) == [*places, "files.0", "files.1.password"]
+    assert list(masked_places(SETTINGS)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://me:p@ss@host/x?token=abc&rows=1", "https://***@host/x?token=***&rows=1"),
+        ("https://host/x?X-Amz-Signature=abc", "https://host/x?X-Amz-Signature=***"),
+        ("got {'token': 'abc', 'eos_token': '</s>'}", "got {'token': ***, 'eos_token': '</s>'}"),
+        ("--model.model_kwargs.token=abc is wrong", "--model.model_kwargs.token=*** is wrong"),
+        ("Authorization: Bearer abcdefghij", "Authorization: Bearer ***"),
+        ("invalid hf_abcdefghijklmnopqrst here", "invalid *** here"),
+        ("token 3 of pair 5: 1.0000", "token 3 of pair 5: 1.0000"),
+        ("git@github.com, ssh://git@github.com/x, a@b.c", "git@github.com, ssh://git@github.com/x, a@b.c"),
+        ("eos_token=</s>, batch_tokens=5", "eos_token=</s>, batch_tokens=5"),
+    ],
+)
+def test_texts(text, expected):
+    assert masked_text(text) == expected
+
+
+def test_secrets_of_the_environment(monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "opensesame1")
+    assert masked_text("401 for opensesame1") == "401 for ***"
