@@ -10,6 +10,7 @@ from torch import nn
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import check_target, merge_adapter, merge_problem, write_model
 from dpo_lightning.run import run_of, source_of
+from dpo_lightning.utils.kinds import check_arguments
 
 
 class Export(pl.Callback):
@@ -39,6 +40,7 @@ class Export(pl.Callback):
     """
 
     def __init__(self, path: str, merged_path: Optional[str] = None, every_checkpoint: bool = False) -> None:
+        check_arguments(Export, locals(), "Export.")
         self.path = path
         self.merged_path = merged_path
         self.every_checkpoint = every_checkpoint

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.utils.files import replaced
+from dpo_lightning.utils.kinds import check_arguments
 
 
 class WriteRewards(pl.Callback):
@@ -39,6 +40,7 @@ class WriteRewards(pl.Callback):
     """
 
     def __init__(self, path: str = "rewards.jsonl") -> None:
+        check_arguments(WriteRewards, locals(), "WriteRewards.")
         self.path = path
         self._rows: list[dict[str, Any]] = []
 

@@ -17,12 +17,15 @@ from torch import Tensor
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.run import PreferenceRun
 from dpo_lightning.utils.gradients import gradient_norm
+from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
+from dpo_lightning.utils.settings import Rule, at_least, check_rules
 
 _logger = logging.getLogger(__name__)
 
 _NORMS = 100  # optimizer steps whose gradient norms a spike is measured against
 _FEWEST = 10
+_A_SPIKE = Rule("greater than 1", lambda value: value > 1)
 
 
 class _MicroBatch(NamedTuple):
@@ -62,8 +65,8 @@ class UpdateGuard(pl.Callback):
     """
 
     def __init__(self, skips: int = 0, spike: Optional[float] = None) -> None:
-        if skips < 0 or (spike is not None and spike <= 1):
-            raise InputError(f"UpdateGuard: skips >= 0 and spike > 1 are needed, got {skips} and {spike}")
+        check_arguments(UpdateGuard, locals(), "UpdateGuard.")
+        check_rules("UpdateGuard.", locals(), skips=at_least(0), spike=_A_SPIKE)
         self.skips = skips
         self.spike = spike
         self.skipped = 0

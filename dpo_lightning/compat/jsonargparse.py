@@ -12,6 +12,9 @@ from jsonargparse import ArgumentParser
 # exceptions behind it have no fields. Where the words change, an error is longer than a line.
 KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*(?P<rest>.*)')
 CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
+CALLABLE = re.compile(r"Type typing\.Callable\[.*\] expects a function or a callable class: (?P<rest>.*)")
+MADE = re.compile(r"Got value: Namespace\(class_path='(?P<path>[^']+)'")
+WEAK = re.compile(r"Not a valid subclass of|Expected a <class 'list'>")
 UNKNOWN_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 UNKNOWN_KEY = re.compile(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)(?P<name>[\w.+-]+)")
 UNKNOWN_CLASS = re.compile(r"(?:Expected a dot import path string|Unexpected import path format): (?P<name>\S+)")

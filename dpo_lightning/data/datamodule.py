@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from dpo_lightning.batch import Collate, first_completions
 from dpo_lightning.data.batch_plans import BatchPlan
-from dpo_lightning.data.batching import COLLATE, Batching, Layout, check_least, settle_layout
+from dpo_lightning.data.batching import COLLATE, Batching, Layout, settle_layout
 from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.epoch_position import TrainingEpoch
@@ -19,6 +19,7 @@ from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader, build_loader
 from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.resuming import ResumeMode
+from dpo_lightning.data.settings import check_settings
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
@@ -98,10 +99,7 @@ class PreferenceDataModule(pl.LightningDataModule, PreferenceSource):
         resume: ResumeMode = "exact",
     ) -> None:
         super().__init__()
-        if isinstance(val_split, int | float) and not 0 < val_split < 1:
-            raise InputError(f"data.val_split: a held-out fraction is between 0 and 1, got {val_split}")
-        check_least(1, batch_pairs=batch_pairs, batch_tokens=batch_tokens, eval_batch_pairs=eval_batch_pairs)
-        check_least(0, num_workers=num_workers)
+        check_settings(PreferenceDataModule, locals())
         by_default = batch_pairs is None and batch_tokens is None
         self.batching = Batching(
             self.default_batch_pairs if by_default else batch_pairs, batch_tokens, length_grouped, seed

@@ -8,6 +8,7 @@ from typing import Optional, Union
 from torch import nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.settings import MOMENTUM, POSITIVE, at_least, require
 from dpo_lightning.utils.text import one_line
 
 
@@ -46,8 +47,7 @@ class LoRA:
     init_lora_weights: Union[bool, str] = True
 
     def __post_init__(self) -> None:
-        if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise InputError(f"lora: r >= 1, alpha > 0 and 0 <= dropout < 1 are needed, got {self}")
+        require(self, "lora", r=at_least(1), alpha=POSITIVE, dropout=MOMENTUM)
 
 
 def is_adapted(model: nn.Module) -> bool:

@@ -17,6 +17,7 @@ from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import BoundReference, Followed, Reference
+from dpo_lightning.utils.settings import require
 from dpo_lightning.utils.tensors import float_dtype_of
 
 
@@ -46,6 +47,9 @@ class FrozenCopy(Reference):
 
     checkpoint: Optional[str] = None
     model_kwargs: Optional[dict[str, Any]] = None
+
+    def __post_init__(self) -> None:
+        require(self)
 
     def bind(self, policy: nn.Module) -> BoundReference:
         """Copy the policy, or load the checkpoint in the policy's dtype."""
