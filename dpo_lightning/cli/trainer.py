@@ -18,7 +18,7 @@ from dpo_lightning.checkpoints import load_plain, refuse_damaged
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places
 from dpo_lightning.cli.values import check_values, refusals_of_others
-from dpo_lightning.compat.jsonargparse import option_names
+from dpo_lightning.compat.jsonargparse import defaults_of_their_own, option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
 from dpo_lightning.utils.processes import end_with_parent
 
@@ -63,7 +63,8 @@ class PreferenceCLI(CheckedCheckpointCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check values that the parser takes, before anything is made of them."""
-        super().parse_arguments(parser, args)
+        with defaults_of_their_own():
+            super().parse_arguments(parser, args)
         check_values(self.config[self.config["subcommand"]].as_dict())
 
     def instantiate_classes(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from dpo_lightning.errors import DPOLightningError, InputError
-from dpo_lightning.utils.kinds import annotations_of, in_words, takes_null
+from dpo_lightning.utils.kinds import argument_annotations, in_words, takes_null
 from dpo_lightning.utils.settings import NOT_NEGATIVE, SEED, Rule, at_least
 from dpo_lightning.utils.text import one_line
 
@@ -61,7 +61,7 @@ def _check(key: str, value: object, rule: Rule) -> None:
 
 def _check_nulls(kind: Any, arguments: Mapping[str, Any], place: str) -> None:
     """Refuse null for an argument that does not take it; the parser lets it pass wherever it stands."""
-    hints, known = annotations_of(kind.__init__), inspect.signature(kind).parameters
+    hints, known = argument_annotations(kind), inspect.signature(kind).parameters
     for name in arguments.keys() & hints.keys() & known.keys():
         if arguments[name] is None and known[name].default is not None and not takes_null(hints[name]):
             raise InputError(f"{place}.{name} must be {in_words(hints[name])}, got null: leave it out for the default")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, _typehints
 
 # An error explains a nested value from the outside in: which key, which class, and at the end what is wrong. The
 # exceptions behind it have no fields. Where the words change, an error is longer than a line.
@@ -23,6 +27,31 @@ SCAFFOLD = re.compile(
     r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)"
 )
 SUBCLASS_HELP = re.compile(r"(Subclass types expect one of|a class path \(str\)|a dict with)")
+
+
+@contextmanager
+def defaults_of_their_own() -> Iterator[None]:
+    """Parse so that a class in the place of another one has its own defaults, and not those of the other.
+
+    Touches `jsonargparse._typehints.discard_init_args_on_class_path_change`, which keeps what the new class accepts too,
+    defaults included: a `Cosine` in the place of `Constant()` would have no warm-up, a `SimPO` the beta of `DPO()`.
+    Settings that were given stay, as far as the new class has them. Where it changes, that comes back.
+    """
+    original = _typehints.discard_init_args_on_class_path_change
+
+    def discard(parser: Any, before: Any, value: Any) -> None:
+        if before and "init_args" in before and before["class_path"] != value["class_path"]:
+            kind, given = pydoc.locate(before["class_path"]), before["init_args"]
+            for name, each in inspect.signature(kind).parameters.items() if callable(kind) else ():
+                if name in given and given[name] == each.default:
+                    given.pop(name)
+        original(parser, before, value)
+
+    _typehints.discard_init_args_on_class_path_change = discard
+    try:
+        yield
+    finally:
+        _typehints.discard_init_args_on_class_path_change = original
 
 
 def option_names(parser: ArgumentParser) -> list[str]:

@@ -66,7 +66,12 @@ def check_arguments(kind: Any, values: Mapping[str, Any], place: str) -> None:
     Raises:
         InputError: for the first argument of another kind.
     """
-    check_kinds(place, annotations_of(kind.__init__), values)
+    check_kinds(place, argument_annotations(kind), values)
+
+
+def argument_annotations(kind: Any) -> Mapping[str, Any]:
+    """Return the annotations of what a class is made with: of a dataclass those of its fields."""
+    return annotations_of(kind if dataclasses.is_dataclass(kind) else kind.__init__)
 
 
 def annotations_of(of: Any) -> Mapping[str, Any]:

@@ -29,14 +29,15 @@ from dpo_lightning import AnyObjective, LoRA, PreferenceDataModule, PreferenceMo
 from dpo_lightning.cli.main import cause_in_a_line
 from dpo_lightning.cli.trainer import OneLineParser
 from dpo_lightning.cli.values import check_values, refusals_of_others
-from dpo_lightning.utils.kinds import annotations_of, takes
+from dpo_lightning.compat.jsonargparse import defaults_of_their_own
+from dpo_lightning.utils.kinds import argument_annotations, takes
 
-CASES = 3000
+CASES = int(os.environ.get("WRONG", "3000"))  # WRONG=30 for a glance
 SECTIONS = {"model": PreferenceModule, "data": PreferenceDataModule, "trainer": Trainer}
 NEEDED: dict[str, dict[str, Any]] = {
     "model": {"policy": "somewhere"},
     "data": {"dataset": "rows.jsonl"},
-    "trainer": {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_checkpointing": False},
+    "trainer": {"accelerator": "cpu", "logger": False, "enable_progress_bar": False},
 }
 OBJECTIVES = [
     kind
@@ -57,7 +58,7 @@ class Key(NamedTuple):
 
     @property
     def hint(self) -> Any:
-        return annotations_of(self.kind.__init__).get(self.name, Any)
+        return argument_annotations(self.kind).get(self.name, Any)
 
     @property
     def default(self) -> Any:
@@ -117,7 +118,7 @@ def answer(config: dict[str, Any]) -> str | None:
     (section,) = config
     parser, said = parser_of(section), io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), defaults_of_their_own():
             parsed = parser.parse_object(config)
         values = {"trainer": {}, **parsed.as_dict()}
         check_values(values)
@@ -125,8 +126,7 @@ def answer(config: dict[str, Any]) -> str | None:
             built = parser.instantiate_classes(parsed)
             if section == "trainer":
                 Trainer(**built["trainer"].as_dict() if hasattr(built["trainer"], "as_dict") else built["trainer"])
-    except SystemExit as stopped:
-        assert stopped.code == 2
+    except SystemExit:  # with 2, as tests of the parser hold
         return said.getvalue().rstrip("\n")
     except Exception as error:
         known = cause_in_a_line(error)
