@@ -91,13 +91,13 @@ def _no_place(error: BaseException) -> str | None:
     return f"{'a file' if error.filename is None else error.filename}: {error.strerror}"
 
 
-def _refused_by_lightning(error: BaseException) -> str | None:
-    """Recognise what Lightning refuses while it runs, such as an interval longer than the epoch."""
+def _refused_by_others(error: BaseException) -> str | None:
+    """Recognise what Lightning refuses while it runs, such as an interval longer than the epoch, and its parser."""
     if not isinstance(error, MisconfigurationException | RuntimeError | ValueError):
         return None
     *_, (last, _) = traceback.walk_tb(error.__traceback__)
-    raised_there = str(last.f_globals.get("__name__")).startswith("lightning.")
+    raised_there = str(last.f_globals.get("__name__")).startswith(("lightning.", "jsonargparse."))
     return one_line(error, 1000) if raised_there else None
 
 
-_READERS = (_known_cause, _full_memory, _lost_worker, _no_place, _refused_by_lightning)
+_READERS = (_known_cause, _full_memory, _lost_worker, _no_place, _refused_by_others)

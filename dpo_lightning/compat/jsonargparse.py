@@ -33,7 +33,7 @@ SUBCLASS_HELP = re.compile(r"(Subclass types expect one of|a class path \(str\)|
 def defaults_of_their_own() -> Iterator[None]:
     """Parse so that a class in the place of another one has its own defaults, and not those of the other.
 
-    Touches `jsonargparse._typehints.discard_init_args_on_class_path_change`, which keeps what the new class accepts too,
+    Touches `jsonargparse._typehints.discard_init_args_on_class_path_change`, which keeps what the new class accepts,
     defaults included: a `Cosine` in the place of `Constant()` would have no warm-up, a `SimPO` the beta of `DPO()`.
     Settings that were given stay, as far as the new class has them. Where it changes, that comes back.
     """
