@@ -32,7 +32,9 @@ from dpo_lightning.checkpoints.sharded import refuse_code
 from dpo_lightning.compat.lightning_checkpoints import FindsLast, dump_checkpoint, intercept_loading, writes_shards
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import is_local, remove_leftovers
+from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.ranks import from_rank_zero
+from dpo_lightning.utils.settings import at_least, check_rules
 
 
 class DurableSaves(pl.Callback):
@@ -68,12 +70,10 @@ class ResumableCheckpoint(FindsLast):
     """
 
     def __init__(self, dirpath: str, every_n_train_steps: Optional[int] = None, keep: int = 2) -> None:
+        check_arguments(ResumableCheckpoint, locals(), "ResumableCheckpoint.")
+        check_rules("ResumableCheckpoint.", locals(), every_n_train_steps=at_least(1), keep=at_least(1))
         if not is_local(dirpath):
             raise InputError(f"ResumableCheckpoint.dirpath: {dirpath} is not local; ModelCheckpoint saves elsewhere")
-        if keep < 1 or (every_n_train_steps is not None and every_n_train_steps < 1):
-            raise InputError(
-                f"ResumableCheckpoint: keep {keep} and every_n_train_steps {every_n_train_steps} must be 1 or more"
-            )
         super().__init__(
             dirpath,
             "{step}",

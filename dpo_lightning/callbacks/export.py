@@ -20,6 +20,7 @@ from dpo_lightning.policy.export import (
     write_model,
 )
 from dpo_lightning.run import PreferenceRun, run_of, source_of
+from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.tensors import device_of
 
 
@@ -61,6 +62,7 @@ class Export(pl.Callback):
         dtype: Optional[str] = None,
         best: bool = False,
     ) -> None:
+        check_arguments(Export, locals(), "Export.")
         if path is None and (merged_path is None or every_checkpoint):
             raise InputError("Export.path: give the directory to write to")
         self.path = path

@@ -16,6 +16,8 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sharding import on_rank_zero, placed_like
 from dpo_lightning.reference import Followed, ReferenceMover
 from dpo_lightning.run import run_of
+from dpo_lightning.utils.kinds import check_kinds
+from dpo_lightning.utils.settings import NOT_NEGATIVE, Rule, at_least
 
 Weights = Mapping[str, Followed]
 
@@ -44,8 +46,8 @@ class MovingReference(pl.Callback, ReferenceMover):
     """
 
     def __init__(self, every: int) -> None:
-        if every < 1:
-            raise InputError(f"{type(self).__name__}: every must be at least 1 step, got {every}")
+        check_kinds(f"{type(self).__name__}.", {"every": int}, {"every": every})
+        at_least(1).check(f"{type(self).__name__}.every", every)
         self.every = every
         self._steps = 0
         self._kept: dict[str, dict[str, Tensor]] = {}
@@ -136,8 +138,7 @@ class TrustRegionReference(MovingReference):
 
     def __init__(self, alpha: float = 0.6, every: int = 512) -> None:
         super().__init__(every)
-        if not 0 < alpha <= 1:
-            raise InputError(f"TrustRegionReference: alpha must be in (0, 1], got {alpha}")
+        Rule("in (0, 1]", lambda value: 0 < value <= 1).check("TrustRegionReference.alpha", alpha)
         self.alpha = alpha
 
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
@@ -163,8 +164,7 @@ class EMAReference(MovingReference):
 
     def __init__(self, decay: float = 0.999) -> None:
         super().__init__(every=1)
-        if not 0 < decay < 1:
-            raise InputError(f"EMAReference: decay must be in (0, 1), got {decay}")
+        Rule("in (0, 1)", lambda value: 0 < value < 1).check("EMAReference.decay", decay)
         self.decay = decay
 
     def keep(self, weights: Weights) -> dict[str, dict[str, Tensor]]:
@@ -204,10 +204,12 @@ class BEMAReference(MovingReference):
         lag: float = 10.0,
     ) -> None:
         super().__init__(every)
-        if min(ema_power, bias_power, multiplier, lag) < 0 or lag + multiplier * every < 1:
+        settings = {"ema_power": ema_power, "bias_power": bias_power, "multiplier": multiplier, "lag": lag}
+        for name, value in settings.items():
+            NOT_NEGATIVE.check(f"BEMAReference.{name}", value)
+        if lag + multiplier * every < 1:
             raise InputError(
-                "BEMAReference: ema_power, bias_power, multiplier and lag must not be negative, and lag + multiplier * "
-                f"every at least 1, got {ema_power}, {bias_power}, {multiplier}, {lag} and every={every}"
+                f"BEMAReference: lag + multiplier * every must be at least 1, got {lag}, {multiplier} and every={every}"
             )
         self.ema_power = ema_power
         self.bias_power = bias_power

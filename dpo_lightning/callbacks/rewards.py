@@ -14,6 +14,7 @@ from dpo_lightning.compat.lightning_loops import evaluated_loaders
 from dpo_lightning.errors import InputError
 from dpo_lightning.run import preference_batch_of
 from dpo_lightning.utils.files import replaced
+from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.set_names import names_of_sets
 
 
@@ -43,6 +44,7 @@ class WriteRewards(pl.Callback):
     """
 
     def __init__(self, path: str = "rewards.jsonl") -> None:
+        check_arguments(WriteRewards, locals(), "WriteRewards.")
         self.path = path
         self._rows: list[dict[str, Any]] = []
 

@@ -13,6 +13,15 @@ from dpo_lightning.policy.sampling import sample_completions
 from dpo_lightning.policy.sharding import is_sharded
 from dpo_lightning.report.samples import RewardFunction, SampledPrompt, print_samples, summarise, write_samples
 from dpo_lightning.run import source_of
+from dpo_lightning.utils.kinds import check_arguments
+from dpo_lightning.utils.settings import POSITIVE, SEED, at_least, check_rules
+
+_RULES = {
+    **dict.fromkeys(("prompts", "samples_per_prompt", "max_new_tokens"), at_least(1)),
+    "temperature": POSITIVE,
+    "seed": SEED,
+    "shown": at_least(0),
+}
 
 
 class SampleTable(pl.Callback):
@@ -51,6 +60,8 @@ class SampleTable(pl.Callback):
         reward: Optional[RewardFunction] = None,
         shown: int = 5,
     ) -> None:
+        check_arguments(SampleTable, locals(), "SampleTable.")
+        check_rules("SampleTable.", locals(), **_RULES)
         self.path = path
         self.prompts = prompts
         self.samples_per_prompt = samples_per_prompt

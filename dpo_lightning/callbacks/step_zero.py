@@ -13,7 +13,9 @@ import torch
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import RunError
 from dpo_lightning.run import PreferenceRun, preference_batch_of, run_of
+from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
+from dpo_lightning.utils.settings import POSITIVE
 from dpo_lightning.utils.torch_modes import evaluating
 
 
@@ -46,6 +48,8 @@ class StepZeroCheck(pl.Callback):
     """
 
     def __init__(self, tolerance: float = 0.1) -> None:
+        check_arguments(StepZeroCheck, locals(), "StepZeroCheck.")
+        POSITIVE.check("StepZeroCheck.tolerance", tolerance)
         self.tolerance = tolerance
         self._done = False
 

@@ -17,16 +17,19 @@ from torch import Tensor
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.compat.lightning_loops import is_of_training_step
 from dpo_lightning.compat.torch import is_unscaled, loss_scale
-from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.errors import RunError
 from dpo_lightning.run import PreferenceRun, preference_batch_of
 from dpo_lightning.utils.gradients import gradient_norm, gradient_scaler
+from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
+from dpo_lightning.utils.settings import Rule, at_least, check_rules
 
 _logger = logging.getLogger(__name__)
 
 _NORMS = 100  # optimizer steps whose gradient norms a spike is measured against
 _FEWEST = 10
 _SCALER_SKIPS = 32  # in a row: a scale of 2 ** 31 has come down to 1 by then, and one that hardly moves is found
+_A_SPIKE = Rule("greater than 1", lambda value: value > 1)
 
 
 class _MicroBatch(NamedTuple):
@@ -70,8 +73,8 @@ class UpdateGuard(pl.Callback):
     """
 
     def __init__(self, skips: int = 0, spike: Optional[float] = None) -> None:
-        if skips < 0 or (spike is not None and spike <= 1):
-            raise InputError(f"UpdateGuard: skips >= 0 and spike > 1 are needed, got {skips} and {spike}")
+        check_arguments(UpdateGuard, locals(), "UpdateGuard.")
+        check_rules("UpdateGuard.", locals(), skips=at_least(0), spike=_A_SPIKE)
         self.skips = skips
         self.spike = spike
         self.skipped = 0

@@ -7,6 +7,7 @@ import sys
 import traceback
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from dpo_lightning.cli.commands import COMMANDS
 from dpo_lightning.cli.trainer import run_trainer
@@ -28,10 +29,15 @@ def main(args: list[str] | None = None) -> None:
         else:
             run_trainer(args)
     except Exception as error:
-        known = _known_cause(error) or _full_memory(error) or _lost_worker(error)
+        known = cause_in_a_line(error)
         if known is None:
             raise
         sys.exit(f"error: {shown(known)}")
+
+
+def cause_in_a_line(error: Exception) -> str | None:
+    """Say what an error means to the user; None for one that is a fault of the code, whose traceback is wanted."""
+    return next(filter(None, (read(error) for read in _READERS)), None)
 
 
 def _known_cause(error: BaseException | None) -> str | None:
@@ -76,3 +82,22 @@ def _lost_worker(error: BaseException) -> str | None:
 def _receives_a_tensor(error: BaseException) -> bool:
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(frame.f_globals.get("__name__") == "torch.multiprocessing.reductions" for frame in frames)
+
+
+def _no_place(error: BaseException) -> str | None:
+    """Recognise a file system that refuses: no such directory, no permission, a disk that is full or read-only."""
+    if not isinstance(error, OSError) or error.errno is None or isinstance(error, ConnectionError):
+        return None
+    return f"{'a file' if error.filename is None else error.filename}: {error.strerror}"
+
+
+def _refused_by_others(error: BaseException) -> str | None:
+    """Recognise what Lightning refuses while it runs, such as an interval longer than the epoch, and its parser."""
+    if not isinstance(error, MisconfigurationException | RuntimeError | ValueError):
+        return None
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    raised_there = str(last.f_globals.get("__name__")).startswith(("lightning.", "jsonargparse."))
+    return one_line(error, 1000) if raised_there else None
+
+
+_READERS = (_known_cause, _full_memory, _lost_worker, _no_place, _refused_by_others)

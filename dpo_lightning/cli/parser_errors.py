@@ -12,17 +12,23 @@ from typing import Any, get_args, get_origin
 from lightning.pytorch import Trainer
 
 import dpo_lightning
-from dpo_lightning import FrozenCopy
+from dpo_lightning import FrozenCopy, PreferenceDataModule, PreferenceModule
 from dpo_lightning.compat.jsonargparse import (
+    CALLABLE,
     CLASS,
     KEY,
+    MADE,
     SCAFFOLD,
+    SUBCLASS_HELP,
     UNKNOWN_CLASS,
     UNKNOWN_KEY,
     UNKNOWN_OPTION,
+    WEAK,
     WRONG_CLASS,
 )
 from dpo_lightning.utils.text import nearest, one_line
+
+_SECTIONS = {"model": PreferenceModule, "data": PreferenceDataModule}
 
 
 def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
@@ -51,22 +57,33 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
 def _innermost(message: str) -> tuple[list[str], str | None, str]:
     """The keys and the class on the way to the first complaint, and the complaint."""
     path: list[str] = []
-    class_path = None
+    class_path = weak = None
     for raw in message.splitlines():
         line = raw.strip().removeprefix("- ")
+        if match := CALLABLE.match(line):
+            line, class_path = match["rest"], _made_by(message)
         if match := KEY.match(line):
             path += match["key"].split(".")
             line = match["rest"]
         if match := CLASS.search(line):
             class_path = match["path"]
-        elif line and not SCAFFOLD.match(line):
+        elif class_path is None and WEAK.match(line):
+            weak = weak or line  # of another of the types that the argument takes
+        elif line and not SCAFFOLD.match(line) and not (weak and SUBCLASS_HELP.match(line)):
             return path, class_path, line
-    return path, class_path, one_line(message, 1000)
+    return path, class_path, weak or one_line(message, 1000)
+
+
+def _made_by(message: str) -> str | None:
+    """Return the class of an object that is made later, such as the optimizer: only the value at the end names it."""
+    match = MADE.search(message)
+    return match["path"] if match else None
 
 
 def _no_class(name: str, class_path: str | None, path: Sequence[str], classes: Sequence[str]) -> str:
     """Say that there is no such class, and which of the package's the argument takes, as far as its type tells."""
-    hint = _hint(Trainer if path[:1] == ["trainer"] else pydoc.locate(class_path or ""), path[-1] if path else "")
+    owner = Trainer if path[:1] == ["trainer"] else pydoc.locate(class_path or "")
+    hint = _SECTIONS.get(".".join(path)) or _hint(owner, path[-1] if path else "")
     hinted = tuple(_classes_of(hint))
     if wanted := tuple(each for each in hinted if _is_own(each)) or hinted:
         found = {each: getattr(dpo_lightning, each) for each in classes}

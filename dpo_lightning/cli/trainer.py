@@ -23,7 +23,9 @@ from dpo_lightning.checkpoints.plain_form import public_path
 from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown_classes, saved_arguments
 from dpo_lightning.cli.parser_errors import explain
-from dpo_lightning.compat.jsonargparse import option_names
+from dpo_lightning.cli.places import check_places
+from dpo_lightning.cli.values import check_values, refusals_of_others
+from dpo_lightning.compat.jsonargparse import defaults_of_their_own, option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.processes import end_with_parent
@@ -76,6 +78,19 @@ class PreferenceCLI(CheckedCheckpointCLI):
             default=None,
             help="Threads of torch on a CPU; 1 is fastest for tiny models. null leaves torch's own number.",
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Check values that the parser takes, before anything is made of them."""
+        with defaults_of_their_own():
+            super().parse_arguments(parser, args)
+        check_values(self.config[self.config["subcommand"]].as_dict())
+
+    def instantiate_classes(self) -> None:
+        """Build module, data and Trainer; what their classes refuse is one line with the key."""
+        with refusals_of_others(self.config[self.config["subcommand"]].as_dict()):
+            super().instantiate_classes()
+        if self.config["subcommand"] == "fit":
+            check_places(self.trainer, self.model)
 
     def before_instantiate_classes(self) -> None:
         """Set the threads before anything is computed; a rank is to end with the process that started it."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, _typehints
 
 # An error explains a nested value from the outside in: which key, which class, and at the end what is wrong. The
 # exceptions behind it have no fields. Where the words change, an error is longer than a line.
 KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*(?P<rest>.*)')
 CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
+CALLABLE = re.compile(r"Type typing\.Callable\[.*\] expects a function or a callable class: (?P<rest>.*)")
+MADE = re.compile(r"Got value: Namespace\(class_path='(?P<path>[^']+)'")
+WEAK = re.compile(r"Not a valid subclass of|Expected a <class 'list'>")
 UNKNOWN_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 UNKNOWN_KEY = re.compile(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)(?P<name>[\w.+-]+)")
 UNKNOWN_CLASS = re.compile(r"(?:Expected a dot import path string|Unexpected import path format): (?P<name>\S+)")
@@ -20,6 +27,31 @@ SCAFFOLD = re.compile(
     r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)"
 )
 SUBCLASS_HELP = re.compile(r"(Subclass types expect one of|a class path \(str\)|a dict with)")
+
+
+@contextmanager
+def defaults_of_their_own() -> Iterator[None]:
+    """Parse so that a class in the place of another one has its own defaults, and not those of the other.
+
+    Touches `jsonargparse._typehints.discard_init_args_on_class_path_change`, which keeps what the new class accepts,
+    defaults included: a `Cosine` in the place of `Constant()` would have no warm-up, a `SimPO` the beta of `DPO()`.
+    Settings that were given stay, as far as the new class has them. Where it changes, that comes back.
+    """
+    original = _typehints.discard_init_args_on_class_path_change
+
+    def discard(parser: Any, before: Any, value: Any) -> None:
+        if before and "init_args" in before and before["class_path"] != value["class_path"]:
+            kind, given = pydoc.locate(before["class_path"]), before["init_args"]
+            for name, each in inspect.signature(kind).parameters.items() if callable(kind) else ():
+                if name in given and given[name] == each.default:
+                    given.pop(name)
+        original(parser, before, value)
+
+    _typehints.discard_init_args_on_class_path_change = discard
+    try:
+        yield
+    finally:
+        _typehints.discard_init_args_on_class_path_change = original
 
 
 def option_names(parser: ArgumentParser) -> list[str]:

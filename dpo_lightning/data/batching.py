@@ -58,17 +58,6 @@ def settle_layout(wanted: Literal["auto", "tree", "padded"], learner: Preference
     return Layout("padded", _NOBODY_ASKED) if learner is None else Layout("tree")
 
 
-def check_least(least: int, **settings: int | None) -> None:
-    """Refuse numbers that are too small.
-
-    Raises:
-        InputError: naming the setting.
-    """
-    for name, value in settings.items():
-        if value is not None and value < least:
-            raise InputError(f"data.{name} must be at least {least}, got {value}")
-
-
 class Batching(NamedTuple):
     """How rows are put into batches, as a DataModule was told.
 

@@ -10,6 +10,7 @@ from dpo_lightning.batch.columns import checked_number
 from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.arguments import wrong_kind
+from dpo_lightning.utils.kinds import check_fields
 
 ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose difference counts
 
@@ -98,6 +99,21 @@ def check_sources(named: Mapping[str, object]) -> None:
             raise InputError(f"RowFormat.{name}: name one column, got {source!r:.80}")
         if not _are_names(source) or len(cast(Sequence[str], source)) != 2:
             raise InputError(f"RowFormat.margin: name one column, or two whose difference it is, got {source!r:.80}")
+
+
+def check_framing(settings: Any) -> None:
+    """Check what a format puts around plain text.
+
+    Raises:
+        InputError: for a field of another kind, a template without its field, and for no turn marker.
+    """
+    name = type(settings).__name__
+    check_fields(settings, f"{name}.")
+    for template, field in (("prompt_template", "{prompt}"), ("completion_template", "{completion}")):
+        if getattr(settings, template).count(field) != 1:
+            raise InputError(f"{name}.{template} must contain {field} once, got {getattr(settings, template)!r}")
+    if not settings.turn_marker:
+        raise InputError(f"{name}.turn_marker must not be empty")
 
 
 def check_texts(texts: object, format_name: str) -> None:

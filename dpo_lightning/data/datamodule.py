@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union, cast
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dpo_lightning.batch import first_completions
-from dpo_lightning.data.batching import COLLATE, Batching, check_least
+from dpo_lightning.data.batching import COLLATE, Batching
 from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.formats import Format, RowFormat
@@ -17,6 +17,7 @@ from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.saved_arguments import SavedArguments
+from dpo_lightning.data.settings import check_settings
 from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
@@ -98,10 +99,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         resume: ResumeMode = "exact",
     ) -> None:
         super().__init__()
+        check_settings(PreferenceDataModule, locals())
         names = SplitNames(train_split, val_split, test_split)
         names.check()
-        check_least(1, batch_pairs=batch_pairs, batch_tokens=batch_tokens, eval_batch_pairs=eval_batch_pairs)
-        check_least(0, num_workers=num_workers)
         by_default = batch_pairs is None and batch_tokens is None
         self.batching = Batching(
             self.default_batch_pairs if by_default else batch_pairs, batch_tokens, length_grouped, seed

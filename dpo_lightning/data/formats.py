@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Optional, TypeAlias, Union
 
 from dpo_lightning.batch import COLUMNS, Column, ColumnValue
-from dpo_lightning.data.columns import ColumnSource, check_sources, check_texts, declared, read_columns, required
+from dpo_lightning.data.columns import (
+    ColumnSource,
+    check_framing,
+    check_sources,
+    check_texts,
+    declared,
+    read_columns,
+    required,
+)
 from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -140,9 +148,9 @@ class RowFormat(Format):
     texts: Optional[list[str]] = None
 
     def __post_init__(self) -> None:
-        check_framing(self)
         check_sources(self.columns_named)
         check_texts(self.texts, "RowFormat")
+        check_framing(self)
 
     @property
     def columns_named(self) -> Mapping[str, ColumnSource]:
@@ -229,20 +237,6 @@ class RowFormat(Format):
         for name, completion in ((self.chosen, chosen), (self.rejected, rejected)):
             _check_completion(name, completion)
         return prompt, chosen, rejected
-
-
-def check_framing(settings: Any) -> None:
-    """Check what is put around plain text.
-
-    Raises:
-        InputError: for a template without its field, and for no turn marker.
-    """
-    name = type(settings).__name__
-    for template, field in (("prompt_template", "{prompt}"), ("completion_template", "{completion}")):
-        if getattr(settings, template).count(field) != 1:
-            raise InputError(f"{name}.{template} must contain {field} once, got {getattr(settings, template)!r}")
-    if not settings.turn_marker:
-        raise InputError(f"{name}.turn_marker must not be empty")
 
 
 def _check_completion(name: str, completion: Conversation) -> None:

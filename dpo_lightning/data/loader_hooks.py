@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from dpo_lightning.batch import Collate
 from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan
-from dpo_lightning.data.batching import COLLATE, Batching, Layout, check_least, settle_layout
+from dpo_lightning.data.batching import COLLATE, Batching, Layout, settle_layout
 from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
@@ -22,6 +22,7 @@ from dpo_lightning.data.loaders_beside import check_resumed
 from dpo_lightning.data.splits import Splits
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import data_ranks
+from dpo_lightning.utils.settings import at_least, check_rules
 
 EvaluationLoaders = Union[LazyLoader, dict[str, LazyLoader]]
 
@@ -77,7 +78,7 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
             self._set_batching(self.batching._replace(batch_tokens=longest))
 
     def _set_batching(self, batching: Batching) -> None:
-        check_least(1, batch_pairs=batching.batch_pairs, batch_tokens=batching.batch_tokens)
+        check_rules("data.", batching, batch_pairs=at_least(1), batch_tokens=at_least(1))
         batching.check()
         if batching.batch_pairs is None and batching.batch_tokens is None:
             raise InputError("data.batch_pairs and data.batch_tokens: the one that is in force cannot become null")
@@ -102,7 +103,7 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
             collate_fn: Makes a batch of a list of items, as that of a `DataLoader`.
             shuffle: A new order each epoch.
         """
-        check_least(1, batch_size=batch_size)
+        at_least(1).check("data.loader_beside: batch_size", batch_size)
         ranks = data_ranks(self.trainer)
         ones = np.ones(len(dataset), dtype=int).tolist()
         plan = ExamplePlan(ones, batch_size, shuffle=shuffle, seed=self.seed, world_size=ranks.world_size)

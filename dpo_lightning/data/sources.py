@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from dpo_lightning.data.json_files import examine, raise_on_malformed
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.hub import check_source
 from dpo_lightning.utils.logs import log_level
@@ -61,7 +60,7 @@ def _take(splits: Mapping[str, Dataset], split: str, place: str) -> Dataset:
     try:
         parts = ReadInstruction.from_spec(split).to_absolute(sizes)
     except ValueError as error:
-        raise InputError(f"{place}: {_first_line(error)}") from None
+        raise InputError(f"{place}: split {split!r}: {_first_line(error)}") from None
     taken = [splits[part.splitname].select(range(part.from_, part.to)) for part in parts if part.from_ < part.to]
     if not taken:
         raise InputError(f"{place}: split {split!r} has no rows")
@@ -88,6 +87,8 @@ def _load(source: str | Path | dict[str, Any], options: Mapping[str, Any]) -> Ma
 
     files = _local_files(source)
     reader = _reader_of(files)
+    json_files = list(files.values()) if reader == "json" else []
+    examine(json_files)
     try:
         # The readers would log an error that is raised as well.
         with log_level("datasets.packaged_modules", logging.CRITICAL):
@@ -102,8 +103,7 @@ def _load(source: str | Path | dict[str, Any], options: Mapping[str, Any]) -> Ma
     except InputError:
         raise
     except Exception as error:  # `datasets` raises a dozen kinds, several of them bare
-        for path in files.values():
-            _raise_on_malformed_json(path)
+        raise_on_malformed(json_files)
         raise _load_error(source, error) from error
     if isinstance(loaded, Dataset) and _saved_to_disk(str(source)):
         return {"train": loaded}
@@ -163,47 +163,3 @@ def _reader_of(files: Mapping[str, Path]) -> str | None:
 def _reader(path: Path) -> str | None:
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     return _READERS.get(suffixes[-1]) if suffixes else None
-
-
-def _raise_on_malformed_json(path: Path) -> None:
-    """Find what `datasets` could not read: its own message names no line of the file.
-
-    Raises:
-        InputError: naming the line; nothing when the file is not JSON, or well formed.
-    """
-    if _reader(path) != "json":
-        return
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            if ".jsonl" in path.suffixes:
-                _check_json_lines(path, file)
-            else:
-                _check_json(path, file.read())
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def _check_json(path: Path, text: str) -> None:
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # one object a line, which `datasets` accepts in a .json too
-            _check_json_lines(path, iter(text.splitlines()))
-        else:
-            raise _malformed(path, error.lineno, error) from None
-
-
-def _check_json_lines(path: Path, lines: Iterator[str]) -> None:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise _malformed(path, number, error) from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}: line {number}: not a JSON object")
-
-
-def _malformed(path: Path, line: int, error: json.JSONDecodeError) -> InputError:
-    return InputError(f"{path}: line {line}: malformed JSON: {error.msg} (column {error.colno})")

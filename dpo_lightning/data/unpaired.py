@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Optional
 
 from dpo_lightning.batch import Column
-from dpo_lightning.data.columns import check_texts, declared
-from dpo_lightning.data.formats import Example, Format, RowFormat, check_framing
+from dpo_lightning.data.columns import check_framing, check_texts, declared
+from dpo_lightning.data.formats import Example, Format, RowFormat
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
@@ -55,8 +55,8 @@ class UnpairedFormat(Format):
     texts: Optional[list[str]] = None
 
     def __post_init__(self) -> None:
-        check_framing(self)
         check_texts(self.texts, "UnpairedFormat")
+        check_framing(self)
 
     @property
     def columns(self) -> Mapping[str, Column]:

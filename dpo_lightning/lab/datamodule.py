@@ -21,6 +21,8 @@ from dpo_lightning.lab.policy import PolicyRecipe, fit_policy
 from dpo_lightning.lab.tokenizer import build_tokenizer
 from dpo_lightning.lab.world import WORLD_VERSION
 from dpo_lightning.utils.files import replaced
+from dpo_lightning.utils.kinds import check_arguments
+from dpo_lightning.utils.settings import at_least, check_rules
 
 _SETTINGS = "lab.json"
 
@@ -67,8 +69,8 @@ class LabDataModule(PreferenceDataModule):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        if min(train_pairs, val_pairs) < 1:
-            raise InputError(f"data: train_pairs and val_pairs must be at least 1, got {train_pairs} and {val_pairs}")
+        check_arguments(LabDataModule, locals(), "data.")
+        check_rules("data.", locals(), train_pairs=at_least(1), val_pairs=at_least(1), world_seed=at_least(0))
         self.root = Path(root)
         super().__init__(
             {split: str(self.root / f"{split}.jsonl") for split in ("train", "validation")},

@@ -16,6 +16,7 @@ from torch.optim import AdamW
 
 from dpo_lightning import SFT, Cosine, InputError, PreferenceDataModule, PreferenceModule
 from dpo_lightning.utils.logs import log_level
+from dpo_lightning.utils.settings import POSITIVE, SEED, at_least, require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -44,8 +45,8 @@ class PolicyRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.hidden_size, self.layers, self.heads, self.texts, self.batch_size) < 1:
-            raise InputError(f"recipe: sizes and counts must be at least 1, got {self}")
+        sizes = dict.fromkeys(("hidden_size", "layers", "heads", "texts", "batch_size"), at_least(1))
+        require(self, "recipe", learning_rate=POSITIVE, seed=SEED, **sizes)
         if self.hidden_size % (2 * self.heads):
             raise InputError(f"recipe.hidden_size must be a multiple of 2 x heads, got {self}")
 

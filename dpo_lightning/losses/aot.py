@@ -13,7 +13,7 @@ from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.dpo import dpo
 from dpo_lightning.losses.precision import margin, require_one_shape
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import POSITIVE, SHARE_OF_FLIPS, require
+from dpo_lightning.utils.settings import POSITIVE, SHARE_OF_FLIPS, require
 
 
 def aot_paired(

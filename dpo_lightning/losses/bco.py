@@ -14,7 +14,7 @@ from dpo_lightning.losses.base import Observation, Reads, baseline_of, logratios
 from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.precision import at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import MOMENTUM, POSITIVE, require
+from dpo_lightning.utils.settings import MOMENTUM, POSITIVE, require
 
 
 def paired_bco(

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from dpo_lightning.losses.base import Objective, Reads, Rewards
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import POSITIVE, require
+from dpo_lightning.utils.settings import POSITIVE, require
 
 
 class BetaObjective(Objective):

@@ -13,7 +13,7 @@ from dpo_lightning.losses.base import MarginObjective, Observation, Reads, basel
 from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.precision import margin
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import MOMENTUM, NOT_NEGATIVE, POSITIVE, Rule, require
+from dpo_lightning.utils.settings import MOMENTUM, NOT_NEGATIVE, POSITIVE, Rule, require
 
 SMALLEST_SHARE = 0.01
 """Lower bound of beta / beta_0, so that a batch of narrow margins does not reverse the sign of the loss."""

@@ -17,7 +17,7 @@ from dpo_lightning.losses.precision import (
     require_one_shape,
 )
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import POSITIVE, require
+from dpo_lightning.utils.settings import POSITIVE, require
 
 
 def chipo(

@@ -12,9 +12,9 @@ from dpo_lightning.losses.base import Objective, Reads, Rewards, logps_per_token
 from dpo_lightning.losses.dpo import dpo
 from dpo_lightning.losses.precision import at_least_float32
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
 from dpo_lightning.losses.sft import sft
 from dpo_lightning.losses.simpo import simpo
+from dpo_lightning.utils.settings import NOT_NEGATIVE, POSITIVE, require
 
 
 def cpo(

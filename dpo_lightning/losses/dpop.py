@@ -12,7 +12,7 @@ from dpo_lightning.losses.base import logratios
 from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.precision import at_least_float32, margin
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
+from dpo_lightning.utils.settings import NOT_NEGATIVE, POSITIVE, require
 
 
 def dpop(

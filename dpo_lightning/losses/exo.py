@@ -13,7 +13,7 @@ from dpo_lightning.losses.base import MarginObjective, logratios
 from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.precision import margin
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import POSITIVE, Rule, require
+from dpo_lightning.utils.settings import POSITIVE, Rule, require
 
 
 def exo(

@@ -15,7 +15,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import MarginObjective, Modifier
 from dpo_lightning.losses.precision import at_least_float32, expm1_with_straight_tail
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import Rule, require
+from dpo_lightning.utils.settings import Rule, require
 
 
 class Divergence(ABC):

@@ -10,7 +10,7 @@ from torch import Tensor
 from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, logratios, logratios_per_token
 from dpo_lightning.losses.precision import margin
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import POSITIVE, require
+from dpo_lightning.utils.settings import POSITIVE, require
 
 
 def ipo(

@@ -12,7 +12,7 @@ from torch import Tensor
 from dpo_lightning.losses.base import Observation, Reads, UnpairedObjective, baseline_of
 from dpo_lightning.losses.precision import at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import UnpairedScores
-from dpo_lightning.losses.settings import POSITIVE, require
+from dpo_lightning.utils.settings import POSITIVE, require
 
 
 def kto(

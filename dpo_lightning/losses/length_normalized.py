@@ -12,7 +12,7 @@ from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, logratios
 from dpo_lightning.losses.dpo import dpo
 from dpo_lightning.losses.precision import per_token
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import POSITIVE, require
+from dpo_lightning.utils.settings import POSITIVE, require
 
 
 def length_normalized_dpo(

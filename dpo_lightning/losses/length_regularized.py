@@ -13,7 +13,7 @@ from dpo_lightning.losses.base import MarginObjective, Reads, logratios
 from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.precision import margin, require_one_shape
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
+from dpo_lightning.utils.settings import NOT_NEGATIVE, POSITIVE, require
 
 
 def length_regularized_dpo(

@@ -25,8 +25,8 @@ from dpo_lightning.losses.base import (
 from dpo_lightning.losses.compares import Compares
 from dpo_lightning.losses.precision import STRAIGHT_FROM, at_least_float32, require_one_shape
 from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores
-from dpo_lightning.losses.settings import POSITIVE, Rule, require
 from dpo_lightning.losses.wrapped import loss_of, require_objective, require_own_losses
+from dpo_lightning.utils.settings import POSITIVE, Rule, require
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from dpo_lightning.losses.base import Objective, Reads, Rewards, policy_and_lengths
 from dpo_lightning.losses.precision import margin, per_token
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import POSITIVE, require
 from dpo_lightning.losses.sft import sft
+from dpo_lightning.utils.settings import POSITIVE, require
 
 
 def orpo(

@@ -12,8 +12,8 @@ from dpo_lightning.losses.base import Reads, logratios
 from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.dpo import dpo
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, require
 from dpo_lightning.losses.sft import sft
+from dpo_lightning.utils.settings import NOT_NEGATIVE, POSITIVE, require
 
 
 def rpo(

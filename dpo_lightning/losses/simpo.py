@@ -17,7 +17,7 @@ from dpo_lightning.losses.precision import (
     per_token,
 )
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import NOT_NEGATIVE, POSITIVE, Rule, require
+from dpo_lightning.utils.settings import NOT_NEGATIVE, POSITIVE, Rule, require
 
 
 def simpo(

@@ -13,7 +13,7 @@ from dpo_lightning.losses.base import MarginObjective, Reads, Rewards, column_of
 from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.precision import at_least_float32, margin, require_one_shape
 from dpo_lightning.losses.scores import PairScores
-from dpo_lightning.losses.settings import POSITIVE, require
+from dpo_lightning.utils.settings import POSITIVE, require
 
 
 def soft_label_dpo(

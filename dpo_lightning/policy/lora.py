@@ -12,6 +12,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.coverage import check_parameters, check_tokens
 from dpo_lightning.policy.initialisation import initialisation
 from dpo_lightning.policy.modality import other_parts
+from dpo_lightning.utils.settings import MOMENTUM, POSITIVE, at_least, require
 from dpo_lightning.utils.text import one_line
 
 
@@ -60,8 +61,7 @@ class LoRA:
     ensure_weight_tying: bool = False
 
     def __post_init__(self) -> None:
-        if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise InputError(f"lora: r >= 1, alpha > 0 and 0 <= dropout < 1 are needed, got {self}")
+        require(self, "lora", r=at_least(1), alpha=POSITIVE, dropout=MOMENTUM)
 
 
 def is_adapted(model: nn.Module) -> bool:

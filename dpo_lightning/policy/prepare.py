@@ -18,6 +18,7 @@ from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
 from dpo_lightning.policy.modality import check_causal, other_parts
 from dpo_lightning.utils.arguments import wrong_kind
+from dpo_lightning.utils.kinds import check_fields
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -56,6 +57,7 @@ class PolicyOptions:
             given = getattr(self, name)
             if not isinstance(given, Mapping | None):
                 raise wrong_kind(name, given, dict, "write the arguments as a dict, {name: value}")
+        check_fields(self, "model.")
 
 
 def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: PolicyOptions) -> nn.Module:

@@ -21,6 +21,7 @@ from dpo_lightning.policy.scoring_mode import ScoringMode
 from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import BoundReference, Followed, Reference
 from dpo_lightning.utils.arguments import wrong_kind
+from dpo_lightning.utils.settings import require
 from dpo_lightning.utils.tensors import float_dtype_of
 
 
@@ -57,6 +58,7 @@ class FrozenCopy(Reference):
             is_path = isinstance(self.checkpoint, PathLike)
             remedy = f"write {str(self.checkpoint)!r}" if is_path else "give a hub name, a directory or a module"
             raise wrong_kind("FrozenCopy.checkpoint", self.checkpoint, nn.Module, remedy)
+        require(self)
         if isinstance(self.checkpoint, nn.Module) and self.model_kwargs:
             raise InputError("FrozenCopy.model_kwargs load a model: give its name, not a module")
 

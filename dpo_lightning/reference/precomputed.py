@@ -21,6 +21,7 @@ from dpo_lightning.reference.cache.store import Key, default_cache_dir
 from dpo_lightning.reference.cache.table import CollateWithReference, ReferenceTable, TableSlot
 from dpo_lightning.reference.cache.weights import weights_hash
 from dpo_lightning.reference.default import default_reference
+from dpo_lightning.utils.settings import at_least, require
 from dpo_lightning.utils.tensors import float_dtype_of
 
 
@@ -58,8 +59,7 @@ class Precomputed(Reference):
     batch_tokens: int = 16_384
 
     def __post_init__(self) -> None:
-        if self.batch_tokens < 1:
-            raise InputError(f"Precomputed.batch_tokens must be at least 1, got {self.batch_tokens}")
+        require(self, batch_tokens=at_least(1))
 
     def bind(self, policy: nn.Module) -> BoundPrecomputed:
         """Hash the weights of what is scored, and load it where it is another checkpoint.

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from dpo_lightning.report.curves import figure_class, plot_curves
+from dpo_lightning.utils.kinds import check_arguments
 
 
 class PlotLogger(Logger):
@@ -37,6 +38,7 @@ class PlotLogger(Logger):
 
     def __init__(self, path: str) -> None:
         super().__init__()
+        check_arguments(PlotLogger, locals(), "PlotLogger.")
         figure_class()
         self.path = path
         self.history: dict[str, list[tuple[int, float]]] = defaultdict(list)

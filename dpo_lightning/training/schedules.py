@@ -13,8 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.settings import Rule, require
 
 __all__ = ["Constant", "Cosine", "Linear", "Schedule", "optimizer_steps"]
+
+
+_FACTOR = Rule("a factor from 0 to 1", lambda value: 0 <= value <= 1)
 
 
 class Schedule(ABC):
@@ -39,6 +43,7 @@ class Constant(Schedule):
     warmup: Union[int, float] = 0
 
     def __post_init__(self) -> None:
+        require(self, "schedule")
         _check_warmup(self.warmup)
 
     def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler | None:
@@ -62,8 +67,8 @@ class Linear(Schedule):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        require(self, "schedule", floor=_FACTOR)
         _check_warmup(self.warmup)
-        _check_floor(self.floor)
 
     def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
         """Return a scheduler with the ramp of the warm-up, then 1 - (1 - floor) x progress."""
@@ -100,8 +105,8 @@ class Cosine(Schedule):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        require(self, "schedule", floor=_FACTOR)
         _check_warmup(self.warmup)
-        _check_floor(self.floor)
 
     def __call__(self, optimizer: Optimizer, total_steps: float) -> LRScheduler:
         """Return a scheduler with the ramp of the warm-up, then floor + (1 - floor) (1 + cos(pi x progress)) / 2."""
@@ -135,11 +140,6 @@ def optimizer_steps(trainer: pl.Trainer) -> float:
 def _check_warmup(warmup: float) -> None:
     if not 0 <= warmup < (1 if isinstance(warmup, float) else math.inf):
         raise InputError(f"schedule.warmup is a number of steps (int) or a fraction below 1 (float), got {warmup}")
-
-
-def _check_floor(floor: float) -> None:
-    if not 0 <= floor <= 1:
-        raise InputError(f"schedule.floor is a factor from 0 to 1, got {floor}")
 
 
 def _warmup_steps(warmup: float, total_steps: float) -> int:

@@ -6,11 +6,14 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fsspec.utils import get_protocol
+
+from dpo_lightning.errors import InputError
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(?P<kind>tmp|old)")
 
@@ -116,6 +119,35 @@ def _sync_entries(directory: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def check_writable(place: str, path: str | Path, *, directory: bool) -> None:
+    """Find out whether a file or a directory can be written, by a byte in the directory that is there already.
+
+    Args:
+        place: Text for the argument that names the path, in an error.
+        path: What will be written; it may be there, and its parents need not be. A URL passes.
+        directory: Whether it is a directory, and no file.
+
+    Raises:
+        InputError: for a file in the place of a directory, a directory without permission, and a disk that is full or
+            read-only.
+    """
+    if not is_local(path):
+        return
+    path = Path(path).absolute()
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if there == path and not directory and not path.is_dir():
+        there = path.parent
+    if not there.is_dir():
+        raise InputError(f"{place}: {path} cannot be written: {there} is a file")
+    try:
+        with tempfile.NamedTemporaryFile(dir=there, prefix=".", suffix=".tmp") as file:
+            file.write(b"0")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(f"{place}: {path} cannot be written: {there}: {error.strerror}") from None
 
 
 def is_local(path: str | Path) -> bool:

@@ -191,12 +191,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: TrustRegionReference(every=0), "TrustRegionReference: every must be at least 1"),
+            (lambda: TrustRegionReference(every=0), "TrustRegionReference.every must be at least 1"),
             (lambda: TrustRegionReference(alpha=0), r"alpha must be in \(0, 1\], got 0"),
             (lambda: TrustRegionReference(alpha=1.1), r"alpha must be in \(0, 1\]"),
             (lambda: EMAReference(decay=1), r"decay must be in \(0, 1\)"),
             (lambda: EMAReference(decay=0), r"decay must be in \(0, 1\)"),
-            (lambda: BEMAReference(bias_power=-1), "must not be negative"),
+            (lambda: BEMAReference(bias_power=-1), "BEMAReference.bias_power must be a finite number of at least 0"),
             (lambda: BEMAReference(every=1, lag=0, multiplier=0.5), "at least 1, got"),
         ],
     )

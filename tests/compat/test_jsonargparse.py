@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import LightningArgumentParser, OptimizerCallable
 
+from dpo_lightning import EXO, ChiPO, Cosine, PreferenceModule, SimPO
 from dpo_lightning.compat import jsonargparse as patterns
+from dpo_lightning.compat.jsonargparse import defaults_of_their_own
 
 
 @pytest.mark.parametrize(
@@ -49,3 +52,20 @@ def test_the_class_that_jsonargparse_makes_of_a_class_path_is_found() -> None:
     assert patterns.class_made(partial(torch.optim.SGD, [])) is None
     assert patterns.class_made(partial(isinstance, 3, int)) is None
     assert patterns.class_made(partial([].append, int)) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "made"),
+    [("objective", ChiPO()), ("objective", EXO()), ("objective", SimPO()), ("schedule", Cosine())],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_class_in_the_place_of_another_has_its_own_defaults(key: str, made: Any) -> None:
+    parser = LightningArgumentParser()
+    parser.add_lightning_class_args(PreferenceModule, "model", subclass_mode=True)
+    spec = {"class_path": f"{type(made).__module__}.{type(made).__qualname__}"}
+    with defaults_of_their_own():
+        parsed = parser.parse_object({"model": {"policy": "somewhere", key: spec}})
+        flagged = parser.parse_args(["--model.policy=somewhere", f"--model.{key}={spec['class_path']}"])
+    for each in (parsed, flagged):
+        model = parser.instantiate_classes(each).model
+        assert (model.objective if key == "objective" else model._schedule) == made

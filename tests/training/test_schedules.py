@@ -118,7 +118,7 @@ def test_refuses_a_warmup_without_meaning(kind: Callable[..., Schedule], warmup:
 @pytest.mark.parametrize("floor", [-0.1, 1.1, math.nan])
 @pytest.mark.parametrize("kind", [Linear, Cosine])
 def test_refuses_a_floor_without_meaning(kind: Callable[..., Schedule], floor: float) -> None:
-    with pytest.raises(InputError, match=r"^schedule\.floor is a factor from 0 to 1"):
+    with pytest.raises(InputError, match=r"^schedule\.floor must be a factor from 0 to 1"):
         kind(floor=floor)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses.settings import MOMENTUM, NOT_NEGATIVE, POSITIVE, SHARE_OF_FLIPS, Rule, require
+from dpo_lightning.utils.settings import MOMENTUM, NOT_NEGATIVE, POSITIVE, SHARE_OF_FLIPS, Rule, require
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+"""Places that a run writes to, tried before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from dpo_lightning import Export, PlotLogger, PreferenceModule, SampleTable, WriteRewards
+from dpo_lightning.reference import Precomputed
+from dpo_lightning.reference.cache.store import default_cache_dir
+from dpo_lightning.utils.files import check_writable
+
+
+def check_places(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Try to write wherever the run will, while nothing is lost yet.
+
+    Raises:
+        InputError: naming the setting and the path: for a file in its place, for a directory without permission, for a
+            disk that is full or read-only.
+    """
+    for place, path in _files(trainer):
+        check_writable(place, path, directory=False)
+    for place, path in _directories(trainer, module):
+        check_writable(place, path, directory=True)
+
+
+def _files(trainer: pl.Trainer) -> Iterator[tuple[str, str]]:
+    for each in [*trainer.loggers, *_callbacks(trainer)]:
+        if isinstance(each, PlotLogger | SampleTable | WriteRewards):
+            yield f"{type(each).__name__}.path", each.path
+
+
+def _directories(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[tuple[str, str]]:
+    yield "trainer.default_root_dir", trainer.default_root_dir
+    for logger in trainer.loggers:
+        if isinstance(logger, CSVLogger):
+            yield "CSVLogger.save_dir", logger.save_dir
+    for callback in _callbacks(trainer):
+        yield from _of_callback(callback)
+    if isinstance(module, PreferenceModule) and isinstance(module.reference_settings, Precomputed):
+        yield "model.reference.cache_dir", module.reference_settings.cache_dir or str(default_cache_dir())
+
+
+def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    return trainer.callbacks  # type: ignore[attr-defined]
+
+
+def _of_callback(callback: pl.Callback) -> Iterator[tuple[str, str]]:
+    name = type(callback).__name__
+    if isinstance(callback, Export):
+        given = {"path": callback.path, "merged_path": callback.merged_path}
+        yield from ((f"{name}.{key}", path) for key, path in given.items() if path is not None)
+    if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
+        yield f"{name}.dirpath", str(callback.dirpath)

@@ -1,0 +1,148 @@
+"""Checks of a parsed config: values that the parser takes, and that mean nothing."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import pydoc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from dpo_lightning.errors import DPOLightningError, InputError
+from dpo_lightning.utils.kinds import argument_annotations, in_words, takes_null
+from dpo_lightning.utils.settings import NOT_NEGATIVE, SEED, Rule, at_least
+from dpo_lightning.utils.text import one_line
+
+_INTERVAL = Rule("a whole number of batches, or a share above 0", lambda value: 0 < value < math.inf)
+
+_TRAINER = {
+    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"), at_least(1)),
+    **dict.fromkeys(("log_every_n_steps", "reload_dataloaders_every_n_epochs"), at_least(0)),
+    **dict.fromkeys(("min_steps", "min_epochs", "fast_dev_run", "overfit_batches"), at_least(0)),
+    **dict.fromkeys(("max_steps", "max_epochs", "num_sanity_val_steps"), at_least(-1)),
+    "gradient_clip_val": Rule("a number of at least 0", lambda value: value >= 0),
+    "val_check_interval": _INTERVAL,
+    **dict.fromkeys(("limit_train_batches", "limit_val_batches"), NOT_NEGATIVE),
+    **dict.fromkeys(("limit_test_batches", "limit_predict_batches"), NOT_NEGATIVE),
+}
+"""Ranges of the Trainer's numbers. It checks some by itself, and would run with the others, or die of them later."""
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Check what the parser has read for a command.
+
+    Raises:
+        InputError: for NaN anywhere, null where the argument takes none, and numbers of the process and of the Trainer
+            out of their range, by the key.
+    """
+    trainer = config.get("trainer")
+    if not isinstance(trainer, Mapping):
+        raise InputError(f"trainer: {trainer!r:.80} is no mapping: give its settings by name, or leave it out")
+    for key, value in _leaves(config):
+        if isinstance(value, float) and math.isnan(value):
+            raise InputError(f"{key}: NaN is no setting: write a number")
+    for name, rule in {"torch_threads": at_least(1), "seed_everything": SEED}.items():
+        _check(name, config.get(name), rule)
+    for name, rule in _TRAINER.items():
+        _check(f"trainer.{name}", trainer.get(name), rule)
+    _check_nulls(Trainer, trainer, "trainer")
+    for key, kind, arguments in _objects(config):
+        _check_nulls(kind, arguments, key)
+
+
+def _check(key: str, value: object, rule: Rule) -> None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        rule.check(key, value)
+
+
+def _check_nulls(kind: Any, arguments: Mapping[str, Any], place: str) -> None:
+    """Refuse null for an argument that does not take it; the parser lets it pass wherever it stands."""
+    hints, known = argument_annotations(kind), inspect.signature(kind).parameters
+    for name in arguments.keys() & hints.keys() & known.keys():
+        if arguments[name] is None and known[name].default is not None and not takes_null(hints[name]):
+            raise InputError(f"{place}.{name} must be {in_words(hints[name])}, got null: leave it out for the default")
+
+
+def _objects(value: object, key: str = "") -> Iterator[tuple[str, type, Mapping[str, Any]]]:
+    """Yield key, class and arguments of each object that a config asks for."""
+    if isinstance(value, Mapping):
+        kind = pydoc.locate(value["class_path"]) if isinstance(value.get("class_path"), str) else None
+        if isinstance(kind, type):
+            yield key, kind, value.get("init_args") or {}
+        for name, inner in value.items():
+            yield from _objects(inner, key if name == "init_args" else f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _objects(inner, f"{key}[{number}]")
+
+
+def _leaves(value: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """Yield each value with its key as the command line has it: without `init_args`."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(inner, key if name == "init_args" else f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}[{number}]")
+    else:
+        yield key, value
+
+
+@contextmanager
+def refusals_of_others(config: Mapping[str, Any]) -> Iterator[None]:
+    """Turn the refusal of a value by Lightning's or torch's constructors into one line with the key.
+
+    An error in a constructor of somebody else's class goes on as it is, with its traceback.
+
+    Raises:
+        InputError: naming the key, as far as the message tells which argument it is about.
+    """
+    try:
+        yield
+    except Exception as error:  # Lightning raises a dozen kinds
+        found = next(filter(None, map(_refusal_of_others, _causes(error))), None)
+        if found is None:
+            raise
+        refusal, made = found
+        raise InputError(f"{_place(made, config, str(refusal))}: {one_line(refusal)}") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those behind it: the parser makes one of its own of an error in a list of objects."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _refusal_of_others(error: BaseException) -> tuple[BaseException, type] | None:
+    made = None if isinstance(error, DPOLightningError) else _made(error.__traceback__)
+    return (error, made) if made is not None and made.__module__.startswith(("lightning.", "torch.")) else None
+
+
+def _made(trace: TracebackType | None) -> type | None:
+    """Return the class whose constructor an error came out of, the outermost one."""
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        if trace.tb_frame.f_code.co_name == "__init__" and owner is not None:
+            return type(owner)
+        trace = trace.tb_next
+    return None
+
+
+def _place(made: type, config: Mapping[str, Any], message: str) -> str:
+    """Find the key of the class, and of the argument that the message names or quotes the value of."""
+    at, arguments = "trainer", config.get("trainer") or {}
+    if not issubclass(made, Trainer):
+        found = next(((key, given) for key, kind, given in _objects(config) if kind is made), None)
+        if found is None:
+            return made.__name__
+        at, arguments = found
+    given = {name: value for name, value in arguments.items() if value is not None}
+    named = sorted((name for name in given if name in message), key=lambda name: (message.index(name), -len(name)))
+    quoted = [name for name, value in given.items() if isinstance(value, str) and repr(value) in message]
+    best = next(iter([*named, *quoted]), None)
+    return at if best is None else f"{at}.{best}"

@@ -1,0 +1,38 @@
+"""Checks of a DataModule's settings, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.kinds import check_arguments
+from dpo_lightning.utils.settings import SEED, at_least, check_rules
+
+_RULES = {
+    **dict.fromkeys(
+        ("batch_pairs", "batch_tokens", "eval_batch_pairs", "max_length", "max_prompt_length"), at_least(1)
+    ),
+    "num_workers": at_least(0),
+    "seed": SEED,
+}
+
+
+def check_settings(kind: type, arguments: Mapping[str, Any]) -> None:
+    """Check the arguments of a DataModule's constructor: their kinds, and the ranges of numbers.
+
+    Args:
+        kind: The class, whose annotations say the kinds.
+        arguments: The arguments by name; what else is there is passed over.
+
+    Raises:
+        InputError: naming the setting as the config does.
+    """
+    check_arguments(kind, arguments, "data.")
+    check_rules("data.", arguments, **_RULES)
+    for name in ("train_split", "val_split", "test_split"):
+        if isinstance(arguments[name], str) and not arguments[name].strip():
+            raise InputError(f"data.{name} must name a split, got {arguments[name]!r}")
+    held_out = arguments["val_split"]
+    if isinstance(held_out, int | float) and not 0 < held_out < 1:
+        raise InputError(f"data.val_split: a held-out fraction is between 0 and 1, got {held_out}")

@@ -1,0 +1,57 @@
+"""Places that a run writes to, tried before it begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from dpo_lightning import Export, PlotLogger, Precomputed, ResumableCheckpoint, SampleTable
+from dpo_lightning.cli.places import check_places
+from dpo_lightning.errors import InputError
+from tests.helpers.runs import module, trainer
+
+
+@pytest.fixture
+def no_directory(tmp_path: Path) -> str:
+    """A path whose parent is a file."""
+    (tmp_path / "file").write_text("")
+    return str(tmp_path / "file" / "inside")
+
+
+@pytest.mark.parametrize(
+    ("made", "place"),
+    [
+        (lambda path: {"callbacks": [ResumableCheckpoint(path)], "enable_checkpointing": True}, "Resumable.*dirpath"),
+        (lambda path: {"callbacks": [ModelCheckpoint(path)], "enable_checkpointing": True}, "ModelCheckpoint.dirpath"),
+        (lambda path: {"callbacks": [Export(path)]}, "Export.path"),
+        (lambda path: {"callbacks": [Export("there", merged_path=path)]}, "Export.merged_path"),
+        (lambda path: {"callbacks": [SampleTable(path)]}, "SampleTable.path"),
+        (lambda path: {"logger": [CSVLogger(path)]}, "CSVLogger.save_dir"),
+        (lambda path: {"logger": [PlotLogger(path)]}, "PlotLogger.path"),
+        (lambda path: {"default_root_dir": path}, "trainer.default_root_dir"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_directory: str, made: Any, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"^{place}: .* cannot be written: .*file is a file$"):
+        check_places(trainer(**made(no_directory)), module())
+    check_places(trainer(**made(str(tmp_path / "new" / "place"))), module())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"], "a check leaves nothing"
+
+
+def test_a_file_in_the_place_of_a_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run = trainer(callbacks=[ResumableCheckpoint(str(tmp_path / "file"))], enable_checkpointing=True)
+    with pytest.raises(InputError, match=r"^ResumableCheckpoint\.dirpath: "):
+        check_places(run, module())
+
+
+def test_the_cache_of_the_reference_is_tried(no_directory: str) -> None:
+    with pytest.raises(InputError, match=r"^model\.reference\.cache_dir: "):
+        check_places(trainer(), module(reference=Precomputed(cache_dir=no_directory)))

@@ -1,0 +1,82 @@
+"""Values that the parser takes, and that mean nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+
+from dpo_lightning.cli.values import check_values, refusals_of_others
+from dpo_lightning.errors import InputError
+
+QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        ({"trainer": {"accumulate_grad_batches": 0}}, "trainer.accumulate_grad_batches must be at least 1, got 0"),
+        ({"trainer": {"max_steps": -2}}, "trainer.max_steps must be at least -1, got -2"),
+        ({"trainer": {"gradient_clip_val": math.nan}}, "trainer.gradient_clip_val: NaN is no setting: write a number"),
+        ({"trainer": {"max_steps": None}}, "trainer.max_steps must be a whole number, got null"),
+        ({"trainer": 3}, "trainer: 3 is no mapping"),
+        ({"trainer": None}, "trainer: None is no mapping"),
+        ({"trainer": {}, "torch_threads": 0}, "torch_threads must be at least 1, got 0"),
+        ({"trainer": {}, "seed_everything": -1}, "seed_everything must be from 0 to 4294967295, got -1"),
+        (
+            {"trainer": {"callbacks": [{"class_path": "dpo_lightning.UpdateGuard", "init_args": {"skips": None}}]}},
+            "trainer.callbacks[0].skips must be a whole number, got null",
+        ),
+        (
+            {"trainer": {}, "model": {"init_args": {"optimizer": {"init_args": {"betas": [0.9, math.nan]}}}}},
+            "model.optimizer.betas[1]: NaN is no setting",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_key(config: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError) as refused:
+        check_values(config)
+    assert str(refused.value).startswith(line)
+
+
+def test_what_means_something_passes() -> None:
+    settings = {"max_steps": -1, "max_epochs": None, "gradient_clip_val": 0.5, "devices": "auto", "fast_dev_run": True}
+    check_values({"trainer": settings, "torch_threads": None, "seed_everything": True})
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({"accelerator": "gpux"}, "trainer.accelerator: "),
+        ({"strategy": "nope"}, "trainer.strategy: "),
+        ({"devices": "abc"}, "trainer.devices: "),
+        ({"max_time": "nope"}, "trainer.max_time: "),
+        ({"profiler": "nope"}, "trainer.profiler: "),
+    ],
+)
+def test_what_the_trainer_refuses_is_one_line_with_the_key(settings: dict[str, Any], place: str) -> None:
+    given = {**QUIET, **settings}
+    with pytest.raises(InputError) as refused, refusals_of_others({"trainer": given}):
+        Trainer(**given)
+    assert str(refused.value).startswith(place)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_a_callback_of_lightnings_refuses_is_one_line_with_the_key() -> None:
+    init_args = {"monitor": "val/loss", "mode": "least"}
+    path = "lightning.pytorch.callbacks.EarlyStopping"
+    config = {"trainer": {"callbacks": [{"class_path": path, "init_args": init_args}]}}
+    with pytest.raises(InputError, match=r"^trainer\.callbacks\[0\]\.mode: "), refusals_of_others(config):
+        EarlyStopping(**init_args)
+
+
+def test_an_error_in_somebodys_own_class_keeps_its_traceback() -> None:
+    class Mine:
+        def __init__(self) -> None:
+            raise ValueError("a fault")
+
+    with pytest.raises(ValueError, match=r"^a fault$"), refusals_of_others({"trainer": {}}):
+        Mine()

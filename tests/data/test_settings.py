@@ -1,0 +1,37 @@
+"""Settings of a DataModule: the wrong ones are one line that begins with the key."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from dpo_lightning import PreferenceDataModule
+from dpo_lightning.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            (name, value)
+            for name in ("batch_pairs", "batch_tokens", "eval_batch_pairs")
+            for value in (True, 2.5, "8", 0)
+        ),
+        *((name, value) for name in ("max_length", "max_prompt_length") for value in (0, -1, "x", math.nan)),
+        *(("num_workers", value) for value in (-1, None, 1.5)),
+        *(("seed", value) for value in (-1, 2**32, "0", None)),
+        *(("val_split", value) for value in (0, 1, True, math.nan, "", [0.1])),
+        *(("train_split", value) for value in (None, 3, " ")),
+        *(("layout", value) for value in ("treee", None)),
+        *(("length_grouped", value) for value in (1, "yes")),
+        ("resume", "never"),
+        ("load_options", [1]),
+        ("chat_template", 3),
+    ],
+)
+def test_a_wrong_setting_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=rf"^data\.{name}\b") as refused:
+        PreferenceDataModule("pairs.jsonl", **{name: value})
+    assert "\n" not in str(refused.value)
