@@ -3,7 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test quick lint clean
+# The lowest versions that are supported. torch stays the pinned build, unless TORCH=2.11.0 asks for another.
+LOWEST := .venv-lowest
+TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
+LOWEST_PIP := $(LOWEST)/bin/pip --disable-pip-version-check install --quiet --constraint constraints-lowest.txt
+LOWEST_TESTS := $(addprefix tests/,attention batch callbacks compat data logprobs losses policy reference training \
+	test_module.py)
+
+.PHONY: quickstart test test-lowest quick lint clean
 
 quickstart: $(VENV)/.run
 	$(BIN)/dpo-lightning fit --config configs/quickstart.yaml
@@ -15,6 +22,10 @@ test: $(VENV)/.test
 # Under a minute on two quiet cores: two thirds of the tests, without those that tests/slow.py names. `test` runs them all.
 quick: $(VENV)/.test
 	$(BIN)/pytest --numprocesses 3 --dist worksteal -m "not slow"
+
+# What meets other libraries, with their lowest versions; OPTIONS='-m "not slow"' runs a part.
+test-lowest: $(LOWEST)/.test
+	$(LOWEST)/bin/pytest --numprocesses 3 --dist worksteal $(OPTIONS) $(LOWEST_TESTS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -35,8 +46,14 @@ $(VENV)/.run: $(VENV)/.torch setup.cfg
 	touch $@
 
 $(VENV)/.test: $(VENV)/.torch setup.cfg
-	$(PIP) --editable ".[test]"
+	$(PIP) --editable ".[dev]"
 	touch $@ $(VENV)/.run
 
+$(LOWEST)/.test: constraints-lowest.txt setup.cfg
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST_PIP) torch==$(TORCH)
+	$(LOWEST_PIP) torch==$(TORCH) --editable ".[test]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(LOWEST) runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -13,10 +14,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
+import jaxtyping
 import pytest
 import torch
 
 from tests.slow import FIRST, SLOW
+
+CHECKED = [f"dpo_lightning.{name}" for name in ("batch", "losses", "logprobs", "attention", "training.metrics")]
+NEEDED = {"tests/parity": "trl", "tests/tools": "networkx", "tests/test_layers.py": "importlinter"}
+# Before any of these is imported. Without beartype the shapes in their signatures are not checked.
+if find_spec("beartype"):
+    jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 torch.set_num_threads(1)  # a plugin has imported torch already
 
@@ -26,16 +34,23 @@ seed = torch.manual_seed if torch.cuda.is_available() else torch.default_generat
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Here and not in setup.cfg: pytest would import Lightning, and with it the hub's client, before it is offline."""
-    config.addinivalue_line("filterwarnings", "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+def pytest_report_header() -> list[str]:
+    """Say what a machine without the optional test packages does not show."""
+    lost = {"beartype": "shapes are not checked", **{name: f"no {path}" for path, name in NEEDED.items()}}
+    return [f"without {name}: {loss}" for name, loss in lost.items() if not find_spec(name)]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip whole files of slow tests before they are imported, where none of these is to run: TRL takes seconds."""
-    if config.option.markexpr != "not slow" or not collection_path.is_relative_to(config.rootpath):
+    """Leave out what needs the extra `dev` where it is not installed, except in CI; and files of slow tests.
+
+    The latter before they are imported, where none of them is to run: TRL takes seconds.
+    """
+    if not collection_path.is_relative_to(config.rootpath):
         return None
-    return collection_path.relative_to(config.rootpath).as_posix().startswith(tuple(SLOW)) or None
+    path = collection_path.relative_to(config.rootpath).as_posix()
+    if path in NEEDED and not find_spec(NEEDED[path]) and not os.environ.get("CI"):
+        return True
+    return (config.option.markexpr == "not slow" and path.startswith(tuple(SLOW))) or None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +15,8 @@ from dpo_lightning.batch import TokenizedExample, collate_tree, sequence_order
 from dpo_lightning.utils.tensors import device_of
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.torch_modes import evaluating
+
+_logger = logging.getLogger(__name__)
 
 # Long enough for every short-range mechanism to reach from one branch into the other.
 _SEGMENTS = ((14, 9, 6), (11, 5, 10))
@@ -52,8 +55,21 @@ def tree_problem(model: nn.Module) -> str | None:
         except TreeError as error:
             return error.problem
         except Exception as error:  # a model that was not made for these arguments may raise anything
-            return f"{type(error).__name__} in its forward: {one_line(error, 200)}"
+            return _failed(error, device)
     return _difference(pairs, row, other_row, expected)
+
+
+def _failed(error: Exception, device: torch.device) -> str:
+    """Return an error in one line, and log it as one where it is a kernel's: those of a GPU run nowhere else."""
+    problem = f"{type(error).__name__} in its forward: {one_line(error, 200)}"
+    if device.type != "cpu":
+        _logger.error(
+            "THE TREE LAYOUT DOES NOT RUN ON THIS %s, by an error and not by a wrong result: %s. Batches in the padded "
+            "layout compute every prompt twice: look at the versions of torch and transformers",
+            device.type.upper(),
+            problem,
+        )
+    return problem
 
 
 def _difference(pairs: list[TokenizedExample], row: Tensor, other_row: Tensor, expected: list[Tensor]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -65,6 +66,16 @@ def softmax_gradient(gradient: Tensor, probabilities: Tensor, dtype: torch.dtype
     tensor of this size.
     """
     return torch._softmax_backward_data(gradient, probabilities, -1, dtype)
+
+
+def grouped_heads(kernel: Callable[..., Any], query_heads: int, key_heads: int) -> dict[str, bool]:
+    """Return the argument that tells a variable-length attention of fewer key heads than query heads.
+
+    `torch.nn.attention.varlen.varlen_attn` wants `enable_gqa` from torch 2.13 on; before, it has no such argument and
+    groups the heads by itself.
+    """
+    takes_it = "enable_gqa" in inspect.signature(kernel).parameters
+    return {"enable_gqa": query_heads != key_heads} if takes_it else {}
 
 
 def check_archive(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Transformers' attention and sharding plans. Imported where they are used: loading it takes seconds."""
+"""Transformers' attention, checkpointing and sharding plans. Imported where they are used: loading it takes seconds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
+
+from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,12 +28,34 @@ def own_attention(name: str, module: nn.Module) -> Callable[..., Any]:
     """Return the attention that transformers would call in a layer.
 
     Touches `eager_attention_forward`, a function in each model's own file, which transformers' layers take from there
-    as the default of `ALL_ATTENTION_FUNCTIONS.get_interface`. Where it changes, eager models fail on their first batch.
+    for the name `eager`; the other names are in `ALL_ATTENTION_FUNCTIONS`. Where it changes, eager models fail on their
+    first batch.
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-    return ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
+    if name == "eager":
+        eager: Callable[..., Any] = vars(sys.modules[type(module).__module__])["eager_attention_forward"]
+        return eager
+    return ALL_ATTENTION_FUNCTIONS[name]
+
+
+def enable_checkpointing(model: nn.Module) -> bool:
+    """Recompute the model's activations in the backward, and return whether the model does; False where it cannot.
+
+    Calls `activation_checkpointing_enable`, and where a transformers before 5.21 has no such method,
+    `gradient_checkpointing_enable`, which newer ones are about to drop.
+    """
+    new: Callable[..., None] | None = getattr(model, "activation_checkpointing_enable", None)
+    old: Callable[..., None] | None = getattr(model, "gradient_checkpointing_enable", None)
+    if not getattr(model, "supports_gradient_checkpointing", True):
+        return False
+    if new is not None:
+        new(activation_checkpointing_kwargs={"use_reentrant": False})
+        return bool(model.is_activation_checkpointing)
+    if old is not None:
+        old(gradient_checkpointing_kwargs={"use_reentrant": False})
+        return bool(model.is_gradient_checkpointing)
+    return False
 
 
 def own_mask(name: str) -> Callable[..., Any]:
@@ -55,8 +79,17 @@ def tensor_plan(model: PreTrainedModel) -> dict[str, str]:
 
     Touches `PreTrainedModel._expand_parallel_plan`: transformers expands the plan itself only when it loads a model on
     all ranks. Where it changes, tensor parallel runs fail at the start.
+
+    Raises:
+        InputError: for a transformers that cannot say it.
     """
-    return model._expand_parallel_plan(model.tp_plan)
+    expand: Callable[..., dict[str, str]] | None = getattr(model, "_expand_parallel_plan", None)
+    if expand is None:
+        raise InputError(
+            "trainer.strategy.tensor_parallel_size: this transformers has no expanded plans: install transformers "
+            "5.23 or newer, or take data_parallel_size alone"
+        )
+    return expand(model.tp_plan)
 
 
 def apply_tensor_plan(model: nn.Module, mesh: DeviceMesh, plan: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Union, cast
@@ -12,6 +12,7 @@ from torch import nn
 
 from dpo_lightning.compat.bitsandbytes import keep_quantized_backward
 from dpo_lightning.compat.torch import non_persistent_buffers
+from dpo_lightning.compat.transformers import enable_checkpointing
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import check_adapters, merged_start
 from dpo_lightning.policy.loading import load_model
@@ -101,12 +102,8 @@ def _enable_checkpointing(policy: nn.Module) -> None:
         raise InputError(
             "gradient_checkpointing: a recomputed layer loses the keys and values of prefix tuning: leave it out"
         )
-    enable: Callable[..., None] | None = getattr(policy, "activation_checkpointing_enable", None)
-    if enable is None or not getattr(policy, "supports_gradient_checkpointing", True):
+    if not enable_checkpointing(policy):
         raise InputError(f"gradient_checkpointing: {type(policy).__name__} does not support it: leave it out")
-    enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    if not policy.is_activation_checkpointing:
-        raise InputError(f"gradient_checkpointing: {type(policy).__name__} accepted it and left it off: leave it out")
 
 
 def switched_settings(model: nn.Module) -> Iterator[tuple[Any, str]]:

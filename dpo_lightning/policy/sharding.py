@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from dpo_lightning.compat.peft import call_with_hooks
 from dpo_lightning.compat.transformers import apply_tensor_plan, tensor_plan, unsplit_classes
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import is_adapted
@@ -73,6 +74,8 @@ def shard(model: nn.Module, mesh: DeviceMesh, device: torch.device, *, trained: 
         InputError: for a quantized model, or one that tensor parallelism does not fit.
     """
     root = _language_model(model)
+    if is_adapted(model):
+        call_with_hooks(model.base_model)
     if getattr(root, "is_quantized", False):
         raise InputError("a quantized model cannot be sharded: use the strategy ddp, or leave quantization_config out")
     plan = _tensor_plan(model, root, mesh["tensor_parallel"])

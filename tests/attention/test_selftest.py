@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from dpo_lightning.attention import tree_problem
+from dpo_lightning.attention import selftest, tree_problem
 from tests.helpers.tiny import tiny_llama
 from tools.docs.architecture_models import tiny_model
 
@@ -118,6 +118,14 @@ def test_any_error_is_a_reason_in_one_line() -> None:
     assert problem.startswith("KeyError in its forward: 'no such")
     assert "\n" not in problem
     assert len(problem) < 250
+
+
+def test_an_error_on_a_gpu_is_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:
+    error = TypeError("varlen_attn() got an unexpected keyword argument")
+    assert selftest._failed(error, torch.device("cpu")) == selftest._failed(error, torch.device("cuda"))
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "TypeError in its forward: varlen_attn() got" in record.getMessage()
 
 
 def test_an_error_of_a_plain_forward_is_not_the_layout_s() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from torch import nn
 from transformers import MixtralConfig, MixtralForCausalLM
 
 from dpo_lightning.compat.transformers import (
     attention_implementation,
+    enable_checkpointing,
     own_attention,
     own_mask,
     recorded_modules,
     tensor_plan,
     unsplit_classes,
 )
+from dpo_lightning.errors import InputError
 from tests.helpers.tiny import tiny_llama
 
 
@@ -31,8 +34,6 @@ def test_a_model_says_how_it_is_split() -> None:
     model: Any = tiny_llama()
     assert unsplit_classes(model) == {"LlamaDecoderLayer"}
     assert unsplit_classes(nn.Linear(2, 2)) == set()
-    plan = tensor_plan(model)
-    assert plan["model.layers.0.self_attn.q_proj"] == "colwise"
 
 
 def test_the_routers_of_a_mixture_of_experts_are_known() -> None:
@@ -42,3 +43,40 @@ def test_the_routers_of_a_mixture_of_experts_are_known() -> None:
     assert recorded_modules(model, "router_logits") == [(layer.mlp.gate, 0) for layer in model.model.layers]
     assert recorded_modules(tiny_llama(), "router_logits") == []
     assert recorded_modules(nn.Linear(2, 2), "router_logits") == []
+
+
+class OldLlama(nn.Module):
+    """A model of transformers before 5.23, as far as plans go."""
+
+    tp_plan: ClassVar = {"model.layers.*.self_attn.q_proj": "colwise"}
+
+
+def test_a_model_says_its_plan_or_what_it_lacks() -> None:
+    model: Any = tiny_llama()
+    if hasattr(model, "_expand_parallel_plan"):
+        assert tensor_plan(model)["model.layers.0.self_attn.q_proj"] == "colwise"
+    without: Any = OldLlama()
+    with pytest.raises(InputError, match=r"no expanded plans: install transformers 5\.23 or newer"):
+        tensor_plan(without)
+
+
+class Recorder(nn.Module):
+    """A model with one of the two names for the same thing."""
+
+    def __init__(self, name: str, *, works: bool = True) -> None:
+        super().__init__()
+        self.given: dict[str, Any] = {}
+        setattr(self, f"{name}_enable", self._enable)
+        setattr(self, f"is_{name}", works)
+
+    def _enable(self, **given: Any) -> None:
+        self.given = given
+
+
+@pytest.mark.parametrize("name", ["activation_checkpointing", "gradient_checkpointing"])
+def test_checkpointing_by_its_new_name_and_by_its_old_one(name: str) -> None:
+    model = Recorder(name)
+    assert enable_checkpointing(model)
+    assert model.given == {f"{name}_kwargs": {"use_reentrant": False}}
+    assert not enable_checkpointing(Recorder(name, works=False))
+    assert not enable_checkpointing(nn.Linear(2, 2))

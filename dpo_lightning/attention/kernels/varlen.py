@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dpo_lightning.attention.kernels import Kernel, Softmax
 from dpo_lightning.attention.mask import TreeMask
+from dpo_lightning.compat.torch import grouped_heads
 
 _MOST_HEAD_DIM = 256
 
@@ -37,8 +41,9 @@ def varlen_attention(
     """
     from torch.nn.attention.varlen import varlen_attn
 
+    kernel: Callable[..., Any] = varlen_attn  # the versions of torch differ in its arguments
     tree = mask.tree
-    output = varlen_attn(
+    output = kernel(
         query[0].transpose(0, 1).contiguous(),
         key[0].transpose(0, 1).index_select(0, tree.key_index),
         value[0].transpose(0, 1).index_select(0, tree.key_index),
@@ -48,7 +53,7 @@ def varlen_attention(
         max(run.length for run in mask.runs),
         scale=softmax.scale,
         window_size=(-1, 0),
-        enable_gqa=key.shape[1] != query.shape[1],
+        **grouped_heads(kernel, query.shape[1], key.shape[1]),
     )
     assert isinstance(output, Tensor)
     return output.unsqueeze(0)

@@ -71,6 +71,41 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return fake
 
 
+class KernelOfTorch211(Kernel):
+    """The kernel of torch 2.11, which groups heads by itself and has no argument for it."""
+
+    def __call__(  # type: ignore[override]  # noqa: PLR0913 - torch's signature
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cu_seq_q: Tensor,
+        cu_seq_k: Tensor,
+        max_q: int,
+        max_k: int,
+        *,
+        return_aux: Any = None,
+        scale: float | None = None,
+        window_size: tuple[int, int] = (-1, -1),
+    ) -> Tensor:
+        assert return_aux is None
+        assert scale is not None
+        sizes = (cu_seq_q, cu_seq_k, max_q, max_k)
+        grouped = query.shape[1] != key.shape[1]
+        return super().__call__(query, key, value, *sizes, scale=scale, window_size=window_size, enable_gqa=grouped)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_with_the_kernel_of_torch_2_11(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = KernelOfTorch211()
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
+    rows = heads(SHORT, groups=groups)
+    expected = dense(rows, visible(SHORT), SCALE)
+
+    assert_same(varlen_attention(*rows, mask_of(SHORT), SOFTMAX), expected, rows, 1e-13)
+    assert len(kernel.calls) == 1
+
+
 @pytest.mark.parametrize("segments", [SHORT, ONE_SIDED, RAGGED], ids=["both", "one-sided", "ragged"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_against_a_masked_softmax(groups: int, segments: Segments, kernel: Kernel) -> None:
