@@ -9,11 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import is_dataclass
-from enum import Enum
 from importlib.util import find_spec
-from os import PathLike
-from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from torch import nn
 from torch.optim import Optimizer
@@ -31,6 +28,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.reference import Reference
 from dpo_lightning.training import Schedule
+from dpo_lightning.utils.kinds import members_of, takes_text
 
 _PACKAGE = __name__.partition(".")[0]
 _OPTIMIZERS = ("torch.optim.", "transformers.optimization.", "transformers.Adafactor", "bitsandbytes.optim.")
@@ -40,7 +38,6 @@ _CONFIG = re.compile(r"""class_path["']?\s*:""")  # the parser reads YAML in a t
 _ARGUMENTS = ("init_args", "dict_kwargs")
 _ANOTHER = "load_from_checkpoint(..., {argument}=another)"
 _REMEDY = "load_from_checkpoint(..., {argument}=...), or export's --config,"
-_NUMBERS = (int, float, bool, complex, type(None))
 
 
 class CodeSetting(NamedTuple):
@@ -176,7 +173,7 @@ class _Walk:
         elif isinstance(value, list | tuple | set | frozenset):
             for item in value:
                 self(item, key, Any)
-        elif isinstance(value, str) and (_CONFIG.search(value) or not _takes_text(hint)):
+        elif isinstance(value, str) and (_CONFIG.search(value) or not takes_text(hint)):
             raise InputError(
                 f"{self._place}: its {key}: the text {value[:100]!r} would be imported or read as a file: "
                 f"{self._remedy.format(argument=key.partition('.')[0])}"
@@ -193,7 +190,7 @@ class _Walk:
                 for argument, each in item.items():
                     self(each, f"{inside}.{argument}", _hint(kinds[0], argument))
             else:
-                fields = next((each for each in _members(hint) if is_dataclass(each)), None)
+                fields = next((each for each in members_of(hint) if is_dataclass(each)), None)
                 self(item, inside, _hint(fields, name) if isinstance(fields, type) else Any)
 
     def resolve(self, path: Any, key: str) -> type:
@@ -282,23 +279,3 @@ def _hint(owner: Any, name: str) -> Any:
                 return get_type_hints(init).get(name, Any)
             return parameters[name].annotation
     return Any
-
-
-def _takes_text(hint: Any) -> bool:
-    """Return whether a text is a value of an argument; elsewhere the parser takes it for an import path or a file."""
-    if isinstance(hint, str):  # could not be evaluated
-        return "str" in hint or "Any" in hint
-    members = _members(hint)
-    return all(each in _NUMBERS for each in members) or any(_is_text(each) for each in members)
-
-
-def _members(hint: Any) -> list[Any]:
-    if get_origin(hint) in (Union, UnionType):
-        return [member for each in get_args(hint) for member in _members(each)]
-    return [hint]
-
-
-def _is_text(hint: Any) -> bool:
-    if hint in (Any, str, object, inspect.Parameter.empty) or get_origin(hint) is Literal:
-        return True
-    return isinstance(hint, type) and issubclass(hint, str | Enum | PathLike)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from dpo_lightning.errors import InputError
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -74,22 +72,14 @@ def unsplit_classes(model: nn.Module) -> set[str]:
     return set(getattr(model, "_no_split_modules", None) or ())
 
 
-def tensor_plan(model: PreTrainedModel) -> dict[str, str]:
+def tensor_plan(model: PreTrainedModel) -> dict[str, str] | None:
     """Return how the model's matrices are split, by the names of its modules; its `tp_plan` has patterns.
 
     Touches `PreTrainedModel._expand_parallel_plan`: transformers expands the plan itself only when it loads a model on
-    all ranks. Where it changes, tensor parallel runs fail at the start.
-
-    Raises:
-        InputError: for a transformers that cannot say it.
+    all ranks. None where transformers is older than that, or has changed it: tensor parallel runs are refused.
     """
     expand: Callable[..., dict[str, str]] | None = getattr(model, "_expand_parallel_plan", None)
-    if expand is None:
-        raise InputError(
-            "trainer.strategy.tensor_parallel_size: this transformers has no expanded plans: install transformers "
-            "5.23 or newer, or take data_parallel_size alone"
-        )
-    return expand(model.tp_plan)
+    return None if expand is None else expand(model.tp_plan)
 
 
 def apply_tensor_plan(model: nn.Module, mesh: DeviceMesh, plan: Mapping[str, str]) -> None:

@@ -218,6 +218,11 @@ def _tensor_plan(model: nn.Module, root: nn.Module, mesh: DeviceMesh) -> dict[st
     whole = {id(module) for module in _embeddings(root)}
     kept = tuple(name for name, module in root.named_modules() if id(module) in whole)
     plan = tensor_plan(language_model)
+    if plan is None:
+        raise InputError(
+            "tensor_parallel_size: this transformers does not say how a model is split: install 5.23 or newer, or set "
+            "it to 1"
+        )
     return {name: style for name, style in plan.items() if not name.startswith(kept)}
 
 

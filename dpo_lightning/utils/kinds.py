@@ -10,6 +10,7 @@ import os
 import types
 import typing
 from collections.abc import Mapping
+from enum import Enum
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -26,6 +27,7 @@ _PLAIN: dict[Any, str] = {
     type(None): "null",
 }
 _UNIONS = (Union, types.UnionType)
+_NUMBERS = (int, float, bool, complex, type(None))
 _MAPPINGS = (dict, collections.abc.Mapping)
 _LISTS = (list, collections.abc.Sequence)
 
@@ -136,3 +138,24 @@ def in_words(hint: Any) -> str:
     if origin in _MAPPINGS:
         return _PLAIN[dict]
     return _PLAIN.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def takes_text(hint: Any) -> bool:
+    """Return whether a text is a value of an argument; elsewhere the parser takes it for an import path or a file."""
+    if isinstance(hint, str):  # could not be evaluated
+        return "str" in hint or "Any" in hint
+    members = members_of(hint)
+    return all(each in _NUMBERS for each in members) or any(_is_text(each) for each in members)
+
+
+def members_of(hint: Any) -> list[Any]:
+    """Return the annotations that a union is made of, or the one that is none."""
+    if get_origin(hint) in _UNIONS:
+        return [member for each in get_args(hint) for member in members_of(each)]
+    return [hint]
+
+
+def _is_text(hint: Any) -> bool:
+    if hint in (Any, str, object, inspect.Parameter.empty) or get_origin(hint) is Literal:
+        return True
+    return isinstance(hint, type) and issubclass(hint, str | Enum | os.PathLike)

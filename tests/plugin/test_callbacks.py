@@ -50,7 +50,7 @@ def test_model_checkpoint_keeps_the_best(run, tmp_path):
         ({"save_last": "link"}, {"step=12", "last"}),
         ({"train_time_interval": timedelta(seconds=0), "save_top_k": -1}, {f"step={n}" for n in range(1, 13)}),
     ],
-    ids=str,
+    ids=["every n steps", "every n epochs", "top k", "last", "link", "by time"],
 )
 def test_model_checkpoint_saves_when_it_is_told(run, tmp_path, settings, saved):
     run(ModelCheckpoint(tmp_path / "kept", filename="{step}", **settings), enable_checkpointing=True)

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.kinds import annotations_of, check_arguments, check_kinds, in_words, takes, takes_null
+from dpo_lightning.utils.kinds import (
+    annotations_of,
+    check_arguments,
+    check_kinds,
+    in_words,
+    members_of,
+    takes,
+    takes_null,
+    takes_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +74,9 @@ def test_annotations_that_cannot_be_found_are_none() -> None:
         pass
 
     assert annotations_of(unknown) == {}
+
+
+def test_an_annotation_takes_a_text_or_would_import_it() -> None:
+    assert all(map(takes_text, (str, Optional[str], Any, float, "Optional[str]")))
+    assert not any(map(takes_text, (dict, Path.open, Given, list[Given])))
+    assert set(members_of(Optional[Union[int, str]])) == {int, str, type(None)}

@@ -14,13 +14,12 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch.optim import AdamW
 
-from dpo_lightning import Constant, PreferenceModule
+from dpo_lightning import SFT, Constant, PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import SFT
 from dpo_lightning.policy.export import DTYPES, ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference
 from dpo_lightning.utils.secrets import without_masks
