@@ -284,6 +284,7 @@ class Seen(ByScores):
         return super().__call__(scores)
 
 
+@pytest.mark.filterwarnings("ignore:precision bf16-true")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
 def test_a_column_of_ones_own_for_a_loss_and_one_for_a_metric(precision: str) -> None:
     seen = Seen.seen = []

@@ -15,8 +15,10 @@ from dpo_lightning.errors import RunError
 from dpo_lightning.run import PreferenceRun, preference_batch_of, run_of
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
-from dpo_lightning.utils.settings import POSITIVE
+from dpo_lightning.utils.settings import Rule
 from dpo_lightning.utils.torch_modes import evaluating
+
+_TOLERANCE = Rule("greater than 0", lambda value: value > 0)
 
 
 class StepZeroCheck(pl.Callback):
@@ -49,7 +51,7 @@ class StepZeroCheck(pl.Callback):
 
     def __init__(self, tolerance: float = 0.1) -> None:
         check_arguments(StepZeroCheck, locals(), "StepZeroCheck.")
-        POSITIVE.check("StepZeroCheck.tolerance", tolerance)
+        _TOLERANCE.check("StepZeroCheck.tolerance", tolerance)
         self.tolerance = tolerance
         self._done = False
 

@@ -100,6 +100,11 @@ class _Copy(BoundReference):
         """Return the copy, or the model of the checkpoint."""
         return [self._scorer.model]
 
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return its weights, without matrices of new adapters, whose partners are still 0: they are drawn anew."""
+        weights = super().own_weights()
+        return {name: weight for name, weight in weights.items() if not _is_idle(weights.get(_partner(name)))}
+
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the copy, which follows the batch to its device."""
         return self._scorer(batch)
@@ -217,3 +222,13 @@ class _FrozenScorer:
 
 def _kind(weight: Tensor) -> tuple[torch.Size, torch.dtype]:
     return weight.shape, weight.dtype
+
+
+def _partner(name: str) -> str:
+    """Return the name of the matrix that one of an adapter is multiplied with, or none of a weight."""
+    swapped = name.replace("_A.", "_B.")
+    return swapped if swapped != name else name.replace("_B.", "_A.") if "_B." in name else ""
+
+
+def _is_idle(partner: Tensor | None) -> bool:
+    return partner is not None and not partner.is_meta and not bool(partner.any())

@@ -161,9 +161,9 @@ def on_two_ranks(rank: int, path: Any) -> None:
     model = Poisoned(tiny_llama(), step_zero_check=False)
     batches = PreferenceDataModule(path, tiny_tokenizer(), batch_pairs=4)
     runner.fit(model, batches)
+    (guard,) = [callback for callback in runner.callbacks if isinstance(callback, UpdateGuard)]  # type: ignore[attr-defined]
     (path.parent / f"found-{rank}.txt").write_text(
-        f"{runner.global_step} {runner.callbacks[1].skipped} "  # type: ignore[attr-defined]
-        f"{next(model.policy.parameters()).double().sum().item().hex()}"  # type: ignore[union-attr]
+        f"{runner.global_step} {guard.skipped} {next(model.policy.parameters()).double().sum().item().hex()}"  # type: ignore[union-attr]
     )
 
 

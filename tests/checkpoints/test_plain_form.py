@@ -79,6 +79,10 @@ def test_settings_without_alternatives_are_their_fields() -> None:
         "use_dora": False,
         "modules_to_save": None,
         "init_lora_weights": True,
+        "target_parameters": None,
+        "exclude_modules": None,
+        "trainable_token_indices": None,
+        "ensure_weight_tying": False,
     }
 
 

@@ -57,10 +57,24 @@ def _no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def fitted(tmp_path: Path) -> Path:
     """A good checkpoint, whose policy lies in `model`."""
+    return fitted_on(saved_model(tmp_path / "model"), tmp_path)
+
+
+def fitted_on(policy: str, path: Path, **settings: Any) -> Path:
     fit = trainer(max_steps=1)
-    fit.fit(module(saved_model(tmp_path / "model")), data(tmp_path))
-    fit.save_checkpoint(tmp_path / "good.ckpt")
-    return tmp_path / "good.ckpt"
+    fit.fit(module(policy, **settings), data(path))
+    fit.save_checkpoint(path / "good.ckpt")
+    return path / "good.ckpt"
+
+
+def fitted_with_code(path: Path) -> tuple[Path, Path]:
+    """A checkpoint of a model that brings its code, and the file that the code touches."""
+    marker = path / "marker"
+    checkpoint = fitted_on(model_with_code(path / "own", marker), path, model_kwargs={"trust_remote_code": True})
+    marker.unlink()
+    for name in [name for name in sys.modules if name.startswith("transformers_modules.")]:
+        del sys.modules[name]
+    return checkpoint, marker
 
 
 def changed(checkpoint: Path, **changes: Any) -> Path:
@@ -93,7 +107,7 @@ def by_export(checkpoint: Path) -> None:
 def by_command(stage: str) -> Callable[[Path], None]:
     def run(checkpoint: Path) -> None:
         root = checkpoint.parent
-        section = {"class_path": "PreferenceModule", "init_args": {"policy": str(root / "model")}}
+        section = {"class_path": "PreferenceModule", "init_args": {"policy": str(root / "model"), "resume": "changed"}}
         files: dict[str, Any] = {
             "dataset": str(root / "pairs.jsonl"),
             "val_split": "train[:8]",
@@ -216,21 +230,18 @@ def test_settings_that_run_code_count_where_the_caller_says_them_of_the_same_mod
         refuse_code_settings(reference, settings, "checkpoint x.ckpt")
 
 
-def test_export_takes_the_word_of_the_runs_config(tmp_path, fitted):
-    marker = tmp_path / "marker"
-    name = model_with_code(tmp_path / "own", marker)
-    settings = {"policy": name, "model_kwargs": {"trust_remote_code": True}}
-    checkpoint = changed(fitted, **settings, schedule={"class_path": "not_there.Thing"})
+def test_export_takes_the_word_of_the_runs_config(tmp_path):
+    fitted, marker = fitted_with_code(tmp_path)
+    settings = {"policy": str(tmp_path / "own"), "model_kwargs": {"trust_remote_code": True}}
+    checkpoint = changed(fitted, schedule={"class_path": "not_there.Thing"})
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"model": settings}))
     main(["export", str(checkpoint), "--out", str(tmp_path / "out"), "--config", str(tmp_path / "run.yaml")])
     assert marker.exists()
     assert (tmp_path / "out/model.safetensors").exists()
 
 
-def test_the_caller_allows_the_code_beside_a_model(tmp_path, fitted):
-    marker = tmp_path / "marker"
-    name = model_with_code(tmp_path / "own", marker)
-    checkpoint = changed(fitted, policy=name, model_kwargs={"trust_remote_code": True})
+def test_the_caller_allows_the_code_beside_a_model(tmp_path):
+    checkpoint, marker = fitted_with_code(tmp_path)
     with pytest.raises(InputError, match=r"load_from_checkpoint\(\.\.\., model_kwargs=\.\.\.\)"):
         PreferenceModule.load_from_checkpoint(checkpoint)
     PreferenceModule.load_from_checkpoint(checkpoint, model_kwargs={"trust_remote_code": True})

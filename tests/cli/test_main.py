@@ -109,7 +109,8 @@ def test_what_the_command_line_asks_for_is_what_runs(project, capsys):
 def test_flags_win_over_the_settings_in_a_checkpoint(project):
     main(["fit", "--config", "run.yaml", "--model.objective=DPO", "--model.objective.beta=0.05"])
     resume = ["--ckpt_path", "checkpoints/last.ckpt", "--trainer.max_steps=5"]
-    main(["fit", "--config", "run.yaml", *resume, "--model.objective=DPO", "--model.objective.beta=0.5"])
+    asked = ["--model.objective=DPO", "--model.objective.beta=0.5", "--model.resume=changed"]
+    main(["fit", "--config", "run.yaml", *resume, *asked])
     saved = torch.load("checkpoints/last.ckpt", weights_only=True)
     assert saved["global_step"] == 5
     config = yaml.safe_load(max(project.glob("runs/**/config.yaml")).read_text())

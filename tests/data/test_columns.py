@@ -133,6 +133,7 @@ def test_a_bad_row_is_named_before_training() -> None:
         data(content).prepare_data()
 
 
+@pytest.mark.filterwarnings("ignore:precision bf16-true")
 @pytest.mark.parametrize(
     ("layout", "workers", "precision"), [("tree", 0, "bf16-true"), ("padded", 0, "32-true"), ("tree", 1, "32-true")]
 )
