@@ -7,8 +7,12 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 LOWEST := .venv-lowest
 TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 LOWEST_PIP := $(LOWEST)/bin/pip --disable-pip-version-check install --quiet --constraint constraints-lowest.txt
+# transformers 5.17 records no router of GraniteMoe and none without an auxiliary loss: both are refused or left out there.
 LOWEST_TESTS := $(addprefix tests/,attention batch callbacks compat data logprobs losses policy reference training \
 	test_module.py)
+LOWEST_WITHOUT := $(addprefix --deselect=tests/policy/,test_sharding.py \
+	test_experts.py::test_it_is_the_models_own_over_a_packed_row_and_the_same_in_padded_rows[granitemoe] \
+	test_experts.py::test_routers_without_an_auxiliary_loss_are_watched)
 
 .PHONY: quickstart test test-lowest quick lint clean
 
@@ -25,7 +29,7 @@ quick: $(VENV)/.test
 
 # What meets other libraries, with their lowest versions; OPTIONS='-m "not slow"' runs a part.
 test-lowest: $(LOWEST)/.test
-	$(LOWEST)/bin/pytest --numprocesses 3 --dist worksteal $(OPTIONS) $(LOWEST_TESTS)
+	$(LOWEST)/bin/pytest --numprocesses 3 --dist worksteal $(OPTIONS) $(LOWEST_WITHOUT) $(LOWEST_TESTS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
