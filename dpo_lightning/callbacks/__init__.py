@@ -12,6 +12,7 @@ from dpo_lightning.callbacks.moving_reference import (
     MovingReference,
     TrustRegionReference,
 )
+from dpo_lightning.callbacks.one_run_per_directory import OneRunPerDirectory
 from dpo_lightning.callbacks.reference_cache import ReferenceCache
 from dpo_lightning.callbacks.resumed_settings import ResumedSettings
 from dpo_lightning.callbacks.rewards import WriteRewards
@@ -27,6 +28,7 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     GracefulStop,
     ResumedSettings,
     StartNotes,
+    OneRunPerDirectory,
 )
 """What makes every run safe; `PreferenceModule` adds them, in this order."""
 
