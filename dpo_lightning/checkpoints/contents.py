@@ -161,15 +161,32 @@ def mark_format(checkpoint: dict[str, Any]) -> None:
     checkpoint[FORMAT] = {"format": FORMAT_VERSION, "version": __version__}
 
 
+_KINDS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys((STATE_DICT, LOOPS, CALLBACKS, HYPER_PARAMETERS, NOT_HELD, MODEL_CONFIG), (Mapping, "a mapping")),
+    **dict.fromkeys((OPTIMIZER_STATES, LR_SCHEDULERS, OPTIMIZERS), (list, "a list")),
+    "pytorch-lightning_version": (str, "a text"),
+}
+
+
+def _refuse_misshapen(checkpoint: Mapping[str, Any], place: str) -> None:
+    """Refuse a checkpoint whose keys hold something else than they are read as."""
+    for key, (kind, words) in _KINDS.items():
+        if key in checkpoint and not isinstance(checkpoint[key], kind):
+            found = type(checkpoint[key]).__name__
+            raise InputError(f"{place}: its key {key} holds {found} in the place of {words}: take another checkpoint")
+
+
 def refuse_newer(checkpoint: Any, name: str = "") -> None:
-    """Refuse a checkpoint of a format that this version does not know; one without a format is of format 0.
+    """Refuse a checkpoint of a format that this version does not know, or with values that its keys do not have.
+
+    One without a format is of format 0.
 
     Args:
         checkpoint: What a file holds, in plain types.
         name: What an error calls it.
 
     Raises:
-        InputError: naming the file, its format, and the version that wrote it.
+        InputError: naming the file, its format, and the version that wrote it; or the key.
     """
     mark = checkpoint.get(FORMAT, {"format": 0}) if isinstance(checkpoint, Mapping) else {"format": 0}
     found = mark.get("format") if isinstance(mark, Mapping) else None
@@ -181,3 +198,16 @@ def refuse_newer(checkpoint: Any, name: str = "") -> None:
             f"{place} has format {found}, written by dpo_lightning {mark.get('version')}, and {__version__} reads "
             f"formats up to {FORMAT_VERSION}: install dpo_lightning {mark.get('version')} or newer"
         )
+    if isinstance(checkpoint, Mapping):
+        _refuse_misshapen(checkpoint, place)
+
+
+def refuse_incomplete(checkpoint: Mapping[str, Any], *, fits: bool) -> None:
+    """Refuse a checkpoint without weights, or without the counters that a fit goes on from.
+
+    Raises:
+        InputError: naming the keys.
+    """
+    needed = (STATE_DICT, LOOPS, CALLBACKS) if fits else (STATE_DICT,)
+    if missing := [key for key in needed if key not in checkpoint]:
+        raise InputError(f"the checkpoint has no {' and no '.join(missing)}: give one that a Trainer has saved")

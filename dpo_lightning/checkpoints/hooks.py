@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.data import AttributeDict
 from typing_extensions import Self
 
-from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_newer
+from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_incomplete, refuse_newer
 from dpo_lightning.checkpoints.fingerprints import add_identity
 from dpo_lightning.checkpoints.hyperparameters import (
     held_hyperparameters,
@@ -18,7 +18,7 @@ from dpo_lightning.checkpoints.hyperparameters import (
     mask_data_arguments,
 )
 from dpo_lightning.checkpoints.run_state import add_run_state, check_belongs, restore_run_state
-from dpo_lightning.checkpoints.settings import RESUME
+from dpo_lightning.checkpoints.settings import RESUME, is_fitting
 from dpo_lightning.checkpoints.standalone_loading import loading
 from dpo_lightning.checkpoints.trainable import add_untrained, check_trainable, keep_trainable, unfreeze_trained
 from dpo_lightning.compat.lightning import class_only
@@ -49,6 +49,7 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         """Restore them; an InputError for a newer format, and for a checkpoint of another base, reference or run."""
         refuse_newer(checkpoint)
         trainer = attached_trainer(self)
+        refuse_incomplete(checkpoint, fits=is_fitting(trainer))
         restore_run_state(self, checkpoint, trainer)
         check_belongs(self, checkpoint, trainer)
 

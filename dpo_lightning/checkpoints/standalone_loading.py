@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import fsspec
 import torch
+import yaml  # type: ignore[import-untyped]
 from lightning.pytorch.core.saving import load_hparams_from_tags_csv, load_hparams_from_yaml
 from torch import nn
 
@@ -31,6 +33,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, untrained_model
 from dpo_lightning.reference import FrozenModule, LostReference
 from dpo_lightning.utils.files import is_local
+from dpo_lightning.utils.text import one_line
 
 _PREFIX = "policy."
 
@@ -100,7 +103,15 @@ def _arguments_in(hparams_file: Any) -> dict[str, Any]:
             f"hparams_file {hparams_file}: no such file: give the hparams.yaml of the run, or leave it out"
         )
     read = load_hparams_from_tags_csv if str(hparams_file).lower().endswith(".csv") else load_hparams_from_yaml
-    return dict(read(hparams_file))
+    try:
+        arguments = read(hparams_file)
+    except (yaml.YAMLError, OSError, UnicodeError, csv.Error, KeyError, SyntaxError) as error:
+        raise InputError(
+            f"hparams_file {hparams_file}: {one_line(error, 200)}: give the hparams.yaml of the run, or leave it out"
+        ) from error
+    if not isinstance(arguments, Mapping):
+        raise InputError(f"hparams_file {hparams_file} holds no arguments: give the hparams.yaml of the run")
+    return dict(arguments)
 
 
 def arguments_not_held(owner: type, saved: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,6 +165,11 @@ def arguments_in_place(owner: type, saved: Mapping[str, Any], name: str, given: 
         raise InputError(f"checkpoint {name}: its policy was a module: load_from_checkpoint(..., policy=module)")
     if isinstance(policy, nn.Module):
         return {}
+    if not isinstance(policy, str):
+        raise InputError(
+            f"checkpoint {name}: its policy is {one_line(repr(policy), 80)}, no name of a model: "
+            "load_from_checkpoint(..., policy=its place)"
+        )
     try:
         load_config(policy, model_kwargs)
     except InputError as error:

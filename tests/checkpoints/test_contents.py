@@ -28,6 +28,7 @@ from dpo_lightning.checkpoints.contents import (
     REFERENCE_MOVER,
     RUNNING_MEAN,
     markdown_table,
+    refuse_incomplete,
     refuse_newer,
 )
 from dpo_lightning.checkpoints.sharded import consolidated, refuse_code
@@ -200,3 +201,24 @@ def test_class_paths_of_the_format_before_are_found(tmp_path: Path) -> None:
     again = PreferenceModule.load_from_checkpoint(tmp_path / "before.ckpt")
     assert again.hparams["schedule"]["class_path"] == "dpo_lightning.Linear"
     assert torch.equal(next(again.policy.parameters()), saved["state_dict"]["policy.model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loops": None}, "its key loops holds NoneType in the place of a mapping: take another checkpoint"),
+        ({"optimizer_states": {}}, "its key optimizer_states holds dict in the place of a list"),
+        ({"pytorch-lightning_version": 2}, "holds int in the place of a text"),
+    ],
+)
+def test_values_that_are_none_of_a_key_are_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        refuse_newer({"state_dict": {}, **changes}, "a.ckpt")
+
+
+def test_what_a_fit_or_a_load_needs_is_asked_for() -> None:
+    refuse_incomplete({"state_dict": {}}, fits=False)
+    with pytest.raises(InputError, match="the checkpoint has no loops and no callbacks: give one"):
+        refuse_incomplete({"state_dict": {}}, fits=True)
+    with pytest.raises(InputError, match="the checkpoint has no state_dict"):
+        refuse_incomplete({}, fits=False)

@@ -159,7 +159,7 @@ def test_a_broken_file_is_named(tmp_path):
 
 def test_no_code_runs_unless_that_is_asked_for(tmp_path):
     marker = tmp_path / "ran"
-    torch.save({"state_dict": TouchesAFile(marker)}, tmp_path / "evil.ckpt")
+    torch.save({"state_dict": {}, "evil": TouchesAFile(marker)}, tmp_path / "evil.ckpt")
     for path in (tmp_path / "evil.ckpt", str(tmp_path / "evil.ckpt")):
         for weights_only in (None, True):
             with pytest.raises(InputError, match="holds more than plain types"):

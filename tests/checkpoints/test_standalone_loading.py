@@ -13,6 +13,7 @@ import torch
 from torch.optim import SGD
 
 from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, Objective, PreferenceModule, Reads
+from dpo_lightning.checkpoints.standalone_loading import arguments_in_place
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.saved import TouchesAFile, spoil
@@ -316,3 +317,20 @@ def test_a_damaged_file_and_a_malicious_one_are_refused(tmp_path):
 def test_an_instance_does_not_load(tmp_path):
     with pytest.raises(TypeError, match="cannot be called on an instance"):
         module().load_from_checkpoint(tmp_path / "step=2.ckpt")
+
+
+@pytest.mark.parametrize("text", ["a: !!python/object/apply:os.getcwd []", "a: [1", "", "- 1"])
+def test_a_file_of_arguments_that_is_none_is_one_line(tmp_path, text):
+    trial = trainer(max_steps=1)
+    trial.fit(module(saved_model(tmp_path / "model")), data(tmp_path))
+    trial.save_checkpoint(tmp_path / "a.ckpt")
+    (tmp_path / "hparams.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"^hparams_file .*hparams\.yaml") as refused:
+        PreferenceModule.load_from_checkpoint(tmp_path / "a.ckpt", hparams_file=tmp_path / "hparams.yaml")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_policy_that_is_no_name_is_refused(tmp_path):
+    saved = {"state_dict": {}, "hyper_parameters": {"policy": 5}}
+    with pytest.raises(InputError, match=r"its policy is 5, no name of a model: load_from_checkpoint\(\.\.\., policy="):
+        arguments_in_place(PreferenceModule, saved, "a.ckpt", {})
