@@ -22,6 +22,8 @@ from dpo_lightning.utils.text import one_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+_WRITER = "pytorch-lightning_version"  # Lightning's migration reads it first
+
 
 class SaveError(RunError):
     """A checkpoint that could not be written. Those before it are untouched."""
@@ -187,3 +189,16 @@ def load_plain(file: Path, name: str, map_location: Any = "cpu", mmap: bool = Fa
         ) from None
     refuse_newer(loaded, name)
     return loaded
+
+
+def refuse_others(loaded: object, name: str) -> None:
+    """Refuse what no Trainer has written, such as the weights of a model alone.
+
+    Raises:
+        InputError: for such a file.
+    """
+    if not isinstance(loaded, dict) or _WRITER not in loaded:
+        raise InputError(
+            f"checkpoint {name} is none of a run: it lacks {_WRITER!r}, which every Trainer writes; weights of a model "
+            "go to model.policy"
+        )

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 import dpo_lightning
 from dpo_lightning import PreferenceDataModule, PreferenceModule, WriteRewards
-from dpo_lightning.checkpoints import load_plain, refuse_damaged
+from dpo_lightning.checkpoints import load_plain, refuse_damaged, refuse_others
 from dpo_lightning.checkpoints.constructors import arguments_of
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS
 from dpo_lightning.checkpoints.hyperparameters import logged_hyperparameters
@@ -25,7 +25,7 @@ from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places
 from dpo_lightning.cli.values import check_values, refusals_of_others
-from dpo_lightning.compat.jsonargparse import defaults_of_their_own, option_names
+from dpo_lightning.compat.jsonargparse import booleans_as_written, defaults_of_their_own, option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.processes import end_with_parent
@@ -81,7 +81,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check values that the parser takes, before anything is made of them."""
-        with defaults_of_their_own():
+        with defaults_of_their_own(), booleans_as_written():
             super().parse_arguments(parser, args)
         check_values(self.config[self.config["subcommand"]].as_dict())
 
@@ -89,8 +89,9 @@ class PreferenceCLI(CheckedCheckpointCLI):
         """Build module, data and Trainer; what their classes refuse is one line with the key."""
         with refusals_of_others(self.config[self.config["subcommand"]].as_dict()):
             super().instantiate_classes()
-        if self.config["subcommand"] == "fit":
-            check_places(self.trainer, self.model)
+        if self.config["subcommand"] == "predict":
+            self.before_predict()
+        check_places(self.trainer, self.model, fitting=self.config["subcommand"] == "fit")
 
     def before_instantiate_classes(self) -> None:
         """Set the threads before anything is computed; a rank is to end with the process that started it."""
@@ -112,7 +113,9 @@ class PreferenceCLI(CheckedCheckpointCLI):
             return False
         if path is not None:
             refuse_damaged(Path(path), path)
-            self._refuse_code_of(load_plain(Path(path), path, mmap=True), path)
+            saved = load_plain(Path(path), path, mmap=True)
+            refuse_others(saved, path)
+            self._refuse_code_of(saved, path)
         return True
 
     def settings_in(self, path: str) -> dict[str, Any]:
