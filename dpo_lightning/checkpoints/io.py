@@ -14,7 +14,7 @@ from typing import IO, Any, Optional
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from dpo_lightning.checkpoints.contents import refuse_newer
+from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, STATE_DICT, refuse_newer
 from dpo_lightning.checkpoints.integrity import Examined, damage
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.utils.files import is_local, remove_directory, replaced
@@ -22,7 +22,7 @@ from dpo_lightning.utils.text import one_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_WRITER = "pytorch-lightning_version"  # Lightning's migration reads it first
+_OF_A_RUN = {"pytorch-lightning_version", HYPER_PARAMETERS, STATE_DICT}
 
 
 class SaveError(RunError):
@@ -197,8 +197,8 @@ def refuse_others(loaded: object, name: str) -> None:
     Raises:
         InputError: for such a file.
     """
-    if not isinstance(loaded, dict) or _WRITER not in loaded:
+    if not isinstance(loaded, dict) or not _OF_A_RUN & loaded.keys():
         raise InputError(
-            f"checkpoint {name} is none of a run: it lacks {_WRITER!r}, which every Trainer writes; weights of a model "
-            "go to model.policy"
+            f"checkpoint {name} is none of a run: it has none of {', '.join(sorted(_OF_A_RUN))}; weights of a model go "
+            "to model.policy"
         )

@@ -28,10 +28,12 @@ from dpo_lightning.cli.values import check_values, refusals_of_others
 from dpo_lightning.compat.jsonargparse import booleans_as_written, defaults_of_their_own, option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.files import is_local
 from dpo_lightning.utils.processes import end_with_parent
 from dpo_lightning.utils.secrets import masked, masked_places
 from dpo_lightning.utils.text import shown
 
+_FOUND_LATER = ("last", "best", "hpc")  # words in the place of a path
 _CLASSES = [name for name in dpo_lightning.__all__ if name[0].isupper()]
 
 
@@ -40,6 +42,16 @@ class OneLineParser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse words; a class in the place of another one has its own defaults, and a bool is `true` or `false`."""
+        with defaults_of_their_own(), booleans_as_written():
+            return super().parse_args(*args, **kwargs)
+
+    def parse_object(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse a mapping alike."""
+        with defaults_of_their_own(), booleans_as_written():
+            return super().parse_object(*args, **kwargs)
 
     def dump(self, cfg: Any, *args: Any, **kwargs: Any) -> str:
         """Write a config without the secrets in it: what `--print_config` shows and a run saves."""
@@ -81,8 +93,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check values that the parser takes, before anything is made of them."""
-        with defaults_of_their_own(), booleans_as_written():
-            super().parse_arguments(parser, args)
+        super().parse_arguments(parser, args)
         check_values(self.config[self.config["subcommand"]].as_dict())
 
     def instantiate_classes(self) -> None:
@@ -110,6 +121,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
             InputError: for a checkpoint from which Lightning would try to read settings, and cannot.
         """
         if self.config["subcommand"] == "fit":
+            self._check_resumed(self.config["fit"])
             return False
         if path is not None:
             refuse_damaged(Path(path), path)
@@ -117,6 +129,22 @@ class PreferenceCLI(CheckedCheckpointCLI):
             refuse_others(saved, path)
             self._refuse_code_of(saved, path)
         return True
+
+    def _check_resumed(self, config: Any) -> None:
+        """Find out that a fit cannot go on from a path before it saves its config over that of an earlier one."""
+        path = config.get("ckpt_path")
+        if not path or path in _FOUND_LATER or path.startswith("registry") or not is_local(path):
+            return
+        file = Path(path)
+        if not file.exists() or (file.is_dir() and not any(file.iterdir())):
+            raise InputError(f"checkpoint {path}: there is no such file: take another one")
+        if file.is_file() and config.get("weights_only") is not False:
+            try:
+                saved = load_plain(file, path, mmap=True)
+            except (RuntimeError, ValueError, OSError):  # all its bytes are compared where it is read
+                refuse_damaged(file, path)
+                raise
+            refuse_others(saved, path)
 
     def settings_in(self, path: str) -> dict[str, Any]:
         """Return a checkpoint's arguments as defaults of the command: what a config or a flag says wins over them.

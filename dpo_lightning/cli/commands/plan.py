@@ -91,7 +91,7 @@ def plan(words: Sequence[str]) -> None:
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
         cli = run_trainer(["fit", *words], PlanCLI)
     config = cli.config["fit"]
-    if not 0 < config.utilization <= 1 or (config.devices or 1) < 1:
+    if not 0 < config.utilization <= 1 or (config.devices is not None and config.devices < 1):
         raise InputError("plan: --utilization is between 0 and 1, and --devices at least 1")
     for name in ("prompt_tokens", "completion_tokens"):
         if config[name] is not None:
