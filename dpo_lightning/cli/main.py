@@ -112,9 +112,8 @@ def _refused_by_others(error: BaseException) -> str | None:
     """Recognise what Lightning refuses while it runs, such as an interval longer than the epoch, and its parser."""
     if not isinstance(error, MisconfigurationException | RuntimeError | ValueError):
         return None
-    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    *_, last = [name for name in names if name != "inspect"]  # by which the parser asks a class for its arguments
-    raised_there = last.startswith(("lightning.", "jsonargparse."))
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    raised_there = str(last.f_globals.get("__name__")).startswith(("lightning.", "jsonargparse."))
     return one_line(error, 1000) if raised_there else None
 
 

@@ -74,7 +74,10 @@ def _check_duration(value: object) -> None:
 
 def _check_nulls(kind: Any, arguments: Mapping[str, Any], place: str) -> None:
     """Refuse null for an argument that does not take it; the parser lets it pass wherever it stands."""
-    hints, known = argument_annotations(kind), inspect.signature(kind).parameters
+    try:
+        hints, known = argument_annotations(kind), inspect.signature(kind).parameters
+    except ValueError:  # of a class written in C, such as the Tensor that the parser makes of an empty mapping
+        raise InputError(f"{place}: a {kind.__name__} cannot be written in a config: write a number") from None
     for name in arguments.keys() & hints.keys() & known.keys():
         if arguments[name] is None and known[name].default is not None and not takes_null(hints[name]):
             raise InputError(f"{place}.{name} must be {in_words(hints[name])}, got null: leave it out for the default")
