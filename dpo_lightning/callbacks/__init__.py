@@ -20,6 +20,7 @@ from dpo_lightning.callbacks.samples import SampleTable
 from dpo_lightning.callbacks.start_notes import StartNotes
 from dpo_lightning.callbacks.step_zero import StepZeroCheck
 from dpo_lightning.callbacks.update_guard import UpdateGuard
+from dpo_lightning.callbacks.watched_metrics import WatchedMetrics
 
 OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     DurableSaves,
@@ -29,6 +30,7 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     ResumedSettings,
     StartNotes,
     OneRunPerDirectory,
+    WatchedMetrics,
 )
 """What makes every run safe; `PreferenceModule` adds them, in this order."""
 

@@ -10,6 +10,7 @@ from dpo_lightning.checkpoints.io import (
     load_plain,
     local_copy,
     refuse_damaged,
+    refuse_others,
 )
 from dpo_lightning.checkpoints.settings import SettingsMode, checked_mode
 
@@ -27,6 +28,7 @@ __all__ = [
     "plain_hyperparameters",
     "problem",
     "refuse_damaged",
+    "refuse_others",
     "saved_steps",
     "sharded_save",
 ]

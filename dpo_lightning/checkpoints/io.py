@@ -14,13 +14,15 @@ from typing import IO, Any, Optional
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from dpo_lightning.checkpoints.contents import refuse_newer
+from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, STATE_DICT, refuse_newer
 from dpo_lightning.checkpoints.integrity import Examined, damage
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.utils.files import is_local, remove_directory, replaced
 from dpo_lightning.utils.text import one_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_OF_A_RUN = {"pytorch-lightning_version", HYPER_PARAMETERS, STATE_DICT}
 
 
 class SaveError(RunError):
@@ -187,3 +189,16 @@ def load_plain(file: Path, name: str, map_location: Any = "cpu", mmap: bool = Fa
         ) from None
     refuse_newer(loaded, name)
     return loaded
+
+
+def refuse_others(loaded: object, name: str) -> None:
+    """Refuse what no Trainer has written, such as the weights of a model alone.
+
+    Raises:
+        InputError: for such a file.
+    """
+    if not isinstance(loaded, dict) or not _OF_A_RUN & loaded.keys():
+        raise InputError(
+            f"checkpoint {name} is none of a run: it has none of {', '.join(sorted(_OF_A_RUN))}; weights of a model go "
+            "to model.policy"
+        )

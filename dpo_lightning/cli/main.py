@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import traceback
+from types import TracebackType
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -31,8 +32,14 @@ def main(args: list[str] | None = None) -> None:
     except Exception as error:
         known = cause_in_a_line(error)
         if known is None:
+            sys.excepthook = print_without_secrets
             raise
         sys.exit(f"error: {shown(known)}")
+
+
+def print_without_secrets(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback as the interpreter does, secrets masked and what cannot be seen spelled out."""
+    sys.stderr.write(shown("".join(traceback.format_exception(kind, error, trace))))
 
 
 def cause_in_a_line(error: Exception) -> str | None:
@@ -91,6 +98,16 @@ def _no_place(error: BaseException) -> str | None:
     return f"{'a file' if error.filename is None else error.filename}: {error.strerror}"
 
 
+def _no_checkpoint(error: BaseException) -> str | None:
+    """Recognise what Lightning's migration says of a file that no Trainer has written."""
+    if not isinstance(error, KeyError | TypeError | AttributeError):
+        return None
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    if not str(last.f_globals.get("__name__")).startswith("lightning.pytorch.utilities.migration."):
+        return None
+    return f"ckpt_path names no checkpoint of a run ({one_line(error, 200)}); weights of a model go to model.policy"
+
+
 def _refused_by_others(error: BaseException) -> str | None:
     """Recognise what Lightning refuses while it runs, such as an interval longer than the epoch, and its parser."""
     if not isinstance(error, MisconfigurationException | RuntimeError | ValueError):
@@ -100,4 +117,4 @@ def _refused_by_others(error: BaseException) -> str | None:
     return one_line(error, 1000) if raised_there else None
 
 
-_READERS = (_known_cause, _full_memory, _lost_worker, _no_place, _refused_by_others)
+_READERS = (_known_cause, _full_memory, _lost_worker, _no_place, _no_checkpoint, _refused_by_others)

@@ -28,6 +28,7 @@ from dpo_lightning.compat.jsonargparse import (
 )
 from dpo_lightning.utils.text import nearest, one_line
 
+_IN_WORDS = {"Expected a <class 'bool'>": "expected true or false"}
 _SECTIONS = {"model": PreferenceModule, "data": PreferenceDataModule}
 
 
@@ -51,6 +52,8 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
         if match["name"].rpartition(".")[2] in classes:
             return f"{place}: {match['name']} does not fit here"
         return f"{place}: {_no_class(match['name'], class_path, path, classes)}"
+    for kind, words in _IN_WORDS.items():
+        complaint = complaint.replace(kind, words)
     return f"{place}: {complaint}" if place else complaint
 
 

@@ -14,8 +14,8 @@ from dpo_lightning.reference.cache.store import default_cache_dir
 from dpo_lightning.utils.files import check_writable
 
 
-def check_places(trainer: pl.Trainer, module: pl.LightningModule) -> None:
-    """Try to write wherever the run will, while nothing is lost yet.
+def check_places(trainer: pl.Trainer, module: pl.LightningModule, *, fitting: bool = True) -> None:
+    """Try to write wherever the run will, while nothing is lost yet; without a fit none of what a fit alone writes.
 
     Raises:
         InputError: naming the setting and the path: for a file in its place, for a directory without permission, for a
@@ -23,7 +23,7 @@ def check_places(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     """
     for place, path in _files(trainer):
         check_writable(place, path, directory=False)
-    for place, path in _directories(trainer, module):
+    for place, path in _directories(trainer, module, fitting):
         check_writable(place, path, directory=True)
 
 
@@ -33,12 +33,13 @@ def _files(trainer: pl.Trainer) -> Iterator[tuple[str, str]]:
             yield f"{type(each).__name__}.path", each.path
 
 
-def _directories(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator[tuple[str, str]]:
-    yield "trainer.default_root_dir", trainer.default_root_dir
+def _directories(trainer: pl.Trainer, module: pl.LightningModule, fitting: bool) -> Iterator[tuple[str, str]]:
+    if fitting:
+        yield "trainer.default_root_dir", trainer.default_root_dir
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             yield "CSVLogger.save_dir", logger.save_dir
-    for callback in _callbacks(trainer):
+    for callback in _callbacks(trainer) if fitting else ():
         yield from _of_callback(callback)
     if isinstance(module, PreferenceModule) and isinstance(module.reference_settings, Precomputed):
         yield "model.reference.cache_dir", module.reference_settings.cache_dir or str(default_cache_dir())

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 import dpo_lightning
 from dpo_lightning import PreferenceDataModule, PreferenceModule, WriteRewards
-from dpo_lightning.checkpoints import load_plain, refuse_damaged
+from dpo_lightning.checkpoints import load_plain, refuse_damaged, refuse_others
 from dpo_lightning.checkpoints.constructors import arguments_of
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS
 from dpo_lightning.checkpoints.hyperparameters import logged_hyperparameters
@@ -25,13 +25,15 @@ from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places
 from dpo_lightning.cli.values import check_values, refusals_of_others
-from dpo_lightning.compat.jsonargparse import defaults_of_their_own, option_names
+from dpo_lightning.compat.jsonargparse import booleans_as_written, defaults_of_their_own, option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.files import is_local
 from dpo_lightning.utils.processes import end_with_parent
 from dpo_lightning.utils.secrets import masked, masked_places
 from dpo_lightning.utils.text import shown
 
+_FOUND_LATER = ("last", "best", "hpc")  # words in the place of a path
 _CLASSES = [name for name in dpo_lightning.__all__ if name[0].isupper()]
 
 
@@ -40,6 +42,16 @@ class OneLineParser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse words; a class in the place of another one has its own defaults, and a bool is `true` or `false`."""
+        with defaults_of_their_own(), booleans_as_written():
+            return super().parse_args(*args, **kwargs)
+
+    def parse_object(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse a mapping alike."""
+        with defaults_of_their_own(), booleans_as_written():
+            return super().parse_object(*args, **kwargs)
 
     def dump(self, cfg: Any, *args: Any, **kwargs: Any) -> str:
         """Write a config without the secrets in it: what `--print_config` shows and a run saves."""
@@ -81,16 +93,16 @@ class PreferenceCLI(CheckedCheckpointCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check values that the parser takes, before anything is made of them."""
-        with defaults_of_their_own():
-            super().parse_arguments(parser, args)
+        super().parse_arguments(parser, args)
         check_values(self.config[self.config["subcommand"]].as_dict())
 
     def instantiate_classes(self) -> None:
         """Build module, data and Trainer; what their classes refuse is one line with the key."""
         with refusals_of_others(self.config[self.config["subcommand"]].as_dict()):
             super().instantiate_classes()
-        if self.config["subcommand"] == "fit":
-            check_places(self.trainer, self.model)
+        if self.config["subcommand"] == "predict":
+            self.before_predict()
+        check_places(self.trainer, self.model, fitting=self.config["subcommand"] == "fit")
 
     def before_instantiate_classes(self) -> None:
         """Set the threads before anything is computed; a rank is to end with the process that started it."""
@@ -109,11 +121,30 @@ class PreferenceCLI(CheckedCheckpointCLI):
             InputError: for a checkpoint from which Lightning would try to read settings, and cannot.
         """
         if self.config["subcommand"] == "fit":
+            self._check_resumed(self.config["fit"])
             return False
         if path is not None:
             refuse_damaged(Path(path), path)
-            self._refuse_code_of(load_plain(Path(path), path, mmap=True), path)
+            saved = load_plain(Path(path), path, mmap=True)
+            refuse_others(saved, path)
+            self._refuse_code_of(saved, path)
         return True
+
+    def _check_resumed(self, config: Any) -> None:
+        """Find out that a fit cannot go on from a path before it saves its config over that of an earlier one."""
+        path = config.get("ckpt_path")
+        if not path or path in _FOUND_LATER or path.startswith("registry") or not is_local(path):
+            return
+        file = Path(path)
+        if not file.exists() or (file.is_dir() and not any(file.iterdir())):
+            raise InputError(f"checkpoint {path}: there is no such file: take another one")
+        if file.is_file() and config.get("weights_only") is not False:
+            try:
+                saved = load_plain(file, path, mmap=True)
+            except (RuntimeError, ValueError, OSError):  # all its bytes are compared where it is read
+                refuse_damaged(file, path)
+                raise
+            refuse_others(saved, path)
 
     def settings_in(self, path: str) -> dict[str, Any]:
         """Return a checkpoint's arguments as defaults of the command: what a config or a flag says wins over them.

@@ -7,6 +7,7 @@ import math
 import pydoc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
@@ -49,6 +50,7 @@ def check_values(config: Mapping[str, Any]) -> None:
         _check(name, config.get(name), rule)
     for name, rule in _TRAINER.items():
         _check(f"trainer.{name}", trainer.get(name), rule)
+    _check_duration(trainer.get("max_time"))
     _check_nulls(Trainer, trainer, "trainer")
     for key, kind, arguments in _objects(config):
         _check_nulls(kind, arguments, key)
@@ -59,9 +61,23 @@ def _check(key: str, value: object, rule: Rule) -> None:
         rule.check(key, value)
 
 
+def _check_duration(value: object) -> None:
+    if not isinstance(value, Mapping):
+        return
+    try:
+        timedelta(**value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"trainer.max_time: {one_line(error)}: write numbers of days, hours, minutes and seconds, or DD:HH:MM:SS"
+        ) from None
+
+
 def _check_nulls(kind: Any, arguments: Mapping[str, Any], place: str) -> None:
     """Refuse null for an argument that does not take it; the parser lets it pass wherever it stands."""
-    hints, known = argument_annotations(kind), inspect.signature(kind).parameters
+    try:
+        hints, known = argument_annotations(kind), inspect.signature(kind).parameters
+    except ValueError:  # of a class written in C, such as the Tensor that the parser makes of an empty mapping
+        raise InputError(f"{place}: a {kind.__name__} cannot be written in a config: write a number") from None
     for name in arguments.keys() & hints.keys() & known.keys():
         if arguments[name] is None and known[name].default is not None and not takes_null(hints[name]):
             raise InputError(f"{place}.{name} must be {in_words(hints[name])}, got null: leave it out for the default")

@@ -54,6 +54,26 @@ def defaults_of_their_own() -> Iterator[None]:
         _typehints.discard_init_args_on_class_path_change = original
 
 
+@contextmanager
+def booleans_as_written() -> Iterator[None]:
+    """Parse so that a text is a bool only where it is `true` or `false`.
+
+    Touches `jsonargparse._typehints.basic_json_or_yaml_load`, which reads texts as YAML 1.1 does: `yes`, `on` and `y`
+    would be true, `no` and `off` false. Where it changes, that comes back.
+    """
+    original = _typehints.basic_json_or_yaml_load
+
+    def load(text: str) -> Any:
+        value = original(text)
+        return text if isinstance(value, bool) and text.strip().lower() not in ("true", "false") else value
+
+    _typehints.basic_json_or_yaml_load = load
+    try:
+        yield
+    finally:
+        _typehints.basic_json_or_yaml_load = original
+
+
 def option_names(parser: ArgumentParser) -> list[str]:
     """Return every key that the parser accepts, without dashes.
 

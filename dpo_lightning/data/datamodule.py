@@ -22,6 +22,7 @@ from dpo_lightning.data.sources import describe, load_rows
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
+from dpo_lightning.data.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares, Reads
 
@@ -168,12 +169,18 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         if read is not None:
             predicting = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
             check_read(read, checked_format(self.format), predicting=predicting)
+        if self._learner is not None:
+            Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
 
     def _tokenize(self, source: Any, split: str) -> datasets.Dataset:
         rows = load_rows(source, split, self.load_options)
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
-        return tokenize_rows(rows, checked_format(self.format), encode, f"{describe(source)}, split {split}")
+        place, size = (
+            f"{describe(source)}, split {split}",
+            None if self._learner is None else self._learner.vocabulary(),
+        )
+        return tokenize_rows(rows, checked_format(self.format), encode, place, size)
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.

@@ -37,6 +37,10 @@ class PreferenceLearner(ABC):
     def with_reference(self, collate: Collate) -> Collate:
         """Return the collate function, or one whose batches bring the reference's values too; asked for each loader."""
 
+    def vocabulary(self) -> int | None:
+        """Return the rows of the model's embedding, before it is loaded too; None where that is not known."""
+        return None
+
     def other_rows_problem(self) -> str | None:
         """Return why a run cannot go on with other rows than it began with, in one line; None where it can."""
         return None

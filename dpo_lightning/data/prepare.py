@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -15,6 +16,7 @@ from dpo_lightning.data.format_code import format_identity
 from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenizer_loading import tokenizer_identity
+from dpo_lightning.data.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 _TOKENS_VERSION = "5"  # part of the cache key: change it with anything that changes the tokens
 
 
-def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, place: str) -> Dataset:
+def tokenize_rows(
+    rows: Dataset, row_format: Format, encode: ExampleTokenizer, place: str, size: int | None = None
+) -> Dataset:
     """Tokenise a split, drop what cannot be trained on, and report once how much that was.
 
     Args:
@@ -32,6 +36,7 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, p
         row_format: Finds the examples in a row.
         encode: Tokenises them.
         place: The split as messages name it.
+        size: Rows of the model's embedding; None for those of a model that is not known.
 
     Returns:
         Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `quotes`, `label` of
@@ -39,9 +44,11 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, p
         cache when rows, format, tokenizer and lengths are those of an earlier run.
 
     Raises:
-        InputError: naming the row and the field, or when no example is left.
+        InputError: naming the row and the field, for a token that the model does not have, or when no example is left.
     """
     from datasets.fingerprint import Hasher
+
+    vocabulary = Vocabulary(encode.tokenizer, size)
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -50,7 +57,11 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, p
             for number, row in zip(indices, table, strict=True)
             for each in _render(number, row, row_format, encode, place)
         ]
-        return _arrow_columns(row_format, rendered, encode.encode(rendered))
+        encoded = encode.encode(rendered)
+        for example, *_ in encoded:
+            ids = chain(example.prompt_ids, *example.completion_ids)
+            vocabulary.check_ids(ids, f"{place}, row {example.row} (from 0)")
+        return _arrow_columns(row_format, rendered, encoded)
 
     lengths = encode.max_length, encode.max_prompt_length
     settings = (format_identity(row_format), *lengths, tokenizer_identity(encode.tokenizer))
@@ -68,6 +79,7 @@ def tokenize_rows(rows: Dataset, row_format: Format, encode: ExampleTokenizer, p
         )
     except UnicodeDecodeError as error:
         raise InputError(f"{place}: not UTF-8: {error}") from None
+    vocabulary.check_rows(encoded, place)
     return _keep(encoded.with_format(None), row_format, place)
 
 

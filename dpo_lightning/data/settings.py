@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.kinds import check_arguments
+from dpo_lightning.utils.kinds import check_arguments, check_kinds
 from dpo_lightning.utils.settings import SEED, at_least, check_rules
 
 _RULES = {
@@ -16,6 +16,9 @@ _RULES = {
     "num_workers": at_least(0),
     "seed": SEED,
 }
+
+_TEXTS = dict.fromkeys(("name", "revision", "data_dir"), Optional[str])
+"""Arguments of `load_dataset` that are text, which YAML reads as a number where it looks like one."""
 
 
 def check_settings(kind: type, arguments: Mapping[str, Any]) -> None:
@@ -29,6 +32,7 @@ def check_settings(kind: type, arguments: Mapping[str, Any]) -> None:
         InputError: naming the setting as the config does.
     """
     check_arguments(kind, arguments, "data.")
+    check_kinds("data.load_options.", _TEXTS, arguments["load_options"] or {})
     check_rules("data.", arguments, **_RULES)
     for name in ("train_split", "val_split", "test_split"):
         if isinstance(arguments[name], str) and not arguments[name].strip():

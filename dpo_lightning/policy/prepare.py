@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Union, cast
+from typing import Any, Optional, Union, cast
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
 from dpo_lightning.policy.modality import check_causal, other_parts
 from dpo_lightning.utils.arguments import wrong_kind
-from dpo_lightning.utils.kinds import check_fields
+from dpo_lightning.utils.kinds import check_fields, check_kinds
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -38,6 +38,10 @@ def precision_dtype(precision: str | None) -> torch.dtype:
     transformers would take the checkpoint's dtype, which trains bfloat16 master weights under `bf16-mixed`.
     """
     return _DTYPES.get(precision or "32-true", torch.float32)
+
+
+_TEXTS = dict.fromkeys(("revision", "code_revision", "subfolder", "variant"), Optional[str])
+"""Arguments of `from_pretrained` that are text, which YAML reads as a number where it looks like one."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class PolicyOptions:
             if not isinstance(given, Mapping | None):
                 raise wrong_kind(name, given, dict, "write the arguments as a dict, {name: value}")
         check_fields(self, "model.")
+        check_kinds("model.model_kwargs.", _TEXTS, self.model_kwargs or {})
 
 
 def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: PolicyOptions) -> nn.Module:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from os import PathLike
 from typing import Any, Union
 
+import torch
 from torch import nn
 
 from dpo_lightning.errors import InputError
@@ -80,6 +82,17 @@ class PolicySource:
         if isinstance(self.policy, str):
             load_config(self.policy, self.options.model_kwargs)
 
+    def vocabulary(self) -> int | None:
+        """Return the rows of its embedding; None where neither module nor config says.
+
+        Raises:
+            InputError: when there is no such model.
+        """
+        if isinstance(self.policy, str):
+            config = load_config(self.policy, self.options.model_kwargs)
+            return getattr(config.get_text_config(), "vocab_size", None)
+        return embedding_rows(self.policy)
+
     def build(self, precision: str | None) -> nn.Module:
         """Build the policy, ready to train under a Lightning precision; a module is changed in place, see `give_back`.
 
@@ -119,3 +132,14 @@ class PolicySource:
     def original_config(self) -> dict[str, Any] | None:
         """Return the config as it was given, before caching and dropout were switched off; None where there is none."""
         return self._config.to_dict() if hasattr(self._config, "to_dict") else None
+
+
+def embedding_rows(model: nn.Module) -> int | None:
+    """Return the rows of a model's input embedding, which its token ids count; None where it does not say."""
+    getter: Callable[[], Any] | None = getattr(model, "get_input_embeddings", None)
+    try:
+        embedding = None if getter is None else getter()
+    except NotImplementedError:  # transformers' answer where it finds none
+        return None
+    weight = getattr(embedding, "weight", None)
+    return weight.shape[0] if isinstance(weight, torch.Tensor) and weight.ndim else None

@@ -21,7 +21,7 @@ from dpo_lightning.errors import InputError, NotBuiltError, RunError
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy
-from dpo_lightning.policy.source import PolicySource
+from dpo_lightning.policy.source import PolicySource, embedding_rows
 from dpo_lightning.reference.base import BoundReference, LostReference, Reference
 from dpo_lightning.reference.identity import Identity
 from dpo_lightning.reference.models import Place, RunModels
@@ -215,6 +215,10 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def original_config(self) -> dict[str, Any] | None:
         """Return the model's config as it was given; None where it has none."""
         return self.policy_source.original_config()
+
+    def vocabulary(self) -> int | None:
+        """Return the rows of the policy's embedding; of one by name those that its config says."""
+        return self.policy_source.vocabulary() if self._models is None else embedding_rows(self.policy)
 
     def names_read(self) -> list[str]:
         """Return the names and directories of the models that the run begins with, the reference's too."""

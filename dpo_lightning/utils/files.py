@@ -24,14 +24,23 @@ def replaced(path: str | Path) -> Iterator[Path]:
 
     The caller creates a file or a directory there. An existing `path` stays until the new one is complete and on
     disk. What a killed process leaves, `remove_leftovers` clears up.
+
+    Raises:
+        InputError: for a path without a name, and for a file in the place of a directory, which stays.
     """
     path = Path(path)
+    if not path.name:
+        raise InputError(f"{str(path)!r} is no name of a file or a directory: give one")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
         yield temporary
         _sync(temporary)
         if path.is_dir():
+            if not temporary.is_dir():
+                raise InputError(
+                    f"{path} cannot be written: there is a directory, and this is a file: give another path"
+                )
             previous = _beside(path, "old")
             path.rename(previous)
             temporary.rename(path)
@@ -130,14 +139,16 @@ def check_writable(place: str, path: str | Path, *, directory: bool) -> None:
         directory: Whether it is a directory, and no file.
 
     Raises:
-        InputError: for a file in the place of a directory, a directory without permission, and a disk that is full or
-            read-only.
+        InputError: for a file in the place of a directory or the other way round, a path without a name, a directory
+            without permission, and a disk that is full or read-only.
     """
     if not is_local(path):
         return
+    if not directory and Path(path).is_dir():
+        raise InputError(f"{place}: {str(path)!r} cannot be written: it is a directory: give the path of a file")
     path = Path(path).absolute()
     there = next(parent for parent in (path, *path.parents) if parent.exists())
-    if there == path and not directory and not path.is_dir():
+    if there == path and not directory:
         there = path.parent
     if not there.is_dir():
         raise InputError(f"{place}: {path} cannot be written: {there} is a file")

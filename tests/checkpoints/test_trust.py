@@ -49,8 +49,9 @@ def model_with_code(path: Path, marker: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lightning's command warns of words that are not its own."""
+def _no_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Lightning's command warns of words that are not its own, and saves its config in the working directory."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["dpo-lightning"])
 
 

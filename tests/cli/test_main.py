@@ -14,7 +14,7 @@ import yaml
 from torch.utils.data import DataLoader
 
 from dpo_lightning.cli.commands import COMMANDS
-from dpo_lightning.cli.main import main
+from dpo_lightning.cli.main import main, print_without_secrets
 from dpo_lightning.errors import InputError
 from tests.helpers.ranks import run_command, succeed
 from tests.helpers.runs import rows, saved_model, write_rows
@@ -347,3 +347,14 @@ def test_help_does_not_load_models(project):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "--model" in done.stdout
+
+
+def test_a_traceback_holds_no_secret(capsys):
+    try:
+        raise KeyError("https://me:hunter2@example.org/x?token=hunter2 hf_abcdefghijklmnopqrstuvwxyz \x1b[31m")
+    except KeyError as error:
+        print_without_secrets(type(error), error, error.__traceback__)
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback (most recent call last):\n")
+    assert "KeyError: 'https://***@example.org/x?token=***" in said
+    assert not [each for each in ("hunter2", "hf_abc", "\x1b") if each in said]

@@ -22,6 +22,7 @@ QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
         ({"trainer": {"max_steps": -2}}, "trainer.max_steps must be at least -1, got -2"),
         ({"trainer": {"gradient_clip_val": math.nan}}, "trainer.gradient_clip_val: NaN is no setting: write a number"),
         ({"trainer": {"max_steps": None}}, "trainer.max_steps must be a whole number, got null"),
+        ({"trainer": {"max_time": {"a": 1}}}, "trainer.max_time: 'a' is an invalid keyword argument"),
         ({"trainer": 3}, "trainer: 3 is no mapping"),
         ({"trainer": None}, "trainer: None is no mapping"),
         ({"trainer": {}, "torch_threads": 0}, "torch_threads must be at least 1, got 0"),

@@ -9,12 +9,12 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch.utils.data import DataLoader
 
 from dpo_lightning import PreferenceDataModule, PreferenceModule, TokenizedExample
 from dpo_lightning.batch import collate_padded
-from dpo_lightning.cli.trainer import PreferenceCLI
+from dpo_lightning.cli.trainer import OneLineParser, PreferenceCLI
 from tests.helpers.runs import saved_model, write_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step`", "ignore:LightningCLI's args")
@@ -177,3 +177,20 @@ def test_several_sets_from_a_config(flags, tmp_path):
         assert {f"{stage}/{name}loss" for name in names} <= cli.trainer.callback_metrics.keys()
     predicted = LightningCLI(PreferenceModule, PreferenceDataModule, **settings, args=["predict", *given])
     assert predicted.trainer.global_step == 0
+
+
+@pytest.mark.parametrize(("parser", "warmup", "beta"), [(LightningArgumentParser, 0, 0.1), (OneLineParser, 0.1, 2.0)])
+def test_a_class_in_the_place_of_the_default(flags, parser, warmup, beta):
+    cli = LightningCLI(
+        PreferenceModule,
+        PreferenceDataModule,
+        run=False,
+        parser_class=parser,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        args=[*flags["trainer"], *flags["model"], *flags["data"], "--model.schedule=Cosine", "--model.objective=SimPO"],
+    )
+    assert isinstance(cli.model.hparams["schedule"], dict)
+    assert cli.model.hparams["schedule"]["init_args"].get("warmup", 0.1) == warmup
+    assert cli.model.objective.beta == beta

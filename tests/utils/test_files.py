@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from dpo_lightning.utils.files import remove_directory, remove_leftovers, replaced, temporary_name
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.files import check_writable, remove_directory, remove_leftovers, replaced, temporary_name
 
 
 def dead_pid() -> int:
@@ -84,3 +85,25 @@ def test_a_removed_directory_is_gone(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     remove_directory(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_does_not_take_the_place_of_a_directory(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/precious").write_text("words")
+    with (
+        pytest.raises(InputError, match=r"a cannot be written: there is a directory"),
+        replaced(tmp_path / "a") as path,
+    ):
+        path.write_text("new")
+    with pytest.raises(
+        InputError, match=r"^place: '.*a' cannot be written: it is a directory: give the path of a file"
+    ):
+        check_writable("place", tmp_path / "a", directory=False)
+    assert [each.name for each in tmp_path.rglob("*")] == ["a", "precious"]
+
+
+def test_a_path_without_a_name_is_refused():
+    with pytest.raises(InputError, match=r"^'\.' is no name of a file"), replaced(""):
+        pass
+    with pytest.raises(InputError, match=r"^place: '' cannot be written: it is a directory"):
+        check_writable("place", "", directory=False)

@@ -20,6 +20,7 @@ from dpo_lightning.reference.cache.lock import ScoringLock
 from dpo_lightning.reference.cache.shards import CorruptShard, check_shard, row_count
 from dpo_lightning.reference.cache.store import Key, default_cache_dir, shard_paths, stored_keys
 from dpo_lightning.utils.files import remove_directory, remove_leftovers
+from dpo_lightning.utils.settings import NOT_NEGATIVE
 from dpo_lightning.utils.text import shown
 
 _DAY = 24 * 3600
@@ -136,6 +137,10 @@ def _corrupt(entry: Entry) -> Iterator[tuple[Path, str]]:
 def _prune(entries: list[Entry], options: argparse.Namespace) -> None:
     if not (options.key or options.all or options.corrupt or options.older_than is not None):
         raise InputError("cache prune: say what: --key, --older_than, --all or --corrupt")
+    if options.older_than is not None:
+        NOT_NEGATIVE.check("cache prune: --older_than", options.older_than)
+    if "" in options.key:
+        raise InputError("cache prune: --key is empty, which every key begins with: say --all for all of them")
     freed = sum(_prune_entry(entry, _is_chosen(entry, entries, options), options) for entry in entries)
     if not options.dry_run:
         remove_leftovers(options.cache_dir.expanduser())

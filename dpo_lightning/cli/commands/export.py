@@ -22,6 +22,7 @@ from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import DTYPES, ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference
+from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.secrets import without_masks
 from dpo_lightning.utils.text import one_line
 
@@ -39,6 +40,9 @@ def export(arguments: Sequence[str]) -> None:
     run = _run_settings(options.config)
     if options.out is not None:
         check_target(options.out)
+        check_writable("export --out", options.out, directory=True)
+    if options.checkpoint is not None:
+        check_writable("export --checkpoint", options.checkpoint, directory=False)
     with _single_file(options.source, options.checkpoint) as file:
         if options.out is not None:
             _write(file, run, options.out, form)
@@ -114,7 +118,7 @@ def _run_settings(config: Path | None) -> dict[str, dict[str, Any]]:
     try:
         sections = yaml.safe_load(config.read_text(encoding="utf-8"))
         model, data = (_arguments(sections.get(name) or {}) for name in ("model", "data"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
         raise InputError(f"export --config {config}: {one_line(error, 200)}") from None
     kept = {name: model[name] for name in ("policy", "model_kwargs") if name in model}
     if isinstance(kept.get("model_kwargs"), Mapping):

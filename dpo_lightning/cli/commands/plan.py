@@ -18,6 +18,8 @@ from rich.text import Text
 from dpo_lightning import AnyObjective, PreferenceDataModule, Reads
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
 from dpo_lightning.compat.lightning_cli import ParsingOnly
+from dpo_lightning.data.tokenizer_loading import load_tokenizer
+from dpo_lightning.data.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import (
     GPUS,
@@ -43,6 +45,7 @@ from dpo_lightning.reference import (
     Reference,
     default_reference_type,
 )
+from dpo_lightning.utils.settings import at_least
 from dpo_lightning.utils.text import one_line, shown
 
 _TERMS = ("policy", "reference", "gradients", "optimizer", "copies", "activations", "head", "update")
@@ -75,7 +78,7 @@ class Run(NamedTuple):
 
 
 def plan(words: Sequence[str]) -> None:
-    """Print memory, time and traffic that the run of a config would need; loads neither weights nor data.
+    """Print memory, time and traffic that the run of a config would need; loads neither weights nor rows.
 
     Args:
         words: As for `fit`, and `--gpu`, `--devices`, `--utilization`, `--prompt_tokens`, `--completion_tokens`.
@@ -88,8 +91,11 @@ def plan(words: Sequence[str]) -> None:
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
         cli = run_trainer(["fit", *words], PlanCLI)
     config = cli.config["fit"]
-    if not 0 < config.utilization <= 1 or (config.devices or 1) < 1:
+    if not 0 < config.utilization <= 1 or (config.devices is not None and config.devices < 1):
         raise InputError("plan: --utilization is between 0 and 1, and --devices at least 1")
+    for name in ("prompt_tokens", "completion_tokens"):
+        if config[name] is not None:
+            at_least(1).check(f"plan: --{name}", config[name])
     _show(read_run(config), config)
 
 
@@ -105,6 +111,7 @@ def read_run(config: Namespace) -> Run:
     if not isinstance(model.policy, str):
         raise InputError(f"plan: model.policy must be a hub name or a directory, got {type(model.policy).__name__}")
     shape = model_shape(model.policy, options)
+    _check_tokens(model.policy, config.data.init_args, shape)
     reference = _reference(model, trained_adapter=adapter_config(model.policy) is not None)
     precision = str(config.trainer.precision or "32-true")
     return Run(
@@ -120,6 +127,18 @@ def read_run(config: Namespace) -> Run:
         reference,
         issubclass(reference, (FrozenCopy, AdapterOff, FrozenAdapter)),
     )
+
+
+def _check_tokens(policy: str, data: Namespace, shape: ModelShape) -> None:
+    """Refuse a tokenizer that the run would refuse; one that is not there is left to the run, unless it is named."""
+    named = data.get("tokenizer")
+    try:
+        tokenizer = load_tokenizer(named or policy, data.get("chat_template"))
+    except InputError:
+        if named:
+            raise
+        return
+    Vocabulary(tokenizer, shape.vocabulary).check()
 
 
 def _reference(model: Namespace, trained_adapter: bool) -> type[Reference]:

@@ -16,6 +16,7 @@ from dpo_lightning.cli.commands.plan import meshes, optimizer_states
 from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import ModelShape
+from tests.helpers.tiny import tiny_tokenizer
 
 HIDDEN, LAYERS, VOCABULARY = 1024, 8, 32_000
 
@@ -193,3 +194,15 @@ def test_quantized_weights_are_not_sharded():
     assert [mesh.devices for _, mesh in meshes(None, shape)] == [1, 8, 8, 64, 64, 64]
     for refused in (replace(shape, rank=8), replace(shape, head_groups=4)):
         assert [mesh.tensor for _, mesh in meshes(None, refused)] == [1, 1, 1, 1, 1]
+
+
+def test_a_tokenizer_of_another_model_is_refused(project):
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([f"word{number}" for number in range(VOCABULARY)])
+    tokenizer.save_pretrained(project / "tokenizer")
+    with pytest.raises(
+        SystemExit, match=r"^error: data\.tokenizer: 62 tokens have no row in the model, whose embedding"
+    ):
+        main(["plan", "--config", "run.yaml", "--data.tokenizer=tokenizer"])
+    with pytest.raises(SystemExit, match=r"^error: tokenizer 'nowhere/"):
+        main(["plan", "--config", "run.yaml", "--data.tokenizer=nowhere/there"])
