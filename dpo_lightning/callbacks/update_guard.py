@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from dpo_lightning.batch import PreferenceBatch
+from dpo_lightning.callbacks.step_zero import scoring
 from dpo_lightning.compat.lightning_loops import is_of_training_step
 from dpo_lightning.compat.torch import is_unscaled, loss_scale
 from dpo_lightning.errors import RunError
@@ -112,6 +113,12 @@ class UpdateGuard(pl.Callback):
             self._log_skipped(pl_module)
             return
         problem = self._problem(norm, losses_finite)
+        if problem is not None and not losses_finite and self._lacks_a_reference(trainer, pl_module):
+            objective = type(cast(PreferenceRun, pl_module).objective).__name__
+            raise RunError(
+                f"{problem}: it reads the log-probs of the reference, and {objective}.reads does not name "
+                "Reads.REFERENCE, without which no reference is scored: add it, or give an objective that has it"
+            )
         if problem is None:
             self._norms.append(norm)
             self._log_skipped(pl_module)
@@ -124,6 +131,14 @@ class UpdateGuard(pl.Callback):
         self.skipped += 1
         rank_zero_warn(f"{message}: skipped, {self.skipped} of at most {self.skips}")
         self._skip(pl_module, optimizer, scaler)
+
+    def _lacks_a_reference(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        """Score the last batch once more to tell; all ranks have a bad step, and must all do so, or none."""
+        run, batch = pl_module, self._batch
+        if not isinstance(run, PreferenceRun) or run.reads_reference or not all(from_all_ranks(batch is not None)):
+            return False
+        with scoring(trainer):
+            return all(from_all_ranks(run.lacks_a_reference(cast(PreferenceBatch, batch))))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say so where no step was made at all: a run that is too short for the scaler to find its scale."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.utils.text import one_line
@@ -98,7 +99,7 @@ def merge_adapter(policy: nn.Module) -> nn.Module:
 def cpu_copy(model: nn.Module) -> nn.Module:
     """Return a copy in the CPU's memory; there is never a second one on the model's device."""
     memo: dict[int, Any] = {id(parameter): _on_cpu(parameter) for parameter in model.parameters()}
-    return copy.deepcopy(model, memo).cpu()
+    return copy.deepcopy(model, memo | profiler_kept(model)).cpu()
 
 
 def _on_cpu(parameter: nn.Parameter) -> nn.Parameter:
