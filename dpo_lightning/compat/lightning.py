@@ -7,13 +7,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import BatchSizeFinder, WeightAveraging
 from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper as BatchIndices
 from lightning.pytorch.profilers.pytorch import RegisterRecordFunction
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod as class_only
 from torch import Tensor, nn
 
-__all__ = ["BatchIndices", "class_only", "cluster_environment", "keep_frozen_weights", "profiler_kept"]
+__all__ = ["BatchIndices", "batch_sizes_sought", "class_only", "cluster_environment", "keep_frozen_weights", "profiler_kept"]
 
 # `class_only` is the decorator of `LightningModule.load_from_checkpoint`: a classmethod that refuses to be called on an
 # instance, whose weights a caller would take to be the loaded ones. Who overrides the method needs the same decorator.
@@ -29,6 +29,15 @@ def cluster_environment(trainer: pl.Trainer) -> Any:
     asks there for SLURM's signals too. Where it changes, a job that SLURM requeues saves between two steps.
     """
     return trainer._accelerator_connector.cluster_environment
+
+
+def batch_sizes_sought(trainer: pl.Trainer) -> list[str]:
+    """Return the names of the batch sizes that a `BatchSizeFinder` of the run looks for.
+
+    Touches `BatchSizeFinder._batch_arg_name`, which nothing public tells. Where it changes, one that is null ends in an
+    assertion of Lightning's.
+    """
+    return [each._batch_arg_name for each in trainer.callbacks if isinstance(each, BatchSizeFinder)]  # type: ignore[attr-defined]
 
 
 def keep_frozen_weights(averaging: WeightAveraging) -> None:

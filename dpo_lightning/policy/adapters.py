@@ -65,6 +65,19 @@ def merge_problem(policy: nn.Module) -> str | None:
             "merging into 4-bit weights loses precision: export the adapter, then load it on the unquantised model "
             "with peft and merge there"
         )
+    return _copy_problem(policy)
+
+
+def _copy_problem(policy: nn.Module) -> str | None:
+    """Return why an adapted policy cannot be copied to be merged: tied adapters of PEFT's are no leaves of the graph."""
+    shared = {id(parameter): parameter for parameter in policy.parameters()}
+    try:
+        copy.deepcopy(policy, {**shared, **profiler_kept(policy)})
+    except RuntimeError as error:
+        return (
+            f"the adapter cannot be copied, and so not be merged: {one_line(error)[:90]}; export the adapter alone, or "
+            "leave `ensure_weight_tying` out"
+        )
     return None
 
 

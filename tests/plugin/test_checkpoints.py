@@ -299,6 +299,17 @@ def test_a_callback_that_saves_before_the_reference_moves_has_it_moved(tmp_path)
     assert difference(whole, rest) == ""
 
 
+@pytest.mark.parametrize("lora", [LoRA(r=2, use_dora=True), LoRA(r=2, modules_to_save=["lm_head"])], ids=["DoRA", "saved"])
+def test_adapters_of_every_kind_load_by_themselves(run, tmp_path, lora):
+    fitted = run(module=runs.module(runs.saved_model(tmp_path / "model"), lora=lora, lr=1e-2))
+    fitted.trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = PreferenceModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    trained = {name: each for name, each in fitted.module.named_parameters() if each.requires_grad}
+    assert all(torch.equal(each, trained[name]) for name, each in loaded.named_parameters() if each.requires_grad)
+    values = [runs.trainer().validate(each, runs.data(tmp_path), verbose=False)[0] for each in (fitted.module, loaded)]
+    assert values[0] == values[1]
+
+
 def test_a_resumed_run_can_be_saved_before_its_first_step(tmp_path):
     class Saves(pl.Callback):
         def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
