@@ -115,7 +115,7 @@ class Export(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Export the weights of each checkpoint, if `every_checkpoint` is set; those are a `WeightAveraging`'s average."""
+        """Export the weights of each checkpoint, with `every_checkpoint`: under a `WeightAveraging` the average."""
         if not self.every_checkpoint or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         run = run_of(pl_module, "Export")

@@ -13,7 +13,14 @@ from lightning.pytorch.profilers.pytorch import RegisterRecordFunction
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod as class_only
 from torch import Tensor, nn
 
-__all__ = ["BatchIndices", "batch_sizes_sought", "class_only", "cluster_environment", "keep_frozen_weights", "profiler_kept"]
+__all__ = [
+    "BatchIndices",
+    "batch_sizes_sought",
+    "class_only",
+    "cluster_environment",
+    "keep_frozen_weights",
+    "profiler_kept",
+]
 
 # `class_only` is the decorator of `LightningModule.load_from_checkpoint`: a classmethod that refuses to be called on an
 # instance, whose weights a caller would take to be the loaded ones. Who overrides the method needs the same decorator.

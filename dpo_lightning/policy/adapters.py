@@ -69,7 +69,7 @@ def merge_problem(policy: nn.Module) -> str | None:
 
 
 def _copy_problem(policy: nn.Module) -> str | None:
-    """Return why an adapted policy cannot be copied to be merged: tied adapters of PEFT's are no leaves of the graph."""
+    """Return why an adapted policy cannot be copied to be merged: PEFT's tied adapters are no leaves of the graph."""
     shared = {id(parameter): parameter for parameter in policy.parameters()}
     try:
         copy.deepcopy(policy, {**shared, **profiler_kept(policy)})

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, OnExcept
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim import AdamW
 
-from dpo_lightning import Cosine, PreferenceModule
+from dpo_lightning import Cosine, LoRA, PreferenceModule
 from dpo_lightning.callbacks import EMAReference
 from dpo_lightning.errors import RunError
 from tests.helpers import runs
@@ -299,7 +299,9 @@ def test_a_callback_that_saves_before_the_reference_moves_has_it_moved(tmp_path)
     assert difference(whole, rest) == ""
 
 
-@pytest.mark.parametrize("lora", [LoRA(r=2, use_dora=True), LoRA(r=2, modules_to_save=["lm_head"])], ids=["DoRA", "saved"])
+@pytest.mark.parametrize(
+    "lora", [LoRA(r=2, use_dora=True), LoRA(r=2, modules_to_save=["lm_head"])], ids=["DoRA", "saved"]
+)
 def test_adapters_of_every_kind_load_by_themselves(run, tmp_path, lora):
     fitted = run(module=runs.module(runs.saved_model(tmp_path / "model"), lora=lora, lr=1e-2))
     fitted.trainer.save_checkpoint(tmp_path / "a.ckpt")

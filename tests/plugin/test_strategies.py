@@ -10,6 +10,7 @@ import torch
 from dpo_lightning import LoRA
 from tests.helpers import runs
 from tests.helpers.tiny import tiny_llama
+from tests.policy.test_modality import gemma3
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # threads, forks and workers
 
@@ -48,3 +49,15 @@ def test_started_processes_make_the_run_of_one(run, tmp_path, strategy, given, l
     assert values["val/loss"] == pytest.approx(alone.metrics["val/loss"], rel=1e-4)
     weights = zip(alone.module.parameters(), model.parameters(), strict=True)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in weights)
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=2)], ids=["full", "lora"])
+def test_a_multimodal_model_trains_on_text_in_two_processes(run, tmp_path, lora):
+    metrics = []
+    for settings in ({}, {"strategy": "ddp_fork", "devices": 2}):
+        torch.manual_seed(0)
+        pairs = runs.data(tmp_path, batch_pairs=4 // settings.get("devices", 1))
+        model = runs.module(gemma3(), lora=lora)
+        metrics.append(run(module=model, data=pairs, max_epochs=1, **settings).metrics)
+    for name in ("train/loss", "val/loss", "train/grad_norm"):
+        assert metrics[1][name] == pytest.approx(metrics[0][name], rel=1e-3)
