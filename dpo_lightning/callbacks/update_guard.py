@@ -38,6 +38,14 @@ class _MicroBatch(NamedTuple):
     loss: Tensor
 
 
+class _Before(NamedTuple):
+    """State before an optimizer step, which stands until that is made."""
+
+    trainer: pl.Trainer
+    step: int
+    state: dict[str, Any]
+
+
 class UpdateGuard(pl.Callback):
     """Stops at, or skips, an optimizer step with a loss or a gradient that is not finite; `PreferenceModule` adds it.
 
@@ -81,6 +89,7 @@ class UpdateGuard(pl.Callback):
         self.skipped = 0
         self.scaler_skipped = 0
         self._in_a_row = 0
+        self._before: _Before | None = None
         self._norms: deque[float] = deque(maxlen=_NORMS)
         self._window: list[_MicroBatch] = []
         self._batch: PreferenceBatch | None = None
@@ -107,6 +116,7 @@ class UpdateGuard(pl.Callback):
         Raises:
             RunError: naming the optimizer step and the pair ids, when no step may be skipped (any more).
         """
+        self._before = _Before(trainer, trainer.global_step, self._state())
         scaler = gradient_scaler(pl_module)
         norm, scale, losses_finite = self._measure(pl_module, scaler)
         if scaler is not None and losses_finite and self._is_left_to_the_scaler(norm, scale):
@@ -144,6 +154,7 @@ class UpdateGuard(pl.Callback):
         """Say so where no step was made at all: a run that is too short for the scaler to find its scale."""
         if 0 < trainer.global_step == self.skipped + self.scaler_skipped:
             rank_zero_warn(f"all {trainer.global_step} optimizer steps were skipped: nothing was trained")
+        self._before = None
 
     def _after(self) -> str:
         """Name what was skipped before the run stops."""
@@ -230,12 +241,20 @@ class UpdateGuard(pl.Callback):
         self._window, self._batch, self._means = [], None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the numbers of skipped steps, and the norms that a spike is measured against."""
+        """Return the numbers of skipped steps, and the norms that a spike is measured against, at the last step's end.
+
+        A checkpoint that is taken before a step is made is of the one before it, and a resumed run counts this one.
+        """
+        before = self._before
+        return before.state if before is not None and before.trainer.global_step == before.step else self._state()
+
+    def _state(self) -> dict[str, Any]:
         by_scaler = {"scaler_skipped": self.scaler_skipped, "in_a_row": self._in_a_row}
         return {"skipped": self.skipped, **by_scaler, "norms": list(self._norms)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts and the norms; older checkpoints count no steps that a scaler skipped."""
+        self._before = None
         self.skipped = state_dict["skipped"]
         self.scaler_skipped = state_dict.get("scaler_skipped", 0)
         self._in_a_row = state_dict.get("in_a_row", 0)

@@ -152,8 +152,9 @@ def test_state_goes_through_a_checkpoint(tmp_path):
 
 def on_two_ranks(rank: int, path: Any) -> None:
     """Only the rank that holds pair 5 sees a bad loss."""
+    guard = UpdateGuard(skips=2)
     runner = trainer(
-        callbacks=[Poison(*range(3), loss=math.nan, pair=5), UpdateGuard(skips=2)],
+        callbacks=[Poison(*range(3), loss=math.nan, pair=5), guard],
         devices=2,
         strategy="ddp",
         max_steps=3,
@@ -162,8 +163,7 @@ def on_two_ranks(rank: int, path: Any) -> None:
     batches = PreferenceDataModule(path, tiny_tokenizer(), batch_pairs=4)
     runner.fit(model, batches)
     (path.parent / f"found-{rank}.txt").write_text(
-        f"{runner.global_step} {runner.callbacks[1].skipped} "  # type: ignore[attr-defined]
-        f"{next(model.policy.parameters()).double().sum().item().hex()}"  # type: ignore[union-attr]
+        f"{runner.global_step} {guard.skipped} {next(model.policy.parameters()).double().sum().item().hex()}"  # type: ignore[union-attr]
     )
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim import AdamW
 
 from dpo_lightning import Cosine, LoRA, PreferenceModule
-from dpo_lightning.callbacks import EMAReference
+from dpo_lightning.callbacks import EMAReference, UpdateGuard
 from dpo_lightning.errors import RunError
 from tests.helpers import runs
 from tests.helpers.tiny import tiny_llama
@@ -358,3 +358,20 @@ def test_a_schedule_that_watches_the_training_loss_moves_once(tmp_path, interval
         if rest[2] and rest[0].optimizers[0].param_groups[0]["lr"] != rate:
             wrong[str(path)] += "other rate"
     assert {name: what for name, what in wrong.items() if what} == {}
+
+
+class SavesBeforeSteps(pl.Callback):
+    """Saves before the step that the guard is about to make, or to skip, is made."""
+
+    def on_before_zero_grad(self, trainer: Any, *_: Any) -> None:
+        guards = [each for each in trainer.callbacks if isinstance(each, UpdateGuard)]
+        self.seen = [*vars(self).get("seen", []), len(guards[0].state_dict()["norms"])]
+
+    def on_before_optimizer_step(self, trainer: Any, *_: Any) -> None:
+        self.on_before_zero_grad(trainer)
+
+
+def test_the_update_guard_counts_a_step_when_it_is_made(run):
+    saves = SavesBeforeSteps()
+    run(UpdateGuard(spike=100.0), saves, max_epochs=1)
+    assert saves.seen == [n for step in range(6) for n in (step, step)]
