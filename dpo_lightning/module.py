@@ -26,6 +26,7 @@ from dpo_lightning.training import Constant, RunningMean, Schedule, TunedRate, c
 from dpo_lightning.training.evaluation import EvaluationHooks
 from dpo_lightning.training.examples import comparison_of
 from dpo_lightning.training.logging import LogsTraining
+from dpo_lightning.training.schedules import schedule_anew
 from dpo_lightning.training.set_means import SetMeans
 
 
@@ -164,7 +165,8 @@ class PreferenceModule(
         return losses.mean() if own.example_weight is None else losses.sum() * own.example_weight
 
     def on_fit_start(self) -> None:
-        """Begin the means anew: a module can be fitted more than once."""
+        """Begin the means anew: a module can be fitted more than once. And the schedule, where batches were resized."""
+        schedule_anew(self.trainer)
         self.train_metrics.reset()
         if self.trainer.ckpt_path is None:
             self.running_mean.reset()

@@ -91,6 +91,10 @@ class PreferenceRun(ABC):
         """Return the scores with the means over ranks and batches that the objective reads; every rank must call."""
 
     @abstractmethod
+    def lacks_a_reference(self, batch: PreferenceBatch) -> bool:
+        """Return whether losses are NaN since they read a reference that is not scored; every rank must call."""
+
+    @abstractmethod
     def whole_policy(self) -> nn.Module | None:
         """Return the policy with all its weights, of a sharded one on rank 0 only; every rank must call."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch import Tensor, nn
 
 from dpo_lightning.checkpoints import load_plain, local_copy
@@ -46,7 +46,19 @@ def best_weights(trainer: pl.Trainer) -> dict[str, Tensor]:
     path = monitoring_checkpoint(trainer).best_model_path
     if not path:
         raise InputError("Export.best: no checkpoint was saved with the metric that is monitored: there is no best one")
-    state = _read(path)[STATE_DICT]
+    return _of_policy(_read(path)[STATE_DICT])
+
+
+def averaged_weights(trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Tensor]:
+    """Return the weights that a `WeightAveraging` puts into a checkpoint, by the policy's names; empty without one."""
+    held: dict[str, Any] = {STATE_DICT: {}}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging):
+            callback.on_save_checkpoint(trainer, pl_module, held)
+    return _of_policy(held[STATE_DICT])
+
+
+def _of_policy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
 
 

@@ -9,7 +9,7 @@ from typing import Any, Optional
 import lightning.pytorch as pl
 from torch import nn
 
-from dpo_lightning.callbacks.best_weights import best_weights, monitoring_checkpoint, weights_replaced
+from dpo_lightning.callbacks.best_weights import averaged_weights, best_weights, monitoring_checkpoint, weights_replaced
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import (
     STEP_SUFFIX,
@@ -115,14 +115,15 @@ class Export(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Export with each checkpoint, if `every_checkpoint` is set."""
+        """Export the weights of each checkpoint, with `every_checkpoint`: under a `WeightAveraging` the average."""
         if not self.every_checkpoint or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         run = run_of(pl_module, "Export")
         with _rank_zero_policy(trainer, run) as policy:
             if policy is not None:
                 path = f"{self.path}{STEP_SUFFIX}{trainer.global_step}"
-                write_model(policy, run.original_config(), _tokenizer(trainer), path, self._form)
+                with weights_replaced(policy, averaged_weights(trainer, pl_module)):
+                    write_model(policy, run.original_config(), _tokenizer(trainer), path, self._form)
 
     def _wanted(self) -> dict[str, ExportForm]:
         """Return the form of each export, by the argument that says where it goes."""

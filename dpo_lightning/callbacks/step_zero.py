@@ -75,7 +75,7 @@ class StepZeroCheck(pl.Callback):
         self._done = all(from_all_ranks(found is not None))
         if found is None or not self._done:
             return
-        with _scoring(trainer):
+        with scoring(trainer):
             difference = _compare(trainer, run, run.score(found))
             if difference.within(self.tolerance):
                 return
@@ -128,7 +128,7 @@ def _compare(trainer: pl.Trainer, run: PreferenceRun, scores: Any) -> _Differenc
 
 
 @contextmanager
-def _scoring(trainer: pl.Trainer) -> Iterator[None]:
+def scoring(trainer: pl.Trainer) -> Iterator[None]:
     """Enter the precision of a training step, without a graph, and leave the random state as it was."""
     device = trainer.strategy.root_device
     devices = [device] if device.type == "cuda" else []

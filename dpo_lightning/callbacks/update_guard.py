@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from dpo_lightning.batch import PreferenceBatch
+from dpo_lightning.callbacks.step_zero import scoring
 from dpo_lightning.compat.lightning_loops import is_of_training_step
 from dpo_lightning.compat.torch import is_unscaled, loss_scale
 from dpo_lightning.errors import RunError
@@ -35,6 +36,14 @@ _A_SPIKE = Rule("greater than 1", lambda value: value > 1)
 class _MicroBatch(NamedTuple):
     row_ids: Tensor | None  # of a batch without preferences there are none
     loss: Tensor
+
+
+class _Before(NamedTuple):
+    """State before an optimizer step, which stands until that is made."""
+
+    trainer: pl.Trainer
+    step: int
+    state: dict[str, Any]
 
 
 class UpdateGuard(pl.Callback):
@@ -80,6 +89,7 @@ class UpdateGuard(pl.Callback):
         self.skipped = 0
         self.scaler_skipped = 0
         self._in_a_row = 0
+        self._before: _Before | None = None
         self._norms: deque[float] = deque(maxlen=_NORMS)
         self._window: list[_MicroBatch] = []
         self._batch: PreferenceBatch | None = None
@@ -106,12 +116,19 @@ class UpdateGuard(pl.Callback):
         Raises:
             RunError: naming the optimizer step and the pair ids, when no step may be skipped (any more).
         """
+        self._before = _Before(trainer, trainer.global_step, self._state())
         scaler = gradient_scaler(pl_module)
         norm, scale, losses_finite = self._measure(pl_module, scaler)
         if scaler is not None and losses_finite and self._is_left_to_the_scaler(norm, scale):
             self._log_skipped(pl_module)
             return
         problem = self._problem(norm, losses_finite)
+        if problem is not None and not losses_finite and self._lacks_a_reference(trainer, pl_module):
+            objective = type(cast(PreferenceRun, pl_module).objective).__name__
+            raise RunError(
+                f"{problem}: it reads the log-probs of the reference, and {objective}.reads does not name "
+                "Reads.REFERENCE, without which no reference is scored: add it, or give an objective that has it"
+            )
         if problem is None:
             self._norms.append(norm)
             self._log_skipped(pl_module)
@@ -125,10 +142,19 @@ class UpdateGuard(pl.Callback):
         rank_zero_warn(f"{message}: skipped, {self.skipped} of at most {self.skips}")
         self._skip(pl_module, optimizer, scaler)
 
+    def _lacks_a_reference(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        """Score the last batch once more to tell; all ranks have a bad step, and must all do so, or none."""
+        run, batch = pl_module, self._batch
+        if not isinstance(run, PreferenceRun) or run.reads_reference or not all(from_all_ranks(batch is not None)):
+            return False
+        with scoring(trainer):
+            return all(from_all_ranks(run.lacks_a_reference(cast(PreferenceBatch, batch))))
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say so where no step was made at all: a run that is too short for the scaler to find its scale."""
         if 0 < trainer.global_step == self.skipped + self.scaler_skipped:
             rank_zero_warn(f"all {trainer.global_step} optimizer steps were skipped: nothing was trained")
+        self._before = None
 
     def _after(self) -> str:
         """Name what was skipped before the run stops."""
@@ -215,12 +241,20 @@ class UpdateGuard(pl.Callback):
         self._window, self._batch, self._means = [], None, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the numbers of skipped steps, and the norms that a spike is measured against."""
+        """Return the numbers of skipped steps, and the norms that a spike is measured against, at the last step's end.
+
+        A checkpoint that is taken before a step is made is of the one before it, and a resumed run counts this one.
+        """
+        before = self._before
+        return before.state if before is not None and before.trainer.global_step == before.step else self._state()
+
+    def _state(self) -> dict[str, Any]:
         by_scaler = {"scaler_skipped": self.scaler_skipped, "in_a_row": self._in_a_row}
         return {"skipped": self.skipped, **by_scaler, "norms": list(self._norms)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts and the norms; older checkpoints count no steps that a scaler skipped."""
+        self._before = None
         self.skipped = state_dict["skipped"]
         self.scaler_skipped = state_dict.get("scaler_skipped", 0)
         self._in_a_row = state_dict.get("in_a_row", 0)

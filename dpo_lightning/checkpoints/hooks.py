@@ -20,7 +20,13 @@ from dpo_lightning.checkpoints.hyperparameters import (
 from dpo_lightning.checkpoints.run_state import add_run_state, check_belongs, restore_run_state
 from dpo_lightning.checkpoints.settings import RESUME, is_fitting
 from dpo_lightning.checkpoints.standalone_loading import loading
-from dpo_lightning.checkpoints.trainable import add_untrained, check_trainable, keep_trainable, unfreeze_trained
+from dpo_lightning.checkpoints.trainable import (
+    add_untrained,
+    check_trainable,
+    keep_trainable,
+    trained_by_then,
+    unfreeze_trained,
+)
 from dpo_lightning.compat.lightning import class_only
 from dpo_lightning.run import PreferenceRun
 from dpo_lightning.utils.trainers import attached_trainer
@@ -32,6 +38,7 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.register_load_state_dict_pre_hook(add_untrained)
+        self._trained_by_then: frozenset[str] | None = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the format and what `add_run_state` does; arguments take their plain form, whoever has saved them."""
@@ -48,6 +55,7 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them; an InputError for a newer format, and for a checkpoint of another base, reference or run."""
         refuse_newer(checkpoint)
+        self._trained_by_then = trained_by_then(checkpoint)
         trainer = attached_trainer(self)
         refuse_incomplete(checkpoint, fits=is_fitting(trainer))
         restore_run_state(self, checkpoint, trainer)
@@ -75,7 +83,8 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         self.configure_model()
         result = super().load_state_dict(state_dict, strict=False, assign=assign)
         if strict:
-            check_trainable(self.state_dict(), state_dict, result.unexpected_keys)
+            check_trainable(self.state_dict(), state_dict, result.unexpected_keys, self._trained_by_then)
+        self._trained_by_then = None
         unfreeze_trained(self, state_dict, attached_trainer(self))
         return result
 
@@ -105,6 +114,8 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
                 that the constructor does not take.
         """
         with loading(cls, checkpoint_path, weights_only, hparams_file, kwargs) as (source, arguments):
-            return super().load_from_checkpoint(
+            loaded = super().load_from_checkpoint(
                 source, map_location, hparams_file, strict, weights_only is not False, **arguments
             )
+        loaded.configure_model()
+        return loaded

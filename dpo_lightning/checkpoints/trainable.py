@@ -18,6 +18,7 @@ POLICY = "policy"
 """The name that a run's policy is registered under; its reference is not registered."""
 
 
+_CHOSEN = "internal_optimizer_metadata"  # in the state of a `BaseFinetuning`
 _PRUNED, _MASK = "_orig", "_mask"  # of torch.nn.utils.prune
 
 
@@ -77,18 +78,35 @@ def _names_of_policy(module: nn.Module) -> set[str]:
     return {name for name, tensor in _saved_tensors(module) if id(tensor) in own}
 
 
-def check_trainable(expected: Collection[str], saved: Collection[str], unexpected: Collection[str]) -> None:
+def trained_by_then(checkpoint: dict[str, Any]) -> frozenset[str] | None:
+    """Return the names of all parameters that the run of a checkpoint had trained, where a `BaseFinetuning` chose them.
+
+    None where no such callback was in the run: it had trained whatever was trainable.
+    """
+    states = [state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, dict)]
+    chosen = [state[_CHOSEN] for state in states if _CHOSEN in state]
+    groups = [group for groups in chosen for each in groups.values() for group in each]
+    return frozenset(name for group in groups for name in group["params"]) if chosen else None
+
+
+def check_trainable(
+    expected: Collection[str],
+    saved: Collection[str],
+    unexpected: Collection[str],
+    trained: Collection[str] | None = None,
+) -> None:
     """Compare the parameters of a checkpoint with those of a run.
 
     Args:
         expected: Names of the run's trainable parameters.
         saved: Names in the checkpoint.
         unexpected: Names in the checkpoint that the module does not know.
+        trained: See `trained_by_then`: others are as the policy has them.
 
     Raises:
         InputError: unless they are the same.
     """
-    missing = [name for name in expected if name not in saved]
+    missing = [name for name in expected if name not in saved and (trained is None or name in trained)]
     if missing or unexpected:
         raise InputError(
             f"the checkpoint's trainable parameters are not this run's: {len(missing)} missing {missing[:3]}, "

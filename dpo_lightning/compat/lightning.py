@@ -7,12 +7,20 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import BatchSizeFinder, WeightAveraging
 from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper as BatchIndices
+from lightning.pytorch.profilers.pytorch import RegisterRecordFunction
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod as class_only
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["BatchIndices", "class_only", "cluster_environment", "keep_frozen_weights"]
+__all__ = [
+    "BatchIndices",
+    "batch_sizes_sought",
+    "class_only",
+    "cluster_environment",
+    "keep_frozen_weights",
+    "profiler_kept",
+]
 
 # `class_only` is the decorator of `LightningModule.load_from_checkpoint`: a classmethod that refuses to be called on an
 # instance, whose weights a caller would take to be the loaded ones. Who overrides the method needs the same decorator.
@@ -30,6 +38,15 @@ def cluster_environment(trainer: pl.Trainer) -> Any:
     return trainer._accelerator_connector.cluster_environment
 
 
+def batch_sizes_sought(trainer: pl.Trainer) -> list[str]:
+    """Return the names of the batch sizes that a `BatchSizeFinder` of the run looks for.
+
+    Touches `BatchSizeFinder._batch_arg_name`, which nothing public tells. Where it changes, one that is null ends in an
+    assertion of Lightning's.
+    """
+    return [each._batch_arg_name for each in trainer.callbacks if isinstance(each, BatchSizeFinder)]  # type: ignore[attr-defined]
+
+
 def keep_frozen_weights(averaging: WeightAveraging) -> None:
     """Let a callback that averages weights leave those alone that training does.
 
@@ -40,6 +57,17 @@ def keep_frozen_weights(averaging: WeightAveraging) -> None:
     average = averaging._kwargs.get("avg_fn")
     if average is not None and not isinstance(average, _OfChanged):
         averaging._kwargs["avg_fn"] = _OfChanged(average)
+
+
+def profiler_kept(model: nn.Module) -> dict[int, Any]:
+    """Return the memo for a `copy.deepcopy` of a model that keeps its copy's hooks with the profiler of the run.
+
+    Touches `Module._forward_pre_hooks`, where `PyTorchProfiler` puts methods of an object that holds the whole module
+    and what it records, which cannot be copied. Where it changes, a policy in memory cannot be profiled by it.
+    """
+    hooks = (hook for module in model.modules() for hook in module._forward_pre_hooks.values())
+    owners = (getattr(getattr(hook, "func", None), "__self__", None) for hook in hooks)
+    return {id(owner): owner for owner in owners if isinstance(owner, RegisterRecordFunction)}
 
 
 class _OfChanged:

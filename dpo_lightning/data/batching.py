@@ -73,6 +73,17 @@ class Batching(NamedTuple):
     length_grouped: bool | None
     seed: int
 
+    def check_sought(self, names: list[str]) -> None:
+        """Refuse to look for a batch size that is not in force; an InputError with the one that is."""
+        own = {"batch_pairs": self.batch_pairs, "batch_tokens": self.batch_tokens}
+        for name in names:
+            if name in own and own[name] is None:
+                (other,) = own.keys() - {name}
+                raise InputError(
+                    f"BatchSizeFinder: data.{name} is null, since data.{other} is in force: give "
+                    f"batch_arg_name={other!r}, or set data.{name}"
+                )
+
     def check(self) -> None:
         """Refuse settings that contradict each other, before any data is read.
 

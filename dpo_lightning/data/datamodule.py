@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union, cast
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dpo_lightning.batch import first_completions
+from dpo_lightning.compat.lightning import batch_sizes_sought
 from dpo_lightning.data.batching import COLLATE, Batching
 from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.epoch_position import TrainingEpoch
@@ -153,6 +154,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the tokenised examples of every split, from the cache where `prepare_data` has run."""
+        if self.trainer is not None:
+            self.batching.check_sought(batch_sizes_sought(self.trainer))
         self._load()
         self._epoch.forget()
         if self.trainer is not None and stage == "fit" and "val" not in self.splits:

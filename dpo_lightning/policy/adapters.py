@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.utils.text import one_line
@@ -64,6 +65,19 @@ def merge_problem(policy: nn.Module) -> str | None:
             "merging into 4-bit weights loses precision: export the adapter, then load it on the unquantised model "
             "with peft and merge there"
         )
+    return _copy_problem(policy)
+
+
+def _copy_problem(policy: nn.Module) -> str | None:
+    """Return why an adapted policy cannot be copied to be merged: PEFT's tied adapters are no leaves of the graph."""
+    shared = {id(parameter): parameter for parameter in policy.parameters()}
+    try:
+        copy.deepcopy(policy, {**shared, **profiler_kept(policy)})
+    except RuntimeError as error:
+        return (
+            f"the adapter cannot be copied, and so not be merged: {one_line(error)[:90]}; export the adapter alone, or "
+            "leave `ensure_weight_tying` out"
+        )
     return None
 
 
@@ -98,7 +112,7 @@ def merge_adapter(policy: nn.Module) -> nn.Module:
 def cpu_copy(model: nn.Module) -> nn.Module:
     """Return a copy in the CPU's memory; there is never a second one on the model's device."""
     memo: dict[int, Any] = {id(parameter): _on_cpu(parameter) for parameter in model.parameters()}
-    return copy.deepcopy(model, memo).cpu()
+    return copy.deepcopy(model, memo | profiler_kept(model)).cpu()
 
 
 def _on_cpu(parameter: nn.Parameter) -> nn.Parameter:

@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.compat.peft import call_with_hooks
 from dpo_lightning.compat.transformers import apply_tensor_plan, tensor_plan, unsplit_classes
 from dpo_lightning.errors import InputError
@@ -90,7 +91,7 @@ def shard(model: nn.Module, mesh: DeviceMesh, device: torch.device, *, trained: 
 def meta_copy(model: nn.Module) -> nn.Module:
     """Return a copy of the model on the meta device: everything but the parameters' values."""
     memo = {id(parameter): _like(parameter, parameter.to("meta")) for parameter in model.parameters()}
-    return copy.deepcopy(model, cast(Any, memo))
+    return copy.deepcopy(model, cast(Any, memo | profiler_kept(model)))
 
 
 def gather_model(model: nn.Module, into: nn.Module) -> nn.Module | None:

@@ -106,6 +106,11 @@ class PolicySource:
         build = partial(build_policy, self.policy, precision_dtype(precision), self.options)
         return build() if self._given is None else self._given.prepare(build)
 
+    @property
+    def is_taken(self) -> bool:
+        """True while a module that was given is prepared for a run."""
+        return self._given is not None and self._given.is_taken
+
     def give_back(self) -> None:
         """Give a module that was given its dropout, its cache and its mode back, when a run ends."""
         if self._given is not None:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.batch import PreferenceBatch
+from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.loading import load_model
@@ -76,7 +77,7 @@ class FrozenCopy(Reference):
 
     def _load(self, checkpoint: str | None, policy: nn.Module) -> nn.Module:
         if checkpoint is None:
-            return copy.deepcopy(policy)
+            return copy.deepcopy(policy, profiler_kept(policy))
         model = load_model(checkpoint, float_dtype_of(policy), model_kwargs=self.model_kwargs)
         disable_cache(model)
         return model

@@ -158,6 +158,14 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         # nn.Module registers it without asking the property, which reads. In the place of a module that was given.
         self.policy = self._models.policy  # type: ignore[misc]
 
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights; a policy that no run has taken keeps its own settings, as in the process that spawns others."""
+        is_taken = self.policy_source.is_taken
+        result = super().load_state_dict(*args, **kwargs)
+        if not is_taken:
+            self.policy_source.give_back()
+        return result
+
     def build_before_setup(self) -> None:
         """Build the models now where one of the Trainer's callbacks needs their parameters in its `setup`.
 

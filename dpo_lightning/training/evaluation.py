@@ -81,6 +81,12 @@ class EvaluationHooks(pl.LightningModule):
         add(self.comparison.watched(scores, losses))
         return losses
 
+    def lacks_a_reference(self, batch: PreferenceBatch) -> bool:
+        """Return whether losses are NaN for the one reason that they read a reference which nobody has said to read."""
+        scores: Any = self.with_baseline(self.score(batch))
+        losses, alike = (self.pair_losses(batch, each) for each in (scores, scores.without_difference()))
+        return bool(losses.isnan().all() and alike.isfinite().all())
+
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add the batch to the means of the stage, validation or test, and of its set."""
         own = self.own_batch(batch, "validation_step")

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from dpo_lightning.compat.jsonargparse import class_made
 from dpo_lightning.errors import InputError
 from dpo_lightning.training.parameters import make_optimizer
 from dpo_lightning.training.rate import TunedRate
-from dpo_lightning.training.schedules import Schedule, optimizer_steps
+from dpo_lightning.training.schedules import Schedule, accumulates, optimizer_steps
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.settings import MOMENTUM, NOT_NEGATIVE, Rule
 from dpo_lightning.utils.text import one_line
@@ -52,9 +52,15 @@ def optimization(module: TunedRate, optimizer: Callable[[Any], Optimizer], sched
     """Return what `configure_optimizers` does: the optimizer over the trainable parameters, and the schedule per step.
 
     Raises:
-        InputError: when nothing is trainable, or the schedule does not fit the run.
+        InputError: when nothing is trainable, the schedule does not fit the run, or an optimizer that evaluates the
+            loss anew has steps of several micro-batches.
     """
     made = make_optimizer(optimizer, module)
+    if isinstance(made, LBFGS) and accumulates(module.trainer):
+        raise InputError(
+            f"{type(made).__name__} evaluates the loss of a step again and again, and would see its last micro-batch "
+            "only: leave trainer.accumulate_grad_batches at 1, and raise data.batch_pairs"
+        )
     if module.tuned_lr is not None:
         for group in made.param_groups:
             group["lr"] = module.tuned_lr

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Union, cast
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import BatchSizeFinder, GradientAccumulationScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.settings import Rule, require
 
-__all__ = ["Constant", "Cosine", "Linear", "Schedule", "optimizer_steps"]
+__all__ = ["Constant", "Cosine", "Linear", "Schedule", "accumulates", "optimizer_steps", "schedule_anew"]
 
 
 _FACTOR = Rule("a factor from 0 to 1", lambda value: 0 <= value <= 1)
@@ -135,6 +135,22 @@ def optimizer_steps(trainer: pl.Trainer) -> float:
     windows = (schedulers[-1].get_accumulate_grad_batches(epoch) for epoch in range(max(epochs, 1)))
     steps = sum(math.ceil(batches / window) for window in windows)
     return min(steps, trainer.max_steps) if trainer.max_steps >= 0 else steps
+
+
+def schedule_anew(trainer: pl.Trainer) -> None:
+    """Make optimizer and schedule again where a `BatchSizeFinder` has changed the number of steps after they were made.
+
+    To be called in the module's `on_fit_start`: callbacks had theirs, and a checkpoint's optimizer is restored later.
+    """
+    if any(isinstance(each, BatchSizeFinder) for each in cast(Any, trainer).callbacks):
+        trainer.strategy.setup_optimizers(trainer)
+
+
+def accumulates(trainer: pl.Trainer) -> bool:
+    """Return whether an optimizer step of the run has several micro-batches, from the start or later."""
+    callbacks = [each for each in cast(Any, trainer).callbacks if isinstance(each, GradientAccumulationScheduler)]
+    windows = [trainer.accumulate_grad_batches, *(n for each in callbacks for n in each.scheduling.values())]
+    return max(windows) > 1
 
 
 def _check_warmup(warmup: float) -> None:

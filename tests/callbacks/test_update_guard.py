@@ -152,8 +152,9 @@ def test_state_goes_through_a_checkpoint(tmp_path):
 
 def on_two_ranks(rank: int, path: Any) -> None:
     """Only the rank that holds pair 5 sees a bad loss."""
+    guard = UpdateGuard(skips=2)
     runner = trainer(
-        callbacks=[Poison(*range(3), loss=math.nan, pair=5), UpdateGuard(skips=2)],
+        callbacks=[Poison(*range(3), loss=math.nan, pair=5), guard],
         devices=2,
         strategy="ddp",
         max_steps=3,

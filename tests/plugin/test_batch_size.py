@@ -6,6 +6,7 @@ import pytest
 from lightning.pytorch.callbacks import BatchSizeFinder
 from lightning.pytorch.tuner import Tuner
 
+from dpo_lightning import Linear
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import data, module, trainer
 
@@ -37,6 +38,19 @@ def test_batch_size_finder(run, tmp_path, name, settings):
     assert getattr(source, name) == finder.optimal_batch_size
     assert fitted.trainer.global_step == len(source.train_dataloader()) < 24
     assert "val/loss" in fitted.metrics
+
+
+def test_a_schedule_ends_with_the_run_that_the_found_size_makes(run, tmp_path):
+    finder = BatchSizeFinder(batch_arg_name="batch_pairs", max_trials=2, steps_per_trial=1)
+    model = module(schedule=Linear(warmup=0))
+    fitted = run(finder, module=model, data=data(tmp_path, batch_pairs=2))
+    assert fitted.trainer.global_step < 24
+    assert fitted.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_search_for_a_size_that_is_not_in_force_is_refused(run):
+    with pytest.raises(InputError, match=r"^BatchSizeFinder: data.batch_tokens is null, since data.batch_pairs is in"):
+        run(BatchSizeFinder(batch_arg_name="batch_tokens"))
 
 
 def test_a_size_that_is_set_is_that_of_the_next_loader(tmp_path):

@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, OnExcept
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim import AdamW
 
-from dpo_lightning import Cosine, PreferenceModule
-from dpo_lightning.callbacks import EMAReference
+from dpo_lightning import Cosine, LoRA, PreferenceModule
+from dpo_lightning.callbacks import EMAReference, UpdateGuard
 from dpo_lightning.errors import RunError
 from tests.helpers import runs
 from tests.helpers.tiny import tiny_llama
@@ -299,6 +299,19 @@ def test_a_callback_that_saves_before_the_reference_moves_has_it_moved(tmp_path)
     assert difference(whole, rest) == ""
 
 
+@pytest.mark.parametrize(
+    "lora", [LoRA(r=2, use_dora=True), LoRA(r=2, modules_to_save=["lm_head"])], ids=["DoRA", "saved"]
+)
+def test_adapters_of_every_kind_load_by_themselves(run, tmp_path, lora):
+    fitted = run(module=runs.module(runs.saved_model(tmp_path / "model"), lora=lora, lr=1e-2))
+    fitted.trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = PreferenceModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    trained = {name: each for name, each in fitted.module.named_parameters() if each.requires_grad}
+    assert all(torch.equal(each, trained[name]) for name, each in loaded.named_parameters() if each.requires_grad)
+    values = [runs.trainer().validate(each, runs.data(tmp_path), verbose=False)[0] for each in (fitted.module, loaded)]
+    assert values[0] == values[1]
+
+
 def test_a_resumed_run_can_be_saved_before_its_first_step(tmp_path):
     class Saves(pl.Callback):
         def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -345,3 +358,20 @@ def test_a_schedule_that_watches_the_training_loss_moves_once(tmp_path, interval
         if rest[2] and rest[0].optimizers[0].param_groups[0]["lr"] != rate:
             wrong[str(path)] += "other rate"
     assert {name: what for name, what in wrong.items() if what} == {}
+
+
+class SavesBeforeSteps(pl.Callback):
+    """Saves before the step that the guard is about to make, or to skip, is made."""
+
+    def on_before_zero_grad(self, trainer: Any, *_: Any) -> None:
+        guards = [each for each in trainer.callbacks if isinstance(each, UpdateGuard)]
+        self.seen = [*vars(self).get("seen", []), len(guards[0].state_dict()["norms"])]
+
+    def on_before_optimizer_step(self, trainer: Any, *_: Any) -> None:
+        self.on_before_zero_grad(trainer)
+
+
+def test_the_update_guard_counts_a_step_when_it_is_made(run):
+    saves = SavesBeforeSteps()
+    run(UpdateGuard(spike=100.0), saves, max_epochs=1)
+    assert saves.seen == [n for step in range(6) for n in (step, step)]

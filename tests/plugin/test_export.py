@@ -74,6 +74,25 @@ def test_the_best_checkpoint_where_that_is_asked(run, tmp_path, lora):
     assert error(tmp_path / ("merged" if lora else "out"), fitted.module.policy) > 1e-2  # the last is another
 
 
+@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging:UserWarning")
+@pytest.mark.parametrize("first", [True, False], ids=["export first", "export last"])
+def test_each_checkpoint_under_an_average_is_exported_as_it_is_saved(run, tmp_path, first):
+    callbacks = [Export(str(tmp_path / "out"), every_checkpoint=True), EMAWeightAveraging(decay=0.9)]
+    keep = ModelCheckpoint(tmp_path / "kept", every_n_train_steps=4, save_top_k=-1, filename="{step}")
+    run(*(callbacks if first else callbacks[::-1]), keep, module=runs.module(lr=1e-2), enable_checkpointing=True)
+    saved: Any = runs.module()
+    saved.load_state_dict(torch.load(tmp_path / "kept/step=4.ckpt", weights_only=True)["state_dict"])
+    assert error(tmp_path / "out-step-4", saved.policy) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_merging_tied_adapters_that_peft_cannot_copy_is_refused_at_the_start(run, tmp_path):
+    lora = LoRA(r=2, target_modules=["q_proj", "embed_tokens"], ensure_weight_tying=True)
+    module = runs.module(tiny_llama(tie_word_embeddings=True), lora=lora)
+    with pytest.raises(InputError, match=r"^Export.merged_path: the adapter cannot be copied, .*ensure_weight_tying"):
+        run(Export(merged_path=str(tmp_path / "merged")), module=module)
+
+
 def test_best_without_a_monitor_is_refused_at_the_start(run, tmp_path):
     with pytest.raises(InputError, match=r"^Export.best: one ModelCheckpoint with a monitor .*none of them does"):
         run(Export(str(tmp_path / "out"), best=True), ModelCheckpoint(tmp_path / "kept"), enable_checkpointing=True)

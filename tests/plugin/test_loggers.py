@@ -60,6 +60,6 @@ def test_hyperparameters_are_plain(run, tmp_path):
     assert held["lora"]
 
 
-@pytest.mark.parametrize("profiler", ["simple", "advanced"])
+@pytest.mark.parametrize("profiler", ["simple", "advanced", "pytorch"])
 def test_a_profiler(run, profiler):
     assert run(profiler=profiler, max_epochs=1).trainer.global_step == 6

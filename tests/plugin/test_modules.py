@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from dataclasses import dataclass
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.fabric import Fabric
 from lightning.pytorch import Callback
 from torch import nn
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from dpo_lightning import FrozenCopy, LoRA, PreferenceModule, Reference, collate_padded
+from dpo_lightning import FrozenCopy, LoRA, PreferenceModule, Reference, SimPO, collate_padded
+from dpo_lightning.errors import RunError
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import PAIRS, tiny_llama
 
@@ -89,6 +92,18 @@ def test_what_a_subclass_declares_is_saved_and_restored(run, tmp_path, lora):
     assert loaded.mean.mean_value == fitted.module.mean.mean_value > 0
 
 
+class ReadsUnread(PreferenceModule):
+    """Has a loss that reads the reference beside an objective that does not."""
+
+    def pair_losses(self, batch, scores):
+        return super().pair_losses(batch, scores) + scores.chosen_logratio
+
+
+def test_a_loss_that_reads_a_reference_which_is_not_scored_is_refused(run):
+    with pytest.raises(RunError, match=r"reads the log-probs of the reference, and SimPO\.reads does not name Reads"):
+        run(module=ReadsUnread(tiny_llama(), SimPO()))
+
+
 class Outer(pl.LightningModule):
     """Holds a preference module, which it trains with."""
 
@@ -150,3 +165,37 @@ def test_a_copy_of_a_fitted_module_is_fitted_on_its_own(run):
     other = run(module=copy.deepcopy(first)).module
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), weights, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_an_unbuilt_module_is_pickled(run):
+    model = PreferenceModule(tiny_llama(), lora=LoRA(r=2))  # with the default optimizer
+    again = pickle.loads(pickle.dumps(model))
+    losses = []
+    for each in (model, again):
+        torch.manual_seed(0)  # of the adapters, which are made in the run
+        losses.append(run(module=each).losses)
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("wrap", ["policy", "module"])
+def test_fabric_takes_the_steps(wrap):
+    model = module()
+    model.configure_model()
+    fabric = Fabric(accelerator="cpu", devices=1)
+    optimizer = AdamW(model.parameters(), lr=1e-2)
+    if wrap == "policy":
+        _, optimizer = fabric.setup(model.policy, optimizer)
+        score = model.score
+    else:
+        wrapped, optimizer = fabric.setup(model, optimizer)
+        wrapped.mark_forward_method("score")
+        score = wrapped.score
+    losses = []
+    for batch in [*fabric.setup_dataloaders(DataLoader(PAIRS, collate_fn=collate_padded, batch_size=2))] * 3:
+        loss = model.objective(score(batch)).mean()
+        fabric.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(0.6931, abs=1e-4)
+    assert losses[-1] < losses[0]

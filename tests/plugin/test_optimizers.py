@@ -38,6 +38,16 @@ def test_lbfgs_evaluates_its_closure(run):
     assert fitted.trainer.global_step == 18
 
 
+@pytest.mark.parametrize(
+    ("flags", "callbacks"),
+    [({"accumulate_grad_batches": 2}, []), ({}, [GradientAccumulationScheduler({0: 1, 1: 2})])],
+    ids=["trainer", "callback"],
+)
+def test_lbfgs_over_several_micro_batches_is_refused(run, flags, callbacks):
+    with pytest.raises(InputError, match=r"^LBFGS evaluates the loss .* leave trainer.accumulate_grad_batches at 1"):
+        run(*callbacks, module=module(optimizer=partial(LBFGS, lr=0.1)), **flags)
+
+
 class Unfreezes(BaseFinetuning):
     """Trains the first layer from the second epoch on."""
 
@@ -74,6 +84,12 @@ def test_finetuning_callbacks_freeze_and_unfreeze(run, tmp_path, make, given):
     assert [name in each for each in saved] == [False, True]
     assert not torch.equal(saved[1][name], dict(tiny_llama().named_parameters())[name.removeprefix("policy.")])
 
+    loaded = WithBackbone.load_from_checkpoint(tmp_path / "kept/epoch=0.ckpt", policy=copy.deepcopy(policy))
+    frozen = dict(loaded.named_parameters())[name]
+    assert torch.equal(frozen, dict(tiny_llama().named_parameters())[name.removeprefix("policy.")])
+    (values,) = trainer().validate(model(), data(tmp_path), ckpt_path=tmp_path / "kept/epoch=0.ckpt", verbose=False)
+    assert trainer().validate(loaded, data(tmp_path), verbose=False)[0] == values
+
     for epoch in range(2):
         again = run(make(), module=model(), max_epochs=3, ckpt_path=str(tmp_path / f"kept/epoch={epoch}.ckpt"))
         assert again.losses == whole.losses[6 * (epoch + 1) :]
@@ -103,11 +119,12 @@ def test_pruning_under_adapters_is_refused(run):
 @pytest.mark.parametrize("val_split", ["train[:8]", None])
 @pytest.mark.filterwarnings("ignore")
 def test_lr_find_finds_the_rate_that_is_trained_with(run, tmp_path, val_split):
-    rows, model = data(tmp_path, val_split=val_split), module(lr=1e-5)
+    rows, model = data(tmp_path, val_split=val_split), module(tiny_llama(attention_dropout=0.5), lr=1e-5)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     tuned = trainer(max_steps=-1, max_epochs=9, default_root_dir=tmp_path)
     found = Tuner(tuned).lr_find(model, datamodule=rows, num_training=30, early_stop_threshold=None, max_lr=0.1)
     assert model.lr == found.suggestion() != 1e-5
+    assert (model.policy.config.use_cache, model.policy.config.attention_dropout) == (True, 0.5)
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
     fitted = run(module=model, data=rows)
     assert {group["lr"] for group in fitted.trainer.optimizers[0].param_groups} == {model.lr}

@@ -25,6 +25,13 @@ def test_a_precision(run, precision):
     assert fitted.losses[-1] < fitted.losses[0]
 
 
+def test_weights_of_float16(run):
+    fitted = run(module=runs.module(optimizer=partial(AdamW, lr=1e-3, eps=1e-4)), precision="16-true")
+    assert {weight.dtype for weight in fitted.module.parameters()} == {torch.float16}
+    assert fitted.losses[0] == pytest.approx(0.6931, abs=0.01)
+    assert fitted.losses[-1] < fitted.losses[0]
+
+
 def test_a_scaled_loss(run, scaled):
     fitted = run(**scaled)
     assert fitted.losses[0] == pytest.approx(0.6931, abs=0.01)
