@@ -1,4 +1,4 @@
-"""A checkpoint without the values of its weights: what a strategy that loads by itself would refuse in many lines."""
+"""Outlines of checkpoints: what a strategy that loads by itself would refuse in many lines is refused before."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMPILED = "_orig_mod."  # torch.compile puts it into names, and torch's reader
 
 
 class Outline(NamedTuple):
-    """What a checkpoint says beside the values of its weights.
+    """A checkpoint without the values of its weights.
 
     Attributes:
         rest: All of it but the weights, and of shards the optimizer states.
