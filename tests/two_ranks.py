@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
 from torch.distributed.tensor import DTensor
-from torch.optim import AdamW
+from torch.optim import SGD, AdamW
 from transformers import AutoModelForCausalLM
 
 from dpo_lightning import FrozenAdapter, FrozenCopy, LoRA, Precomputed, PreferenceModule
@@ -81,12 +82,27 @@ CASES: dict[str, Case] = {
 }
 # Each kind of strategy validates before its first step once; the others need not do it again.
 SANITY_CHECKED = [CASES[name] for name in ("full", "LoRA, adapter off", "DDP, full", "tensor parallel")]
+FASTER = partial(AdamW, **{**OPTIMIZER, "lr": 0.5})
+# No run of one process is to end like this one.
+CHANGED: dict[str, Case] = {
+    "another rate, resumed": {
+        "model": {"optimizer": FASTER, "resume": "changed"},
+        "resume": "whole/step=2.ckpt",
+    },
+}
 REFUSED: dict[str, Case] = {
     "no plan": {**TP, "policy": "gpt2"},
     "LoRA": {**TP, "model": {"lora": LoRA(r=4)}},
     "heads": {**TP, "policy": "three_heads"},
     "step zero": {"reference": "other"},
     "code": {"resume": "malicious.ckpt"},
+    "another base": {"policy": "other", "resume": "whole/step=2.ckpt"},
+    "another rate": {"model": {"optimizer": FASTER}, "resume": "whole/step=2.ckpt"},
+    "another optimizer": {"model": {"optimizer": partial(SGD, lr=0.5)}, "resume": "whole/step=2.ckpt"},
+    "another adapter": {
+        "model": {"lora": LoRA(r=2), "reference": FrozenAdapter()},
+        "resume": "moved adapter/step=2.ckpt",
+    },
 }
 
 
@@ -147,7 +163,7 @@ def _module(path: Path, case: Case) -> PreferenceModule:
     if "cached" in case:
         settings["reference"] = Precomputed(cache_dir=str(path / "cache"))
     policy = str(path / case.get("policy", "model"))
-    return PreferenceModule(policy, optimizer=lambda params: AdamW(params, **OPTIMIZER), **settings)
+    return PreferenceModule(policy, **{"optimizer": lambda params: AdamW(params, **OPTIMIZER), **settings})
 
 
 def _strategy(case: Case) -> ParallelStrategy:
@@ -216,7 +232,7 @@ def _bytes(model: torch.nn.Module) -> float:
 def main(path: Path) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    results: dict[str, Any] = {name: fit(path, case, processes=2) for name, case in CASES.items()}
+    results: dict[str, Any] = {name: fit(path, case, processes=2) for name, case in {**CASES, **CHANGED}.items()}
     results["refused"] = {name: refusal(path, case) for name, case in REFUSED.items()}
     results["largest share"] = largest_share(path)
     torch.save(results, path / f"results-{os.environ['RANK']}.pt")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional, cast
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dpo_lightning.callbacks.exact_resume import ExactResume
+from dpo_lightning.callbacks.resumed_settings import ResumedSettings
 from dpo_lightning.checkpoints import (
     MANIFEST,
     DurableCheckpointIO,
@@ -28,6 +30,9 @@ from dpo_lightning.checkpoints import (
 from dpo_lightning.checkpoints.directory import newest_examined
 from dpo_lightning.checkpoints.directory_lock import DirectoryLock
 from dpo_lightning.checkpoints.integrity import Examined
+from dpo_lightning.checkpoints.optimizers import unscheduled
+from dpo_lightning.checkpoints.outlines import Outline, check_outline, outline
+from dpo_lightning.checkpoints.settings import is_fitting
 from dpo_lightning.checkpoints.sharded import refuse_code
 from dpo_lightning.compat.lightning_checkpoints import FindsLast, dump_checkpoint, intercept_loading, writes_shards
 from dpo_lightning.errors import InputError
@@ -257,7 +262,24 @@ def _load_safely(trainer: pl.Trainer, load: Callable[..., Any], checkpoint_path:
     examined = plugin.take_examined() if isinstance(plugin, DurableCheckpointIO) else None
     if refusal := from_rank_zero(_refusal(path, examined) if trainer.is_global_zero else None):
         raise InputError(refusal)
-    return load(path, **options)
+    found = outline(path)
+    check_outline(trainer.lightning_module, found, trainer)
+    with _fitting_optimizers(trainer, found):
+        return load(path, **options)
+
+
+@contextmanager
+def _fitting_optimizers(trainer: pl.Trainer, found: Outline) -> Iterator[None]:
+    """Let the strategy load the states of those optimizers only that can take them."""
+    resumed = [each for each in cast(Any, trainer).callbacks if isinstance(each, ResumedSettings)]
+    module, strategy, optimizers = trainer.lightning_module, trainer.strategy, trainer.strategy.optimizers
+    if is_fitting(trainer) and not all(each.takes_optimizers(module, found.rest) for each in resumed):
+        strategy.optimizers = []
+    try:
+        with unscheduled(strategy.optimizers):
+            yield
+    finally:
+        strategy.optimizers = optimizers
 
 
 def _refusal(path: Path, examined: Examined | None) -> str | None:

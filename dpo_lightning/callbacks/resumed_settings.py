@@ -49,18 +49,34 @@ class ResumedSettings(pl.Callback):
             self._saved = None
         self._asked = asked(trainer)
         self._held = [each.plain() for each in self._asked]
-        if self._saved is not None:  # of a file: Lightning restores the optimizers after this
+        if self._saved is not None and trainer.strategy.lightning_restore_optimizer:  # it does so after this
             self._compare(self._saved, pl_module)
+
+    def takes_optimizers(self, pl_module: pl.LightningModule, checkpoint: Mapping[str, Any]) -> bool:
+        """Compare before a strategy loads weights and optimizers by itself.
+
+        Args:
+            pl_module: The module that goes on.
+            checkpoint: What is saved beside the weights.
+
+        Returns:
+            Whether the states of the optimizers are to be loaded; else they begin anew.
+
+        Raises:
+            InputError: for other settings, unless they are to be applied.
+        """
+        self._compare(dict(checkpoint), pl_module)
+        return not self._is_anew
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the checkpoint until the optimizers are there; those of shards were loaded before this."""
+        """Keep the checkpoint until the optimizers are there; a strategy that loads them has done so before this."""
         if not is_fitting(trainer):
             return
         self._saved = checkpoint
-        if not trainer.strategy.lightning_restore_optimizer:
-            self._compare(checkpoint, pl_module)
+        if not trainer.strategy.lightning_restore_optimizer and self._other_schedule:
+            checkpoint[LR_SCHEDULERS] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Apply what differs, and say where the rate goes on."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Optional
 
+import fsspec
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
@@ -88,7 +89,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
 def local_copy(
     path: str | Path | IO[bytes], weights_only: bool | None, examined: Examined | None = None
 ) -> Iterator[Path | None]:
-    """Yield the undamaged file at a path or a URL, which is downloaded; None for what is neither.
+    """Yield the undamaged file at a path, or one downloaded from a URL or another file system; None for an open file.
 
     Args:
         path: What is to be loaded.
@@ -98,15 +99,16 @@ def local_copy(
     Raises:
         InputError: when there is none, it is damaged, or code of a URL is to be run.
     """
-    if not str(path).startswith(("http://", "https://")):
-        if not isinstance(path, str | Path) or not is_local(path):
-            yield None
-            return
+    if not isinstance(path, str | Path):
+        yield None
+        return
+    is_url = str(path).startswith(("http://", "https://"))
+    if not is_url and is_local(path):
         if examined is None or not examined.is_still(Path(path)):
             refuse_damaged(Path(path), str(path))
         yield Path(path)
         return
-    if weights_only is False:
+    if is_url and weights_only is False:
         raise InputError(
             f"weights_only=False would run code from {path}: download the file, and load it if you trust it"
         )
@@ -114,11 +116,20 @@ def local_copy(
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "downloaded.ckpt")
         try:
-            torch.hub.download_url_to_file(str(path), str(file), progress=False)
-        except OSError as error:
-            raise InputError(f"checkpoint {path}: {error}") from error
+            if is_url:
+                torch.hub.download_url_to_file(str(path), str(file), progress=False)
+            else:
+                with fsspec.open(str(path), "rb") as remote, file.open("wb") as local:
+                    shutil.copyfileobj(remote, local)
+        except (OSError, ImportError, ValueError) as error:  # a file system is unknown, or has no package here
+            raise InputError(f"checkpoint {path}: {_said(error)}") from error
         refuse_damaged(file, str(path))
         yield file
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says; that a file is not there is said by its class alone."""
+    return "there is none" if isinstance(error, FileNotFoundError) else one_line(error, 300)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -71,7 +72,7 @@ def other_kind(now: Asked, before: Mapping[str, Any], state: Mapping[str, Any] |
     Args:
         now: The optimizer.
         before: What `asked_before` says of the saved one.
-        state: Its state dict; None where the state was loaded already.
+        state: Its state dict; None where the strategy loads it, by the names of parameters.
     """
     name, was = type(now.optimizer).__name__, before.get("class")
     lacking = now.groups[0].keys() - before["groups"][0].keys() if now.groups and before["groups"] else set()
@@ -80,6 +81,8 @@ def other_kind(now: Asked, before: Mapping[str, Any], state: Mapping[str, Any] |
     if was not in (None, name):
         yield Difference("optimizer", was, name)
         return
+    if state is None and len(before["groups"]) != len(now.groups):
+        yield Difference("the optimizer's number of groups", len(before["groups"]), len(now.groups))
     sizes = [len(group["params"]) for group in now.optimizer.param_groups]
     if state is not None and (saved := [len(group["params"]) for group in state["param_groups"]]) != sizes:
         yield Difference("the optimizer's numbers of parameters", saved, sizes)
@@ -119,6 +122,21 @@ def go_on_without_schedule(now: Asked) -> None:
     """Give each group the rate that was asked for, where no schedule moves it any more."""
     for group, settings in zip(now.optimizer.param_groups, now.groups, strict=False):
         _set_rate(group, settings[RATE])
+
+
+@contextmanager
+def unscheduled(optimizers: Iterable[Optimizer]) -> Iterator[None]:
+    """Take the base rates of schedules out of the groups: torch's reader of shards fails where only one run has them.
+
+    The base rates of the checkpoint's fit come back by the state of its schedules, others by `apply_setting`.
+    """
+    optimizers = list(optimizers)
+    bases = [[group.pop(BASE_RATE, None) for group in each.param_groups] for each in optimizers]
+    yield
+    for each, rates in zip(optimizers, bases, strict=True):
+        for group, rate in zip(each.param_groups, rates, strict=True):
+            if rate is not None:
+                group[BASE_RATE] = rate
 
 
 def take_steps(scheduler: Any, steps: int) -> None:

@@ -15,10 +15,12 @@ from dpo_lightning.checkpoints.contents import (
     NOT_HELD,
     REFERENCE_MOVER,
     RUNNING_MEAN,
+    STATE_DICT,
 )
 from dpo_lightning.checkpoints.fingerprints import OtherReferenceError, check_identity, held_weights
 from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters
 from dpo_lightning.checkpoints.settings import (
+    Difference,
     differing_arguments,
     refuse_or_tell,
     refuse_other_shapes,
@@ -73,12 +75,18 @@ def check_belongs(module: pl.LightningModule, checkpoint: Mapping[str, Any], tra
         found = []
         run.lose_reference("which the module that was given is not")
     if fitting:
-        held, lost = held_hyperparameters(module.hparams, type(module))
-        found += differing_arguments(checkpoint, held, {**run.not_held, **lost})
+        found += other_arguments(module, checkpoint)
     else:
         found = [each for each in found if each.name.partition(".")[0] != "reference"]
     refuse_or_tell(found, run.resume)
-    refuse_other_shapes(checkpoint, dict(module.named_parameters()))
+    shapes = {name: value.shape for name, value in checkpoint.get(STATE_DICT, {}).items()}
+    refuse_other_shapes(shapes, dict(module.named_parameters()))
+
+
+def other_arguments(module: pl.LightningModule, checkpoint: Mapping[str, Any]) -> list[Difference]:
+    """Return the arguments of a `PreferenceRun` that are not those of a checkpoint's run."""
+    held, lost = held_hyperparameters(module.hparams, type(module))
+    return differing_arguments(checkpoint, held, {**cast(PreferenceRun, module).not_held, **lost})
 
 
 def restore_run_state(run: PreferenceRun, checkpoint: dict[str, Any], trainer: pl.Trainer | None) -> None:

@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Size, Tensor
 
-from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, LR_SCHEDULERS, NOT_HELD, OPTIMIZER_STATES, STATE_DICT
+from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, LR_SCHEDULERS, NOT_HELD, OPTIMIZER_STATES
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 
@@ -151,15 +151,19 @@ def refuse_without_training_state(checkpoint: Mapping[str, Any], trainer: pl.Tra
         )
 
 
-def refuse_other_shapes(checkpoint: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> None:
+def refuse_other_shapes(saved: Mapping[str, Size], parameters: Mapping[str, Tensor]) -> None:
     """Refuse trained weights that are no weights of this run's, which torch would say in many lines.
+
+    Args:
+        saved: Shapes in the checkpoint, by name.
+        parameters: Those of the run.
 
     Raises:
         InputError: naming the first one, with both shapes.
     """
-    for name, value in checkpoint.get(STATE_DICT, {}).items():
-        if name in parameters and value.shape != parameters[name].shape:
+    for name, shape in saved.items():
+        if name in parameters and shape != parameters[name].shape:
             raise InputError(
-                f"the checkpoint's {name} has the shape {list(value.shape)}, and this run's "
+                f"the checkpoint's {name} has the shape {list(shape)}, and this run's "
                 f"{list(parameters[name].shape)}: give the policy and the `lora` of that run"
             )

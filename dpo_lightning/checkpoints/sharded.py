@@ -41,7 +41,24 @@ def refuse_code(path: str | Path) -> None:
         InputError: for other than plain data, or a directory that is no checkpoint.
     """
     _read(Path(path), tensors=False)
-    _rest(Path(path))
+    rest_of_shards(path)
+
+
+def shapes_in_shards(path: str | Path) -> dict[str, torch.Size]:
+    """Return the shapes of the whole weights in a directory of shards, by name.
+
+    Raises:
+        InputError: for other than plain data.
+    """
+    with _plain_only(Path(path)):
+        metadata = _metadata(Path(path))
+        places = metadata.planner_data or {}
+        tensors = {
+            places.get(key, (key,)): entry.size
+            for key, entry in metadata.state_dict_metadata.items()
+            if isinstance(entry, TensorStorageMetadata)
+        }
+        return {str(place[-1]): size for place, size in tensors.items() if place[0] == STATE_DICT}
 
 
 def consolidated(path: str | Path) -> dict[str, Any]:
@@ -53,7 +70,7 @@ def consolidated(path: str | Path) -> dict[str, Any]:
     shards = _read(Path(path), tensors=True)
     optimizers = sorted((name for name in shards if name.startswith(_OPTIMIZER)), key=lambda name: (len(name), name))
     return {
-        **_rest(Path(path)),
+        **rest_of_shards(path),
         STATE_DICT: shards[STATE_DICT],
         OPTIMIZER_STATES: [_numbered(shards[name]) for name in optimizers],
     }
@@ -76,7 +93,7 @@ def _read(path: Path, *, tensors: bool) -> dict[str, Any]:
         )
     with _plain_only(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # it reads in this process alone
-        metadata = _Unpickler(io.BytesIO((path / _METADATA).read_bytes())).load()
+        metadata = _metadata(path)
         entries = metadata.state_dict_metadata.items()
         wanted = {key: _room(entry) for key, entry in entries if tensors or isinstance(entry, BytesStorageMetadata)}
         load(
@@ -86,6 +103,10 @@ def _read(path: Path, *, tensors: bool) -> dict[str, Any]:
             no_dist=True,
         )
         return _nested(wanted, metadata.planner_data or {})
+
+
+def _metadata(path: Path) -> Metadata:
+    return _Unpickler(io.BytesIO((path / _METADATA).read_bytes())).load()
 
 
 def _room(entry: TensorStorageMetadata | BytesStorageMetadata) -> torch.Tensor | None:
@@ -120,9 +141,14 @@ def _room_for(container: Any, key: str | int) -> None:
         container.extend([None] * (int(key) + 1 - len(container)))
 
 
-def _rest(path: Path) -> dict[str, Any]:
-    with _plain_only(path):
-        rest = torch.load(path / _REST, map_location="cpu", weights_only=True)
+def rest_of_shards(path: str | Path) -> dict[str, Any]:
+    """Return what lies beside the shards of weights and optimizer states.
+
+    Raises:
+        InputError: for other than plain data, and for a newer format.
+    """
+    with _plain_only(Path(path)):
+        rest: dict[str, Any] = torch.load(Path(path) / _REST, map_location="cpu", weights_only=True)
     refuse_newer(rest, str(path))
     return rest
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import torch
 import yaml  # type: ignore[import-untyped]
 from lightning.pytorch.core.saving import load_hparams_from_tags_csv, load_hparams_from_yaml
@@ -32,7 +31,6 @@ from dpo_lightning.checkpoints.trust import trusted_arguments
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, untrained_model
 from dpo_lightning.reference import FrozenModule, LostReference
-from dpo_lightning.utils.files import is_local
 from dpo_lightning.utils.text import one_line
 
 _PREFIX = "policy."
@@ -77,9 +75,6 @@ def loading(
 def _read(source: Any, name: str, weights_only: bool | None) -> dict[str, Any]:
     """Read a checkpoint for its settings; a tensor of a local file is read when it is used."""
     if isinstance(source, str | Path):
-        if not is_local(source):
-            with fsspec.open(str(source), "rb") as file:
-                return _read(file, name, weights_only)
         if weights_only is not False:
             return _checked(load_plain(Path(source), name, mmap=True), name)
         saved = torch.load(source, map_location="cpu", weights_only=False, mmap=True)

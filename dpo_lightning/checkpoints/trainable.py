@@ -54,12 +54,12 @@ def add_untrained(module: nn.Module, state: MutableMapping[str, Any], prefix: st
     """
     if not prefix:  # by itself the module says what is missing, see `check_trainable`
         return
-    names = {prefix + name: tensor for name, tensor in _saved_tensors(module)}
+    names = {prefix + name: tensor for name, tensor in saved_tensors(module)}
     for name in untrained_entries(module, names, prefix):
         state.setdefault(name, names[name])
 
 
-def _saved_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def saved_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield what torch's `state_dict` has, by all names of each tensor, as it is in the module."""
     for place, each in module.named_modules(remove_duplicate=False):
         transient = non_persistent_buffers(each)
@@ -75,7 +75,7 @@ def _names_of_policy(module: nn.Module) -> set[str]:
     if policy is None:
         return set()
     own = {id(tensor) for tensor in chain(policy.parameters(), policy.buffers())}
-    return {name for name, tensor in _saved_tensors(module) if id(tensor) in own}
+    return {name for name, tensor in saved_tensors(module) if id(tensor) in own}
 
 
 def trained_by_then(checkpoint: dict[str, Any]) -> frozenset[str] | None:

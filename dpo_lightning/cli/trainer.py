@@ -146,6 +146,18 @@ class PreferenceCLI(CheckedCheckpointCLI):
                 raise
             refuse_others(saved, path)
 
+    def required_in(self, path: str) -> dict[str, Any]:
+        """Return the name of the checkpoint's policy: an evaluation need not say it again.
+
+        Raises:
+            InputError: for a checkpoint that cannot be read, and a name that is none.
+        """
+        refuse_damaged(Path(path), path)
+        saved = load_plain(Path(path), path, mmap=True).get(HYPER_PARAMETERS, {})
+        named = {"policy": saved["policy"]} if isinstance(saved.get("policy"), str) else {}
+        refuse_unknown_classes(named, PreferenceModule, f"checkpoint {path}", "name it as --model.{argument}")
+        return named
+
     def settings_in(self, path: str) -> dict[str, Any]:
         """Return a checkpoint's arguments as defaults of the command: what a config or a flag says wins over them.
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml  # type: ignore[import-untyped]
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from dpo_lightning.compat.jsonargparse import defaults_of_their_own
 
 
 class CheckedCheckpointCLI(LightningCLI):
@@ -29,10 +32,21 @@ class CheckedCheckpointCLI(LightningCLI):
         saved = torch.load(path, weights_only=True, map_location="cpu", mmap=True).get("hyper_parameters", {})
         return {name: value for name, value in saved.items() if not name.startswith("_")}
 
+    def required_in(self, path: str) -> dict[str, Any]:
+        """Return those arguments of a checkpoint's model without which a command does not parse."""
+        return {}
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and keep the words."""
+        """Parse, and keep the words; what is required may come from the checkpoint of an evaluation."""
         self._words = sys.argv[1:] if args is None else args
-        super().parse_arguments(parser, args)
+        path = None if isinstance(self._words, str | Mapping) else _evaluated(list(self._words))
+        required = {} if path is None else self.required_in(path)
+        if not required:
+            super().parse_arguments(parser, args)
+            return
+        model = {"class_path": f"{self._model_class.__module__}.{self._model_class.__qualname__}"}
+        with _after_command(list(self._words), {"model": {**model, "init_args": required}}) as words:
+            super().parse_arguments(parser, words)
 
     def _parse_ckpt_path(self) -> None:
         command = self.config["subcommand"]
@@ -50,12 +64,48 @@ class CheckedCheckpointCLI(LightningCLI):
         if isinstance(words, str) or not isinstance(words, Sequence):
             self.config = self.parser.parse_object(words, self.parser.parse_object({command: defaults}))
             return
-        with tempfile.TemporaryDirectory() as directory:
-            file = Path(directory, "checkpoint.yaml")
-            file.write_text(yaml.safe_dump(defaults), encoding="utf-8")
-            place = list(words).index(command) + 1
-            self.config = self.parser.parse_args([*words[:place], f"--config={file}", *words[place:]])
+        with _after_command(list(words), defaults) as extended, defaults_of_their_own():
+            self.config = self.parser.parse_args(extended)
             del self.config[command]["config"][0]  # it is gone by the time that anybody could read it
+
+
+def _command(words: list[str]) -> str | None:
+    return next((word for word in words if word in LightningCLI.subcommands()), None)
+
+
+def _evaluated(words: list[str]) -> str | None:
+    """Return the checkpoint file of a command that does not train, as flags and configs name it."""
+    command, path = _command(words), None
+    if command in (None, "fit"):
+        return None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        option, _, value = word.partition("=")
+        value = value or following
+        if option == "--ckpt_path":
+            path = value
+        elif option in ("--config", "-c"):
+            path = _path_in_config(value, str(command)) or path
+    return path if path and Path(path).is_file() else None
+
+
+def _path_in_config(file: str, command: str) -> str | None:
+    """Return the `ckpt_path` of a config; None where the parser will say what is wrong with it."""
+    try:
+        config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        path = {**config, **config.get(command, {})}.get("ckpt_path")
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        return None
+    return path if isinstance(path, str) else None
+
+
+@contextmanager
+def _after_command(words: list[str], settings: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yield the words with the settings as their first config: each later word wins."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "checkpoint.yaml")
+        file.write_text(yaml.safe_dump(dict(settings)), encoding="utf-8")
+        place = words.index(str(_command(words))) + 1
+        yield [*words[:place], f"--config={file}", *words[place:]]
 
 
 class ParsingOnly(LightningCLI):

@@ -35,10 +35,12 @@ class TrainingEpoch:
         self._completions: int | None = None
         self._resumed: ResumedEpoch | None = None
         self._rows_read: dict[str, Any] | None = None  # by the loader, where the splits have others by now
+        self._epoch = self._ahead = 0  # the epoch that was begun, and by how many Lightning's own number is ahead of it
 
     def forget(self) -> None:
         """Begin anew: no loader was built, and nothing was restored."""
         self._layout = self._resumed = self._rows_read = None
+        self._epoch = self._ahead = 0
 
     def before_other_rows(self, trainer: pl.Trainer | None, learner: PreferenceLearner | None) -> None:
         """Keep what checkpoints say of the rows that the loader reads, before the splits get others.
@@ -98,8 +100,10 @@ class TrainingEpoch:
             return EpochProgress(fetching.asked if again else 0, accumulate, total, fetching.cycled, resumed=False)
         done: float = fetching.asked
         if self._resumed is not None:
+            self._ahead += self._resumed.ahead(fetching.asked, trainer.current_epoch - self._ahead)
             done = self._resumed.done(fetching.asked, total, trainer.current_epoch)
-        return EpochProgress(done, accumulate, total, fetching.cycled)
+        self._epoch = trainer.current_epoch - self._ahead
+        return EpochProgress(done, accumulate, total, fetching.cycled, epoch=self._epoch)
 
     def state(self, trainer: pl.Trainer | None) -> dict[str, Any]:
         """Return the position in the epoch, and what gives it its meaning."""
@@ -107,6 +111,7 @@ class TrainingEpoch:
         if trainer is not None and self._layout is not None:
             progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
             position = {"batches_done": progress.processed, "batches": _whole(trainer.num_training_batches)}
+            position["epoch"] = self._epoch
         if trainer is not None and trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
             position["begun"] = False
         return {**position, **self.order(trainer), **self._waiting(trainer)}
@@ -134,7 +139,7 @@ class TrainingEpoch:
         """
         if not state.get("begun", True):  # nothing is decided yet: a search for a batch size saves before it begins
             return
-        self._resumed = ResumedEpoch(self._resume, state)
+        self._resumed, self._ahead = ResumedEpoch(self._resume, state), 0
         self._resumed.check(self.order(trainer))
         if not cast(Any, trainer).reload_dataloaders_every_n_epochs:
             self._resumed.check_next_rows(None)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from dpo_lightning.compat.lightning import BatchIndices
 from dpo_lightning.data.batch_plans import BatchPlan, Step
+from dpo_lightning.utils.processes import end_quietly
 
 
 class ExampleBatchSampler:
@@ -63,6 +64,8 @@ class EpochProgress(NamedTuple):
             it steps. Infinite where nobody knows.
         cycled: Whether the loader begins anew where it ends before that epoch.
         resumed: Whether Lightning goes on after a restore: only then does an iteration begin in the middle.
+        epoch: The epoch whose order it is; null leaves the one that Lightning has set, which counts an epoch too many
+            after some restores.
     """
 
     done: float
@@ -70,6 +73,7 @@ class EpochProgress(NamedTuple):
     batches: float
     cycled: bool = False
     resumed: bool = True
+    epoch: int | None = None
 
     def start(self, own: int) -> int:
         """Return how many of the loader's own batches an iteration skips."""
@@ -85,7 +89,7 @@ def example_weights(examples_per_step: Sequence[int], progress: EpochProgress, w
     `accumulate x world_size / pairs of the optimizer step`, what remains is the mean over these pairs. Gradients of a
     window that a checkpoint interrupted are gone; the mean is then over the rest of it.
     """
-    done, accumulate, batches, cycled, resumed = progress
+    done, accumulate, batches, cycled, resumed, _ = progress
     own = len(examples_per_step)
 
     def examples(step: int) -> int:
@@ -148,6 +152,8 @@ class LazyLoader:
             yield from self.batches
             return
         progress = self.progress()
+        if progress.epoch is not None:
+            self.sampler.set_epoch(progress.epoch)
         if progress.resumed and 0 < progress.done < progress.batches and self.check is not None:
             self.check()
         self.sampler.start = progress.start(len(self))
@@ -186,6 +192,7 @@ def build_loader(
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=num_workers,
+        worker_init_fn=end_quietly,
         pin_memory=torch.cuda.is_available(),
         # Starting an iteration draws a seed; without its own generator it would draw from the global one.
         generator=torch.Generator().manual_seed(seed),

@@ -19,8 +19,9 @@ class ResumedEpoch:
 
     Args:
         mode: `exact` refuses an epoch of other batches; `next_epoch` leaves the rest of it out.
-        state: What the checkpoint says: `batches_done` and `batches` of the epoch, and what decided on its order; with
-            `next_rows` where other rows were waiting for a later epoch, see `TrainingEpoch.state`.
+        state: What the checkpoint says: `batches_done` and `batches` of the epoch, its number as `epoch`, and what
+            decided on its order; with `next_rows` where other rows were waiting for a later epoch, see
+            `TrainingEpoch.state`.
     """
 
     def __init__(self, mode: ResumeMode, state: Mapping[str, Any]) -> None:
@@ -28,6 +29,9 @@ class ResumedEpoch:
         # A checkpoint that does not say how many completions it computed is of a version that computed all.
         self._order = {"completions": "all", **state} if exact else {}
         self._next_rows: Mapping[str, Any] | None = state.get("next_rows") if exact else None
+        # A checkpoint of an earlier version does not say its epoch.
+        self._begun: int | None = state.get("epoch") if state["batches_done"] else None
+        self._is_whole = state["batches_done"] == state["batches"]
         self._over = False
         self._left_out_in: int | None = None
         self._rest_left_out = mode == "next_epoch" and 0 < state["batches_done"] < state["batches"]
@@ -76,6 +80,16 @@ class ResumedEpoch:
             f"epoch after {rows['epoch']}, and this run has not got them: {remedy} with "
             "reload_dataloaders_every_n_epochs=1, or go on with the first rows with data.resume=next_epoch"
         )
+
+    def ahead(self, batches_done: int, epoch: int) -> int:
+        """Return by how many epochs Lightning is ahead of the one that it goes on with.
+
+        Where a limit of steps ends a fit, Lightning counts the epoch as a whole one, and once more when it goes on.
+        """
+        begun, self._begun = self._begun, None
+        if begun is None or not (batches_done or self._is_whole):
+            return 0
+        return epoch - (begun if batches_done else begun + 1)
 
     def done(self, batches_done: int, batches: float, epoch: int | None = None) -> float:
         """How many batches of the epoch are not to come: all of them where the rest is left out, in that epoch.

@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 import sys
+import traceback
+from types import TracebackType
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -22,3 +24,21 @@ def end_with_parent() -> None:
     if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def end_quietly(worker: int = 0) -> None:
+    """Let a loader's process print nothing of a main process that goes away while it is handed a tensor.
+
+    The thread that hands it over gives that error to `sys.excepthook`; the main process has said why it ends.
+
+    Args:
+        worker: Number of the process, as torch gives it to a `worker_init_fn`.
+    """
+    said = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        names = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(trace))
+        if not (issubclass(kind, ConnectionError | EOFError) and "multiprocessing.resource_sharer" in names):
+            said(kind, error, trace)
+
+    sys.excepthook = hook

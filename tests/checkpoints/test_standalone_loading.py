@@ -10,6 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 from torch.optim import SGD
 
 from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, Objective, PreferenceModule, Reads
@@ -198,13 +199,33 @@ def test_an_optimizer_that_it_does_not_hold_is_asked_for_in_training(tmp_path):
     assert loaded.not_held == {"optimizer": "function"}
 
 
-def test_a_checkpoint_on_another_file_system_is_asked_too(tmp_path):
+def test_a_checkpoint_on_another_file_system_is_asked_too(tmp_path, monkeypatch):
     checkpoint = with_optimizer(tmp_path, lambda params: SGD(params, lr=0.5))
     with fsspec.open("memory://lost.ckpt", "wb") as file:
         file.write(checkpoint.read_bytes())
-    loaded = PreferenceModule.load_from_checkpoint("memory://lost.ckpt")
+    opened = []
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "_open", _counted(MemoryFileSystem._open, opened))
+        loaded = PreferenceModule.load_from_checkpoint("memory://lost.ckpt")
+    assert opened == ["/lost.ckpt"], "it is read once"
     with pytest.raises(InputError, match="could not hold its optimizer, a function: load_from"):
         trainer().fit(loaded, data(tmp_path))
+
+
+def _counted(opens, seen):
+    def counted(self, path, *args, **kwargs):
+        seen.append(path)
+        return opens(self, path, *args, **kwargs)
+
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("memory://nowhere.ckpt", "there is none"), ("nothing://a.ckpt", "Protocol not known: noth")]
+)
+def test_what_another_file_system_has_not_is_one_line(path, message):
+    with pytest.raises(InputError, match=f"checkpoint {path}: {message}"):
+        PreferenceModule.load_from_checkpoint(path)
 
 
 def test_an_optimizer_that_it_holds_comes_back_each_time(tmp_path):

@@ -117,6 +117,37 @@ def test_flags_win_over_the_settings_in_a_checkpoint(project):
     assert config["model"]["init_args"]["objective"]["init_args"]["beta"] == 0.5
 
 
+def test_an_evaluation_takes_the_policy_of_its_checkpoint(project, capsys):
+    main(["fit", "--config", "run.yaml", "--model.objective=DPO", "--model.objective.beta=0.5"])
+    config = yaml.safe_load((project / "run.yaml").read_text())
+    del config["model"], config["trainer"]["callbacks"]
+    (project / "data.yaml").write_text(yaml.safe_dump(config))
+    (project / "all.yaml").write_text(yaml.safe_dump({**config, "ckpt_path": "checkpoints/last.ckpt"}))
+    named = ["--config=data.yaml", "--ckpt_path=checkpoints/last.ckpt"]
+
+    def validated(*words):
+        capsys.readouterr()
+        main(["validate", *words])
+        return re.search(r"val/loss\s+[│|]\s+(\S+)", capsys.readouterr().out)[1]
+
+    asked = validated(*named, "--model.policy=model", "--model.objective=DPO", "--model.objective.beta=0.5")
+    assert asked == validated(*named) == validated("--config", "all.yaml")
+    assert asked != validated(*named, "--model.objective.beta=5.0")
+    assert validated(*named, "--model.objective=SimPO") == validated(*named, "--model.objective.class_path=SimPO")
+    for command in ("test", "predict"):
+        main([command, *named, "--data.test_split=train[:8]"])
+
+    saved = torch.load("checkpoints/last.ckpt", weights_only=True)
+    saved["hyper_parameters"]["model_kwargs"] = {"trust_remote_code": True}
+    torch.save(saved, "code.ckpt")
+    code, line = fails(capsys, "validate", "--config=data.yaml", "--ckpt_path=code.ckpt")
+    assert (code, "trust_remote_code: True of" in line) == (1, True)
+    saved["hyper_parameters"]["policy"] = "{class_path: os.system, init_args: {command: touch ran}}"
+    torch.save(saved, "code.ckpt")
+    code, line = fails(capsys, "validate", "--config=data.yaml", "--ckpt_path=code.ckpt")
+    assert (code, "would be imported or read as a file: name it as --model.policy" in line) == (1, True)
+
+
 @pytest.mark.filterwarnings("ignore:.*there is no last checkpoint available:UserWarning")
 def test_out_of_memory_is_one_line_and_the_run_goes_on(project, monkeypatch):
     monkeypatch.syspath_prepend(str(project))

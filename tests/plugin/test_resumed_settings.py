@@ -73,3 +73,26 @@ def test_weights_only_are_no_run(run, checkpoint, again, tmp_path):
     runs.trainer().validate(again(), runs.data(tmp_path), path, verbose=False)
     loaded = type(again()).load_from_checkpoint(path)
     assert torch.equal(next(loaded.policy.parameters()), next(iter(torch.load(path)["state_dict"].values())))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:bitsandbytes")
+def test_a_quantized_base_is_known_again(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    wide = {"hidden_size": 64, "intermediate_size": 64}  # 4-bit blocks have 64 weights
+    runs.saved_model(tmp_path / "model", **wide)
+    runs.saved_model(tmp_path / "other", seed=9, **wide)
+
+    def fitted(name="model", steps=2, ckpt_path=None, **quantization):
+        settings = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", **quantization}
+        module = runs.module(str(tmp_path / name), lora=LoRA(r=2), quantization_config=settings)
+        trainer = runs.trainer(max_steps=steps)
+        trainer.fit(module, runs.data(tmp_path), ckpt_path=ckpt_path)
+        return trainer
+
+    path = tmp_path / "a.ckpt"
+    fitted().save_checkpoint(path)
+    assert fitted(steps=3, ckpt_path=path).global_step == 3
+    with pytest.raises(InputError, match="was trained on other base weights than this run's policy"):
+        fitted("other", ckpt_path=path)
+    with pytest.raises(InputError, match=r"quantization_config.bnb_4bit_quant_type nf4, and this run asks for fp4"):
+        fitted(ckpt_path=path, bnb_4bit_quant_type="fp4")

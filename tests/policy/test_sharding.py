@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from dpo_lightning import PreferenceModule
 from dpo_lightning.checkpoints.sharded import consolidated
+from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sharding import check_strategy, shard
 from tests.helpers.ranks import run_ranks
@@ -174,13 +175,36 @@ def test_exports_are_those_of_one_process(models, ranks, alone):
         ("heads", "2 does not divide the model's num_key_value_heads, 1: set it to a divisor, or 1"),
         ("step zero", "before step 0 the policy is not its reference"),
         ("code", "has no place in .metadata"),
+        ("another base", "compared with another reference than this FrozenCopy"),
+        ("another rate", "had optimizer.lr 0.01, and this run asks for 0.5: give the settings of that run, or go on"),
+        ("another optimizer", "had optimizer AdamW, and this run asks for SGD"),
+        ("another adapter", "the checkpoint's adapter has lora.r 4, and this run asks for 2"),
     ],
 )
 def test_both_ranks_refuse_alike(case, message, ranks):
     first, second = (rank["refused"][case] for rank in ranks)
     assert message in first
     assert first == second
+    assert "\n" not in first
     assert case in REFUSED
+
+
+def test_another_rate_is_applied_where_that_is_said(ranks):
+    resumed = ranks[0]["another rate, resumed"]["weights"]
+    assert len(ranks[0]["another rate, resumed"]["logged"]) == 2
+    moved = [(resumed[name] - value).abs().max() for name, value in ranks[0]["full"]["weights"].items()]
+    assert max(moved) > 0.1
+
+
+def test_shards_are_exported_onto_their_own_base_alone(models, ranks, tmp_path):
+    assert ranks
+    (tmp_path / "other.yaml").write_text(f"model:\n  policy: {models / 'other'}\n")
+    words = ["export", str(models / "moved adapter/step=4.ckpt"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="was trained on other base weights than this run's policy"):
+        main([*words, "--config", str(tmp_path / "other.yaml")])
+    assert not (tmp_path / "out").exists()
+    main(words)
+    assert (tmp_path / "out/adapter_model.safetensors").is_file()
 
 
 def test_code_of_a_checkpoint_does_not_run(models, ranks):

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from dpo_lightning.utils.processes import end_with_parent
+import sys
+
+import pytest
+
+from dpo_lightning.utils.processes import end_quietly, end_with_parent
 
 
 def test_a_process_can_be_tied_to_its_parent() -> None:
     from tests.helpers.saved import forked, reports
 
     assert reports(*forked(lambda report: report(str(end_with_parent())))) == ["None"]
+
+
+def test_a_main_process_that_is_gone_is_no_traceback_of_a_loaders_process(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    end_quietly()
+    serve = {"__name__": "multiprocessing.resource_sharer"}
+    exec("def serve(error):\n    raise error", serve)
+    for error in (ConnectionResetError("gone"), EOFError()):
+        with pytest.raises(type(error)) as raised:
+            serve["serve"](error)
+        sys.excepthook(raised.type, raised.value, raised.tb)
+    assert capsys.readouterr().err == ""
+    for error, place in ((ValueError("a fault"), serve["serve"]), (ConnectionResetError("a fault"), fails)):
+        with pytest.raises(type(error)) as raised:
+            place(error)
+        sys.excepthook(raised.type, raised.value, raised.tb)
+        assert f"{type(error).__name__}: a fault" in capsys.readouterr().err
+
+
+def fails(error: BaseException) -> None:
+    raise error
