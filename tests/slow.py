@@ -38,6 +38,7 @@ SLOW = {
     "tests/logprobs/test_sharing": "two processes",
     "tests/losses/test_modified_runs": "whole fits",
     "tests/parity/": "whole fits with TRL beside ours",
+    "tests/plugin/test_compile": "compiles in a process of its own",
     "tests/plugin/test_strategies": "two processes, some of which import everything anew",
     "tests/policy/test_sharding": "two processes",
     "tests/real/": "real models and data",
