@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import pytest
+from lightning.pytorch.callbacks import BackboneFinetuning
 
+from dpo_lightning.errors import InputError
 from dpo_lightning.utils.trainers import attached_trainer
 from tests.helpers.runs import data, module, trainer
 
@@ -28,3 +31,8 @@ def test_a_running_one_has_its_own(tmp_path: Path) -> None:
 
     assert seen == [run]
     assert attached_trainer(model) is run
+
+
+def test_a_callback_that_freezes_a_backbone_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^BackboneFinetuning freezes the module `backbone`, which Pref"):
+        trainer(max_steps=1, callbacks=[BackboneFinetuning()]).fit(module(), data(tmp_path))
