@@ -33,7 +33,7 @@ from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.precomputed import Precomputed
 from dpo_lightning.reference.settle import checkpoints_of
 from dpo_lightning.utils.gradients import clip_by_norm
-from dpo_lightning.utils.trainers import attached_trainer, check_backbone
+from dpo_lightning.utils.trainers import attached_trainer, check_backbone, saves_on_exception
 
 _READ_IN_SETUP = (BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging)
 """Callbacks that freeze, list or copy the parameters in their `setup`, which comes before `configure_model`."""
@@ -51,11 +51,11 @@ _GIVEN = {
 class GivesBack(pl.Callback):
     """Gives a policy that was a module its own settings back, however the run ends; `PreferenceModule` adds it.
 
-    A run that fails before its first batch is trained takes its new adapters out again too.
+    A run that fails before its first step takes its new adapters out again too.
     """
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Note that the module is trained now."""
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Note that the module is no longer as it was built."""
         if isinstance(pl_module, ModelHooks):
             pl_module.is_trained = True
 
@@ -66,7 +66,7 @@ class GivesBack(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give it back, with no adapters of a run that has not trained."""
         _give_back(pl_module)
-        if isinstance(pl_module, ModelHooks):
+        if isinstance(pl_module, ModelHooks) and not saves_on_exception(trainer):
             pl_module.undo_untrained()
 
 
@@ -84,7 +84,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
 
     Attributes:
         policy_name: Name that the policy was given by, or that its module was loaded under.
-        is_trained: True once a fit has trained a batch.
+        is_trained: True once a fit has come to its first step.
         examples_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
     """
 

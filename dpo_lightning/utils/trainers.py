@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import BackboneFinetuning
+from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint, OnExceptionCheckpoint
 from torch import nn
 
 from dpo_lightning.errors import InputError
@@ -33,3 +33,11 @@ def check_backbone(module: pl.LightningModule, callbacks: Iterable[pl.Callback])
             f"{found} freezes the module `backbone`, which {type(module).__name__} has not: give a subclass with a "
             "property `backbone` that returns the part of `self.policy` to freeze, or leave the callback out"
         )
+
+
+def saves_on_exception(trainer: pl.Trainer) -> bool:
+    """Return whether a callback may still save a checkpoint of a run that fails: Lightning calls these last."""
+    return any(
+        isinstance(each, OnExceptionCheckpoint) or (isinstance(each, ModelCheckpoint) and each.save_on_exception)
+        for each in trainer.callbacks  # type: ignore[attr-defined]
+    )
