@@ -12,6 +12,7 @@ import torch
 
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import RunError
+from dpo_lightning.reference import ModelHooks
 from dpo_lightning.run import PreferenceRun, preference_batch_of, run_of
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
@@ -19,6 +20,11 @@ from dpo_lightning.utils.settings import Rule
 from dpo_lightning.utils.torch_modes import evaluating
 
 _TOLERANCE = Rule("greater than 0", lambda value: value > 0)
+
+_SECOND_FIT = (
+    "the module was trained before, by an earlier fit, and its reference is what the policy was before that: go on "
+    "from a checkpoint with ckpt_path, or begin with a new module"
+)
 
 
 class StepZeroCheck(pl.Callback):
@@ -54,10 +60,12 @@ class StepZeroCheck(pl.Callback):
         _TOLERANCE.check("StepZeroCheck.tolerance", tolerance)
         self.tolerance = tolerance
         self._done = False
+        self._is_second_fit = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin anew: a callback can be in more than one fit."""
         self._done = False
+        self._is_second_fit = isinstance(pl_module, ModelHooks) and pl_module.is_trained
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -82,7 +90,7 @@ class StepZeroCheck(pl.Callback):
             raise RunError(self._message(trainer, run, found, difference))
 
     def _message(self, trainer: pl.Trainer, run: PreferenceRun, batch: PreferenceBatch, difference: _Difference) -> str:
-        cause = self._found(trainer, run, batch) or run.reference.diagnose()
+        cause = _SECOND_FIT if self._is_second_fit else self._found(trainer, run, batch) or run.reference.diagnose()
         return (
             f"before step 0 the policy is not its reference: loss {difference.loss:.4f} instead of "
             f"{difference.known:.4f}, largest log-ratio {difference.logratio:.4f} nats instead of 0; {cause}. "

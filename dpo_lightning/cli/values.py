@@ -112,7 +112,8 @@ def _leaves(value: object, key: str = "") -> Iterator[tuple[str, object]]:
 def refusals_of_others(config: Mapping[str, Any]) -> Iterator[None]:
     """Turn the refusal of a value by Lightning's or torch's constructors into one line with the key.
 
-    An error in a constructor of somebody else's class goes on as it is, with its traceback.
+    A refusal by one of this package's objects gets the key in front. An error in a constructor of somebody else's class
+    goes on as it is, with its traceback.
 
     Raises:
         InputError: naming the key, as far as the message tells which argument it is about.
@@ -120,11 +121,24 @@ def refusals_of_others(config: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Lightning raises a dozen kinds
+        own = next((each for each in _causes(error) if isinstance(each, InputError)), None)
+        if own is not None and (keyed := _with_key(str(own), config)) is not None:
+            raise InputError(keyed) from error
         found = next(filter(None, map(_refusal_of_others, _causes(error))), None)
         if found is None:
             raise
         refusal, made = found
         raise InputError(f"{_place(made, config, str(refusal))}: {one_line(refusal)}") from error
+
+
+def _with_key(said: str, config: Mapping[str, Any]) -> str | None:
+    """Put the key before what an object says of itself, as `DPO.beta` or `schedule.warmup`; None where none is sure."""
+    name = said.partition(".")[0]
+    keys = [key for key, kind, _ in _objects(config) if kind.__name__ == name]
+    if len(keys) == 1:
+        return f"{keys[0]}: {said}"
+    model = config.get("model") or {}
+    return f"model.{said}" if name in (model.get("init_args") or {}) else None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

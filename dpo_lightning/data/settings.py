@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.kinds import check_arguments, check_kinds
-from dpo_lightning.utils.settings import SEED, at_least, check_rules
+from dpo_lightning.utils.settings import SEED, Rule, at_least, check_rules
+
+_MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))
+"""Each is a process: far more of them than processors would end in a machine without memory, not in an error."""
 
 _RULES = {
     **dict.fromkeys(
         ("batch_pairs", "batch_tokens", "eval_batch_pairs", "max_length", "max_prompt_length"), at_least(1)
     ),
-    "num_workers": at_least(0),
+    "num_workers": Rule(f"at least 0 and at most {_MOST_WORKERS}", lambda value: 0 <= value <= _MOST_WORKERS),
     "seed": SEED,
 }
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.utils.text import one_line
 
@@ -50,6 +51,28 @@ def _adapter_problem(policy: nn.Module) -> str | None:
             f"its adapter is merged in {len(merged)} layers: take it out with unmerge_adapter(), or merge_and_unload()"
         )
     return None
+
+
+def take_out_adapters(model: nn.Module) -> bool:
+    """Put the layers of a model back that adapters were laid over; in place.
+
+    Returns:
+        False where nothing was changed, since their initialisation has moved the weights under them, or there are none.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    configs: dict[str, Any] = getattr(model, "peft_config", {})
+    if not configs or any(moves_base(getattr(each, "init_lora_weights", True)) for each in configs.values()):
+        return False
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BaseTunerLayer):
+                setattr(parent, name, child.get_base_layer())
+            elif isinstance(child, AuxiliaryTrainingWrapper):
+                setattr(parent, name, child.original_module)
+    del model.peft_config
+    return True
 
 
 def merge_problem(policy: nn.Module) -> str | None:

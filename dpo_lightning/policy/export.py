@@ -60,6 +60,11 @@ def export_problem(policy: nn.Module, form: ExportForm, lost_base: str | None) -
         form: How it is to be written.
         lost_base: The reason why the base model of its adapter can be loaded from nowhere; None where it can.
     """
+    if is_adapted(policy) and any(getattr(each, "layer_replication", None) for each in _adapter_configs(policy)):
+        return (
+            "its adapter repeats layers (layer_replication), whose weights are the same tensors under several names, "
+            "which are not written: leave the export out and keep the checkpoint, or train without layer_replication"
+        )
     if form.merged:
         return merge_problem(policy)
     if not hasattr(policy, "save_pretrained"):
@@ -69,6 +74,10 @@ def export_problem(policy: nn.Module, form: ExportForm, lost_base: str | None) -
     if form.dtype is not None and getattr(policy, "is_quantized", False):
         return "quantized weights are exported as they are: leave dtype out"
     return None
+
+
+def _adapter_configs(adapted: nn.Module) -> list[Any]:
+    return list(cast(Any, adapted).peft_config.values())
 
 
 def _unloadable(adapted: Any) -> str | None:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from dpo_lightning.policy.adapters import take_out_adapters
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import switched_settings
 
 
@@ -23,7 +25,8 @@ class GivenModel:
     """A model that a run prepares, gives back with its settings as they were, and may take again.
 
     Settings are those that the preparation switches: dropout, caching, gradient checkpointing, and whether each module
-    is in train mode. Weights, their dtype and adapters stay as the run has made them.
+    is in train mode. Weights, their dtype and adapters stay as the run has made them, but for new adapters of a run
+    that ends before it trains.
 
     Args:
         model: The model, as it was given.
@@ -34,6 +37,8 @@ class GivenModel:
         self._policy = model
         self._switched: list[_Switched] = []
         self._is_taken = False
+        self._came_adapted = is_adapted(model)
+        self._required: dict[nn.Parameter, bool] = {}
 
     @property
     def is_taken(self) -> bool:
@@ -44,11 +49,13 @@ class GivenModel:
         """Return what `build` makes of the model; where it fails, the model has its settings back."""
         given = [(holder, name, getattr(holder, name)) for holder, name in switched_settings(self._model)]
         self._is_taken = True
+        self._required = {parameter: parameter.requires_grad for parameter in self._model.parameters()}
         try:
             self._policy = build()
         except BaseException:
             self._note(given)
             self.give_back()
+            self.take_out_adapters()
             raise
         self._note(given)
         return self._policy
@@ -66,6 +73,18 @@ class GivenModel:
             self._policy.eval()  # adapters too
         for each in self._switched:
             setattr(each.holder, each.name, each.given)
+
+    def take_out_adapters(self) -> bool:
+        """Take the adapters out that a run has put into the model, as if it had not begun; return whether that is done.
+
+        An adapter that the model came with stays, and so do new ones that have moved the weights under them.
+        """
+        if self._came_adapted or not take_out_adapters(self._model):
+            return False
+        for parameter, required in self._required.items():
+            parameter.requires_grad_(required)
+        self._policy, self._switched = self._model, []
+        return True
 
     def take_again(self) -> None:
         """Switch to the settings of the run once more, where the model was given back."""

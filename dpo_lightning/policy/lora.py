@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import asdict, dataclass
 from typing import Optional, Union
@@ -62,6 +63,12 @@ class LoRA:
 
     def __post_init__(self) -> None:
         require(self, "lora", r=at_least(1), alpha=POSITIVE, dropout=MOMENTUM)
+        for name in ("target_modules", "exclude_modules"):
+            pattern = getattr(self, name)
+            try:
+                re.compile(pattern if isinstance(pattern, str) else "")
+            except re.error as error:
+                raise InputError(f"lora.{name}: {pattern!r:.200} is no regular expression: {error}") from error
 
 
 def is_adapted(model: nn.Module) -> bool:
@@ -111,5 +118,7 @@ def _check_initialisation(name: Union[bool, str]) -> None:
         problem = initialisation(name).problem
     except Exception as error:  # PEFT raises several kinds, without a base class
         problem = one_line(error, 300)
+        if problem.startswith("invalid literal for int()"):
+            problem = f"is none that PEFT knows: a whole number belongs at its end ({problem})"
     if problem is not None:
         raise InputError(f"lora: init_lora_weights={name!r} {problem}")

@@ -116,6 +116,10 @@ class PolicySource:
         if self._given is not None:
             self._given.give_back()
 
+    def take_out_adapters(self) -> bool:
+        """Take new adapters out of a module that was given; return whether it is as it was before the run built it."""
+        return self._given is not None and self._given.take_out_adapters()
+
     def take_again(self) -> None:
         """Prepare a module that was given back for the next run."""
         if self._given is not None:

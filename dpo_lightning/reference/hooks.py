@@ -9,7 +9,12 @@ from functools import cached_property
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    ModelPruning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.optim import Optimizer
@@ -28,7 +33,7 @@ from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.precomputed import Precomputed
 from dpo_lightning.reference.settle import checkpoints_of
 from dpo_lightning.utils.gradients import clip_by_norm
-from dpo_lightning.utils.trainers import attached_trainer
+from dpo_lightning.utils.trainers import attached_trainer, check_backbone, saves_on_exception
 
 _READ_IN_SETUP = (BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging)
 """Callbacks that freeze, list or copy the parameters in their `setup`, which comes before `configure_model`."""
@@ -44,15 +49,25 @@ _GIVEN = {
 
 
 class GivesBack(pl.Callback):
-    """Gives a policy that was a module its own settings back, however the run ends; `PreferenceModule` adds it."""
+    """Gives a policy that was a module its own settings back, however the run ends; `PreferenceModule` adds it.
+
+    A run that fails before its first step takes its new adapters out again too.
+    """
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Note that the module is no longer as it was built."""
+        if isinstance(pl_module, ModelHooks):
+            pl_module.is_trained = True
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give it back."""
         _give_back(pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give it back."""
+        """Give it back, with no adapters of a run that has not trained."""
         _give_back(pl_module)
+        if isinstance(pl_module, ModelHooks) and not saves_on_exception(trainer):
+            pl_module.undo_untrained()
 
 
 def _give_back(module: pl.LightningModule) -> None:
@@ -69,6 +84,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
 
     Attributes:
         policy_name: Name that the policy was given by, or that its module was loaded under.
+        is_trained: True once a fit has come to its first step.
         examples_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
     """
 
@@ -78,6 +94,8 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         self.policy_name = source.name
         self.reference_settings = settings
         self.examples_of_loaders: list[Sequence[TokenizedExample]] = []
+        self.is_trained = False
+        self._is_built_by_run = False
         self._models: RunModels | None = None
         if isinstance(source.policy, nn.Module):  # for what looks for parameters, or copies them, before a run builds
             self.policy = source.policy  # type: ignore[misc]
@@ -151,7 +169,8 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
             self.policy_source.take_again()
             return
         place = Place()
-        if (trainer := attached_trainer(self)) is not None:
+        self._is_built_by_run = (trainer := attached_trainer(self)) is not None
+        if trainer is not None:
             check_strategy(trainer.strategy)
             place = Place(str(trainer.precision), self.device_mesh, trainer.strategy.root_device)
         self._models = RunModels(self.policy_source, self.reference_settings, place)
@@ -165,6 +184,13 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         if not is_taken:
             self.policy_source.give_back()
         return result
+
+    def undo_untrained(self) -> None:
+        """Take new adapters out of a policy that was given as a module, where a run has built and not trained them."""
+        is_undone = self._is_built_by_run and not self.is_trained and self.device_mesh is None
+        if is_undone and self.policy_source.take_out_adapters():
+            self._models = None
+            self.policy = self.policy_source.policy  # type: ignore[misc, assignment]
 
     def build_before_setup(self) -> None:
         """Build the models now where one of the Trainer's callbacks needs their parameters in its `setup`.
@@ -185,6 +211,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         # Contexts of Lightning's own call of `configure_model`.
         with trainer.strategy.tensor_init_context(), trainer.precision_plugin.module_init_context():
             self.configure_model()
+        check_backbone(self, trainer.callbacks)
         if is_adapted(self.policy) and any(isinstance(callback, ModelPruning) for callback in trainer.callbacks):
             raise InputError(
                 "ModelPruning would prune the weights under the adapters, which the reference may share: leave the "

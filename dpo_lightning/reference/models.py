@@ -14,6 +14,7 @@ from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.batch.counted import counted_tokens
 from dpo_lightning.logprobs import Statistic, TokenLogps, TokenScorer
 from dpo_lightning.policy.experts import Experts
+from dpo_lightning.policy.modality import check_plain
 from dpo_lightning.policy.sharding import gather_model, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import Reference
@@ -58,6 +59,7 @@ class RunModels:
         trained_adapter = source.has_trained_adapter  # before a module is given the adapter that is trained here
         with weights_on_rank_zero(place.mesh):
             self.policy = source.build(place.precision)
+            check_plain(self.policy)
             start = policy_start(self.policy)
             settled = settle_reference(settings, self.policy, trained_adapter)
             self.reference = settled.bind(self.policy)

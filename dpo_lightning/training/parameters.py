@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import Optimizer, SparseAdam
 
 from dpo_lightning.compat.torch import is_of_groups
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.gradients import by_mesh
+from dpo_lightning.utils.text import one_line
 
 
 def make_optimizer(maker: Callable[[Any], Optimizer], module: nn.Module) -> Optimizer:
     """Make the optimizer over the `decay_groups`, or over one group where it takes no more, as `LBFGS` does.
 
     Raises:
-        InputError: when nothing is trainable.
+        InputError: when nothing is trainable, and for an optimizer of torch's that does not take these parameters.
     """
     groups = decay_groups(module)
     try:
-        return maker(groups)
+        made = maker(groups)
     except ValueError as error:
         if not is_of_groups(error):
-            raise
-        return maker([parameter for group in groups for parameter in group["params"]])
+            raise _refused(error) from None
+        made = maker([parameter for group in groups for parameter in group["params"]])
+    if isinstance(made, SparseAdam):
+        raise InputError(
+            f"model.optimizer: {type(made).__name__} takes sparse gradients, and those of a language model are dense: "
+            "take another, such as AdamW"
+        )
+    return made
+
+
+def _refused(error: ValueError) -> ValueError:
+    """Return the error to raise for one in a maker: of torch's own refusal one line, of other code the error itself."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    if not str(last.f_globals.get("__name__")).startswith("torch.optim"):
+        return error
+    return InputError(
+        f"model.optimizer: it does not fit the trained parameters of the policy ({one_line(error)}): take another, "
+        "such as AdamW"
+    )
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint, OnExceptionCheckpoint
+from torch import nn
+
+from dpo_lightning.errors import InputError
 
 
 def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
@@ -13,3 +19,25 @@ def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
         return module.trainer
     except RuntimeError:  # Lightning's, for a module that no Trainer has
         return None
+
+
+def check_backbone(module: pl.LightningModule, callbacks: Iterable[pl.Callback]) -> None:
+    """Refuse a callback of Lightning's that freezes a part which the module does not have.
+
+    Raises:
+        InputError: for `BackboneFinetuning` without a module `backbone`.
+    """
+    found = next((type(each).__name__ for each in callbacks if isinstance(each, BackboneFinetuning)), None)
+    if found is not None and not isinstance(getattr(module, "backbone", None), nn.Module):
+        raise InputError(
+            f"{found} freezes the module `backbone`, which {type(module).__name__} has not: give a subclass with a "
+            "property `backbone` that returns the part of `self.policy` to freeze, or leave the callback out"
+        )
+
+
+def saves_on_exception(trainer: pl.Trainer) -> bool:
+    """Return whether a callback may still save a checkpoint of a run that fails: Lightning calls these last."""
+    return any(
+        isinstance(each, OnExceptionCheckpoint) or (isinstance(each, ModelCheckpoint) and each.save_on_exception)
+        for each in trainer.callbacks  # type: ignore[attr-defined]
+    )

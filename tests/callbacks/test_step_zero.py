@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -120,3 +122,10 @@ def test_an_adapter_that_is_a_no_op_is_not_blamed():
     policy = get_peft_model(tiny_llama(), LoraConfig(r=2, target_modules="all-linear"))
     assert "second matrices are all 0" in AdapterOff().bind(policy).diagnose()
     assert "adapter equals the reference's copy" in FrozenAdapter().bind(policy).diagnose()
+
+
+def test_a_second_fit_says_that_the_module_was_trained(tmp_path: Path) -> None:
+    model = module(optimizer=partial(torch.optim.SGD, lr=100.0))
+    trainer(max_steps=2).fit(model, data(tmp_path))
+    with pytest.raises(RunError, match="the module was trained before, by an earlier fit"):
+        trainer(max_steps=2).fit(model, data(tmp_path))

@@ -224,7 +224,7 @@ def test_a_wrong_key_is_answered_with_the_right_one(project, capsys, arguments, 
 )
 def test_a_setting_out_of_its_range_is_one_line(project, capsys, name, setting, line):
     arguments = f"--model.objective={name}", f"--model.objective.{setting}"
-    assert fails(capsys, "fit", "--config", "run.yaml", *arguments) == (1, f"error: {line}")
+    assert fails(capsys, "fit", "--config", "run.yaml", *arguments) == (1, f"error: model.objective: {line}")
 
 
 def test_a_misspelt_key_in_a_file_is_refused(project, capsys):
@@ -362,9 +362,10 @@ def test_the_process_exits_0_on_success_and_1_with_one_line_on_wrong_input(proje
     words = ["fit", "--config", "run.yaml"]
     succeed(run_command([*words, "--trainer.max_steps=1"], Path.cwd()), Path.cwd())
     command = [sys.executable, "-m", "dpo_lightning", *words, "--model.objective=DPO", "--model.objective.beta=-1"]
+    line = "DPO.beta must be a finite number greater than 0, got -1.0"
     bad = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert bad.returncode == 1
-    assert bad.stderr.strip().splitlines()[-1] == "error: DPO.beta must be a finite number greater than 0, got -1.0"
+    assert bad.stderr.strip().splitlines()[-1] == f"error: model.objective: {line}"
     assert "Traceback" not in bad.stderr
 
 

@@ -81,3 +81,21 @@ def test_an_error_in_somebodys_own_class_keeps_its_traceback() -> None:
 
     with pytest.raises(ValueError, match=r"^a fault$"), refusals_of_others({"trainer": {}}):
         Mine()
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("DPO.beta must be so", "model.objective: DPO.beta must be so"),
+        ("lora.r must be so", "model.lora.r must be so"),
+        ("Export.path must be so", "Export.path must be so"),  # which of two is not known
+        ("data.seed must be so", "data.seed must be so"),
+    ],
+)
+def test_what_an_object_says_of_itself_gets_its_key(said: str, line: str) -> None:
+    objective = {"class_path": "dpo_lightning.DPO", "init_args": {"beta": 0}}
+    model = {"class_path": "dpo_lightning.PreferenceModule", "init_args": {"objective": objective, "lora": {"r": 0}}}
+    config = {"model": model, "trainer": {"callbacks": [{"class_path": "dpo_lightning.Export"}] * 2}}
+    with pytest.raises(InputError) as refused, refusals_of_others(config):
+        raise InputError(said)
+    assert str(refused.value) == line

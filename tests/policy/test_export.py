@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import merge_adapter
-from dpo_lightning.policy.export import _restore_fields, check_target, write_model
+from dpo_lightning.policy.export import ExportForm, _restore_fields, check_target, export_problem, write_model
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
@@ -72,3 +73,11 @@ def test_a_written_model_has_its_own_dropout_and_its_tokenizer(tmp_path: Path) -
     assert (tmp_path / "out/tokenizer.json").exists()
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     assert torch.equal(logits(loaded, TOKENS), logits(model.eval(), TOKENS))
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_an_adapter_that_repeats_layers_is_not_exported(merged: bool) -> None:
+    config = LoraConfig(r=2, layer_replication=[(0, 1), (0, 2)], target_modules=["q_proj"], task_type="CAUSAL_LM")
+    policy = get_peft_model(tiny_llama(), config)
+
+    assert "layer_replication" in str(export_problem(policy, ExportForm(merged=merged), None))

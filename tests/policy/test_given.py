@@ -74,3 +74,28 @@ def test_a_model_that_cannot_be_prepared_is_as_it_was() -> None:
     with pytest.raises(InputError, match="lora"):
         given.prepare(partial(build_policy, model, torch.float32, options))
     assert settings(model) == before
+
+
+def test_new_adapters_are_taken_out_again() -> None:
+    model = llama()
+    before = {name: (weight.clone(), weight.requires_grad) for name, weight in model.named_parameters()}
+    given = GivenModel(model)
+    build = partial(build_policy, model, torch.float32, PolicyOptions(LoRA(r=2, modules_to_save=["lm_head"])))
+    given.prepare(build)
+    given.give_back()
+
+    assert given.take_out_adapters()
+    after = dict(model.named_parameters())
+    assert after.keys() == before.keys()
+    for name, (weight, required) in before.items():
+        assert torch.equal(weight, after[name])
+        assert after[name].requires_grad == required
+    given.prepare(build)  # as new
+
+
+def test_adapters_that_moved_the_weights_stay() -> None:
+    model = llama()
+    given = GivenModel(model)
+    given.prepare(partial(build_policy, model, torch.float32, PolicyOptions(LoRA(r=2, init_lora_weights="pissa"))))
+
+    assert not given.take_out_adapters()

@@ -92,6 +92,7 @@ class TestLoRA:
             ("eva", "needs a step over the data that is not made here"),
             ("corda", "`eigens` attribute not found"),
             ("nonsense", "Unknown initialization"),
+            ("pissa_niter_x", "is none that PEFT knows: a whole number belongs at its end"),
         ],
     )
     def test_an_initialisation_that_does_not_last_is_refused(self, directory: str, name: str, message: str) -> None:
@@ -102,3 +103,9 @@ class TestLoRA:
     def test_the_adapter_names_the_revision_of_its_base(self) -> None:
         policy: Any = add_lora(tiny_llama(), LoRA(r=2), "v1")
         assert policy.peft_config["default"].revision == "v1"
+
+
+@pytest.mark.parametrize("name", ["target_modules", "exclude_modules"])
+def test_a_pattern_that_is_none_is_named(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^lora\.{name}: '\(' is no regular expression"):
+        LoRA(**{name: "("})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,19 +19,26 @@ from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+    LlamaModel,
     LlavaConfig,
     LlavaForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     T5Config,
     T5ForConditionalGeneration,
+    ViTConfig,
+    ViTModel,
+    XLMConfig,
+    XLMWithLMHeadModel,
 )
 
 from dpo_lightning import LoRA
 from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, load_model
-from dpo_lightning.policy.modality import check_causal, other_parts
+from dpo_lightning.policy.modality import check_causal, check_plain, other_parts
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.runs import module
 from tests.helpers.tiny import PAIRS, tiny_llama
@@ -153,3 +161,45 @@ def test_a_model_without_a_causal_class_is_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"is of the type 'vit', of which transformers has no causal language model$"):
         load_model(str(tmp_path), torch.float32)
+
+
+def test_an_encoder_that_takes_low_ids_for_padding_is_refused() -> None:
+    config = XLMConfig(vocab_size=64, emb_dim=32, n_layers=2, n_heads=2, pad_index=0, pad_token_id=0)
+    with pytest.raises(InputError, match="XLMWithLMHeadModel is no causal language model"):
+        check_causal(XLMWithLMHeadModel(config))
+
+
+@pytest.mark.parametrize("kind", [LlamaModel, LlamaForSequenceClassification, LlamaForTokenClassification])
+def test_a_model_without_a_language_head_is_refused(kind: Any) -> None:
+    model = kind(LlamaConfig(**TEXT, pad_token_id=0))
+    with pytest.raises(InputError, match=rf"^policy: the forward of {kind.__name__} with `input_ids` gives no logits"):
+        check_causal(model)
+
+
+def test_a_model_that_reads_no_tokens_is_refused() -> None:
+    with pytest.raises(InputError, match="the forward of ViTModel with `input_ids` gives no logits"):
+        check_causal(ViTModel(ViTConfig(**VISION)))
+
+
+class Answers(nn.Module):
+    """A plain module, whose forward returns what it is told to."""
+
+    def __init__(self, wrap: Any) -> None:
+        super().__init__()
+        self.embedding, self.head, self.wrap = nn.Embedding(64, 8), nn.Linear(8, 64), wrap
+
+    def forward(self, input_ids: torch.Tensor) -> Any:
+        return self.wrap(self.head(self.embedding(input_ids)))
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Linear(3, 3), nn.Sequential, lambda: Answers(lambda logits: logits)])
+def test_a_plain_module_without_logits_is_refused(make: Any) -> None:
+    with pytest.raises(InputError, match="with `input_ids` gives no logits of the next token") as caught:
+        module(make()).configure_model()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plain_module_with_logits_passes() -> None:
+    check_plain(Answers(lambda logits: SimpleNamespace(logits=logits)))
+    with pytest.raises(InputError, match="is no causal language model"):
+        check_plain(Answers(lambda logits: SimpleNamespace(logits=logits + logits.mean(1, keepdim=True))))

@@ -6,7 +6,9 @@ import copy
 import pickle
 from collections.abc import Callable
 from functools import cached_property, partial
+from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.utilities.model_summary import ModelSummary
@@ -255,3 +257,18 @@ def test_tools_look_through_an_unbuilt_module(tmp_path) -> None:
     assert not lightning_hasattr(model, "models")
     assert "running_mean" in str(ModelSummary(model))
     assert "policy" in dir(model)
+
+
+def test_a_module_can_be_given_again_after_a_run_that_was_refused(tmp_path: Path) -> None:
+    class Refuses(pl.Callback):
+        def on_train_start(self, *_: object) -> None:
+            raise InputError("no")
+
+    policy = tiny_llama()
+    with pytest.raises(InputError, match=r"^no$"):
+        trainer(max_steps=1, callbacks=[Refuses()]).fit(module(policy, lora=LoRA(r=2)), data(tmp_path))
+    again = module(policy, lora=LoRA(r=4))
+    trainer(max_steps=1).fit(again, data(tmp_path))
+
+    assert again.is_trained
+    assert not again.policy_source.policy.state_dict().keys() <= tiny_llama().state_dict().keys()  # its adapters stay

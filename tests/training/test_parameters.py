@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.optim import LBFGS, AdamW
+from torch.optim import LBFGS, AdamW, Muon, SparseAdam
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import LoRA
@@ -88,3 +88,19 @@ def test_an_optimizer_of_one_group_gets_one() -> None:
 
     with pytest.raises(ValueError, match="no such thing"):
         make_optimizer(refuses, model)
+
+
+@pytest.mark.parametrize("kind", [Muon, SparseAdam])
+def test_an_optimizer_that_does_not_take_these_parameters_is_one_line(kind: type) -> None:
+    with pytest.raises(InputError, match=r"^model\.optimizer: .*AdamW$") as caught:
+        make_optimizer(kind, tiny_llama())
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_in_ones_own_maker_stays_what_it_is() -> None:
+    def maker(_: object) -> torch.optim.Optimizer:
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match=r"^mine$") as caught:
+        make_optimizer(maker, tiny_llama())
+    assert not isinstance(caught.value, InputError)

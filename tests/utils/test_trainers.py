@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import pytest
+from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint, OnExceptionCheckpoint
 
-from dpo_lightning.utils.trainers import attached_trainer
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.trainers import attached_trainer, saves_on_exception
 from tests.helpers.runs import data, module, trainer
 
 
@@ -28,3 +31,14 @@ def test_a_running_one_has_its_own(tmp_path: Path) -> None:
 
     assert seen == [run]
     assert attached_trainer(model) is run
+
+
+def test_a_callback_that_freezes_a_backbone_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^BackboneFinetuning freezes the module `backbone`, which Pref"):
+        trainer(max_steps=1, callbacks=[BackboneFinetuning()]).fit(module(), data(tmp_path))
+
+
+def test_who_saves_on_an_exception_is_known(tmp_path: Path) -> None:
+    for saver in (OnExceptionCheckpoint(tmp_path), ModelCheckpoint(save_on_exception=True)):
+        assert saves_on_exception(trainer(callbacks=[saver], enable_checkpointing=True))
+    assert not saves_on_exception(trainer(callbacks=[ModelCheckpoint()], enable_checkpointing=True))
