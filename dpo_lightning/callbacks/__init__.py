@@ -12,6 +12,7 @@ from dpo_lightning.callbacks.moving_reference import (
     MovingReference,
     TrustRegionReference,
 )
+from dpo_lightning.callbacks.pruned_weights import PrunedWeights
 from dpo_lightning.callbacks.reference_cache import ReferenceCache
 from dpo_lightning.callbacks.resumed_settings import ResumedSettings
 from dpo_lightning.callbacks.rewards import WriteRewards
@@ -24,6 +25,7 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     DurableSaves,
     UpdateGuard,
     ExactResume,
+    PrunedWeights,
     GracefulStop,
     ResumedSettings,
     StartNotes,
