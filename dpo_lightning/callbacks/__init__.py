@@ -13,6 +13,7 @@ from dpo_lightning.callbacks.moving_reference import (
     TrustRegionReference,
 )
 from dpo_lightning.callbacks.one_run_per_directory import OneRunPerDirectory
+from dpo_lightning.callbacks.pruned_weights import PrunedWeights
 from dpo_lightning.callbacks.reference_cache import ReferenceCache
 from dpo_lightning.callbacks.resumed_settings import ResumedSettings
 from dpo_lightning.callbacks.rewards import WriteRewards
@@ -26,6 +27,7 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     DurableSaves,
     UpdateGuard,
     ExactResume,
+    PrunedWeights,
     GracefulStop,
     ResumedSettings,
     StartNotes,

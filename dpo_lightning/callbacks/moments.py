@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from dpo_lightning.callbacks.pruned_weights import PrunedWeights
 from dpo_lightning.reference import ReferenceMover
 
 
@@ -81,6 +83,7 @@ class FirstCallback(pl.Callback):
 
     def __init__(self, moments: Moments) -> None:
         self._moments = moments
+        self._accumulation_due = False
 
     @staticmethod
     def stand_first(trainer: pl.Trainer, moments: Moments) -> None:
@@ -94,10 +97,15 @@ class FirstCallback(pl.Callback):
         rest = [callback for callback in others if not isinstance(callback, ReferenceMover)]
         trainer.callbacks = [FirstCallback(moments), *movers, *rest]  # type: ignore[attr-defined]
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that a fit begins, perhaps in the middle of an epoch, whose start no callback is then told of."""
+        self._accumulation_due = True
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Pass it on."""
+        self._set_accumulation(trainer)
         self._moments.batch_begins(trainer, pl_module)
 
     def on_train_batch_end(
@@ -109,15 +117,32 @@ class FirstCallback(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Pass it on, for validations of the training."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._set_accumulation(trainer)
             self._moments.validation_begins(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Pass it on."""
+        self._set_accumulation(trainer)
         self._moments.epoch_ends(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep what is pruned, before others see the end."""
+        for each in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(each, PrunedWeights):
+                each.training_ends()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Pass it on."""
         self._moments.failed(trainer)
+
+    def _set_accumulation(self, trainer: pl.Trainer) -> None:
+        """Accumulate as the epoch's scheduler says: Lightning asks it at the start of an epoch only."""
+        if not self._accumulation_due:
+            return
+        self._accumulation_due = False
+        for each in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(each, GradientAccumulationScheduler):
+                each.on_train_epoch_start(trainer)
 
 
 def callback_states(callbacks: Iterable[pl.Callback]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dpo_lightning.checkpoints.optimizers import (
     apply_setting,
     asked,
     asked_before,
+    begin_lacking_states_anew,
     begin_rates_anew,
     go_on_without_schedule,
     other_kind,
@@ -86,6 +87,8 @@ class ResumedSettings(pl.Callback):
             return
         for one, place, difference in changed:
             apply_setting(one, place, difference.name.rpartition(".")[2])
+        for one in now:
+            _tell_lacking(begin_lacking_states_anew(one, {place for of, place, _ in changed if of is one}))
         for one, before in zip(now, asked_before(saved), strict=False):
             self._resume_rates(trainer, one, str(before.get("schedule", "")))
         if isinstance(pl_module, PreferenceRun) and _other_objective(pl_module, saved):
@@ -134,6 +137,14 @@ class ResumedSettings(pl.Callback):
 def _once(found: Iterable[Difference]) -> list[Difference]:
     """Leave out what several groups of parameters have alike."""
     return list({str(each): each for each in found}.values())
+
+
+def _tell_lacking(names: set[str]) -> None:
+    if names:
+        rank_zero_info(
+            f"model.resume=changed: the optimizer begins without a state, since the checkpoint's lacks "
+            f"{', '.join(sorted(names))}"
+        )
 
 
 def _begin_optimizer_anew(saved: dict[str, Any], optimizers: int) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import RunError
+from dpo_lightning.policy.prepare import router_noise
 from dpo_lightning.reference import ModelHooks
 from dpo_lightning.run import PreferenceRun, preference_batch_of, run_of
 from dpo_lightning.utils.kinds import check_arguments
@@ -104,7 +105,10 @@ class StepZeroCheck(pl.Callback):
         with evaluating(run.policy):
             agree_in_eval = _compare(trainer, run, run.score(batch)).within(self.tolerance)
         if differ and agree_in_eval:
-            return "two forwards of the policy in train mode differ: dropout or another random part of it is active"
+            noise = ", ".join(router_noise(run.policy))
+            named = f": its routers have {noise}, which its config sets" if noise else ""
+            found = "two forwards of the policy in train mode differ: dropout or another random part of it is active"
+            return f"{found}{named}"
         if agree_in_eval:
             return (
                 "in eval mode they agree, and nothing is random: a layer of the policy computes otherwise in train mode"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -109,6 +111,51 @@ def apply_setting(now: Asked, place: int, key: str) -> None:
     for each in now.schedules:
         if hasattr(each, "base_lrs"):
             each.base_lrs[place] = value
+
+
+def begin_lacking_states_anew(now: Asked, places: Collection[int]) -> set[str]:
+    """Take the states of groups that lack what their settings need, such as `max_exp_avg_sq` for `amsgrad`.
+
+    Args:
+        now: The optimizer, with the settings that were asked for.
+        places: The numbers of the groups to look at.
+
+    Returns:
+        The names of what is lacking; empty where all states stay.
+    """
+    lacking: set[str] = set()
+    for place in places:
+        group = now.optimizer.param_groups[place]
+        held = [
+            (parameter, now.optimizer.state[parameter]) for parameter in group["params"] if _is_held(now, parameter)
+        ]
+        if not held:
+            continue
+        missing = _needed(now.optimizer, group, held[0][0]) - {name for _, state in held for name in state}
+        lacking |= missing
+        for parameter, _ in held if missing else ():
+            del now.optimizer.state[parameter]
+    return lacking
+
+
+def _is_held(now: Asked, parameter: Tensor) -> bool:
+    return bool(now.optimizer.state.get(parameter))
+
+
+def _needed(optimizer: Optimizer, group: Mapping[str, Any], like: Tensor) -> set[str]:
+    """Return what an optimizer holds of a parameter after its first step, tried on one of one element."""
+    tried = torch.zeros([1] * like.ndim, dtype=like.dtype, device=like.device, requires_grad=True)
+    tried.grad = torch.zeros_like(tried)
+    rate = group[RATE].clone() if isinstance(group[RATE], Tensor) else group[RATE]
+    trial = copy.copy(optimizer)
+    trial.__dict__ = {name: value for name, value in vars(optimizer).items() if name != "step"}  # a schedule counts it
+    trial.state = defaultdict(dict)
+    trial.param_groups = [{**group, RATE: rate, "params": [tried]}]
+    try:
+        type(optimizer).step(trial)
+    except Exception:  # one that needs a closure or real shapes says so in the run's own step
+        return set()
+    return {*trial.state[tried]}
 
 
 def begin_rates_anew(now: Asked) -> None:

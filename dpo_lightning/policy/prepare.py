@@ -148,13 +148,18 @@ def is_random(model: nn.Module) -> bool:
     """Return whether a forward in train mode draws random numbers: dropout, or noise in a router."""
     if any(isinstance(module, _DROPOUTS) and module.p > 0 for module in model.modules()):
         return True
-    rates = [
-        value
-        for module in model.modules()
-        for name, value in vars(module).items()
-        if isinstance(value, float) and (is_dropout_rate(name) or "jitter" in name)
-    ]
-    return any(rates)
+    return any(is_dropout_rate(name) for name in _rates(model)) or bool(router_noise(model))
+
+
+def router_noise(model: nn.Module) -> list[str]:
+    """Return the names of the settings by which routers add noise in train mode, such as `router_jitter_noise`."""
+    return sorted({name for name in _rates(model) if "jitter" in name})
+
+
+def _rates(model: nn.Module) -> list[str]:
+    """Return the names of float attributes of the model's modules that are not 0."""
+    attributes = (each for module in model.modules() for each in vars(module).items())
+    return [name for name, value in attributes if isinstance(value, float) and value]
 
 
 def is_dropout_rate(name: str) -> bool:

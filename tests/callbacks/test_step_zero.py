@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch import nn
 
 from dpo_lightning import (
     DPO,
@@ -28,6 +29,25 @@ from dpo_lightning.errors import RunError
 from dpo_lightning.training.examples import comparison_of
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
+
+
+class NoisyRouter(nn.Module):
+    """Adds noise to embeddings in train mode, as PhiMoE's router does to its input."""
+
+    def __init__(self, of: nn.Module) -> None:
+        super().__init__()
+        self.of, self.router_jitter_noise, self.input_jitter_noise = of, 0.5, 0.0
+
+    def forward(self, *args):
+        found = self.of(*args)
+        return found + self.router_jitter_noise * torch.randn_like(found) if self.training else found
+
+
+def test_noise_of_routers_is_named(tmp_path):
+    model = tiny_llama()
+    model.model.norm = NoisyRouter(model.model.norm)
+    with pytest.raises(RunError, match=r"random part of it is active: its routers have router_jitter_noise, which"):
+        trainer().fit(module(model), data(tmp_path))
 
 
 def test_active_dropout_is_diagnosed(tmp_path):

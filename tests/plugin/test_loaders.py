@@ -310,3 +310,14 @@ def test_prediction_writer_gets_each_batch(tmp_path):
     runner = trainer(callbacks=[Writes("batch_and_epoch")])
     runner.predict(module(), data(tmp_path))
     assert written == [(0, [0, 1, 2, 3]), (0, [4, 5, 6, 7]), (-1, list(range(8)))]
+
+
+def test_a_list_of_batches_is_refused_by_lightning_and_read_from_a_loader(tmp_path):
+    rows = data(tmp_path)
+    rows.setup("fit")
+    batches = list(rows.train_dataloader())
+    with pytest.raises(TypeError, match=r"An invalid dataloader was passed to `Trainer.fit\(train_dataloaders=...\)`"):
+        trainer().fit(module(), batches)
+    fit = trainer(max_steps=2)
+    fit.fit(module(), DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch))
+    assert fit.global_step == 2

@@ -48,6 +48,16 @@ def test_lbfgs_over_several_micro_batches_is_refused(run, flags, callbacks):
         run(*callbacks, module=module(optimizer=partial(LBFGS, lr=0.1)), **flags)
 
 
+def test_an_epoch_accumulates_on_where_a_run_goes_on_within_it(run, tmp_path):
+    keep = ModelCheckpoint(tmp_path / "kept", save_top_k=-1, every_n_train_steps=1, filename="{step}")
+    make = partial(run, GradientAccumulationScheduler({0: 1, 1: 3}), max_epochs=2)
+    whole = make(keep, enable_checkpointing=True)
+    for step in (5, 7):  # 6 steps are an epoch, 7 are one and a half
+        again = make(ckpt_path=str(tmp_path / f"kept/step={step}.ckpt"))
+        assert again.trainer.global_step == whole.trainer.global_step == 6 + 2
+        assert again.losses == whole.losses[step if step < 6 else 9 :]
+
+
 class Unfreezes(BaseFinetuning):
     """Trains the first layer from the second epoch on."""
 
@@ -109,6 +119,20 @@ def test_pruning_prunes_and_its_checkpoints_load(run, tmp_path):
         for model, given in ((pruned, None), (module(), path))
     ]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_global_unstructured": False}, {"prune_on_train_epoch_end": False}])
+def test_a_pruned_run_goes_on_with_what_is_pruned(run, tmp_path, settings):
+    keep = ModelCheckpoint(tmp_path / "kept", save_top_k=-1, every_n_train_steps=1, filename="{step}")
+
+    def prunes() -> ModelPruning:  # which belongs to one module
+        return ModelPruning("l1_unstructured", amount=0.2, **settings)
+
+    whole = run(prunes(), keep, max_epochs=3, enable_checkpointing=True)
+    for step in (8, 12, 16):
+        again = run(prunes(), max_epochs=3, ckpt_path=str(tmp_path / f"kept/step={step}.ckpt"))
+        assert again.losses == whole.losses[step:]
+        assert all(torch.equal(a, b) for a, b in zip(again.module.parameters(), whole.module.parameters(), strict=True))
 
 
 def test_pruning_under_adapters_is_refused(run):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -96,3 +98,28 @@ def test_a_quantized_base_is_known_again(tmp_path):
         fitted("other", ckpt_path=path)
     with pytest.raises(InputError, match=r"quantization_config.bnb_4bit_quant_type nf4, and this run asks for fp4"):
         fitted(ckpt_path=path, bnb_4bit_quant_type="fp4")
+
+
+RMS = partial(torch.optim.RMSprop, lr=1e-3)
+ADAM = partial(torch.optim.AdamW, lr=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "lacking"),
+    [
+        (ADAM, partial(ADAM, amsgrad=True), "max_exp_avg_sq"),
+        (RMS, partial(RMS, momentum=0.9, centered=True), "grad_avg, momentum_buffer"),
+        (ADAM, partial(ADAM, weight_decay=0.5), None),
+        (RMS, partial(RMS, alpha=0.5), None),
+    ],
+)
+def test_a_setting_whose_state_is_lacking_begins_it_anew(run, checkpoint, again, caplog, before, now, lacking):
+    path = checkpoint(optimizer=before)
+    with caplog.at_level("INFO"):
+        fitted = run(module=again(optimizer=now, resume="changed"), ckpt_path=path)
+    assert fitted.trainer.global_step == 12
+    said = "the optimizer begins without a state, since the checkpoint's lacks"
+    assert (said in caplog.text) == (lacking is not None)
+    assert lacking is None or f"{said} {lacking}" in caplog.text
+    steps = {float(state["step"]) for state in fitted.trainer.optimizers[0].state.values()}
+    assert steps == {6.0 if lacking else 12.0}
