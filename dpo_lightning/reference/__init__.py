@@ -4,7 +4,8 @@ from dpo_lightning.reference.adapter import AdapterOff, FrozenAdapter
 from dpo_lightning.reference.base import BoundReference, Followed, LostReference, NoReference, Reference
 from dpo_lightning.reference.default import default_reference, default_reference_type
 from dpo_lightning.reference.frozen import FrozenCopy, FrozenModule
-from dpo_lightning.reference.hooks import GivesBack, ModelHooks
+from dpo_lightning.reference.gives_back import GivesBack
+from dpo_lightning.reference.hooks import ModelHooks
 from dpo_lightning.reference.identity import Identity
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.moved import ReferenceMover, moved_weights, restore_moved

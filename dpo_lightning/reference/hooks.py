@@ -33,7 +33,7 @@ from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.precomputed import Precomputed
 from dpo_lightning.reference.settle import checkpoints_of
 from dpo_lightning.utils.gradients import clip_by_norm
-from dpo_lightning.utils.trainers import attached_trainer, check_backbone, saves_on_exception
+from dpo_lightning.utils.trainers import attached_trainer, check_backbone
 
 _READ_IN_SETUP = (BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging)
 """Callbacks that freeze, list or copy the parameters in their `setup`, which comes before `configure_model`."""
@@ -46,33 +46,6 @@ _GIVEN = {
     "comparison": "the objective",
 }
 """Attributes that others were made from, or that a checkpoint holds as they were given, and how to give them."""
-
-
-class GivesBack(pl.Callback):
-    """Gives a policy that was a module its own settings back, however the run ends; `PreferenceModule` adds it.
-
-    A run that fails before its first step takes its new adapters out again too.
-    """
-
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Note that the module is no longer as it was built."""
-        if isinstance(pl_module, ModelHooks):
-            pl_module.is_trained = True
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give it back."""
-        _give_back(pl_module)
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give it back, with no adapters of a run that has not trained."""
-        _give_back(pl_module)
-        if isinstance(pl_module, ModelHooks) and not saves_on_exception(trainer):
-            pl_module.undo_untrained()
-
-
-def _give_back(module: pl.LightningModule) -> None:
-    if isinstance(module, ModelHooks):
-        module.policy_source.give_back()
 
 
 class ModelHooks(ConvertedInside, pl.LightningModule):

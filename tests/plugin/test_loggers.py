@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
-from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from dpo_lightning import LoRA, RobustDPO
 from tests.helpers import runs
@@ -29,7 +28,6 @@ def test_several_at_once(run, tmp_path):
     assert one == two
 
 
-@pytest.mark.skipif(not find_spec("tensorboard"), reason="needs tensorboard")
 @pytest.mark.filterwarnings("ignore")
 def test_tensorboard(run, tmp_path):
     logger = TensorBoardLogger(tmp_path)
@@ -37,19 +35,10 @@ def test_tensorboard(run, tmp_path):
     assert list(Path(logger.log_dir).glob("events*"))
 
 
-@pytest.mark.skipif(not find_spec("wandb"), reason="needs wandb")
 @pytest.mark.filterwarnings("ignore")
 def test_wandb_offline(run, tmp_path):
     run(logger=WandbLogger(save_dir=tmp_path, offline=True))
     assert list(tmp_path.glob("wandb/offline-run*"))
-
-
-@pytest.mark.skipif(not find_spec("mlflow"), reason="needs mlflow")
-@pytest.mark.filterwarnings("ignore")
-def test_mlflow(run, tmp_path):
-    logger = MLFlowLogger(tracking_uri=f"file:{tmp_path}/runs")
-    run(logger=logger)
-    assert "train/loss" in logger.experiment.get_run(logger.run_id).data.metrics
 
 
 def test_hyperparameters_are_plain(run, tmp_path):
