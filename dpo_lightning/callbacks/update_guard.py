@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 _NORMS = 100  # optimizer steps whose gradient norms a spike is measured against
 _FEWEST = 10
 _SCALER_SKIPS = 32  # in a row: a scale of 2 ** 31 has come down to 1 by then, and one that hardly moves is found
-_A_SPIKE = Rule("greater than 1", lambda value: value > 1)
+_A_SPIKE = Rule("a finite number greater than 1", lambda value: 1 < value < math.inf)
 
 
 class _MicroBatch(NamedTuple):

@@ -202,12 +202,11 @@ def refuse_newer(checkpoint: Any, name: str = "") -> None:
         _refuse_misshapen(checkpoint, place)
 
 
-def refuse_incomplete(checkpoint: Mapping[str, Any], *, fits: bool) -> None:
-    """Refuse a checkpoint without weights, or without the counters that a fit goes on from.
+def refuse_incomplete(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse to train on from a checkpoint without the counters of its run.
 
     Raises:
         InputError: naming the keys.
     """
-    needed = (STATE_DICT, LOOPS, CALLBACKS) if fits else (STATE_DICT,)
-    if missing := [key for key in needed if key not in checkpoint]:
+    if missing := [key for key in (LOOPS, CALLBACKS) if key not in checkpoint]:
         raise InputError(f"the checkpoint has no {' and no '.join(missing)}: give one that a Trainer has saved")

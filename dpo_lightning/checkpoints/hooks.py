@@ -57,9 +57,10 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         refuse_newer(checkpoint)
         self._trained_by_then = trained_by_then(checkpoint)
         trainer = attached_trainer(self)
-        refuse_incomplete(checkpoint, fits=is_fitting(trainer))
         restore_run_state(self, checkpoint, trainer)
         check_belongs(self, checkpoint, trainer)
+        if is_fitting(trainer):
+            refuse_incomplete(checkpoint)
 
     @property
     def hparams_initial(self) -> AttributeDict:

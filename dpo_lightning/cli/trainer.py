@@ -153,7 +153,9 @@ class PreferenceCLI(CheckedCheckpointCLI):
             InputError: for a checkpoint that cannot be read, and a name that is none.
         """
         refuse_damaged(Path(path), path)
-        saved = load_plain(Path(path), path, mmap=True).get(HYPER_PARAMETERS, {})
+        read = load_plain(Path(path), path, mmap=True)
+        refuse_others(read, path)
+        saved = read.get(HYPER_PARAMETERS, {})
         named = {"policy": saved["policy"]} if isinstance(saved.get("policy"), str) else {}
         refuse_unknown_classes(named, PreferenceModule, f"checkpoint {path}", "name it as --model.{argument}")
         return named

