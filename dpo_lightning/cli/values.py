@@ -19,8 +19,12 @@ from dpo_lightning.utils.settings import NOT_NEGATIVE, SEED, Rule, at_least
 from dpo_lightning.utils.text import one_line
 
 _INTERVAL = Rule("a whole number of batches, or a share above 0", lambda value: 0 < value < math.inf)
+# Lightning makes a list of the devices, and torch a thread for each: beyond any machine, both end its memory.
+_MOST_DEVICES = Rule("at most 4096", lambda value: value <= 4096)
+_THREADS = Rule("from 1 to 4096", lambda value: 1 <= value <= 4096)
 
 _TRAINER = {
+    "devices": _MOST_DEVICES,
     **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"), at_least(1)),
     **dict.fromkeys(("log_every_n_steps", "reload_dataloaders_every_n_epochs"), at_least(0)),
     **dict.fromkeys(("min_steps", "min_epochs", "fast_dev_run", "overfit_batches"), at_least(0)),
@@ -46,10 +50,12 @@ def check_values(config: Mapping[str, Any]) -> None:
     for key, value in _leaves(config):
         if isinstance(value, float) and math.isnan(value):
             raise InputError(f"{key}: NaN is no setting: write a number")
-    for name, rule in {"torch_threads": at_least(1), "seed_everything": SEED}.items():
+    for name, rule in {"torch_threads": _THREADS, "seed_everything": SEED}.items():
         _check(name, config.get(name), rule)
     for name, rule in _TRAINER.items():
         _check(f"trainer.{name}", trainer.get(name), rule)
+    if isinstance(devices := trainer.get("devices"), str) and devices.strip().isdecimal():
+        _MOST_DEVICES.check("trainer.devices", int(devices))
     _check_duration(trainer.get("max_time"))
     _check_nulls(Trainer, trainer, "trainer")
     for key, kind, arguments in _objects(config):

@@ -25,7 +25,9 @@ QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
         ({"trainer": {"max_time": {"a": 1}}}, "trainer.max_time: 'a' is an invalid keyword argument"),
         ({"trainer": 3}, "trainer: 3 is no mapping"),
         ({"trainer": None}, "trainer: None is no mapping"),
-        ({"trainer": {}, "torch_threads": 0}, "torch_threads must be at least 1, got 0"),
+        ({"trainer": {}, "torch_threads": 0}, "torch_threads must be from 1 to 4096, got 0"),
+        ({"trainer": {"devices": 2**31}}, "trainer.devices must be at most 4096, got 2147483648"),
+        ({"trainer": {"devices": "99999"}}, "trainer.devices must be at most 4096, got 99999"),
         ({"trainer": {}, "seed_everything": -1}, "seed_everything must be from 0 to 4294967295, got -1"),
         (
             {"trainer": {"callbacks": [{"class_path": "dpo_lightning.UpdateGuard", "init_args": {"skips": None}}]}},
