@@ -15,6 +15,12 @@ from tests.policy.test_modality import gemma3
 pytestmark = pytest.mark.filterwarnings("ignore")  # threads, forks and workers
 
 
+@pytest.fixture(autouse=True)
+def _no_global_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that Lightning starts take the seed that `seed_everything` of another test has left there."""
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+
+
 def module(path: Path, given: str, lora: LoRA | None):
     torch.manual_seed(0)
     policy = runs.saved_model(path / "model") if given == "name" else tiny_llama(attention_dropout=0.5)
