@@ -34,7 +34,7 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     OneRunPerDirectory,
     WatchedMetrics,
 )
-"""What makes every run safe; `PreferenceModule` adds them, in this order."""
+"""Callbacks that make every run safe; `PreferenceModule` adds them, in this order."""
 
 __all__ = [
     "OF_EVERY_RUN",

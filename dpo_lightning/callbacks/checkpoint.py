@@ -32,7 +32,6 @@ from dpo_lightning.checkpoints.directory_lock import DirectoryLock
 from dpo_lightning.checkpoints.integrity import Examined
 from dpo_lightning.checkpoints.optimizers import unscheduled
 from dpo_lightning.checkpoints.outlines import Outline, check_outline, outline
-from dpo_lightning.checkpoints.settings import is_fitting
 from dpo_lightning.checkpoints.sharded import refuse_code
 from dpo_lightning.compat.lightning_checkpoints import FindsLast, dump_checkpoint, intercept_loading, writes_shards
 from dpo_lightning.errors import InputError
@@ -40,6 +39,7 @@ from dpo_lightning.utils.files import is_local, remove_leftovers
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.ranks import from_rank_zero
 from dpo_lightning.utils.settings import at_least, check_rules
+from dpo_lightning.utils.trainers import is_fitting
 
 
 class DurableSaves(pl.Callback):

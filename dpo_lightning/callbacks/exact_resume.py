@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -34,6 +33,7 @@ from dpo_lightning.compat.torchmetrics import set_update_count
 from dpo_lightning.data.loaders_beside import resume_loaders
 from dpo_lightning.errors import RunError
 from dpo_lightning.utils.ranks import from_all_ranks, this_rank
+from dpo_lightning.utils.trainers import is_fitting
 
 
 class _Snapshot(NamedTuple):
@@ -221,7 +221,7 @@ class ExactResume(pl.Callback):
 
     def _save_start(self, trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
         """Make what is saved before the first step a run that begins."""
-        if trainer.state.fn != TrainerFn.FITTING or trainer.ckpt_path is not None:
+        if not is_fitting(trainer) or trainer.ckpt_path is not None:
             return
         checkpoint["loops"]["fit_loop"] = loop_state(trainer, Moment.START)
         checkpoint["callbacks"][self.state_key] = {"moment": Moment.START.value, "plateaus_due": False, "ranks": []}
@@ -247,7 +247,7 @@ class ExactResume(pl.Callback):
 
     def failed(self, trainer: pl.Trainer) -> None:
         """Let nobody save where there is no step, or half of one: the user's own error is the one to see."""
-        if trainer.state.fn == TrainerFn.FITTING and not self.can_save:
+        if is_fitting(trainer) and not self.can_save:
             save_nothing(trainer, f"the exception came {'within a' if self._snapshot else 'before the first'} step")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
-from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from dpo_lightning.callbacks.pruned_weights import PrunedWeights
 from dpo_lightning.reference import ReferenceMover
+from dpo_lightning.utils.trainers import is_fitting
 
 
 class UpdateWatch:
@@ -116,7 +116,7 @@ class FirstCallback(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Pass it on, for validations of the training."""
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+        if is_fitting(trainer) and not trainer.sanity_checking:
             self._set_accumulation(trainer)
             self._moments.validation_begins(trainer, pl_module)
 

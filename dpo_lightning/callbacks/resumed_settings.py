@@ -22,9 +22,10 @@ from dpo_lightning.checkpoints.optimizers import (
     rates_of_now,
     take_steps,
 )
-from dpo_lightning.checkpoints.settings import Difference, is_fitting, refuse_or_tell
+from dpo_lightning.checkpoints.settings import Difference, refuse_or_tell
 from dpo_lightning.errors import InputError
 from dpo_lightning.run import PreferenceRun
+from dpo_lightning.utils.trainers import is_fitting
 
 
 class ResumedSettings(pl.Callback):

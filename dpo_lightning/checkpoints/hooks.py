@@ -18,7 +18,7 @@ from dpo_lightning.checkpoints.hyperparameters import (
     mask_data_arguments,
 )
 from dpo_lightning.checkpoints.run_state import add_run_state, check_belongs, restore_run_state
-from dpo_lightning.checkpoints.settings import RESUME, is_fitting
+from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.standalone_loading import loading
 from dpo_lightning.checkpoints.trainable import (
     add_untrained,
@@ -29,7 +29,7 @@ from dpo_lightning.checkpoints.trainable import (
 )
 from dpo_lightning.compat.lightning import class_only
 from dpo_lightning.run import PreferenceRun
-from dpo_lightning.utils.trainers import attached_trainer
+from dpo_lightning.utils.trainers import attached_trainer, is_fitting
 
 
 class CheckpointHooks(PreferenceRun, pl.LightningModule):

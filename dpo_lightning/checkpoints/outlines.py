@@ -14,7 +14,6 @@ from dpo_lightning.checkpoints.fingerprints import check_identity
 from dpo_lightning.checkpoints.io import load_plain
 from dpo_lightning.checkpoints.run_state import other_arguments
 from dpo_lightning.checkpoints.settings import (
-    is_fitting,
     refuse_or_tell,
     refuse_other_shapes,
     refuse_without_training_state,
@@ -23,6 +22,7 @@ from dpo_lightning.checkpoints.sharded import rest_of_shards, shapes_in_shards
 from dpo_lightning.checkpoints.trainable import check_trainable, saved_tensors
 from dpo_lightning.errors import InputError
 from dpo_lightning.run import PreferenceRun
+from dpo_lightning.utils.trainers import is_fitting
 
 _COMPILED = "_orig_mod."  # torch.compile puts it into names, and torch's reader of shards takes it out
 

@@ -31,6 +31,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.reference import FrozenModule, ReferenceMover, moved_weights, restore_moved
 from dpo_lightning.run import PreferenceRun
+from dpo_lightning.utils.trainers import is_fitting
 
 
 def add_run_state(run: PreferenceRun, checkpoint: dict[str, Any]) -> None:
@@ -63,7 +64,7 @@ def check_belongs(module: pl.LightningModule, checkpoint: Mapping[str, Any], tra
         InputError: naming what differs, and what to do.
     """
     run = cast(PreferenceRun, module)
-    fitting = trainer is not None and trainer.state.fn == TrainerFn.FITTING
+    fitting = is_fitting(trainer)
     if trainer is not None and fitting:
         refuse_without_training_state(checkpoint, trainer)
     try:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import lightning.pytorch as pl
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Size, Tensor
 
@@ -47,11 +46,6 @@ def checked_mode(mode: str) -> SettingsMode:
     if mode not in get_args(SettingsMode):
         raise InputError(f"resume is one of {', '.join(get_args(SettingsMode))}, got {mode!r}")
     return cast(SettingsMode, mode)
-
-
-def is_fitting(trainer: pl.Trainer | None) -> bool:
-    """Return whether a checkpoint is taken to train on."""
-    return trainer is not None and trainer.state.fn == TrainerFn.FITTING
 
 
 def refuse_or_tell(found: Iterable[Difference], mode: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Literal, Optional, Union
 
 import lightning.pytorch as pl
 import numpy as np
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from dpo_lightning.batch import Collate
@@ -23,6 +22,7 @@ from dpo_lightning.data.splits import Splits
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import data_ranks
 from dpo_lightning.utils.settings import at_least, check_rules
+from dpo_lightning.utils.trainers import is_fitting
 
 EvaluationLoaders = Union[LazyLoader, dict[str, LazyLoader]]
 
@@ -125,7 +125,7 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
             InputError: without a validation split.
         """
         if "val" not in self.splits:
-            if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:  # lr_find turns validation on
+            if is_fitting(self.trainer):  # lr_find turns validation on
                 return {}
             raise InputError("nothing to validate on: set data.val_split")
         return self._eval_loaders("val")

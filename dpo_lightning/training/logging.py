@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -17,6 +16,7 @@ from dpo_lightning.compat.torchmetrics import set_update_count
 from dpo_lightning.training.metrics import Means
 from dpo_lightning.training.set_means import SetMeans
 from dpo_lightning.utils.gradients import gradient_norm
+from dpo_lightning.utils.trainers import is_fitting
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
 
@@ -54,14 +54,10 @@ class LogsTraining(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Show callbacks the means since the last log: an interval may end after the validation."""
-        if self.trainer.sanity_checking or not _is_fitted(self.trainer):
+        if self.trainer.sanity_checking or not is_fitting(self.trainer):
             return
         means = {f"train/{name}": value for name, value in _means(self.train_metrics).items()}
         self.trainer.callback_metrics.update(means)
-
-
-def _is_fitted(trainer: pl.Trainer) -> bool:
-    return trainer.state.fn == TrainerFn.FITTING
 
 
 def _ends(module: pl.LightningModule) -> bool:

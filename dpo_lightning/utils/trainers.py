@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint, OnExceptionCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from dpo_lightning.errors import InputError
@@ -19,6 +20,11 @@ def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
         return module.trainer
     except RuntimeError:  # Lightning's, for a module that no Trainer has
         return None
+
+
+def is_fitting(trainer: pl.Trainer | None) -> bool:
+    """Return whether a Trainer runs a fit, the validations within it included."""
+    return trainer is not None and trainer.state.fn == TrainerFn.FITTING
 
 
 def check_backbone(module: pl.LightningModule, callbacks: Iterable[pl.Callback]) -> None:

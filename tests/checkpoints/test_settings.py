@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 
 from dpo_lightning import PreferenceModule
 from dpo_lightning.checkpoints.settings import (
@@ -14,7 +13,6 @@ from dpo_lightning.checkpoints.settings import (
     checked_mode,
     differences,
     differing_arguments,
-    is_fitting,
     refuse_or_tell,
     refuse_other_shapes,
     refuse_without_training_state,
@@ -89,8 +87,3 @@ def test_other_shapes_are_named():
     refuse_other_shapes({"a": torch.Size([2])}, {"a": torch.zeros(2)})
     with pytest.raises(InputError, match=r"the checkpoint's a has the shape \[2\], and this run's \[3\]"):
         refuse_other_shapes({"a": torch.Size([2])}, {"a": torch.zeros(3)})
-
-
-def test_only_a_fit_trains_on():
-    assert not is_fitting(None)
-    assert is_fitting(SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING)))

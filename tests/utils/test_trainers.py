@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint, OnExceptionCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.trainers import attached_trainer, saves_on_exception
+from dpo_lightning.utils.trainers import attached_trainer, is_fitting, saves_on_exception
 from tests.helpers.runs import data, module, trainer
 
 
@@ -42,3 +44,8 @@ def test_who_saves_on_an_exception_is_known(tmp_path: Path) -> None:
     for saver in (OnExceptionCheckpoint(tmp_path), ModelCheckpoint(save_on_exception=True)):
         assert saves_on_exception(trainer(callbacks=[saver], enable_checkpointing=True))
     assert not saves_on_exception(trainer(callbacks=[ModelCheckpoint()], enable_checkpointing=True))
+
+
+def test_only_a_fit_trains_on():
+    assert not is_fitting(None)
+    assert is_fitting(SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING)))

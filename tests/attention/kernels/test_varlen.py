@@ -74,25 +74,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 class KernelOfTorch211(Kernel):
     """The kernel of torch 2.11, which groups heads by itself and has no argument for it."""
 
-    def __call__(  # type: ignore[override]  # noqa: PLR0913 - torch's signature
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        cu_seq_q: Tensor,
-        cu_seq_k: Tensor,
-        max_q: int,
-        max_k: int,
-        *,
-        return_aux: Any = None,
-        scale: float | None = None,
-        window_size: tuple[int, int] = (-1, -1),
-    ) -> Tensor:
-        assert return_aux is None
-        assert scale is not None
-        sizes = (cu_seq_q, cu_seq_k, max_q, max_k)
-        grouped = query.shape[1] != key.shape[1]
-        return super().__call__(query, key, value, *sizes, scale=scale, window_size=window_size, enable_gqa=grouped)
+    def __call__(self, *tensors: Any, scale: float, window_size: tuple[int, int]) -> Tensor:  # type: ignore[override]
+        grouped = tensors[0].shape[1] != tensors[1].shape[1]
+        return super().__call__(*tensors, scale=scale, window_size=window_size, enable_gqa=grouped)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
