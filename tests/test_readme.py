@@ -63,6 +63,14 @@ def test_every_file_and_target_it_names_is_there():
     assert all(f"`{name}`" in README for name in configs)
 
 
+def test_what_it_counts_is_as_many():
+    page = (ROOT / "docs/architectures.md").read_text()
+    layouts = re.findall(r"^\| .* \| (tree|padded) \|", page, re.M)
+    assert f"on {layouts.count('tree')} of\nthe {len(layouts)} model configurations" in README
+    objectives = re.findall(r"^\| \*\*\w+\*\*", (ROOT / "docs/objectives.md").read_text(), re.M)
+    assert f"DPO and {len(objectives) - 1} others" in README
+
+
 def test_public_names_are_exported():
     assert all(hasattr(dpo_lightning, name) for name in dpo_lightning.__all__)
     classes = {name for name in losses.__all__ if isinstance(getattr(losses, name), type)}

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import inspect
 import pydoc
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_args, get_origin
 
@@ -44,10 +45,10 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
     classes = list(classes)
     place = ".".join(path)
     if match := UNKNOWN_OPTION.search(complaint):
-        name = match["name"]
-        return f"unknown key `{'.'.join([*path, name])}`{_suggest(name, _arguments(class_path), 'its keys are')}"
+        return f"unknown key `{_joined(path, match)}`{_suggest(match['name'], _arguments(class_path), 'its keys are')}"
     if match := UNKNOWN_KEY.search(complaint):
-        return f"unknown key `{match['name']}`{_suggest(match['name'], keys)}"
+        near = _arguments(class_path) if path else keys
+        return f"unknown key `{_joined(path, match)}`{_suggest(match['name'], near) or _section(match['name'], near)}"
     if match := UNKNOWN_CLASS.search(complaint) or WRONG_CLASS.search(complaint):
         if match["name"].rpartition(".")[2] in classes:
             return f"{place}: {match['name']} does not fit here"
@@ -125,6 +126,15 @@ def _arguments(class_path: str | None) -> list[str]:
         return []
     parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
     return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def _joined(path: Sequence[str], match: re.Match[str]) -> str:
+    return ".".join([*path, match["name"]])
+
+
+def _section(name: str, candidates: Iterable[str]) -> str:
+    """Suggest a name for the first of several that stand behind one another."""
+    return _suggest(name.partition(".")[0], {each.partition(".")[0]: None for each in candidates})
 
 
 def _suggest(name: str, candidates: Iterable[str], otherwise: str | None = None) -> str:

@@ -23,6 +23,11 @@ IN_DPO = """Parser key "model.objective":
     - Problem with given class_path 'dpo_lightning.losses.DPO':
         Option '{}' is not accepted
 """
+IN_MODULE_ITSELF = """Parser key "model":
+  Errors:
+    - Problem with given class_path 'dpo_lightning.PreferenceModule':
+        unrecognized arguments: --objectve.beta=0.05
+"""
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,11 @@ IN_DPO = """Parser key "model.objective":
         (IN_DPO.format("x"), "unknown key `model.objective.x`; its keys are beta, label_smoothing"),
         ("Unrecognized arguments: --data.sed=3", "unknown key `data.sed`; did you mean `data.seed`?"),
         ("Unrecognized arguments: --nowhere=3", "unknown key `nowhere`"),
+        (
+            "Unrecognized arguments: --modle.objective.beta=1",
+            "unknown key `modle.objective.beta`; did you mean `model`?",
+        ),
+        (IN_MODULE_ITSELF, "unknown key `model.objectve.beta`; did you mean `objective`?"),
         (
             'Parser key "a.b":\n  - Expected a dot import path string: DPPO',
             "a.b: no class DPPO; did you mean `DPO`?",
@@ -43,7 +53,7 @@ IN_DPO = """Parser key "model.objective":
         ),
         ('Parser key "a":\n  Parser key "b.c": Expected a number', "a.b.c: Expected a number"),
     ],
-    ids=["near", "far", "top", "nowhere", "class", "other class", "wrong class", "nested"],
+    ids=["near", "far", "top", "nowhere", "section", "argument", "class", "other class", "wrong class", "nested"],
 )
 def test_the_innermost_complaint_is_told_with_the_way_to_it(message: str, line: str) -> None:
     assert explain(message, ["data.seed", "model.policy"], CLASSES) == line
