@@ -95,6 +95,7 @@ from dpo_lightning.reference import (
 )
 from dpo_lightning.report import PlotLogger
 from dpo_lightning.training import Constant, Cosine, Linear, Schedule, schedules
+from dpo_lightning.utils.lines import show_lines
 from dpo_lightning.utils.version import __version__ as __version__
 
 __all__ = [
@@ -199,3 +200,5 @@ __all__ = [
     "schedules",
     "sequence_logps",
 ]
+
+show_lines()

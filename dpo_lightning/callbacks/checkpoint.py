@@ -234,8 +234,9 @@ class ResumableCheckpoint(FindsLast):
         return {"kept": list(self._kept)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what the run had kept before it was stopped."""
-        self._kept = [name for name in state_dict["kept"] if (self.directory / name).exists()]
+        """Take over what the run had kept before it was stopped: what else a file names is not ours to remove."""
+        kept, own = state_dict.get("kept"), {path.name for path in saved_steps(self.directory).values()}
+        self._kept = [name for name in kept if name in own] if isinstance(kept, list) else []
 
 
 def _can_save(trainer: pl.Trainer, exception: BaseException) -> bool:

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.compat.lightning_loops import evaluated_loaders
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.run import preference_batch_of
 from dpo_lightning.utils.files import replaced
 from dpo_lightning.utils.kinds import check_arguments
@@ -82,11 +82,18 @@ class WriteRewards(pl.Callback):
         self._rows += rows
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the file."""
+        """Write the file.
+
+        Raises:
+            RunError: where it cannot be written, such as on a full disk; what was there before, stays.
+        """
         path = Path(self.path)
         if trainer.world_size > 1:
             path = path.with_suffix(f".{trainer.global_rank}{path.suffix}")
-        with replaced(path) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in self._rows), encoding="utf-8")
+        try:
+            with replaced(path) as temporary:
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in self._rows), encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"WriteRewards.path {path} could not be written: {error.strerror or error}") from error
         rank_zero_info(f"rewards of {len(self._rows)} pairs in {path}")
         self._rows = []

@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 from dpo_lightning.compat.torch import default_store, group_timeout
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import from_all_ranks
+from dpo_lightning.utils.text import shown
 
 _LONGEST_LOOK = 5.0  # seconds
 _LOOKS = 12  # in the time that a rank is waited for, of which two are kept back: torch's own timeout names nobody
@@ -106,6 +107,18 @@ class RollCall(pl.Callback):
         """Note the place."""
         self._mark(f"validation batch {batch_idx}")
 
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note the place."""
+        self._mark(f"test batch {batch_idx}")
+
+    def on_predict_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note the place."""
+        self._mark(f"prediction batch {batch_idx}")
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the place."""
         self._mark("the end of a validation")
@@ -166,7 +179,7 @@ class RollCall(pl.Callback):
             f"error: {lost} has not come for {seconds:.0f} s to where rank {self._rank} waits ({self._here.place}): "
             "the run ends; the strategy's timeout, or GracefulStop(patience=...), sets how long a rank is waited for"
         )
-        print(line, file=sys.stderr, flush=True)
+        print(shown(line), file=sys.stderr, flush=True)
         for rank in behind:
             host, pid = self._processes[rank]
             if host == socket.gethostname():

@@ -13,6 +13,7 @@ from dpo_lightning.policy.sampling import sample_completions
 from dpo_lightning.policy.sharding import is_sharded
 from dpo_lightning.report.samples import RewardFunction, SampledPrompt, print_samples, summarise, write_samples
 from dpo_lightning.run import source_of
+from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.settings import POSITIVE, SEED, at_least, check_rules
 
@@ -95,10 +96,11 @@ class SampleTable(pl.Callback):
         prompts = [self._tokenizer(trainer).decode(ids, skip_special_tokens=True) for ids in self._prompt_ids(trainer)]
         rows = [SampledPrompt(*row) for row in zip(prompts, self._before, after, strict=True)]
         print_samples(rows[: self.shown], self.reward)
-        write_samples(rows, self.reward, self.path)
         if self.reward is not None:
             rank_zero_info(summarise(rows, self.reward))
-        rank_zero_info(f"samples in {self.path}")
+        with spared(self.path):
+            write_samples(rows, self.reward, self.path)
+            rank_zero_info(f"samples in {self.path}")
 
     def _sample(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> list[list[str]]:
         """Sample on rank 0; with a sharded policy on every rank alike, since all must take part in each forward."""

@@ -106,7 +106,19 @@ def _arguments_in(hparams_file: Any) -> dict[str, Any]:
         ) from error
     if not isinstance(arguments, Mapping):
         raise InputError(f"hparams_file {hparams_file} holds no arguments: give the hparams.yaml of the run")
+    if (found := next(_called(arguments), None)) is not None:  # YAML's tag for a name of Python's
+        raise InputError(
+            f"hparams_file {hparams_file} names {one_line(repr(found), 80)}, which would be called: write plain values"
+        )
     return dict(arguments)
+
+
+def _called(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping | list | tuple | set):
+        for item in [*value, *(value.values() if isinstance(value, Mapping) else ())]:
+            yield from _called(item)
+    elif callable(value):
+        yield value
 
 
 def arguments_not_held(owner: type, saved: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:

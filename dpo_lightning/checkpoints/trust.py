@@ -34,6 +34,7 @@ _PACKAGE = __name__.partition(".")[0]
 _OPTIMIZERS = ("torch.optim.", "transformers.optimization.", "transformers.Adafactor", "bitsandbytes.optim.")
 _KINDS = (AnyObjective, Reference, Schedule, Optimizer, LRScheduler, nn.Module)
 _CLASS_KEYS = ("class_path", CLASS_KEY)
+_CODE_KEYS = ("trust_remote_code", "use_kernels", "kernel_config", "allow_all_kernels")
 _CONFIG = re.compile(r"""class_path["']?\s*:""")  # the parser reads YAML in a text
 _ARGUMENTS = ("init_args", "dict_kwargs")
 _ANOTHER = "load_from_checkpoint(..., {argument}=another)"
@@ -262,7 +263,7 @@ def _code_in(settings: Any, model: str | None = None, place: str = "") -> Iterat
 
 def _runs_code(key: Any, value: Any) -> bool:
     """Tell what makes transformers run a file: beside the model, from the hub as a kernel, or inside a pickle."""
-    if key in ("trust_remote_code", "use_kernels", "kernel_config"):
+    if key in _CODE_KEYS:
         return value not in (False, None)
     if key == "weights_only":
         return value not in (True, None)

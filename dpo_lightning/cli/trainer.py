@@ -71,12 +71,20 @@ class OneLineParser(LightningArgumentParser):
 
 
 class SaveFitConfig(SaveConfigCallback):
-    """Saves the config of a fit. Another command's would overwrite it, and does not load in `fit`."""
+    """Saves the config of a fit that trains: another command's, or that of a fit that is refused, is none of a run.
+
+    Until the first batch, a run may still be refused, such as where another one saves its checkpoints; the config that
+    is there is the other's.
+    """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Save in `fit` only."""
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        """Save nothing yet."""
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, once."""
+        super().setup(trainer, pl_module, "fit")
 
 
 class PreferenceCLI(CheckedCheckpointCLI):

@@ -11,6 +11,7 @@ import numpy as np
 from dpo_lightning.compat.datasets import fingerprint
 from dpo_lightning.data.content_hash import KEY
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.text import shown
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -67,7 +68,7 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
         with_indices=True,
         features=Features({**rows.features, "mismatched_ids": rows.features["prompt_ids"]}),
         new_fingerprint=Hasher.hash((_VERSION, fingerprint(rows), max_length, seed)),
-        desc=f"mismatching {place}",
+        desc=shown(f"mismatching {place}"),
     )
 
 

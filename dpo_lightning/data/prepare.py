@@ -19,6 +19,7 @@ from dpo_lightning.data.tokenizer_loading import tokenizer_identity
 from dpo_lightning.data.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
+from dpo_lightning.utils.text import shown
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -75,7 +76,7 @@ def tokenize_rows(
             features=_features(row_format),
             # `datasets` would hash the function, and a fast tokenizer's hash changes as it is used.
             new_fingerprint=Hasher.hash((_TOKENS_VERSION, fingerprint(rows), settings)),
-            desc=f"tokenising {place}",
+            desc=shown(f"tokenising {place}"),
         )
     except UnicodeDecodeError as error:
         raise InputError(f"{place}: not UTF-8: {error}") from None

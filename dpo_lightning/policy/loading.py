@@ -82,6 +82,7 @@ def load_config(name: str, model_kwargs: Mapping[str, Any] | None = None) -> Any
     check_source("base model", base)
     with _one_line(f"model {base!r}"):
         config = AutoConfig.from_pretrained(base, **kwargs)
+    _check_kernel(f"model {base!r}", config, model_kwargs)
     check_decoder_config(f"model {base!r}", config)
     return config
 
@@ -100,9 +101,22 @@ def untrained_model(config: Mapping[str, Any], model_kwargs: Mapping[str, Any] |
 
     known = {key: value for key, value in (model_kwargs or {}).items() if key == "attn_implementation"}
     what = f"model of type {config.get('model_type')!r}"
-    with torch.random.fork_rng([]), _one_line(what):
+    with _one_line(what):
         settings = AutoConfig.for_model(**config)
+    _check_kernel(what, settings, model_kwargs)
+    with torch.random.fork_rng([]), _one_line(what):
         return _loader(what, settings).from_config(settings, dtype=torch.float32, **_NO_REMOTE_CODE, **known)
+
+
+def _check_kernel(what: str, config: Any, model_kwargs: Mapping[str, Any] | None) -> None:
+    """Refuse a config that takes its attention from the hub: a kernel is code, which the caller must have asked for."""
+    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
+    named = next((name for part in parts if "/" in (name := str(getattr(part, "_attn_implementation", "")))), None)
+    if named is not None and "attn_implementation" not in (model_kwargs or {}):
+        raise InputError(
+            f"{what}: its config names the kernel {named!r}, which is code from the hub: say so, or name another, as "
+            "model_kwargs.attn_implementation"
+        )
 
 
 def _loader(what: str, config: Any) -> Any:
@@ -141,11 +155,10 @@ def adapter_config(name: str) -> Any:
 
     with _one_line(f"adapter {name!r}"):
         config = PeftConfig.from_pretrained(name)
-    if not config.base_model_name_or_path:
-        raise InputError(
-            f"adapter {name!r}: its adapter_config.json has no base_model_name_or_path: write the base model's place "
-            "there"
-        )
+    base = config.base_model_name_or_path
+    if not base or not isinstance(base, str):
+        said = "has no base_model_name_or_path" if not base else f"has {base!r:.80} as base_model_name_or_path"
+        raise InputError(f"adapter {name!r}: its adapter_config.json {said}: write the base model's place there")
     return config
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from dpo_lightning.report.curves import figure_class, plot_curves
+from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
 
 
@@ -67,5 +68,6 @@ class PlotLogger(Logger):
     def finalize(self, status: str) -> None:
         """Draw a fit; a validation alone has no curves, and would replace the fit's."""
         if any(name.startswith("train/") for name in self.history):
-            plot_curves(self.history, self.path)
-            rank_zero_info(f"curves in {self.path}")
+            with spared(self.path):
+                plot_curves(self.history, self.path)
+                rank_zero_info(f"curves in {self.path}")

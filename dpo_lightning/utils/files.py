@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fsspec.utils import get_protocol
+from lightning.pytorch.utilities import rank_zero_warn
 
 from dpo_lightning.errors import InputError
 
@@ -53,6 +54,15 @@ def replaced(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def spared(path: str | Path) -> Iterator[None]:
+    """Warn of a file that cannot be written, such as on a full disk, where the run has more to do than that."""
+    try:
+        yield
+    except OSError as error:
+        rank_zero_warn(f"{path} could not be written: {error.strerror or error}: the run goes on without it")
 
 
 def remove_directory(path: str | Path) -> None:

@@ -10,10 +10,15 @@ from typing import Any
 MASK = "***"
 
 # `eos_token` and `batch_tokens` are none.
-_TOKENS = r"(?:(?:use_)?auth|access|hf|hub|api|session|bearer|refresh|security|sas|secret|id|oauth|wandb|github|x)"
+_TOKENS = (
+    r"(?:(?:use_)?auth|access|hf|hub|huggingface|api|session|bearer|refresh|security|sas|secret|id|oauth|x|csrf|jwt"
+    r"|wandb|neptune|comet|tracking|github|gitlab|bitbucket|pypi|slack|registry|login|personal|private|deploy|read|write"
+    r"|service|account|client|admin)"
+)
+_KEYS = r"(?:api|access|secret|account|private|ssh|encryption|signing|license|hmac|openai|anthropic)"
 _NAME = re.compile(
-    rf"(?:^|_)(?:passw(?:or)?d|passphrase|secret|credentials?|connection_string|authorization|cookie"
-    rf"|(?:api|access|secret|account|private|ssh|encryption|access)_?key(?:_id)?|{_TOKENS}_?token)$|^(?:auth|token)$"
+    rf"(?:^|_)(?:passw(?:or)?ds?|passphrases?|secrets?|credentials?|connection_string|authorization|cookie"
+    rf"|{_KEYS}_?keys?(?:_id)?|{_TOKENS}_?token)$|_pwd$|(?:^|_)(?:basic|http|proxy)_auth$|^(?:auth|token|bearer|jwt)$"
 )
 _IN_STORAGE = re.compile(r"^(?:key|user(?:name)?|sas)$")  # what s3fs, sftp and the like call theirs
 _STORAGE = "storage_options"
@@ -24,12 +29,16 @@ _QUERY = r"[\w.\-]*(?:token|password|passwd|secret|key|credentials?|signature|si
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _PATTERNS = (
     (re.compile(r"(?<=://)(?!git@)[^/\s'\"]*(?=@)"), MASK),
+    (re.compile(r"(?<=\w:/)[^/\s'\"@:]*:[^/\s'\"@]*(?=@)"), MASK),  # a URL that became a path
+    (re.compile(r"(?i)(\bauthorization['\"]?\s*[:=]\s*['\"]?(?:basic|token)\s+)[\w.~+/=\-]+"), rf"\1{MASK}"),
     (re.compile(rf"(?<=[?&])({_QUERY}=)[^&\s'\"]+", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"\b(Bearer\s+)[\w.~+/=\-]{8,}"), rf"\1{MASK}"),
     (re.compile(r"\b(?:hf_\w{16,}|sk-[\w\-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16})"), MASK),
+    (re.compile(r"\bglpat-[\w\-]{16,}"), MASK),
 )
 _PAIRS = (
-    re.compile(rf"(?P<before>['\"](?P<name>[\w\-]+)['\"]\s*[:=]\s*)(?:{_QUOTED})"),
+    re.compile(rf"(?P<before>['\"](?P<name>[\w\-]+)['\"]\s*[:=]\s*)(?:{_QUOTED}|\[[^\]]*\])"),
+    re.compile(rf"(?P<before>[{{,]\s*(?P<name>[A-Za-z][\w\-]*):\s+)(?:{_QUOTED}|[^\s'\",)}}&]+)"),  # YAML's
     re.compile(rf"(?P<before>(?:[\w\-]+\.|\b)(?P<name>[A-Za-z][\w\-]*)=)(?!\s)(?:{_QUOTED}|[^\s'\",)}}&]+)"),
 )
 

@@ -101,6 +101,19 @@ def test_resuming_takes_over_what_is_kept(tmp_path):
     assert names(tmp_path / "saved") == ["step=3.ckpt", "step=4.ckpt"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "taken"),
+    [(["../precious", "{root}/precious", "step=1.ckpt"], ["step=1.ckpt"]), (["../saved/step=1.ckpt"], []), (5, [])],
+)
+def test_what_a_file_names_beside_the_runs_own_checkpoints_is_left_alone(tmp_path, kept, taken):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved/step=1.ckpt").touch()
+    saving = ResumableCheckpoint(str(tmp_path / "saved"))
+    saving.load_state_dict({"kept": [each.format(root=tmp_path) for each in kept] if isinstance(kept, list) else kept})
+    assert saving.state_dict() == {"kept": taken}
+
+
 def test_last_falls_back_and_names_the_bad_one(tmp_path):
     run(tmp_path, 4, keep=3)
     spoil(tmp_path / "saved/step=4.ckpt")

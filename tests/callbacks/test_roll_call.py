@@ -112,6 +112,17 @@ def test_who_has_passed_fewer_marks_is_behind(called):
     assert here._told(0, {}) == "(process 1 on a)"
 
 
+@pytest.mark.parametrize("stage", ["validation", "test", "predict"])
+def test_a_rank_that_hangs_in_an_evaluation_is_behind(called, stage):
+    here, store = called
+    stand(store, 0, 1)
+    stand(store, 2, 2)
+    for number in range(2):
+        getattr(here, f"on_{stage}_batch_start")(None, None, None, number)
+    assert here._behind({}, 5) == [0]
+    assert here._here.place.endswith(" batch 1")
+
+
 def test_a_store_that_does_not_answer_is_that_of_a_rank_0_that_hangs(called, monkeypatch):
     here, _ = called
     here._mark("batch 1")

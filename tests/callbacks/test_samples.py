@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from unittest.mock import Mock
+
 import pytest
 import torch
 
@@ -23,6 +27,18 @@ def test_the_table_is_printed_and_written(tmp_path, capsys):
     assert text.count("\n## the ") == 4
     assert "mean true reward of 12 fresh samples" in text
     assert "Samples before and after" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_costs_the_file_and_not_the_run(tmp_path, monkeypatch, refusal):
+    fit = trainer(max_steps=1, callbacks=[SampleTable(str(tmp_path / "samples.md"), 1, max_new_tokens=2)])
+    rows = data(tmp_path)
+    monkeypatch.setattr(os, "fsync", refusing := Mock(side_effect=OSError(refusal, os.strerror(refusal))))
+    with pytest.warns(UserWarning, match=rf"samples.md could not be written: {os.strerror(refusal)}: the run goes on"):
+        fit.fit(module(), rows)
+    assert refusing.called
+    assert fit.state.finished
+    assert not [path for path in tmp_path.iterdir() if "samples" in path.name]
 
 
 def test_a_resumed_run_shows_the_samples_of_its_beginning(tmp_path):

@@ -340,7 +340,10 @@ def test_an_instance_does_not_load(tmp_path):
         module().load_from_checkpoint(tmp_path / "step=2.ckpt")
 
 
-@pytest.mark.parametrize("text", ["a: !!python/object/apply:os.getcwd []", "a: [1", "", "- 1"])
+_NAMED = "optimizer: {a: [!!python/name:os.system ]}"
+
+
+@pytest.mark.parametrize("text", ["a: !!python/object/apply:os.getcwd []", "a: [1", "", "- 1", _NAMED])
 def test_a_file_of_arguments_that_is_none_is_one_line(tmp_path, text):
     trial = trainer(max_steps=1)
     trial.fit(module(saved_model(tmp_path / "model")), data(tmp_path))

@@ -217,6 +217,7 @@ def test_arguments_where_only_lightning_looks_for_them_are_refused():
         {"weights_only": False},
         {"attn_implementation": "someone/kernel"},
         {"use_kernels": True},
+        {"allow_all_kernels": True},
     ],
     ids=str,
 )

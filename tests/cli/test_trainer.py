@@ -50,7 +50,12 @@ def test_the_config_of_a_fit_is_saved_and_no_other(tmp_path: Path, stage: str, n
     parser.add_argument("--steps", type=int)
     saving = SaveFitConfig(parser, parser.parse_args(["--steps=3"]))
 
-    saving.setup(trainer(default_root_dir=tmp_path), module(), stage)
+    run = trainer(default_root_dir=tmp_path)
+    saving.setup(run, module(), stage)
+    assert not [*tmp_path.iterdir()]  # a run that is refused later leaves the config of another one alone
+    if stage == "fit":
+        for batch in range(2):
+            saving.on_train_batch_start(run, module(), None, batch)
 
     assert [path.name for path in tmp_path.iterdir()] == names
     assert not names or (tmp_path / names[0]).read_text() == "steps: 3\n"
@@ -123,7 +128,7 @@ def with_secrets() -> tuple[OneLineParser, list[str]]:
 def test_no_secret_is_saved_or_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser, words = with_secrets()
     saving = SaveFitConfig(parser, parser.parse_args(words))
-    saving.setup(trainer(default_root_dir=tmp_path), module(), "fit")
+    saving.on_train_batch_start(trainer(default_root_dir=tmp_path), module(), None, 0)
     with pytest.raises(SystemExit):
         parser.parse_args([*words, "--print_config"])
     for text in ((tmp_path / "config.yaml").read_text(), capsys.readouterr().out):

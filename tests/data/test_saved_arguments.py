@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch.loggers import CSVLogger
 
 from dpo_lightning import PreferenceDataModule
@@ -15,6 +16,8 @@ from dpo_lightning.errors import InputError
 from tests.helpers.runs import module, trainer, write_rows
 from tests.helpers.saved import TouchesAFile
 from tests.helpers.tiny import tiny_tokenizer
+
+_BUILDER = "lightning.pytorch.cli.instantiate_module"
 
 
 class KeyedData(PreferenceDataModule):
@@ -46,13 +49,20 @@ def test_a_checkpoint_whose_data_names_classes_is_refused(tmp_path: Path, monkey
     (tmp_path / "evil_data_settings.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     named = {"dataset": "x", "format": {"class_path": "evil_data_settings.Thing"}}
-    for builds in ({"_instantiator": "lightning.pytorch.cli.instantiate_module"}, {}):
+    for builds in ({"_instantiator": _BUILDER}, {}):
         content = {"state_dict": {}, "pytorch-lightning_version": "2.6.0"}
         torch.save({**content, "datamodule_hyper_parameters": {**named, **builds}}, tmp_path / "evil.ckpt")
         with pytest.raises(InputError):
             PreferenceDataModule.load_from_checkpoint(tmp_path / "evil.ckpt")
         assert not (tmp_path / "marker").exists()
         assert "evil_data_settings" not in sys.modules
+    (tmp_path / "hparams.yaml").write_text(yaml.safe_dump({**named, "_instantiator": _BUILDER}))
+    (tmp_path / "hparams.csv").write_text(f"key,value\n_instantiator,{_BUILDER}\n")
+    torch.save(content, tmp_path / "good.ckpt")
+    for file in ("hparams.yaml", "hparams.csv"):
+        with pytest.raises(InputError, match=f"hparams_file .*{file}: the arguments of its data may name any class"):
+            PreferenceDataModule.load_from_checkpoint(tmp_path / "good.ckpt", hparams_file=tmp_path / file)
+        assert not (tmp_path / "marker").exists()
     torch.save({"state_dict": TouchesAFile(tmp_path / "marker")}, tmp_path / "evil.ckpt")
     with pytest.raises(Exception, match="Weights only load failed"):
         PreferenceDataModule.load_from_checkpoint(tmp_path / "evil.ckpt")

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy.loading import adapter_config, load_config, load_model
+from dpo_lightning.policy.loading import adapter_config, load_config, load_model, untrained_model
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.tiny import tiny_llama
@@ -68,6 +68,15 @@ class TestLoading:
                 load(str(tmp_path))
         assert not (tmp_path / "ran").exists()
 
+    def test_takes_no_kernel_that_a_config_names_unless_told(self, directory: str, tmp_path: Path) -> None:
+        settings = json.loads((Path(directory) / "config.json").read_text())
+        settings["attn_implementation"] = "somebody/kernel"
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        for load in (load_config, lambda name: load_model(name, torch.float32), lambda name: untrained_model(settings)):
+            with pytest.raises(InputError, match="its config names the kernel 'somebody/kernel', which is code"):
+                load(str(tmp_path))
+        assert load_config(str(tmp_path), {"attn_implementation": "eager"}).hidden_size
+
     def test_tied_weights_are_not_missing(self, tmp_path: Path) -> None:
         tied = tiny_llama(tie_word_embeddings=True)
         tied.save_pretrained(tmp_path)
@@ -120,6 +129,13 @@ class TestTrainedAdapter:
         (adapter / "adapter_config.json").write_text(json.dumps(settings))
         with pytest.raises(InputError, match="init_lora_weights='pissa_niter_4' of the adapter leaves other frozen"):
             load_model(str(adapter), torch.float32)
+
+    @pytest.mark.parametrize("base", [["x"], {"a": 1}, 3])
+    def test_whose_base_is_no_name_is_refused(self, adapter: Path, tmp_path: Path, base: Any) -> None:
+        settings = json.loads((adapter / "adapter_config.json").read_text())
+        (tmp_path / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": base}))
+        with pytest.raises(InputError, match="base_model_name_or_path: write the base model's place there"):
+            adapter_config(str(tmp_path))
 
     def test_without_its_base(self, adapter: Path, tmp_path: Path) -> None:
         for base, message in ((None, "has no base_model_name_or_path: write the base"), ("/moved/away", "/moved/away")):

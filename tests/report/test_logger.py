@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from unittest.mock import Mock
+
+import pytest
+
 from dpo_lightning.report import PlotLogger
 from tests.helpers.runs import data, module, trainer
 from tests.report.png import size
@@ -19,3 +25,12 @@ def test_a_validation_leaves_the_picture_of_the_fit(tmp_path):
     path = tmp_path / "curves.png"
     trainer(logger=PlotLogger(str(path))).validate(module(), data(tmp_path), verbose=False)
     assert not path.exists()
+
+
+def test_a_picture_that_cannot_be_written_hides_no_error(tmp_path, monkeypatch):
+    logger = PlotLogger(str(tmp_path / "curves.png"))
+    logger.log_metrics({"train/loss": 0.5}, step=0)
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    with pytest.warns(UserWarning, match="curves.png could not be written: No space left on device: the run goes on"):
+        logger.finalize("failed")
+    assert not [*tmp_path.iterdir()]

@@ -33,8 +33,12 @@ SECRETS += [
     "Authorization",
     "WANDB_API_KEY",
 ]
+SECRETS += ["gitlab_token", "mlflow_tracking_token", "client_token", "passwords", "api_keys", "secrets", "mysql_pwd"]
+SECRETS += ["basic_auth", "proxy_auth", "signing_key", "jwt"]
 NONE = ["eos_token", "bos_token", "pad_token", "batch_tokens", "max_new_tokens", "control_tokens", "tokenizer", "key"]
 NONE += ["keys", "user", "trainable_token_indices", "password_policy_count", "author", "monkey"]
+NONE += ["image_token", "user_token", "think_end_token", "mask_token", "pad_token_id", "sort_keys", "key_value_heads"]
+NONE += ["token_type_ids", "primary_key", "pwd", "tokens", "secretary", "has_auth"]
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -89,6 +93,11 @@ def test_the_places_of_marks_are_named():
         ("got {'token': 'abc', 'eos_token': '</s>'}", "got {'token': ***, 'eos_token': '</s>'}"),
         ("--model.model_kwargs.token=abc is wrong", "--model.model_kwargs.token=*** is wrong"),
         ("Authorization: Bearer abcdefghij", "Authorization: Bearer ***"),
+        ("Authorization: Basic YWJjOmRlZg==, Basic tokenizers", "Authorization: Basic ***, Basic tokenizers"),
+        ("https:/me:word@host/x.jsonl: no such file", "https:/***@host/x.jsonl: no such file"),
+        ("{token: abc, eos_token: </s>}", "{token: ***, eos_token: </s>}"),
+        ("{'token': ['abc'], 'keys': ['a']}", "{'token': ***, 'keys': ['a']}"),
+        ("token: no such file, at C:/a@b", "token: no such file, at C:/a@b"),
         ("invalid hf_abcdefghijklmnopqrst here", "invalid *** here"),
         ("token 3 of pair 5: 1.0000", "token 3 of pair 5: 1.0000"),
         ("git@github.com, ssh://git@github.com/x, a@b.c", "git@github.com, ssh://git@github.com/x, a@b.c"),

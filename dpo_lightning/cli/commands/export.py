@@ -24,7 +24,7 @@ from dpo_lightning.policy.export import DTYPES, ExportForm, check_target, export
 from dpo_lightning.reference import NoReference
 from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.secrets import without_masks
-from dpo_lightning.utils.text import one_line
+from dpo_lightning.utils.text import one_line, shown
 
 
 def export(arguments: Sequence[str]) -> None:
@@ -77,7 +77,7 @@ def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
         DurableCheckpointIO().save_checkpoint(saved, file)
         del saved
         if target is not None:
-            print(f"checkpoint for one process in {file}")
+            print(shown(f"checkpoint for one process in {file}"))
         yield file
 
 
@@ -107,7 +107,7 @@ def _tokenizer(data: Mapping[str, Any], module: PreferenceModule) -> Any:
     except InputError as error:
         if data.get("tokenizer"):
             raise
-        print(f"no tokenizer beside the model: {error}", file=sys.stderr)
+        print(shown(f"no tokenizer beside the model: {error}"), file=sys.stderr)
         return None
 
 
