@@ -15,9 +15,10 @@ from dpo_lightning.compat.torch import non_persistent_buffers
 from dpo_lightning.compat.transformers import enable_checkpointing
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import check_adapters, merged_start
+from dpo_lightning.policy.beside_text import other_parts
 from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
-from dpo_lightning.policy.modality import check_causal, other_parts
+from dpo_lightning.policy.modality import check_causal
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.kinds import check_fields, check_kinds
 
@@ -66,13 +67,16 @@ class PolicyOptions:
         check_kinds("model.model_kwargs.", _TEXTS, self.model_kwargs or {})
 
 
-def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: PolicyOptions) -> nn.Module:
+def build_policy(
+    source: Union[str, nn.Module], dtype: torch.dtype, options: PolicyOptions, *, sharded: bool = False
+) -> nn.Module:
     """Load or take the policy, and make it ready to train.
 
     Args:
         source: Hub name or directory of a causal LM or of a PEFT adapter, or a module.
         dtype: Dtype of the weights.
         options: How to prepare it.
+        sharded: The other ranks build it too, without its weights.
 
     Raises:
         InputError: for a model that cannot be loaded, or options that do not fit it.
@@ -91,12 +95,13 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
     check_causal(policy)
     if options.lora is not None and is_adapted(policy):
         policy = merged_start(policy)
-    other_parts(policy).freeze()
+    disable_cache(policy)
+    beside = other_parts(policy, tried=not sharded)
+    beside.freeze()
     if not options.dropout:
         disable_dropout(policy)
     if options.lora is not None:
-        policy = add_lora(policy, options.lora, (options.model_kwargs or {}).get("revision"))
-    disable_cache(policy)
+        policy = add_lora(policy, options.lora, (options.model_kwargs or {}).get("revision"), beside)
     if options.gradient_checkpointing:
         _enable_checkpointing(policy)
     return policy.train()
