@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Optional, Union, cast
@@ -149,11 +149,31 @@ def _is_rate(name: str, value: object) -> bool:
     return is_dropout_rate(name) and isinstance(value, float)
 
 
-def is_random(model: nn.Module) -> bool:
-    """Return whether a forward in train mode draws random numbers: dropout, or noise in a router."""
-    if any(isinstance(module, _DROPOUTS) and module.p > 0 for module in model.modules()):
+def is_random(model: nn.Module, beside: Collection[nn.Module] = ()) -> bool:
+    """Return whether a forward in train mode draws random numbers: dropout, or noise in a router.
+
+    Args:
+        model: A model, with its settings for a run.
+        beside: Modules that do not count.
+    """
+    if any(module not in beside for module in _dropouts(model)):
         return True
     return any(is_dropout_rate(name) for name in _rates(model)) or bool(router_noise(model))
+
+
+def adapter_dropouts(model: nn.Module) -> list[nn.Module]:
+    """Return the dropout of a model's adapters, which no layer but the adapters reads."""
+    if not is_adapted(model):
+        return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    parts = [getattr(layer, name, None) for layer in layers for name in layer.other_param_names]
+    return [each for part in parts if isinstance(part, nn.Module) for each in _dropouts(part)]
+
+
+def _dropouts(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, _DROPOUTS) and module.p > 0]
 
 
 def router_noise(model: nn.Module) -> list[str]:
