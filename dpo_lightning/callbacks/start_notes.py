@@ -18,6 +18,7 @@ from dpo_lightning.run import PreferenceRun
 
 _SAMPLE = 1024  # weights of a parameter
 _MOST_LOST = 0.75
+_OF_THE_RATE = {"betas", "eps", "etas"}  # settings of optimizers whose updates have about the size of the rate
 
 
 class StartNotes(pl.Callback):
@@ -65,15 +66,18 @@ def vanishing_eps(optimizer: Optimizer) -> str | None:
 def lost_updates(optimizer: Optimizer) -> str | None:
     """Return what to do about updates that rounding takes back, in one line; None where most weights take them.
 
-    An update is taken to be the learning rate after warm-up, for an optimizer with `betas`, whose updates have about
-    that size, and that rate times the gradient otherwise. Half-precision weights are sampled; waits for the device.
+    An update is taken to be the learning rate after warm-up, for an optimizer that divides the gradient by its size as
+    Adam, RMSprop and Rprop do, and otherwise that rate times the gradient, summed up by a momentum. Half-precision
+    weights are sampled; waits for the device.
     """
     lost = moved = 0
     dtype, rate = torch.float32, 0.0
     for group in optimizer.param_groups:
+        grows = 1 - float(group.get("momentum", 0.0))
         for parameter, weights, gradient in _sampled(group["params"]):
             dtype, rate = parameter.dtype, float(group.get("initial_lr", group["lr"]))
-            update = torch.full_like(weights, rate) if "betas" in group else rate * gradient.abs()
+            divides = not _OF_THE_RATE.isdisjoint(group)
+            update = torch.full_like(weights, rate) if divides else rate * gradient.abs() / grows
             stays = [(weights + sign * update).to(dtype) == weights for sign in (1, -1)]
             lost += int((stays[0] & stays[1] & (gradient != 0)).sum())
             moved += int((gradient != 0).sum())

@@ -76,20 +76,23 @@ class Coverage(NamedTuple):
         weights: Number of the model's own weights.
         bare_experts: Names of expert weights that nothing covers, with `*` for the number of a layer.
         expert_weights: Number of these.
+        covers_experts: Whether other weights of experts are covered.
     """
 
     covered: int
     weights: int
     bare_experts: list[str]
     expert_weights: int
+    covers_experts: bool = False
 
     def __str__(self) -> str:
         share = f"lora: the adapters cover {self.covered / self.weights:.1%} of the model's {self.weights:,} weights"
         if not self.bare_experts:
             return share
+        some = "not all" if self.covers_experts else "none"
         return (
-            f"{share}, and none of its experts: {', '.join(self.bare_experts)} ({self.expert_weights:,} weights) stay "
-            "as they are; lora.target_parameters adapts them"
+            f"{share}, and {some} of its experts: {', '.join(self.bare_experts)} ({self.expert_weights:,} weights) "
+            "stay as they are; lora.target_parameters adapts them"
         )
 
 
@@ -114,17 +117,27 @@ def coverage(policy: nn.Module) -> Coverage:
                 name = getattr(module, "parameter_name", "weight")
                 covered.add(id(getattr(module.get_base_layer(), name, None)))
     own = {name: each for name, each in policy.named_parameters() if id(each) not in added}
-    bare = {
-        name: each
-        for name, each in own.items()
-        if "experts" in name.split(".") and id(each) not in covered and not each.requires_grad
-    }
+    of_experts = _experts(policy)
+    experts = {name: each for name, each in own.items() if id(each) in of_experts}
+    bare = {name: each for name, each in experts.items() if id(each) not in covered and not each.requires_grad}
     return Coverage(
         rows + sum(_size(each) for each in own.values() if id(each) in covered or each.requires_grad),
         sum(map(_size, own.values())),
         sorted({_NUMBER.sub("*", _plain(name)) for name in bare}),
         sum(map(_size, bare.values())),
+        len(bare) < len(experts),
     )
+
+
+def _experts(policy: nn.Module) -> set[int]:
+    """Return the `id` of each parameter of an expert, by the name of the module or the class that holds it."""
+    found: set[int] = set()
+    for name, module in policy.named_modules():
+        if name.rpartition(".")[-1] == "experts" or type(module).__name__.endswith("Experts"):
+            found |= _ids(module)
+        elif name.rpartition(".")[-1] == "router":
+            found -= _ids(module)
+    return found
 
 
 def _ids(module: nn.Module) -> set[int]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.initialisation import check_repeats
-from dpo_lightning.policy.modality import check_decoder_config
+from dpo_lightning.policy.modality import check_decoder_config, check_saved_class
 from dpo_lightning.utils.hub import check_source
 from dpo_lightning.utils.text import one_line
 
@@ -84,6 +84,7 @@ def load_config(name: str, model_kwargs: Mapping[str, Any] | None = None) -> Any
         config = AutoConfig.from_pretrained(base, **kwargs)
     _check_kernel(f"model {base!r}", config, model_kwargs)
     check_decoder_config(f"model {base!r}", config)
+    check_saved_class(f"model {base!r}", config)
     return config
 
 

@@ -10,9 +10,9 @@ from typing import Optional, Union
 from torch import nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.beside_text import OtherParts, other_parts
 from dpo_lightning.policy.coverage import check_parameters, check_tokens
 from dpo_lightning.policy.initialisation import initialisation
-from dpo_lightning.policy.modality import other_parts
 from dpo_lightning.utils.settings import MOMENTUM, POSITIVE, at_least, require
 from dpo_lightning.utils.text import one_line
 
@@ -76,13 +76,14 @@ def is_adapted(model: nn.Module) -> bool:
     return hasattr(model, "peft_config")
 
 
-def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None) -> nn.Module:
+def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None, beside: OtherParts | None = None) -> nn.Module:
     """Put new adapters on the policy, in the dtype of its weights.
 
     Args:
         policy: A model without adapters.
         lora: The adapters' settings.
         revision: Revision that the model was loaded from the hub in; an exported adapter names it.
+        beside: The parts of the policy that are left out; None looks for them.
 
     Raises:
         InputError: when the settings do not fit it, or their initialisation does not last.
@@ -95,7 +96,7 @@ def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None) -> nn.M
         task_type="CAUSAL_LM" if hasattr(policy, "prepare_inputs_for_generation") else None,
         lora_alpha=settings.pop("alpha"),
         lora_dropout=settings.pop("dropout"),
-        exclude_modules=other_parts(policy).excluded_with(settings.pop("exclude_modules")),
+        exclude_modules=(beside or other_parts(policy)).excluded_with(settings.pop("exclude_modules")),
         **settings,
     )
     check_tokens(policy, lora.trainable_token_indices)

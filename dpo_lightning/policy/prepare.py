@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Optional, Union, cast
@@ -15,9 +15,10 @@ from dpo_lightning.compat.torch import non_persistent_buffers
 from dpo_lightning.compat.transformers import enable_checkpointing
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import check_adapters, merged_start
+from dpo_lightning.policy.beside_text import other_parts
 from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
-from dpo_lightning.policy.modality import check_causal, other_parts
+from dpo_lightning.policy.modality import check_causal
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.kinds import check_fields, check_kinds
 
@@ -66,13 +67,16 @@ class PolicyOptions:
         check_kinds("model.model_kwargs.", _TEXTS, self.model_kwargs or {})
 
 
-def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: PolicyOptions) -> nn.Module:
+def build_policy(
+    source: Union[str, nn.Module], dtype: torch.dtype, options: PolicyOptions, *, sharded: bool = False
+) -> nn.Module:
     """Load or take the policy, and make it ready to train.
 
     Args:
         source: Hub name or directory of a causal LM or of a PEFT adapter, or a module.
         dtype: Dtype of the weights.
         options: How to prepare it.
+        sharded: The other ranks build it too, without its weights.
 
     Raises:
         InputError: for a model that cannot be loaded, or options that do not fit it.
@@ -91,12 +95,13 @@ def build_policy(source: Union[str, nn.Module], dtype: torch.dtype, options: Pol
     check_causal(policy)
     if options.lora is not None and is_adapted(policy):
         policy = merged_start(policy)
-    other_parts(policy).freeze()
+    disable_cache(policy)
+    beside = other_parts(policy, tried=not sharded)
+    beside.freeze()
     if not options.dropout:
         disable_dropout(policy)
     if options.lora is not None:
-        policy = add_lora(policy, options.lora, (options.model_kwargs or {}).get("revision"))
-    disable_cache(policy)
+        policy = add_lora(policy, options.lora, (options.model_kwargs or {}).get("revision"), beside)
     if options.gradient_checkpointing:
         _enable_checkpointing(policy)
     return policy.train()
@@ -144,11 +149,31 @@ def _is_rate(name: str, value: object) -> bool:
     return is_dropout_rate(name) and isinstance(value, float)
 
 
-def is_random(model: nn.Module) -> bool:
-    """Return whether a forward in train mode draws random numbers: dropout, or noise in a router."""
-    if any(isinstance(module, _DROPOUTS) and module.p > 0 for module in model.modules()):
+def is_random(model: nn.Module, beside: Collection[nn.Module] = ()) -> bool:
+    """Return whether a forward in train mode draws random numbers: dropout, or noise in a router.
+
+    Args:
+        model: A model, with its settings for a run.
+        beside: Modules that do not count.
+    """
+    if any(module not in beside for module in _dropouts(model)):
         return True
     return any(is_dropout_rate(name) for name in _rates(model)) or bool(router_noise(model))
+
+
+def adapter_dropouts(model: nn.Module) -> list[nn.Module]:
+    """Return the dropout of a model's adapters, which no layer but the adapters reads."""
+    if not is_adapted(model):
+        return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    parts = [getattr(layer, name, None) for layer in layers for name in layer.other_param_names]
+    return [each for part in parts if isinstance(part, nn.Module) for each in _dropouts(part)]
+
+
+def _dropouts(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, _DROPOUTS) and module.p > 0]
 
 
 def router_noise(model: nn.Module) -> list[str]:

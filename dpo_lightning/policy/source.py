@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from os import PathLike
 from typing import Any, Union
 
-import torch
 from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.given import GivenModel
 from dpo_lightning.policy.loading import adapter_config, load_config
 from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.modality import embedding_rows
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
 from dpo_lightning.utils.arguments import wrong_kind
 
@@ -93,8 +92,12 @@ class PolicySource:
             return getattr(config.get_text_config(), "vocab_size", None)
         return embedding_rows(self.policy)
 
-    def build(self, precision: str | None) -> nn.Module:
+    def build(self, precision: str | None, *, sharded: bool = False) -> nn.Module:
         """Build the policy, ready to train under a Lightning precision; a module is changed in place, see `give_back`.
+
+        Args:
+            precision: Lightning's name of it.
+            sharded: The other ranks build it too, without its weights.
 
         Raises:
             InputError: for a model that cannot be loaded, or options that do not fit it.
@@ -103,7 +106,7 @@ class PolicySource:
             self._config = load_config(self.policy, self.options.model_kwargs)
         else:
             self._config = copy.deepcopy(getattr(self.policy, "config", None))
-        build = partial(build_policy, self.policy, precision_dtype(precision), self.options)
+        build = partial(build_policy, self.policy, precision_dtype(precision), self.options, sharded=sharded)
         return build() if self._given is None else self._given.prepare(build)
 
     @property
@@ -125,8 +128,8 @@ class PolicySource:
         if self._given is not None:
             self._given.take_again()
 
-    def build_again(self, precision: str | None) -> nn.Module:
-        """Build a second one, as the first was before training.
+    def build_again(self, precision: str | None, *, sharded: bool = False) -> nn.Module:
+        """Build a second one, as the first was before training; arguments as of `build`.
 
         Raises:
             InputError: when it was given as a module.
@@ -136,19 +139,8 @@ class PolicySource:
                 "reference Precomputed: rows are missing in the cache, and the policy, given as a module, is no longer "
                 "what it was: score these rows before training, or give the policy by its name or directory"
             )
-        return build_policy(self.policy, precision_dtype(precision), self.options)
+        return build_policy(self.policy, precision_dtype(precision), self.options, sharded=sharded)
 
     def original_config(self) -> dict[str, Any] | None:
         """Return the config as it was given, before caching and dropout were switched off; None where there is none."""
         return self._config.to_dict() if hasattr(self._config, "to_dict") else None
-
-
-def embedding_rows(model: nn.Module) -> int | None:
-    """Return the rows of a model's input embedding, which its token ids count; None where it does not say."""
-    getter: Callable[[], Any] | None = getattr(model, "get_input_embeddings", None)
-    try:
-        embedding = None if getter is None else getter()
-    except NotImplementedError:  # transformers' answer where it finds none
-        return None
-    weight = getattr(embedding, "weight", None)
-    return weight.shape[0] if isinstance(weight, torch.Tensor) and weight.ndim else None

@@ -24,9 +24,10 @@ from dpo_lightning.compat.lightning import keep_frozen_weights
 from dpo_lightning.compat.torch import ConvertedInside
 from dpo_lightning.errors import InputError, NotBuiltError, RunError
 from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.modality import embedding_rows
 from dpo_lightning.policy.prepare import float32_buffers_kept
 from dpo_lightning.policy.sharding import check_strategy
-from dpo_lightning.policy.source import PolicySource, embedding_rows
+from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import BoundReference, LostReference, Reference
 from dpo_lightning.reference.identity import Identity
 from dpo_lightning.reference.models import Place, RunModels

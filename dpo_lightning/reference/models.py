@@ -58,7 +58,7 @@ class RunModels:
         self._place = place
         trained_adapter = source.has_trained_adapter  # before a module is given the adapter that is trained here
         with weights_on_rank_zero(place.mesh):
-            self.policy = source.build(place.precision)
+            self.policy = source.build(place.precision, sharded=place.mesh is not None)
             check_plain(self.policy)
             start = policy_start(self.policy)
             settled = settle_reference(settings, self.policy, trained_adapter)
@@ -89,7 +89,7 @@ class RunModels:
             InputError: when it was given as a module.
         """
         with weights_on_rank_zero(self._place.mesh):
-            policy = self._source.build_again(self._place.precision)
+            policy = self._source.build_again(self._place.precision, sharded=self._place.mesh is not None)
         if self._place.mesh is None:
             return policy.to(device_of(self.policy))
         shard(policy, self._place.mesh, device_of(self.policy), trained=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim import SGD, AdamW
+from torch.optim import SGD, Adagrad, AdamW, RMSprop, Rprop
 
 from dpo_lightning import LoRA
 from dpo_lightning.callbacks.start_notes import lost_updates, vanishing_eps
@@ -48,6 +48,17 @@ def test_an_update_of_a_gradient_has_its_size() -> None:
     assert lost_updates(SGD([with_gradient(1.0, torch.bfloat16, 1e-3)], lr=1.0)) is not None
     assert lost_updates(SGD([with_gradient(1.0, torch.bfloat16, 1.0)], lr=0.1)) is None
     assert lost_updates(SGD([with_gradient(1.0, torch.bfloat16, 0.0)], lr=0.1)) is None
+    assert lost_updates(SGD([with_gradient(1.0, torch.bfloat16, 0.01)], lr=0.1, momentum=0.9)) is None
+
+
+@pytest.mark.parametrize("kind", [RMSprop, Adagrad, Rprop])
+def test_an_update_that_is_divided_by_the_gradient_has_the_size_of_the_rate(kind: Any) -> None:
+    parameter = with_gradient(1.0, torch.bfloat16, 1e-3)
+    assert lost_updates(kind([parameter], lr=1e-2)) is None
+    assert lost_updates(kind([parameter], lr=1e-4)) is not None
+
+    kind([parameter], lr=1e-2).step()
+    assert bool((parameter != 1).all())
 
 
 def test_an_eps_that_is_0() -> None:

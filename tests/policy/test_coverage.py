@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import JetMoeConfig, JetMoeForCausalLM
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.coverage import coverage
 from dpo_lightning.policy.lora import LoRA, add_lora
 from tests.helpers.tiny import tiny_llama
-from tests.policy.test_experts import mixture
+from tests.policy.test_experts import SIZES, mixture
 
 
 def sizes(model: torch.nn.Module, *ends: str) -> int:
@@ -24,7 +25,7 @@ def test_the_weights_of_adapted_layers_are_covered() -> None:
 
     found = coverage(add_lora(tiny_llama(), LoRA(r=2, target_modules=["q_proj", "v_proj"])))
 
-    assert found == (covered, whole, [], 0)
+    assert found == (covered, whole, [], 0, False)
     assert str(found) == f"lora: the adapters cover {covered / whole:.1%} of the model's {whole:,} weights"
 
 
@@ -55,6 +56,22 @@ def test_experts_as_target_parameters_are_covered() -> None:
 
     assert found.bare_experts == []
     assert found.covered == sizes(mixture("qwen3_moe"), *ends)
+
+
+def test_experts_of_which_some_weights_are_covered_are_not_none() -> None:
+    found = coverage(add_lora(mixture(), LoRA(r=2, target_modules=[], target_parameters=["experts.down_proj"])))
+
+    assert found.bare_experts == ["model.layers.*.mlp.experts.gate_up_proj"]
+    assert "and not all of its experts: model.layers.*.mlp.experts.gate_up_proj (" in str(found)
+
+
+def test_experts_by_another_name_and_their_router() -> None:
+    torch.manual_seed(0)
+    config = JetMoeConfig(**SIZES, num_local_experts=4, kv_channels=8)
+    found = coverage(add_lora(JetMoeForCausalLM(config), LoRA(r=2, target_modules=["kv_proj"])))
+
+    assert "model.layers.*.mlp.input_linear.weight" in found.bare_experts
+    assert not any("router" in name for name in found.bare_experts)
 
 
 @pytest.mark.parametrize(

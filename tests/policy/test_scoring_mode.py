@@ -41,10 +41,13 @@ def test_of_a_copy(rate: float) -> None:
 
 
 @pytest.mark.parametrize("reference", [None, FrozenCopy(), FrozenAdapter()], ids=lambda each: type(each).__name__)
-def test_a_layer_that_computes_otherwise_in_eval_mode_does_not_part_policy_and_reference(reference: Any) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_layer_that_computes_otherwise_in_eval_mode_does_not_part_policy_and_reference(
+    reference: Any, dropout: float
+) -> None:
     policy: Any = tiny_llama()
     policy.model.norm = nn.Sequential(policy.model.norm, OtherInEval())
-    run = module(policy, lora=LoRA(r=2, target_modules=["q_proj"]), reference=reference)
+    run = module(policy, lora=LoRA(r=2, target_modules=["q_proj"], dropout=dropout), reference=reference)
     run.configure_model()
     for training in (True, False):
         run.train(training)
