@@ -71,12 +71,17 @@ class OneLineParser(LightningArgumentParser):
 
 
 class SaveFitConfig(SaveConfigCallback):
-    """Saves the config of a fit. Another command's would overwrite it, and does not load in `fit`."""
+    """Saves the config of a fit when it trains: one that is refused leaves that of the run before it.
+
+    Another command's would overwrite it, and does not load in `fit`.
+    """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Save in `fit` only."""
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        """Save nothing yet: a checkpoint is compared with the config after this."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save what is about to run."""
+        super().setup(trainer, pl_module, "fit")
 
 
 class PreferenceCLI(CheckedCheckpointCLI):
@@ -133,6 +138,8 @@ class PreferenceCLI(CheckedCheckpointCLI):
     def _check_resumed(self, config: Any) -> None:
         """Find out that a fit cannot go on from a path before it saves its config over that of an earlier one."""
         path = config.get("ckpt_path")
+        if path is not None and not path.strip():
+            raise InputError("ckpt_path is empty: give a checkpoint, last, or null for a run from the start")
         if not path or path in _FOUND_LATER or path.startswith("registry") or not is_local(path):
             return
         file = Path(path)

@@ -44,16 +44,20 @@ def test_a_key_is_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "--step=3") == "error: unknown key `step`; did you mean `steps`?\n"
 
 
-@pytest.mark.parametrize(("stage", "names"), [("fit", ["config.yaml"]), ("validate", []), ("predict", [])])
-def test_the_config_of_a_fit_is_saved_and_no_other(tmp_path: Path, stage: str, names: list[str]) -> None:
+@pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
+def test_the_config_of_a_fit_is_saved_when_it_trains_and_no_other(tmp_path: Path, stage: str) -> None:
     parser = OneLineParser()
     parser.add_argument("--steps", type=int)
     saving = SaveFitConfig(parser, parser.parse_args(["--steps=3"]))
+    run, policy = trainer(default_root_dir=tmp_path), module()
 
-    saving.setup(trainer(default_root_dir=tmp_path), module(), stage)
+    saving.setup(run, policy, stage)
+    assert not [*tmp_path.iterdir()]
 
-    assert [path.name for path in tmp_path.iterdir()] == names
-    assert not names or (tmp_path / names[0]).read_text() == "steps: 3\n"
+    if stage == "fit":
+        saving.on_train_start(run, policy)
+        assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+        assert (tmp_path / "config.yaml").read_text() == "steps: 3\n"
 
 
 def test_flags_of_a_fit_win_whatever_the_checkpoint_is(tmp_path: Path) -> None:
@@ -123,7 +127,7 @@ def with_secrets() -> tuple[OneLineParser, list[str]]:
 def test_no_secret_is_saved_or_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser, words = with_secrets()
     saving = SaveFitConfig(parser, parser.parse_args(words))
-    saving.setup(trainer(default_root_dir=tmp_path), module(), "fit")
+    saving.on_train_start(trainer(default_root_dir=tmp_path), module())
     with pytest.raises(SystemExit):
         parser.parse_args([*words, "--print_config"])
     for text in ((tmp_path / "config.yaml").read_text(), capsys.readouterr().out):
