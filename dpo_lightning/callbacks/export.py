@@ -89,7 +89,7 @@ class Export(pl.Callback):
             return
         self._check_paths(run)
         for name, form in self._wanted().items():
-            if problem := export_problem(run.policy, form, run.lost_base()):
+            if problem := export_problem(run.policy, form, None if form.merged else run.lost_base()):
                 raise InputError(f"Export.{name}: {problem}")
         if self.best:
             monitoring_checkpoint(trainer)

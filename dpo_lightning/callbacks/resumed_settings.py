@@ -14,14 +14,17 @@ from dpo_lightning.checkpoints.optimizers import (
     apply_setting,
     asked,
     asked_before,
+    begin_at_first_rates,
     begin_lacking_states_anew,
     begin_rates_anew,
     go_on_without_schedule,
     other_kind,
+    other_schedules,
     other_settings,
+    rates,
     rates_of_now,
-    take_steps,
 )
+from dpo_lightning.checkpoints.schedules import asked_state, depends_on_steps, steps_taken, take_steps
 from dpo_lightning.checkpoints.settings import Difference, refuse_or_tell
 from dpo_lightning.errors import InputError
 from dpo_lightning.run import PreferenceRun
@@ -42,6 +45,7 @@ class ResumedSettings(pl.Callback):
         self._held: list[dict[str, Any]] = []
         self._saved: dict[str, Any] | None = None
         self._changed: list[tuple[Asked, int, Difference]] = []
+        self._schedules: list[tuple[Any, dict[str, Any]]] = []
         self._other_schedule = False
         self._is_anew = False
 
@@ -88,6 +92,8 @@ class ResumedSettings(pl.Callback):
             return
         for one, place, difference in changed:
             apply_setting(one, place, difference.name.rpartition(".")[2])
+        for scheduler, state in self._schedules:
+            scheduler.load_state_dict(state)
         for one in now:
             _tell_lacking(begin_lacking_states_anew(one, {place for of, place, _ in changed if of is one}))
         for one, before in zip(now, asked_before(saved), strict=False):
@@ -104,14 +110,16 @@ class ResumedSettings(pl.Callback):
 
     def _compare(self, saved: dict[str, Any], pl_module: pl.LightningModule) -> None:
         """Refuse other settings, or note those to apply; keep Lightning from loading a state that does not fit."""
-        self._changed, self._other_schedule, other = [], False, []
-        states = saved.get(OPTIMIZER_STATES, [])
-        for number, (now, before) in enumerate(zip(self._asked, asked_before(saved), strict=False)):
+        self._changed, self._schedules, self._other_schedule = [], [], False
+        states, was = saved.get(OPTIMIZER_STATES, []), asked_before(saved)
+        known = len(was) in (0, len(self._asked))  # none: saved before a fit began, as by a search for the rate
+        other = [] if known else [Difference("the number of optimizers", len(was), len(self._asked))]
+        for number, (now, before) in enumerate(zip(self._asked, was, strict=False)):
             kind = list(other_kind(now, before, states[number] if number < len(states) else None))
             other += kind
             if not kind:
                 self._changed += [(now, place, each) for place, each in other_settings(now, before)]
-            self._other_schedule |= now.plain()["schedule"] != before.get("schedule", now.plain()["schedule"])
+            self._compare_schedules(now, before)
         mode = pl_module.resume if isinstance(pl_module, PreferenceRun) else "exact"
         refuse_or_tell([*other, *_once(each for _, _, each in self._changed)], mode)
         self._is_anew = bool(other)
@@ -120,19 +128,32 @@ class ResumedSettings(pl.Callback):
         if self._other_schedule:
             saved[LR_SCHEDULERS] = []
 
+    def _compare_schedules(self, now: Asked, before: Mapping[str, Any]) -> None:
+        """Note other schedules, which take their steps anew, and settings of one that waits for a metric."""
+        other = other_schedules(now, before)
+        for scheduler, each in other or ():
+            rank_zero_info(f"{each.name} is {each.now}, and was {each.before} in the checkpoint's run")
+            if not depends_on_steps(scheduler):
+                self._schedules.append((scheduler, asked_state(scheduler, {each.name})))
+        self._other_schedule |= other is None or any(depends_on_steps(scheduler) for scheduler, _ in other)
+
     def _resume_rates(self, trainer: pl.Trainer, now: Asked, schedule_before: str) -> None:
+        come_to = rates(now)
         if self._is_anew:
             begin_rates_anew(now)
         if schedule_before and not now.schedules:
             go_on_without_schedule(now)
+        if self._other_schedule:
+            begin_at_first_rates(now)
         for scheduler in now.schedules:
             if self._other_schedule:
-                take_steps(scheduler, trainer.global_step)
-            if (rates := rates_of_now(scheduler)) is not None:
-                rank_zero_info(
-                    f"the schedule, or the length of the run, is not the checkpoint's: after {scheduler.last_epoch} "
-                    f"steps the learning rate goes on at {rates[1]:.4g}, where that run had come to {rates[0]:.4g}"
-                )
+                take_steps(scheduler, steps_taken(trainer, scheduler))
+            rates_of_now(scheduler)
+        if changed := [pair for pair in zip(come_to, rates(now), strict=True) if pair[0] != pair[1]]:
+            rank_zero_info(
+                f"the schedule, or the length of the run, is not the checkpoint's: after {trainer.global_step} steps "
+                f"the learning rate goes on at {changed[0][1]:.4g}, where that run had come to {changed[0][0]:.4g}"
+            )
 
 
 def _once(found: Iterable[Difference]) -> list[Difference]:

@@ -109,7 +109,7 @@ CONTENTS = (
     ),
     Entry(
         OPTIMIZERS,
-        "of each optimizer its class, its groups' settings at the start of the fit, and the class of its schedule",
+        "of each optimizer and its schedule the class, and the settings at the start of the fit",
         "`ResumedSettings`",
         "`ResumedSettings`",
         since=2,

@@ -17,6 +17,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, STATE_DICT, refuse_newer
 from dpo_lightning.checkpoints.integrity import Examined, damage
+from dpo_lightning.checkpoints.sharded import is_sharded_checkpoint
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.utils.files import is_local, remove_directory, replaced
 from dpo_lightning.utils.text import one_line
@@ -172,6 +173,8 @@ def refuse_damaged(file: Path, name: str) -> None:
     Raises:
         InputError: for a file that is not as it was written, and for a directory.
     """
+    if file.is_dir() and not is_sharded_checkpoint(file):
+        raise InputError(f"checkpoint {name} is a directory, and none of shards: give a file, or a directory of shards")
     if file.is_dir():
         raise InputError(f"checkpoint {name} is a directory of shards: resume from it with the strategy that wrote it")
     if found := damage(file):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +15,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from dpo_lightning.checkpoints.contents import OPTIMIZER_STATES, OPTIMIZERS
+from dpo_lightning.checkpoints.schedules import depends_on_steps, is_plain, other_settings_of, schedule_settings
 from dpo_lightning.checkpoints.settings import Difference, differences
 from dpo_lightning.compat.torch import set_rates
 
 RATE = "lr"
 BASE_RATE = "initial_lr"  # a schedule puts it into each group
 _NO_SETTINGS = ("params", "param_names", BASE_RATE)
+_NO_ATTRIBUTES = ("state", "param_groups", "defaults")
 _ON_DEVICE = ("fused", "capturable")  # kernels that count the steps where the parameter is
 
 
@@ -32,18 +33,22 @@ class Asked(NamedTuple):
         optimizer: The optimizer.
         groups: Settings of each group as it was made, the base rate as `lr`.
         schedules: Its schedulers, most often one.
+        first_rates: The rate of each group in the first step.
     """
 
     optimizer: Optimizer
     groups: list[dict[str, Any]]
     schedules: list[Any]
+    first_rates: list[float]
 
     def plain(self) -> dict[str, Any]:
         """Return it in the types that a checkpoint holds."""
         return {
             "class": type(self.optimizer).__name__,
             "schedule": ", ".join(type(each).__name__ for each in self.schedules),
+            "schedule_settings": [schedule_settings(each) for each in self.schedules],
             "groups": [_plain_settings(group) for group in self.groups],
+            "attributes": _attributes(self.optimizer),
         }
 
 
@@ -55,6 +60,7 @@ def asked(trainer: pl.Trainer) -> list[Asked]:
             optimizer,
             [_settings(group) for group in optimizer.param_groups],
             [each for each in schedules if each.optimizer is optimizer],
+            [float(group[RATE]) for group in optimizer.param_groups if RATE in group],
         )
         for optimizer in trainer.optimizers
     ]
@@ -77,12 +83,14 @@ def other_kind(now: Asked, before: Mapping[str, Any], state: Mapping[str, Any] |
         state: Its state dict; None where the strategy loads it, by the names of parameters.
     """
     name, was = type(now.optimizer).__name__, before.get("class")
-    lacking = now.groups[0].keys() - before["groups"][0].keys() if now.groups and before["groups"] else set()
-    if was is None and lacking:
-        was = f"without {', '.join(sorted(lacking))}"
+    ours, theirs = ({*groups[0]} if groups else set() for groups in (now.groups, before["groups"]))
+    lacking, lost = ours - theirs, theirs - ours
+    if lacking and (was is None or (was == name and lost)):  # the same name may be another library's
+        was = f"{was or ''} without {', '.join(sorted(lacking))}".lstrip()
     if was not in (None, name):
         yield Difference("optimizer", was, name)
         return
+    yield from differences("optimizer", before.get("attributes", {}), _attributes(now.optimizer))
     if state is None and len(before["groups"]) != len(now.groups):
         yield Difference("the optimizer's number of groups", len(before["groups"]), len(now.groups))
     sizes = [len(group["params"]) for group in now.optimizer.param_groups]
@@ -94,6 +102,14 @@ def other_settings(now: Asked, before: Mapping[str, Any]) -> Iterator[tuple[int,
     """Yield the number of a group, and a setting of it that is not that of the checkpoint's fit."""
     for place, (was, group) in enumerate(zip(before["groups"], now.groups, strict=False)):
         yield from ((place, each) for each in differences("optimizer", was, _plain_settings(group)))
+
+
+def other_schedules(now: Asked, before: Mapping[str, Any]) -> list[tuple[Any, Difference]] | None:
+    """Return the schedules with a setting that is not that of the checkpoint's fit; None where others were there."""
+    if before.get("schedule", now.plain()["schedule"]) != now.plain()["schedule"]:
+        return None
+    held = zip(now.schedules, before.get("schedule_settings", []), strict=False)
+    return [(each, other) for each, settings in held for other in other_settings_of(each, settings)]
 
 
 def apply_setting(now: Asked, place: int, key: str) -> None:
@@ -186,15 +202,16 @@ def unscheduled(optimizers: Iterable[Optimizer]) -> Iterator[None]:
                 group[BASE_RATE] = rate
 
 
-def take_steps(scheduler: Any, steps: int) -> None:
-    """Bring a schedule that has no saved state to an optimizer step."""
-    if isinstance(scheduler, LambdaLR):
-        scheduler.last_epoch = steps
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
-        for _ in range(steps):
-            scheduler.step()
+def rates(now: Asked) -> list[float]:
+    """Return the rate of each group."""
+    return [float(group[RATE]) for group in now.optimizer.param_groups]
+
+
+def begin_at_first_rates(now: Asked) -> None:
+    """Give each group the rate of the first step again, from where schedules that multiply it are stepped."""
+    if any(depends_on_steps(each) for each in now.schedules):
+        for group, rate in zip(now.optimizer.param_groups, now.first_rates, strict=False):
+            _set_rate(group, rate)
 
 
 def rates_of_now(scheduler: Any) -> tuple[float, float] | None:
@@ -220,6 +237,15 @@ def rates_of_now(scheduler: Any) -> tuple[float, float] | None:
         _set_rate(group, rate)
     set_rates(scheduler, [group[RATE] for group in groups])
     return changed[0]
+
+
+def _attributes(optimizer: Optimizer) -> dict[str, Any]:
+    """Return settings that an optimizer keeps beside its groups, such as the `args.optim_bits` of bitsandbytes'."""
+    held = {name: value for name, value in vars(optimizer).items() if name not in _NO_ATTRIBUTES and name[0] != "_"}
+    objects = {name: value for name, value in held.items() if hasattr(value, "__dict__") and not callable(value)}
+    inner = {name: vars(value) for name, value in objects.items() if vars(value)}
+    plain = {name: value for name, value in held.items() if is_plain(value)}
+    return {**plain, **{name: dict(value) for name, value in inner.items() if all(map(is_plain, value.values()))}}
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:

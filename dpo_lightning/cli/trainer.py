@@ -141,6 +141,8 @@ class PreferenceCLI(CheckedCheckpointCLI):
     def _check_resumed(self, config: Any) -> None:
         """Find out that a fit cannot go on from a path before it saves its config over that of an earlier one."""
         path = config.get("ckpt_path")
+        if path is not None and not path.strip():
+            raise InputError("ckpt_path is empty: give a checkpoint, last, or null for a run from the start")
         if not path or path in _FOUND_LATER or path.startswith("registry") or not is_local(path):
             return
         file = Path(path)

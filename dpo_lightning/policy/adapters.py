@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.errors import InputError
@@ -89,25 +90,47 @@ def merge_problem(policy: nn.Module) -> str | None:
             "merging into 4-bit weights loses precision: export the adapter, then load it on the unquantised model "
             "with peft and merge there"
         )
-    return _copy_problem(policy)
+    # A sharded one is gathered before it is merged, into a copy that was made before it was sharded.
+    return None if is_sharded(policy) else _trial_problem(policy)
 
 
-def _copy_problem(policy: nn.Module) -> str | None:
-    """Return why an adapted policy cannot be copied to be merged: PEFT's tied adapters are no leaves of the graph.
+def is_sharded(policy: nn.Module) -> bool:
+    """Return whether each process holds a part of the weights."""
+    sharded = any(isinstance(parameter, DTensor) for parameter in policy.parameters())
+    return sharded or any(isinstance(module, FSDPModule) for module in policy.modules())
 
-    A sharded one is gathered before it is merged, into a copy that was made before it was sharded.
-    """
-    if any(isinstance(module, FSDPModule) for module in policy.modules()):
-        return None
-    shared = {id(parameter): parameter for parameter in policy.parameters()}
+
+def _trial_problem(policy: nn.Module) -> str | None:
+    """Return why PEFT cannot copy or merge an adapted policy; it is tried without values, or else on the CPU."""
     try:
-        copy.deepcopy(policy, {**shared, **profiler_kept(policy)})
-    except RuntimeError as error:
+        trial = cast(Any, _without_values(policy))
+    except RuntimeError as error:  # PEFT's tied adapters are no leaves of the graph
         return (
             f"the adapter cannot be copied, and so not be merged: {one_line(error)[:90]}; export the adapter alone, or "
             "leave `ensure_weight_tying` out"
         )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            trial.merge_and_unload(adapter_names=[trial.active_adapter])
+        except Exception:  # of any kind, and of values that are not there too
+            return _real_problem(policy)
     return None
+
+
+def _real_problem(policy: nn.Module) -> str | None:
+    try:
+        merge_adapter(policy)
+    except InputError as error:
+        return f"{str(error).rstrip('.')}; export the adapter alone"
+    return None
+
+
+def _without_values(policy: nn.Module) -> nn.Module:
+    """Return a copy on the meta device."""
+    empty = {id(each): nn.Parameter(torch.empty_like(each, device="meta"), False) for each in policy.parameters()}
+    memo: dict[int, Any] = {**empty, **profiler_kept(policy)}
+    return copy.deepcopy(policy, memo).to("meta")
 
 
 def merged_start(policy: nn.Module) -> nn.Module:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -13,8 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.adapters import cpu_copy
+from dpo_lightning.policy.adapters import cpu_copy, is_sharded
 from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.prepare import disable_cache
+from dpo_lightning.policy.samples import own_tensors, sampled, samples_in
 from dpo_lightning.utils.tensors import device_of, float_dtype_of
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.torch_modes import evaluating
@@ -105,9 +108,41 @@ def _base_by_name(config: Any, live: nn.Module) -> nn.Module | None:
         quantization = cast(Any, live).config.quantization_config
         settings |= {"quantization_config": quantization, "device_map": {"": device_of(live)}}
     try:
-        return cast(Any, type(live)).from_pretrained(config.base_model_name_or_path, **settings)
+        base = cast(Any, type(live)).from_pretrained(config.base_model_name_or_path, **settings)
     except Exception:  # no network, no rights any more: the base in memory is there
         return None
+    disable_cache(base)  # which some adapters ask for
+    return base
+
+
+def other_base(live: nn.Module, name: str | None, revision: str | None = None) -> str | None:
+    """Return why nobody could load an adapter: its base, a module that was given, is not the model under its name.
+
+    Args:
+        live: The base, adapters inside it or not.
+        name: The name that the adapter will have for it; null for none.
+        revision: Its revision on the hub.
+    """
+    if is_sharded(live) or getattr(live, "is_quantized", False):
+        return None
+    base = _base_by_name(SimpleNamespace(base_model_name_or_path=name, revision=revision), live)
+    if base is None:
+        return None
+    here = {_own_name(key): value for key, value in own_tensors(live).items()}
+    there = {key: value for key, value in own_tensors(base).items() if key in here}
+    now, then = samples_in(sampled({key: here[key] for key in there})), samples_in(sampled(there))
+    for key, sample in now.items():
+        if sample.shape != then[key].shape or not torch.equal(sample.values.to(then[key].values), then[key].values):
+            return (
+                f"its base model is a module whose {key} is not that of the model under its name, {name}, on which "
+                "alone others could load it: export the merged weights, or save that base model and train on it"
+            )
+    return None
+
+
+def _own_name(name: str) -> str:
+    """Return the name of a base's tensor without the wrappers that adapters lay around its layers."""
+    return name.replace(".base_layer.", ".").replace(".original_module.", ".")
 
 
 def _live_base(model: nn.Module) -> nn.Module:

@@ -13,6 +13,7 @@ from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.torch_modes import evaluating
 
 _TOKENS = 4
+_CHANGED = 1
 # Of the logits' size. Rounding stays far below it, in a mixture of experts too.
 _LEAK = {torch.float16: 0.02, torch.bfloat16: 0.02}
 _LEAK_OTHERWISE = 1e-5
@@ -93,13 +94,27 @@ def _check_forward(policy: nn.Module) -> None:
     logits: Any = getattr(output, "logits", None)
     if (problem := _output_problem(policy, output, logits, ids)) is not None:
         raise _no_logits(name, problem)
-    first, second = logits[:, :-1].double()
+    first, second, third = logits.double()
+    if logits.shape[1] == ids.shape[1] and _is_behind(first, third, dtype):
+        raise InputError(
+            f"policy: the logits of {name} stand behind their tokens: a token changes those of later positions and not "
+            "those of its own, so its scores would be those of other tokens; give a module whose logits at a position "
+            "are those of the token that follows it"
+        )
+    first, second = first[:-1], second[:-1]
     change = ((first - second).norm() / first.norm()).item()
     if change > _LEAK.get(dtype, _LEAK_OTHERWISE):
         raise InputError(
             f"policy: {name} is no causal language model: a later token changes the logits of earlier ones, as in an "
             "encoder, or a masked or prefix language model; give a causal one"
         )
+
+
+def _is_behind(before: Tensor, after: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether a changed token, at `_CHANGED`, shows in the logits `[L, V]` of later positions alone."""
+    change = (before - after).norm(dim=-1) / before.norm(dim=-1)
+    later = change[_CHANGED + 1 :].max().item()
+    return change[_CHANGED].item() <= _LEAK_OTHERWISE and later > _LEAK.get(dtype, _LEAK_OTHERWISE)
 
 
 def _no_logits(name: str, why: str) -> InputError:
@@ -111,9 +126,9 @@ def _no_logits(name: str, why: str) -> InputError:
 
 
 def probe_ids(policy: nn.Module) -> Tensor:
-    """Return two rows of ids, `[2, 4]`, that differ in the last one; none has a meaning of its own, such as padding.
+    """Return three rows of ids, `[3, 4]`; the second differs from the first in the last one, the third at `_CHANGED`.
 
-    A model may leave out what it takes for padding, and then no change of it shows anything.
+    None has a meaning of its own, such as padding: a model may leave that out, and then no change of it shows anything.
     """
     special = {number for module in policy.modules() for number in _special_ids(getattr(module, "config", None))}
     tables = [module.num_embeddings for module in policy.modules() if isinstance(module, nn.Embedding)]
@@ -122,8 +137,8 @@ def probe_ids(policy: nn.Module) -> Tensor:
     if len(ordinary) < 2:
         ordinary = list(range(rows))
     chosen = ordinary[: 2 * _TOKENS]
-    ids = torch.tensor(chosen)[torch.arange(_TOKENS).clamp(max=len(chosen) - 2)].repeat(2, 1)
-    ids[1, -1] = chosen[-1]
+    ids = torch.tensor(chosen)[torch.arange(_TOKENS).clamp(max=len(chosen) - 2)].repeat(3, 1)
+    ids[1, -1] = ids[2, _CHANGED] = chosen[-1]
     return ids
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from functools import partial
 from os import PathLike
-from typing import Any, Union
+from typing import Any, Union, cast
 
 from torch import nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.compare_export import other_base
 from dpo_lightning.policy.given import GivenModel
+from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.loading import adapter_config, load_config
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.modality import embedding_rows
@@ -64,13 +66,25 @@ class PolicySource:
         return [name for name in names if name]
 
     def lost_base(self) -> str | None:
-        """Return why the base of the new adapter can be loaded from nowhere: an older adapter is merged into it."""
+        """Return why the base of the adapter can be loaded from nowhere.
+
+        An older adapter is merged into it, or it is a module that is not the model under its name; that is loaded.
+        """
         if self.options.lora is None or not self._comes_with_adapter():
-            return None
+            return self._changed_base()
         return (
             "the adapter lies over weights that another one was merged into, which are on no disk: export the merged "
             "weights, or save the merged model and train on that"
         )
+
+    def _changed_base(self) -> str | None:
+        if isinstance(self.policy, str) or not is_adapted(self.policy):
+            return None
+        adapted = cast(Any, self.policy)
+        base = adapted.get_base_model() if self._came_adapted else adapted
+        (config, *_) = adapted.peft_config.values()
+        moved = any(moves_base(getattr(each, "init_lora_weights", True)) for each in adapted.peft_config.values())
+        return None if moved else other_base(base, config.base_model_name_or_path, config.revision)
 
     def check(self) -> None:
         """Check that there is such a model, at little cost.

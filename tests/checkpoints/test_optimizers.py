@@ -13,13 +13,16 @@ from dpo_lightning.checkpoints.optimizers import (
     apply_setting,
     asked,
     asked_before,
+    begin_at_first_rates,
     begin_rates_anew,
     go_on_without_schedule,
     other_kind,
+    other_schedules,
     other_settings,
+    rates,
     rates_of_now,
-    take_steps,
 )
+from dpo_lightning.checkpoints.schedules import take_steps
 from dpo_lightning.checkpoints.settings import Difference
 
 
@@ -110,11 +113,42 @@ def test_the_next_rate_is_that_of_the_schedule_as_it_is():
     assert rates_of_now(StepLR(now.optimizer, 1)) is None
 
 
-def test_other_schedules_are_stepped():
-    now = made(schedule=False)
-    scheduler = StepLR(now.optimizer, 1, gamma=0.5)
-    take_steps(scheduler, 2)
-    assert scheduler.get_last_lr() == [0.025, 0.025]
+def test_other_schedules_are_named_and_their_rates_begin_where_the_first_step_had_them():
+    now = made()
+    assert other_schedules(now, now.plain()) == []
+    assert other_schedules(now, {**now.plain(), "schedule": "StepLR"}) is None
+    held = {**now.plain(), "schedule_settings": [{"last_epoch": 7}]}
+    assert [each.name for _, each in other_schedules(now, held)] == ["schedule.last_epoch"]
+    now.optimizer.param_groups[0]["lr"] = 7.0
+    begin_at_first_rates(now)
+    assert rates(now) == [0.1, 0.1]
+
+
+class Powered(AdamW):
+    """An optimizer with settings beside its groups."""
+
+    def __init__(self, params, lr=0.1, weight_decay=0.0, power=1.0):
+        super().__init__(params, lr=lr, weight_decay=weight_decay)
+        self.power, self.inner, self.tensor = power, SimpleNamespace(bits=round(power)), torch.ones(1)
+
+
+def test_a_setting_beside_the_groups_is_compared():
+    before = made(Powered).plain()
+    assert before["attributes"] == {"power": 1.0, "inner": {"bits": 1}}
+    assert list(other_kind(made(Powered), before, None)) == []
+    found = list(other_kind(made(Powered, power=2.0), before, None))
+    assert found == [Difference("optimizer.power", 1.0, 2.0), Difference("optimizer.inner.bits", 1, 2)]
+    assert list(other_kind(made(Powered), {**before, "attributes": {}}, None)) == []
+
+
+def test_another_librarys_optimizer_of_the_same_name_is_another_one():
+    now = made()
+    groups = [{**group, "relative_step": False} for group in now.plain()["groups"]]
+    (found,) = other_kind(now, {**now.plain(), "groups": [{**groups[0], "relative_step": 1}]}, None)
+    assert found.name == "the optimizer's number of groups"  # a version that had one more setting
+    del groups[0]["amsgrad"]
+    (found,) = other_kind(now, {**now.plain(), "groups": groups}, None)
+    assert found == Difference("optimizer", "AdamW without amsgrad", "AdamW")
 
 
 def test_rates_begin_anew_or_stay_as_asked():

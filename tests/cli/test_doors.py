@@ -72,7 +72,7 @@ def rewards_at(path: str) -> str:
     ("checkpoint", "line"),
     [
         ("nowhere.ckpt", "checkpoint nowhere.ckpt: there is no such file"),
-        ("directory", "checkpoint directory is a directory of shards"),
+        ("directory", "checkpoint directory is a directory, and none of shards"),
         ("empty.ckpt", "checkpoint empty.ckpt: it is no whole torch checkpoint"),
         ("half.ckpt", "checkpoint half.ckpt: it is no whole torch checkpoint"),
         ("weights.ckpt", "checkpoint weights.ckpt is none of a run"),
@@ -83,10 +83,25 @@ def test_what_is_no_checkpoint(here: Path, capsys: Any, command: str, checkpoint
     assert refusal(capsys, command, "--config", "run.yaml", "--ckpt_path", checkpoint).startswith(line)
 
 
-@pytest.mark.parametrize("checkpoint", ["nowhere.ckpt", "empty.ckpt", "half.ckpt", "weights.ckpt", "list.ckpt"])
+@pytest.mark.parametrize(
+    "checkpoint", ["nowhere.ckpt", "empty.ckpt", "half.ckpt", "weights.ckpt", "list.ckpt", "directory"]
+)
 def test_a_fit_does_not_go_on_from_what_is_none(here: Path, capsys: Any, checkpoint: str) -> None:
     line = refusal(capsys, "fit", "--config", "run.yaml", "--ckpt_path", checkpoint)
     assert line.startswith(f"checkpoint {checkpoint}")
+
+
+@pytest.mark.parametrize(
+    ("flag", "line"),
+    [
+        ("--model.objective.beta=5.0", "the checkpoint's run had objective.beta 0.1, and this run asks for 5.0"),
+        ("--data.seed=7", "the checkpoint was written with seed 0, this run has 7"),
+        ("--ckpt_path= ", "ckpt_path is empty"),
+    ],
+)
+def test_a_fit_that_is_refused_leaves_the_config_of_the_run(here: Path, capsys: Any, flag: str, line: str) -> None:
+    words = ["fit", "--config", "run.yaml", "--trainer.max_steps=2", "--ckpt_path=good.ckpt", flag]
+    assert refusal(capsys, *words).startswith(line)
 
 
 @pytest.mark.parametrize(

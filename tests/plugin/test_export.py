@@ -185,3 +185,15 @@ def test_an_export_that_is_not_the_policy_leaves_the_earlier_one(run, tmp_path, 
         run(Export(str(tmp_path / "out")))
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert (tmp_path / "out/model.safetensors").read_bytes() == kept
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_on_a_base_that_is_on_no_disk_is_refused_at_the_start(run, tmp_path):
+    runs.saved_model(tmp_path / "model")
+    policy = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    policy.resize_token_embeddings(policy.config.vocab_size + 3)
+    module = runs.module(policy, lr=1e-2, lora=LoRA(r=2))
+    with pytest.raises(InputError, match=r"^Export.path: its base model is a module whose model.embed_tokens.weight"):
+        run(Export(str(tmp_path / "out"), str(tmp_path / "merged")), module=module)
+    run(Export(merged_path=str(tmp_path / "merged")), module=module, max_epochs=1)
+    assert error(tmp_path / "merged", module.policy) < 1e-4

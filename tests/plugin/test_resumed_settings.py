@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from torch.optim import lr_scheduler
 
-from dpo_lightning import DPO, Linear, LoRA
+from dpo_lightning import DPO, Linear, LoRA, PreferenceModule
 from dpo_lightning.errors import InputError
 from tests.helpers import runs
 
@@ -123,3 +125,45 @@ def test_a_setting_whose_state_is_lacking_begins_it_anew(run, checkpoint, again,
     assert lacking is None or f"{said} {lacking}" in caplog.text
     steps = {float(state["step"]) for state in fitted.trainer.optimizers[0].state.values()}
     assert steps == {6.0 if lacking else 12.0}
+
+
+class WithSchedule(PreferenceModule):
+    """A schedule of torch's, made in the class."""
+
+    def __init__(self, policy, make):
+        super().__init__(policy)
+        self._make = make
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.parameters(), lr=1.0)
+        scheduler = {"scheduler": self._make(optimizer), "interval": "step", "monitor": "train/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "rate"),
+    [
+        (partial(lr_scheduler.StepLR, step_size=4, gamma=0.1), partial(lr_scheduler.StepLR, step_size=4), 0.1),
+        (partial(lr_scheduler.StepLR, step_size=4), partial(lr_scheduler.StepLR, step_size=4, gamma=0.5), 0.5),
+        (partial(lr_scheduler.StepLR, step_size=4), partial(lr_scheduler.ExponentialLR, gamma=0.9), 0.9**6),
+        (partial(lr_scheduler.CosineAnnealingLR, T_max=6), partial(lr_scheduler.CosineAnnealingLR, T_max=12), 0.5),
+        (partial(lr_scheduler.ReduceLROnPlateau), partial(lr_scheduler.ReduceLROnPlateau, factor=0.7), 1.0),
+    ],
+    ids=["same", "gamma", "another", "longer", "plateau"],
+)
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+def test_a_schedule_of_torchs_has_the_settings_of_now(run, again, tmp_path, caplog, before, now, rate):
+    runs.saved_model(tmp_path / "model")
+    policy, rates = str(tmp_path / "model"), []
+    run(module=WithSchedule(policy, before), max_epochs=1).trainer.save_checkpoint(tmp_path / "a.ckpt")
+
+    class Rates(pl.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    with caplog.at_level("INFO"):
+        fitted = run(Rates(), module=WithSchedule(policy, now), ckpt_path=tmp_path / "a.ckpt", limit_val_batches=0)
+    assert rates[0] == pytest.approx(rate)
+    scheduler = fitted.trainer.lr_scheduler_configs[0].scheduler
+    assert {name: getattr(scheduler, name) for name in now.keywords} == now.keywords
+    assert ("goes on at" in caplog.text) == (rates[0] != 1.0 and now.keywords != {"step_size": 4})

@@ -95,6 +95,20 @@ def test_what_cannot_be_merged_says_why() -> None:
     assert "4-bit weights loses precision" in str(merge_problem(policy))
 
 
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [({"lora_bias": True}, "Impossible to merge"), ({"alora_invocation_tokens": [5]}, "aLoRA does not support")],
+)
+def test_what_peft_cannot_merge_is_tried_before_training(settings: dict[str, Any], why: str) -> None:
+    adapter = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", **settings)
+    policy = get_peft_model(tiny_llama(), adapter)
+    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    problem = str(merge_problem(policy))
+    assert why in problem
+    assert problem.endswith("; export the adapter alone")
+    assert all(torch.equal(value, before[name]) for name, value in policy.state_dict().items())
+
+
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(
     "settings",

@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.compare_export import check_written, probe_logits
+from dpo_lightning.policy.compare_export import check_written, other_base, probe_logits
 from dpo_lightning.policy.export import ExportForm, write_model
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
@@ -108,3 +108,18 @@ def test_a_quantized_base_is_loaded_quantized(tmp_path: Path) -> None:
     policy = build_policy(str(tmp_path / "base"), torch.float32, options)
     write_model(policy, None, None, str(tmp_path / "out"))
     assert (tmp_path / "out/adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_base_in_memory_that_is_not_the_one_under_its_name_is_known(tmp_path: Path, wrapped: bool) -> None:
+    tiny_llama().save_pretrained(tmp_path)
+    model = tiny_llama().to(torch.bfloat16)
+    live = get_peft_model(model, LoraConfig(r=2, modules_to_save=["lm_head"])).get_base_model() if wrapped else model
+    assert other_base(live, str(tmp_path)) is None
+    assert other_base(live, None) is None
+    assert other_base(live, str(tmp_path / "nowhere")) is None
+    with torch.no_grad():
+        model.model.norm.weight[0] += 1
+    assert "a module whose model.norm.weight is not that of the model under its name" in str(
+        other_base(live, str(tmp_path))
+    )

@@ -20,6 +20,7 @@ from transformers import (
     GPT2ForSequenceClassification,
     GPT2LMHeadModel,
     LlamaConfig,
+    LlamaForCausalLM,
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
     LlamaModel,
@@ -184,6 +185,23 @@ def test_a_plain_module_without_logits_is_refused(make: Any) -> None:
     with pytest.raises(InputError, match="with `input_ids` gives no logits of the next token") as caught:
         module(make()).configure_model()
     assert "\n" not in str(caught.value)
+
+
+class Late(LlamaForCausalLM):
+    """A causal model whose output is shifted by a position, in the shape of its input."""
+
+    def forward(self, **inputs: Any) -> Any:
+        logits = super().forward(**inputs).logits
+        return SimpleNamespace(logits=torch.cat([logits[:, :1], logits[:, :-1]], 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logits_that_stand_behind_their_tokens_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(InputError, match=r"^policy: the logits of Late stand behind their tokens"):
+        check_causal(Late(tiny_llama().config).to(dtype))
+    shifted = Answers(lambda logits: SimpleNamespace(logits=logits.roll(1, 1)))
+    with pytest.raises(InputError, match=r"^policy: the logits of Answers stand behind their tokens"):
+        check_plain(shifted)
 
 
 def test_a_plain_module_with_logits_passes() -> None:
