@@ -68,6 +68,13 @@ def _mappings(
             yield from _mappings(place, inner, f"{key}[{number}]", above)
 
 
+def _check_beside(at: str, names: list[str]) -> None:
+    """Refuse what stands beside `class_path`, where no class gets it."""
+    beside = [name for name in names if name not in ("class_path", "init_args", "dict_kwargs", "<<")]
+    if "class_path" in names and beside:
+        raise InputError(f"{at}: `{beside[0]}` beside `class_path`: arguments of a class go below `init_args`")
+
+
 def _check_keys(place: str, node: yaml.MappingNode, key: str) -> None:
     seen: dict[tuple[str, str], int] = {}
     for name, inner in node.value:
@@ -83,6 +90,8 @@ def _check_keys(place: str, node: yaml.MappingNode, key: str) -> None:
             raise InputError(f"{at}: the key `{name.value}` stands in line {before} as well: the first would be lost")
         seen[name.tag, name.value] = line
         _check_value(f"{at}: {name.value}", name.value, inner)
+    line = f"line {node.start_mark.line + 1}"
+    _check_beside(": ".join(filter(None, [place, line, key])), [name for _, name in seen])
 
 
 def _check_value(at: str, name: str, node: yaml.Node) -> None:

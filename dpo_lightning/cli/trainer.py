@@ -77,12 +77,17 @@ class OneLineParser(LightningArgumentParser):
 
 
 class SaveFitConfig(SaveConfigCallback):
-    """Saves the config of a fit. Another command's would overwrite it, and does not load in `fit`."""
+    """Saves the config of a fit. Another command's would overwrite it, and does not load in `fit`.
+
+    It does so once the model is built, so that a fit that is refused does not overwrite the config of an earlier one.
+    """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Save nothing yet."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save in `fit` only."""
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        super().setup(trainer, pl_module, "fit")
 
 
 class PreferenceCLI(CheckedCheckpointCLI):
@@ -139,6 +144,8 @@ class PreferenceCLI(CheckedCheckpointCLI):
     def _check_resumed(self, config: Any) -> None:
         """Find out that a fit cannot go on from a path before it saves its config over that of an earlier one."""
         path = config.get("ckpt_path")
+        if path == "":
+            raise InputError("ckpt_path is empty: give a path or `last`, or null to begin anew")
         if not path or path in _FOUND_LATER or path.startswith("registry") or not is_local(path):
             return
         file = Path(path)

@@ -21,6 +21,7 @@ WRONG = {
     "model:\n  objective: {class_path: null}\n": "line 2: model.objective: class_path must be the name of a class",
     "a:\n- init_args: {b: {class_path: [DPO]}}\n": "line 2: a[0].b: class_path must be the name of a class, got a seq",
     "model: {class_path: X, init_args: 3}\n": "line 1: model: init_args must be a mapping of arguments, got `3`",
+    "data:\n  class_path: X\n  seed: 3\n": "line 2: data: `seed` beside `class_path`: arguments of a class go below",
     "data: &a {x: *a}\n": "data.x: an anchor that contains itself",
     "data:\n  seed: 1\n\tlayout: tree\n": "line 3: no YAML: found a tab character",
     "a: [1\n": "line 2: no YAML: did not find expected",

@@ -51,6 +51,9 @@ def test_the_config_of_a_fit_is_saved_and_no_other(tmp_path: Path, stage: str, n
     saving = SaveFitConfig(parser, parser.parse_args(["--steps=3"]))
 
     saving.setup(trainer(default_root_dir=tmp_path), module(), stage)
+    assert not list(tmp_path.iterdir()), "a run that is refused while its model is built overwrites no config"
+    if stage == "fit":
+        saving.on_fit_start(trainer(default_root_dir=tmp_path), module())
 
     assert [path.name for path in tmp_path.iterdir()] == names
     assert not names or (tmp_path / names[0]).read_text() == "steps: 3\n"
@@ -123,7 +126,7 @@ def with_secrets() -> tuple[OneLineParser, list[str]]:
 def test_no_secret_is_saved_or_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser, words = with_secrets()
     saving = SaveFitConfig(parser, parser.parse_args(words))
-    saving.setup(trainer(default_root_dir=tmp_path), module(), "fit")
+    saving.on_fit_start(trainer(default_root_dir=tmp_path), module())
     with pytest.raises(SystemExit):
         parser.parse_args([*words, "--print_config"])
     for text in ((tmp_path / "config.yaml").read_text(), capsys.readouterr().out):
