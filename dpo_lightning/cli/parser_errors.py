@@ -8,7 +8,7 @@ import inspect
 import pydoc
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, Optional, Union, get_args, get_origin
 
 from lightning.pytorch import Trainer
 
@@ -17,8 +17,12 @@ from dpo_lightning import FrozenCopy, PreferenceDataModule, PreferenceModule
 from dpo_lightning.compat.jsonargparse import (
     CALLABLE,
     CLASS,
+    GIVEN,
+    GOT,
     KEY,
     MADE,
+    MISFIT,
+    REQUIRED,
     SCAFFOLD,
     SUBCLASS_HELP,
     UNKNOWN_CLASS,
@@ -26,10 +30,12 @@ from dpo_lightning.compat.jsonargparse import (
     UNKNOWN_OPTION,
     WEAK,
     WRONG_CLASS,
+    WRONG_KIND,
 )
+from dpo_lightning.utils.kinds import in_words
 from dpo_lightning.utils.text import nearest, one_line
 
-_IN_WORDS = {"Expected a <class 'bool'>": "expected true or false"}
+_PROCESS = {"seed_everything": Union[bool, int], "torch_threads": Optional[int]}
 _SECTIONS = {"model": PreferenceModule, "data": PreferenceDataModule}
 
 
@@ -49,13 +55,57 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
     if match := UNKNOWN_KEY.search(complaint):
         near = _arguments(class_path) if path else keys
         return f"unknown key `{_joined(path, match)}`{_suggest(match['name'], near) or _section(match['name'], near)}"
-    if match := UNKNOWN_CLASS.search(complaint) or WRONG_CLASS.search(complaint):
-        if match["name"].rpartition(".")[2] in classes:
-            return f"{place}: {match['name']} does not fit here"
-        return f"{place}: {_no_class(match['name'], class_path, path, classes)}"
-    for kind, words in _IN_WORDS.items():
-        complaint = complaint.replace(kind, words)
-    return f"{place}: {complaint}" if place else complaint
+    if match := REQUIRED.search(complaint):
+        return _required(match["names"], path)
+    said = _about_a_class(complaint, class_path, path, classes) or _wrong_kind(message, complaint, class_path, path)
+    return f"{place}: {said or complaint}" if place else complaint
+
+
+def _required(names: str, path: Sequence[str]) -> str:
+    """Name the keys that are missing, as configs have them."""
+    keys = [".".join([*path, name.split(".", 1)[-1]]) for name in names.split(", ")]
+    return f"nothing gives {' and '.join(sorted(keys))}: write it in a config for --config, or as a flag"
+
+
+def _about_a_class(complaint: str, class_path: str | None, path: Sequence[str], classes: Sequence[str]) -> str | None:
+    """Say what is wrong with the name of a class; None of a complaint about something else."""
+    if match := MISFIT.search(complaint):
+        return f"{next(filter(None, match.groups()))} does not fit here{_fitting(class_path, path, classes)}"
+    match = UNKNOWN_CLASS.search(complaint) or WRONG_CLASS.search(complaint)
+    if match is None:
+        return None
+    if match["name"].rpartition(".")[2] in classes:
+        return f"{match['name']} does not fit here{_fitting(class_path, path, classes)}"
+    return _no_class(match["name"] or "''", class_path, path, classes)
+
+
+def _wrong_kind(message: str, complaint: str, class_path: str | None, path: Sequence[str]) -> str | None:
+    """Say all that an argument takes, and what it got; None where its type is not known.
+
+    The parser's complaint is about the first of the types alone.
+    """
+    hint = _PROCESS.get(".".join(path)) or _hint_of(class_path, path)
+    if hint in (None, Any) or not WRONG_KIND.search(complaint):
+        return None
+    got = _given(message, complaint)
+    return f"expected {in_words(hint)}" + ("" if got is None else f", got {one_line(got, 80) or repr(got)}")
+
+
+def _given(message: str, complaint: str) -> str | None:
+    """Return the value that a complaint is about: at its end, or in a line behind it that is not of an outer key."""
+    if got := GOT.search(complaint):
+        return got["value"]
+    depth = 0
+    lines = iter(message.splitlines())
+    for line in lines:
+        if KEY.search(line):
+            depth = len(line) - len(line.lstrip())
+        if complaint in line:
+            break
+    given = next(filter(None, map(GIVEN.fullmatch, lines)), None)
+    if given is None or (len(given["indent"]) <= depth and depth):
+        return None
+    return GOT.sub("", given["value"])
 
 
 def _innermost(message: str) -> tuple[list[str], str | None, str]:
@@ -86,17 +136,32 @@ def _made_by(message: str) -> str | None:
 
 def _no_class(name: str, class_path: str | None, path: Sequence[str], classes: Sequence[str]) -> str:
     """Say that there is no such class, and which of the package's the argument takes, as far as its type tells."""
-    owner = Trainer if path[:1] == ["trainer"] else pydoc.locate(class_path or "")
-    hint = _SECTIONS.get(".".join(path)) or _hint(owner, path[-1] if path else "")
-    hinted = tuple(_classes_of(hint))
+    hinted = tuple(_classes_of(_hint_of(class_path, path)))
     if wanted := tuple(each for each in hinted if _is_own(each)) or hinted:
-        found = {each: getattr(dpo_lightning, each) for each in classes}
-        classes = [each for each, kind in found.items() if issubclass(kind, wanted) and not inspect.isabstract(kind)]
+        classes = _subclasses(wanted, classes)
     if FrozenCopy.__name__ in classes and hinted and "/" in name:
         return f"no class {name}; of a model write {{class_path: FrozenCopy, init_args: {{checkpoint: {name}}}}}"
     if not classes:
         return f"no class {name}; write its whole path, such as torch.optim.AdamW"
     return f"no class {name}{_suggest(name, classes, 'there are' if all(map(_is_own, wanted)) else 'this package has')}"
+
+
+def _fitting(class_path: str | None, path: Sequence[str], classes: Sequence[str]) -> str:
+    """Name the package's classes that an argument takes; nothing where it is not known, or takes others as well."""
+    hinted = tuple(filter(_is_own, _classes_of(_hint_of(class_path, path))))
+    fitting = _subclasses(hinted, classes) if hinted else []
+    return f"; there are {', '.join(fitting)}" if fitting else ""
+
+
+def _subclasses(wanted: tuple[type, ...], classes: Sequence[str]) -> list[str]:
+    found = {each: getattr(dpo_lightning, each) for each in classes}
+    return [each for each, kind in found.items() if issubclass(kind, wanted) and not inspect.isabstract(kind)]
+
+
+def _hint_of(class_path: str | None, path: Sequence[str]) -> Any:
+    """Return the type of the argument at a place; None if unknown."""
+    owner = Trainer if class_path is None and path[:1] == ["trainer"] else pydoc.locate(class_path or "")
+    return _SECTIONS.get(".".join(path)) or _hint(owner, path[-1] if path else "")
 
 
 def _hint(owner: object, name: str) -> Any:
@@ -125,7 +190,7 @@ def _arguments(class_path: str | None) -> list[str]:
     if not module:
         return []
     parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
-    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name != "params"]
 
 
 def _joined(path: Sequence[str], match: re.Match[str]) -> str:

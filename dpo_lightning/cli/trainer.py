@@ -22,6 +22,7 @@ from dpo_lightning.checkpoints.hyperparameters import logged_hyperparameters
 from dpo_lightning.checkpoints.plain_form import public_path
 from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown_classes, saved_arguments
+from dpo_lightning.cli.config_files import check_config
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places
 from dpo_lightning.cli.values import check_values, refusals_of_others
@@ -47,6 +48,11 @@ class OneLineParser(LightningArgumentParser):
         """Parse words; a class in the place of another one has its own defaults, and a bool is `true` or `false`."""
         with defaults_of_their_own(), booleans_as_written():
             return super().parse_args(*args, **kwargs)
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Parse a config file, after a look at how it is written."""
+        check_config(path)
+        return super().parse_path(path, *args, **kwargs)
 
     def parse_object(self, *args: Any, **kwargs: Any) -> Any:
         """Parse a mapping alike."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from lightning.pytorch import Trainer
+from torch import nn
 
 from dpo_lightning.errors import DPOLightningError, InputError
 from dpo_lightning.utils.kinds import argument_annotations, in_words, takes_null
@@ -25,7 +26,8 @@ _THREADS = Rule("from 1 to 4096", lambda value: 1 <= value <= 4096)
 
 _TRAINER = {
     "devices": _MOST_DEVICES,
-    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"), at_least(1)),
+    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch"), at_least(1)),
+    "num_nodes": Rule("from 1 to 65536", lambda value: 1 <= value <= 65536),
     **dict.fromkeys(("log_every_n_steps", "reload_dataloaders_every_n_epochs"), at_least(0)),
     **dict.fromkeys(("min_steps", "min_epochs", "fast_dev_run", "overfit_batches"), at_least(0)),
     **dict.fromkeys(("max_steps", "max_epochs", "num_sanity_val_steps"), at_least(-1)),
@@ -52,14 +54,22 @@ def check_values(config: Mapping[str, Any]) -> None:
             raise InputError(f"{key}: NaN is no setting: write a number")
     for name, rule in {"torch_threads": _THREADS, "seed_everything": SEED}.items():
         _check(name, config.get(name), rule)
+    _check_trainer(trainer)
+    for key, kind, arguments in _objects(config):
+        if kind is nn.Module:
+            raise InputError(f"{key}: a bare Module computes nothing: give a name, or the class_path of a model")
+        _check_nulls(kind, arguments, key)
+
+
+def _check_trainer(trainer: Mapping[str, Any]) -> None:
     for name, rule in _TRAINER.items():
         _check(f"trainer.{name}", trainer.get(name), rule)
     if isinstance(devices := trainer.get("devices"), str) and devices.strip().isdecimal():
         _MOST_DEVICES.check("trainer.devices", int(devices))
     _check_duration(trainer.get("max_time"))
     _check_nulls(Trainer, trainer, "trainer")
-    for key, kind, arguments in _objects(config):
-        _check_nulls(kind, arguments, key)
+    if trainer.get("gradient_clip_algorithm") is not None and trainer.get("gradient_clip_val") is None:
+        raise InputError("trainer.gradient_clip_algorithm: nothing is clipped: set trainer.gradient_clip_val as well")
 
 
 def _check(key: str, value: object, rule: Rule) -> None:
@@ -70,6 +80,8 @@ def _check(key: str, value: object, rule: Rule) -> None:
 def _check_duration(value: object) -> None:
     if not isinstance(value, Mapping):
         return
+    if not value:
+        raise InputError("trainer.max_time: no time at all: write numbers of days, hours, minutes and seconds")
     try:
         timedelta(**value)
     except (TypeError, ValueError, OverflowError) as error:

@@ -21,10 +21,22 @@ MADE = re.compile(r"Got value: Namespace\(class_path='(?P<path>[^']+)'")
 WEAK = re.compile(r"Not a valid subclass of|Expected a <class 'list'>")
 UNKNOWN_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 UNKNOWN_KEY = re.compile(r"(?:does not accept option '|[Uu]nrecognized arguments: (?:--)?)(?P<name>[\w.+-]+)")
-UNKNOWN_CLASS = re.compile(r"(?:Expected a dot import path string|Unexpected import path format): (?P<name>\S+)")
+UNKNOWN_CLASS = re.compile(r"(?:Expected a dot import path string|Unexpected import path format):\s*(?P<name>\S*)")
 WRONG_CLASS = re.compile(r"Import path (?P<name>\S+) does not correspond to a subclass")
+MISFIT = re.compile(
+    r"Subclasses are disabled for \w+, thus '(?P<other>[^']+)'|Expected '(?P<made>[^']+)' to be a subclass of"
+    r"|Expected an instantiatable class, but (?P<abstract>\S+) is abstract"
+)
+WRONG_KIND = re.compile(
+    r"Expected a <class '|Expected a typing\.|Not of type |Not a valid subclass of"
+    r"|Expected an import path or a subclass"
+)
+REQUIRED = re.compile(r"the following arguments are required: (?P<names>.+)")
+GIVEN = re.compile(r"(?P<indent>\s*)Given value: (?P<value>.*)")
+GOT = re.compile(r"\.+ Got value: (?P<value>.*)")
 SCAFFOLD = re.compile(
-    r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path)"
+    r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path"
+    r"|.* either not accessible or invalid$)"
 )
 SUBCLASS_HELP = re.compile(r"(Subclass types expect one of|a class path \(str\)|a dict with)")
 

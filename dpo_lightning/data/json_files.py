@@ -16,12 +16,15 @@ from typing import IO, cast
 import numpy as np
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.text import one_line
 
 _DEEPEST = 512  # levels; the reader's recursion overflows the stack, and the process dies, somewhere above 2,000
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 _SCALAR = re.compile(rb'null|true|false|"|-?[0-9]')
+_LIST_OF_OTHERS = re.compile(rb'\[\s*(?:null|true|false|"|-?[0-9]|\[)')
 _BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
 
 
 def examine(paths: Iterable[Path]) -> None:
@@ -37,16 +40,18 @@ def examine(paths: Iterable[Path]) -> None:
 
 @functools.lru_cache(maxsize=64)  # each split of a run asks again
 def _examine(path: Path, size: int, changed: int) -> None:
-    with _readable(path), _opened(path) as file:
+    with _readable(path), opened(path) as file:
         first = True
         # A file that is one value may be spread over lines.
         for number, line in enumerate(file if ".jsonl" in path.suffixes else [file.read()], start=1):
             row = line.removeprefix(_BOM).strip()
             if first and _SCALAR.match(row):
                 raise InputError(f"{path}: line {number}: not a JSON object, but {_shown(row)}")
-            first = first and not row
             if line.count(b"[") + line.count(b"{") > _DEEPEST and _depth(line) > _DEEPEST:
                 raise InputError(f"{path}: line {number}: nested deeper than {_DEEPEST} levels")
+            if first and _LIST_OF_OTHERS.match(row):
+                raise InputError(f"{path}: line {number}: a list of JSON objects is needed, not {_shown(row)}")
+            first = first and not row
 
 
 def _shown(row: bytes) -> str:
@@ -60,8 +65,11 @@ def _depth(text: bytes) -> int:
     return int(np.cumsum(np.where(opens, 1, -1)).max(initial=0))
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+def opened(path: Path) -> IO[bytes]:
+    """Open a file for its bytes, unpacked where it is packed, whatever its name says; `datasets` does so too."""
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+    return cast(IO[bytes], gzip.open(path, "rb")) if packed or path.suffix == ".gz" else path.open("rb")
 
 
 @contextmanager
@@ -71,7 +79,11 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: {error}: the file is damaged, or no .gz: take a whole one") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8: {error}: save it as UTF-8") from None
+    except OSError as error:
         raise InputError(f"{path}: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deep") from None
@@ -84,7 +96,7 @@ def raise_on_malformed(paths: Iterable[Path]) -> None:
         InputError: naming the line; nothing when the file is well formed.
     """
     for path in paths:
-        with _readable(path), _opened(path) as file:
+        with _readable(path), opened(path) as file:
             text = io.TextIOWrapper(file, encoding="utf-8")
             if ".jsonl" in path.suffixes:
                 _check_json_lines(path, text)
@@ -94,12 +106,18 @@ def raise_on_malformed(paths: Iterable[Path]) -> None:
 
 def _check_json(path: Path, text: str) -> None:
     try:
-        json.loads(text)
+        _check_items(path, json.loads(text))
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # one object a line, which `datasets` accepts in a .json too
             _check_json_lines(path, iter(text.splitlines()))
         else:
             raise _malformed(path, error.lineno, error) from None
+
+
+def _check_items(path: Path, value: object) -> None:
+    for number, row in enumerate(value if isinstance(value, list) else ()):
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: row {number} (from 0): not a JSON object, but {one_line(json.dumps(row), 40)}")
 
 
 def _check_json_lines(path: Path, lines: Iterable[str]) -> None:

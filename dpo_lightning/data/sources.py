@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dpo_lightning.data.json_files import examine, raise_on_malformed
+from dpo_lightning.data.local_files import (
+    check_header,
+    check_options,
+    files_by_split,
+    files_of_directory,
+    json_among,
+    reader_of,
+)
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.hub import check_source
 from dpo_lightning.utils.logs import log_level
@@ -16,8 +25,7 @@ from dpo_lightning.utils.logs import log_level
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
-
+_NO_ROWS = "BatchSize must be greater than 0"  # what the reader of Parquet says of a file without any
 # In one chunk a column has one type, or is kept as it is. `datasets` takes the type from the first 10 MB, and would
 # turn a list of messages behind them into text.
 _READER_OPTIONS = {"json": {"chunksize": 1 << 30}}
@@ -37,13 +45,6 @@ def load_rows(source: Any, split: str, options: Mapping[str, Any]) -> Dataset:
         InputError: naming the source, and the line of a malformed JSON file.
     """
     return _take(_load_splits(source, options), split, describe(source))
-
-
-def source_and_split(source: Any, given: str) -> tuple[Any, str]:
-    """Return where a split is: in the source, or in a file that is named in its place, as `held_out.jsonl[:100]`."""
-    endings = "|".join(re.escape(ending) for ending in _READERS)
-    found = re.fullmatch(rf"(?P<file>.+(?:{endings})(?:\.gz)?)(?P<slice>\[[^\]]*\])?", given)
-    return (source, given) if found is None else (found["file"], f"train{found['slice'] or ''}")
 
 
 def describe(source: Any) -> str:
@@ -83,44 +84,65 @@ def _load_splits(source: Any, options: Mapping[str, Any]) -> Mapping[str, Datase
 
 
 def _load(source: str | Path | dict[str, Any], options: Mapping[str, Any]) -> Mapping[str, Dataset]:
-    from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
-
-    files = _local_files(source)
-    reader = _reader_of(files)
-    json_files = list(files.values()) if reader == "json" else []
-    examine(json_files)
+    files = files_by_split(source)
+    reader = reader_of(files)
+    is_directory = not files and os.path.isdir(str(source))  # `Path` raises where a name is too long
+    if files or is_directory:
+        check_options(options, of_files=bool(files))
+    read = list(files.values())
     try:
         # The readers would log an error that is raised as well.
         with log_level("datasets.packaged_modules", logging.CRITICAL):
-            if reader:
-                paths = {split: str(path) for split, path in files.items()}
-                loaded = load_dataset(reader, data_files=paths, **{**_READER_OPTIONS.get(reader, {}), **options})
-            elif _saved_to_disk(str(source)):
-                loaded = load_from_disk(str(source), **options)
-            else:
-                check_source("data.dataset", str(source))
-                loaded = load_dataset(str(source), **options)
+            if is_directory and not _saved_to_disk(str(source)):
+                read = files_of_directory(Path(str(source)), options)
+            examine(json_among(read))
+            loaded = _loaded(source, reader, files, options)
     except InputError:
         raise
     except Exception as error:  # `datasets` raises a dozen kinds, several of them bare
-        raise_on_malformed(json_files)
-        raise _load_error(source, error) from error
+        raise_on_malformed(json_among(read))
+        raise _load_error(source, options, error) from error
+    return _splits_of(loaded, source, files if reader == "csv" else {})
+
+
+def _splits_of(loaded: Any, source: Any, csv_files: Mapping[str, Path]) -> Mapping[str, Dataset]:
+    """Return what was loaded by split, after a look at its columns."""
+    from datasets import Dataset, DatasetDict
+
     if isinstance(loaded, Dataset) and _saved_to_disk(str(source)):
         return {"train": loaded}
     if not isinstance(loaded, DatasetDict):
         raise InputError("data.load_options: take out `streaming` (rows must be known) and `split` (data.train_split)")
     _check_columns(loaded, describe(source))
+    for split, path in csv_files.items():
+        check_header(path, loaded[split].column_names)
     return cast(Mapping[str, Any], loaded)
 
 
-def _load_error(source: Any, error: Exception) -> InputError:
+def _loaded(source: Any, reader: str | None, files: Mapping[str, Path], options: Mapping[str, Any]) -> Any:
+    from datasets import load_dataset, load_from_disk
+
+    if reader:
+        paths = {split: str(path) for split, path in files.items()}
+        return load_dataset(reader, data_files=paths, **{**_READER_OPTIONS.get(reader, {}), **options})
+    if _saved_to_disk(str(source)):
+        return load_from_disk(str(source), **options)
+    check_source("data.dataset", str(source))
+    return load_dataset(str(source), **options)
+
+
+def _load_error(source: Any, options: Mapping[str, Any], error: Exception) -> InputError:
     from datasets.exceptions import DatasetGenerationError
 
     empty = re.search('Instruction "(.+)" corresponds to no data', str(error))
     if empty:
         return InputError(f"{describe(source)}: split {empty[1]!r} has no rows")
     cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-    return InputError(f"{describe(source)}: cannot be loaded: {_first_line(cause)}")
+    if isinstance(cause, StopIteration) or _NO_ROWS in str(cause):
+        return InputError(f"{describe(source)}: the file has no rows")
+    given = f" (data.load_options gave {', '.join(options)})" if options else ""
+    remedy = ": save it as UTF-8" if isinstance(cause, UnicodeDecodeError) else ""
+    return InputError(f"{describe(source)}: cannot be loaded: {_first_line(cause)}{remedy}{given}")
 
 
 def _first_line(error: BaseException) -> str:
@@ -134,32 +156,4 @@ def _check_columns(splits: Mapping[str, Dataset], place: str) -> None:
 
 
 def _saved_to_disk(source: str) -> bool:
-    return any((Path(source) / name).is_file() for name in ("state.json", "dataset_dict.json"))
-
-
-def _local_files(source: str | Path | dict[str, Any]) -> dict[str, Path]:
-    if isinstance(source, dict):
-        files = {split: Path(path) for split, path in source.items()}
-    else:
-        path = Path(source)
-        files = {"train": path} if path.is_file() or (_reader(path) and not path.is_dir()) else {}
-    for path in files.values():
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        if not path.stat().st_size:
-            raise InputError(f"{path}: the file is empty")
-        if not _reader(path):
-            raise InputError(f"{path}: not one of {', '.join(_READERS)}, with or without .gz")
-    return files
-
-
-def _reader_of(files: Mapping[str, Path]) -> str | None:
-    readers = {_reader(path) for path in files.values()}
-    if len(readers) > 1:
-        raise InputError(f"{', '.join(map(str, files.values()))}: the files of one dataset must be of one kind")
-    return next(iter(readers), None)
-
-
-def _reader(path: Path) -> str | None:
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    return _READERS.get(suffixes[-1]) if suffixes else None
+    return any(os.path.isfile(os.path.join(source, name)) for name in ("state.json", "dataset_dict.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -15,7 +16,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.initialisation import check_repeats
 from dpo_lightning.policy.modality import check_decoder_config, check_saved_class
 from dpo_lightning.utils.hub import check_source
-from dpo_lightning.utils.text import one_line
+from dpo_lightning.utils.text import nearest, one_line
 
 # Where nothing is said, transformers asks at the terminal.
 _NO_REMOTE_CODE = {"trust_remote_code": False}
@@ -170,6 +171,26 @@ def _is_adapter_on_hub(name: str) -> bool:
 
     with _one_line(f"model {name!r}"):
         return find_adapter_config_file(name) is not None
+
+
+def check_quantization(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that quantize nothing, and those that nothing reads: transformers passes over both.
+
+    Raises:
+        InputError: naming them.
+    """
+    from transformers import BitsAndBytesConfig
+
+    known = [name for name in inspect.signature(BitsAndBytesConfig).parameters if name != "kwargs"]
+    for name in settings:
+        if name not in known:
+            meant = nearest(name, known)
+            raise InputError(
+                f"model.quantization_config.{name} is no setting of BitsAndBytesConfig: "
+                + (f"did you mean `{meant}`?" if meant else f"they are {', '.join(known)}")
+            )
+    if not (settings.get("load_in_4bit") or settings.get("load_in_8bit")):
+        raise InputError("model.quantization_config quantizes nothing: set load_in_4bit or load_in_8bit, or null")
 
 
 def _quantization(settings: Mapping[str, Any], dtype: torch.dtype) -> Any:

@@ -47,26 +47,34 @@ def check_saved_class(what: str, config: Any) -> None:
         raise InputError(f"{what} is a {found}, which gives classes and no tokens: give a causal language model")
 
 
-def check_causal(policy: nn.Module) -> None:
+def check_causal(policy: nn.Module, what: str = "policy") -> None:
     """Find out in one short forward whether a model of transformers is a causal language model.
+
+    Args:
+        policy: The model.
+        what: The argument that gave it, as messages name it.
 
     Raises:
         InputError: for an encoder-decoder, for one whose forward gives no logits of its tokens, and for one that
             attends in both directions.
     """
     if is_of_transformers(policy):
-        check_decoder_config(f"policy: {type(policy).__name__}", getattr(policy, "config", None))
-        _check_forward(policy)
+        check_decoder_config(f"{what}: {type(policy).__name__}", getattr(policy, "config", None))
+        _check_forward(policy, what)
 
 
-def check_plain(policy: nn.Module) -> None:
+def check_plain(policy: nn.Module, what: str = "policy") -> None:
     """Find out the same about any other module, which a run calls with `input_ids` as well.
+
+    Args:
+        policy: The module.
+        what: The argument that gave it, as messages name it.
 
     Raises:
         InputError: as `check_causal`.
     """
     if not is_of_transformers(policy):
-        _check_forward(policy)
+        _check_forward(policy, what)
 
 
 def is_of_transformers(policy: nn.Module) -> bool:
@@ -77,8 +85,8 @@ def is_of_transformers(policy: nn.Module) -> bool:
     return asks and any(isinstance(module, PreTrainedModel) for module in policy.modules())
 
 
-def _check_forward(policy: nn.Module) -> None:
-    name = type(policy).__name__
+def _check_forward(policy: nn.Module, what: str) -> None:
+    name = f"{what}: the forward of {type(policy).__name__}"
     try:
         device, dtype = next(((each.device, each.dtype) for each in policy.parameters()), _WITHOUT_WEIGHTS)
         if device.type == "meta":
@@ -97,16 +105,16 @@ def _check_forward(policy: nn.Module) -> None:
     first, second, third = logits.double()
     if logits.shape[1] == ids.shape[1] and _is_behind(first, third, dtype):
         raise InputError(
-            f"policy: the logits of {name} stand behind their tokens: a token changes those of later positions and not "
-            "those of its own, so its scores would be those of other tokens; give a module whose logits at a position "
-            "are those of the token that follows it"
+            f"{what}: the logits of {type(policy).__name__} stand behind their tokens: a token changes those of later "
+            "positions and not those of its own, so its scores would be those of other tokens; give a module whose "
+            "logits at a position are those of the token that follows it"
         )
     first, second = first[:-1], second[:-1]
     change = ((first - second).norm() / first.norm()).item()
     if change > _LEAK.get(dtype, _LEAK_OTHERWISE):
         raise InputError(
-            f"policy: {name} is no causal language model: a later token changes the logits of earlier ones, as in an "
-            "encoder, or a masked or prefix language model; give a causal one"
+            f"{what}: {type(policy).__name__} is no causal language model: a later token changes the logits of earlier "
+            "ones, as in an encoder, or a masked or prefix language model; give a causal one"
         )
 
 
@@ -119,7 +127,7 @@ def _is_behind(before: Tensor, after: Tensor, dtype: torch.dtype) -> bool:
 
 def _no_logits(name: str, why: str) -> InputError:
     return InputError(
-        f"policy: the forward of {name} with `input_ids` gives no logits of the next token ({why}): give a causal "
+        f"{name} with `input_ids` gives no logits of the next token ({why}): give a causal "
         "language model with its head, as AutoModelForCausalLM loads it, or a module that takes `input_ids` and "
         "returns an object whose `logits` are [rows, tokens, vocabulary]"
     )

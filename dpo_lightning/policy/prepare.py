@@ -16,11 +16,12 @@ from dpo_lightning.compat.transformers import enable_checkpointing
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import check_adapters, merged_start
 from dpo_lightning.policy.beside_text import other_parts
-from dpo_lightning.policy.loading import load_model
+from dpo_lightning.policy.loading import check_quantization, load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
 from dpo_lightning.policy.modality import check_causal
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.kinds import check_fields, check_kinds
+from dpo_lightning.utils.settings import NOT_NEGATIVE, check_rules
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -65,6 +66,12 @@ class PolicyOptions:
                 raise wrong_kind(name, given, dict, "write the arguments as a dict, {name: value}")
         check_fields(self, "model.")
         check_kinds("model.model_kwargs.", _TEXTS, self.model_kwargs or {})
+        check_rules("model.", self, router_aux_loss_coef=NOT_NEGATIVE)
+        for name in ("quantization_config", "model_kwargs"):
+            if wrong := [key for key in getattr(self, name) or {} if not isinstance(key, str)]:
+                raise InputError(f"model.{name}: {wrong[0]!r} is no name of an argument: put it in quotes")
+        if self.quantization_config is not None:
+            check_quantization(self.quantization_config)
 
 
 def build_policy(

@@ -38,6 +38,8 @@ class PolicySource:
             is_path = isinstance(policy, PathLike)
             remedy = f"write {str(policy)!r}" if is_path else "give a hub name, a directory or a module"
             raise wrong_kind("policy", policy, nn.Module, remedy)
+        if isinstance(policy, str) and not policy.strip():
+            raise InputError(f"model.policy: {policy!r} is no name: give that of a model, or its directory")
         self.policy = policy
         self.options = options
         self._given = None if isinstance(policy, str) else GivenModel(policy)

@@ -17,6 +17,7 @@ from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.loading import load_model
+from dpo_lightning.policy.modality import check_causal, check_plain
 from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.scoring_mode import ScoringMode
 from dpo_lightning.policy.sharding import sharded_parameters
@@ -150,7 +151,8 @@ class FrozenModule(Reference):
         """Freeze the model.
 
         Raises:
-            InputError: where the policy has weights of it, which training would change.
+            InputError: where the policy has weights of it, which training would change, and where it is no causal
+                language model.
         """
         theirs = {id(parameter) for parameter in policy.parameters()}
         if shared := [name for name, parameter in self.model.named_parameters() if id(parameter) in theirs]:
@@ -158,6 +160,8 @@ class FrozenModule(Reference):
                 f"reference: the module shares {len(shared)} parameters with the policy ({shared[0]}, ...), so it "
                 "would be trained: give a copy, or leave `reference` out, which takes the policy before training"
             )
+        check_causal(self.model, "reference")
+        check_plain(self.model, "reference")
         disable_cache(self.model)
         return _GivenModel(self.model, policy)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
-from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -23,10 +23,10 @@ def check_source(what: str, name: str) -> None:
     Raises:
         InputError: when `name` can only be a path, and nothing is there: the hub's own message is about names.
     """
-    if Path(name).exists():
+    if os.path.exists(name):  # `Path` raises where a name is too long
         return
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputError(f"{what}: no such directory: {name}")
+        raise InputError(f"{what}: no such directory: {one_line(name, 200)}")
     _go_offline_without_hub()
 
 

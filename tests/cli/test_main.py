@@ -202,7 +202,7 @@ def test_a_subclass_is_chosen_by_its_path(project):
         (["--data.max_lenght=3"], "unknown key `data.max_lenght`; did you mean `max_length`?"),
         (["--trainer.max_step=3"], "unknown key `trainer.max_step`; did you mean `trainer.max_steps`?"),
         (["--model.lora.rank=3"], "unknown key `model.lora.rank`; its keys are r, alpha"),
-        (["--model.objective=DPO", "--model.objective.beta=much"], "model.objective.beta: Expected a"),
+        (["--model.objective=DPO", "--model.objective.beta=much"], "model.objective.beta: expected a number, got much"),
         (["--model.objective=KTO", "--model.objective.gamma=1"], "`model.objective.gamma`; its keys are beta, desir"),
         (["--model.objective=WPO", "--model.objective.objective=KTO"], "model.objective.objective: KTO does not fit"),
         (["--config", "nowhere.yaml"], "config: File does not exist: "),

@@ -118,3 +118,72 @@ def test_a_models_name_in_the_place_of_a_reference_is_told_what_to_write(complai
 def test_callbacks_of_other_packages_are_not_denied() -> None:
     message = 'Parser key "trainer.callbacks":\n  - Expected a dot import path string: Zzzz'
     assert explain(message, [], KINDS) == "trainer.callbacks: no class Zzzz; this package has StepZeroCheck"
+
+
+UNION = """Parser key "{}":
+  Does not validate against any of the Union subtypes
+  Errors:
+    - Problem with given class_path '{}':
+        Parser key "{}":
+          Does not validate against any of the Union subtypes
+          Subtypes: [<class 'float'>, <class 'str'>]
+          Errors:
+            - Expected a <class 'float'>
+            - Expected a <class 'str'>
+          Given value type: <class 'int'>
+          Given value: 3
+  Given value type: <class 'dict'>
+  Given value: {{'outer': 1}}
+"""
+ONE = """Parser key "data":
+  Errors:
+    - Problem with given class_path 'dpo_lightning.PreferenceDataModule':
+        Parser key "max_length":
+          Expected a <class 'int'>{}
+  Given value: {{'outer': 1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (
+            UNION.format("data", "dpo_lightning.PreferenceDataModule", "val_split"),
+            "data.val_split: expected a number or text or a mapping or null, got 3",
+        ),
+        (
+            UNION.format("trainer.callbacks", "dpo_lightning.UpdateGuard", "spike"),
+            "trainer.callbacks.spike: expected a number or null, got 3",
+        ),
+        (ONE.format(". Got value: x"), "data.max_length: expected a whole number, got x"),
+        (ONE.format(""), "data.max_length: expected a whole number"),
+        (
+            "Parser key \"seed_everything\":\n  - Expected a <class 'bool'>\n  Given value: x",
+            "seed_everything: expected true or false or a whole number, got x",
+        ),
+        (
+            "Parser key \"trainer.devices\":\n  Errors:\n    - Expected a <class 'list'>\n  Given value: {}",
+            "trainer.devices: expected a list, each a whole number or text or a whole number, got {}",
+        ),
+        (
+            "the following arguments are required: fit.model, fit.data",
+            "nothing gives data and model: write it in a config for --config, or as a flag",
+        ),
+        (
+            'Parser key "model":\n  the following arguments are required: policy',
+            "nothing gives model.policy: write it in a config for --config, or as a flag",
+        ),
+        (
+            IN_MODULE.format("dpo_lightning.PreferenceModule", "lora", NO_CLASS, ""),
+            "model.lora: no class ''; there are LoRA",
+        ),
+        (
+            IN_MODULE.format(
+                "dpo_lightning.PreferenceModule", "lora", "Subclasses are disabled for LoRA, thus 'X'", ""
+            ),
+            "model.lora: X does not fit here; there are LoRA",
+        ),
+    ],
+)
+def test_all_that_an_argument_takes_is_told(message: str, line: str) -> None:
+    assert explain(message, [], KINDS) == line

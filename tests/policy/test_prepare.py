@@ -89,7 +89,8 @@ class TestModes:
         assert policy.inner(input_ids=TOKENS).past_key_values is None
 
     def test_options_for_loading_do_not_fit_a_module(self) -> None:
-        for options in (PolicyOptions(model_kwargs={"revision": "x"}), PolicyOptions(quantization_config={"a": 1})):
+        bits = PolicyOptions(quantization_config={"load_in_4bit": True})
+        for options in (PolicyOptions(model_kwargs={"revision": "x"}), bits):
             with pytest.raises(InputError, match="load a model: give its name, not a module"):
                 build_policy(tiny_llama(), torch.float32, options)
 
@@ -225,3 +226,20 @@ class TestFloat32Buffers:
         assert scores.isfinite().all()
         exact = TokenScorer(tiny_model(architecture))(BATCH).logps
         assert (scores - exact).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"quantization_config": {}}, "model.quantization_config quantizes nothing: set load_in_4bit or load_in_8bit"),
+        ({"quantization_config": {"bnb_4bit_use_double_quant": True}}, "model.quantization_config quantizes nothing"),
+        ({"quantization_config": {"load_in_4bits": True}}, "model.quantization_config.load_in_4bits is no setting"),
+        ({"quantization_config": {True: 1}}, "model.quantization_config: True is no name of an argument"),
+        ({"model_kwargs": {3: 1}}, "model.model_kwargs: 3 is no name of an argument: put it in quotes"),
+        ({"router_aux_loss_coef": -1.0}, "model.router_aux_loss_coef must be a finite number of at least 0, got -1.0"),
+    ],
+)
+def test_options_that_nothing_reads_are_refused_before_a_model_is_loaded(options: Any, line: str) -> None:
+    with pytest.raises(InputError) as refused:
+        PolicyOptions(**options)
+    assert str(refused.value).startswith(line)

@@ -81,3 +81,9 @@ def test_a_second_one_is_as_the_first_was(directory: str) -> None:
 def test_a_module_cannot_be_had_again() -> None:
     with pytest.raises(InputError, match="given as a module, is no longer what it was"):
         of(tiny_llama()).build_again(None)
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_name_without_letters_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"^model\.policy: '.*' is no name: give that of a model, or its directory"):
+        PolicySource(name, PolicyOptions())

@@ -29,6 +29,12 @@ def test_equals_the_policy_at_the_start_and_never_moves(lora: LoRA | None, dtype
     assert distance(logps(policy), start) > 0.1
 
 
+@pytest.mark.parametrize("model", [torch.nn.Linear(1, 1), torch.nn.Module()], ids=["linear", "bare"])
+def test_a_module_that_is_no_language_model_is_refused(model: torch.nn.Module) -> None:
+    with pytest.raises(InputError, match=r"^reference: the forward of \w+ with `input_ids` gives no logits"):
+        FrozenModule(model).bind(policy_of())
+
+
 def test_scores_without_graph_or_dropout() -> None:
     policy = policy_of(lora=LoRA(r=2, dropout=0.5, init_lora_weights=False))
     reference = FrozenCopy().bind(policy)
