@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from argparse import ArgumentError
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args, get_origin, is_typeddict
 
 from jsonargparse import ArgumentParser
 
 from dpo_lightning.compat.jsonargparse import KEY, SCAFFOLD, SUBCLASS_HELP
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.kinds import annotations_of, members_of
 from dpo_lightning.utils.text import nearest, one_line
 
 _GROUP = "module"  # of Lightning's instantiator
@@ -27,7 +29,7 @@ def arguments_of(kind: type) -> frozenset[str]:
     }
     if takes_any(kind):
         parser = ArgumentParser(exit_on_error=False)
-        added = parser.add_class_arguments(kind, _GROUP, fail_untyped=False)
+        added = parser.add_class_arguments(kind, _GROUP, skip={*names}, fail_untyped=False)
         handed_on = {name.removeprefix(f"{_GROUP}.").partition(".")[0] for name in added} - names
         names |= handed_on or arguments_of(kind.__mro__[1])  # without its source, the parser does not follow them
     return frozenset(names - {"self"})
@@ -52,6 +54,15 @@ def default_of(kind: type, name: str) -> Any:
     return inspect.Parameter.empty if parameter is None else parameter.default
 
 
+def annotation_of(kind: type, name: str) -> Any:
+    """Return the annotation of a constructor argument, from the outermost signature that has it; Any without one."""
+    for each in kind.__mro__:
+        if (parameter := _signature(each).get(name)) is not None:
+            hint = annotations_of(each.__init__).get(name, parameter.annotation)  # type: ignore[misc]
+            return Any if hint is inspect.Parameter.empty else hint
+    return Any
+
+
 def is_annotated(kind: type, name: str) -> bool:
     """Return whether a constructor argument has a type, without which the parser makes no callable of a config."""
     parameter = _outermost(kind, name)
@@ -61,6 +72,48 @@ def is_annotated(kind: type, name: str) -> bool:
 def _outermost(kind: type, name: str) -> inspect.Parameter | None:
     having = (signature for each in kind.__mro__ if name in (signature := _signature(each)))
     return next(having, {}).get(name)
+
+
+def made_by_parser(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the constructor arguments that the parser makes of a config; others it does not see.
+
+    Args:
+        kind: The class that they construct.
+        config: Arguments in config form.
+
+    Raises:
+        ArgumentError: where the parser does not accept one.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    others: set[Any] = {*arguments_of(kind)} - {*config}
+    parser.add_class_arguments(kind, _GROUP, skip=others, instantiate=False, fail_untyped=False)
+    made = parser.instantiate(parser.parse_object({_GROUP: dict(config)}))
+    return {name: value for name, value in vars(made[_GROUP]).items() if name in config} if config else {}
+
+
+def is_taken_as_it_is(kind: type, name: str, value: Any) -> bool:
+    """Return whether a value is one that a constructor argument takes, and no config of one."""
+    if isinstance(value, Mapping) and "class_path" in value:
+        return False
+    return any(_is_of(each, value) for each in members_of(annotation_of(kind, name)))
+
+
+def _is_of(hint: Any, value: Any) -> bool:
+    """Return whether a value is of an annotation; what is inside a container says only one of anything."""
+    origin, inside = get_origin(hint) or hint, get_args(hint)
+    if hint in (Any, object):
+        return True
+    is_known = not is_typeddict(hint) and (not inside or origin is Callable or Any in inside)
+    return is_known and isinstance(origin, type) and isinstance(value, origin)
+
+
+def reads_back(kind: type, name: str, plain: Any, is_same: Callable[[Any], bool]) -> bool:
+    """Return whether the parser makes of an argument's plain form what `is_same` says is the argument."""
+    owner = next((each for each in kind.__mro__ if name in _signature(each)), kind)
+    try:
+        return is_same(made_by_parser(owner, {name: copy.deepcopy(plain)})[name])  # it changes lists in place
+    except Exception:  # classes of the user's raise anything
+        return False
 
 
 def refuse_unknown(kind: type, given: Iterable[str]) -> None:

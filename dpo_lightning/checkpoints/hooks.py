@@ -12,10 +12,11 @@ from typing_extensions import Self
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_incomplete, refuse_newer
 from dpo_lightning.checkpoints.fingerprints import add_identity
 from dpo_lightning.checkpoints.hyperparameters import (
-    held_hyperparameters,
+    held_again,
     left_out,
     logged_hyperparameters,
     mask_data_arguments,
+    plain_hyperparameters,
 )
 from dpo_lightning.checkpoints.run_state import add_run_state, check_belongs, restore_run_state
 from dpo_lightning.checkpoints.settings import RESUME
@@ -40,14 +41,22 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         self.register_load_state_dict_pre_hook(add_untrained)
         self._trained_by_then: frozenset[str] | None = None
 
+    def hold_arguments(self) -> None:
+        """Turn the arguments that `save_hyperparameters` took into those that a checkpoint holds.
+
+        Raises:
+            InputError: for a reference or a schedule that none can hold.
+        """
+        self.held = plain_hyperparameters(self.hparams, type(self))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the format and what `add_run_state` does; arguments take their plain form, whoever has saved them."""
         mark_format(checkpoint)
         if HYPER_PARAMETERS in checkpoint:
-            held, lost = held_hyperparameters(checkpoint[HYPER_PARAMETERS], type(self))
-            held.pop(RESUME, None)  # how a run goes on is said anew each time
-            checkpoint[HYPER_PARAMETERS] = held
-            self.not_held = {**{name: kind for name, kind in self.not_held.items() if name not in held}, **lost}
+            self.held = held_again(self.held, checkpoint[HYPER_PARAMETERS], type(self))
+            plain = dict(self.held.plain)
+            plain.pop(RESUME, None)  # how a run goes on is said anew each time
+            checkpoint[HYPER_PARAMETERS] = plain
         add_identity(self, checkpoint)
         mask_data_arguments(checkpoint)
         add_run_state(self, checkpoint)
@@ -70,7 +79,7 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
     def remove_ignored_hparams(self, ignore_list: list[str]) -> None:
         """Take out what a subclass ignores; a load of its checkpoints asks for it."""
         if lost := left_out(self.hparams, ignore_list, type(self)):
-            self.not_held = {**self.not_held, **lost}
+            self.held = self.held._replace(lost={**self.held.lost, **lost})
         super().remove_ignored_hparams(ignore_list)
 
     def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
