@@ -35,6 +35,21 @@ def arguments_of(kind: type) -> frozenset[str]:
     return frozenset(names - {"self"})
 
 
+def takes(kind: type, name: str) -> bool:
+    """Return whether a class is constructed with an argument of a name.
+
+    One that `**kwargs` takes counts, but not that of a base class which a subclass sets itself.
+    """
+    if name in arguments_of(kind):
+        return True
+    return takes_any(kind) and not is_set_inside(kind, name) and not name.startswith("_")
+
+
+def is_set_inside(kind: type, name: str) -> bool:
+    """Return whether a class gives its base class an argument that it does not take itself."""
+    return name not in arguments_of(kind) and any(name in _signature(each) for each in kind.__mro__)
+
+
 def takes_any(kind: type) -> bool:
     """Return whether the constructor has `**kwargs`."""
     return any(each.kind is each.VAR_KEYWORD for each in _signature(kind).values())
@@ -84,11 +99,20 @@ def made_by_parser(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ArgumentError: where the parser does not accept one.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    others: set[Any] = {*arguments_of(kind)} - {*config}
-    parser.add_class_arguments(kind, _GROUP, skip=others, instantiate=False, fail_untyped=False)
-    made = parser.instantiate(parser.parse_object({_GROUP: dict(config)}))
-    return {name: value for name, value in vars(made[_GROUP]).items() if name in config} if config else {}
+    made: dict[str, Any] = {}
+    for owner in dict.fromkeys(_owner(kind, name) for name in config):  # whose source the parser need not follow
+        own = {name: value for name, value in config.items() if _owner(kind, name) is owner}
+        others: set[Any] = {*arguments_of(owner)} - {*own}
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(owner, _GROUP, skip=others, instantiate=False, fail_untyped=False)
+        found = vars(parser.instantiate(parser.parse_object({_GROUP: own}))[_GROUP])
+        made |= {name: found[name] for name in own}
+    return made
+
+
+def _owner(kind: type, name: str) -> type:
+    """Return the class whose constructor has an argument, the outermost one."""
+    return next((each for each in kind.__mro__ if name in _signature(each)), kind)
 
 
 def is_taken_as_it_is(kind: type, name: str, value: Any) -> bool:
@@ -109,9 +133,8 @@ def _is_of(hint: Any, value: Any) -> bool:
 
 def reads_back(kind: type, name: str, plain: Any, is_same: Callable[[Any], bool]) -> bool:
     """Return whether the parser makes of an argument's plain form what `is_same` says is the argument."""
-    owner = next((each for each in kind.__mro__ if name in _signature(each)), kind)
     try:
-        return is_same(made_by_parser(owner, {name: copy.deepcopy(plain)})[name])  # it changes lists in place
+        return is_same(made_by_parser(kind, {name: copy.deepcopy(plain)})[name])  # it changes lists in place
     except Exception:  # classes of the user's raise anything
         return False
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml  # type: ignore[import-untyped]
 
-from dpo_lightning.checkpoints.constructors import annotation_of, arguments_of, default_of, reads_back
+from dpo_lightning.checkpoints.constructors import annotation_of, arguments_of, default_of, reads_back, takes
 from dpo_lightning.checkpoints.plain_form import NoPlainForm, optimizer_settings, plain_form
 from dpo_lightning.checkpoints.whole_form import classes_named, is_same, restored, shown, whole_form
 from dpo_lightning.errors import InputError
@@ -83,7 +83,9 @@ _READ: dict[tuple[Any, ...], bool] = {}
 
 def _is_read(owner: type, name: str, value: Any, plain: Any) -> bool:
     """Tell whether the parser makes the argument of its plain form; what the constructor does not take it need not."""
-    if name not in arguments_of(owner) or _is_surely_read(value, annotation_of(owner, name)):
+    if name not in arguments_of(owner):  # of one in `**kwargs` it knows nothing
+        return not takes(owner, name) or is_same(value, plain)
+    if _is_surely_read(value, annotation_of(owner, name)):
         return True
     key = (owner, name, repr(value), repr(plain))  # the parser takes 10 ms
     if key not in _READ:
@@ -125,7 +127,7 @@ def restored_arguments(owner: type, whole: Mapping[str, Any], place: str) -> dic
         InputError: for a class that neither the constructor names nor the program has imported.
     """
     found = {}
-    for name in [each for each in whole if each in arguments_of(owner)]:
+    for name in [each for each in whole if takes(owner, each)]:
         try:
             found[name] = restored(whole[name], known_classes(owner, name))
         except InputError as error:

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.data import AttributeDict
 from typing_extensions import Self
 
+from dpo_lightning.checkpoints.constructors import is_set_inside
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_incomplete, refuse_newer
 from dpo_lightning.checkpoints.fingerprints import add_identity
 from dpo_lightning.checkpoints.hyperparameters import (
@@ -54,8 +55,8 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         mark_format(checkpoint)
         if HYPER_PARAMETERS in checkpoint:
             self.held = held_again(self.held, checkpoint[HYPER_PARAMETERS], type(self))
-            plain = dict(self.held.plain)
-            plain.pop(RESUME, None)  # how a run goes on is said anew each time
+            # How a run goes on is said anew each time. Lightning would hand what the class sets to its `**kwargs`.
+            plain = {k: v for k, v in self.held.plain.items() if k != RESUME and not is_set_inside(type(self), k)}
             checkpoint[HYPER_PARAMETERS] = plain
         add_identity(self, checkpoint)
         mask_data_arguments(checkpoint)
@@ -93,7 +94,10 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         self.configure_model()
         result = super().load_state_dict(state_dict, strict=False, assign=assign)
         if strict:
-            check_trainable(self.state_dict(), state_dict, result.unexpected_keys, self._trained_by_then)
+            # A subclass may save less, or give its entries other names; here they have ours.
+            own, whole = self.state_dict(), CheckpointHooks.state_dict(self)
+            expected = own if own.keys() <= whole.keys() else whole
+            check_trainable(expected, state_dict, result.unexpected_keys, self._trained_by_then)
         self._trained_by_then = None
         unfreeze_trained(self, state_dict, attached_trainer(self))
         return result

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import is_dataclass
 from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 
-from dpo_lightning.checkpoints.constructors import arguments_of, default_of, is_annotated, is_default
+from dpo_lightning.checkpoints.constructors import default_of, is_annotated, is_default, takes
 from dpo_lightning.checkpoints.held_arguments import HeldForm, held_form
 from dpo_lightning.checkpoints.plain_form import NoPlainForm, plain_optimizer
 from dpo_lightning.checkpoints.whole_form import is_same
@@ -129,7 +131,7 @@ def left_out(hparams: Mapping[str, Any], names: Iterable[str], owner: type) -> d
         names: The arguments to take out.
         owner: The class that they construct.
     """
-    taken = [name for name in names if name in hparams and name in arguments_of(owner)]
+    taken = [name for name in names if name in hparams and takes(owner, name)]
     return {name: _kind_of(hparams[name]) for name in taken if not _is_plain_default(owner, name, hparams[name])}
 
 
@@ -175,7 +177,7 @@ def _is_missed(owner: type | None, name: str, value: Any) -> bool:
     """Tell what a load must be given; the base model of a lost reference may be there by then."""
     if isinstance(value, LostReference):
         return False
-    return owner is None or (name in arguments_of(owner) and not is_default(owner, name, value))
+    return owner is None or (takes(owner, name) and not is_default(owner, name, value))
 
 
 def _named(value: Any, error: NoPlainForm) -> str:
@@ -186,7 +188,10 @@ def _tell(name: str, value: Any, error: NoPlainForm) -> None:
     if in_memory_only(value):
         return
     if isinstance(value, Reference | Schedule):
-        remedy = error.why or ": make it a frozen dataclass, whose fields are its settings"
+        held: list[object] = [*vars(value).values()] if is_dataclass(value) else []
+        is_model = any(isinstance(each, nn.Module) for each in held)
+        plain = ": give the name or directory of a model" if is_model else ""
+        remedy = error.why or plain or ": make it a frozen dataclass, whose fields are its settings"
         raise InputError(f"{name} {type(value).__name__}: a checkpoint cannot hold {error.culprit}{remedy}")
     if isinstance(value, AnyObjective):
         why = (

@@ -21,6 +21,7 @@ from dpo_lightning.checkpoints.constructors import (
     made_by_parser,
     not_accepted,
     refuse_unknown,
+    takes,
     takes_any,
 )
 from dpo_lightning.checkpoints.contents import (
@@ -36,6 +37,7 @@ from dpo_lightning.checkpoints.contents import (
 from dpo_lightning.checkpoints.held_arguments import restored_arguments
 from dpo_lightning.checkpoints.hyperparameters import LostOptimizer, logged_hyperparameters
 from dpo_lightning.checkpoints.io import load_plain, local_copy
+from dpo_lightning.checkpoints.plain_form import public_path
 from dpo_lightning.checkpoints.trust import refuse_code_settings, saved_arguments, trusted_arguments
 from dpo_lightning.checkpoints.whole_form import opened
 from dpo_lightning.compat.lightning_checkpoints import CLASS_KEY, INSTANTIATOR_KEY
@@ -129,11 +131,18 @@ def _past_parser(
     """
     config = saved_arguments(saved, owner, name)
     direct = {key: value for key, value in arguments.items() if key in whole or is_taken_as_it_is(owner, key, value)}
-    if CLASS_KEY in config:
+    if not _is_of_this_class(owner, config.pop(CLASS_KEY, None)):
         return dict(arguments)
     rest = {key: value for key, value in {**config, **arguments}.items() if key not in direct}
-    known = rest if takes_any(owner) else {key: value for key, value in rest.items() if key in arguments_of(owner)}
-    return {**made_by_parser(owner, known), **direct, INSTANTIATOR_KEY: None}
+    known = {key: value for key, value in rest.items() if key in arguments_of(owner)}
+    others = {key: value for key, value in rest.items() if key not in known and takes(owner, key)}
+    return {**made_by_parser(owner, known), **others, **direct, INSTANTIATOR_KEY: None}
+
+
+def _is_of_this_class(owner: type, path: str | None) -> bool:
+    """Tell whether Lightning builds this very class; to `**kwargs` it would hand the path, and its parser does not."""
+    own = (public_path(owner), f"{owner.__module__}.{owner.__qualname__}")
+    return path is None or (path in own and not takes_any(owner))
 
 
 def _arguments_in(hparams_file: Any) -> dict[str, Any]:
@@ -167,7 +176,7 @@ def arguments_not_held(owner: type, saved: Mapping[str, Any], name: str, given: 
     """
     there = {*given, *saved.get(HYPER_PARAMETERS, {})}
     not_held = saved.get(NOT_HELD, {}).items()
-    missing = {key: kind for key, kind in not_held if key not in there and key in arguments_of(owner)}
+    missing = {key: kind for key, kind in not_held if key not in there and takes(owner, key)}
     optimizer = missing.pop("optimizer", None)
     for key, kind in missing.items():
         raise InputError(f"checkpoint {name} does not hold its {key}, a {kind}: load_from_checkpoint(..., {key}=it)")

@@ -239,7 +239,7 @@ def test_arguments_of_a_subclass_come_back_as_what_they_were(run, tmp_path, kind
     loaded = kind.load_from_checkpoint(tmp_path / "a.ckpt")
     assert loaded.own == (Speed.FAST, (1, {2}), "null")
     assert kind.load_from_checkpoint(tmp_path / "a.ckpt", sizes=Counter("aab")).own[1] == Counter("aab")
-    optimizer = loaded.hparams["optimizer"]["init_args"]
+    optimizer = loaded._optimizer(loaded.parameters()).defaults
     assert (optimizer["lr"], optimizer["weight_decay"]) == (1e-3, 1e-2)
     hparams = Path(logger.log_dir) / "hparams.yaml"
     assert yaml.safe_load(hparams.read_text())["speed"] == "fast"
@@ -252,3 +252,41 @@ def test_an_argument_that_no_checkpoint_holds_is_asked_for(run, tmp_path):
     with pytest.raises(InputError, match=r"does not hold its stop, a builtin_function_or_method: .*\(..., stop=it\)$"):
         Own.load_from_checkpoint(tmp_path / "a.ckpt")
     assert Own.load_from_checkpoint(tmp_path / "a.ckpt", stop=print).own == (None, None, print)
+
+
+class Fixed(Own):
+    """Gives its base class an argument."""
+
+    def __init__(self, policy, **rest: Any) -> None:
+        super().__init__(policy, sizes=3, **rest)
+
+
+class TakesAny(Own):
+    """Takes an argument that it does not name."""
+
+    def __init__(self, policy, **rest: Any) -> None:
+        super().__init__(policy, **{name: value for name, value in rest.items() if name != "alpha"})
+        self.own = (*self.own[:2], rest["alpha"])
+
+
+class Renames(PreferenceModule):
+    """Saves its weights under other names."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {f"mine.{name}": value for name, value in super().state_dict(*args, **kwargs).items()}
+
+    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().load_state_dict({name[5:]: value for name, value in state_dict.items()}, *args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "own"),
+    [(Fixed, {"stop": "1"}, (None, 3, "1")), (TakesAny, {"alpha": (1,)}, (None, None, (1,))), (Renames, {}, None)],
+    ids=["fixes an argument", "takes any", "names of weights"],
+)
+def test_a_subclass_that_hands_on_in_its_own_way_is_loaded(run, tmp_path, kind, given, own):
+    fitted = run(module=kind(saved_model(tmp_path / "model"), **given), max_steps=1, max_epochs=1)
+    fitted.trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = kind.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), fitted.module.parameters(), strict=True))
+    assert vars(loaded).get("own") == own
