@@ -14,7 +14,7 @@ from torchmetrics import Metric
 
 from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.callbacks import OF_EVERY_RUN, ReferenceCache, StepZeroCheck
-from dpo_lightning.checkpoints import CheckpointHooks, SettingsMode, checked_mode, plain_hyperparameters
+from dpo_lightning.checkpoints import CheckpointHooks, SettingsMode, checked_mode
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.logprobs import Statistic, statistics_read
@@ -90,7 +90,7 @@ class PreferenceModule(
         super().__init__(PolicySource(policy, options), settings)
         in_memory = {"policy": policy, "reference": reference}
         self.save_hyperparameters(ignore=[name for name, given in in_memory.items() if in_memory_only(given)])
-        self.not_held = plain_hyperparameters(self.hparams, type(self))
+        self.hold_arguments()
         self.step_zero_check, self.resume = step_zero_check, checked_mode(resume)
         self.objective, self.comparison = objective, comparison
         self.train_metrics, self.eval_metrics = comparison.means(), SetMeans(comparison.means())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 from torch import nn
@@ -20,6 +20,20 @@ from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.examples import Comparison
 
 
+class HeldArguments(NamedTuple):
+    """The arguments of a module's constructor, as a checkpoint has them.
+
+    Attributes:
+        plain: Those in plain form, by name.
+        whole: Whole forms, by name, of those of which the plain one does not say all.
+        lost: Those that a checkpoint cannot hold, by name with the class of each.
+    """
+
+    plain: Mapping[str, Any]
+    whole: Mapping[str, Any]
+    lost: Mapping[str, str]
+
+
 class PreferenceRun(ABC):
     """A module that trains a policy on preferences; `PreferenceModule` implements it.
 
@@ -30,7 +44,7 @@ class PreferenceRun(ABC):
         running_mean: The mean over the training that the objective reads.
         examples_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
         resume: `exact` refuses settings that differ from those of a checkpoint, `changed` applies them.
-        not_held: Arguments of the constructor that no checkpoint can hold, such as functions, by name with their class.
+        held: Arguments of the constructor, as a checkpoint has them.
     """
 
     objective: AnyObjective
@@ -39,7 +53,12 @@ class PreferenceRun(ABC):
     running_mean: RunningMean
     examples_of_loaders: list[Sequence[TokenizedExample]]
     resume: str
-    not_held: Mapping[str, str]
+    held: HeldArguments = HeldArguments({}, {}, {})
+
+    @property
+    def not_held(self) -> Mapping[str, str]:
+        """Arguments of the constructor that no checkpoint can hold, such as functions, by name with their class."""
+        return self.held.lost
 
     @property
     @abstractmethod

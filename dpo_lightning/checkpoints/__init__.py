@@ -2,7 +2,6 @@
 
 from dpo_lightning.checkpoints.directory import newest_good, saved_steps, sharded_save
 from dpo_lightning.checkpoints.hooks import CheckpointHooks
-from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
 from dpo_lightning.checkpoints.integrity import MANIFEST, damage, problem
 from dpo_lightning.checkpoints.io import (
     DurableCheckpointIO,
@@ -25,7 +24,6 @@ __all__ = [
     "load_plain",
     "local_copy",
     "newest_good",
-    "plain_hyperparameters",
     "problem",
     "refuse_damaged",
     "refuse_others",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from argparse import ArgumentError
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args, get_origin, is_typeddict
 
 from jsonargparse import ArgumentParser
 
 from dpo_lightning.compat.jsonargparse import KEY, SCAFFOLD, SUBCLASS_HELP
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.kinds import annotations_of, members_of
 from dpo_lightning.utils.text import nearest, one_line
 
 _GROUP = "module"  # of Lightning's instantiator
@@ -27,10 +29,25 @@ def arguments_of(kind: type) -> frozenset[str]:
     }
     if takes_any(kind):
         parser = ArgumentParser(exit_on_error=False)
-        added = parser.add_class_arguments(kind, _GROUP, fail_untyped=False)
+        added = parser.add_class_arguments(kind, _GROUP, skip={*names}, fail_untyped=False)
         handed_on = {name.removeprefix(f"{_GROUP}.").partition(".")[0] for name in added} - names
         names |= handed_on or arguments_of(kind.__mro__[1])  # without its source, the parser does not follow them
     return frozenset(names - {"self"})
+
+
+def takes(kind: type, name: str) -> bool:
+    """Return whether a class is constructed with an argument of a name.
+
+    One that `**kwargs` takes counts, but not that of a base class which a subclass sets itself.
+    """
+    if name in arguments_of(kind):
+        return True
+    return takes_any(kind) and not is_set_inside(kind, name) and not name.startswith("_")
+
+
+def is_set_inside(kind: type, name: str) -> bool:
+    """Return whether a class gives its base class an argument that it does not take itself."""
+    return name not in arguments_of(kind) and any(name in _signature(each) for each in kind.__mro__)
 
 
 def takes_any(kind: type) -> bool:
@@ -52,6 +69,15 @@ def default_of(kind: type, name: str) -> Any:
     return inspect.Parameter.empty if parameter is None else parameter.default
 
 
+def annotation_of(kind: type, name: str) -> Any:
+    """Return the annotation of a constructor argument, from the outermost signature that has it; Any without one."""
+    for each in kind.__mro__:
+        if (parameter := _signature(each).get(name)) is not None:
+            hint = annotations_of(each.__init__).get(name, parameter.annotation)  # type: ignore[misc]
+            return Any if hint is inspect.Parameter.empty else hint
+    return Any
+
+
 def is_annotated(kind: type, name: str) -> bool:
     """Return whether a constructor argument has a type, without which the parser makes no callable of a config."""
     parameter = _outermost(kind, name)
@@ -61,6 +87,56 @@ def is_annotated(kind: type, name: str) -> bool:
 def _outermost(kind: type, name: str) -> inspect.Parameter | None:
     having = (signature for each in kind.__mro__ if name in (signature := _signature(each)))
     return next(having, {}).get(name)
+
+
+def made_by_parser(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the constructor arguments that the parser makes of a config; others it does not see.
+
+    Args:
+        kind: The class that they construct.
+        config: Arguments in config form.
+
+    Raises:
+        ArgumentError: where the parser does not accept one.
+    """
+    made: dict[str, Any] = {}
+    for owner in dict.fromkeys(_owner(kind, name) for name in config):  # whose source the parser need not follow
+        own = {name: value for name, value in config.items() if _owner(kind, name) is owner}
+        others: set[Any] = {*arguments_of(owner)} - {*own}
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(owner, _GROUP, skip=others, instantiate=False, fail_untyped=False)
+        found = vars(parser.instantiate(parser.parse_object({_GROUP: own}))[_GROUP])
+        made |= {name: found[name] for name in own}
+    return made
+
+
+def _owner(kind: type, name: str) -> type:
+    """Return the class whose constructor has an argument, the outermost one."""
+    return next((each for each in kind.__mro__ if name in _signature(each)), kind)
+
+
+def is_taken_as_it_is(kind: type, name: str, value: Any) -> bool:
+    """Return whether a value is one that a constructor argument takes, and no config of one."""
+    if isinstance(value, Mapping) and "class_path" in value:
+        return False
+    return any(_is_of(each, value) for each in members_of(annotation_of(kind, name)))
+
+
+def _is_of(hint: Any, value: Any) -> bool:
+    """Return whether a value is of an annotation; what is inside a container says only one of anything."""
+    origin, inside = get_origin(hint) or hint, get_args(hint)
+    if hint in (Any, object):
+        return True
+    is_known = not is_typeddict(hint) and (not inside or origin is Callable or Any in inside)
+    return is_known and isinstance(origin, type) and isinstance(value, origin)
+
+
+def reads_back(kind: type, name: str, plain: Any, is_same: Callable[[Any], bool]) -> bool:
+    """Return whether the parser makes of an argument's plain form what `is_same` says is the argument."""
+    try:
+        return is_same(made_by_parser(kind, {name: copy.deepcopy(plain)})[name])  # it changes lists in place
+    except Exception:  # classes of the user's raise anything
+        return False
 
 
 def refuse_unknown(kind: type, given: Iterable[str]) -> None:

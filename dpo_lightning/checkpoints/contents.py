@@ -23,6 +23,7 @@ REFERENCE_MOVER = "reference_mover"
 GIVEN_REFERENCE = "given_reference"
 RUNNING_MEAN = "running_mean"
 NOT_HELD = "not_held"
+WHOLE = "whole_arguments"
 IDENTITY = "identity"
 OPTIMIZERS = "optimizers"
 
@@ -101,6 +102,14 @@ CONTENTS = (
         when="one is a function, a module, or an objective that is no dataclass",
     ),
     Entry(
+        WHOLE,
+        "the module's arguments that are more than their plain form says, by name, with the kind of each value",
+        _MODULE,
+        "`load_from_checkpoint`",
+        since=2,
+        when="one is an enum, a tuple without an annotation, a date, a tensor or the like",
+    ),
+    Entry(
         IDENTITY,
         "`policy` and `reference` before training: samples of their weights, settings of model, adapters, quantization",
         _MODULE,
@@ -163,6 +172,7 @@ def mark_format(checkpoint: dict[str, Any]) -> None:
 
 _KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys((STATE_DICT, LOOPS, CALLBACKS, HYPER_PARAMETERS, NOT_HELD, MODEL_CONFIG), (Mapping, "a mapping")),
+    WHOLE: (Mapping, "a mapping"),
     **dict.fromkeys((OPTIMIZER_STATES, LR_SCHEDULERS, OPTIMIZERS), (list, "a list")),
     "pytorch-lightning_version": (str, "a text"),
 }

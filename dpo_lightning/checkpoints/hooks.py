@@ -9,13 +9,15 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.data import AttributeDict
 from typing_extensions import Self
 
+from dpo_lightning.checkpoints.constructors import is_set_inside
 from dpo_lightning.checkpoints.contents import HYPER_PARAMETERS, mark_format, refuse_incomplete, refuse_newer
 from dpo_lightning.checkpoints.fingerprints import add_identity
 from dpo_lightning.checkpoints.hyperparameters import (
-    held_hyperparameters,
+    held_again,
     left_out,
     logged_hyperparameters,
     mask_data_arguments,
+    plain_hyperparameters,
 )
 from dpo_lightning.checkpoints.run_state import add_run_state, check_belongs, restore_run_state
 from dpo_lightning.checkpoints.settings import RESUME
@@ -40,14 +42,22 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         self.register_load_state_dict_pre_hook(add_untrained)
         self._trained_by_then: frozenset[str] | None = None
 
+    def hold_arguments(self) -> None:
+        """Turn the arguments that `save_hyperparameters` took into those that a checkpoint holds.
+
+        Raises:
+            InputError: for a reference or a schedule that none can hold.
+        """
+        self.held = plain_hyperparameters(self.hparams, type(self))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the format and what `add_run_state` does; arguments take their plain form, whoever has saved them."""
         mark_format(checkpoint)
         if HYPER_PARAMETERS in checkpoint:
-            held, lost = held_hyperparameters(checkpoint[HYPER_PARAMETERS], type(self))
-            held.pop(RESUME, None)  # how a run goes on is said anew each time
-            checkpoint[HYPER_PARAMETERS] = held
-            self.not_held = {**{name: kind for name, kind in self.not_held.items() if name not in held}, **lost}
+            self.held = held_again(self.held, checkpoint[HYPER_PARAMETERS], type(self))
+            # How a run goes on is said anew each time. Lightning would hand what the class sets to its `**kwargs`.
+            plain = {k: v for k, v in self.held.plain.items() if k != RESUME and not is_set_inside(type(self), k)}
+            checkpoint[HYPER_PARAMETERS] = plain
         add_identity(self, checkpoint)
         mask_data_arguments(checkpoint)
         add_run_state(self, checkpoint)
@@ -70,7 +80,7 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
     def remove_ignored_hparams(self, ignore_list: list[str]) -> None:
         """Take out what a subclass ignores; a load of its checkpoints asks for it."""
         if lost := left_out(self.hparams, ignore_list, type(self)):
-            self.not_held = {**self.not_held, **lost}
+            self.held = self.held._replace(lost={**self.held.lost, **lost})
         super().remove_ignored_hparams(ignore_list)
 
     def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
@@ -84,7 +94,10 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
         self.configure_model()
         result = super().load_state_dict(state_dict, strict=False, assign=assign)
         if strict:
-            check_trainable(self.state_dict(), state_dict, result.unexpected_keys, self._trained_by_then)
+            # A subclass may save less, or give its entries other names; here they have ours.
+            own, whole = self.state_dict(), CheckpointHooks.state_dict(self)
+            expected = own if own.keys() <= whole.keys() else whole
+            check_trainable(expected, state_dict, result.unexpected_keys, self._trained_by_then)
         self._trained_by_then = None
         unfreeze_trained(self, state_dict, attached_trainer(self))
         return result

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import is_dataclass
 from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 
-from dpo_lightning.checkpoints.constructors import arguments_of, default_of, is_annotated, is_default
-from dpo_lightning.checkpoints.plain_form import NoPlainForm, plain_form, plain_optimizer
+from dpo_lightning.checkpoints.constructors import default_of, is_annotated, is_default, takes
+from dpo_lightning.checkpoints.held_arguments import HeldForm, held_form
+from dpo_lightning.checkpoints.plain_form import NoPlainForm, plain_optimizer
+from dpo_lightning.checkpoints.whole_form import is_same
 from dpo_lightning.compat.lightning_checkpoints import DATA_HYPER_PARAMETERS, INSTANTIATOR, INSTANTIATOR_KEY
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.reference import LostReference, Reference, in_memory_only
+from dpo_lightning.run import HeldArguments
 from dpo_lightning.training import Schedule
-from dpo_lightning.utils.secrets import is_secret, masked, without_secrets
+from dpo_lightning.utils.secrets import masked
 
 
 def mask_data_arguments(checkpoint: MutableMapping[str, Any]) -> None:
@@ -46,7 +51,7 @@ class LostOptimizer:
         )
 
 
-def plain_hyperparameters(hparams: MutableMapping[str, Any], owner: type | None = None) -> dict[str, str]:
+def plain_hyperparameters(hparams: MutableMapping[str, Any], owner: type | None = None) -> HeldArguments:
     """Turn settings objects into config form in place, and take out what has none (modules, callables).
 
     A checkpoint with an object in it is written without complaint and refused on resume, since torch loads plain types
@@ -58,33 +63,56 @@ def plain_hyperparameters(hparams: MutableMapping[str, Any], owner: type | None 
         owner: The class that they construct; without it, any is an argument, and none the default.
 
     Returns:
-        The arguments that were taken out, by name, with the class of each. A default comes back by itself and is none,
-        nor is what the constructor does not take: the class makes it.
+        What a checkpoint holds of them. A default comes back by itself and is not lost, nor is what the constructor
+        does not take: the class makes it.
 
     Raises:
         InputError: for a reference or a schedule without config form.
     """
-    lost = {}
-    for name, error in _made_plain(hparams, owner).items():
+    forms, errors = _forms(hparams, owner or object)
+    for name in list(hparams):
+        if name in forms:
+            hparams[name] = forms[name].plain
+        else:
+            del hparams[name]
+    lost = {name: error for name, error in errors.items() if _is_missed(owner, name, error[0])}
+    for name, error in lost.items():
         _tell(name, *error)
-        lost[name] = _named(*error)
-    return lost
+    hparams.setdefault(INSTANTIATOR_KEY, INSTANTIATOR)
+    return _held(forms, lost)
 
 
-def held_hyperparameters(hparams: Mapping[str, Any], owner: type) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the arguments that a checkpoint holds, in plain form, and those that it does not, with their classes.
+def held_arguments(hparams: Mapping[str, Any], owner: type) -> HeldArguments:
+    """Return the arguments that a checkpoint holds, and those that it does not.
 
     Args:
         hparams: Arguments by name, as they were given or plain already.
         owner: The class that they construct.
     """
-    held = dict(hparams)
-    return held, {name: _named(*error) for name, error in _made_plain(held, owner).items()}
+    forms, errors = _forms(hparams, owner)
+    return _held(forms, {name: error for name, error in errors.items() if _is_missed(owner, name, error[0])})
+
+
+def held_again(before: HeldArguments, hparams: Mapping[str, Any], owner: type) -> HeldArguments:
+    """Return the arguments as they are now: a subclass may have saved them once more, or changed one.
+
+    Args:
+        before: What `plain_hyperparameters` returned.
+        hparams: Arguments by name, as they were given or plain already.
+        owner: The class that they construct.
+    """
+    kept = {name for name, plain in before.plain.items() if name in hparams and is_same(plain, hparams[name])}
+    anew = held_arguments({name: value for name, value in hparams.items() if name not in kept}, owner)
+    found = {**before.plain, **anew.plain}
+    plain = {name: value for name, value in found.items() if name in kept or name in anew.plain}
+    whole = {name: form for name, form in before.whole.items() if name in kept}
+    lost = {name: kind for name, kind in before.lost.items() if name not in plain}
+    return HeldArguments(plain, {**whole, **anew.whole}, {**lost, **anew.lost})
 
 
 def logged_hyperparameters(hparams: Mapping[str, Any], owner: type) -> dict[str, Any]:
     """Return the arguments as loggers write them: plain, and a dtype by its name, since YAML has none."""
-    return {name: _dtypes_named(value) for name, value in held_hyperparameters(hparams, owner)[0].items()}
+    return {name: _dtypes_named(value) for name, value in held_arguments(hparams, owner).plain.items()}
 
 
 def _dtypes_named(value: Any) -> Any:
@@ -103,7 +131,7 @@ def left_out(hparams: Mapping[str, Any], names: Iterable[str], owner: type) -> d
         names: The arguments to take out.
         owner: The class that they construct.
     """
-    taken = [name for name in names if name in hparams and name in arguments_of(owner)]
+    taken = [name for name in names if name in hparams and takes(owner, name)]
     return {name: _kind_of(hparams[name]) for name in taken if not _is_plain_default(owner, name, hparams[name])}
 
 
@@ -114,33 +142,33 @@ def _kind_of(plain: Any) -> str:
 
 def _is_plain_default(owner: type, name: str, value: Any) -> bool:
     try:
-        return bool(plain_form(default_of(owner, name)) == value)
+        return is_same(held_form(owner, name, default_of(owner, name)).plain, value)
     except NoPlainForm:
         return False
 
 
-def _made_plain(hparams: MutableMapping[str, Any], owner: type | None) -> dict[str, tuple[Any, NoPlainForm]]:
-    lost = {}
-    for name, value in list(hparams.items()):
+_Unheld = tuple[Any, NoPlainForm]
+
+
+def _forms(hparams: Mapping[str, Any], owner: type) -> tuple[dict[str, HeldForm], dict[str, _Unheld]]:
+    forms, errors = {}, {}
+    for name, value in hparams.items():
         try:
-            hparams[name] = _without_secrets(name, plain_form(value))
             _check_readable(owner, name, value)
+            forms[name] = held_form(owner, name, value)
         except NoPlainForm as error:
-            del hparams[name]
-            if _is_missed(owner, name, value):
-                lost[name] = (value, error)
-    hparams.setdefault(INSTANTIATOR_KEY, INSTANTIATOR)
-    return lost
+            errors[name] = (value, error)
+    return forms, errors
 
 
-def _without_secrets(name: str, plain: Any) -> Any:
-    if plain is not None and is_secret(name):
-        raise NoPlainForm(type(plain).__name__, whole="secret")
-    return without_secrets(plain, name)
+def _held(forms: Mapping[str, HeldForm], lost: Mapping[str, _Unheld]) -> HeldArguments:
+    plain = {INSTANTIATOR_KEY: INSTANTIATOR, **{name: form.plain for name, form in forms.items()}}
+    whole = {name: form.whole for name, form in forms.items() if form.whole is not None}
+    return HeldArguments(plain, whole, {name: _named(*error) for name, error in lost.items()})
 
 
-def _check_readable(owner: type | None, name: str, value: Any) -> None:
-    if owner is not None and plain_optimizer(value) and not is_annotated(owner, name):
+def _check_readable(owner: type, name: str, value: Any) -> None:
+    if plain_optimizer(value) and not is_annotated(owner, name):
         whole = f"{type(value).__name__} in an argument without a type: annotate it as OptimizerCallable"
         raise NoPlainForm(type(value).__name__, whole=whole)
 
@@ -149,7 +177,7 @@ def _is_missed(owner: type | None, name: str, value: Any) -> bool:
     """Tell what a load must be given; the base model of a lost reference may be there by then."""
     if isinstance(value, LostReference):
         return False
-    return owner is None or (name in arguments_of(owner) and not is_default(owner, name, value))
+    return owner is None or (takes(owner, name) and not is_default(owner, name, value))
 
 
 def _named(value: Any, error: NoPlainForm) -> str:
@@ -160,7 +188,10 @@ def _tell(name: str, value: Any, error: NoPlainForm) -> None:
     if in_memory_only(value):
         return
     if isinstance(value, Reference | Schedule):
-        remedy = error.why or ": make it a frozen dataclass, whose fields are its settings"
+        held: list[object] = [*vars(value).values()] if is_dataclass(value) else []
+        is_model = any(isinstance(each, nn.Module) for each in held)
+        plain = ": give the name or directory of a model" if is_model else ""
+        remedy = error.why or plain or ": make it a frozen dataclass, whose fields are its settings"
         raise InputError(f"{name} {type(value).__name__}: a checkpoint cannot hold {error.culprit}{remedy}")
     if isinstance(value, AnyObjective):
         why = (

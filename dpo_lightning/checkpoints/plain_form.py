@@ -47,10 +47,26 @@ def plain_form(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return _config_form(value)
     if isinstance(value, Mapping):
-        return {plain_form(key): plain_form(item) for key, item in value.items()}
+        return {_plain_key(key): plain_form(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain_form(item) for item in value]
     return plain_optimizer(value) or _plain_scalar(value)
+
+
+def _plain_key(key: Any) -> Any:
+    if isinstance(plain := plain_form(key), list | dict):
+        raise NoPlainForm("dict", whole=f"dict, one of whose keys is a {type(key).__name__}")
+    return plain
+
+
+def optimizer_settings(value: Any) -> tuple[type, dict[str, Any]] | None:
+    """Return the class and all settings of an optimizer's class or a `partial` of it; None for anything else."""
+    made = class_made(value) if isinstance(value, partial) else value
+    if not isinstance(made, type) or not issubclass(made, Optimizer):
+        return None
+    defaults = {name: each.default for name, each in inspect.signature(made).parameters.items()}
+    own = {name: default for name, default in defaults.items() if default is not inspect.Parameter.empty}
+    return made, {**own, **(value.keywords if isinstance(value, partial) else {})}
 
 
 def plain_optimizer(value: Any) -> dict[str, Any] | None:

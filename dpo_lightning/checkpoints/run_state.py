@@ -16,9 +16,10 @@ from dpo_lightning.checkpoints.contents import (
     REFERENCE_MOVER,
     RUNNING_MEAN,
     STATE_DICT,
+    WHOLE,
 )
 from dpo_lightning.checkpoints.fingerprints import OtherReferenceError, check_identity, held_weights
-from dpo_lightning.checkpoints.hyperparameters import held_hyperparameters
+from dpo_lightning.checkpoints.hyperparameters import held_again
 from dpo_lightning.checkpoints.settings import (
     Difference,
     differing_arguments,
@@ -41,6 +42,8 @@ def add_run_state(run: PreferenceRun, checkpoint: dict[str, Any]) -> None:
         checkpoint[MODEL_CONFIG] = plain_config(config)
     if run.not_held:
         checkpoint[NOT_HELD] = dict(run.not_held)
+    if run.held.whole:
+        checkpoint[WHOLE] = dict(run.held.whole)
     if isinstance(run.reference_settings, FrozenModule):
         checkpoint[GIVEN_REFERENCE] = True
     if run.reference.moved_by is not None:
@@ -86,8 +89,8 @@ def check_belongs(module: pl.LightningModule, checkpoint: Mapping[str, Any], tra
 
 def other_arguments(module: pl.LightningModule, checkpoint: Mapping[str, Any]) -> list[Difference]:
     """Return the arguments of a `PreferenceRun` that are not those of a checkpoint's run."""
-    held, lost = held_hyperparameters(module.hparams, type(module))
-    return differing_arguments(checkpoint, held, {**cast(PreferenceRun, module).not_held, **lost})
+    held = held_again(cast(PreferenceRun, module).held, module.hparams, type(module))
+    return differing_arguments(checkpoint, held.plain, held.lost)
 
 
 def restore_run_state(run: PreferenceRun, checkpoint: dict[str, Any], trainer: pl.Trainer | None) -> None:

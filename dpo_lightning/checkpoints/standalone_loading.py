@@ -15,7 +15,15 @@ import yaml  # type: ignore[import-untyped]
 from lightning.pytorch.core.saving import load_hparams_from_tags_csv, load_hparams_from_yaml
 from torch import nn
 
-from dpo_lightning.checkpoints.constructors import arguments_of, not_accepted, refuse_unknown
+from dpo_lightning.checkpoints.constructors import (
+    arguments_of,
+    is_taken_as_it_is,
+    made_by_parser,
+    not_accepted,
+    refuse_unknown,
+    takes,
+    takes_any,
+)
 from dpo_lightning.checkpoints.contents import (
     GIVEN_REFERENCE,
     HYPER_PARAMETERS,
@@ -23,11 +31,16 @@ from dpo_lightning.checkpoints.contents import (
     MOVED_REFERENCE,
     NOT_HELD,
     STATE_DICT,
+    WHOLE,
     refuse_newer,
 )
-from dpo_lightning.checkpoints.hyperparameters import LostOptimizer
+from dpo_lightning.checkpoints.held_arguments import restored_arguments
+from dpo_lightning.checkpoints.hyperparameters import LostOptimizer, logged_hyperparameters
 from dpo_lightning.checkpoints.io import load_plain, local_copy
-from dpo_lightning.checkpoints.trust import trusted_arguments
+from dpo_lightning.checkpoints.plain_form import public_path
+from dpo_lightning.checkpoints.trust import refuse_code_settings, saved_arguments, trusted_arguments
+from dpo_lightning.checkpoints.whole_form import opened
+from dpo_lightning.compat.lightning_checkpoints import CLASS_KEY, INSTANTIATOR_KEY
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, untrained_model
 from dpo_lightning.reference import FrozenModule, LostReference
@@ -61,13 +74,14 @@ def loading(
     with local_copy(path, weights_only) as local:
         saved = _read(path if local is None else local, str(path), weights_only)
         if hparams_file is not None:
-            saved = {**saved, HYPER_PARAMETERS: _arguments_in(hparams_file)}
-        _, replaced = trusted_arguments(owner, saved, str(path), given)
-        arguments = {**replaced, **given}
+            saved = _with_arguments(saved, _arguments_in(hparams_file), owner)
+        whole = _whole_arguments(owner, saved, str(path), given)
+        _, replaced = trusted_arguments(owner, saved, str(path), {**whole, **given})
+        arguments = {**replaced, **whole, **given}
         arguments.update(arguments_not_held(owner, saved, str(path), arguments))
         arguments.update(arguments_in_place(owner, saved, str(path), arguments))
         try:
-            yield path if local is None else local, arguments
+            yield path if local is None else local, _past_parser(owner, saved, str(path), arguments, whole)
         except ArgumentError as error:
             raise not_accepted(error, owner, str(path), given) from error
 
@@ -86,10 +100,49 @@ def _read(source: Any, name: str, weights_only: bool | None) -> dict[str, Any]:
     return _checked(saved, name)
 
 
+def _with_arguments(saved: Mapping[str, Any], arguments: dict[str, Any], owner: type) -> dict[str, Any]:
+    """Put other arguments in the place of a checkpoint's; whole forms stay where the others say the same."""
+    before = logged_hyperparameters(saved.get(HYPER_PARAMETERS, {}), owner)
+    same = {key: form for key, form in saved.get(WHOLE, {}).items() if arguments.get(key) == before.get(key)}
+    return {**saved, HYPER_PARAMETERS: arguments, WHOLE: same}
+
+
 def _checked(saved: Any, name: str) -> dict[str, Any]:
     if not isinstance(saved, dict) or STATE_DICT not in saved:
         raise InputError(f"checkpoint {name} has no {STATE_DICT}: give a file that a Trainer has saved")
     return saved
+
+
+def _whole_arguments(owner: type, saved: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that are more than their plain form says, but for those given; code counts as elsewhere."""
+    wanted = {key: form for key, form in saved.get(WHOLE, {}).items() if key not in given}
+    whole = restored_arguments(owner, wanted, f"checkpoint {name}")
+    remedy = "load_from_checkpoint(..., {argument}=...)"
+    refuse_code_settings({key: opened(value) for key, value in whole.items()}, {}, f"checkpoint {name}", remedy)
+    return whole
+
+
+def _past_parser(
+    owner: type, saved: Mapping[str, Any], name: str, arguments: Mapping[str, Any], whole: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all arguments as objects; the parser makes those that are in config form.
+
+    Of others it may make something else: of a text what YAML reads in it, of a counter an empty one. And of a default.
+    """
+    config = saved_arguments(saved, owner, name)
+    direct = {key: value for key, value in arguments.items() if key in whole or is_taken_as_it_is(owner, key, value)}
+    if not _is_of_this_class(owner, config.pop(CLASS_KEY, None)):
+        return dict(arguments)
+    rest = {key: value for key, value in {**config, **arguments}.items() if key not in direct}
+    known = {key: value for key, value in rest.items() if key in arguments_of(owner)}
+    others = {key: value for key, value in rest.items() if key not in known and takes(owner, key)}
+    return {**made_by_parser(owner, known), **others, **direct, INSTANTIATOR_KEY: None}
+
+
+def _is_of_this_class(owner: type, path: str | None) -> bool:
+    """Tell whether Lightning builds this very class; to `**kwargs` it would hand the path, and its parser does not."""
+    own = (public_path(owner), f"{owner.__module__}.{owner.__qualname__}")
+    return path is None or (path in own and not takes_any(owner))
 
 
 def _arguments_in(hparams_file: Any) -> dict[str, Any]:
@@ -135,7 +188,7 @@ def arguments_not_held(owner: type, saved: Mapping[str, Any], name: str, given: 
     """
     there = {*given, *saved.get(HYPER_PARAMETERS, {})}
     not_held = saved.get(NOT_HELD, {}).items()
-    missing = {key: kind for key, kind in not_held if key not in there and key in arguments_of(owner)}
+    missing = {key: kind for key, kind in not_held if key not in there and takes(owner, key)}
     optimizer = missing.pop("optimizer", None)
     for key, kind in missing.items():
         raise InputError(f"checkpoint {name} does not hold its {key}, a {kind}: load_from_checkpoint(..., {key}=it)")

@@ -32,6 +32,11 @@ def checked_settings(wanted: Reference | nn.Module | None, is_read: bool, object
         raise wrong_kind("reference", settings, Reference, remedy)
     if not (is_read or settings is None or isinstance(settings, NoReference | LostReference)):
         raise InputError(f"objective {objective} has no reference: leave `reference` out")
+    if isinstance(settings, Precomputed) and in_memory_only(settings.source):
+        raise InputError(
+            "reference Precomputed: its source is a model in memory, where it would stay, and no checkpoint holds it: "
+            "give FrozenCopy(model) itself, or the name or directory of the model as its source"
+        )
     return settings if is_read else NoReference()
 
 

@@ -27,6 +27,7 @@ from dpo_lightning.checkpoints.contents import (
     NOT_HELD,
     REFERENCE_MOVER,
     RUNNING_MEAN,
+    WHOLE,
     markdown_table,
     refuse_incomplete,
     refuse_newer,
@@ -44,6 +45,7 @@ RUNS: dict[str, tuple[dict[str, Any], list[Any], set[str]]] = {
     "moved reference": ({}, [lambda: EMAReference(0.5)], {MODEL_CONFIG, MOVED_REFERENCE, REFERENCE_MOVER}),
     "given reference": ({"reference": tiny_llama()}, [], {MODEL_CONFIG, GIVEN_REFERENCE}),
     "function": ({"optimizer": lambda params: SGD(params, lr=0.1)}, [], {MODEL_CONFIG, NOT_HELD}),
+    "text like a number": ({"model_kwargs": {"revision": "1"}}, [], {MODEL_CONFIG, WHOLE}),
     "running mean": ({"objective": PairedBCO()}, [], {MODEL_CONFIG, RUNNING_MEAN}),
 }
 DATAMODULE = "<PreferenceDataModule>"

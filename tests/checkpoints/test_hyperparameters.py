@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.cli import instantiate_module
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, Adam, AdamW
 
 from dpo_lightning import (
     DPO,
@@ -26,6 +26,7 @@ from dpo_lightning import (
     Reference,
     Schedule,
 )
+from dpo_lightning.checkpoints.constructors import made_by_parser
 from dpo_lightning.checkpoints.hyperparameters import plain_hyperparameters
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import SFT
@@ -66,10 +67,10 @@ def test_what_is_dropped_is_named_unless_it_is_the_default() -> None:
     class Owner:
         def __init__(self, judge: Any, optimizer: Any = default) -> None: ...
 
-    assert plain_hyperparameters({"judge": nn.Identity(), "optimizer": default, "kept": 1}, Owner) == {
+    assert plain_hyperparameters({"judge": nn.Identity(), "optimizer": default, "kept": 1}, Owner).lost == {
         "judge": "Identity"
     }
-    assert plain_hyperparameters({"optimizer": print}, Owner) == {"optimizer": "builtin_function_or_method"}
+    assert plain_hyperparameters({"optimizer": print}, Owner).lost == {"optimizer": "builtin_function_or_method"}
     assert PreferenceModule("some/model").not_held == {}
 
 
@@ -110,7 +111,16 @@ def test_what_the_class_sets_itself_is_not_asked_for() -> None:
 def test_the_class_of_an_optimizer_is_held_as_a_partial_is() -> None:
     module = PreferenceModule("some/model", optimizer=SGD)
     assert module.not_held == {}
-    assert module.hparams["optimizer"] == {"class_path": "torch.optim.SGD", "init_args": {}}
+    assert module.hparams["optimizer"]["class_path"] == "torch.optim.SGD"
+    assert module.hparams["optimizer"]["init_args"]["lr"] == SGD([torch.zeros(1)]).defaults["lr"]
+
+
+@pytest.mark.parametrize("given", [AdamW, partial(AdamW, lr=0.1), SGD, partial(Adam, amsgrad=True)], ids=str)
+def test_an_optimizer_comes_back_with_its_own_defaults(given: Any) -> None:
+    """The parser would fill in those of the argument's default, such as a weight decay of 0."""
+    held = PreferenceModule("some/model", optimizer=given).hparams["optimizer"]
+    made = made_by_parser(PreferenceModule, {"optimizer": held})["optimizer"]
+    assert made([torch.zeros(1)]).defaults == given([torch.zeros(1)]).defaults
 
 
 def test_the_argument_for_which_a_partial_is_not_held_is_named() -> None:

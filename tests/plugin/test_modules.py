@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import Counter
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Optional
 
 import lightning.pytorch as pl
 import pytest
 import torch
+import yaml
 from lightning.fabric import Fabric
 from lightning.pytorch import Callback
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from dpo_lightning import FrozenCopy, LoRA, PreferenceModule, Reference, SimPO, collate_padded
-from dpo_lightning.errors import RunError
+from dpo_lightning.errors import InputError, RunError
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import PAIRS, tiny_llama
 
@@ -199,3 +205,88 @@ def test_fabric_takes_the_steps(wrap):
         losses.append(loss.item())
     assert losses[0] == pytest.approx(0.6931, abs=1e-4)
     assert losses[-1] < losses[0]
+
+
+class Speed(Enum):
+    FAST = "fast"
+
+
+class Own(PreferenceModule):
+    """Has arguments of its own, which it saves or leaves to its base class."""
+
+    saves = False
+
+    def __init__(self, policy, speed: Optional[Speed] = None, sizes=None, stop=None, **settings: Any) -> None:
+        super().__init__(policy, **settings)
+        if self.saves:
+            self.save_hyperparameters()
+        self.own = (speed, sizes, stop)
+
+
+class Saves(Own):
+    saves = True
+
+
+OWN = {"speed": Speed.FAST, "sizes": (1, {2}), "stop": "null"}
+
+
+@pytest.mark.parametrize("kind", [Own, Saves])
+def test_arguments_of_a_subclass_come_back_as_what_they_were(run, tmp_path, kind):
+    name = saved_model(tmp_path / "model")
+    logger = CSVLogger(tmp_path)
+    fitted = run(module=kind(name, **OWN, optimizer=AdamW), max_steps=1, max_epochs=1, logger=logger)
+    fitted.trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = kind.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert loaded.own == (Speed.FAST, (1, {2}), "null")
+    assert kind.load_from_checkpoint(tmp_path / "a.ckpt", sizes=Counter("aab")).own[1] == Counter("aab")
+    optimizer = loaded._optimizer(loaded.parameters()).defaults
+    assert (optimizer["lr"], optimizer["weight_decay"]) == (1e-3, 1e-2)
+    hparams = Path(logger.log_dir) / "hparams.yaml"
+    assert yaml.safe_load(hparams.read_text())["speed"] == "fast"
+    assert kind.load_from_checkpoint(tmp_path / "a.ckpt", hparams_file=hparams).own == loaded.own
+
+
+def test_an_argument_that_no_checkpoint_holds_is_asked_for(run, tmp_path):
+    fitted = run(module=Own(saved_model(tmp_path / "model"), stop=print), max_steps=1, max_epochs=1)
+    fitted.trainer.save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match=r"does not hold its stop, a builtin_function_or_method: .*\(..., stop=it\)$"):
+        Own.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert Own.load_from_checkpoint(tmp_path / "a.ckpt", stop=print).own == (None, None, print)
+
+
+class Fixed(Own):
+    """Gives its base class an argument."""
+
+    def __init__(self, policy, **rest: Any) -> None:
+        super().__init__(policy, sizes=3, **rest)
+
+
+class TakesAny(Own):
+    """Takes an argument that it does not name."""
+
+    def __init__(self, policy, **rest: Any) -> None:
+        super().__init__(policy, **{name: value for name, value in rest.items() if name != "alpha"})
+        self.own = (*self.own[:2], rest["alpha"])
+
+
+class Renames(PreferenceModule):
+    """Saves its weights under other names."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {f"mine.{name}": value for name, value in super().state_dict(*args, **kwargs).items()}
+
+    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().load_state_dict({name[5:]: value for name, value in state_dict.items()}, *args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "own"),
+    [(Fixed, {"stop": "1"}, (None, 3, "1")), (TakesAny, {"alpha": (1,)}, (None, None, (1,))), (Renames, {}, None)],
+    ids=["fixes an argument", "takes any", "names of weights"],
+)
+def test_a_subclass_that_hands_on_in_its_own_way_is_loaded(run, tmp_path, kind, given, own):
+    fitted = run(module=kind(saved_model(tmp_path / "model"), **given), max_steps=1, max_epochs=1)
+    fitted.trainer.save_checkpoint(tmp_path / "a.ckpt")
+    loaded = kind.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), fitted.module.parameters(), strict=True))
+    assert vars(loaded).get("own") == own

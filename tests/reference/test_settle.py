@@ -23,6 +23,14 @@ from tests.helpers.tiny import tiny_llama
 from tests.reference.common import policy_of
 
 
+@pytest.mark.parametrize("source", [FrozenCopy(tiny_llama()), FrozenModule(tiny_llama())])
+def test_a_model_in_memory_is_not_precomputed(source: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"^reference Precomputed: its source is a model in memory, where it would stay"
+    ):
+        PreferenceModule("some/model", reference=Precomputed(source=source))
+
+
 def test_a_reference_that_nobody_reads_is_refused() -> None:
     with pytest.raises(InputError, match="objective SFT has no reference: leave `reference` out"):
         checked_settings(FrozenCopy(), is_read=False, objective="SFT")

@@ -1,0 +1,81 @@
+"""The form in which a checkpoint holds an argument: plain where the parser makes the argument of it again."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from dpo_lightning import LoRA, SimPO
+from dpo_lightning.checkpoints.held_arguments import held_form, restored_arguments
+from dpo_lightning.checkpoints.plain_form import NoPlainForm
+from dpo_lightning.errors import InputError
+
+
+class Mode(Enum):
+    FAST = "fast"
+
+
+class Owner:
+    """Has arguments of all kinds."""
+
+    def __init__(
+        self,
+        mode: Optional[Mode] = None,
+        bare=None,
+        path: Optional[Path] = None,
+        sizes: Optional[tuple[int, ...]] = None,
+        text: Optional[str] = None,
+        lora: Optional[LoRA] = None,
+        options: Optional[dict[str, Any]] = None,
+        with_default: Any = (1, 2),
+    ) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("path", Path("a")), ("sizes", (1, 2)), ("text", "a: 1b"), ("lora", LoRA(r=2)), ("bare", SimPO())),
+        *(("options", {"revision": "main"}), ("bare", [1, "a"]), ("text", None), ("no_argument", (1, 2))),
+    ],
+)
+def test_what_the_parser_reads_is_held_plain(name: str, value: Any) -> None:
+    assert held_form(Owner, name, value).whole is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("mode", Mode.FAST), ("bare", Mode.FAST), ("bare", Path("a")), ("bare", (1, 2)), ("bare", LoRA(r=2))),
+        *(("bare", "1"), ("text", "null"), ("options", {"revision": "1"}), ("bare", {3}), ("with_default", [(1,)])),
+    ],
+)
+def test_what_the_parser_would_make_something_else_of_is_held_whole(name: str, value: Any) -> None:
+    whole = held_form(Owner, name, value).whole
+    again = restored_arguments(Owner, {name: whole}, "checkpoint x")[name]
+    assert type(again) is type(value)
+    assert again == value
+
+
+class Text(str):
+    """A text of one's own, which no form makes again."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("value", [Text("a"), [Text("a")], {"token": "secret", "mode": Mode.FAST}])
+def test_what_would_come_back_as_something_else_is_not_held(value: Any) -> None:
+    with pytest.raises(NoPlainForm) as found:
+        held_form(Owner, "bare", value)
+    assert found.value.whole == f"{type(value).__name__}, which would come back as something else"
+
+
+def test_a_class_that_was_not_imported_is_named() -> None:
+    whole = {"bare": ("enum", "elsewhere", "Mode", ("is", 1)), "gone": ("is", 1)}
+    message = (
+        r"^checkpoint x: its bare: elsewhere.Mode is no such class, or was not imported: import elsewhere first if "
+    )
+    with pytest.raises(InputError, match=message + r"you trust it, or load_from_checkpoint\(..., bare=it\)$"):
+        restored_arguments(Owner, whole, "checkpoint x")
