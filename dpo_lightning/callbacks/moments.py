@@ -58,6 +58,9 @@ class UpdateWatch:
 class Moments(Protocol):
     """The bookkeeping that is told of moments before any other callback."""
 
+    def epoch_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called before the hooks of an epoch's start."""
+
     def batch_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called before the hooks of a micro-batch's start."""
 
@@ -100,6 +103,10 @@ class FirstCallback(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that a fit begins, perhaps in the middle of an epoch, whose start no callback is then told of."""
         self._accumulation_due = True
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Pass it on."""
+        self._moments.epoch_begins(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
