@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as pl
-import torch
-from torch import Tensor, nn
-from torchmetrics import Metric
 
 from dpo_lightning.callbacks.moments import FirstCallback, UpdateWatch, callback_states
-from dpo_lightning.checkpoints.random_state import random_state, set_random_state
+from dpo_lightning.callbacks.running_values import OF_RANK, Snapshot, running_values, set_metric_states
+from dpo_lightning.checkpoints.random_state import set_random_state
 from dpo_lightning.compat.lightning_checkpoints import datamodule_key, save_again, save_nothing
 from dpo_lightning.compat.lightning_loops import (
     BETWEEN_EPOCHS,
@@ -21,6 +19,7 @@ from dpo_lightning.compat.lightning_loops import (
     batches_begun,
     batches_done,
     begin_epoch_anew,
+    epoch_has_begun,
     epoch_is_done,
     hold_plateaus,
     loop_state,
@@ -29,26 +28,11 @@ from dpo_lightning.compat.lightning_loops import (
     schedule_steps,
     step_is_done,
 )
-from dpo_lightning.compat.torchmetrics import set_update_count
+from dpo_lightning.compat.lightning_results import log_on
 from dpo_lightning.data.loaders_beside import resume_loaders
 from dpo_lightning.errors import RunError
 from dpo_lightning.utils.ranks import from_all_ranks, this_rank
 from dpo_lightning.utils.trainers import is_fitting
-
-
-class _Snapshot(NamedTuple):
-    moment: Moment
-    loops: dict[str, Any]
-    random: dict[str, Any]
-    metrics: dict[str, dict[str, Any]]
-    reported: dict[str, Tensor]
-    schedule_steps: int
-
-    @property
-    def of_rank(self) -> dict[str, Any]:
-        """Each rank's own part."""
-        reported = {name: value.detach().cpu() for name, value in self.reported.items()}
-        return {"random": self.random, "metrics": self.metrics, "reported": reported}
 
 
 class ExactResume(pl.Callback):
@@ -65,11 +49,17 @@ class ExactResume(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self._snapshot: _Snapshot | None = None
+        self._snapshot: Snapshot | None = None
         self._restored: dict[str, Any] | None = None
         self._states: dict[str, Any] | None = None
         self._watch = UpdateWatch()
         self._put_back: Callable[[], None] | None = None
+
+    @property
+    def _moment(self) -> Moment | None:
+        if self._restored is not None:
+            return Moment(self._restored["moment"])
+        return None if self._snapshot is None else self._snapshot.moment
 
     @property
     def can_save(self) -> bool:
@@ -101,16 +91,25 @@ class ExactResume(pl.Callback):
         moment, loops = Moment(restored["moment"]), restored["loops"]
         self._resume_random()
         set_metric_states(pl_module, restored["metrics"])
+        if moment not in BETWEEN_EPOCHS:
+            log_on(trainer, restored["logged"])
         resume_epoch(trainer, restored["reported"])
         restored["release"] = hold_plateaus(trainer)
         if moment is Moment.EPOCH and restored["plateaus_due"]:
             move_plateaus(trainer, "epoch", trainer.current_epoch)
         if "random" in restored:
-            of_rank = {name: restored[name] for name in ("random", "metrics", "reported")}
+            of_rank = {name: restored[name] for name in OF_RANK}
             steps = schedule_steps(trainer) - (not restored["plateaus_due"])
-            self._snapshot = _Snapshot(moment, loops, **of_rank, schedule_steps=steps)
+            self._snapshot = Snapshot(moment, loops, **of_rank, schedule_steps=steps)
         else:
             self._take(trainer, pl_module, Moment.START)
+
+    def epoch_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep what hooks have done between the epochs: those of the epoch's start are called again after a restart."""
+        if self._restored is not None:
+            self._resume_random()
+        elif self._snapshot is not None and self._snapshot.moment in BETWEEN_EPOCHS:
+            self._snapshot = self._snapshot._replace(**running_values(trainer, pl_module, self._snapshot.moment))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the epoch after a checkpoint of an epoch's end."""
@@ -121,11 +120,14 @@ class ExactResume(pl.Callback):
     def batch_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Random numbers once more: a loader that starts may have drawn some."""
         self._put_loaders_back()
+        between = self._moment in BETWEEN_EPOCHS
         if self._restored is not None:
-            self._resume_random()
+            if not between:
+                self._resume_random()
             self._end_restart(trainer)
         elif self._snapshot is not None and batches_begun(trainer) == all_batches_done(self._snapshot.loops) + 1:
-            self._snapshot = self._snapshot._replace(random=random_state(), reported=dict(trainer.callback_metrics))
+            now = running_values(trainer, pl_module, self._snapshot.moment)
+            self._snapshot = self._snapshot._replace(**({"reported": now["reported"]} if between else now))
 
     def _end_restart(self, trainer: pl.Trainer) -> None:
         """Log at the step again, let schedules that watch a metric move where they had not, and forget the restart."""
@@ -140,7 +142,9 @@ class ExactResume(pl.Callback):
 
     def batch_ended(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the end of an optimizer step."""
-        if step_is_done(trainer):
+        self._end_restart(trainer)  # a batch that is None has no start
+        # Who optimizes by hand has a step where an optimizer made one: until then, gradients may add up.
+        if step_is_done(trainer) and (pl_module.automatic_optimization or self._watch.updating):
             self._take(trainer, pl_module, Moment.STEP)
 
     def validation_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -148,7 +152,10 @@ class ExactResume(pl.Callback):
         if self._restored is not None:  # a validation after a restart goes on with the random numbers itself
             self._restored.pop("random", None)
         elif self._snapshot is not None:
-            self._snapshot = self._snapshot._replace(reported=dict(trainer.callback_metrics))
+            now = running_values(trainer, pl_module, self._snapshot.moment)
+            now["random"] = self._snapshot.random  # a loader that begins a validation may draw some, and does so again
+            within = self._snapshot.is_behind(trainer)
+            self._snapshot = self._snapshot._replace(**({"reported": now["reported"]} if within else now))
         self._states = self._states_of_others(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -157,7 +164,7 @@ class ExactResume(pl.Callback):
             return
         self._states = None
         # In the middle of an accumulation window the end of the last step stays: the validation is run again.
-        if self.can_save and step_is_done(trainer):
+        if self.can_save and self._snapshot is not None and not self._snapshot.is_behind(trainer):
             self._take(trainer, pl_module, Moment.VALIDATION)
 
     def epoch_ends(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -180,19 +187,16 @@ class ExactResume(pl.Callback):
         steps = schedule_steps(trainer)
         if moment is Moment.VALIDATION and self._snapshot is not None:
             steps = self._snapshot.schedule_steps
-        reported = dict(trainer.callback_metrics)
-        self._snapshot = _Snapshot(
-            moment, loop_state(trainer, moment), random_state(), _metric_states(pl_module), reported, steps
-        )
+        running = running_values(trainer, pl_module, moment)
+        self._snapshot = Snapshot(moment, loop_state(trainer, moment), **running, schedule_steps=steps)
         self._watch.updating = False
 
-    def _now(self, trainer: pl.Trainer, pl_module: pl.LightningModule, noted: _Snapshot) -> _Snapshot:
+    def _now(self, trainer: pl.Trainer, pl_module: pl.LightningModule, noted: Snapshot) -> Snapshot:
         """Return what was noted, with what hooks have drawn, added and reported since, unless a batch has begun."""
         waits = self._restored is None and self._states is None and trainer.training
-        if not waits or batches_begun(trainer) != all_batches_done(noted.loops):
+        if not waits or noted.is_behind(trainer) or epoch_has_begun(trainer, noted.loops):
             return noted
-        reported = dict(trainer.callback_metrics)
-        return noted._replace(random=random_state(), metrics=_metric_states(pl_module), reported=reported)
+        return noted._replace(**running_values(trainer, pl_module, noted.moment))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -235,15 +239,25 @@ class ExactResume(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep what is this rank's until training starts."""
+        """Keep what is this rank's until training starts.
+
+        Raises:
+            RunError: where training has started.
+        """
+        if self._snapshot is not None:
+            raise RunError(
+                "a checkpoint is loaded within a fit, as a search for a rate or a batch size at an epoch's start does: "
+                "the run would lose its place; search before the fit"
+            )
         state = checkpoint["callbacks"].get(self.state_key, {})
         ranks = state.get("ranks", [])
         begins = state.get("moment") == Moment.START.value and not ranks
         if begins or this_rank() < len(ranks):
-            own = {"metrics": {}, "reported": {}} if begins else ranks[this_rank()]
+            own = {} if begins else ranks[this_rank()]
             # One of an earlier version does not say; what it had saved is taken as it is.
             common = {"moment": state["moment"], "plateaus_due": state.get("plateaus_due", False)}
-            self._restored = {**common, **own, "loops": checkpoint["loops"]["fit_loop"]}
+            nothing: dict[str, Any] = {"metrics": {}, "logged": {}, "reported": {}}
+            self._restored = {**common, **nothing, **own, "loops": checkpoint["loops"]["fit_loop"]}
 
     def failed(self, trainer: pl.Trainer) -> None:
         """Let nobody save where there is no step, or half of one: the user's own error is the one to see."""
@@ -266,35 +280,3 @@ class ExactResume(pl.Callback):
     def _resume_random(self) -> None:
         if self._restored is not None and "random" in self._restored:
             set_random_state(self._restored["random"])
-
-
-def _metric_states(module: nn.Module) -> dict[str, dict[str, Any]]:
-    """State of every metric: sums that no log has reported yet."""
-    return {
-        name: {"updates": metric.update_count, **{key: _copy(value) for key, value in metric.metric_state.items()}}
-        for name, metric in module.named_modules()
-        if isinstance(metric, Metric)
-    }
-
-
-def set_metric_states(module: nn.Module, states: dict[str, dict[str, Any]]) -> None:
-    """Give the metrics of a module the sums of a checkpoint; those of another shape begin anew."""
-    for name, state in states.items():
-        metric: Any = module.get_submodule(name)
-        if any(_shape(state.get(key)) != _shape(value) for key, value in metric.metric_state.items()):
-            continue  # sums of other values, as those of SFT before it left rejected completions out: they begin anew
-        set_update_count(metric, state["updates"])
-        for key in metric.metric_state:
-            setattr(metric, key, _move(state[key], metric.device))
-
-
-def _shape(value: Any) -> torch.Size | None:
-    return value.shape if isinstance(value, Tensor) else None
-
-
-def _copy(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else [_copy(item) for item in value]
-
-
-def _move(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else [_move(item, device) for item in value]

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dpo_lightning.callbacks.pruned_weights import PrunedWeights
 from dpo_lightning.reference import ReferenceMover
-from dpo_lightning.utils.trainers import is_fitting
+from dpo_lightning.utils.trainers import check_searches, is_fitting
 
 
 class UpdateWatch:
@@ -58,6 +58,9 @@ class UpdateWatch:
 class Moments(Protocol):
     """The bookkeeping that is told of moments before any other callback."""
 
+    def epoch_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called before the hooks of an epoch's start."""
+
     def batch_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called before the hooks of a micro-batch's start."""
 
@@ -97,9 +100,17 @@ class FirstCallback(pl.Callback):
         rest = [callback for callback in others if not isinstance(callback, ReferenceMover)]
         trainer.callbacks = [FirstCallback(moments), *movers, *rest]  # type: ignore[attr-defined]
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse a search that would forget the checkpoint; an InputError with what to do."""
+        check_searches(trainer)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that a fit begins, perhaps in the middle of an epoch, whose start no callback is then told of."""
         self._accumulation_due = True
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Pass it on."""
+        self._moments.epoch_begins(trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

@@ -135,6 +135,7 @@ CONTENTS = (
     Entry(f"{CALLBACKS}/<ExactResume>/ranks", "a list with the entries below for each rank", _EXACT, _EXACT),
     Entry(f"{CALLBACKS}/<ExactResume>/ranks/random", "generators of Python, numpy, torch and CUDA", _EXACT, _EXACT),
     Entry(f"{CALLBACKS}/<ExactResume>/ranks/metrics", "sums of each metric since the last log", _EXACT, _EXACT),
+    Entry(f"{CALLBACKS}/<ExactResume>/ranks/logged", "sums of each value that was logged in the epoch", _EXACT, _EXACT),
     Entry(f"{CALLBACKS}/<ExactResume>/ranks/reported", "the values of the last validation", _EXACT, _EXACT),
     Entry(
         f"{CALLBACKS}/<ResumableCheckpoint>/kept",

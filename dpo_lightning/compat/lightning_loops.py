@@ -182,6 +182,11 @@ def epoch_is_done(trainer: pl.Trainer) -> bool:
     return progress.current.ready == trainer.num_training_batches or progress.is_last_batch
 
 
+def epoch_has_begun(trainer: pl.Trainer, state: dict[str, Any]) -> bool:
+    """Return whether an epoch has begun after those that a fit loop's state knows of; touches its keys."""
+    return trainer.fit_loop.epoch_progress.current.ready > state[_EPOCHS]["current"]["ready"]
+
+
 def forget_logged(trainer: pl.Trainer, names: Iterable[str]) -> None:
     """Leave values out of the next log, for means of which this interval has none.
 

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from dpo_lightning.callbacks import ExactResume, ResumableCheckpoint
-from dpo_lightning.callbacks.exact_resume import set_metric_states
+from dpo_lightning.callbacks.running_values import set_metric_states
 from dpo_lightning.training import PairMean
 from tests.helpers.runs import data, module, trainer
 
