@@ -13,12 +13,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from dpo_lightning.checkpoints.contents import CALLBACKS
+from dpo_lightning.checkpoints.schedules import is_plain
+from dpo_lightning.checkpoints.settings import differences, refuse_or_tell
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sharding import on_rank_zero, placed_like
 from dpo_lightning.reference import Followed, ReferenceMover
 from dpo_lightning.run import run_of
 from dpo_lightning.utils.kinds import check_kinds
 from dpo_lightning.utils.settings import NOT_NEGATIVE, Rule, at_least
+from dpo_lightning.utils.trainers import is_fitting
 
 Weights = Mapping[str, Followed]
 
@@ -26,10 +30,10 @@ Weights = Mapping[str, Followed]
 class MovingReference(pl.Callback, ReferenceMover):
     """Base of every way of moving the reference: when it is done, what it needs, and what a checkpoint holds.
 
-    Steps are batches in which an optimizer changed the policy, called by Lightning or by hand: one that `UpdateGuard` or
-    a scaler skips is none. (Of a fused optimizer under `16-mixed`, only the device knows, and it counts.) The reference
-    is `FrozenCopy`, or with adapters `FrozenAdapter`, which shares the base weights. Loss, rewards and margins are those
-    against the reference of the moment, in validation too.
+    Steps are batches in which an optimizer changed the policy, called by Lightning or by hand: one that `UpdateGuard`
+    or a scaler skips is none. (Of a fused optimizer under `16-mixed`, only the device knows, and it counts.) The
+    reference is `FrozenCopy`, or with adapters `FrozenAdapter`, which shares the base weights. Loss, rewards and margins
+    are those against the reference of the moment, in validation too.
 
     With adapters each matrix moves by itself. A copied adapter is exact; a mixed one is not the mixed change of the
     weights, which would need twice the rank. With policy `BA`, reference `B'A'` and share `a` of the
@@ -122,8 +126,22 @@ class MovingReference(pl.Callback, ReferenceMover):
             self.move(run_of(pl_module, type(self).__name__).reference.followed(), self._steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the steps so far, and what is kept beside the reference."""
-        return {"steps": self._steps, "kept": {kind: on_rank_zero(tensors) for kind, tensors in self._kept.items()}}
+        """Return the settings, the steps so far, and what is kept beside the reference."""
+        kept = {kind: on_rank_zero(tensors) for kind, tensors in self._kept.items()}
+        return {"settings": self._settings(), "steps": self._steps, "kept": kept}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse to train on with other settings than the checkpoint's, or say them where they are to be applied."""
+        if is_fitting(trainer):
+            saved = checkpoint.get(CALLBACKS, {}).get(self.state_key, {}).get("settings", {})
+            found = differences(type(self).__name__, saved, self._settings())
+            refuse_or_tell(found, run_of(pl_module, type(self).__name__).resume)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the arguments, which are plain; those of a subclass's too."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_") and is_plain(value)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the steps and the kept tensors."""

@@ -24,7 +24,8 @@ _OF_THE_RATE = {"betas", "eps", "etas"}  # settings of optimizers whose updates 
 class StartNotes(pl.Callback):
     """Says, in one line each, what training will do that nobody may have meant; `PreferenceModule` adds it.
 
-    At the start: which share of the weights the adapters cover, and the experts that none covers. In the first
+    At the start: which share of the weights the adapters cover, the experts that none covers, and ranks that nobody
+    allocates. In the first
     optimizer step: an `eps` of the optimizer that is 0 in the weights' dtype, as under `16-true`, and updates that most
     weights are too coarse for, as under `bf16-true` with a small learning rate.
     """
@@ -37,6 +38,8 @@ class StartNotes(pl.Callback):
         self._said = False
         if isinstance(pl_module, PreferenceRun) and is_adapted(pl_module.policy):
             rank_zero_info(str(coverage(pl_module.policy)))
+            if (note := unallocated_ranks(pl_module.policy)) is not None:
+                rank_zero_warn(note)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -48,6 +51,17 @@ class StartNotes(pl.Callback):
         for note in (vanishing_eps(optimizer), lost_updates(optimizer)):
             if note is not None:
                 rank_zero_warn(f"precision {trainer.precision}: {note}")
+
+
+def unallocated_ranks(policy: Any) -> str | None:
+    """Return what an adapter's training lacks here that gives its ranks to layers by its own method, as AdaLoRA's."""
+    if not callable(getattr(policy.base_model, "update_and_allocate", None)):
+        return None
+    return (
+        f"policy: {type(policy.base_model).__name__} gives ranks to layers in update_and_allocate(step), which only a "
+        "callback of yours calls, and its regularization is no part of the loss: without the callback, the ranks stay "
+        "as they are"
+    )
 
 
 def vanishing_eps(optimizer: Optimizer) -> str | None:

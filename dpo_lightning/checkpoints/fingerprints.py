@@ -23,7 +23,7 @@ from dpo_lightning.checkpoints.plain_form import NoPlainForm, plain_form
 from dpo_lightning.checkpoints.settings import Difference, differences, told
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.samples import Sample, samples_in
-from dpo_lightning.reference import FrozenModule, LostReference, NoReference, Precomputed, Reference
+from dpo_lightning.reference import FrozenModule, LostReference, Precomputed, Reference
 from dpo_lightning.run import PreferenceRun
 
 _PREFIX = "policy."
@@ -132,7 +132,7 @@ def _check_base(saved: Mapping[str, Any], here: Mapping[str, Any], trained: Coll
 def _check_reference(saved: Mapping[str, Any], run: PreferenceRun) -> list[Difference]:
     """Return the settings of another reference that was asked for; refuse other weights under equal settings."""
     here = run.identity
-    if isinstance(here.settings, NoReference | LostReference) or not run.reads_reference:
+    if isinstance(here.settings, LostReference) or not run.reads_reference:
         return []
     before, now = saved["settings"], _reference_form(here.settings)
     if _class_of(before) != _class_of(now):

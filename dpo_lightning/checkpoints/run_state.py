@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.checkpoints.contents import (
     GIVEN_REFERENCE,
@@ -21,6 +22,7 @@ from dpo_lightning.checkpoints.contents import (
 from dpo_lightning.checkpoints.fingerprints import OtherReferenceError, check_identity, held_weights
 from dpo_lightning.checkpoints.hyperparameters import held_again
 from dpo_lightning.checkpoints.settings import (
+    COMPARED_ELSEWHERE,
     Difference,
     differing_arguments,
     refuse_or_tell,
@@ -80,11 +82,22 @@ def check_belongs(module: pl.LightningModule, checkpoint: Mapping[str, Any], tra
         run.lose_reference("which the module that was given is not")
     if fitting:
         found += other_arguments(module, checkpoint)
+        _tell_unseen(run, checkpoint)
     else:
         found = [each for each in found if each.name.partition(".")[0] != "reference"]
     refuse_or_tell(found, run.resume)
     shapes = {name: value.shape for name, value in checkpoint.get(STATE_DICT, {}).items()}
     refuse_other_shapes(shapes, dict(module.named_parameters()))
+
+
+def _tell_unseen(run: PreferenceRun, checkpoint: Mapping[str, Any]) -> None:
+    """Say which arguments of the same class a checkpoint could not hold, and so nobody can compare."""
+    for name, kind in checkpoint.get(NOT_HELD, {}).items():
+        if name not in COMPARED_ELSEWHERE and run.not_held.get(name) == kind:
+            rank_zero_info(
+                f"the checkpoint could not hold the settings of its {name} ({kind}): that they are those of this run "
+                "cannot be checked"
+            )
 
 
 def other_arguments(module: pl.LightningModule, checkpoint: Mapping[str, Any]) -> list[Difference]:

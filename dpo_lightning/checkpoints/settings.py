@@ -19,7 +19,7 @@ RESUME = "resume"
 
 # What these are decides no number of a run, or is compared elsewhere: base and reference by their weights, adapters by
 # what PEFT makes of them, the optimizer by its groups.
-_COMPARED_ELSEWHERE = {"policy", "model_kwargs", "quantization_config", "reference", "optimizer"}
+COMPARED_ELSEWHERE = {"policy", "model_kwargs", "quantization_config", "reference", "optimizer"}
 _MAY_CHANGE = {"gradient_checkpointing", "step_zero_check", RESUME}
 
 
@@ -77,10 +77,10 @@ def differing_arguments(
         not_held: Those without one, by name with the class of each.
     """
     before, lost = checkpoint.get(HYPER_PARAMETERS, {}), checkpoint.get(NOT_HELD, {})
-    names = [n for n in before if n in held and not n.startswith("_") and n not in _COMPARED_ELSEWHERE | _MAY_CHANGE]
+    names = [n for n in before if n in held and not n.startswith("_") and n not in COMPARED_ELSEWHERE | _MAY_CHANGE]
     found = [each for name in names for each in differences(name, before[name], held[name])]
     unlike = {**{n: _named(before[n]) for n in before}, **lost}, {**{n: _named(held[n]) for n in held}, **not_held}
-    either = [name for name in {**lost, **not_held} if name not in _COMPARED_ELSEWHERE]
+    either = [name for name in {**lost, **not_held} if name not in COMPARED_ELSEWHERE]
     found += [
         Difference(name, unlike[0][name], unlike[1][name])
         for name in either

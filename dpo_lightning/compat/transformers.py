@@ -37,6 +37,23 @@ def own_attention(name: str, module: nn.Module) -> Callable[..., Any]:
     return ALL_ATTENTION_FUNCTIONS[name]
 
 
+def attention_settings(model: nn.Module) -> list[tuple[Any, str]]:
+    """Return the configs inside a model, the outer ones first, with the attention implementation of each.
+
+    Touches `config._attn_implementation` as well: `set_attn_implementation` gives all parts of a model the same.
+    """
+    found = [getattr(module, "config", None) for module in model.modules()]
+    configs: dict[int, Any] = {id(each): each for each in found if hasattr(each, "_attn_implementation")}
+    return [(config, config._attn_implementation) for config in configs.values()]
+
+
+def restore_attention(settings: list[tuple[Any, str]]) -> None:
+    """Give configs the attention implementations back that `attention_settings` has returned."""
+    for config, implementation in settings:
+        if config._attn_implementation != implementation:
+            config._attn_implementation = implementation
+
+
 def enable_checkpointing(model: nn.Module) -> bool:
     """Recompute the model's activations in the backward, and return whether the model does; False where it cannot.
 

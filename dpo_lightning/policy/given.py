@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from dpo_lightning.compat.transformers import attention_settings, restore_attention
 from dpo_lightning.policy.adapters import take_out_adapters
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import switched_settings
@@ -25,8 +26,8 @@ class GivenModel:
     """A model that a run prepares, gives back with its settings as they were, and may take again.
 
     Settings are those that the preparation switches: dropout, caching, gradient checkpointing, and whether each module
-    is in train mode. Weights, their dtype and adapters stay as the run has made them, but for new adapters of a run
-    that ends before it trains.
+    is in train mode; and the attention implementation. Weights, their dtype and adapters stay as the run has made them,
+    but for new adapters of a run that ends before it trains.
 
     Args:
         model: The model, as it was given.
@@ -39,6 +40,7 @@ class GivenModel:
         self._is_taken = False
         self._came_adapted = is_adapted(model)
         self._required: dict[nn.Parameter, bool] = {}
+        self._attention: list[tuple[Any, str]] = []
 
     @property
     def is_taken(self) -> bool:
@@ -48,6 +50,7 @@ class GivenModel:
     def prepare(self, build: Callable[[], nn.Module]) -> nn.Module:
         """Return what `build` makes of the model; where it fails, the model has its settings back."""
         given = [(holder, name, getattr(holder, name)) for holder, name in switched_settings(self._model)]
+        self._attention = attention_settings(self._model)
         self._is_taken = True
         self._required = {parameter: parameter.requires_grad for parameter in self._model.parameters()}
         try:
@@ -73,6 +76,7 @@ class GivenModel:
             self._policy.eval()  # adapters too
         for each in self._switched:
             setattr(each.holder, each.name, each.given)
+        restore_attention(self._attention)  # which a tree has replaced, and replaces again
 
     def take_out_adapters(self) -> bool:
         """Take the adapters out that a run has put into the model, as if it had not begun; return whether that is done.

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from torch.optim import SGD, Adagrad, AdamW, RMSprop, Rprop
 
 from dpo_lightning import LoRA
-from dpo_lightning.callbacks.start_notes import lost_updates, vanishing_eps
+from dpo_lightning.callbacks.start_notes import lost_updates, unallocated_ranks, vanishing_eps
 from tests.helpers.runs import data, module, trainer
+from tests.helpers.tiny import tiny_llama
 
 
 def with_gradient(value: float, dtype: torch.dtype, gradient: float = 1.0) -> torch.nn.Parameter:
@@ -85,3 +87,10 @@ def test_a_run_says_so_once(tmp_path: Any) -> None:
 def test_the_share_of_the_adapters_is_said(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     trainer(max_steps=1).fit(module(lora=LoRA(r=2)), data(tmp_path))
     assert "lora: the adapters cover " in caplog.text
+
+
+def test_ranks_that_nobody_allocates_are_said() -> None:
+    adaptive = AdaLoraConfig(target_modules=["q_proj"], total_step=10, task_type="CAUSAL_LM")
+    said = str(unallocated_ranks(get_peft_model(tiny_llama(), adaptive)))
+    assert said.startswith("policy: AdaLoraModel gives ranks to layers in update_and_allocate(step), which only")
+    assert unallocated_ranks(get_peft_model(tiny_llama(), LoraConfig(target_modules=["q_proj"]))) is None

@@ -70,6 +70,13 @@ def test_a_policy_that_was_overwritten_is_no_reference(tmp_path):
     assert all(torch.equal(value, alone.state_dict()[name]) for name, value in state.items())
 
 
+def test_a_fit_does_not_go_on_without_the_reference_that_it_compared_with(tmp_path):
+    checkpoint = saved(tmp_path)
+    again = module(str(tmp_path / "model"), reference=NoReference(), step_zero_check=False)
+    with pytest.raises(InputError, match="had reference FrozenCopy, and this run asks for NoReference"):
+        trainer(max_steps=3).fit(again, data(tmp_path), ckpt_path=checkpoint)
+
+
 def test_a_directory_may_have_moved(tmp_path):
     checkpoint = saved(tmp_path, lora=LoRA(r=2))
     (tmp_path / "model").rename(tmp_path / "elsewhere")

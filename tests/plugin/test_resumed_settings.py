@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from dpo_lightning import DPO, Linear, LoRA, PreferenceModule
+from dpo_lightning import DPO, EMAReference, Linear, LoRA, Objective, PreferenceModule
 from dpo_lightning.errors import InputError
 from tests.helpers import runs
 
@@ -167,3 +167,40 @@ def test_a_schedule_of_torchs_has_the_settings_of_now(run, again, tmp_path, capl
     scheduler = fitted.trainer.lr_scheduler_configs[0].scheduler
     assert {name: getattr(scheduler, name) for name in now.keywords} == now.keywords
     assert ("goes on at" in caplog.text) == (rates[0] != 1.0 and now.keywords != {"step_size": 4})
+
+
+class Own(Objective):
+    """A loss that is no dataclass, so that no checkpoint holds its settings."""
+
+    reads = DPO.reads
+
+    def __init__(self, beta):
+        self.loss = DPO(beta=beta)
+
+    def __call__(self, scores):
+        return self.loss(scores)
+
+    def rewards(self, scores):
+        return self.loss.rewards(scores)
+
+
+@pytest.mark.filterwarnings("ignore:Own is no dataclass:UserWarning")
+def test_what_cannot_be_compared_is_said(run, checkpoint, again, caplog):
+    path = checkpoint(objective=Own(0.1))
+    with caplog.at_level("INFO"):
+        run(module=again(objective=Own(0.1)), ckpt_path=path)
+    assert "could not hold the settings of its objective (Own): that they are those of this run cannot" in caplog.text
+
+
+@pytest.mark.parametrize("resume", ["exact", "changed"])
+def test_settings_of_a_reference_that_moves(run, again, tmp_path, caplog, resume):
+    runs.saved_model(tmp_path / "model")
+    run(EMAReference(0.9), module=again(), max_epochs=1).trainer.save_checkpoint(tmp_path / "a.ckpt")
+    other = {"module": again(resume=resume), "ckpt_path": tmp_path / "a.ckpt"}
+    if resume == "exact":
+        with pytest.raises(InputError, match=r"had EMAReference.decay 0.9, and this run asks for 0.5"):
+            run(EMAReference(0.5), **other)
+        return
+    with caplog.at_level("INFO"):
+        run(EMAReference(0.5), **other)
+    assert "model.resume=changed: EMAReference.decay is 0.5, was 0.9" in caplog.text

@@ -9,12 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from dpo_lightning.batch import collate_tree
 from dpo_lightning.errors import InputError
+from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.given import GivenModel
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy, switched_settings
-from tests.helpers.tiny import tiny_llama
+from tests.helpers.tiny import PAIRS, tiny_llama
 from tools.docs.architecture_models import tiny_model
+
+TREE = collate_tree(PAIRS)
 
 
 def settings(model: nn.Module) -> list[Any]:
@@ -99,3 +103,16 @@ def test_adapters_that_moved_the_weights_stay() -> None:
     given.prepare(partial(build_policy, model, torch.float32, PolicyOptions(LoRA(r=2, init_lora_weights="pissa"))))
 
     assert not given.take_out_adapters()
+
+
+def test_the_attention_is_its_own_again_after_a_tree() -> None:
+    model = llama()
+    given = GivenModel(model)
+    policy = given.prepare(partial(build_policy, model, torch.float32, PolicyOptions()))
+    scores = TokenScorer(policy)(TREE).logps
+    for _ in range(2):
+        given.give_back()
+        assert model.config._attn_implementation == "sdpa"
+        given.take_again()
+        assert torch.equal(TokenScorer(policy)(TREE).logps, scores)
+        assert model.config._attn_implementation == "tree_sdpa"
