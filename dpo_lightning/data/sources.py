@@ -96,7 +96,7 @@ def _load(source: str | Path | dict[str, Any], options: Mapping[str, Any]) -> Ma
                 paths = {split: str(path) for split, path in files.items()}
                 loaded = load_dataset(reader, data_files=paths, **{**_READER_OPTIONS.get(reader, {}), **options})
             elif _saved_to_disk(str(source)):
-                loaded = load_from_disk(str(source), **options)
+                loaded = load_from_disk(str(source), **options).with_format(None)  # rows as they are, in no other type
             else:
                 check_source("data.dataset", str(source))
                 loaded = load_dataset(str(source), **options)
