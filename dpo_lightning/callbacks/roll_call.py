@@ -70,7 +70,10 @@ class RollCall(pl.Callback):
         threading.Thread(target=self._watch, args=(self._ended, bound), name="roll call", daemon=True).start()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Look no more."""
+        """Look no more, once all ranks are here: one may hang in its last batches, where no other waits for it."""
+        if self._ended is not None:
+            self._mark("the end")
+            trainer.strategy.barrier("roll call")
         self._end()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

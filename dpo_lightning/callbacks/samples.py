@@ -72,11 +72,17 @@ class SampleTable(pl.Callback):
         self.reward = reward
         self.shown = shown
         self._before: list[list[str]] = []
+        self._asked: list[list[int]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Sample before the first step; a resumed run has the samples of its beginning in the checkpoint."""
-        restored = self._before if trainer.ckpt_path is not None else []
-        self._before = restored or self._sample(trainer, pl_module)
+        """Sample before the first step; a resumed run has the samples of its beginning in the checkpoint.
+
+        Where the prompts are others by then, there is no sample of the beginning, and those of the resume stand for it.
+        """
+        now = self._prompt_ids(trainer)
+        if trainer.ckpt_path is None or self._asked != now or len(self._before) != len(now):
+            self._before = self._sample(trainer, pl_module)
+        self._asked = now
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sample again, print and write."""
@@ -85,12 +91,12 @@ class SampleTable(pl.Callback):
             self._report(trainer, after)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the samples from before training."""
-        return {"before": self._before}
+        """Return the samples from before training, and the ids of their prompts."""
+        return {"before": self._before, "prompts": self._asked}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the samples from before training."""
-        self._before = state_dict["before"]
+        self._before, self._asked = state_dict["before"], state_dict.get("prompts", [])
 
     def _report(self, trainer: pl.Trainer, after: list[list[str]]) -> None:
         prompts = [self._tokenizer(trainer).decode(ids, skip_special_tokens=True) for ids in self._prompt_ids(trainer)]

@@ -126,7 +126,7 @@ def _loaded(source: Any, reader: str | None, files: Mapping[str, Path], options:
         paths = {split: str(path) for split, path in files.items()}
         return load_dataset(reader, data_files=paths, **{**_READER_OPTIONS.get(reader, {}), **options})
     if _saved_to_disk(str(source)):
-        return load_from_disk(str(source), **options)
+        return load_from_disk(str(source), **options).with_format(None)  # rows as they are, in no other type
     check_source("data.dataset", str(source))
     return load_dataset(str(source), **options)
 

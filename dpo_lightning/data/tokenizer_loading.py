@@ -49,6 +49,8 @@ def _from_name(name: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # bare ones among them, from the tokenizers library
         reason = one_line(error)
+        if "trust_remote_code" in str(error):
+            reason = "it brings code, which is not run: if you trust it, load it yourself and give the tokenizer"
         raise InputError(f"tokenizer {name!r} cannot be loaded (`data.tokenizer` names another): {reason}") from error
 
 

@@ -29,7 +29,7 @@ def replaced(path: str | Path) -> Iterator[Path]:
     Raises:
         InputError: for a path without a name, and for a file in the place of a directory, which stays.
     """
-    path = Path(path)
+    path = _target(path)
     if not path.name:
         raise InputError(f"{str(path)!r} is no name of a file or a directory: give one")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,8 +66,11 @@ def spared(path: str | Path) -> Iterator[None]:
 
 
 def remove_directory(path: str | Path) -> None:
-    """Remove a directory so that there is no moment at which half of it is there."""
+    """Remove a directory so that there is no moment at which half of it is there; of a link to one, the link alone."""
     path = Path(path)
+    if path.is_symlink():
+        path.unlink()
+        return
     doomed = temporary_name(path)
     path.rename(doomed)
     shutil.rmtree(doomed)
@@ -94,7 +97,13 @@ def remove_leftovers(directory: str | Path) -> None:
 
 def temporary_name(path: str | Path) -> Path:
     """Return the path at which `replaced` of this process lets the new version be written."""
-    return _beside(Path(path), "tmp")
+    return _beside(_target(path), "tmp")
+
+
+def _target(path: str | Path) -> Path:
+    """Return where a link leads, so that it stays: what is written goes there."""
+    path = Path(path)
+    return path.resolve() if path.is_symlink() else path
 
 
 def _beside(path: Path, kind: str) -> Path:

@@ -123,6 +123,16 @@ def test_a_rank_that_hangs_in_an_evaluation_is_behind(called, stage):
     assert here._here.place.endswith(" batch 1")
 
 
+def test_the_end_is_waited_for_while_others_may_hang(called):
+    here, _ = called
+    here._ended, places = threading.Event(), []
+    strategy = SimpleNamespace(barrier=lambda name: places.append((here._here.place, here._ended.is_set())))
+    here.teardown(SimpleNamespace(strategy=strategy), None, "predict")
+    here.teardown(SimpleNamespace(strategy=strategy), None, "predict")
+    assert places == [("the end", False)]
+    assert here._ended is None
+
+
 def test_a_store_that_does_not_answer_is_that_of_a_rank_0_that_hangs(called, monkeypatch):
     here, _ = called
     here._mark("batch 1")

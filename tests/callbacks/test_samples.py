@@ -55,6 +55,15 @@ def test_a_resumed_run_shows_the_samples_of_its_beginning(tmp_path):
     assert texts[0] != texts[1]
 
 
+def test_other_prompts_on_resume_are_sampled_anew(tmp_path):
+    for steps, prompts in ((1, 2), (2, 3)):
+        table = SampleTable(str(tmp_path / "samples.md"), prompts, samples_per_prompt=1, max_new_tokens=2)
+        run = trainer(callbacks=[table], max_steps=steps, limit_val_batches=0)
+        run.fit(module(), data(tmp_path), ckpt_path=str(tmp_path / "step=1.ckpt") if steps == 2 else None)
+        run.save_checkpoint(tmp_path / "step=1.ckpt")
+    assert (tmp_path / "samples.md").read_text().count("* *before*: ") == 3
+
+
 def test_samples_depend_on_the_seed_alone():
     model = tiny_llama()
 

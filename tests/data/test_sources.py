@@ -105,6 +105,10 @@ def test_a_dataset_saved_to_disk(tmp_path):
     DatasetDict(fit=Dataset.from_list(ROWS)).save_to_disk(str(tmp_path / "dict"))
     assert load(str(tmp_path / "one")) == ROWS
     assert load(str(tmp_path / "dict"), "fit") == ROWS
+    state = json.loads((tmp_path / "one/state.json").read_text())
+    for form in ({"_format_type": "numpy"}, {"_format_type": "custom", "_format_kwargs": {"transform": "os.system"}}):
+        (tmp_path / "one/state.json").write_text(json.dumps({**state, **form}))
+        assert load(str(tmp_path / "one")) == ROWS
 
 
 def test_a_dataset_in_memory():

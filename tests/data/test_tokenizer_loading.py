@@ -29,6 +29,17 @@ def test_a_directory_without_a_tokenizer(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_tokenizer_that_brings_code_is_one_that_the_user_loads(tmp_path):
+    saved_model(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "own.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'marker')!r}).touch()\n")
+    with pytest.raises(InputError, match="brings code, which is not run: if you trust it, load it yourself and give"):
+        ready(tokenizer=tmp_path)
+    assert not (tmp_path / "marker").exists()
+
+
 def test_something_that_is_no_tokenizer():
     with pytest.raises(InputError, match=r"data.tokenizer: give a name, a directory or .*, not 5"):
         ready(tokenizer=5)

@@ -87,6 +87,22 @@ def test_a_removed_directory_is_gone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "disk/out").mkdir(parents=True)
+    (tmp_path / "disk/a.txt").write_text("old")
+    for name in ("out", "a.txt"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    with replaced(tmp_path / "out") as new:
+        new.mkdir()
+        (new / "b.txt").write_text("new")
+    with replaced(tmp_path / "a.txt") as new:
+        new.write_text("new")
+    assert (tmp_path / "disk/out/b.txt").read_text() == (tmp_path / "disk/a.txt").read_text() == "new"
+    remove_directory(tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "disk"]
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["a.txt", "out"]
+
+
 def test_a_file_does_not_take_the_place_of_a_directory(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/precious").write_text("words")

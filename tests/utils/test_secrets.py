@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.utils.secrets import (
     MASK,
     is_secret,
@@ -106,6 +107,12 @@ def test_the_places_of_marks_are_named():
 )
 def test_texts(text, expected):
     assert masked_text(text) == expected
+
+
+@pytest.mark.parametrize("kind", [InputError, RunError])
+def test_errors_hold_none(kind):
+    said = str(kind("https://me:word@host/x.jsonl: no such file, {'token': 'abc'}, eos_token=</s>"))
+    assert said == "https://***@host/x.jsonl: no such file, {'token': ***}, eos_token=</s>"
 
 
 def test_secrets_of_the_environment(monkeypatch):

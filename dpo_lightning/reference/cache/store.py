@@ -105,7 +105,7 @@ class Store:
 
 def shard_paths(directory: Path) -> list[Path]:
     """List the shards of a key, in the order of their names."""
-    return sorted(path for path in directory.glob(f"*{SUFFIX}") if not path.name.startswith("."))
+    return sorted(path for path in directory.glob(f"*{SUFFIX}") if not path.name.startswith(".") and path.is_file())
 
 
 def stored_keys(cache_dir: Path) -> Iterator[tuple[Path, Key, float]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, sequence_order
 from dpo_lightning.data.content_hash import KEY, example_key
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.reference.cache.shards import open_shard
 
 
@@ -115,7 +115,16 @@ def pack(batch: PreferenceBatch, examples: Sequence[TokenizedExample], rows: Seq
         batch: A batch of these examples, which may leave out their last completions.
         examples: The examples.
         rows: Values of each example's branches.
+
+    Raises:
+        RunError: for a row that has not one value for each token.
     """
+    for example, row in zip(examples, rows, strict=True):
+        if len(row) != (tokens := sum(map(len, example.branches))):
+            raise RunError(
+                f"the reference cache has {len(row)} values for the {tokens} tokens of pair {example.row}: somebody "
+                "has edited it: `dpo-lightning cache prune` removes it"
+            )
     kept = [_kept(each, count, batch) for each, count in zip(examples, batch.completions, strict=True)]
     values = []
     for number, k in sequence_order(kept):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,29 @@ def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path):
         path.write_bytes(whole[:place])
         with pytest.raises(CorruptShard):
             open_shard(path)
+
+
+def edited(path: Path, starts: Any) -> Path:
+    """A shard whose rows begin elsewhere, with a checksum that is right."""
+    shard = open_shard(path)
+    content = path.read_bytes()[:24] + shard.keys.tobytes() + starts.tobytes() + shard.values.tobytes()
+    path.write_bytes(content + blake2b(content, digest_size=16).digest())
+    return path
+
+
+def test_an_edited_shard_with_a_right_checksum_is_noticed(tmp_path):
+    path = write_shard(tmp_path, KEYS[:3], ROWS[:3])
+    starts = open_shard(path).starts.copy()
+    assert check_shard(edited(path, starts)).keys.tolist() == KEYS[:3].tolist()
+    for place, start in ((0, 1), (1, 10**9), (2, -1), (3, 1)):
+        with pytest.raises(CorruptShard, match="its rows do not follow each other"):
+            check_shard(edited(path, np.where(np.arange(4) == place, start, starts)))
+
+
+def test_what_is_called_like_a_shard_and_is_no_file_is_left_alone(tmp_path):
+    (tmp_path / "directory.shard").mkdir()
+    (tmp_path / "link.shard").symlink_to(tmp_path / "nowhere")
+    assert shard_paths(tmp_path) == []
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):

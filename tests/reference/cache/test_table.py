@@ -10,9 +10,9 @@ import torch
 
 from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.data.content_hash import index_examples
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.reference.cache.shards import write_shard
-from dpo_lightning.reference.cache.table import ReferenceTable
+from dpo_lightning.reference.cache.table import ReferenceTable, pack
 from tests.reference.cache.filling import bound, fill, make_pairs, values
 from tests.reference.common import policy_of
 
@@ -48,6 +48,12 @@ def test_values_reach_their_own_tokens_in_both_layouts(tmp_path):
         chosen = [row[: len(pair.completion_ids[0])] for pair, row in zip(some, expected, strict=True)]
         rejected = [row[len(pair.completion_ids[0]) :] for pair, row in zip(some, expected, strict=True)]
         assert torch.equal(found, torch.tensor(np.concatenate(chosen + rejected)))
+
+
+@pytest.mark.parametrize("change", [lambda row: row[:-1], lambda row: np.append(row, -1)], ids=["shorter", "longer"])
+def test_a_row_that_has_not_one_value_for_each_token_is_refused(change):
+    with pytest.raises(RunError, match=rf"for the \d+ tokens of pair {PAIRS[1].row}: somebody has edited it"):
+        pack(collate_padded(PAIRS[:2]), PAIRS[:2], [ROWS[0], change(ROWS[1])])
 
 
 def test_batches_without_values(tmp_path):
