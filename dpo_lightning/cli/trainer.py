@@ -86,7 +86,13 @@ class SaveFitConfig(SaveConfigCallback):
         """Save nothing yet."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save in `fit` only."""
+        """Save where the first logger keeps its files; where it keeps none, in the run's directory."""
+        if trainer.log_dir is None:
+            self.save_to_log_dir = False
+            if trainer.is_global_zero:
+                path = Path(trainer.default_root_dir, self.config_filename)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.parser.save(self.config, str(path), skip_none=False, overwrite=self.overwrite)
         super().setup(trainer, pl_module, "fit")
 
 

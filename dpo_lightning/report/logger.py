@@ -10,8 +10,11 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
+from dpo_lightning.errors import InputError
 from dpo_lightning.report.curves import figure_class, plot_curves
 from dpo_lightning.utils.kinds import check_arguments
+
+_OTHER_PICTURES = (".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".eps", ".ps", ".webp", ".tif", ".tiff")
 
 
 class PlotLogger(Logger):
@@ -21,7 +24,7 @@ class PlotLogger(Logger):
         path: The PNG file.
 
     Raises:
-        InputError: without matplotlib, at once and not when the run ends.
+        InputError: for another kind of picture, and without matplotlib, at once and not when the run ends.
 
     Example:
         >>> from pathlib import Path
@@ -39,6 +42,8 @@ class PlotLogger(Logger):
     def __init__(self, path: str) -> None:
         super().__init__()
         check_arguments(PlotLogger, locals(), "PlotLogger.")
+        if str(path).lower().endswith(_OTHER_PICTURES):
+            raise InputError(f"PlotLogger.path: the picture is a PNG, got {path!r}: let its name end in .png")
         figure_class()
         self.path = path
         self.history: dict[str, list[tuple[int, float]]] = defaultdict(list)

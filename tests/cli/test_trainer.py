@@ -12,7 +12,7 @@ import pytest
 import torch
 from jsonargparse import Namespace
 
-from dpo_lightning import WriteRewards
+from dpo_lightning import PlotLogger, WriteRewards
 from dpo_lightning.cli.trainer import OneLineParser, PreferenceCLI, SaveFitConfig
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import module, trainer
@@ -57,6 +57,15 @@ def test_the_config_of_a_fit_is_saved_and_no_other(tmp_path: Path, stage: str, n
 
     assert [path.name for path in tmp_path.iterdir()] == names
     assert not names or (tmp_path / names[0]).read_text() == "steps: 3\n"
+
+
+def test_the_config_is_saved_where_no_logger_keeps_files(tmp_path: Path) -> None:
+    parser = OneLineParser()
+    parser.add_argument("--steps", type=int)
+    logger = PlotLogger(str(tmp_path / "curves.png"))
+    saving = SaveFitConfig(parser, parser.parse_args(["--steps=3"]))
+    saving.on_fit_start(trainer(default_root_dir=tmp_path / "run", logger=logger), module())
+    assert (tmp_path / "run/config.yaml").read_text() == "steps: 3\n"
 
 
 def test_flags_of_a_fit_win_whatever_the_checkpoint_is(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from dpo_lightning.errors import InputError
 from dpo_lightning.report import PlotLogger
 from tests.helpers.runs import data, module, trainer
 from tests.report.png import size
@@ -19,3 +22,9 @@ def test_a_validation_leaves_the_picture_of_the_fit(tmp_path):
     path = tmp_path / "curves.png"
     trainer(logger=PlotLogger(str(path))).validate(module(), data(tmp_path), verbose=False)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("path", ["curves.svg", "curves.PDF"])
+def test_a_picture_of_another_kind_is_refused(path: str) -> None:
+    with pytest.raises(InputError, match=r"^PlotLogger\.path: the picture is a PNG, got 'curves\.\w+': let its name"):
+        PlotLogger(path)
