@@ -91,7 +91,7 @@ class PreferenceModule(
         in_memory = {"policy": policy, "reference": reference}
         self.save_hyperparameters(ignore=[name for name, given in in_memory.items() if in_memory_only(given)])
         self.hold_arguments()
-        self.step_zero_check, self.resume = step_zero_check, checked_mode(resume)
+        self.step_zero_check, self.resume = StepZeroCheck.asked_for(step_zero_check), checked_mode(resume)
         self.objective, self.comparison = objective, comparison
         self.train_metrics, self.eval_metrics = comparison.means(), SetMeans(comparison.means())
         self.running_mean = RunningMean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Optional
 
 import lightning.pytorch as pl
@@ -65,6 +66,9 @@ class Export(pl.Callback):
         check_arguments(Export, locals(), "Export.")
         if path is None and (merged_path is None or every_checkpoint):
             raise InputError("Export.path: give the directory to write to")
+        for name, given in {"path": path, "merged_path": merged_path}.items():
+            if given is not None and not Path(given).name:
+                raise InputError(f"Export.{name}: {str(given)!r} is no name of a directory: give one")
         self.path = path
         self.merged_path = merged_path
         self.every_checkpoint = every_checkpoint

@@ -16,6 +16,7 @@ from dpo_lightning.run import source_of
 from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.settings import POSITIVE, SEED, at_least, check_rules
+from dpo_lightning.utils.text import one_line
 
 _RULES = {
     **dict.fromkeys(("prompts", "samples_per_prompt", "max_new_tokens"), at_least(1)),
@@ -63,6 +64,9 @@ class SampleTable(pl.Callback):
     ) -> None:
         check_arguments(SampleTable, locals(), "SampleTable.")
         check_rules("SampleTable.", locals(), **_RULES)
+        if not (reward is None or callable(reward)):
+            given = one_line(repr(reward), 80)
+            raise InputError(f"SampleTable.reward is a function of prompt and completion, got {given}")
         self.path = path
         self.prompts = prompts
         self.samples_per_prompt = samples_per_prompt

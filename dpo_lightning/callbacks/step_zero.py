@@ -15,7 +15,7 @@ from dpo_lightning.errors import RunError
 from dpo_lightning.policy.prepare import router_noise
 from dpo_lightning.reference import ModelHooks
 from dpo_lightning.run import PreferenceRun, preference_batch_of, run_of
-from dpo_lightning.utils.kinds import check_arguments
+from dpo_lightning.utils.kinds import check_arguments, check_kinds
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
 from dpo_lightning.utils.settings import Rule
 from dpo_lightning.utils.torch_modes import evaluating
@@ -62,6 +62,16 @@ class StepZeroCheck(pl.Callback):
         self.tolerance = tolerance
         self._done = False
         self._is_second_fit = False
+
+    @staticmethod
+    def asked_for(given: bool) -> bool:
+        """Return whether a run is to have the check.
+
+        Raises:
+            InputError: for other than true or false: any text would count as true.
+        """
+        check_kinds("", {"step_zero_check": bool}, {"step_zero_check": given})
+        return given
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin anew: a callback can be in more than one fit."""

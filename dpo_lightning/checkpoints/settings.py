@@ -44,7 +44,7 @@ def checked_mode(mode: str) -> SettingsMode:
         InputError: for another word than the two.
     """
     if mode not in get_args(SettingsMode):
-        raise InputError(f"resume is one of {', '.join(get_args(SettingsMode))}, got {mode!r}")
+        raise InputError(f"resume is one of {', '.join(get_args(SettingsMode))}, got {one_line(repr(mode), 80)}")
     return cast(SettingsMode, mode)
 
 

@@ -17,8 +17,10 @@ from dpo_lightning import FrozenCopy, PreferenceDataModule, PreferenceModule
 from dpo_lightning.compat.jsonargparse import (
     CALLABLE,
     CLASS,
+    COMMAND,
     GIVEN,
     GOT,
+    GOT_MADE,
     KEY,
     MADE,
     MISFIT,
@@ -35,6 +37,7 @@ from dpo_lightning.compat.jsonargparse import (
 from dpo_lightning.utils.kinds import in_words
 from dpo_lightning.utils.text import nearest, one_line
 
+COMMAND_NAMES = ("fit", "validate", "test", "predict", "cache", "export", "plan")
 _PROCESS = {"seed_everything": Union[bool, int], "torch_threads": Optional[int]}
 _SECTIONS = {"model": PreferenceModule, "data": PreferenceDataModule}
 
@@ -55,10 +58,13 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
     if match := UNKNOWN_KEY.search(complaint):
         near = _arguments(class_path) if path else keys
         return f"unknown key `{_joined(path, match)}`{_suggest(match['name'], near) or _section(match['name'], near)}"
+    if match := COMMAND.search(complaint):
+        start = "give a command" if match["name"] is None else f"unknown command `{match['name']}`"
+        return start + _suggest(match["name"] or "", COMMAND_NAMES, "there are")
     if match := REQUIRED.search(complaint):
         return _required(match["names"], path)
     said = _about_a_class(complaint, class_path, path, classes) or _wrong_kind(message, complaint, class_path, path)
-    return f"{place}: {said or complaint}" if place else complaint
+    return f"{place}: {said or GOT_MADE.sub('', complaint)}" if place else complaint
 
 
 def _required(names: str, path: Sequence[str]) -> str:

@@ -89,7 +89,13 @@ class SaveFitConfig(SaveConfigCallback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save, once."""
+        """Save once, where the first logger keeps its files; where it keeps none, in the run's directory."""
+        if not self.already_saved and trainer.log_dir is None:
+            self.save_to_log_dir = False
+            if trainer.is_global_zero:
+                path = Path(trainer.default_root_dir, self.config_filename)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.parser.save(self.config, str(path), skip_none=False, overwrite=self.overwrite)
         super().setup(trainer, pl_module, "fit")
 
 

@@ -191,6 +191,7 @@ def _place(made: type, config: Mapping[str, Any], message: str) -> str:
         at, arguments = found
     given = {name: value for name, value in arguments.items() if value is not None}
     named = sorted((name for name in given if name in message), key=lambda name: (message.index(name), -len(name)))
-    quoted = [name for name, value in given.items() if isinstance(value, str) and repr(value) in message]
+    texts = {name: value.lower() for name, value in given.items() if isinstance(value, str) and len(value) > 2}
+    quoted = [name for name, value in texts.items() if value in message.lower()]
     best = next(iter([*named, *quoted]), None)
     return at if best is None else f"{at}.{best}"

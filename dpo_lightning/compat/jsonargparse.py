@@ -16,7 +16,10 @@ from jsonargparse import ArgumentParser, _typehints
 # exceptions behind it have no fields. Where the words change, an error is longer than a line.
 KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*(?P<rest>.*)')
 CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
-CALLABLE = re.compile(r"Type typing\.Callable\[.*\] expects a function or a callable class: (?P<rest>.*)")
+CALLABLE = re.compile(
+    r"Type (?:typing|collections\.abc)\.Callable\[.*\] expects a function or a callable class: (?P<rest>.*)"
+)
+COMMAND = re.compile(r"argument subcommand: invalid choice: '(?P<name>[^']*)'|expected \"subcommand\" to be one of")
 MADE = re.compile(r"Got value: Namespace\(class_path='(?P<path>[^']+)'")
 WEAK = re.compile(r"Not a valid subclass of|Expected a <class 'list'>")
 UNKNOWN_OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
@@ -33,6 +36,7 @@ WRONG_KIND = re.compile(
 )
 REQUIRED = re.compile(r"the following arguments are required: (?P<names>.+)")
 GIVEN = re.compile(r"(?P<indent>\s*)Given value: (?P<value>.*)")
+GOT_MADE = re.compile(r"\. Got value: Namespace\(.*")
 GOT = re.compile(r"\.+ Got value: (?P<value>.*)")
 SCAFFOLD = re.compile(
     r"(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Expected a path"

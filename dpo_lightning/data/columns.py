@@ -11,6 +11,7 @@ from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.kinds import check_fields
+from dpo_lightning.utils.text import one_line
 
 ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose difference counts
 
@@ -96,9 +97,11 @@ def check_sources(named: Mapping[str, object]) -> None:
         if isinstance(source, str):
             continue
         if name != "margin":
-            raise InputError(f"RowFormat.{name}: name one column, got {source!r:.80}")
+            raise InputError(f"RowFormat.{name}: name one column, got {one_line(repr(source), 80)}")
         if not _are_names(source) or len(cast(Sequence[str], source)) != 2:
-            raise InputError(f"RowFormat.margin: name one column, or two whose difference it is, got {source!r:.80}")
+            raise InputError(
+                f"RowFormat.margin: name one column, or two whose difference it is, got {one_line(repr(source), 80)}"
+            )
 
 
 def check_framing(settings: Any) -> None:
@@ -110,8 +113,9 @@ def check_framing(settings: Any) -> None:
     name = type(settings).__name__
     check_fields(settings, f"{name}.")
     for template, field in (("prompt_template", "{prompt}"), ("completion_template", "{completion}")):
-        if getattr(settings, template).count(field) != 1:
-            raise InputError(f"{name}.{template} must contain {field} once, got {getattr(settings, template)!r}")
+        given = getattr(settings, template)
+        if not isinstance(given, str) or given.count(field) != 1:  # a path is text elsewhere
+            raise InputError(f"{name}.{template} must contain {field} once, got {one_line(repr(given), 80)}")
     if not settings.turn_marker:
         raise InputError(f"{name}.turn_marker must not be empty")
 
@@ -123,9 +127,9 @@ def check_texts(texts: object, format_name: str) -> None:
         InputError: for a single name, and for what is no name.
     """
     if isinstance(texts, str):
-        raise InputError(f"{format_name}.texts: name a list of columns, got {texts!r}: write [{texts}]")
+        raise InputError(f"{format_name}.texts: name a list of columns, got {texts!r}: write [{one_line(texts)}]")
     if texts is not None and not _are_names(texts):
-        raise InputError(f"{format_name}.texts: name a list of columns, got {texts!r:.80}")
+        raise InputError(f"{format_name}.texts: name a list of columns, got {one_line(repr(texts), 80)}")
 
 
 def _are_names(given: object) -> bool:

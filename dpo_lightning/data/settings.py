@@ -38,6 +38,11 @@ def check_settings(kind: type, arguments: Mapping[str, Any]) -> None:
     check_arguments(kind, arguments, "data.")
     check_kinds("data.load_options.", _TEXTS, arguments["load_options"] or {})
     check_rules("data.", arguments, **_RULES)
+    most, prompt = arguments["max_length"], arguments["max_prompt_length"]
+    if prompt is not None and prompt >= most:
+        raise InputError(
+            f"data.max_prompt_length {prompt} cuts nothing at data.max_length {most}: give a smaller one, or null"
+        )
     for name in ("train_split", "val_split", "test_split"):
         if isinstance(arguments[name], str) and not arguments[name].strip():
             raise InputError(f"data.{name} must name a split, got {arguments[name]!r}")

@@ -56,9 +56,12 @@ def _from_name(name: str) -> PreTrainedTokenizerBase:
 
 def _read_template(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        template = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data.chat_template: {path}: {error}") from None
+        raise InputError(f"data.chat_template: {one_line(path, 200)}: {one_line(error)}") from None
+    if not template.strip():
+        raise InputError(f"data.chat_template: {path}: the file is empty: give one with a template, or null")
+    return template
 
 
 def tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:

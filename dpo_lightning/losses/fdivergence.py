@@ -15,6 +15,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import MarginObjective, Modifier
 from dpo_lightning.losses.precision import at_least_float32, expm1_with_straight_tail
 from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.settings import Rule, require
 
 
@@ -108,6 +109,9 @@ class FDivergence(Modifier):
                 f"FDivergence.objective must be a loss of a margin such as DPO, IPO or Hinge, got "
                 f"{type(self.objective).__name__}: elsewhere the multiplier of the prompt does not cancel"
             )
+
+        if not isinstance(self.divergence, Divergence):
+            raise wrong_kind("FDivergence.divergence", self.divergence, Divergence, "give one, such as ForwardKL()")
 
     def given(self, scores: PairScores) -> PairScores:
         """Return the scores with the divergence's score in place of each log-ratio."""

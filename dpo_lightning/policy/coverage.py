@@ -31,6 +31,20 @@ def check_tokens(policy: nn.Module, tokens: Sequence[int] | Mapping[str, Sequenc
         )
 
 
+def check_named(policy: nn.Module, modules_to_save: Sequence[str] | None, excluded: str | Sequence[str] | None) -> None:
+    """Check that the model has what is named beside the targets: PEFT passes over names that nothing has.
+
+    Raises:
+        InputError: for a name of `LoRA.modules_to_save` or `LoRA.exclude_modules` that no module of the model has.
+    """
+    names = [name for name, _ in policy.named_modules()]
+    if missing := [name for name in modules_to_save or [] if not any(_ends_with(each, name) for each in names)]:
+        raise InputError(f"lora.modules_to_save: the model has no module {missing[0]!r}; write the end of one's name")
+    wanted = [excluded] if isinstance(excluded, str) else [[name] for name in excluded or []]
+    if idle := [each for each in wanted if not any(_is_excluded(name, each) for name in names)]:
+        raise InputError(f"lora.exclude_modules: no module of the model is {idle[0]}: leave it out")
+
+
 def check_parameters(
     adapted: Iterable[str], wanted: Sequence[str] | None, excluded: str | Sequence[str] | None
 ) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.beside_text import OtherParts, other_parts
-from dpo_lightning.policy.coverage import check_parameters, check_tokens
+from dpo_lightning.policy.coverage import check_named, check_parameters, check_tokens
 from dpo_lightning.policy.initialisation import initialisation
 from dpo_lightning.utils.settings import MOMENTUM, POSITIVE, at_least, require
 from dpo_lightning.utils.text import one_line
@@ -100,6 +100,7 @@ def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None, beside:
         **settings,
     )
     check_tokens(policy, lora.trainable_token_indices)
+    check_named(policy, lora.modules_to_save, lora.exclude_modules)
     try:
         with warnings.catch_warnings():
             # Merging goes wrong where weights are tied: an export parts them.

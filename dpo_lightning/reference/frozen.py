@@ -79,7 +79,11 @@ class FrozenCopy(Reference):
     def _load(self, checkpoint: str | None, policy: nn.Module) -> nn.Module:
         if checkpoint is None:
             return copy.deepcopy(policy, profiler_kept(policy))
-        model = load_model(checkpoint, float_dtype_of(policy), model_kwargs=self.model_kwargs)
+        try:
+            model = load_model(checkpoint, float_dtype_of(policy), model_kwargs=self.model_kwargs)
+        except InputError as error:
+            said = str(error).removeprefix("model: ")
+            raise InputError(f"model.reference: FrozenCopy.checkpoint: {said}") from error
         disable_cache(model)
         return model
 

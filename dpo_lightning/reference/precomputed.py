@@ -21,6 +21,7 @@ from dpo_lightning.reference.cache.store import Key, default_cache_dir
 from dpo_lightning.reference.cache.table import CollateWithReference, ReferenceTable, TableSlot
 from dpo_lightning.reference.cache.weights import weights_hash
 from dpo_lightning.reference.default import default_reference
+from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.settings import at_least, require
 from dpo_lightning.utils.tensors import float_dtype_of
 
@@ -60,6 +61,8 @@ class Precomputed(Reference):
 
     def __post_init__(self) -> None:
         require(self, batch_tokens=at_least(1))
+        if not isinstance(self.source, Reference | None):
+            raise wrong_kind("Precomputed.source", self.source, Reference, "give a reference, or null for the default")
 
     def bind(self, policy: nn.Module) -> BoundPrecomputed:
         """Hash the weights of what is scored, and load it where it is another checkpoint.

@@ -10,9 +10,12 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
+from dpo_lightning.errors import InputError
 from dpo_lightning.report.curves import figure_class, plot_curves
 from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
+
+_OTHER_PICTURES = (".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".eps", ".ps", ".webp", ".tif", ".tiff")
 
 
 class PlotLogger(Logger):
@@ -22,7 +25,7 @@ class PlotLogger(Logger):
         path: The PNG file.
 
     Raises:
-        InputError: without matplotlib, at once and not when the run ends.
+        InputError: for another kind of picture, and without matplotlib, at once and not when the run ends.
 
     Example:
         >>> from pathlib import Path
@@ -40,6 +43,8 @@ class PlotLogger(Logger):
     def __init__(self, path: str) -> None:
         super().__init__()
         check_arguments(PlotLogger, locals(), "PlotLogger.")
+        if str(path).lower().endswith(_OTHER_PICTURES):
+            raise InputError(f"PlotLogger.path: the picture is a PNG, got {path!r}: let its name end in .png")
         figure_class()
         self.path = path
         self.history: dict[str, list[tuple[int, float]]] = defaultdict(list)

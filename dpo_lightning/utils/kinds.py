@@ -99,7 +99,8 @@ def takes(hint: Any, value: object) -> bool:
     if origin in _LISTS:
         return _is_list(value) and all(takes(inner[0], each) for each in typing.cast(Any, value))
     if origin in _MAPPINGS:
-        return isinstance(value, collections.abc.Mapping)
+        # Keys are the affair of who reads them, and can say which one is wrong.
+        return isinstance(value, collections.abc.Mapping) and all(takes(inner[1], each) for each in value.values())
     return _is_of(hint, value)
 
 
@@ -136,7 +137,7 @@ def in_words(hint: Any) -> str:
     if origin in _LISTS and inner:
         return f"a list, each {in_words(inner[0])}"
     if origin in _MAPPINGS:
-        return _PLAIN[dict]
+        return _PLAIN[dict] if inner[1] is Any else f"{_PLAIN[dict]}, each {in_words(inner[1])}"
     return _PLAIN.get(hint, getattr(hint, "__name__", str(hint)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -132,3 +133,9 @@ def test_what_cannot_be_exported_is_refused_before_training(tmp_path):
     with pytest.raises(InputError, match="no adapter to merge"):
         run.fit(module(), data(tmp_path))
     assert run.global_step == 0
+
+
+@pytest.mark.parametrize("given", [{"path": ""}, {"merged_path": "."}, {"path": "x", "merged_path": "/"}])
+def test_a_path_without_a_name_is_refused_before_a_run(given: Any) -> None:
+    with pytest.raises(InputError, match=r"^Export\.(merged_)?path: '[./]?' is no name of a directory: give one"):
+        Export(**given)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import torch
 
 from dpo_lightning.callbacks import SampleTable
+from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sampling import sample_completions
 from tests.helpers.runs import data, module, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
@@ -113,3 +115,9 @@ def test_without_a_preference_data_module_it_says_so(tmp_path):
     table = SampleTable(str(tmp_path / "samples.md"))
     with pytest.raises(ValueError, match="takes its prompts from a PreferenceDataModule"):
         trainer(callbacks=[table]).fit(module(), source.train_dataloader())
+
+
+@pytest.mark.parametrize("given", ["length", 1.0])
+def test_a_reward_that_is_no_function_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=r"^SampleTable\.reward is a function of prompt and completion, got"):
+        SampleTable("samples.md", reward=given)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from lightning.pytorch.cli import LightningCLI
 
 from dpo_lightning import PreferenceModule
-from dpo_lightning.cli.parser_errors import explain
+from dpo_lightning.cli.commands import COMMANDS
+from dpo_lightning.cli.parser_errors import COMMAND_NAMES, explain
+
+
+def test_every_command_is_named() -> None:
+    assert set(COMMAND_NAMES) == {*LightningCLI.subcommands(), *COMMANDS}
 
 
 def test_a_message_without_structure_is_kept():
@@ -154,6 +160,14 @@ ONE = """Parser key "data":
         (
             UNION.format("trainer.callbacks", "dpo_lightning.UpdateGuard", "spike"),
             "trainer.callbacks.spike: expected a number or null, got 3",
+        ),
+        (
+            "argument subcommand: invalid choice: 'fti' (choose from 'fit', 'validate')",
+            "unknown command `fti`; did you mean `fit`?",
+        ),
+        (
+            'expected "subcommand" to be one of {fit,validate}, but it was not provided.',
+            "give a command; there are fit, validate, test, predict, cache, export, plan",
         ),
         (ONE.format(". Got value: x"), "data.max_length: expected a whole number, got x"),
         (ONE.format(""), "data.max_length: expected a whole number"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from jsonargparse import Namespace
 
-from dpo_lightning import WriteRewards
+from dpo_lightning import PlotLogger, WriteRewards
 from dpo_lightning.cli.trainer import OneLineParser, PreferenceCLI, SaveFitConfig
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import module, trainer
@@ -59,6 +59,15 @@ def test_the_config_of_a_fit_is_saved_when_it_trains_and_no_other(tmp_path: Path
             saving.on_train_batch_start(run, policy, None, batch)
         assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
         assert (tmp_path / "config.yaml").read_text() == "steps: 3\n"
+
+
+def test_the_config_is_saved_where_no_logger_keeps_files(tmp_path: Path) -> None:
+    parser = OneLineParser()
+    parser.add_argument("--steps", type=int)
+    logger = PlotLogger(str(tmp_path / "curves.png"))
+    saving = SaveFitConfig(parser, parser.parse_args(["--steps=3"]))
+    saving.on_train_batch_start(trainer(default_root_dir=tmp_path / "run", logger=logger), module(), None, 0)
+    assert (tmp_path / "run/config.yaml").read_text() == "steps: 3\n"
 
 
 def test_flags_of_a_fit_win_whatever_the_checkpoint_is(tmp_path: Path) -> None:

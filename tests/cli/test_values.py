@@ -58,6 +58,7 @@ def test_what_means_something_passes() -> None:
     ("settings", "place"),
     [
         ({"accelerator": "gpux"}, "trainer.accelerator: "),
+        ({"strategy": "deepspeed"}, "trainer.strategy: "),
         ({"strategy": "nope"}, "trainer.strategy: "),
         ({"devices": "abc"}, "trainer.devices: "),
         ({"max_time": "nope"}, "trainer.max_time: "),

@@ -35,3 +35,8 @@ def test_a_wrong_setting_is_refused(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=rf"^data\.{name}\b") as refused:
         PreferenceDataModule("pairs.jsonl", **{name: value})
     assert "\n" not in str(refused.value)
+
+
+def test_a_prompt_that_may_be_as_long_as_everything_is_cut_by_nothing() -> None:
+    with pytest.raises(InputError, match=r"^data\.max_prompt_length 16 cuts nothing at data\.max_length 16"):
+        PreferenceDataModule("pairs.jsonl", max_length=16, max_prompt_length=16)

@@ -50,6 +50,12 @@ def test_a_chat_template_that_is_not_there(tmp_path):
         ready(chat_template=str(tmp_path / "none.jinja"))
 
 
+def test_a_chat_template_without_a_word(tmp_path):
+    (tmp_path / "empty.jinja").write_text("\n")
+    with pytest.raises(InputError, match=r"data\.chat_template: .*empty\.jinja: the file is empty"):
+        ready(chat_template=str(tmp_path / "empty.jinja"))
+
+
 def test_a_chat_template_from_a_file(tmp_path):
     (tmp_path / "template.jinja").write_text("{% for m in messages %}{{ m.content }}|{% endfor %}")
     source = Dataset.from_list(

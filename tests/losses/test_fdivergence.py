@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import jaxtyping
 import pytest
@@ -132,3 +133,11 @@ def test_refuses_a_loss_that_is_not_of_a_margin(monkeypatch: pytest.MonkeyPatch)
 def test_refuses_the_ends_of_alpha(alpha: float) -> None:
     with pytest.raises(InputError, match=r"^AlphaDivergence\.alpha must be in \(0, 1\), got"):
         AlphaDivergence(alpha=alpha)
+
+
+@pytest.mark.parametrize("given", [None, "ForwardKL", DPO()])
+def test_what_is_no_divergence_is_refused(given: Any) -> None:
+    made = object.__new__(FDivergence)  # the constructor is checked by its types in tests
+    vars(made).update(objective=DPO(), divergence=given)
+    with pytest.raises(InputError, match=r"^FDivergence\.divergence: .* is no Divergence: give one, such as ForwardKL"):
+        made.__post_init__()

@@ -92,3 +92,17 @@ def test_what_peft_would_pass_over_is_refused(model: Any, settings: dict[str, An
     with pytest.raises(InputError, match=message) as caught:
         add_lora(model(), LoRA(r=2, **settings))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"modules_to_save": ["lm_head", "nope"]}, "lora.modules_to_save: the model has no module 'nope'"),
+        ({"exclude_modules": ["q_proj", "nope"]}, "lora.exclude_modules: no module of the model is ['nope']"),
+        ({"exclude_modules": "nope.*"}, "lora.exclude_modules: no module of the model is nope.*: leave it out"),
+    ],
+)
+def test_a_name_that_no_module_has_is_refused(settings: Any, line: str) -> None:
+    with pytest.raises(InputError) as refused:
+        add_lora(tiny_llama(), LoRA(r=2, **settings))
+    assert str(refused.value).startswith(line)

@@ -74,7 +74,9 @@ def test_another_checkpoint_takes_the_policys_dtype_and_the_arguments(tmp_path: 
 
 
 def test_a_checkpoint_that_is_not_there() -> None:
-    with pytest.raises(InputError, match=r"^model: no such directory: /no/such/model"):
+    with pytest.raises(
+        InputError, match=r"^model\.reference: FrozenCopy\.checkpoint: no such directory: /no/such/model"
+    ):
         FrozenCopy("/no/such/model").bind(policy_of())
 
 

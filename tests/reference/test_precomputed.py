@@ -201,3 +201,9 @@ class TestSettings:
         run.fit(module(name, reference=wanted), data(tmp_path))
         run.save_checkpoint(tmp_path / "a.ckpt")
         assert type(run.lightning_module).load_from_checkpoint(tmp_path / "a.ckpt").reference_settings == wanted
+
+
+@pytest.mark.parametrize("given", [True, "some/model"])
+def test_a_source_that_is_no_reference_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=r"^Precomputed\.source: .* is no Reference: give a reference, or null"):
+        Precomputed(source=given)

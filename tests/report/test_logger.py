@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from dpo_lightning.errors import InputError
 from dpo_lightning.report import PlotLogger
 from tests.helpers.runs import data, module, trainer
 from tests.report.png import size
@@ -34,3 +35,9 @@ def test_a_picture_that_cannot_be_written_hides_no_error(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="curves.png could not be written: No space left on device: the run goes on"):
         logger.finalize("failed")
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("path", ["curves.svg", "curves.PDF"])
+def test_a_picture_of_another_kind_is_refused(path: str) -> None:
+    with pytest.raises(InputError, match=r"^PlotLogger\.path: the picture is a PNG, got 'curves\.\w+': let its name"):
+        PlotLogger(path)

@@ -60,3 +60,9 @@ def test_a_schedule_that_makes_nothing_is_left_out(schedule: Any, expected: type
     run, _ = fit(tmp_path, model, max_steps=1)
     assert isinstance(optimization(model, partial(SGD, lr=0.1), schedule), expected)
     assert len(run.lr_scheduler_configs) == (expected is dict)
+
+
+@pytest.mark.parametrize("given", ["false", None, 0])
+def test_a_switch_is_true_or_false(given: Any) -> None:
+    with pytest.raises(InputError, match=r"^step_zero_check must be true or false, got"):
+        PreferenceModule("some/model", step_zero_check=given)

@@ -80,3 +80,17 @@ def test_an_annotation_takes_a_text_or_would_import_it() -> None:
     assert all(map(takes_text, (str, Optional[str], Any, float, "Optional[str]")))
     assert not any(map(takes_text, (dict, Path.open, Given, list[Given])))
     assert set(members_of(Optional[Union[int, str]])) == {int, str, type(None)}
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "taken"),
+    [
+        (dict[str, Any], {1: object()}, True),
+        (dict[str, str], {"a": 3}, False),
+        (Optional[dict[str, list[int]]], {"a": 1}, False),
+        (Optional[dict[str, list[int]]], {"a": [1]}, True),
+    ],
+)
+def test_the_values_of_a_mapping_are_looked_at(hint: Any, value: Any, taken: bool) -> None:
+    assert takes(hint, value) == taken
+    assert in_words(dict[str, list[int]]) == "a mapping, each a list, each a whole number"
