@@ -93,7 +93,9 @@ def _counts_physical_positions(model: nn.Module) -> str | None:
 
 
 def _random_pairs(model: nn.Module) -> list[TokenizedExample]:
-    vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+    tables = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
+    is_asked = hasattr(model, "get_input_embeddings")  # a module around a model need not say it
+    vocabulary = model.get_input_embeddings().weight.shape[0] if is_asked else min(tables, default=2)  # type: ignore[operator]
     generator = torch.Generator().manual_seed(0)
 
     def draw(count: int) -> list[int]:

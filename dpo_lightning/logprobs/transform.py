@@ -102,6 +102,8 @@ def _fit(raw: Tensor, logits: Tensor) -> LogitTransform | None:
 def _scale(raw: Tensor, logits: Tensor, tolerance: float) -> float:
     """Return the mean ratio as the roundest factor or divisor within its error: models say 0.0625 or 6, not 0.16667."""
     ratios = (logits / raw)[raw.abs() > raw.abs().median()]
+    if not len(ratios):  # NaN, or all alike
+        return math.nan
     # Rounding gives each ratio an error of mean zero, unless it hides what a soft-cap does to small values.
     estimate = ratios.mean().item()
     error = max(4 * ratios.std().item() / math.sqrt(len(ratios)), max(tolerance, 1e-6) * abs(estimate))

@@ -47,6 +47,8 @@ def require_complete(name: str, objective: AnyObjective) -> None:
     kind = UnpairedObjective if compares is Compares.LABELLED else Objective
     if not isinstance(objective, kind):
         raise InputError(f"{name}: it compares {compares} and is no {kind.__name__}: derive it from {kind.__name__}")
+    if Reads.MISMATCHED in objective.reads and compares is not Compares.LABELLED:
+        raise InputError(f"{name}: only labelled completions have those of other prompts: leave Reads.MISMATCHED out")
     if compares is Compares.CHOSEN and _has_no_chosen_rewards(objective):
         raise InputError(f"{name}: it compares {compares} and has no chosen_rewards: derive it from ChosenObjective")
 

@@ -8,9 +8,23 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from dpo_lightning.compat.transformers import attention_settings, restore_attention
+from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import take_out_adapters
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import switched_settings
+
+
+def check_values(model: nn.Module) -> None:
+    """Refuse a model whose weights have no values yet.
+
+    Raises:
+        InputError: naming one of them.
+    """
+    if empty := [name for name, each in model.named_parameters() if each.is_meta]:
+        raise InputError(
+            f"policy: {len(empty)} of its weights are on the device meta, without values ({empty[0]}, ...): load them "
+            "before you give the module, or give its name or directory"
+        )
 
 
 class _Switched(NamedTuple):

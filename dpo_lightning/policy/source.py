@@ -11,7 +11,7 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.compare_export import other_base
-from dpo_lightning.policy.given import GivenModel
+from dpo_lightning.policy.given import GivenModel, check_values
 from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.loading import adapter_config, load_config
 from dpo_lightning.policy.lora import is_adapted
@@ -96,6 +96,8 @@ class PolicySource:
         """
         if isinstance(self.policy, str):
             load_config(self.policy, self.options.model_kwargs)
+        else:
+            check_values(self.policy)
 
     def vocabulary(self) -> int | None:
         """Return the rows of its embedding; None where neither module nor config says.

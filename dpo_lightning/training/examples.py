@@ -55,7 +55,9 @@ class Comparison(ABC, Generic[ScoresT]):
         Raises:
             InputError: where it reads what the comparison does not compute, and for another number of losses.
         """
-        return _one_each(pair_losses(batch, scores), batch)
+        losses = _one_each(pair_losses(batch, scores), batch)
+        _require_gradient(losses, scores)
+        return losses
 
     @abstractmethod
     def watched(self, scores: ScoresT, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
@@ -92,12 +94,21 @@ class Pairs(Comparison[PairScores]):
     def watched(self, scores: PairScores, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
         """Return `pair_metrics`."""
         has_reference = Reads.REFERENCE in self._objective.reads
-        return pair_metrics(scores, self._objective.rewards(scores), losses, has_reference=has_reference)
+        return pair_metrics(scores, self._rewards(scores), losses, has_reference=has_reference)
 
     def predicted(self, batch: PreferenceBatch, scores: PairScores) -> dict[str, Tensor]:
         """Return rows, rewards and margin."""
-        chosen, rejected = self._objective.rewards(scores)
+        chosen, rejected = self._rewards(scores)
         return {"pair_id": batch.row_ids, "chosen": chosen, "rejected": rejected, "margin": chosen - rejected}
+
+    def _rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+        rewards, shape = self._objective.rewards(scores), scores.policy_chosen_logps.shape
+        if isinstance(rewards, tuple | list) and [getattr(each, "shape", None) for each in rewards] == [shape] * 2:
+            return rewards[0], rewards[1]
+        raise InputError(
+            f"objective {type(self._objective).__name__}: rewards returns no pair of tensors of shape {[*shape]}: "
+            "return the rewards of the chosen and of the rejected completions, one for each pair"
+        )
 
 
 class Chosen(Comparison[ChosenScores | PairScores]):
@@ -193,10 +204,22 @@ class Labelled(Comparison[UnpairedScores]):
         return batch.labels
 
 
+def _require_gradient(losses: Tensor, scores: Any) -> None:
+    """Refuse a loss that does not depend on the policy, where it is trained."""
+    is_trained = any(isinstance(each, Tensor) and each.requires_grad for each in scores)
+    if torch.is_grad_enabled() and is_trained and not losses.requires_grad:
+        raise InputError(
+            "the loss has no gradient, so that nothing would be trained: make it of the policy's log-probs in the "
+            "objective's __call__ and in pair_losses, without detach() or item()"
+        )
+
+
 def _one_each(losses: object, batch: PreferenceBatch) -> Float[Tensor, " P"]:
     """Return what a `pair_losses` has returned, where it is a loss of each example; shapes are known without a wait."""
     if isinstance(losses, Tensor) and losses.shape == (batch.examples,):
-        return losses
+        if losses.is_floating_point():
+            return losses
+        raise InputError(f"the loss of each example is of {losses.dtype}: return numbers with a fraction, as float32")
     found = f"a tensor of shape {[*losses.shape]}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
     raise InputError(
         f"the loss of a micro-batch with {batch.examples} examples is {found}: return the loss of each, of shape "

@@ -64,6 +64,21 @@ def test_no_problem(make: Callable[[], nn.Module], dtype: torch.dtype) -> None:
     assert tree_problem(make().to(dtype)) is None
 
 
+class Around(nn.Module):
+    """A module that calls a model and does not say which embeddings it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = tiny_llama()
+
+    def forward(self, **arguments: Any) -> Any:
+        return self.inner(**arguments)
+
+
+def test_a_module_around_a_model_need_not_say_its_embeddings() -> None:
+    assert tree_problem(Around()) is None
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
     ("change", "problem"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+import torch
 
-from dpo_lightning import LoRA, SimPO
+from dpo_lightning import LoRA, PreferenceModule, SimPO
 from dpo_lightning.checkpoints.held_arguments import held_form, restored_arguments
 from dpo_lightning.checkpoints.plain_form import NoPlainForm
 from dpo_lightning.errors import InputError
@@ -79,3 +81,17 @@ def test_a_class_that_was_not_imported_is_named() -> None:
     )
     with pytest.raises(InputError, match=message + r"you trust it, or load_from_checkpoint\(..., bare=it\)$"):
         restored_arguments(Owner, whole, "checkpoint x")
+
+
+def test_a_whole_form_brings_no_code_either(tmp_path: Path) -> None:
+    """`trust_remote_code` and the like count only where the caller says them, whatever form a file has them in."""
+    form = ("dict", [(("is", "trust_remote_code"), ("is", True))])
+    copied = ("dataclass", "dpo_lightning.reference.frozen", "FrozenCopy", {"model_kwargs": form})
+    for name, whole in {"model_kwargs": form, "reference": copied}.items():
+        saved = {"state_dict": {}, "hyper_parameters": {"policy": "some/model"}, "whole_arguments": {name: whole}}
+        torch.save(saved, tmp_path / "a.ckpt")
+        with pytest.raises(InputError, match=r"model_kwargs\.trust_remote_code: True.* runs code beside a model"):
+            PreferenceModule.load_from_checkpoint(tmp_path / "a.ckpt")
+        opened = f"{name}.trust_remote_code" if name == "model_kwargs" else "reference.model_kwargs.trust_remote_code"
+        with pytest.raises(InputError, match=re.escape(opened)):
+            PreferenceModule.load_from_checkpoint(tmp_path / "a.ckpt", policy="another/model")

@@ -162,3 +162,9 @@ def test_transform_by_hand() -> None:
     assert LogitTransform(0.5, 4.0)(raw).tolist() == pytest.approx([0.0, 0.97967466, -4.0])
     assert LogitTransform(0.5)(raw).tolist() == [0.0, 1.0, -5e5]
     assert LogitTransform()(raw) is raw
+
+
+def test_weights_without_a_number_have_none() -> None:
+    model = HeadOnly(lambda raw: raw)
+    model.head.weight.data.fill_(torch.nan)
+    assert probe(model) is None

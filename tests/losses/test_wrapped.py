@@ -11,7 +11,7 @@ import torch
 from dpo_lightning import DPO, KTO, SFT, AOTPaired, Compares, Reads, RowWeighted, Weighted
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.scores import ChosenScores
-from dpo_lightning.losses.wrapped import loss_of, require_objective, require_own_losses
+from dpo_lightning.losses.wrapped import loss_of, require_complete, require_objective, require_own_losses
 
 
 @pytest.mark.parametrize(("given", "named"), [(KTO(), "KTO"), ("DPO", "str"), (None, "NoneType")])
@@ -62,6 +62,11 @@ def test_an_inner_objective_is_checked_as_an_outer_one_is(around: Any, inner: An
 def test_a_sum_takes_lists(objectives: Any, weights: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Weighted(objectives, weights)
+
+
+def test_pairs_have_no_completions_of_other_prompts() -> None:
+    with pytest.raises(InputError, match=r"^objective Own: only labelled completions .*: leave Reads\.MISMATCHED out$"):
+        require_complete("objective", own(reads=Reads.REFERENCE | Reads.MISMATCHED))
 
 
 def test_a_loss_of_the_whole_batch_has_no_weights() -> None:

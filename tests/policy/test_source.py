@@ -43,6 +43,13 @@ def test_a_missing_model_is_refused_before_it_is_built(directory: str, tmp_path:
         of(str(tmp_path / "nowhere")).check()
 
 
+def test_weights_without_values_are_refused_before_a_run() -> None:
+    model = tiny_llama()
+    model.lm_head.to("meta")
+    with pytest.raises(InputError, match=r"^policy: 1 of its weights are on the device meta, .* \(lm_head.weight, "):
+        of(model).check()
+
+
 @pytest.mark.parametrize("given", ["directory", "module"])
 def test_the_config_is_that_before_training_changed_it(given: str, tmp_path: Path) -> None:
     model = tiny_llama(attention_dropout=0.5)

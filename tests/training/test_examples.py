@@ -267,6 +267,35 @@ def test_another_number_of_losses_is_refused(objective: Any, change: Any, found:
         comparison_of(objective).losses(lambda *_: change(DPO()(scores)), batch, scores)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda losses: losses.long(), r"^the loss of each example is of torch\.int64: return numbers with a fraction"),
+        (lambda losses: losses.detach(), "^the loss has no gradient, so that nothing would be trained"),
+    ],
+    ids=["whole numbers", "detached"],
+)
+def test_a_loss_that_trains_nothing_is_refused(change: Any, message: str) -> None:
+    batch, scores = scored(DPO(), PAIRS)
+    scores = scores._replace(policy_chosen_logps=scores.policy_chosen_logps.requires_grad_())
+    assert Pairs(DPO()).losses(lambda _, s: DPO()(s), batch, scores).requires_grad
+    with pytest.raises(InputError, match=message):
+        Pairs(DPO()).losses(lambda _, s: change(DPO()(s)), batch, scores)
+
+
+@pytest.mark.parametrize(
+    "found", [None, torch.zeros(3), (torch.zeros(()), torch.zeros(()))], ids=["none", "one", "means"]
+)
+def test_rewards_that_are_not_those_of_each_pair_are_refused(found: Any) -> None:
+    objective = type("Own", (DPO,), {"rewards": lambda *_: found})()
+    batch, scores = scored(DPO(), PAIRS)
+    for ask in (lambda: Pairs(objective).predicted(batch, scores), lambda: Pairs(objective).watched(scores, scores[0])):
+        with pytest.raises(
+            InputError, match=r"^objective Own: rewards returns no pair of tensors of shape \[3\]: return"
+        ):
+            ask()
+
+
 def test_an_objective_that_forgets_its_reference_is_refused_where_it_is_given() -> None:
     forgets = dataclass(frozen=True)(type("Forgets", (DPO,), {"reads": Reads.NOTHING}))
     with pytest.raises(InputError, match=r"^objective Forgets reads the reference, and its reads does not say so"):
