@@ -32,13 +32,17 @@ def test_several_at_once(run, tmp_path):
 def test_tensorboard(run, tmp_path):
     logger = TensorBoardLogger(tmp_path)
     run(logger=logger)
-    assert list(Path(logger.log_dir).glob("events*"))
+    (events,) = Path(logger.log_dir).glob("events*")
+    assert all(name in events.read_bytes() for name in (b"train/loss", b"val/loss"))
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_wandb_offline(run, tmp_path):
-    run(logger=WandbLogger(save_dir=tmp_path, offline=True))
+    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    run(logger=logger)
     assert list(tmp_path.glob("wandb/offline-run*"))
+    assert logger.experiment.config["objective"]["class_path"] == "dpo_lightning.DPO"
+    assert {"train/loss", "val/loss"} <= dict(logger.experiment.summary).keys()
 
 
 def test_hyperparameters_are_plain(run, tmp_path):
