@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from dpo_lightning import LoRA, RobustDPO
@@ -51,6 +52,9 @@ def test_hyperparameters_are_plain(run, tmp_path):
     held = yaml.safe_load((Path(logger.log_dir) / "hparams.yaml").read_text())
     assert held["objective"]["class_path"].endswith("RobustDPO")
     assert held["lora"]
+    flat = _flatten_dict(_convert_params(held))  # as `MLFlowLogger` and others do
+    assert flat["objective/class_path"] == "dpo_lightning.RobustDPO"
+    assert (flat["objective/init_args/label_smoothing"], flat["lora/r"]) == (0.1, 2)
 
 
 @pytest.mark.parametrize("profiler", ["simple", "advanced", "pytorch"])

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins import AsyncCheckpointIO
 from torch.optim import SGD, AdamW
 
 from dpo_lightning import LoRA
@@ -81,6 +82,8 @@ class Validations(pl.Callback):
         ({"val_check_interval": 5, "check_val_every_n_epoch": None}, [5, 10]),
         ({"val_check_interval": 8, "check_val_every_n_epoch": None}, [8]),
         ({"check_val_every_n_epoch": 2}, [12]),
+        ({"val_check_interval": "00:00:00:00", "limit_train_batches": 2}, [1, 2, 3, 4]),
+        ({"val_check_interval": timedelta(hours=1)}, []),
     ],
     ids=str,
 )
@@ -88,6 +91,14 @@ def test_validations_come_when_they_are_due(run, flags, steps):
     validations = Validations()
     run(validations, **flags)
     assert validations.steps == steps
+
+
+def test_a_checkpoint_that_is_written_beside_the_training_is_of_its_step(run, tmp_path):
+    keep = ModelCheckpoint(tmp_path / "kept", filename="{step}", every_n_train_steps=2, save_top_k=-1)
+    beside = {"plugins": [AsyncCheckpointIO()], "enable_checkpointing": True}
+    whole = run(keep, module=runs.module(lr=1e-2), max_epochs=1, **beside)
+    rest = run(module=runs.module(lr=1e-2), max_epochs=1, ckpt_path=str(tmp_path / "kept/step=4.ckpt"))
+    assert rest.losses == whole.losses[4:]
 
 
 @pytest.mark.parametrize("interval", [0, 1, 4, 50])
