@@ -40,7 +40,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     however these are spread over micro-batches and ranks.
 
     Args:
-        dataset: A hub name, a local file (.jsonl, .json, .parquet, .csv, also .gz), a directory, a mapping from split
+        dataset: A hub name, a local file (.parquet; .jsonl, .json, .csv, also .gz), a directory, a mapping from split
             to file, or a `datasets.Dataset` or `DatasetDict`.
         tokenizer: Name or directory of the tokenizer, or the tokenizer itself; null takes the policy's own.
         train_split: Split to train on, a slice of one, as in `train[:1000]`, or a sum, as in `train+test`.

@@ -33,11 +33,13 @@ def test_early_stopping_on_a_training_metric(run):
     assert run(stop, max_epochs=9).trainer.current_epoch == 2
 
 
-def test_model_checkpoint_keeps_the_best(run, tmp_path):
-    keep = ModelCheckpoint(tmp_path / "kept", monitor="val/loss", save_top_k=1, filename="{step}")
+@pytest.mark.parametrize(("mode", "step"), [("min", 12), ("max", 6)])
+def test_model_checkpoint_keeps_the_best(run, tmp_path, mode, step):
+    keep = ModelCheckpoint(tmp_path / "kept", monitor="val/loss", mode=mode, save_top_k=1, filename="{step}")
     fitted = run(keep, enable_checkpointing=True)
     assert [str(path) for path in (tmp_path / "kept").glob("*.ckpt")] == [keep.best_model_path]
-    assert keep.best_model_score <= fitted.metrics["val/loss"]
+    assert keep.best_model_path.endswith(f"step={step}.ckpt")
+    assert (float(keep.best_model_score) == fitted.metrics["val/loss"]) == (mode == "min")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,7 @@ def test_model_checkpoint_keeps_the_best(run, tmp_path):
 def test_model_checkpoint_saves_when_it_is_told(run, tmp_path, settings, saved):
     run(ModelCheckpoint(tmp_path / "kept", filename="{step}", **settings), enable_checkpointing=True)
     assert {path.stem for path in (tmp_path / "kept").glob("*.ckpt")} == saved
+    assert (tmp_path / "kept/last.ckpt").is_symlink() is (settings.get("save_last") == "link")
 
 
 def test_a_timer_stops_the_run(run):
@@ -86,5 +89,10 @@ def test_a_progress_bar(run, bar):
 
 
 @pytest.mark.parametrize("summary", [ModelSummary, RichModelSummary])
-def test_a_model_summary(run, summary):
-    assert run(summary(), enable_model_summary=True, max_epochs=1).trainer.global_step == 6
+def test_a_model_summary(run, summary, capsys, caplog):
+    with caplog.at_level("INFO"):
+        run(summary(), enable_model_summary=True, max_epochs=1)
+    said = capsys.readouterr().out + caplog.text
+    assert "policy" in said
+    assert "reference" not in said
+    assert "19.6 K" in said  # weights of the policy, once

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from dpo_lightning import LoRA, RobustDPO
@@ -32,13 +33,17 @@ def test_several_at_once(run, tmp_path):
 def test_tensorboard(run, tmp_path):
     logger = TensorBoardLogger(tmp_path)
     run(logger=logger)
-    assert list(Path(logger.log_dir).glob("events*"))
+    (events,) = Path(logger.log_dir).glob("events*")
+    assert all(name in events.read_bytes() for name in (b"train/loss", b"val/loss"))
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_wandb_offline(run, tmp_path):
-    run(logger=WandbLogger(save_dir=tmp_path, offline=True))
+    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    run(logger=logger)
     assert list(tmp_path.glob("wandb/offline-run*"))
+    assert logger.experiment.config["objective"]["class_path"] == "dpo_lightning.DPO"
+    assert {"train/loss", "val/loss"} <= dict(logger.experiment.summary).keys()
 
 
 def test_hyperparameters_are_plain(run, tmp_path):
@@ -47,6 +52,9 @@ def test_hyperparameters_are_plain(run, tmp_path):
     held = yaml.safe_load((Path(logger.log_dir) / "hparams.yaml").read_text())
     assert held["objective"]["class_path"].endswith("RobustDPO")
     assert held["lora"]
+    flat = _flatten_dict(_convert_params(held))  # as `MLFlowLogger` and others do
+    assert flat["objective/class_path"] == "dpo_lightning.RobustDPO"
+    assert (flat["objective/init_args/label_smoothing"], flat["lora/r"]) == (0.1, 2)
 
 
 @pytest.mark.parametrize("profiler", ["simple", "advanced", "pytorch"])

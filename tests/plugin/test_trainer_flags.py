@@ -8,8 +8,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from torch.optim import AdamW
+from lightning.pytorch.plugins import AsyncCheckpointIO
+from torch.optim import SGD, AdamW
 
 from dpo_lightning import LoRA
 from tests.helpers import runs
@@ -27,9 +29,8 @@ from tests.helpers import runs
         ({"max_steps": 5, "max_epochs": -1}, 5),
         ({"min_steps": 14, "max_epochs": 3}, 18),
         ({"max_time": timedelta(minutes=5)}, 12),
+        ({"max_time": timedelta(seconds=0)}, 0),
         ({"accumulate_grad_batches": 4}, 4),
-        ({"gradient_clip_val": 0.5}, 12),
-        ({"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"}, 12),
         ({"num_sanity_val_steps": 0}, 12),
         ({"num_sanity_val_steps": -1}, 12),
         ({"detect_anomaly": True}, 12),
@@ -44,6 +45,23 @@ from tests.helpers import runs
 @pytest.mark.filterwarnings("ignore")
 def test_a_flag_does_what_it_says(run, flags, steps):
     assert run(**flags).trainer.global_step == steps
+
+
+def test_a_run_has_its_least_steps_whatever_would_stop_it(run):
+    stop = EarlyStopping("val/loss", patience=1, min_delta=1e9)
+    assert run(stop, min_steps=5, max_epochs=9, limit_train_batches=2).trainer.global_step == 5
+    stop = EarlyStopping("val/loss", patience=1, min_delta=1e9)
+    assert run(stop, min_epochs=3, max_epochs=9, limit_train_batches=2).trainer.current_epoch == 3
+
+
+@pytest.mark.parametrize("clip", [{"gradient_clip_val": 1e-3}, {"gradient_clip_algorithm": "value"}], ids=str)
+def test_gradients_are_clipped(run, clip):
+    module = runs.module(optimizer=partial(SGD, lr=1.0))
+    before = [weight.detach().clone() for weight in module.parameters()]
+    run(module=module, max_epochs=-1, max_steps=1, **{"gradient_clip_val": 1e-5, **clip})
+    moved = torch.cat([(a - b).flatten() for a, b in zip(module.parameters(), before, strict=True)]).detach()
+    size = moved.norm() if "gradient_clip_algorithm" not in clip else moved.abs().max()
+    assert size == pytest.approx(1e-5 if "gradient_clip_algorithm" in clip else 1e-3, rel=2e-2)
 
 
 class Validations(pl.Callback):
@@ -64,6 +82,8 @@ class Validations(pl.Callback):
         ({"val_check_interval": 5, "check_val_every_n_epoch": None}, [5, 10]),
         ({"val_check_interval": 8, "check_val_every_n_epoch": None}, [8]),
         ({"check_val_every_n_epoch": 2}, [12]),
+        ({"val_check_interval": "00:00:00:00", "limit_train_batches": 2}, [1, 2, 3, 4]),
+        ({"val_check_interval": timedelta(hours=1)}, []),
     ],
     ids=str,
 )
@@ -71,6 +91,14 @@ def test_validations_come_when_they_are_due(run, flags, steps):
     validations = Validations()
     run(validations, **flags)
     assert validations.steps == steps
+
+
+def test_a_checkpoint_that_is_written_beside_the_training_is_of_its_step(run, tmp_path):
+    keep = ModelCheckpoint(tmp_path / "kept", filename="{step}", every_n_train_steps=2, save_top_k=-1)
+    beside = {"plugins": [AsyncCheckpointIO()], "enable_checkpointing": True}
+    whole = run(keep, module=runs.module(lr=1e-2), max_epochs=1, **beside)
+    rest = run(module=runs.module(lr=1e-2), max_epochs=1, ckpt_path=str(tmp_path / "kept/step=4.ckpt"))
+    assert rest.losses == whole.losses[4:]
 
 
 @pytest.mark.parametrize("interval", [0, 1, 4, 50])
