@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as pl
-from torch import Tensor
 
 from dpo_lightning.callbacks.moments import FirstCallback, UpdateWatch, callback_states
-from dpo_lightning.callbacks.running_values import running_values, set_metric_states
+from dpo_lightning.callbacks.running_values import OF_RANK, Snapshot, running_values, set_metric_states
 from dpo_lightning.checkpoints.random_state import set_random_state
 from dpo_lightning.compat.lightning_checkpoints import datamodule_key, save_again, save_nothing
 from dpo_lightning.compat.lightning_loops import (
@@ -35,24 +34,6 @@ from dpo_lightning.errors import RunError
 from dpo_lightning.utils.ranks import from_all_ranks, this_rank
 from dpo_lightning.utils.trainers import is_fitting
 
-_OF_RANK = ("random", "metrics", "logged", "reported")
-
-
-class _Snapshot(NamedTuple):
-    moment: Moment
-    loops: dict[str, Any]
-    random: dict[str, Any]
-    metrics: dict[str, dict[str, Any]]
-    logged: dict[str, dict[str, Any]]
-    reported: dict[str, Tensor]
-    schedule_steps: int
-
-    @property
-    def of_rank(self) -> dict[str, Any]:
-        """Each rank's own part."""
-        reported = {name: value.detach().cpu() for name, value in self.reported.items()}
-        return {"random": self.random, "metrics": self.metrics, "logged": self.logged, "reported": reported}
-
 
 class ExactResume(pl.Callback):
     """Makes every checkpoint one of the end of the last optimizer step; `PreferenceModule` adds it.
@@ -68,7 +49,7 @@ class ExactResume(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self._snapshot: _Snapshot | None = None
+        self._snapshot: Snapshot | None = None
         self._restored: dict[str, Any] | None = None
         self._states: dict[str, Any] | None = None
         self._watch = UpdateWatch()
@@ -117,9 +98,9 @@ class ExactResume(pl.Callback):
         if moment is Moment.EPOCH and restored["plateaus_due"]:
             move_plateaus(trainer, "epoch", trainer.current_epoch)
         if "random" in restored:
-            of_rank = {name: restored[name] for name in _OF_RANK}
+            of_rank = {name: restored[name] for name in OF_RANK}
             steps = schedule_steps(trainer) - (not restored["plateaus_due"])
-            self._snapshot = _Snapshot(moment, loops, **of_rank, schedule_steps=steps)
+            self._snapshot = Snapshot(moment, loops, **of_rank, schedule_steps=steps)
         else:
             self._take(trainer, pl_module, Moment.START)
 
@@ -162,7 +143,8 @@ class ExactResume(pl.Callback):
     def batch_ended(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note the end of an optimizer step."""
         self._end_restart(trainer)  # a batch that is None has no start
-        if step_is_done(trainer):
+        # Who optimizes by hand has a step where an optimizer made one: until then, gradients may add up.
+        if step_is_done(trainer) and (pl_module.automatic_optimization or self._watch.updating):
             self._take(trainer, pl_module, Moment.STEP)
 
     def validation_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -172,7 +154,7 @@ class ExactResume(pl.Callback):
         elif self._snapshot is not None:
             now = running_values(trainer, pl_module, self._snapshot.moment)
             now["random"] = self._snapshot.random  # a loader that begins a validation may draw some, and does so again
-            within = batches_begun(trainer) != all_batches_done(self._snapshot.loops)
+            within = self._snapshot.is_behind(trainer)
             self._snapshot = self._snapshot._replace(**({"reported": now["reported"]} if within else now))
         self._states = self._states_of_others(trainer)
 
@@ -182,7 +164,7 @@ class ExactResume(pl.Callback):
             return
         self._states = None
         # In the middle of an accumulation window the end of the last step stays: the validation is run again.
-        if self.can_save and step_is_done(trainer):
+        if self.can_save and self._snapshot is not None and not self._snapshot.is_behind(trainer):
             self._take(trainer, pl_module, Moment.VALIDATION)
 
     def epoch_ends(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -206,17 +188,13 @@ class ExactResume(pl.Callback):
         if moment is Moment.VALIDATION and self._snapshot is not None:
             steps = self._snapshot.schedule_steps
         running = running_values(trainer, pl_module, moment)
-        self._snapshot = _Snapshot(moment, loop_state(trainer, moment), **running, schedule_steps=steps)
+        self._snapshot = Snapshot(moment, loop_state(trainer, moment), **running, schedule_steps=steps)
         self._watch.updating = False
 
-    def _now(self, trainer: pl.Trainer, pl_module: pl.LightningModule, noted: _Snapshot) -> _Snapshot:
+    def _now(self, trainer: pl.Trainer, pl_module: pl.LightningModule, noted: Snapshot) -> Snapshot:
         """Return what was noted, with what hooks have drawn, added and reported since, unless a batch has begun."""
         waits = self._restored is None and self._states is None and trainer.training
-        if (
-            not waits
-            or batches_begun(trainer) != all_batches_done(noted.loops)
-            or epoch_has_begun(trainer, noted.loops)
-        ):
+        if not waits or noted.is_behind(trainer) or epoch_has_begun(trainer, noted.loops):
             return noted
         return noted._replace(**running_values(trainer, pl_module, noted.moment))
 
@@ -261,7 +239,16 @@ class ExactResume(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep what is this rank's until training starts."""
+        """Keep what is this rank's until training starts.
+
+        Raises:
+            RunError: where training has started.
+        """
+        if self._snapshot is not None:
+            raise RunError(
+                "a checkpoint is loaded within a fit, as a search for a rate or a batch size at an epoch's start does: "
+                "the run would lose its place; search before the fit"
+            )
         state = checkpoint["callbacks"].get(self.state_key, {})
         ranks = state.get("ranks", [])
         begins = state.get("moment") == Moment.START.value and not ranks

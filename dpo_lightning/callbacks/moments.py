@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dpo_lightning.callbacks.pruned_weights import PrunedWeights
 from dpo_lightning.reference import ReferenceMover
-from dpo_lightning.utils.trainers import is_fitting
+from dpo_lightning.utils.trainers import check_searches, is_fitting
 
 
 class UpdateWatch:
@@ -99,6 +99,10 @@ class FirstCallback(pl.Callback):
         movers = [callback for callback in others if isinstance(callback, ReferenceMover)]
         rest = [callback for callback in others if not isinstance(callback, ReferenceMover)]
         trainer.callbacks = [FirstCallback(moments), *movers, *rest]  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse a search that would forget the checkpoint; an InputError with what to do."""
+        check_searches(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that a fit begins, perhaps in the middle of an epoch, whose start no callback is then told of."""

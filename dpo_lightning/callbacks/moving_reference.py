@@ -9,9 +9,10 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
-from dpo_lightning.compat.lightning_loops import step_is_done
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.sharding import on_rank_zero, placed_like
 from dpo_lightning.reference import Followed, ReferenceMover
@@ -25,10 +26,10 @@ Weights = Mapping[str, Followed]
 class MovingReference(pl.Callback, ReferenceMover):
     """Base of every way of moving the reference: when it is done, what it needs, and what a checkpoint holds.
 
-    Steps are optimizer steps that changed the policy: one that `UpdateGuard` skips is none. (Of those that Lightning's
-    scaler skips under `16-mixed`, only the device knows, and they count.) The reference is `FrozenCopy`, or with
-    adapters `FrozenAdapter`, which shares the base weights. Loss, rewards and margins are those against the reference
-    of the moment, in validation too.
+    Steps are batches in which an optimizer changed the policy, called by Lightning or by hand: one that `UpdateGuard`
+    or a scaler skips is none. (Of a fused optimizer under `16-mixed`, only the device knows, and it counts.) The
+    reference is `FrozenCopy`, or with adapters `FrozenAdapter`, which shares the base weights. Loss, rewards and margins
+    are those against the reference of the moment, in validation too.
 
     With adapters each matrix moves by itself. A copied adapter is exact; a mixed one is not the mixed change of the
     weights, which would need twice the rank. With policy `BA`, reference `B'A'` and share `a` of the
@@ -50,6 +51,8 @@ class MovingReference(pl.Callback, ReferenceMover):
         at_least(1).check(f"{type(self).__name__}.every", every)
         self.every = every
         self._steps = 0
+        self._has_stepped = False
+        self._handles: list[RemovableHandle] = []
         self._kept: dict[str, dict[str, Tensor]] = {}
 
     @abstractmethod
@@ -89,14 +92,31 @@ class MovingReference(pl.Callback, ReferenceMover):
             for kind, tensors in kept.items()
         }
         reference.moved_by = type(self).__name__
+        self._let_go()
+        self._handles = [optimizer.register_step_post_hook(self._after_step) for optimizer in trainer.optimizers]
+
+    def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+        """Note a step that has changed weights: gradients of a skipped one are gone."""
+        parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        self._has_stepped = self._has_stepped or any(parameter.grad is not None for parameter in parameters)
+
+    def _let_go(self) -> None:
+        self._has_stepped = False
+        while self._handles:
+            self._handles.pop().remove()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let go of the optimizers."""
+        self._let_go()
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the reference where a step was made and it is due: before the step's end can be saved."""
-        if not step_is_done(trainer) or not _has_gradients(run_of(pl_module, type(self).__name__).policy):
+        if not self._has_stepped:
             return
+        self._has_stepped = False
         self._steps += 1
         if self._steps % self.every == 0:
             self.move(run_of(pl_module, type(self).__name__).reference.followed(), self._steps)
@@ -257,8 +277,3 @@ def _wide(value: Tensor) -> torch.dtype:
 
 def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
     return cast(Any, trainer).callbacks
-
-
-def _has_gradients(policy: nn.Module) -> bool:
-    """Return whether the policy has gradients: those of a skipped step are gone."""
-    return any(parameter.grad is not None for parameter in policy.parameters())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -11,9 +11,33 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from dpo_lightning.checkpoints.random_state import random_state
-from dpo_lightning.compat.lightning_loops import Moment
+from dpo_lightning.compat.lightning_loops import Moment, all_batches_done, batches_begun
 from dpo_lightning.compat.lightning_results import logged_so_far, metrics_to_be_reset
 from dpo_lightning.compat.torchmetrics import set_update_count
+
+OF_RANK = ("random", "metrics", "logged", "reported")
+
+
+class Snapshot(NamedTuple):
+    """State of a run at a moment, beside its weights and optimizers."""
+
+    moment: Moment
+    loops: dict[str, Any]
+    random: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+    logged: dict[str, dict[str, Any]]
+    reported: dict[str, Tensor]
+    schedule_steps: int
+
+    @property
+    def of_rank(self) -> dict[str, Any]:
+        """Each rank's own part."""
+        reported = {name: value.detach().cpu() for name, value in self.reported.items()}
+        return {"random": self.random, "metrics": self.metrics, "logged": self.logged, "reported": reported}
+
+    def is_behind(self, trainer: pl.Trainer) -> bool:
+        """Return whether a batch has begun since."""
+        return batches_begun(trainer) != all_batches_done(self.loops)
 
 
 def running_values(trainer: pl.Trainer, pl_module: pl.LightningModule, moment: Moment) -> dict[str, Any]:

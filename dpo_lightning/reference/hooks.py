@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
+    BatchSizeFinder,
     ModelPruning,
     StochasticWeightAveraging,
     WeightAveraging,
@@ -35,8 +36,8 @@ from dpo_lightning.reference.settle import checkpoints_of
 from dpo_lightning.utils.gradients import clip_by_norm
 from dpo_lightning.utils.trainers import attached_trainer, check_backbone
 
-_READ_IN_SETUP = (BaseFinetuning, ModelPruning, StochasticWeightAveraging, WeightAveraging)
-"""Callbacks that freeze, list or copy the parameters in their `setup`, which comes before `configure_model`."""
+_READ_IN_SETUP = (BaseFinetuning, BatchSizeFinder, ModelPruning, StochasticWeightAveraging, WeightAveraging)
+"""Callbacks that use the model or its loaders in their `setup`, which comes before `configure_model`."""
 
 _BUILT = {"policy": "the model", "models": "the model", "reference": "the reference"}
 _GIVEN = {

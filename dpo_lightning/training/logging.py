@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dpo_lightning.compat.lightning_loops import epoch_is_done, forget_logged, logs_this_step
+from dpo_lightning.compat.lightning_loops import batches_begun, epoch_is_done, forget_logged, logs_this_step
 from dpo_lightning.compat.torchmetrics import set_update_count
 from dpo_lightning.training.metrics import Means
 from dpo_lightning.training.set_means import SetMeans
@@ -33,6 +33,7 @@ class LogsTraining(pl.LightningModule):
     """
 
     train_metrics: Means
+    _norms: tuple[int, dict[int, Tensor]] = (0, {})
 
     @abstractmethod
     def expert_metrics(self) -> Mapping[str, Tensor]:
@@ -47,10 +48,19 @@ class LogsTraining(pl.LightningModule):
         due = logs_this_step(trainer)
         if trainer.barebones or not (due or _ends(self) or _is_monitored(trainer)):
             return
-        self.log("train/grad_norm", gradient_norm(self))
+        self.log("train/grad_norm", self._norm_of_step(optimizer))
         log_means(self, self.train_metrics, "train", keep=not due)
         for name, value in self.expert_metrics().items():
             self.log(f"train/{name}", value, sync_dist=True)
+
+    def _norm_of_step(self, optimizer: Optimizer) -> Tensor:
+        """Return the norm of the gradients; of several optimizers that of what those of the batch have taken so far."""
+        if len(self.trainer.optimizers) == 1:
+            return gradient_norm(self)
+        batch, norms = batches_begun(self.trainer), self._norms[1]
+        norms = {**(norms if batch == self._norms[0] else {}), id(optimizer): gradient_norm(self, optimizer)}
+        self._norms = (batch, norms)
+        return torch.linalg.vector_norm(torch.stack(list(norms.values())))
 
     def on_validation_start(self) -> None:
         """Show callbacks the means since the last log: an interval may end after the validation."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import lightning.pytorch as pl
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 
 from dpo_lightning.compat.torch import is_unscaled, loss_scale
 from dpo_lightning.utils.tensors import whole
@@ -18,16 +19,25 @@ from dpo_lightning.utils.trainers import attached_trainer
 T = TypeVar("T", bound=Tensor)
 
 
-def gradient_norm(module: nn.Module) -> Float[Tensor, ""]:
+def gradient_norm(module: nn.Module, optimizer: Optimizer | None = None) -> Float[Tensor, ""]:
     """Return the 2-norm over all gradients, 0-d on the device; of a sharded module every rank must call it.
 
     Where the module's Trainer scales the loss (`16-mixed`), it is the norm without that factor.
+
+    Args:
+        module: The module.
+        optimizer: Takes the gradients of its own parameters only.
     """
     multiplied, scale = _multiplied(module)
-    parameters = [parameter for parameter in module.parameters() if parameter.grad is not None]
+    taken = module.parameters() if optimizer is None else _parameters(optimizer)
+    parameters = [parameter for parameter in taken if parameter.grad is not None]
     norms = _norms(parameter.grad for parameter in parameters if id(parameter) not in multiplied)
     norms += [norm / scale for norm in _norms(each.grad for each in parameters if id(each) in multiplied)]
     return torch.nn.utils.get_total_norm(norms)
+
+
+def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])
 
 
 def _norms(gradients: Iterable[Tensor | None]) -> list[Tensor]:
@@ -54,8 +64,7 @@ def _multiplied(module: nn.Module) -> tuple[set[int], Tensor | float]:
     if scaler is None or scale is None or not isinstance(module, pl.LightningModule):
         return set(), 1.0
     optimizers = [each for each in module.trainer.optimizers if not is_unscaled(scaler, each)]
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    return {id(parameter) for group in groups for parameter in group["params"]}, scale
+    return {id(parameter) for optimizer in optimizers for parameter in _parameters(optimizer)}, scale
 
 
 def clip_by_norm(module: nn.Module, largest: float) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint, OnExceptionCheckpoint
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    LearningRateFinder,
+    ModelCheckpoint,
+    OnExceptionCheckpoint,
+)
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
@@ -39,6 +45,25 @@ def check_backbone(module: pl.LightningModule, callbacks: Iterable[pl.Callback])
             f"{found} freezes the module `backbone`, which {type(module).__name__} has not: give a subclass with a "
             "property `backbone` that returns the part of `self.policy` to freeze, or leave the callback out"
         )
+
+
+def check_searches(trainer: pl.Trainer) -> None:
+    """Refuse a search for a rate or a batch size in a fit that goes on from a checkpoint.
+
+    Raises:
+        InputError: since the search comes before optimizer and position are restored, and forgets them.
+    """
+    for each in trainer.callbacks if trainer.ckpt_path is not None else ():  # type: ignore[attr-defined]
+        # A subclass may search later on.
+        found = next((said for kind, said in _SEARCHES.items() if type(each).on_fit_start is kind.on_fit_start), None)
+        if found is not None:
+            raise InputError(
+                f"{type(each).__name__} would search with the checkpoint's weights and then begin at step 0, without "
+                f"its optimizer and its position in the data: leave it out, and give {found} that it has found"
+            )
+
+
+_SEARCHES = {LearningRateFinder: "the optimizer the lr", BatchSizeFinder: "data.batch_pairs (or batch_tokens) the size"}
 
 
 def saves_on_exception(trainer: pl.Trainer) -> bool:

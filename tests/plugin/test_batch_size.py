@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lightning.pytorch.callbacks import BatchSizeFinder
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.tuner import Tuner
 
 from dpo_lightning import Linear
@@ -71,3 +71,20 @@ def test_a_size_that_cannot_be_is_refused(tmp_path, name, value):
     with pytest.raises(InputError, match=r"data.batch_"):
         setattr(source, name, value)
     assert source.batch_pairs == 4
+
+
+@pytest.mark.parametrize("fn", ["validate", "test", "predict"])
+def test_batch_size_finder_of_an_evaluation(tmp_path, fn):
+    finder = BatchSizeFinder(batch_arg_name="eval_batch_pairs", max_trials=2, steps_per_trial=1)
+    source = data(tmp_path, eval_batch_pairs=1)
+    getattr(trainer(default_root_dir=tmp_path, callbacks=[finder]), fn)(module(), source)
+    assert source.eval_batch_pairs == finder.optimal_batch_size == 4
+
+
+@pytest.mark.parametrize(
+    "finder", [BatchSizeFinder(batch_arg_name="batch_pairs"), LearningRateFinder()], ids=["size", "rate"]
+)
+def test_a_search_in_a_run_that_goes_on_is_refused(run, tmp_path, finder):
+    run(max_epochs=1).trainer.save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match=r"Finder would search with the checkpoint's weights .*give .* it has found"):
+        run(finder, ckpt_path=tmp_path / "a.ckpt")

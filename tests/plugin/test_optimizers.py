@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
+    Callback,
     GradientAccumulationScheduler,
     LearningRateFinder,
     ModelCheckpoint,
@@ -20,7 +21,8 @@ from torch import nn
 from torch.optim import LBFGS, AdamW
 
 from dpo_lightning import Linear, LoRA, PreferenceModule
-from dpo_lightning.errors import InputError
+from dpo_lightning.callbacks import EMAReference
+from dpo_lightning.errors import InputError, RunError
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
 
@@ -186,3 +188,70 @@ def test_two_optimizers_and_manual_steps_log_the_means(run):
     assert fitted.metrics["train/loss"] == pytest.approx(fitted.losses[-1])
     assert fitted.metrics["train/grad_norm"] > 0
     assert fitted.losses[-1] < fitted.losses[0]
+
+
+class Accumulates(PreferenceModule):
+    """Takes a step of its own after every other micro-batch."""
+
+    def __init__(self, *args, **settings) -> None:
+        super().__init__(*args, **settings)
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss / 2)
+        if batch_idx % 2:
+            optimizer = self.optimizers()
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+
+def test_a_run_that_accumulates_by_hand_goes_on_with_whole_steps(run, tmp_path):
+    class Saves(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            if trainer.global_step == 1:  # the last time in the middle of the second step
+                trainer.save_checkpoint(tmp_path / "saved.ckpt")
+
+    def part(*callbacks, **settings):
+        model = Accumulates(tiny_llama(), optimizer=partial(AdamW, lr=1e-2))
+        return run(EMAReference(decay=0.5), *callbacks, module=model, max_epochs=1, **settings)
+
+    whole, again = part(Saves()), part(ckpt_path=tmp_path / "saved.ckpt")
+    assert again.losses == whole.losses[2:]
+    assert all(torch.equal(a, b) for a, b in zip(again.module.parameters(), whole.module.parameters(), strict=True))
+    references = [each.module.reference.followed() for each in (whole, again)]
+    assert all(torch.equal(references[0][name].reference, pair.reference) for name, pair in references[1].items())
+
+
+@pytest.mark.parametrize("zeroed", ["between", "after"])
+def test_the_norm_of_several_optimizers_is_that_of_all_that_they_take(run, zeroed):
+    norms = []
+
+    class Steps(Manual):
+        def training_step(self, batch, batch_idx):
+            loss = PreferenceModule.training_step(self, batch, batch_idx)
+            self.manual_backward(loss)
+            norms.append(float(nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])))
+            for optimizer in self.optimizers():
+                optimizer.step()
+                if zeroed == "between":
+                    optimizer.zero_grad()
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+            return loss
+
+    fitted = run(module=Steps(tiny_llama()), log_every_n_steps=4)
+    assert fitted.metrics["train/grad_norm"] == pytest.approx(norms[-1])
+
+
+def test_a_search_at_an_epochs_start_is_refused(run):
+    class Searches(LearningRateFinder):
+        def on_fit_start(self, *_) -> None:
+            pass
+
+        def on_train_epoch_start(self, trainer, pl_module) -> None:
+            self.lr_find(trainer, pl_module)
+
+    with pytest.raises(RunError, match=r"a checkpoint is loaded within a fit, as a search for a rate .* does"):
+        run(Searches(num_training_steps=3))
