@@ -28,8 +28,8 @@ class MovingReference(pl.Callback, ReferenceMover):
 
     Steps are batches in which an optimizer changed the policy, called by Lightning or by hand: one that `UpdateGuard`
     or a scaler skips is none. (Of a fused optimizer under `16-mixed`, only the device knows, and it counts.) The
-    reference is `FrozenCopy`, or with adapters `FrozenAdapter`, which shares the base weights. Loss, rewards and margins
-    are those against the reference of the moment, in validation too.
+    reference is `FrozenCopy`, or with adapters `FrozenAdapter`, which shares the base weights. Loss, rewards and
+    margins are those against the reference of the moment, in validation too.
 
     With adapters each matrix moves by itself. A copied adapter is exact; a mixed one is not the mixed change of the
     weights, which would need twice the rank. With policy `BA`, reference `B'A'` and share `a` of the
