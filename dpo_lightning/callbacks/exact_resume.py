@@ -29,7 +29,7 @@ from dpo_lightning.compat.lightning_loops import (
     step_is_done,
 )
 from dpo_lightning.compat.lightning_results import log_on
-from dpo_lightning.data.loaders_beside import resume_loaders
+from dpo_lightning.data.loaders_beside import have_states, resume_loaders
 from dpo_lightning.errors import RunError
 from dpo_lightning.utils.ranks import from_all_ranks, this_rank
 from dpo_lightning.utils.trainers import is_fitting
@@ -115,7 +115,7 @@ class ExactResume(pl.Callback):
         """Begin the epoch after a checkpoint of an epoch's end."""
         self._put_loaders_back()
         if self._restored is not None and Moment(self._restored["moment"]) in BETWEEN_EPOCHS:
-            begin_epoch_anew(trainer)
+            begin_epoch_anew(trainer, iterates=not have_states(trainer))
 
     def batch_begins(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Random numbers once more: a loader that starts may have drawn some."""

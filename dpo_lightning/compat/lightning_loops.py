@@ -89,9 +89,13 @@ def resume_epoch(trainer: pl.Trainer, reported: dict[str, Tensor]) -> None:
     trainer.callback_metrics.update(reported)
 
 
-def begin_epoch_anew(trainer: pl.Trainer) -> None:
-    """After a restart at `Moment.EPOCH` or `START`, make the next epoch an epoch like any other."""
+def begin_epoch_anew(trainer: pl.Trainer, *, iterates: bool) -> None:
+    """After a restart between epochs, make the next one like any other: `iterates` begins its loaders now.
+
+    Touches `FitLoop._resuming_from_checkpoint`: else a loader goes on that began with other random numbers.
+    """
     trainer.fit_loop.epoch_loop.restarting = False
+    trainer.fit_loop._resuming_from_checkpoint = not iterates
 
 
 def align_logged_step(trainer: pl.Trainer, state: dict[str, Any], moment: Moment) -> None:
@@ -263,11 +267,11 @@ def with_training_loaders(trainer: pl.Trainer, change: Callable[[Fetching], list
     """
     loop = trainer.fit_loop
     if not loop.restarting:
-        return _nothing
+        return lambda: None
     loop.setup_data()  # where they are to be reloaded, do it now
     combined, fetcher, fetching = loop._combined_loader, loop._data_fetcher, fetching_of(trainer)
     if combined is None or fetcher is None or fetching is None:
-        return _nothing
+        return lambda: None
     loop._load_combined_loader_states()
     first = combined.flattened
     combined.flattened = change(fetching)
@@ -277,10 +281,6 @@ def with_training_loaders(trainer: pl.Trainer, change: Callable[[Fetching], list
         combined.flattened = first
 
     return put_back
-
-
-def _nothing() -> None:
-    """Leave everything as it is."""
 
 
 def is_of_training_step(error: BaseException) -> bool:

@@ -115,6 +115,13 @@ def _refuse_others(loaders: Sequence[Any], *, prepared: bool = False) -> None:
             )
 
 
+def have_states(trainer: pl.Trainer) -> bool:
+    """Return whether a training loader of another kind than `LazyLoader` has been given its state from a checkpoint."""
+    fetching = fetching_of(trainer)
+    loaders = [] if fetching is None else fetching.loaders
+    return any(_goes_on_by_itself(each) and not isinstance(each, LazyLoader) for each in loaders)
+
+
 def _goes_on_by_itself(loader: Any) -> bool:
     return isinstance(loader, LazyLoader) or (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"))
 

@@ -63,7 +63,10 @@ def check_searches(trainer: pl.Trainer) -> None:
             )
 
 
-_SEARCHES = {LearningRateFinder: "the optimizer the lr", BatchSizeFinder: "data.batch_pairs (or batch_tokens) the size"}
+_SEARCHES: dict[type[LearningRateFinder] | type[BatchSizeFinder], str] = {
+    LearningRateFinder: "the optimizer the lr",
+    BatchSizeFinder: "data.batch_pairs (or batch_tokens) the size",
+}
 
 
 def saves_on_exception(trainer: pl.Trainer) -> bool:

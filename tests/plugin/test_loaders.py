@@ -288,6 +288,25 @@ def test_a_plain_loader_in_order_goes_on_where_it_was(tmp_path):
     assert fit(ckpt_path=tmp_path / "step=2.ckpt") == whole[2:]
 
 
+def test_a_plain_loader_that_shuffles_goes_on_after_an_epoch_with_the_next_ones_order(tmp_path):
+    def fit(**settings: Any) -> list[list[int]]:
+        seen: list[list[int]] = []
+
+        class Sees(pl.Callback):
+            def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+                seen.append(batch.row_ids.tolist())
+
+        pl.seed_everything(1)
+        ckpt = settings.pop("ckpt_path", None)
+        runner = trainer(max_steps=-1, max_epochs=3, callbacks=[Sees(), *settings.pop("callbacks", [])], **settings)
+        runner.fit(module(), DataLoader(PAIRS, 1, shuffle=True, collate_fn=collate_padded), ckpt_path=ckpt)
+        return seen
+
+    keep = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+    whole = fit(callbacks=[keep], enable_checkpointing=True)
+    assert [fit(ckpt_path=tmp_path / f"epoch={n}.ckpt") for n in (0, 1)] == [whole[3:], whole[6:]]
+
+
 def test_loaders_are_reloaded_and_rows_replaced(run, tmp_path):
     class Replaces(pl.Callback):
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
