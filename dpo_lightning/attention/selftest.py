@@ -39,6 +39,9 @@ def tree_problem(model: nn.Module) -> str | None:
 
     Returns:
         None when the layout is right; otherwise one line with the reason.
+
+    Raises:
+        torch.OutOfMemoryError: when two short pairs do not fit beside the model.
     """
     if problem := use_tree_attention(model) or _counts_physical_positions(model):
         return problem
@@ -54,6 +57,8 @@ def tree_problem(model: nn.Module) -> str | None:
             other_row = _in_tree(model, [_with_other_chosen(pair) for pair in pairs], device)
         except TreeError as error:
             return error.problem
+        except torch.OutOfMemoryError:  # which the padded layout would meet too, and later
+            raise
         except Exception as error:  # a model that was not made for these arguments may raise anything
             return _failed(error, device)
     return _difference(pairs, row, other_row, expected)
@@ -74,6 +79,8 @@ def _failed(error: Exception, device: torch.device) -> str:
 
 def _difference(pairs: list[TokenizedExample], row: Tensor, other_row: Tensor, expected: list[Tensor]) -> str | None:
     dtype = row.dtype
+    if not (row.isfinite().all() and other_row.isfinite().all()):  # before comparisons, which are false of NaN
+        return "its logits are not finite in a packed row"
     if _leak(row, other_row) > _ISOLATION.get(dtype, _ISOLATION_OTHERWISE):
         return "a rejected completion changes with the chosen one beside it"
     batch = collate_tree(pairs)

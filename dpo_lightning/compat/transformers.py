@@ -110,6 +110,21 @@ def apply_tensor_plan(model: nn.Module, mesh: DeviceMesh, plan: Mapping[str, str
     apply_tensor_parallelism(model, mesh, plan)
 
 
+def forget_ties(model: Any, names: set[str]) -> None:
+    """Let a model take weights that it held in common for two.
+
+    Writes `PreTrainedModel.all_tied_weights_keys`, which transformers makes of the config when it builds a model, and
+    reads when it saves one. Before transformers 5 there is none: saving looks at the memory of the weights.
+
+    Args:
+        model: A model of transformers.
+        names: Names of its parameters that are not tied to each other any more.
+    """
+    keys: dict[str, str] | None = getattr(model, "all_tied_weights_keys", None)
+    if keys is not None:
+        model.all_tied_weights_keys = {key: source for key, source in keys.items() if not {key, source} <= names}
+
+
 def recorded_modules(model: nn.Module, output: str) -> list[tuple[nn.Module, int | None]]:
     """Return the modules whose output transformers records under a name, such as `router_logits`, in their order.
 

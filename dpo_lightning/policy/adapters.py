@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from dpo_lightning.compat.lightning import profiler_kept
+from dpo_lightning.compat.transformers import forget_ties
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.lora import is_adapted
@@ -211,8 +212,7 @@ def _parted_embeddings(model: Any) -> Iterator[None]:
         head.weight = embedding.weight
     else:
         names = {f"{name}.weight" for name, module in model.named_modules() if module is head or module is embedding}
-        keys = model.all_tied_weights_keys
-        model.all_tied_weights_keys = {key: source for key, source in keys.items() if not {key, source} <= names}
+        forget_ties(model, names)
     for config in configs:
         config.tie_word_embeddings = tied
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Optional, Union
 
 from torch import nn
 
+from dpo_lightning.compat.peft import letters_for_names, loading_problem
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.beside_text import OtherParts, other_parts
 from dpo_lightning.policy.coverage import check_named, check_parameters, check_tokens
 from dpo_lightning.policy.initialisation import initialisation
 from dpo_lightning.utils.settings import MOMENTUM, POSITIVE, at_least, require
 from dpo_lightning.utils.text import one_line
+
+_NEWER = "install peft 0.20 or newer"
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,22 @@ def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None, beside:
             # In the weights' dtype at once: Lightning would cast the adapter later, when a reference has copied it.
             adapted = get_peft_model(policy, config, autocast_adapter_dtype=False, revision=revision)
     except Exception as error:  # PEFT raises several kinds, without a base class
+        _check_read(lora, config.target_modules)
         raise InputError(f"lora: {one_line(error, 600)}") from error
+    _check_read(lora, config.target_modules)
+    if problem := loading_problem(adapted):
+        raise InputError(
+            f"lora: peft could not load what it would save of {type(policy).__name__} ({problem}): {_NEWER}"
+        )
     check_parameters(adapted.targeted_parameter_names, lora.target_parameters, lora.exclude_modules)
     return adapted
+
+
+def _check_read(lora: LoRA, read: Union[str, Collection[str], None]) -> None:
+    if letters_for_names(lora.target_modules, read):
+        raise InputError(
+            f"lora.target_modules: peft reads {lora.target_modules!r} as letters for this mixture of experts: {_NEWER}"
+        )
 
 
 def _check_initialisation(name: Union[bool, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -257,8 +257,13 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         return late
 
     def tree_problem(self) -> str | None:
-        """Return why the tree layout is wrong for policy or reference, in one line; None where it is right."""
-        return self.models.tree_problem
+        """Return why the tree layout is wrong for policy or reference, in one line; None where it is right.
+
+        Both are tried in the precision of the run, by which the kernel is chosen.
+        """
+        trainer = attached_trainer(self)
+        with nullcontext() if trainer is None else trainer.precision_plugin.forward_context():
+            return self.models.tree_problem
 
     def other_rows_problem(self) -> str | None:
         """Return why a run cannot go on with other rows than it began with, in one line; None where it can."""

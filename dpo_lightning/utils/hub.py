@@ -33,9 +33,9 @@ def check_source(what: str, name: str) -> None:
 @cache
 def _go_offline_without_hub() -> None:
     """Ask the hub, once a process, and work offline where it does not answer."""
-    from huggingface_hub import constants, get_session, is_offline_mode
+    from huggingface_hub import constants, get_session
 
-    if is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         return
     try:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from transformers import MistralConfig
@@ -114,12 +116,16 @@ def test_a_window_of_transformers_has_its_size() -> None:
     config = MistralConfig(sliding_window=3, num_hidden_layers=1)
     config._attn_implementation = "eager"
     embedding = torch.zeros(1, 8, 4)
-    theirs = create_sliding_window_causal_mask(
-        config=config,
-        inputs_embeds=embedding,
-        attention_mask=None,
-        past_key_values=None,
-        position_ids=torch.arange(8)[None],
-    )
+    offered = {
+        "config": config,
+        "inputs_embeds": embedding,
+        "input_embeds": embedding,  # before transformers 5
+        "attention_mask": None,
+        "past_key_values": None,
+        "position_ids": torch.arange(8)[None],
+        "cache_position": torch.arange(8),
+    }
+    taken = inspect.signature(create_sliding_window_causal_mask).parameters
+    theirs = create_sliding_window_causal_mask(**{name: each for name, each in offered.items() if name in taken})
 
     assert torch.equal(theirs[0, 0] == 0, visible([(8, 0, 0)], window(3)))

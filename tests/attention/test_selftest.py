@@ -11,7 +11,8 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from dpo_lightning.attention import selftest, tree_problem
+from dpo_lightning.attention import interface, selftest, tree_problem
+from dpo_lightning.attention.kernels import Kernel
 from tests.helpers.tiny import tiny_llama
 from tools.docs.architecture_models import tiny_model
 
@@ -133,6 +134,24 @@ def test_any_error_is_a_reason_in_one_line() -> None:
     assert problem.startswith("KeyError in its forward: 'no such")
     assert "\n" not in problem
     assert len(problem) < 250
+
+
+def test_a_kernel_that_returns_no_numbers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(query: Tensor, *_: Any) -> Tensor:
+        return torch.full_like(query.transpose(1, 2), torch.nan)
+
+    monkeypatch.setattr(interface, "_kernel", lambda *_: Kernel(lambda *_: True, lost))
+    assert tree_problem(tiny_llama()) == "its logits are not finite in a packed row"
+
+
+def test_too_little_memory_is_no_reason() -> None:
+    def fill(embeddings: Tensor, arguments: dict[str, Any]) -> Tensor:
+        if "position_ids" in arguments:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return embeddings
+
+    with pytest.raises(torch.OutOfMemoryError):
+        tree_problem(changed(fill))
 
 
 def test_an_error_on_a_gpu_is_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from transformers import MixtralConfig, MixtralForCausalLM
 from dpo_lightning.compat.transformers import (
     attention_implementation,
     enable_checkpointing,
+    forget_ties,
     own_attention,
     own_mask,
     recorded_modules,
@@ -35,11 +36,25 @@ def test_a_model_says_how_it_is_split() -> None:
     assert unsplit_classes(nn.Linear(2, 2)) == set()
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_ties_that_are_recorded_are_forgotten(old: bool) -> None:
+    model: Any = nn.Linear(2, 2)
+    if not old:
+        model.all_tied_weights_keys = {"lm_head.weight": "embed.weight", "a.weight": "embed.weight"}
+    forget_ties(model, {"lm_head.weight", "embed.weight"})
+    assert getattr(model, "all_tied_weights_keys", None) == (None if old else {"a.weight": "embed.weight"})
+
+
 def test_the_routers_of_a_mixture_of_experts_are_known() -> None:
     sizes = {"vocab_size": 16, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
     model = MixtralForCausalLM(MixtralConfig(**sizes, num_attention_heads=2, num_key_value_heads=2))
 
-    assert recorded_modules(model, "router_logits") == [(layer.mlp.gate, 0) for layer in model.model.layers]
+    layers = model.model.layers
+    if hasattr(layers[0], "mlp"):
+        routers = [(layer.mlp.gate, 0) for layer in layers]
+    else:  # before transformers 5
+        routers = [(layer.block_sparse_moe, 1) for layer in layers]
+    assert recorded_modules(model, "router_logits") == routers
     assert recorded_modules(tiny_llama(), "router_logits") == []
     assert recorded_modules(nn.Linear(2, 2), "router_logits") == []
 

@@ -140,7 +140,7 @@ def test_two_exports_into_one_directory_are_refused(run, tmp_path):
 def test_another_dtype(run, tmp_path):
     run(Export(str(tmp_path / "out"), dtype="bfloat16"))
     assert {value.dtype for value in load_file(tmp_path / "out/model.safetensors").values()} == {torch.bfloat16}
-    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").dtype == torch.bfloat16
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").dtype == torch.bfloat16
     with pytest.raises(InputError, match=r"^export: dtype 'bf16' is not known: take one of float32, bfloat16, float16"):
         Export("out", dtype="bf16")
 

@@ -66,12 +66,13 @@ def llava() -> nn.Module:
     return LlavaForConditionalGeneration(config)
 
 
+ROPE = "rope_parameters" if hasattr(Qwen2VLConfig().get_text_config(), "rope_parameters") else "rope_scaling"
+
+
 def qwen2_vl() -> nn.Module:
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
     vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 4, "patch_size": 14}
-    return Qwen2VLForConditionalGeneration(
-        Qwen2VLConfig(text_config={**TEXT, "rope_parameters": rope}, vision_config=vision)
-    )
+    return Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config={**TEXT, ROPE: rope}, vision_config=vision))
 
 
 def bert(kind: Any = BertLMHeadModel, **settings: Any) -> nn.Module:

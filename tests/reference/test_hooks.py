@@ -19,6 +19,7 @@ from torch.optim import SGD
 from dpo_lightning import DPO, SFT, FrozenCopy, LoRA, PreferenceModule
 from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.errors import InputError, NotBuiltError, RunError
+from dpo_lightning.logprobs import scorer
 from tests.helpers.runs import data, fit, module, saved_model, trainer
 from tests.helpers.tiny import PAIRS, tiny_llama
 
@@ -272,3 +273,14 @@ def test_a_module_can_be_given_again_after_a_run_that_was_refused(tmp_path: Path
 
     assert again.is_trained
     assert not again.policy_source.policy.state_dict().keys() <= tiny_llama().state_dict().keys()  # its adapters stay
+
+
+def test_the_tree_is_tried_in_the_precision_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[torch.dtype | None] = []
+
+    def problem(_: object) -> None:
+        tried.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
+
+    monkeypatch.setattr(scorer, "tree_problem", problem)
+    trainer(max_steps=1, precision="bf16-mixed").fit(module(tiny_llama()), data(tmp_path))
+    assert set(tried) == {torch.bfloat16}

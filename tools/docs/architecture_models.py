@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 VOCAB_SIZE = 64
 _LLAMA_LIKE = {
@@ -126,7 +126,7 @@ _MORE_SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny_config(name: str, **overrides: Any) -> PreTrainedConfig:
+def tiny_config(name: str, **overrides: Any) -> PretrainedConfig:
     """Make the config of a random model with a vocabulary of `VOCAB_SIZE`."""
     settings = _SETTINGS.get(name) or _MORE_SETTINGS[name]
     return AutoConfig.for_model(name, **{**_SPECIAL_TOKENS, **settings, **overrides})

@@ -42,7 +42,8 @@ class Scorer:
         self._model = model
         self._token_logps = token_logps
         self._context = context
-        self.is_tree = TokenScorer(model).tree_problem() is None
+        with context():
+            self.is_tree = TokenScorer(model).tree_problem() is None
         self._collate: Collate = collate_tree if self.is_tree else collate_padded
 
     def __call__(self, pairs: Sequence[TokenizedExample]) -> list[np.ndarray]:
