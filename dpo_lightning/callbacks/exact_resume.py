@@ -32,7 +32,7 @@ from dpo_lightning.compat.lightning_results import log_on
 from dpo_lightning.data.loaders_beside import have_states, resume_loaders
 from dpo_lightning.errors import RunError
 from dpo_lightning.utils.ranks import from_all_ranks, this_rank
-from dpo_lightning.utils.trainers import is_fitting
+from dpo_lightning.utils.trainers import check_averaging, is_fitting
 
 
 class ExactResume(pl.Callback):
@@ -92,6 +92,7 @@ class ExactResume(pl.Callback):
         self._resume_random()
         set_metric_states(pl_module, restored["metrics"])
         if moment not in BETWEEN_EPOCHS:
+            check_averaging(trainer)
             log_on(trainer, restored["logged"])
         resume_epoch(trainer, restored["reported"])
         restored["release"] = hold_plateaus(trainer)

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     ModelCheckpoint,
     OnExceptionCheckpoint,
+    StochasticWeightAveraging,
 )
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
@@ -67,6 +68,20 @@ _SEARCHES: dict[type[LearningRateFinder] | type[BatchSizeFinder], str] = {
     LearningRateFinder: "the optimizer the lr",
     BatchSizeFinder: "data.batch_pairs (or batch_tokens) the size",
 }
+
+
+def check_averaging(trainer: pl.Trainer) -> None:
+    """Refuse to go on in the middle of an epoch with an average that sets its rate at an epoch's start only.
+
+    Raises:
+        InputError: for `StochasticWeightAveraging` that has begun by then.
+    """
+    for each in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(each, StochasticWeightAveraging) and trainer.current_epoch >= each.swa_start:
+            raise InputError(
+                f"{type(each).__name__} has begun, and cannot go on in the middle of an epoch: its rate and average "
+                "would be lost; resume from before it began, or use EMAWeightAveraging"
+            )
 
 
 def saves_on_exception(trainer: pl.Trainer) -> bool:

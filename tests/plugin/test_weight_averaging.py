@@ -107,3 +107,10 @@ def test_a_checkpoint_holds_the_average_validates_loads_and_resumes(run, tmp_pat
 def test_an_average_of_weights_that_are_to_be_sharded_is_refused(make):
     with pytest.raises(InputError, match="WeightAveraging takes the parameters before ModelParallelStrategy shards"):
         trainer(strategy=ModelParallelStrategy(), callbacks=[make()]).fit(module())
+
+
+def test_a_stochastic_average_that_has_begun_does_not_go_on_within_an_epoch(run, tmp_path):
+    keep = ModelCheckpoint(tmp_path / "kept", "{step}", every_n_train_steps=2, save_top_k=-1)
+    run(StochasticWeightAveraging(1e-3, swa_epoch_start=1), keep, max_epochs=2, enable_checkpointing=True)
+    with pytest.raises(InputError, match=r"^StochasticWeightAveraging has begun, and cannot go on in the middle"):
+        run(StochasticWeightAveraging(1e-3, swa_epoch_start=1), ckpt_path=tmp_path / "kept/step=2.ckpt")
