@@ -91,9 +91,10 @@ def _check_forward(policy: nn.Module, what: str) -> None:
         device, dtype = next(((each.device, each.dtype) for each in policy.parameters()), _WITHOUT_WEIGHTS)
         if device.type == "meta":
             return
-        ids = probe_ids(policy).to(device)
         devices = [device] if device.type == "cuda" else []
-        with torch.no_grad(), evaluating(policy), torch.random.fork_rng(devices):
+        # Sharded models are built where the default device is `meta`.
+        with device, torch.no_grad(), evaluating(policy), torch.random.fork_rng(devices):
+            ids = probe_ids(policy)
             output = policy(input_ids=ids)
     except (DPOLightningError, torch.OutOfMemoryError):
         raise
