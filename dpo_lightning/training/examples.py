@@ -194,10 +194,19 @@ class Labelled(Comparison[UnpairedScores]):
 
 
 def _one_each(losses: object, batch: PreferenceBatch) -> Float[Tensor, " P"]:
-    """Return what a `pair_losses` has returned, where it is a loss of each example; shapes are known without a wait."""
-    if isinstance(losses, Tensor) and losses.shape == (batch.examples,):
+    """Return what an objective or a `pair_losses` has returned, where it is a loss of each example; without a wait.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if not isinstance(losses, Tensor):
+        found = f"a {type(losses).__name__}"
+    elif losses.shape != (batch.examples,):
+        found = f"a tensor of shape {[*losses.shape]}"
+    elif not losses.is_floating_point():
+        found = f"a tensor of {losses.dtype}"
+    else:
         return losses
-    found = f"a tensor of shape {[*losses.shape]}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
     raise InputError(
         f"the loss of a micro-batch with {batch.examples} examples is {found}: return the loss of each, of shape "
         f"[{batch.examples}], without a mean or a sum over them, from the objective's __call__ and from pair_losses"
