@@ -95,7 +95,7 @@ class StepZeroCheck(pl.Callback):
         if found is None or not self._done:
             return
         with scoring(trainer):
-            difference = _compare(trainer, run, run.score(found))
+            difference = _compare(trainer, run, found)
             if difference.within(self.tolerance):
                 return
             raise RunError(self._message(trainer, run, found, difference))
@@ -113,7 +113,7 @@ class StepZeroCheck(pl.Callback):
         logratios = [run.comparison.logratios(run.score(batch)) for _ in range(2)]
         differ = max_over_ranks((logratios[0] != logratios[1]).any().float()).item()
         with evaluating(run.policy):
-            agree_in_eval = _compare(trainer, run, run.score(batch)).within(self.tolerance)
+            agree_in_eval = _compare(trainer, run, batch).within(self.tolerance)
         if differ and agree_in_eval:
             noise = ", ".join(router_noise(run.policy))
             named = f": its routers have {noise}, which its config sets" if noise else ""
@@ -140,10 +140,11 @@ class _Difference(NamedTuple):
         return self.logratio <= tolerance
 
 
-def _compare(trainer: pl.Trainer, run: PreferenceRun, scores: Any) -> _Difference:
+def _compare(trainer: pl.Trainer, run: PreferenceRun, batch: PreferenceBatch) -> _Difference:
     """Compare over all ranks, which must decide alike: all must take part in each forward of a sharded model."""
+    scores: Any = run.score(batch)
     both = [run.with_baseline(scores), run.with_baseline(scores.without_difference())]
-    loss, known = (run.objective(s).mean() for s in both)
+    loss, known = (run.comparison.losses(lambda _, s: run.objective(s), batch, each).mean() for each in both)
     logratio = run.comparison.logratios(scores).abs().max()
     loss, known = trainer.strategy.reduce(torch.stack([loss, known]), reduce_op="mean")
     return _Difference(loss.item(), known.item(), max_over_ranks(logratio).item())

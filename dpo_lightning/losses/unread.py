@@ -18,8 +18,8 @@ _EXAMPLES, _TOKENS = 2, 3
 def require_declared_reference(objective: AnyObjective) -> None:
     """Refuse an objective whose loss or rewards read the reference's log-probs although its `reads` does not say so.
 
-    A run does not compute what nobody reads. The objective is asked twice for what it makes of a few scores: where the
-    result is a number with a reference and none without one, it reads it.
+    A run does not compute what nobody reads. The objective is asked for what it makes of a few scores: where the result
+    is a number with a reference and none without one, or another one with another reference, it reads it.
 
     Args:
         objective: One that says that it reads no reference; of one that fails on the scores nothing is known.
@@ -32,10 +32,12 @@ def require_declared_reference(objective: AnyObjective) -> None:
     try:
         with torch.no_grad(), torch.random.fork_rng([]):
             policy = -torch.linspace(0.5, 1.5, 2 * _EXAMPLES * _TOKENS)
-            known, unknown = (_values(objective, policy, other) for other in (policy * 0, unread(policy)))
+            references = policy * 0, policy * 0, policy * 2, unread(policy)
+            known, again, other, unknown = (_values(objective, policy, reference) for reference in references)
     except Exception:
         return
-    if any(torch.isfinite(k).any() and torch.isnan(u).any() for k, u in zip(known, unknown, strict=True)):
+    becomes_nan = any(torch.isfinite(k).any() and torch.isnan(u).any() for k, u in zip(known, unknown, strict=True))
+    if becomes_nan or (_alike(known, again) and not _alike(known, other)):
         name = type(objective).__name__
         raise InputError(
             f"objective {name} reads the reference, and its reads does not say so, so that there is none: add "
@@ -47,6 +49,10 @@ def _values(objective: Any, policy: Tensor, reference: Tensor) -> list[Tensor]:
     scores = _scores(objective, policy, reference)
     rewards = objective.rewards(scores)
     return [objective(scores), *(rewards if isinstance(rewards, tuple) else [rewards])]
+
+
+def _alike(some: list[Tensor], others: list[Tensor]) -> bool:
+    return all(torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in zip(some, others, strict=True))
 
 
 def _scores(objective: AnyObjective, policy: Tensor, reference: Tensor) -> PairScores | UnpairedScores:

@@ -19,7 +19,7 @@ from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.samples import own_tensors
 from dpo_lightning.policy.scoring_mode import ScoringMode
 from dpo_lightning.policy.sharding import sharded_parameters
-from dpo_lightning.reference.base import BoundReference, Followed, Reference
+from dpo_lightning.reference.base import BoundReference, Followed, Reference, without_idle
 from dpo_lightning.utils.tensors import whole
 from dpo_lightning.utils.text import one_line
 
@@ -173,8 +173,9 @@ class _AdapterCopy(BoundReference):
         return {name: Followed(parameters[copied], parameters[name]) for name, copied in copies.items()}
 
     def own_weights(self) -> dict[str, Tensor]:
-        """Return the copy's weights."""
-        return {name: value for name, value in own_tensors(self._policy).items() if f".{self._name}." in f"{name}."}
+        """Return the copy's weights, without matrices of a new adapter, whose partners are still 0."""
+        tensors = own_tensors(self._policy)
+        return without_idle({name: value for name, value in tensors.items() if f".{self._name}." in f"{name}."})
 
     def _name_of_copy(self, name: str) -> str:
         """Return the copy's name of a parameter: PEFT's names end with the adapter's and what the adapter calls it."""

@@ -143,3 +143,18 @@ class _Lost(BoundReference):
     def followed(self) -> dict[str, Followed]:
         """Return no weights."""
         return {}
+
+
+def without_idle(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the matrices of an adapter whose partner is still 0: they change nothing, and are drawn anew."""
+    return {name: weight for name, weight in weights.items() if not _is_idle(weights.get(_partner(name)))}
+
+
+def _partner(name: str) -> str:
+    """Return the name of the matrix that one of an adapter is multiplied with, or none of a weight."""
+    swapped = name.replace("_A.", "_B.")
+    return swapped if swapped != name else name.replace("_B.", "_A.") if "_B." in name else ""
+
+
+def _is_idle(partner: Tensor | None) -> bool:
+    return partner is not None and not partner.is_meta and not bool(partner.any())

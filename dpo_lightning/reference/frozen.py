@@ -21,7 +21,7 @@ from dpo_lightning.policy.modality import check_causal, check_plain
 from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.scoring_mode import ScoringMode
 from dpo_lightning.policy.sharding import sharded_parameters
-from dpo_lightning.reference.base import BoundReference, Followed, Reference
+from dpo_lightning.reference.base import BoundReference, Followed, Reference, without_idle
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.settings import require
 from dpo_lightning.utils.tensors import float_dtype_of
@@ -108,8 +108,7 @@ class _Copy(BoundReference):
 
     def own_weights(self) -> dict[str, Tensor]:
         """Return its weights, without matrices of new adapters, whose partners are still 0: they are drawn anew."""
-        weights = super().own_weights()
-        return {name: weight for name, weight in weights.items() if not _is_idle(weights.get(_partner(name)))}
+        return without_idle(super().own_weights())
 
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the copy, which follows the batch to its device."""
@@ -231,13 +230,3 @@ class _FrozenScorer:
 
 def _kind(weight: Tensor) -> tuple[torch.Size, torch.dtype]:
     return weight.shape, weight.dtype
-
-
-def _partner(name: str) -> str:
-    """Return the name of the matrix that one of an adapter is multiplied with, or none of a weight."""
-    swapped = name.replace("_A.", "_B.")
-    return swapped if swapped != name else name.replace("_B.", "_A.") if "_B." in name else ""
-
-
-def _is_idle(partner: Tensor | None) -> bool:
-    return partner is not None and not partner.is_meta and not bool(partner.any())

@@ -215,12 +215,19 @@ def _require_gradient(losses: Tensor, scores: Any) -> None:
 
 
 def _one_each(losses: object, batch: PreferenceBatch) -> Float[Tensor, " P"]:
-    """Return what a `pair_losses` has returned, where it is a loss of each example; shapes are known without a wait."""
-    if isinstance(losses, Tensor) and losses.shape == (batch.examples,):
-        if losses.is_floating_point():
-            return losses
+    """Return what an objective or a `pair_losses` has returned, where it is a loss of each example; without a wait.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if not isinstance(losses, Tensor):
+        found = f"a {type(losses).__name__}"
+    elif losses.shape != (batch.examples,):
+        found = f"a tensor of shape {[*losses.shape]}"
+    elif losses.is_floating_point():
+        return losses
+    else:
         raise InputError(f"the loss of each example is of {losses.dtype}: return numbers with a fraction, as float32")
-    found = f"a tensor of shape {[*losses.shape]}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
     raise InputError(
         f"the loss of a micro-batch with {batch.examples} examples is {found}: return the loss of each, of shape "
         f"[{batch.examples}], without a mean or a sum over them, from the objective's __call__ and from pair_losses"

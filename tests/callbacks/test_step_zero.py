@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from dpo_lightning import (
     UnpairedScores,
 )
 from dpo_lightning.callbacks import StepZeroCheck
-from dpo_lightning.errors import RunError
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.training.examples import comparison_of
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
@@ -136,6 +137,17 @@ def test_a_layer_that_computes_otherwise_in_training_is_not_called_dropout(tmp_p
     other.model.norm = torch.nn.Sequential(other.model.norm, torch.nn.Identity())
     with pytest.raises(RunError, match="nothing is random: a layer of the policy computes otherwise in train mode"):
         trainer().fit(module(policy, reference=other), data(tmp_path))
+
+
+@dataclass(frozen=True)
+class Both(DPO):
+    def __call__(self, scores):
+        return super().__call__(scores), scores
+
+
+def test_a_loss_that_is_none_of_each_example_is_refused_here_already(tmp_path):
+    with pytest.raises(InputError, match=r"^the loss of a micro-batch with 4 examples is a tuple: return the loss of"):
+        trainer(max_steps=1).fit(module(objective=Both()), data(tmp_path, val_split=None))
 
 
 def test_an_adapter_that_is_a_no_op_is_not_blamed():

@@ -28,10 +28,16 @@ def of_tokens(self: Any, scores: Any) -> torch.Tensor:
     return scores.tokens.sum_per_sequence(scores.tokens.policy_logps - scores.tokens.reference_logps).chunk(2)[0]
 
 
+def compared(self: Any, scores: Any) -> torch.Tensor:
+    return torch.where(scores.chosen_logratio > 0, 1.0, 2.0) * -scores.policy_chosen_logps
+
+
 @pytest.mark.parametrize(
     "objective",
     [
         forgetting(DPO),
+        forgetting(DPO, __call__=lambda _, scores: scores.chosen_logratio.nan_to_num()),
+        forgetting(DPO, rewards=ORPO().rewards, __call__=compared),
         forgetting(KTO, reads=Reads.MISMATCHED | Reads.BASELINE),
         forgetting(DPO, __call__=of_tokens),
         InRewards(),
@@ -50,7 +56,12 @@ class Fails(ORPO):
         raise RuntimeError("not on these")
 
 
-@pytest.mark.parametrize("objective", [DPO(), SFT(), ORPO(), Fails()])
+class Draws(ORPO):
+    def __call__(self, scores: Any) -> Any:
+        return torch.rand(len(scores.policy_chosen_logps))
+
+
+@pytest.mark.parametrize("objective", [DPO(), SFT(), ORPO(), Fails(), Draws()])
 def test_one_that_says_what_it_reads_passes_and_leaves_the_random_state(objective: Any) -> None:
     before = torch.random.get_rng_state()
     require_declared_reference(objective)

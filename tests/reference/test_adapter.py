@@ -40,6 +40,10 @@ def state(policy: nn.Module) -> tuple[dict[str, bool], dict[str, bool]]:
     )
 
 
+def is_dropout(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Dropout) and module.p > 0
+
+
 class TestAdapterOff:
     @every_variant
     def test_is_the_base_model_at_every_step(self, lora: LoRA) -> None:
@@ -56,13 +60,16 @@ class TestAdapterOff:
         torch.testing.assert_close(seen[0], base, rtol=0, atol=1e-5 if "lm_head" in str(lora) else 0)
         assert distance(logps(policy), base) > 0.1
 
-    def test_scores_in_eval_mode_and_leaves_everything_as_it_was(self) -> None:
+    @pytest.mark.parametrize("own", [0.5, 0.0])
+    def test_scores_without_dropout_and_leaves_everything_as_it_was(self, own: float) -> None:
         policy = policy_of(lora=LoRA(r=2, dropout=0.5, modules_to_save=["lm_head"]))
+        inner = policy.base_model.model.model
+        inner.norm = torch.nn.Sequential(inner.norm, torch.nn.Dropout(own))
         policy.base_model.model.model.layers[0].eval()
         before = state(policy)
         modes: set[bool] = set()
         policy.base_model.model.lm_head.register_forward_hook(
-            lambda *_: modes.update(module.training for module in policy.modules())
+            lambda *_: modes.update(module.training for module in policy.modules() if own or is_dropout(module))
         )
         reference = AdapterOff().bind(policy)
 

@@ -38,6 +38,16 @@ def test_a_copy_of_the_adapter_is_the_references():
     assert list(found.policy["adapters"]) == ["default"]
 
 
+def test_a_copy_of_a_new_adapter_is_the_same_whatever_it_was_drawn_with():
+    found = []
+    for seed in range(2):
+        model = module(lora=LoRA(r=2), reference=FrozenAdapter())
+        torch.manual_seed(seed)
+        model.configure_model()
+        found.append(model.identity.reference["weights"]["bytes"])
+    assert torch.equal(*found)
+
+
 def test_a_cache_has_the_weights_of_its_source_and_their_hash(tmp_path):
     cached = identity(reference=Precomputed(cache_dir=str(tmp_path)))
     plain = identity()

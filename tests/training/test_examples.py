@@ -253,6 +253,7 @@ LOSSES: dict[str, tuple[Any, str]] = {
     "the mean": (lambda loss: loss.mean(), r"a tensor of shape \[\]"),
     "a column": (lambda loss: loss[:, None], r"a tensor of shape \[3, 1\]"),
     "one of each completion": (lambda loss: loss.repeat(2), r"a tensor of shape \[6\]"),
+    "a tuple": (lambda loss: (loss, loss), "a tuple"),
     "a number": (lambda loss: loss.sum().item(), "a float"),
     "nothing": (lambda loss: None, "a NoneType"),
 }
