@@ -38,7 +38,8 @@ _PATTERNS = (
 _PAIRS = (
     re.compile(rf"(?P<before>['\"](?P<name>[\w\-]+)['\"]\s*[:=]\s*)(?:{_QUOTED}|\[[^\]]*\])"),
     re.compile(rf"(?P<before>[{{,]\s*(?P<name>[A-Za-z][\w\-]*):\s+)(?:{_QUOTED}|[^\s'\",)}}&]+)"),  # YAML's
-    re.compile(rf"(?P<before>(?:[\w\-]+\.|\b)(?P<name>[A-Za-z][\w\-]*)=)(?!\s)(?:{_QUOTED}|[^\s'\",)}}&]+)"),
+    # `token=it)` is what a message says to write.
+    re.compile(rf"(?P<before>(?:[\w\-]+\.|\b)(?P<name>[A-Za-z][\w\-]*)=)(?!\s|it\))(?:{_QUOTED}|[^\s'\",)}}&]+)"),
 )
 
 # Control characters, marks that turn the direction of a text or have no width, surrogates, line separators.

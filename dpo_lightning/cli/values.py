@@ -191,7 +191,7 @@ def _place(made: type, config: Mapping[str, Any], message: str) -> str:
         at, arguments = found
     given = {name: value for name, value in arguments.items() if value is not None}
     named = sorted((name for name in given if name in message), key=lambda name: (message.index(name), -len(name)))
-    texts = {name: value.lower() for name, value in given.items() if isinstance(value, str) and len(value) > 2}
-    quoted = [name for name, value in texts.items() if value in message.lower()]
+    texts = {name: value for name, value in given.items() if isinstance(value, str) and len(value) > 2}
+    quoted = [n for n, value in texts.items() if any(v.lower() in message.lower() for v in (value, repr(value)[1:-1]))]
     best = next(iter([*named, *quoted]), None)
     return at if best is None else f"{at}.{best}"

@@ -47,6 +47,15 @@ def attention_settings(model: nn.Module) -> list[tuple[Any, str]]:
     return [(config, config._attn_implementation) for config in configs.values()]
 
 
+def named_attentions(config: Any) -> list[str]:
+    """Return the attention implementations that a config and those inside it name, which it may take from its file.
+
+    Touches `config._attn_implementation` as well.
+    """
+    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
+    return [name for part in parts if isinstance(name := getattr(part, "_attn_implementation", None), str)]
+
+
 def restore_attention(settings: list[tuple[Any, str]]) -> None:
     """Give configs the attention implementations back that `attention_settings` has returned."""
     for config, implementation in settings:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dpo_lightning.compat.transformers import named_attentions
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.initialisation import check_repeats
 from dpo_lightning.policy.modality import check_decoder_config, check_saved_class
@@ -112,8 +113,7 @@ def untrained_model(config: Mapping[str, Any], model_kwargs: Mapping[str, Any] |
 
 def _check_kernel(what: str, config: Any, model_kwargs: Mapping[str, Any] | None) -> None:
     """Refuse a config that takes its attention from the hub: a kernel is code, which the caller must have asked for."""
-    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
-    named = next((name for part in parts if "/" in (name := str(getattr(part, "_attn_implementation", "")))), None)
+    named = next((name for name in named_attentions(config) if "/" in name), None)
     if named is not None and "attn_implementation" not in (model_kwargs or {}):
         raise InputError(
             f"{what}: its config names the kernel {named!r}, which is code from the hub: say so, or name another, as "

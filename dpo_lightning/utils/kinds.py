@@ -131,7 +131,8 @@ def in_words(hint: Any) -> str:
     """Say which values an annotation takes, as it follows "must be"."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in _UNIONS:
-        return " or ".join(dict.fromkeys(in_words(each) for each in inner))
+        words = dict.fromkeys(in_words(each) for each in inner)
+        return " or ".join(sorted(words, key=lambda word: ", each " in word))  # what follows would be said of each
     if origin is Literal:
         return " or ".join(map(repr, inner))
     if origin in _LISTS and inner:

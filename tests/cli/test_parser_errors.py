@@ -155,7 +155,7 @@ ONE = """Parser key "data":
     [
         (
             UNION.format("data", "dpo_lightning.PreferenceDataModule", "val_split"),
-            "data.val_split: expected a number or text or a mapping or null, got 3",
+            "data.val_split: expected a number or text or null or a mapping, each a number or text, got 3",
         ),
         (
             UNION.format("trainer.callbacks", "dpo_lightning.UpdateGuard", "spike"),
@@ -177,7 +177,7 @@ ONE = """Parser key "data":
         ),
         (
             "Parser key \"trainer.devices\":\n  Errors:\n    - Expected a <class 'list'>\n  Given value: {}",
-            "trainer.devices: expected a list, each a whole number or text or a whole number, got {}",
+            "trainer.devices: expected text or a whole number or a list, each a whole number, got {}",
         ),
         (
             "the following arguments are required: fit.model, fit.data",

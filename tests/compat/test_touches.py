@@ -69,8 +69,9 @@ def touches(tree: ast.Module) -> Iterator[str]:
 def by_string(call: ast.Call) -> Iterator[str]:
     if isinstance(call.func, ast.Name) and call.func.id in ("getattr", "setattr", "hasattr", "delattr"):
         for argument in call.args[1:2]:
-            if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and is_private(argument.value):
-                yield f"line {call.lineno}: {call.func.id} {argument.value}"
+            name = argument.value if isinstance(argument, ast.Constant) else None
+            if isinstance(name, str) and is_private(name) and name not in NAMED_TUPLES:
+                yield f"line {call.lineno}: {call.func.id} {name}"
 
 
 def overrides() -> Iterator[str]:

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 import pytest
 from torch import nn
-from transformers import MixtralConfig, MixtralForCausalLM
+from transformers import LlavaConfig, MixtralConfig, MixtralForCausalLM
 
 from dpo_lightning.compat.transformers import (
     attention_implementation,
     enable_checkpointing,
     forget_ties,
+    named_attentions,
     own_attention,
     own_mask,
     recorded_modules,
@@ -93,3 +94,9 @@ def test_checkpointing_by_its_new_name_and_by_its_old_one(name: str) -> None:
     assert model.given == {f"{name}_kwargs": {"use_reentrant": False}}
     assert not enable_checkpointing(Recorder(name, works=False))
     assert not enable_checkpointing(nn.Linear(2, 2))
+
+
+def test_the_attentions_that_a_config_names() -> None:
+    config = LlavaConfig(attn_implementation={"text_config": "someone/kernel"})
+    assert "someone/kernel" in named_attentions(config)
+    assert named_attentions(object()) == []

@@ -80,8 +80,8 @@ def test_names_that_cannot_be_are_refused(tmp_path, names, key):
     [
         ({"val_split": {"a": 0.1, "b": 0.2}}, "one set only can be held out"),
         ({"val_split": {"a": 1.5}}, "between 0 and 1"),
-        ({"val_split": {"a": None}}, "give a split such as"),
-        ({"test_split": {"a": 0.1}}, "give a split such as"),
+        ({"val_split": {"a": None}}, "must be a number or text or null or a mapping, each a number or text, got"),
+        ({"test_split": {"a": 0.1}}, "must be text or null or a mapping, each text, got"),
     ],
 )
 def test_places_that_cannot_be_are_refused(tmp_path, settings, said):
