@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum
 from fractions import Fraction
@@ -65,7 +65,7 @@ class Own:
 WHOLE = [
     *(None, True, 2**70, float("nan"), "null", b"ab", 1j, torch.bfloat16, torch.device("cpu"), torch.Size([1, 2])),
     *([(1, [2])], {(1, 2): {3}}, frozenset({"a"}), OrderedDict(b=1, a=(2,)), Counter("aab")),
-    *(Path("a/b"), PurePosixPath("c"), date(2020, 1, 2), datetime(2020, 1, 2, 3, tzinfo=UTC), time(1, 2)),
+    *(Path("a/b"), PurePosixPath("c"), date(2020, 1, 2), datetime(2020, 1, 2, 3, tzinfo=timezone.utc), time(1, 2)),
     *(timedelta(days=-1, microseconds=3), Decimal("0.10"), Fraction(1, 3), UUID(int=5)),
     *(Colour.RED, Colour.SIZES, Level.HIGH, Rights.READ | Rights.WRITE, Point(1), Settings(Colour.RED, Path("d"))),
     *(np.float32(0.5), np.int64(5), np.array([1.0, np.nan]), torch.tensor([1.0, float("nan")]), torch.tensor(True)),
