@@ -22,6 +22,7 @@ from tests.policy.test_modality import MULTIMODAL, TEXT, VISION, gpt2, llava
 def mllama() -> nn.Module:
     rope = {"rope_type": "default", "rope_theta": 1e4}
     text = {**TEXT, "cross_attention_layers": [1], "rope_parameters": rope, "pad_token_id": 0}
+    text |= {"rope_scaling": rope, "rope_theta": 1e4}  # as transformers 4 calls them
     vision = {**VISION, "vision_output_dim": 32, "attention_heads": 4, "num_global_layers": 1}
     vision |= {"intermediate_layers_indices": [0], "supported_aspect_ratios": [[1, 1]]}
     return MllamaForConditionalGeneration(MllamaConfig(text_config=text, vision_config=vision))
