@@ -108,16 +108,24 @@ def files_of_directory(directory: Path, options: Mapping[str, Any]) -> list[Path
     )
     named = (builder.config.data_files or {}).values()
     read = [path for paths in named for path in map(Path, paths) if path.is_file()]
-    if read and not options.keys() & {"name", "data_files", "data_dir"}:
+    if read and not options.keys() & {"name", "data_files", "data_dir"} and not _says_its_files(directory):
         _check_left_out(directory, read)
     return read
+
+
+def _says_its_files(directory: Path) -> bool:
+    """Return whether a dataset card names the files of its configurations: others are left out on purpose."""
+    from huggingface_hub import metadata_load
+
+    card = directory / "README.md"
+    return card.is_file() and "configs" in (metadata_load(card) or {})
 
 
 def _check_left_out(directory: Path, read: list[Path]) -> None:
     kind = _reader(read[0])
     for path in sorted(directory.rglob("*")):
         other = _reader(path)
-        hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
+        hidden = any(part.startswith((".", "__")) for part in path.relative_to(directory).parts)
         if other in (None, kind) or hidden or path.suffix in _MAY_LIE_BESIDE or not path.is_file():
             continue
         raise InputError(
