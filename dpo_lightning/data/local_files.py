@@ -96,7 +96,8 @@ def files_of_directory(directory: Path, options: Mapping[str, Any]) -> list[Path
     """Return the files that `datasets` reads of a directory.
 
     Raises:
-        InputError: where files of rows would be left out, since those beside them are of another kind.
+        InputError: where files of rows would be left out, since those beside them are of another kind, or a copy of
+            a file, such as `train.jsonl.bak`, would be read beside it.
     """
     from datasets import load_dataset, load_dataset_builder
 
@@ -109,8 +110,18 @@ def files_of_directory(directory: Path, options: Mapping[str, Any]) -> list[Path
     named = (builder.config.data_files or {}).values()
     read = [path for paths in named for path in map(Path, paths) if path.is_file()]
     if read and not options.keys() & {"name", "data_files", "data_dir"} and not _says_its_files(directory):
+        _check_copies(directory, read)
         _check_left_out(directory, read)
     return read
+
+
+def _check_copies(directory: Path, read: list[Path]) -> None:
+    copy = next((path for path in read if path.with_suffix("") in read), None)
+    if copy is not None:
+        raise InputError(
+            f"{directory}: {copy.name} would be read beside {copy.stem}, whose copy it seems to be: name the files to "
+            "read in data.load_options.data_files"
+        )
 
 
 def _says_its_files(directory: Path) -> bool:
