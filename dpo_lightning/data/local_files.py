@@ -96,7 +96,8 @@ def files_of_directory(directory: Path, options: Mapping[str, Any]) -> list[Path
     """Return the files that `datasets` reads of a directory.
 
     Raises:
-        InputError: where files of rows would be left out, since those beside them are of another kind.
+        InputError: where files of rows would be left out, since those beside them are of another kind, or a copy of
+            a file, such as `train.jsonl.bak`, would be read beside it.
     """
     from datasets import load_dataset, load_dataset_builder
 
@@ -108,16 +109,34 @@ def files_of_directory(directory: Path, options: Mapping[str, Any]) -> list[Path
     )
     named = (builder.config.data_files or {}).values()
     read = [path for paths in named for path in map(Path, paths) if path.is_file()]
-    if read and not options.keys() & {"name", "data_files", "data_dir"}:
+    if read and not options.keys() & {"name", "data_files", "data_dir"} and not _says_its_files(directory):
+        _check_copies(directory, read)
         _check_left_out(directory, read)
     return read
+
+
+def _check_copies(directory: Path, read: list[Path]) -> None:
+    copy = next((path for path in read if path.with_suffix("") in read), None)
+    if copy is not None:
+        raise InputError(
+            f"{directory}: {copy.name} would be read beside {copy.stem}, whose copy it seems to be: name the files to "
+            "read in data.load_options.data_files"
+        )
+
+
+def _says_its_files(directory: Path) -> bool:
+    """Return whether a dataset card names the files of its configurations: others are left out on purpose."""
+    from huggingface_hub import metadata_load
+
+    card = directory / "README.md"
+    return card.is_file() and "configs" in (metadata_load(card) or {})
 
 
 def _check_left_out(directory: Path, read: list[Path]) -> None:
     kind = _reader(read[0])
     for path in sorted(directory.rglob("*")):
         other = _reader(path)
-        hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
+        hidden = any(part.startswith((".", "__")) for part in path.relative_to(directory).parts)
         if other in (None, kind) or hidden or path.suffix in _MAY_LIE_BESIDE or not path.is_file():
             continue
         raise InputError(

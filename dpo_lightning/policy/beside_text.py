@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from dpo_lightning.policy.modality import is_of_transformers, probe_ids
-from dpo_lightning.utils.torch_modes import evaluating
+from dpo_lightning.utils.torch_modes import probing
 
 _LAYER = re.compile(r"\.\d+(\.|$)")
 _NAMED = 8
@@ -92,7 +92,7 @@ def _silent_layers(policy: nn.Module, device: torch.device) -> dict[str, nn.Modu
     handles = [each.register_forward_pre_hook(lambda module, _: called.add(module)) for each in policy.modules()]
     devices = [device] if device.type == "cuda" else []
     try:
-        with torch.enable_grad(), evaluating(policy), torch.random.fork_rng(devices):
+        with torch.enable_grad(), probing(policy), torch.random.fork_rng(devices):
             reached = _leaves(policy(input_ids=probe_ids(policy).to(device)).logits)
     finally:
         for handle in handles:

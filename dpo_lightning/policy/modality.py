@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dpo_lightning.errors import DPOLightningError, InputError
 from dpo_lightning.utils.text import one_line
-from dpo_lightning.utils.torch_modes import evaluating
+from dpo_lightning.utils.torch_modes import probing
 
 _TOKENS = 4
 _CHANGED = 1
@@ -93,7 +93,7 @@ def _check_forward(policy: nn.Module, what: str) -> None:
             return
         devices = [device] if device.type == "cuda" else []
         # Sharded models are built where the default device is `meta`.
-        with device, torch.no_grad(), evaluating(policy), torch.random.fork_rng(devices):
+        with device, torch.no_grad(), probing(policy), torch.random.fork_rng(devices):
             ids = probe_ids(policy)
             output = policy(input_ids=ids)
     except (DPOLightningError, torch.OutOfMemoryError):

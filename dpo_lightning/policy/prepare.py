@@ -22,6 +22,7 @@ from dpo_lightning.policy.modality import check_causal
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.kinds import check_fields, check_kinds
 from dpo_lightning.utils.settings import NOT_NEGATIVE, check_rules
+from dpo_lightning.utils.torch_modes import configs_of
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -131,9 +132,9 @@ def switched_settings(model: nn.Module) -> Iterator[tuple[Any, str]]:
             yield module, "p"
         if hasattr(module, "gradient_checkpointing"):
             yield module, "gradient_checkpointing"
-    for holder in [*model.modules(), *_configs(model)]:
+    for holder in [*model.modules(), *configs_of(model)]:
         yield from ((holder, name) for name, value in vars(holder).items() if _is_rate(name, value))
-    yield from ((config, "use_cache") for config in _configs(model) if hasattr(config, "use_cache"))
+    yield from ((config, "use_cache") for config in configs_of(model) if hasattr(config, "use_cache"))
 
 
 def disable_dropout(model: nn.Module) -> None:
@@ -145,7 +146,7 @@ def disable_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, _DROPOUTS):
             module.p = 0.0
-    for holder in [*model.modules(), *_configs(model)]:
+    for holder in [*model.modules(), *configs_of(model)]:
         attributes = vars(holder)
         for name, value in attributes.items():
             if _is_rate(name, value):
@@ -201,15 +202,9 @@ def is_dropout_rate(name: str) -> bool:
 
 def disable_cache(model: nn.Module) -> None:
     """Keep the model, and any model inside it, from collecting keys and values that nobody reads."""
-    for config in _configs(model):
+    for config in configs_of(model):
         if hasattr(config, "use_cache"):
             config.use_cache = False
-
-
-def _configs(model: nn.Module) -> list[Any]:
-    """Return the config of each module that has one; PEFT gives a plain module a dict, which holds no settings."""
-    configs = [getattr(module, "config", None) for module in model.modules()]
-    return list({id(config): config for config in configs if hasattr(config, "__dict__")}.values())
 
 
 @contextmanager

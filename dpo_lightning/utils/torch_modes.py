@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,38 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def probing(model: nn.Module) -> Iterator[None]:
+    """Put the model in eval mode, without a cache, and let forwards leave nothing in it, such as a recurrent state.
+
+    A state that has a graph cannot be copied, and a cache of some hybrid models does not work without their attention.
+    """
+    caching = [config for config in configs_of(model) if getattr(config, "use_cache", False)]
+    held = [(module, dict(vars(module))) for module in model.modules()]
+    for config in caching:
+        config.use_cache = False
+    try:
+        with evaluating(model):
+            yield
+    finally:
+        for config in caching:
+            config.use_cache = True
+        for module, before in held:
+            _take_back_graphs(module, before)
+
+
+def _take_back_graphs(module: nn.Module, before: dict[str, Any]) -> None:
+    for name, value in list(vars(module).items()):
+        if isinstance(value, Tensor) and value.grad_fn is not None and before.get(name) is not value:
+            vars(module)[name] = before.get(name)
+
+
+def configs_of(model: nn.Module) -> list[Any]:
+    """Return the config of each module that has one; PEFT gives a plain module a dict, which holds no settings."""
+    configs = [getattr(module, "config", None) for module in model.modules()]
+    return list({id(config): config for config in configs if hasattr(config, "__dict__")}.values())
 
 
 def compute_dtype(tensor: Tensor) -> torch.dtype:

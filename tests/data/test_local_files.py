@@ -53,9 +53,24 @@ def test_files_that_would_be_left_out_are_refused(tmp_path: Path) -> None:
     assert len(load_rows(there, "train", {"data_files": "a.jsonl"})) == 1
 
 
+@pytest.mark.parametrize("name", ["a.jsonl.bak", "a.jsonl.gz"])
+def test_a_copy_of_a_file_is_not_read_beside_it(tmp_path: Path, name: str) -> None:
+    there = directory(tmp_path, a_jsonl=ROW)
+    (tmp_path / name).write_bytes(gzip.compress(ROW.encode()) if name.endswith("gz") else ROW.encode())
+    assert f"{name} would be read beside a.jsonl, whose copy it seems to be" in refusal(there)
+
+
 def test_what_lies_beside_rows_by_custom_is_not(tmp_path: Path) -> None:
     there = directory(tmp_path, a_csv=CSV, dataset_infos_json="{}")
     (tmp_path / ".b.jsonl").write_text(ROW)
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "b.jsonl").write_text(ROW)
+    assert len(load_rows(there, "train", {})) == 1
+
+
+def test_files_that_a_dataset_card_does_not_name_are_left_out_on_purpose(tmp_path: Path) -> None:
+    card = "---\nconfigs:\n- config_name: default\n  data_files: a.jsonl\n---\n"
+    there = directory(tmp_path, a_jsonl=ROW, b_csv=CSV, README_md=card)
     assert len(load_rows(there, "train", {})) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,7 @@ from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers.runs import module
 from tests.helpers.tiny import PAIRS, tiny_llama
 from tests.policy.test_experts import mixture
+from tools.docs.architecture_models import tiny_model
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -121,6 +123,12 @@ def test_an_encoder_is_refused(make: Any, by_name: bool, tmp_path: Path) -> None
 def test_what_is_causal_passes(dtype: torch.dtype) -> None:
     for model in (bert(is_decoder=True), tiny_llama(), gpt2(), mixture(), nn.Linear(2, 2)):
         check_causal(model.to(dtype))
+
+
+@pytest.mark.parametrize("name", ["granitemoehybrid", "recurrent_gemma"])
+def test_a_hybrid_model_passes_and_can_be_copied_after_it(name: str) -> None:
+    policy = build_policy(tiny_model(name), torch.float32, PolicyOptions())
+    copy.deepcopy(policy)  # as a reference is
 
 
 def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
