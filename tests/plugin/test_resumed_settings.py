@@ -204,3 +204,26 @@ def test_settings_of_a_reference_that_moves(run, again, tmp_path, caplog, resume
     with caplog.at_level("INFO"):
         run(EMAReference(0.5), **other)
     assert "model.resume=changed: EMAReference.decay is 0.5, was 0.9" in caplog.text
+
+
+def test_another_seed_is_refused_or_applied(run, checkpoint, again, monkeypatch, caplog):
+    drawn = []
+
+    class Draws(pl.Callback):
+        def on_train_batch_start(self, *_):
+            drawn.append(torch.rand(()).item())
+
+    def goes_on(seed, **settings):
+        monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))  # where seed_everything leaves it
+        torch.manual_seed(seed)
+        run(Draws(), module=again(**settings), ckpt_path=path, max_steps=7, limit_val_batches=0)
+
+    monkeypatch.setenv("PL_GLOBAL_SEED", "1")
+    path = checkpoint()
+    with pytest.raises(InputError, match=r"had seed_everything 1, and this run asks for 2: .*model.resume=changed"):
+        goes_on(2)
+    goes_on(1)
+    with caplog.at_level("INFO"):
+        goes_on(2, resume="changed")
+    assert "model.resume=changed: seed_everything is 2, was 1" in caplog.text
+    assert len({*drawn}) == len(drawn) == 2
