@@ -89,6 +89,7 @@ class UpdateGuard(pl.Callback):
         self.skipped = 0
         self.scaler_skipped = 0
         self._in_a_row = 0
+        self._bad_one: int | None = None  # the `id` of the optimizer whose step the scaler skipped last
         self._before: _Before | None = None
         self._norms: deque[float] = deque(maxlen=_NORMS)
         self._window: list[_MicroBatch] = []
@@ -119,7 +120,9 @@ class UpdateGuard(pl.Callback):
         self._before = _Before(trainer, trainer.global_step, self._state())
         scaler = gradient_scaler(pl_module)
         norm, scale, losses_finite = self._measure(pl_module, scaler)
-        if scaler is not None and losses_finite and self._is_left_to_the_scaler(norm, scale):
+        if not math.isfinite(norm) and len(trainer.optimizers) > 1:  # whose gradient need not be this step's
+            norm = gradient_norm(pl_module, optimizer).item()
+        if scaler is not None and losses_finite and self._is_left_to_the_scaler(norm, scale, optimizer):
             self._log_skipped(pl_module)
             return
         problem = self._problem(norm, losses_finite)
@@ -172,11 +175,13 @@ class UpdateGuard(pl.Callback):
         norm_read, scale_read, bad_read = torch.stack([norm, scale, max_over_ranks(bad)]).tolist()
         return norm_read, scale_read, not bad_read
 
-    def _is_left_to_the_scaler(self, norm: float, scale: float) -> bool:
-        """Say if the scaler skips the step and may do so, and count it."""
+    def _is_left_to_the_scaler(self, norm: float, scale: float, optimizer: torch.optim.Optimizer) -> bool:
+        """Say if the scaler skips the step and may do so, and count it; in a row are the steps of one optimizer."""
         if math.isfinite(norm):
-            self._in_a_row = 0
+            if self._bad_one in (None, id(optimizer)):
+                self._in_a_row = 0
             return False
+        self._bad_one = id(optimizer)
         self._in_a_row += 1
         if scale <= 1 or self._in_a_row >= _SCALER_SKIPS:
             return False
@@ -254,7 +259,7 @@ class UpdateGuard(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts and the norms; older checkpoints count no steps that a scaler skipped."""
-        self._before = None
+        self._before, self._bad_one = None, None
         self.skipped = state_dict["skipped"]
         self.scaler_skipped = state_dict.get("scaler_skipped", 0)
         self._in_a_row = state_dict.get("in_a_row", 0)

@@ -41,7 +41,9 @@ def cluster_environment(trainer: pl.Trainer) -> Any:
 def batch_sizes_sought(trainer: pl.Trainer, *, in_each_stage: bool = False) -> list[str]:
     """Return the names of the batch sizes that a `BatchSizeFinder` of the run looks for.
 
-    With `in_each_stage`, only those of Lightning's own class, which does so at the start of each stage. Touches `BatchSizeFinder._batch_arg_name`, which nothing public tells. Where it changes, one that is null ends in an
+    With `in_each_stage`, only those of Lightning's own class, which does so at the start of each stage.
+
+    Touches `BatchSizeFinder._batch_arg_name`, which nothing public tells. Where it changes, one that is null ends in an
     assertion of Lightning's.
     """
     finders = [each for each in trainer.callbacks if isinstance(each, BatchSizeFinder)]  # type: ignore[attr-defined]
