@@ -129,7 +129,10 @@ def test_a_setting_whose_state_is_lacking_begins_it_anew(run, checkpoint, again,
 
 @pytest.mark.parametrize(
     ("kind", "name", "values", "state"),
-    [(torch.optim.Adagrad, "initial_accumulator_value", (0.0, 9.0), "sum"), (torch.optim.Rprop, "lr", (1e-6, 1e-4), "")],
+    [
+        (torch.optim.Adagrad, "initial_accumulator_value", (0.0, 9.0), "sum"),
+        (torch.optim.Rprop, "lr", (1e-6, 1e-4), ""),
+    ],
 )
 def test_a_setting_of_the_first_step_begins_the_optimizer_anew(
     run, checkpoint, again, caplog, kind, name, values, state
