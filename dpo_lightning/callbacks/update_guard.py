@@ -18,7 +18,7 @@ from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.callbacks.step_zero import scoring
 from dpo_lightning.compat.lightning_loops import is_of_training_step
 from dpo_lightning.compat.torch import is_unscaled, loss_scale
-from dpo_lightning.errors import RunError
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.run import PreferenceRun, preference_batch_of
 from dpo_lightning.utils.gradients import gradient_norm, gradient_scaler
 from dpo_lightning.utils.kinds import check_arguments
@@ -106,7 +106,17 @@ class UpdateGuard(pl.Callback):
             self._means = _means(pl_module)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Remember the loss."""
+        """Remember the loss.
+
+        Raises:
+            InputError: for one that no gradient can be taken of, which torch would say without a place.
+        """
+        by_lightning = pl_module.automatic_optimization
+        if not loss.requires_grad or (by_lightning and (loss.is_complex() or loss.numel() != 1)):
+            raise InputError(
+                f"the loss of training_step is {_described(loss)}: return one real number that depends on the policy's "
+                "parameters, without detach() or item()"
+            )
         self._window.append(_MicroBatch(None if self._batch is None else self._batch.row_ids, loss.detach()))
 
     def on_before_optimizer_step(
@@ -264,6 +274,12 @@ class UpdateGuard(pl.Callback):
         self.scaler_skipped = state_dict.get("scaler_skipped", 0)
         self._in_a_row = state_dict.get("in_a_row", 0)
         self._norms = deque(state_dict["norms"], maxlen=_NORMS)
+
+
+def _described(loss: Tensor) -> str:
+    if loss.numel() != 1:
+        return f"a tensor of shape {[*loss.shape]}"
+    return f"of {loss.dtype}" if loss.is_complex() else "without a gradient"
 
 
 def _concerns_a_batch(error: BaseException) -> bool:

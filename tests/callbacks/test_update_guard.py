@@ -210,6 +210,24 @@ def test_steps_in_which_the_scaler_finds_its_scale_are_counted_and_go_on(tmp_pat
     assert not torch.equal(poison.weights[2], poison.weights[1])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (torch.Tensor.detach, "without a gradient"),
+        (lambda loss: loss.to(torch.complex64), r"of torch\.complex64"),
+        (lambda loss: loss.expand(3), r"a tensor of shape \[3\]"),
+    ],
+    ids=["detached", "complex", "several"],
+)
+def test_a_loss_without_a_gradient_is_one_line(tmp_path, change, said):
+    class Other(PreferenceModule):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return change(super().training_step(batch, batch_idx))
+
+    with pytest.raises(InputError, match=rf"^the loss of training_step is {said}: return one real number that"):
+        trainer(max_steps=1, limit_val_batches=0).fit(Other(tiny_llama(), step_zero_check=False), data(tmp_path))
+
+
 class TwoByHand(PreferenceModule):
     """Two optimizers, of which the gradient of one is bad in the first step; both steps are taken before the next."""
 
