@@ -9,7 +9,8 @@ import lightning.pytorch as pl
 
 from dpo_lightning.callbacks.moments import FirstCallback, UpdateWatch, callback_states
 from dpo_lightning.callbacks.running_values import OF_RANK, Snapshot, running_values, set_metric_states
-from dpo_lightning.checkpoints.random_state import set_random_state
+from dpo_lightning.checkpoints.random_state import random_state, run_seed, set_random_state
+from dpo_lightning.checkpoints.settings import Difference, refuse_or_tell
 from dpo_lightning.compat.lightning_checkpoints import datamodule_key, save_again, save_nothing
 from dpo_lightning.compat.lightning_loops import (
     BETWEEN_EPOCHS,
@@ -31,7 +32,8 @@ from dpo_lightning.compat.lightning_loops import (
 from dpo_lightning.compat.lightning_results import log_on
 from dpo_lightning.data.loaders_beside import have_states, resume_loaders
 from dpo_lightning.errors import RunError
-from dpo_lightning.utils.ranks import from_all_ranks, this_rank
+from dpo_lightning.run import PreferenceRun
+from dpo_lightning.utils.ranks import from_all_ranks, from_rank_zero, this_rank
 from dpo_lightning.utils.trainers import check_averaging, is_fitting
 
 
@@ -219,7 +221,7 @@ class ExactResume(pl.Callback):
         checkpoint["loops"]["fit_loop"] = now.loops
         ranks = from_all_ranks(now.of_rank)
         due = schedule_steps(trainer) == now.schedule_steps
-        state = {"moment": now.moment.value, "plateaus_due": due, "ranks": ranks}
+        state = {"moment": now.moment.value, "plateaus_due": due, "ranks": ranks, "seed": run_seed()}
         states = {**checkpoint["callbacks"], **(self._states or {}), self.state_key: state}
         checkpoint["callbacks"] = {name: content for name, content in states.items() if content}
         self._set_position(trainer, checkpoint, now.loops)
@@ -244,6 +246,7 @@ class ExactResume(pl.Callback):
 
         Raises:
             RunError: where training has started.
+            InputError: for another `seed_everything`, unless it is to be applied: the random numbers then begin anew.
         """
         if self._snapshot is not None:
             raise RunError(
@@ -259,6 +262,8 @@ class ExactResume(pl.Callback):
             common = {"moment": state["moment"], "plateaus_due": state.get("plateaus_due", False)}
             nothing: dict[str, Any] = {"metrics": {}, "logged": {}, "reported": {}}
             self._restored = {**common, **nothing, **own, "loops": checkpoint["loops"]["fit_loop"]}
+            if is_fitting(trainer) and _another_seed(state.get("seed"), pl_module):
+                self._restored["random"] = random_state()
 
     def failed(self, trainer: pl.Trainer) -> None:
         """Let nobody save where there is no step, or half of one: the user's own error is the one to see."""
@@ -281,3 +286,13 @@ class ExactResume(pl.Callback):
     def _resume_random(self) -> None:
         if self._restored is not None and "random" in self._restored:
             set_random_state(self._restored["random"])
+
+
+def _another_seed(before: int | None, pl_module: pl.LightningModule) -> bool:
+    """Return whether the random numbers are to be those of another seed; refuse it, unless settings may change."""
+    now = from_rank_zero(run_seed())
+    if None in (before, now) or before == now:
+        return False
+    mode = pl_module.resume if isinstance(pl_module, PreferenceRun) else "exact"
+    refuse_or_tell([Difference("seed_everything", before, now)], mode)
+    return True

@@ -18,7 +18,7 @@ from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.callbacks.step_zero import scoring
 from dpo_lightning.compat.lightning_loops import is_of_training_step
 from dpo_lightning.compat.torch import is_unscaled, loss_scale
-from dpo_lightning.errors import RunError
+from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.run import PreferenceRun, preference_batch_of
 from dpo_lightning.utils.gradients import gradient_norm, gradient_scaler
 from dpo_lightning.utils.kinds import check_arguments
@@ -89,6 +89,7 @@ class UpdateGuard(pl.Callback):
         self.skipped = 0
         self.scaler_skipped = 0
         self._in_a_row = 0
+        self._bad_one: int | None = None  # the `id` of the optimizer whose step the scaler skipped last
         self._before: _Before | None = None
         self._norms: deque[float] = deque(maxlen=_NORMS)
         self._window: list[_MicroBatch] = []
@@ -105,7 +106,17 @@ class UpdateGuard(pl.Callback):
             self._means = _means(pl_module)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Remember the loss."""
+        """Remember the loss.
+
+        Raises:
+            InputError: for one that no gradient can be taken of, which torch would say without a place.
+        """
+        by_lightning = pl_module.automatic_optimization
+        if not loss.requires_grad or (by_lightning and (loss.is_complex() or loss.numel() != 1)):
+            raise InputError(
+                f"the loss of training_step is {_described(loss)}: return one real number that depends on the policy's "
+                "parameters, without detach() or item()"
+            )
         self._window.append(_MicroBatch(None if self._batch is None else self._batch.row_ids, loss.detach()))
 
     def on_before_optimizer_step(
@@ -119,7 +130,9 @@ class UpdateGuard(pl.Callback):
         self._before = _Before(trainer, trainer.global_step, self._state())
         scaler = gradient_scaler(pl_module)
         norm, scale, losses_finite = self._measure(pl_module, scaler)
-        if scaler is not None and losses_finite and self._is_left_to_the_scaler(norm, scale):
+        if not math.isfinite(norm) and len(trainer.optimizers) > 1:  # whose gradient need not be this step's
+            norm = gradient_norm(pl_module, optimizer).item()
+        if scaler is not None and losses_finite and self._is_left_to_the_scaler(norm, scale, optimizer):
             self._log_skipped(pl_module)
             return
         problem = self._problem(norm, losses_finite)
@@ -172,11 +185,13 @@ class UpdateGuard(pl.Callback):
         norm_read, scale_read, bad_read = torch.stack([norm, scale, max_over_ranks(bad)]).tolist()
         return norm_read, scale_read, not bad_read
 
-    def _is_left_to_the_scaler(self, norm: float, scale: float) -> bool:
-        """Say if the scaler skips the step and may do so, and count it."""
+    def _is_left_to_the_scaler(self, norm: float, scale: float, optimizer: torch.optim.Optimizer) -> bool:
+        """Say if the scaler skips the step and may do so, and count it; in a row are the steps of one optimizer."""
         if math.isfinite(norm):
-            self._in_a_row = 0
+            if self._bad_one in (None, id(optimizer)):
+                self._in_a_row = 0
             return False
+        self._bad_one = id(optimizer)
         self._in_a_row += 1
         if scale <= 1 or self._in_a_row >= _SCALER_SKIPS:
             return False
@@ -254,11 +269,17 @@ class UpdateGuard(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counts and the norms; older checkpoints count no steps that a scaler skipped."""
-        self._before = None
+        self._before, self._bad_one = None, None
         self.skipped = state_dict["skipped"]
         self.scaler_skipped = state_dict.get("scaler_skipped", 0)
         self._in_a_row = state_dict.get("in_a_row", 0)
         self._norms = deque(state_dict["norms"], maxlen=_NORMS)
+
+
+def _described(loss: Tensor) -> str:
+    if loss.numel() != 1:
+        return f"a tensor of shape {[*loss.shape]}"
+    return f"of {loss.dtype}" if loss.is_complex() else "without a gradient"
 
 
 def _concerns_a_batch(error: BaseException) -> bool:

@@ -132,6 +132,7 @@ CONTENTS = (
     Entry(CALLBACKS, "the state of each callback that has one, by its class and settings", _LIGHTNING, _LIGHTNING),
     Entry(f"{CALLBACKS}/<ExactResume>/moment", "what of the step is done", _EXACT, _EXACT),
     Entry(f"{CALLBACKS}/<ExactResume>/plateaus_due", "whether the schedule's step is still to come", _EXACT, _EXACT),
+    Entry(f"{CALLBACKS}/<ExactResume>/seed", "that of `seed_everything`; null without one", _EXACT, _EXACT, since=2),
     Entry(f"{CALLBACKS}/<ExactResume>/ranks", "a list with the entries below for each rank", _EXACT, _EXACT),
     Entry(f"{CALLBACKS}/<ExactResume>/ranks/random", "generators of Python, numpy, torch and CUDA", _EXACT, _EXACT),
     Entry(f"{CALLBACKS}/<ExactResume>/ranks/metrics", "sums of each metric since the last log", _EXACT, _EXACT),

@@ -22,6 +22,7 @@ from dpo_lightning.checkpoints.contents import IDENTITY, MOVED_REFERENCE, STATE_
 from dpo_lightning.checkpoints.plain_form import NoPlainForm, plain_form
 from dpo_lightning.checkpoints.settings import Difference, differences, told
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.samples import Sample, samples_in
 from dpo_lightning.reference import FrozenModule, LostReference, Precomputed, Reference
 from dpo_lightning.run import PreferenceRun
@@ -39,6 +40,10 @@ _NO_LOGITS_ENDS = ("_token_id", "_cache", "output_attentions", "output_hidden_st
 
 # What of an adapter can change under trained weights: their scale. Its other settings say what the weights are.
 _SCALES = {"lora_alpha": "lora.alpha", "use_rslora": "lora.use_rslora"}
+
+# What says which modules an adapter is of, perhaps in other words: the names of the weights tell, which PEFT changes.
+_PLACES = {"target_modules", "exclude_modules", "target_parameters", "modules_to_save"}
+_PLACES |= {"layers_to_transform", "layers_pattern"}
 
 
 def add_identity(run: PreferenceRun, checkpoint: dict[str, Any]) -> None:
@@ -89,8 +94,11 @@ def check_identity(run: PreferenceRun, checkpoint: Mapping[str, Any], trained: C
 def _check_adapters(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[Difference]:
     """Return the differences of scale; refuse others."""
     found = []
+    same_places = samples_in(saved["weights"]).keys() == samples_in(here["weights"]).keys()
     for name in saved["adapters"].keys() & here["adapters"].keys():
         for each in differences("", saved["adapters"][name], here["adapters"][name]):
+            if (same_places and each.name in _PLACES) or _begins_otherwise(each):
+                continue
             key = _SCALES.get(each.name)
             if key is None:
                 place = f"lora.{each.name}" if name == "default" else f"the adapter {name}'s {each.name}"
@@ -105,6 +113,11 @@ def _check_adapters(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[D
             "quantization_config of its run"
         )
     return found
+
+
+def _begins_otherwise(each: Difference) -> bool:
+    """Return whether only the first weights of an adapter differ, in whose place those of the checkpoint come."""
+    return each.name == "init_lora_weights" and not (moves_base(each.before) or moves_base(each.now))
 
 
 def _check_base(saved: Mapping[str, Any], here: Mapping[str, Any], trained: Collection[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def asked_before(saved: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def other_kind(now: Asked, before: Mapping[str, Any], state: Mapping[str, Any] | None) -> Iterator[Difference]:
-    """Yield why an optimizer cannot take a saved state: another class, or other groups of parameters.
+    """Yield why an optimizer cannot take a saved state: another class, other groups, a setting that made the state.
 
     Args:
         now: The optimizer.
@@ -96,6 +97,29 @@ def other_kind(now: Asked, before: Mapping[str, Any], state: Mapping[str, Any] |
     sizes = [len(group["params"]) for group in now.optimizer.param_groups]
     if state is not None and (saved := [len(group["params"]) for group in state["param_groups"]]) != sizes:
         yield Difference("the optimizer's numbers of parameters", saved, sizes)
+    found = list(other_settings(now, before))
+    if any(_is_of_the_first_step(now.optimizer, now.groups[place], each) for place, each in found):
+        yield from {str(each): each for _, each in found}.values()
+
+
+def _is_of_the_first_step(optimizer: Optimizer, group: Mapping[str, Any], setting: Difference) -> bool:
+    """Return whether a setting changes the first step alone, as what Adagrad's sums and Rprop's rates begin with."""
+    now = {name: group[name] for name in inspect.signature(type(optimizer)).parameters if name in group}
+    before = {**now, setting.name.rpartition(".")[2]: setting.before}
+
+    def weight(first: Mapping[str, Any], then: Mapping[str, Any]) -> float:
+        tried = torch.ones(1, dtype=torch.float64, requires_grad=True)
+        tried.grad = torch.ones_like(tried)
+        trial = type(optimizer)([tried], **first)
+        trial.step()
+        trial.param_groups[0].update(then)
+        trial.step()
+        return tried.item()
+
+    try:
+        return weight(before, now) == weight(before, before) != weight(now, now)
+    except Exception:  # one that is made or called otherwise
+        return False
 
 
 def other_settings(now: Asked, before: Mapping[str, Any]) -> Iterator[tuple[int, Difference]]:
@@ -142,9 +166,7 @@ def begin_lacking_states_anew(now: Asked, places: Collection[int]) -> set[str]:
     lacking: set[str] = set()
     for place in places:
         group = now.optimizer.param_groups[place]
-        held = [
-            (parameter, now.optimizer.state[parameter]) for parameter in group["params"] if _is_held(now, parameter)
-        ]
+        held = [(each, now.optimizer.state[each]) for each in group["params"] if _is_held(now, each)]
         if not held:
             continue
         missing = _needed(now.optimizer, group, held[0][0]) - {name for _, state in held for name in state}

@@ -1,12 +1,19 @@
-"""The random numbers of a process as plain values, which a checkpoint can hold."""
+"""The random numbers of a process as plain values, which a checkpoint can hold, and the seed that they came from."""
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any, cast
 
 import numpy as np
 import torch
+
+
+def run_seed() -> int | None:
+    """Return the seed that `seed_everything` has set last, which it leaves in the environment; None without one."""
+    text = os.environ.get("PL_GLOBAL_SEED", "")
+    return int(text) if text.isdecimal() else None
 
 
 def random_state() -> dict[str, Any]:

@@ -38,13 +38,16 @@ def cluster_environment(trainer: pl.Trainer) -> Any:
     return trainer._accelerator_connector.cluster_environment
 
 
-def batch_sizes_sought(trainer: pl.Trainer) -> list[str]:
+def batch_sizes_sought(trainer: pl.Trainer, *, in_each_stage: bool = False) -> list[str]:
     """Return the names of the batch sizes that a `BatchSizeFinder` of the run looks for.
+
+    With `in_each_stage`, only those of Lightning's own class, which does so at the start of each stage.
 
     Touches `BatchSizeFinder._batch_arg_name`, which nothing public tells. Where it changes, one that is null ends in an
     assertion of Lightning's.
     """
-    return [each._batch_arg_name for each in trainer.callbacks if isinstance(each, BatchSizeFinder)]  # type: ignore[attr-defined]
+    finders = [each for each in trainer.callbacks if isinstance(each, BatchSizeFinder)]  # type: ignore[attr-defined]
+    return [each._batch_arg_name for each in finders if type(each) is BatchSizeFinder or not in_each_stage]
 
 
 def keep_frozen_weights(averaging: WeightAveraging) -> None:

@@ -205,12 +205,13 @@ def forget_logged(trainer: pl.Trainer, names: Iterable[str]) -> None:
 
 
 def evaluated_loaders(trainer: pl.Trainer) -> tuple[Any, int]:
-    """Return the loaders of the stage that evaluates or predicts, as they were given, and how many there are.
+    """Return the loaders that are evaluated or predicted, in training those to come, as given, and how many there are.
 
     Touches `Trainer._active_loop`, its `_combined_loader` and the `_mode` of that: in every mode but `sequential` all
     loaders together make one batch, and are one set; nothing public tells which it is.
     """
-    loader: Any = trainer._active_loop._combined_loader  # type: ignore[union-attr]
+    loop: Any = trainer.fit_loop.epoch_loop.val_loop if trainer.training else trainer._active_loop
+    loader = loop._combined_loader
     if loader._mode != "sequential":
         return None, 1
     return loader.iterables, len(loader.flattened)

@@ -84,6 +84,23 @@ class Batching(NamedTuple):
                     f"batch_arg_name={other!r}, or set data.{name}"
                 )
 
+    def check_sought_in(self, stage: str, names: list[str], eval_batch_pairs: int | None) -> None:
+        """Refuse to look for a batch size of training in an evaluation that has its own, or the other way round.
+
+        Raises:
+            InputError: with the size that the stage's batches go by.
+        """
+        own = {"batch_pairs": self.batch_pairs, "batch_tokens": self.batch_tokens}
+        of_training = next(name for name, value in own.items() if value is not None)
+        for name in names:
+            other = of_training if stage == "fit" else "eval_batch_pairs"
+            in_vain = name == "eval_batch_pairs" if stage == "fit" else name in own and eval_batch_pairs is not None
+            if in_vain:
+                raise InputError(
+                    f"BatchSizeFinder: data.{name} makes no batch of this {stage}, whose size is data.{other}: give "
+                    f"batch_arg_name={other!r}, or leave the search out here"
+                )
+
     def check(self) -> None:
         """Refuse settings that contradict each other, before any data is read.
 

@@ -156,6 +156,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         """Read the tokenised examples of every split, from the cache where `prepare_data` has run."""
         if self.trainer is not None:
             self.batching.check_sought(batch_sizes_sought(self.trainer))
+            in_each_stage = batch_sizes_sought(self.trainer, in_each_stage=True)
+            self.batching.check_sought_in(TrainerFn(stage or "fit").value, in_each_stage, self.eval_batch_pairs)
         self._load()
         self._epoch.forget()
         if self.trainer is not None and stage == "fit" and "val" not in self.splits:

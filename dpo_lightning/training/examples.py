@@ -224,6 +224,8 @@ def _one_each(losses: object, batch: PreferenceBatch) -> Float[Tensor, " P"]:
         found = f"a {type(losses).__name__}"
     elif losses.shape != (batch.examples,):
         found = f"a tensor of shape {[*losses.shape]}"
+    elif losses.is_sparse:
+        found = "a sparse tensor"
     elif losses.is_floating_point():
         return losses
     else:

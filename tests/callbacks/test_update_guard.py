@@ -210,6 +210,64 @@ def test_steps_in_which_the_scaler_finds_its_scale_are_counted_and_go_on(tmp_pat
     assert not torch.equal(poison.weights[2], poison.weights[1])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (torch.Tensor.detach, "without a gradient"),
+        (lambda loss: loss.to(torch.complex64), r"of torch\.complex64"),
+        (lambda loss: loss.expand(3), r"a tensor of shape \[3\]"),
+    ],
+    ids=["detached", "complex", "several"],
+)
+def test_a_loss_without_a_gradient_is_one_line(tmp_path, change, said):
+    class Other(PreferenceModule):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return change(super().training_step(batch, batch_idx))
+
+    with pytest.raises(InputError, match=rf"^the loss of training_step is {said}: return one real number that"):
+        trainer(max_steps=1, limit_val_batches=0).fit(Other(tiny_llama(), step_zero_check=False), data(tmp_path))
+
+
+class TwoByHand(PreferenceModule):
+    """Two optimizers, of which the gradient of one is bad in the first step; both steps are taken before the next."""
+
+    bad = 0
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(tiny_llama(), **settings)
+        self.automatic_optimization = False
+
+    def configure_optimizers(self) -> Any:
+        weights = list(self.policy.parameters())
+        self.halves = weights[:5], weights[5:]
+        return [torch.optim.SGD(half, lr=0.1) for half in self.halves]
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        if batch_idx == 0:
+            self.halves[self.bad][0].grad.fill_(math.nan)  # type: ignore[union-attr]
+        for optimizer in self.optimizers():  # type: ignore[union-attr]
+            optimizer.step()
+        for optimizer in self.optimizers():  # type: ignore[union-attr]
+            optimizer.zero_grad()
+        return loss
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+@pytest.mark.parametrize("plugins", [[ScaledLoss], []], ids=["scaled", "plain"])
+@pytest.mark.filterwarnings("ignore:the gradient norm is nan:UserWarning")
+def test_of_two_optimizers_the_step_of_the_bad_gradient_is_the_one_that_is_skipped(tmp_path, bad, plugins):
+    model, guard = TwoByHand(), UpdateGuard(skips=1)
+    model.bad = bad
+    start = [each.detach().clone() for each in model.policy.parameters()]
+    trainer(callbacks=[guard], plugins=[make() for make in plugins], max_steps=2).fit(model, data(tmp_path))
+    assert guard.skipped + guard.scaler_skipped == 1
+    halves = list(zip(start, model.policy.parameters(), strict=True))
+    stayed = [all(torch.equal(*pair) for pair in half) for half in (halves[:5], halves[5:])]
+    assert stayed == [bad == 0, bad == 1]
+
+
 def test_a_run_of_skipped_steps_only_says_so(tmp_path):
     with pytest.warns(UserWarning, match="all 4 optimizer steps were skipped: nothing was trained"):
         fit(tmp_path, Poison(*range(4), gradient=math.nan), UpdateGuard(), plugins=[ScaledLoss()])

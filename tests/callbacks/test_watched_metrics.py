@@ -41,8 +41,19 @@ def test_metrics_that_there_are_pass(tmp_path: Path, name: str) -> None:
     fit(tmp_path, EarlyStopping(name, patience=9))
 
 
+SETS = {"near": "train[:4]", "far": "train[4:8]"}
+
+
 def test_those_of_named_sets_pass(tmp_path: Path) -> None:
-    fit(tmp_path, EarlyStopping("val/near/loss"), val_split={"near": "train[:4]", "far": "train[4:8]"})
+    fit(tmp_path, EarlyStopping("val/near/loss"), val_split=SETS)
+
+
+@pytest.mark.parametrize(
+    ("sets", "meant"), [(SETS, "did you mean `val/near/loss`"), ("train[:8]", "did you mean `val/loss`")]
+)
+def test_that_of_a_set_that_is_not_there_is_refused_before_a_step(tmp_path: Path, sets: Any, meant: str) -> None:
+    with pytest.raises(InputError, match=rf"^EarlyStopping\.monitor: nothing logs val/neat/loss; {meant}"):
+        fit(tmp_path, EarlyStopping("val/neat/loss"), val_split=sets)
 
 
 def test_a_validation_metric_without_a_validation_is_refused(tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def fitted(path: Path, name: str, **settings: Any) -> Path:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What each run has saved."""
     paths = {name: tmp_path_factory.mktemp("run") for name in RUNS}
-    return {name: torch.load(fitted(path, name), weights_only=True) for name, path in paths.items()}
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PL_GLOBAL_SEED", "1")
+        return {name: torch.load(fitted(path, name), weights_only=True) for name, path in paths.items()}
 
 
 def table_keys(*, always: bool) -> set[str]:

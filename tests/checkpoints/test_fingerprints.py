@@ -101,11 +101,30 @@ def test_other_adapters_are_refused_by_name(tmp_path, lora, match):
         refused(match, each)
 
 
+@pytest.mark.parametrize(
+    "lora",
+    [
+        LoRA(r=2, init_lora_weights="gaussian"),
+        LoRA(r=2, target_modules=r".*\.(q|k|v|o|gate|up|down)_proj"),
+        LoRA(r=2, exclude_modules=["lm_head"]),
+    ],
+    ids=["first weights", "a pattern", "what is left out anyway"],
+)
+def test_the_same_adapter_in_other_words_goes_on(tmp_path, lora):
+    checkpoint = saved(tmp_path, lora=LoRA(r=2))
+    run = trainer(max_steps=3)
+    run.fit(module(str(tmp_path / "model"), lora=lora), data(tmp_path), ckpt_path=checkpoint)
+    assert run.global_step == 3
+
+
 def test_the_scale_of_adapters_can_be_changed(tmp_path):
     checkpoint = saved(tmp_path, lora=LoRA(r=2))
     loaded = PreferenceModule.load_from_checkpoint(checkpoint, lora=LoRA(r=2, alpha=8), resume="changed")
     assert loaded.policy.get_submodule("base_model.model.model.layers.0.self_attn.q_proj").scaling == {"default": 4}
-    refused("lora.r 2", lambda: PreferenceModule.load_from_checkpoint(checkpoint, lora=LoRA(r=4), resume="changed"))
+    others = {"lora.r 2": LoRA(r=4), "lora.init_lora_weights True": LoRA(r=2, init_lora_weights="pissa")}
+    for said, lora in others.items():
+        other = {"lora": lora, "reference": FrozenCopy(), "resume": "changed"}
+        refused(said, lambda other=other: PreferenceModule.load_from_checkpoint(checkpoint, **other))
 
 
 def test_another_config_is_another_model(tmp_path):

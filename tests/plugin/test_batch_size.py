@@ -53,6 +53,25 @@ def test_a_search_for_a_size_that_is_not_in_force_is_refused(run):
         run(BatchSizeFinder(batch_arg_name="batch_tokens"))
 
 
+@pytest.mark.parametrize(
+    ("fn", "name", "other"),
+    [("fit", "eval_batch_pairs", "batch_pairs"), ("validate", "batch_pairs", "eval_batch_pairs")],
+)
+def test_a_search_for_a_size_that_makes_no_batch_of_the_stage_is_refused(tmp_path, fn, name, other):
+    line = rf"^BatchSizeFinder: data.{name} makes no batch of this {fn}, whose size is data.{other}: give batch_arg"
+    source = data(tmp_path, eval_batch_pairs=2)
+    with pytest.raises(InputError, match=line):
+        getattr(trainer(default_root_dir=tmp_path, callbacks=[BatchSizeFinder(batch_arg_name=name)]), fn)(
+            module(), datamodule=source
+        )
+    if fn == "validate":
+        with pytest.raises(InputError, match=line):
+            Tuner(trainer(default_root_dir=tmp_path)).scale_batch_size(
+                module(), datamodule=source, method=fn, batch_arg_name=name
+            )
+    assert (source.batch_pairs, source.eval_batch_pairs) == (4, 2)
+
+
 def test_a_size_that_is_set_is_that_of_the_next_loader(tmp_path):
     source = data(tmp_path)
     source.setup("fit")

@@ -127,6 +127,29 @@ def test_a_setting_whose_state_is_lacking_begins_it_anew(run, checkpoint, again,
     assert steps == {6.0 if lacking else 12.0}
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "values", "state"),
+    [
+        (torch.optim.Adagrad, "initial_accumulator_value", (0.0, 9.0), "sum"),
+        (torch.optim.Rprop, "lr", (1e-6, 1e-4), ""),
+    ],
+)
+def test_a_setting_of_the_first_step_begins_the_optimizer_anew(
+    run, checkpoint, again, caplog, kind, name, values, state
+):
+    before, now = (partial(kind, **{"lr": 1e-3, name: value}) for value in values)
+    path = checkpoint(optimizer=before)
+    with pytest.raises(InputError, match=rf"had optimizer.{name} {values[0]}, and this run asks for {values[1]}"):
+        run(module=again(optimizer=now), ckpt_path=path)
+    with caplog.at_level("INFO"):
+        fitted = run(module=again(optimizer=now, resume="changed"), ckpt_path=path, limit_val_batches=0)
+    assert f"model.resume=changed: optimizer.{name} is {values[1]}, was" in caplog.text
+    assert "begins without a state" in caplog.text
+    for held in fitted.trainer.optimizers[0].state.values():
+        assert float(held["step"]) == 6.0
+        assert not state or held[state].min() >= values[1]
+
+
 class WithSchedule(PreferenceModule):
     """A schedule of torch's, made in the class."""
 
@@ -204,3 +227,26 @@ def test_settings_of_a_reference_that_moves(run, again, tmp_path, caplog, resume
     with caplog.at_level("INFO"):
         run(EMAReference(0.5), **other)
     assert "model.resume=changed: EMAReference.decay is 0.5, was 0.9" in caplog.text
+
+
+def test_another_seed_is_refused_or_applied(run, checkpoint, again, monkeypatch, caplog):
+    drawn = []
+
+    class Draws(pl.Callback):
+        def on_train_batch_start(self, *_):
+            drawn.append(torch.rand(()).item())
+
+    def goes_on(seed, **settings):
+        monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))  # where seed_everything leaves it
+        torch.manual_seed(seed)
+        run(Draws(), module=again(**settings), ckpt_path=path, max_steps=7, limit_val_batches=0)
+
+    monkeypatch.setenv("PL_GLOBAL_SEED", "1")
+    path = checkpoint()
+    with pytest.raises(InputError, match=r"had seed_everything 1, and this run asks for 2: .*model.resume=changed"):
+        goes_on(2)
+    goes_on(1)
+    with caplog.at_level("INFO"):
+        goes_on(2, resume="changed")
+    assert "model.resume=changed: seed_everything is 2, was 1" in caplog.text
+    assert len({*drawn}) == len(drawn) == 2

@@ -271,10 +271,11 @@ def test_another_number_of_losses_is_refused(objective: Any, change: Any, found:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda losses: losses.to_sparse(), r"^the loss of a micro-batch with \d examples is a sparse tensor"),
         (lambda losses: losses.long(), r"^the loss of each example is of torch\.int64: return numbers with a fraction"),
         (lambda losses: losses.detach(), "^the loss has no gradient, so that nothing would be trained"),
     ],
-    ids=["whole numbers", "detached"],
+    ids=["sparse", "whole numbers", "detached"],
 )
 def test_a_loss_that_trains_nothing_is_refused(change: Any, message: str) -> None:
     batch, scores = scored(DPO(), PAIRS)
