@@ -5,8 +5,8 @@ python -m benchmarks.compare_plots [RESULTS]    # draw again
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -89,5 +89,12 @@ def _colour(side: str) -> str:
 
 
 if __name__ == "__main__":
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results" / "compare.json"
+    parser = argparse.ArgumentParser(description="Pictures of what benchmarks.compare has measured, beside its file.")
+    default = Path(__file__).parent / "results" / "compare.json"
+    parser.add_argument(
+        "results", nargs="?", type=Path, default=default, help="file that benchmarks.compare has written"
+    )
+    source = parser.parse_args().results
+    if not source.is_file():
+        parser.error(f"{source}: no such file")
     plot(json.loads(source.read_text(encoding="utf-8")), source)

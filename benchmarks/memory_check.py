@@ -7,6 +7,7 @@ counted one by one too; the time is the fastest of some steps, beside that of a 
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import subprocess
@@ -250,7 +251,7 @@ def _batch(case: dict[str, Any]) -> Any:
 
 
 def _alone(case: dict[str, Any]) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.memory_check", json.dumps(case)]
+    command = [sys.executable, "-m", "benchmarks.memory_check", "--case", json.dumps(case)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -264,7 +265,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(json.loads(sys.argv[1]))))
-    else:
+    parser = argparse.ArgumentParser(description="The estimate's formulas beside what a training step allocates.")
+    parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)  # one of them, in a process of its own
+    arguments = parser.parse_args()
+    if arguments.case is None:
         main()
+    else:
+        print(json.dumps(measure(arguments.case)))

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, NoReturn, Optional
 import lightning.pytorch as pl
 
 from dpo_lightning.compat.torch import default_store, group_timeout
-from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import from_all_ranks
+from dpo_lightning.utils.settings import Rule
 from dpo_lightning.utils.text import shown
 
+_SECONDS = Rule("a number of seconds above 0", lambda value: value > 0)
 _LONGEST_LOOK = 5.0  # seconds
 _LOOKS = 12  # in the time that a rank is waited for, of which two are kept back: torch's own timeout names nobody
 
@@ -48,8 +49,8 @@ class RollCall(pl.Callback):
     """
 
     def __init__(self, patience: Optional[float] = None) -> None:
-        if patience is not None and not patience > 0:
-            raise InputError(f"patience: a number of seconds above 0 is needed, got {patience}")
+        if patience is not None:
+            _SECONDS.check("RollCall.patience", patience)
         self.patience = patience
         self._ended: threading.Event | None = None  # made by setup: an event cannot be pickled
         self._here = Standing(0, "the start")

@@ -10,6 +10,8 @@ from typing import Any, NoReturn, Optional, cast
 
 import lightning.pytorch as pl
 import torch
+from fsspec import get_filesystem_class
+from fsspec.utils import get_protocol
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -140,6 +142,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
         Raises:
             InputError: for a checkpoint from which Lightning would try to read settings, and cannot.
         """
+        refuse_unreachable(self.config[self.config["subcommand"]].get("ckpt_path"))
         if self.config["subcommand"] == "fit":
             self._check_resumed(self.config["fit"])
             return False
@@ -221,6 +224,20 @@ class PreferenceCLI(CheckedCheckpointCLI):
         callbacks: list[pl.Callback] = cast(Any, self.trainer).callbacks
         if not any(isinstance(callback, WriteRewards) for callback in callbacks):
             callbacks.append(WriteRewards())
+
+
+def refuse_unreachable(path: str | None) -> None:
+    """Refuse a checkpoint in a file system that nothing here reads, before anything is loaded.
+
+    Raises:
+        InputError: naming the key.
+    """
+    if not path or path.startswith(("http://", "https://", "registry")) or is_local(path):
+        return
+    try:
+        get_filesystem_class(get_protocol(path))
+    except (ImportError, ValueError) as error:
+        raise InputError(f"ckpt_path: {path}: {error}: or download it, and give the file") from None
 
 
 def _path_of(kind: type) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import pydoc
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -66,7 +67,8 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
         _check(f"trainer.{name}", trainer.get(name), rule)
     if isinstance(devices := trainer.get("devices"), str) and devices.strip().isdecimal():
         _MOST_DEVICES.check("trainer.devices", int(devices))
-    _check_duration(trainer.get("max_time"))
+    for name in ("max_time", "val_check_interval"):
+        _check_duration(f"trainer.{name}", trainer.get(name))
     _check_nulls(Trainer, trainer, "trainer")
     if trainer.get("gradient_clip_algorithm") is not None and trainer.get("gradient_clip_val") is None:
         raise InputError("trainer.gradient_clip_algorithm: nothing is clipped: set trainer.gradient_clip_val as well")
@@ -77,17 +79,18 @@ def _check(key: str, value: object, rule: Rule) -> None:
         rule.check(key, value)
 
 
-def _check_duration(value: object) -> None:
+def _check_duration(key: str, value: object) -> None:
+    remedy = "write numbers of days, hours, minutes and seconds, or DD:HH:MM:SS, as 00:12:00:00"
+    if isinstance(value, str) and re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value.strip()) is None:
+        raise InputError(f"{key}: {value!r:.80} is no duration: {remedy}")
     if not isinstance(value, Mapping):
         return
     if not value:
-        raise InputError("trainer.max_time: no time at all: write numbers of days, hours, minutes and seconds")
+        raise InputError(f"{key}: no time at all: {remedy}")
     try:
         timedelta(**value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"trainer.max_time: {one_line(error)}: write numbers of days, hours, minutes and seconds, or DD:HH:MM:SS"
-        ) from None
+        raise InputError(f"{key}: {one_line(error)}: {remedy}") from None
 
 
 def _check_nulls(kind: Any, arguments: Mapping[str, Any], place: str) -> None:
@@ -191,7 +194,12 @@ def _place(made: type, config: Mapping[str, Any], message: str) -> str:
         at, arguments = found
     given = {name: value for name, value in arguments.items() if value is not None}
     named = sorted((name for name in given if name in message), key=lambda name: (message.index(name), -len(name)))
-    texts = {name: value for name, value in given.items() if isinstance(value, str) and len(value) > 2}
-    quoted = [n for n, value in texts.items() if any(v.lower() in message.lower() for v in (value, repr(value)[1:-1]))]
+    quoted = [name for name, value in given.items() if isinstance(value, str) and _quotes(message, value)]
     best = next(iter([*named, *quoted]), None)
     return at if best is None else f"{at}.{best}"
+
+
+def _quotes(message: str, value: str) -> bool:
+    """Tell whether a message holds a value; one of two letters may be part of a word, so it must stand in quotes."""
+    forms = (value, repr(value)[1:-1]) if len(value) > 2 else (repr(value), f'"{value}"', f"`{value}`")
+    return any(form.lower() in message.lower() for form in forms)

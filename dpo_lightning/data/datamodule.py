@@ -19,7 +19,7 @@ from dpo_lightning.data.prepare import tokenize_rows
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.settings import check_settings
-from dpo_lightning.data.sources import describe, load_rows
+from dpo_lightning.data.sources import Keys, describe, load_rows
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenizer_loading import load_tokenizer
@@ -178,8 +178,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
 
-    def _tokenize(self, source: Any, split: str) -> datasets.Dataset:
-        rows = load_rows(source, split, self.load_options)
+    def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
+        rows = load_rows(source, split, self.load_options, keys)
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
         place, size = (
             f"{describe(source)}, split {split}",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dpo_lightning.data.json_files import examine, raise_on_malformed
 from dpo_lightning.data.local_files import (
@@ -31,7 +32,14 @@ _NO_ROWS = "BatchSize must be greater than 0"  # what the reader of Parquet says
 _READER_OPTIONS = {"json": {"chunksize": 1 << 30}}
 
 
-def load_rows(source: Any, split: str, options: Mapping[str, Any]) -> Dataset:
+class Keys(NamedTuple):
+    """Keys of a config that a source and its split were given by, as messages name them."""
+
+    source: str = "data.dataset"
+    split: str = "data.train_split"
+
+
+def load_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys = Keys()) -> Dataset:  # noqa: B008 - frozen
     """Load one split.
 
     Args:
@@ -40,11 +48,26 @@ def load_rows(source: Any, split: str, options: Mapping[str, Any]) -> Dataset:
             split is `train`) or a `DatasetDict`.
         split: A split, a slice of one, or a sum: `train`, `train[:1000]`, `test[90%:]`, `train+test`.
         options: Further arguments of `datasets.load_dataset`: `name`, `data_dir`, `revision`, ...
+        keys: Keys of source and split.
 
     Raises:
-        InputError: naming the source, and the line of a malformed JSON file.
+        InputError: naming the key, the source, and the line of a malformed JSON file.
     """
-    return _take(_load_splits(source, options), split, describe(source))
+    with _keyed(keys.source):
+        splits = _load_splits(source, options)
+    with _keyed(keys.split):
+        return _take(splits, split, describe(source))
+
+
+@contextmanager
+def _keyed(key: str) -> Iterator[None]:
+    """Put the key before what is said of a source, where it has none yet."""
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith(("data.dataset: ", "data.load_options")):
+            raise
+        raise InputError(f"{key}: {error}") from error.__cause__
 
 
 def describe(source: Any) -> str:

@@ -10,7 +10,7 @@ from dpo_lightning.data.kto_pairing import with_mismatched
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.local_files import source_and_split
 from dpo_lightning.data.prepare import warn_of_one_label
-from dpo_lightning.data.sources import describe
+from dpo_lightning.data.sources import Keys, describe
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.set_names import check_set_names
 
@@ -71,13 +71,13 @@ class Splits:
 
     Args:
         names: Where each is.
-        tokenize: Reads and tokenises a split of a source.
+        tokenize: Reads and tokenises a split of a source, given by these keys.
         max_length: Most tokens of prompt and completion together, for completions of other prompts.
         seed: Seed of the held-out share, and of the choice of completions of other prompts.
     """
 
     def __init__(
-        self, names: SplitNames, tokenize: Callable[[Any, str], datasets.Dataset], *, max_length: int, seed: int
+        self, names: SplitNames, tokenize: Callable[[Any, str, Keys], datasets.Dataset], *, max_length: int, seed: int
     ) -> None:
         self._names = names
         self._tokenize = tokenize
@@ -157,7 +157,7 @@ class Splits:
         """
         if not self._rows:
             raise InputError("data.replace_dataset: nothing was read yet: give the first dataset to the constructor")
-        self._tokenized["train"] = self._tokenize(source, self._names.train)
+        self._tokenized["train"] = self._tokenize(source, self._names.train, Keys())
         self._places["train"] = f"{describe(source)}, train rows"
         warn_of_one_label(self._tokenized["train"], self._places["train"])
         self._rows["train"] = self._paired("train")
@@ -165,15 +165,19 @@ class Splits:
         self._content = self._columns = None
 
     def _read(self, source: Any) -> dict[str, datasets.Dataset]:
-        rows = {"train": self._tokenize(source, self._names.train)}
+        rows = {"train": self._tokenize(source, self._names.train, Keys())}
         for split in ("val", "test"):
             for name, place in self._names.sets(split).items():
                 key = f"{split}/{name}" if name else split
                 if isinstance(place, str):
-                    rows[key] = self._tokenize(*source_and_split(source, place))
+                    rows[key] = self._tokenize_set(source, place, f"data.{split}_split{name and f'.{name}'}")
                 else:
                     rows["train"], rows[key] = self._hold_out(rows["train"], place)
         return rows
+
+    def _tokenize_set(self, source: Any, place: str, key: str) -> datasets.Dataset:
+        own, split = source_and_split(source, place)
+        return self._tokenize(own, split, Keys(split=key) if own is source else Keys(key, key))
 
     def _hold_out(self, rows: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
         try:

@@ -43,7 +43,7 @@ def _tokenizer_of(name: str) -> str:
 def _from_name(name: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    check_source("tokenizer", name)
+    check_source("data.tokenizer", name)
     try:
         # Where nothing is said about remote code, transformers asks at the terminal.
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)

@@ -11,6 +11,7 @@ from torch import Tensor
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Observation, Reads
 from dpo_lightning.losses.scores import Baseline, PairScores, UnpairedScores
+from dpo_lightning.losses.undeclared import with_inputs
 from dpo_lightning.training.metrics import Float32Metric
 from dpo_lightning.utils.ranks import sum_over_ranks
 
@@ -49,7 +50,7 @@ class RunningMean(Float32Metric):
         """
         if Reads.BASELINE not in objective.reads:
             return scores
-        observation = objective.observe(scores)
+        observation = with_inputs(objective.observe, scores)
         if observation is None:
             raise InputError(
                 f"objective {type(objective).__name__} reads a mean over batches and observes nothing: implement "

@@ -14,6 +14,7 @@ from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Compares, Objective, Reads, UnpairedObjective
 from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.undeclared import with_inputs
 from dpo_lightning.losses.unread import require_declared_reference
 from dpo_lightning.losses.wrapped import require_complete
 from dpo_lightning.training.metrics import (
@@ -55,7 +56,7 @@ class Comparison(ABC, Generic[ScoresT]):
         Raises:
             InputError: where it reads what the comparison does not compute, and for another number of losses.
         """
-        losses = _one_each(pair_losses(batch, scores), batch)
+        losses = _one_each(with_inputs(lambda each: pair_losses(batch, each), scores), batch)
         _require_gradient(losses, scores)
         return losses
 
@@ -102,7 +103,7 @@ class Pairs(Comparison[PairScores]):
         return {"pair_id": batch.row_ids, "chosen": chosen, "rejected": rejected, "margin": chosen - rejected}
 
     def _rewards(self, scores: PairScores) -> tuple[Tensor, Tensor]:
-        rewards, shape = self._objective.rewards(scores), scores.policy_chosen_logps.shape
+        rewards, shape = with_inputs(self._objective.rewards, scores), scores.policy_chosen_logps.shape
         if isinstance(rewards, tuple | list) and [getattr(each, "shape", None) for each in rewards] == [shape] * 2:
             return rewards[0], rewards[1]
         raise InputError(
@@ -153,13 +154,14 @@ class Chosen(Comparison[ChosenScores | PairScores]):
         if isinstance(scores, PairScores):
             return self._pairs.watched(scores, losses)
         has_reference = Reads.REFERENCE in self._objective.reads
-        return chosen_metrics(scores, self._objective.chosen_rewards(scores), losses, has_reference=has_reference)
+        rewards = with_inputs(self._objective.chosen_rewards, scores)
+        return chosen_metrics(scores, rewards, losses, has_reference=has_reference)
 
     def predicted(self, batch: PreferenceBatch, scores: ChosenScores | PairScores) -> dict[str, Tensor]:
         """Return rows and the rewards of the completions that the batch has."""
         if isinstance(scores, PairScores):
             return self._pairs.predicted(batch, scores)
-        return {"pair_id": batch.row_ids, "chosen": self._objective.chosen_rewards(scores)}
+        return {"pair_id": batch.row_ids, "chosen": with_inputs(self._objective.chosen_rewards, scores)}
 
 
 class Labelled(Comparison[UnpairedScores]):
@@ -189,13 +191,15 @@ class Labelled(Comparison[UnpairedScores]):
 
     def watched(self, scores: UnpairedScores, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
         """Return `unpaired_metrics`."""
-        rewards, point = self._objective.rewards(scores), self._objective.reference_point(scores)
+        objective = self._objective
+        rewards, point = (with_inputs(read, scores) for read in (objective.rewards, objective.reference_point))
         has_reference = Reads.REFERENCE in self._objective.reads
         return unpaired_metrics(scores, rewards, point, losses, has_reference=has_reference)
 
     def predicted(self, batch: PreferenceBatch, scores: UnpairedScores) -> dict[str, Tensor]:
         """Return rows, rewards and labels."""
-        return {"pair_id": batch.row_ids, "reward": self._objective.rewards(scores), "desirable": scores.desirable}
+        rewards = with_inputs(self._objective.rewards, scores)
+        return {"pair_id": batch.row_ids, "reward": rewards, "desirable": scores.desirable}
 
     def _labels(self, batch: PreferenceBatch) -> Tensor:
         if batch.labels is None or {*batch.completions} != {1}:

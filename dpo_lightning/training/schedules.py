@@ -9,6 +9,7 @@ from typing import Any, Union, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BatchSizeFinder, GradientAccumulationScheduler
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
@@ -160,6 +161,11 @@ def _check_warmup(warmup: float) -> None:
 
 def _warmup_steps(warmup: float, total_steps: float) -> int:
     if isinstance(warmup, int):
+        if 0 < total_steps <= warmup:
+            rank_zero_warn(
+                f"schedule.warmup: {warmup} steps, and the run has {total_steps:g}: the full learning rate is never "
+                "reached; write fewer steps, or a fraction of the run"
+            )
         return warmup
     if warmup and math.isinf(total_steps):
         raise InputError("schedule.warmup: a fraction of an endless run; set trainer.max_steps or a number of steps")

@@ -166,7 +166,8 @@ def check_writable(place: str, path: str | Path, *, directory: bool) -> None:
     if not directory and Path(path).is_dir():
         raise InputError(f"{place}: {str(path)!r} cannot be written: it is a directory: give the path of a file")
     path = Path(path).absolute()
-    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    there = next(each for each in (path, *path.parents) if each.exists())
+    _refuse_dead_links(place, path, there, directory=directory)
     if there == path and not directory:
         there = path.parent
     if not there.is_dir():
@@ -178,6 +179,23 @@ def check_writable(place: str, path: str | Path, *, directory: bool) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise InputError(f"{place}: {path} cannot be written: {there}: {error.strerror}") from None
+
+
+def _refuse_dead_links(place: str, path: Path, there: Path, *, directory: bool) -> None:
+    """Refuse a link to nothing on the way to a path: no directory can be made there, and no file of a circle."""
+    for each in (path, *path.parents):
+        if each == there:
+            return
+        if each.is_symlink() and (directory or each != path or _is_circle(each)):
+            raise InputError(f"{place}: {path} cannot be written: {each} is a link that leads nowhere: remove it")
+
+
+def _is_circle(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def is_local(path: str | Path) -> bool:

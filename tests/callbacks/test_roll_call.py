@@ -165,9 +165,9 @@ def test_one_process_has_no_thread(tmp_path):
     assert pickle.loads(pickle.dumps(calls)).patience is None
 
 
-@pytest.mark.parametrize("patience", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("patience", [0.0, -1.0, float("nan"), "x"])
 def test_patience_is_a_time(patience):
-    with pytest.raises(InputError, match="patience: a number of seconds above 0"):
+    with pytest.raises(InputError, match=r"RollCall.patience must be a number of seconds above 0"):
         RollCall(patience)
 
 

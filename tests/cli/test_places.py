@@ -45,6 +45,16 @@ def test_a_place_that_cannot_be_is_refused(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"], "a check leaves nothing"
 
 
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(
+        InputError, match=r"^trainer.default_root_dir: .*/loop is a link that leads nowhere: remove it$"
+    ):
+        check_places(trainer(default_root_dir=tmp_path / "loop"), module())
+    (tmp_path / "table").symlink_to("new")  # where a file is written through it
+    check_places(trainer(default_root_dir=tmp_path, callbacks=[SampleTable(str(tmp_path / "table"))]), module())
+
+
 def test_a_file_in_the_place_of_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     run = trainer(callbacks=[ResumableCheckpoint(str(tmp_path / "file"))], enable_checkpointing=True)

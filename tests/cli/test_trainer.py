@@ -13,7 +13,7 @@ import torch
 from jsonargparse import Namespace
 
 from dpo_lightning import PlotLogger, WriteRewards
-from dpo_lightning.cli.trainer import OneLineParser, PreferenceCLI, SaveFitConfig
+from dpo_lightning.cli.trainer import OneLineParser, PreferenceCLI, SaveFitConfig, refuse_unreachable
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import module, trainer
 from tests.helpers.saved import TouchesAFile, spoil
@@ -157,3 +157,10 @@ def test_a_refusal_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(capsys, "--token=t0psecret\x1b[31m")
     assert "t0psecret" not in line
     assert "\x1b" not in line
+
+
+def test_a_checkpoint_in_a_file_system_that_nothing_reads_is_refused_by_its_key() -> None:
+    with pytest.raises(InputError, match=r"^ckpt_path: nosuch://a/b.ckpt: .*: or download it, and give the file$"):
+        refuse_unreachable("nosuch://a/b.ckpt")
+    for passes in (None, "last", "http://a/b.ckpt", "memory://b.ckpt", "/a/b.ckpt"):
+        refuse_unreachable(passes)

@@ -23,6 +23,8 @@ QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
         ({"trainer": {"gradient_clip_val": math.nan}}, "trainer.gradient_clip_val: NaN is no setting: write a number"),
         ({"trainer": {"max_steps": None}}, "trainer.max_steps must be a whole number, got null"),
         ({"trainer": {"max_time": {"a": 1}}}, "trainer.max_time: 'a' is an invalid keyword argument"),
+        ({"trainer": {"val_check_interval": {"a": 1}}}, "trainer.val_check_interval: 'a' is an invalid keyword"),
+        ({"trainer": {"max_time": "bb"}}, "trainer.max_time: 'bb' is no duration: write numbers of days, "),
         ({"trainer": {"max_time": {}}}, "trainer.max_time: no time at all"),
         ({"trainer": {"num_nodes": 10**9}}, "trainer.num_nodes must be from 1 to 65536, got 1000000000"),
         ({"trainer": {"gradient_clip_algorithm": "norm"}}, "trainer.gradient_clip_algorithm: nothing is clipped"),

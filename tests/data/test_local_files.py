@@ -136,7 +136,7 @@ def test_a_column_whose_name_ends_in_a_number_is_not(tmp_path: Path) -> None:
 )
 def test_a_list_of_other_things_is_refused_by_row(tmp_path: Path, text: str, line: str) -> None:
     (tmp_path / "a.json").write_text(text)
-    assert refusal(str(tmp_path / "a.json")) == f"{tmp_path}/a.json: {line}"
+    assert refusal(str(tmp_path / "a.json")) == f"data.dataset: {tmp_path}/a.json: {line}"
 
 
 def test_a_packed_file_without_rows_is_said_to_have_none(tmp_path: Path) -> None:

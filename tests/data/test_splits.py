@@ -31,6 +31,24 @@ def test_a_fraction_that_leaves_nothing_to_train_on():
         ready(Dataset.from_list(rows(2)), val_split=0.9)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train_split": "trian"}, "^data.train_split: the dataset in memory: split 'trian': "),
+        ({"val_split": "nope"}, "^data.val_split: the dataset in memory: split 'nope': "),
+        ({"test_split": {"far": "nope"}}, "^data.test_split.far: the dataset in memory: split 'nope': "),
+        ({"val_split": "nowhere.jsonl"}, "^data.val_split: nowhere.jsonl: no such file"),
+        ({"dataset": "nowhere.jsonl"}, "^data.dataset: nowhere.jsonl: no such file"),
+        ({"dataset": "."}, "^data.dataset: .: cannot be loaded: "),
+        ({"dataset": "nowhere.jsonl", "val_split": 0.5}, "^data.dataset: nowhere.jsonl: no such file"),
+    ],
+)
+def test_what_cannot_be_read_is_named_by_its_key(tmp_path, monkeypatch, settings, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        ready(settings.pop("dataset", Dataset.from_list(rows(4))), **settings)
+
+
 def test_a_held_out_fraction_keeps_row_ids_and_loses_no_pair():
     module = ready(val_split=0.25)
     train, val = (sorted(flat(loader)) for loader in (module.train_dataloader(), module.val_dataloader()))

@@ -19,7 +19,7 @@ from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 @pytest.mark.parametrize("source", ["nowhere/at/all", "./nowhere"])
 def test_an_unknown_tokenizer(source):
-    with pytest.raises(InputError, match="tokenizer: no such directory"):
+    with pytest.raises(InputError, match=r"^data.tokenizer: no such directory"):
         ready(tokenizer=source)
 
 

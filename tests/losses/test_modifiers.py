@@ -39,7 +39,7 @@ from dpo_lightning.losses import (
     SimPO,
     Weighted,
 )
-from dpo_lightning.losses.modifiers import typicality
+from dpo_lightning.losses.modifiers import _listed, typicality
 from dpo_lightning.losses.scores import ChosenScores, PairScores
 from tests.losses.battery import some_scores, with_policy
 
@@ -343,3 +343,9 @@ def test_an_option_that_nothing_reads_is_an_unknown_key(
     assert len(lines) == 1
     assert lines[0].startswith("error: unknown key `")
     assert key in lines[0]
+
+
+@pytest.mark.parametrize("weights", [b"\x01", bytearray(b"\x01"), {1.0}, {1.0: 2.0}, "1"])
+def test_weights_that_are_no_list_are_refused(weights: Any) -> None:
+    with pytest.raises(InputError, match=r"^Weighted\.weights: .* is no list: write"):
+        _listed("weights", weights)

@@ -90,6 +90,16 @@ def test_warmup_as_a_fraction_is_that_many_steps(kind: Callable[..., Schedule]) 
     assert factors(Constant(warmup=0.2), 10, 5) == factors(Constant(warmup=2), 10, 5)
 
 
+@pytest.mark.parametrize("kind", [Constant, Linear, Cosine])
+def test_a_warmup_that_the_run_does_not_reach_the_end_of_is_named(kind: Callable[..., Schedule]) -> None:
+    with pytest.warns(
+        UserWarning, match=r"^schedule.warmup: 5 steps, and the run has 5: the full learning rate is never"
+    ):
+        kind(warmup=5)(optimizer(), 5)
+    kind(warmup=4)(optimizer(), 5)
+
+
+@pytest.mark.filterwarnings("ignore:schedule.warmup")
 def test_a_warmup_longer_than_the_run_rises_to_its_end() -> None:
     seen = factors(Linear(warmup=10), 4, 4)
 
