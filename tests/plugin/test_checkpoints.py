@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import zipfile
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from dpo_lightning import Cosine, LoRA, PreferenceModule
 from dpo_lightning.callbacks import EMAReference, UpdateGuard
 from dpo_lightning.errors import RunError
 from tests.helpers import runs
+from tests.helpers.saved import by_content
 from tests.helpers.tiny import tiny_llama
 
 ELSEWHERE = ("test", "predict", "checkpoint", "exception", "transfer")
@@ -147,17 +146,6 @@ def difference(whole: Any, rest: Any) -> str:
     if values[0] != values[1] and rest[2]:  # of a run that was over, nothing is reported
         found.append(f"other metrics {set(values[0].items()) ^ set(values[1].items())}")
     return ", ".join(found)
-
-
-def by_content(paths: Iterable[Path]) -> list[list[Path]]:
-    """Checkpoint files by what is in them: those of a group are equal byte for byte, so that one resumes for all."""
-    groups: dict[frozenset[tuple[str, bytes]], list[Path]] = {}
-    for path in paths:
-        with zipfile.ZipFile(path) as archive:  # its records begin with the file's name, which their hash is of too
-            records = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
-        del records[".data/serialization_id"]
-        groups.setdefault(frozenset(records.items()), []).append(path)
-    return list(groups.values())
 
 
 @pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 2, "val_check_interval": 3}], ids=["1", "2"])
