@@ -157,11 +157,8 @@ def test_a_checkpoint_of_any_hook_goes_on_bit_for_bit(tmp_path, settings):
     assert difference(whole, fit(tmp_path, **settings)) == ""  # saving changes nothing
     saved = sorted(tmp_path.glob("*.ckpt"))
     assert len(saved) >= 70
-    wrong = {}
-    for equal in by_content(saved):
-        what = difference(whole, fit(tmp_path, ckpt_path=equal[0], **settings))
-        wrong |= {path.name: what for path in equal if what}
-    assert wrong == {}
+    wrong = {tuple(each): difference(whole, fit(tmp_path, ckpt_path=each[0], **settings)) for each in by_content(saved)}
+    assert {paths: what for paths, what in wrong.items() if what} == {}
 
 
 @pytest.mark.parametrize("hook", ["lr_scheduler_step", "optimizer_step"])
