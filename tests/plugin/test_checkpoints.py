@@ -19,6 +19,7 @@ from dpo_lightning import Cosine, LoRA, PreferenceModule
 from dpo_lightning.callbacks import EMAReference, UpdateGuard
 from dpo_lightning.errors import RunError
 from tests.helpers import runs
+from tests.helpers.saved import by_content
 from tests.helpers.tiny import tiny_llama
 
 ELSEWHERE = ("test", "predict", "checkpoint", "exception", "transfer")
@@ -147,10 +148,8 @@ def difference(whole: Any, rest: Any) -> str:
     return ", ".join(found)
 
 
-@pytest.mark.parametrize(
-    ("settings", "half"), [({}, 0), ({"accumulate_grad_batches": 2, "val_check_interval": 3}, 1)], ids=["1", "2"]
-)
-def test_a_checkpoint_of_any_hook_goes_on_bit_for_bit(tmp_path, settings, half):
+@pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 2, "val_check_interval": 3}], ids=["1", "2"])
+def test_a_checkpoint_of_any_hook_goes_on_bit_for_bit(tmp_path, settings):
     savers = [(f"save_{when}", Saver(tmp_path, when)) for when in ("before", "after")]
     callback = SavesEverywhere(Saver(tmp_path, "callback"))
     whole = fit(tmp_path, callback, kind=ModuleThatSaves, savers=savers, **settings)
@@ -158,8 +157,8 @@ def test_a_checkpoint_of_any_hook_goes_on_bit_for_bit(tmp_path, settings, half):
     assert difference(whole, fit(tmp_path, **settings)) == ""  # saving changes nothing
     saved = sorted(tmp_path.glob("*.ckpt"))
     assert len(saved) >= 70
-    wrong = {path.name: difference(whole, fit(tmp_path, ckpt_path=path, **settings)) for path in saved[half::2]}
-    assert {name: what for name, what in wrong.items() if what} == {}
+    wrong = {tuple(each): difference(whole, fit(tmp_path, ckpt_path=each[0], **settings)) for each in by_content(saved)}
+    assert {paths: what for paths, what in wrong.items() if what} == {}
 
 
 @pytest.mark.parametrize("hook", ["lr_scheduler_step", "optimizer_step"])
@@ -364,7 +363,7 @@ class Plateau(PreferenceModule):
 @pytest.mark.parametrize("log_every_n_steps", [1, 50])
 def test_a_schedule_that_watches_the_training_loss_moves_once(tmp_path, interval, log_every_n_steps):
     kind = type("Plateaus", (Plateau,), {"interval": interval})
-    settings = {"kind": kind, "max_epochs": 3, "log_every_n_steps": log_every_n_steps}
+    settings = {"kind": kind, "log_every_n_steps": log_every_n_steps}
     at = {
         "steps": {"every_n_train_steps": 1},
         "epochs": {"every_n_epochs": 1, "save_on_train_epoch_end": True},
@@ -373,7 +372,7 @@ def test_a_schedule_that_watches_the_training_loss_moves_once(tmp_path, interval
     saves = [ModelCheckpoint(tmp_path / name, "{step}", save_top_k=-1, **when) for name, when in at.items()]
     whole = fit(tmp_path, *saves, enable_checkpointing=True, **settings)
     rate = whole[0].optimizers[0].param_groups[0]["lr"]
-    assert rate == 1e-2 * 0.5 ** (3 if interval == "epoch" else 9)
+    assert rate == 1e-2 * 0.5 ** (2 if interval == "epoch" else 6)
     wrong = {}
     for path in sorted(tmp_path.glob("*/*.ckpt")):
         rest = fit(tmp_path, ckpt_path=path, **settings)

@@ -11,11 +11,12 @@ SCRIPT = """
 import sys, torch
 from pathlib import Path
 from tests.helpers import runs
+from tests.helpers.tiny import tiny_llama
 
 weights = []
 for compiled in (False, True):
     torch.manual_seed(0)
-    module = runs.module()
+    module = runs.module(tiny_llama(num_hidden_layers=1))
     fit = runs.trainer(max_steps=2, num_sanity_val_steps=0)
     fit.fit(torch.compile(module, backend="eager") if compiled else module, runs.data(Path(sys.argv[1])))
     weights.append(torch.cat([each.detach().flatten() for each in module.parameters()]))
