@@ -8,6 +8,8 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Optional, Union
 
+import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from dpo_lightning.compat.peft import letters_for_names, loading_problem
@@ -96,11 +98,18 @@ def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None, beside:
 
     _check_initialisation(lora.init_lora_weights)
     settings = asdict(lora)
+    beside = beside or other_parts(policy)
+    if lora.target_modules == "all-linear" and (routers := _of_several_outputs(policy)):
+        beside = beside._replace(modules={**beside.modules, **routers})
+        rank_zero_info(
+            f"lora: all-linear leaves out {len(routers)} linear layers that return more than a tensor, which peft does "
+            f"not adapt, such as {next(iter(routers))}"
+        )
     config = LoraConfig(
         task_type="CAUSAL_LM" if hasattr(policy, "prepare_inputs_for_generation") else None,
         lora_alpha=settings.pop("alpha"),
         lora_dropout=settings.pop("dropout"),
-        exclude_modules=(beside or other_parts(policy)).excluded_with(settings.pop("exclude_modules")),
+        exclude_modules=beside.excluded_with(settings.pop("exclude_modules")),
         **settings,
     )
     check_tokens(policy, lora.trainable_token_indices)
@@ -123,6 +132,27 @@ def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None, beside:
         )
     check_parameters(adapted.targeted_parameter_names, lora.target_parameters, lora.exclude_modules)
     return adapted
+
+
+def _of_several_outputs(policy: nn.Module) -> dict[str, nn.Module]:
+    """Return the linear layers with a forward of their own that returns no tensor, as routers of Llama4, by name."""
+    own = {
+        name: each
+        for name, each in policy.named_modules()
+        if isinstance(each, nn.Linear)
+        and type(each).forward is not nn.Linear.forward
+        and not type(each).__module__.startswith("bitsandbytes")
+    }
+    return {name: each for name, each in own.items() if not _gives_a_tensor(each)}
+
+
+def _gives_a_tensor(layer: nn.Linear) -> bool:
+    row = torch.zeros(1, layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device)
+    try:
+        with torch.no_grad():
+            return isinstance(layer(row), torch.Tensor)
+    except Exception:  # one that is called otherwise says so in the run's own forward
+        return True
 
 
 def _check_read(lora: LoRA, read: Union[str, Collection[str], None]) -> None:

@@ -109,3 +109,24 @@ class TestLoRA:
 def test_a_pattern_that_is_none_is_named(name: str) -> None:
     with pytest.raises(InputError, match=rf"^lora\.{name}: '\(' is no regular expression"):
         LoRA(**{name: "("})
+
+
+def test_all_linear_leaves_out_a_router_that_returns_several_tensors(caplog) -> None:
+    class Router(nn.Linear):
+        def forward(self, states):  # type: ignore[override]
+            logits = super().forward(states)
+            return logits.sigmoid(), logits
+
+    class Experts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.router, self.up = Router(4, 2), nn.Linear(4, 4)
+
+        def forward(self, states):
+            return self.up(states) * self.router(states)[0].sum(-1, keepdim=True)
+
+    with caplog.at_level("INFO"):
+        adapted = add_lora(Experts(), LoRA(r=2))
+    assert "lora: all-linear leaves out 1 linear layers" in caplog.text
+    assert adapted(torch.ones(3, 4)).shape == (3, 4)
+    assert {name.split(".")[2] for name, each in adapted.named_parameters() if each.requires_grad} == {"up"}
