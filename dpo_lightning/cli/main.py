@@ -117,4 +117,11 @@ def _refused_by_others(error: BaseException) -> str | None:
     return one_line(error, 1000) if raised_there else None
 
 
-_READERS = (_known_cause, _full_memory, _lost_worker, _no_place, _no_checkpoint, _refused_by_others)
+def _refused_by_wandb(error: BaseException) -> str | None:
+    """Recognise what wandb says where it has no key, or cannot reach its server."""
+    if not type(error).__module__.startswith("wandb.errors"):
+        return None
+    return f"WandbLogger: {one_line(error, 300)}: set WANDB_API_KEY, or offline: true"
+
+
+_READERS = (_known_cause, _full_memory, _lost_worker, _no_place, _no_checkpoint, _refused_by_wandb, _refused_by_others)

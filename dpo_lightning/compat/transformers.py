@@ -154,3 +154,19 @@ def recorded_modules(model: nn.Module, output: str) -> list[tuple[nn.Module, int
             index = getattr(recorder, "index", None)
             found |= {module: index for module in part.modules() if isinstance(module, kind)}
     return [(module, found[module]) for module in model.modules() if module in found]
+
+
+def template_fault(template: str) -> str | None:
+    """Return what is wrong with the syntax of a chat template, in one line; None where it can be rendered.
+
+    Touches `chat_template_utils._compile_jinja_template`, which knows the tags of transformers beside those of Jinja.
+    Where it changes, a wrong template is refused by the first row of messages.
+    """
+    from jinja2 import TemplateSyntaxError
+    from transformers.utils import chat_template_utils
+
+    try:
+        chat_template_utils._compile_jinja_template(template)
+    except TemplateSyntaxError as error:
+        return f"line {error.lineno}: {error.message}"
+    return None

@@ -22,6 +22,7 @@ from dpo_lightning.data.local_files import (
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.hub import check_source
 from dpo_lightning.utils.logs import log_level
+from dpo_lightning.utils.settings import at_least
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -107,6 +108,8 @@ def _load_splits(source: Any, options: Mapping[str, Any]) -> Mapping[str, Datase
 
 
 def _load(source: str | Path | dict[str, Any], options: Mapping[str, Any]) -> Mapping[str, Dataset]:
+    if options.get("num_proc") is not None:  # `datasets` would say so under its progress bar, or read what it has kept
+        at_least(1).check("data.load_options.num_proc", options["num_proc"])
     files = files_by_split(source)
     reader = reader_of(files)
     is_directory = not files and os.path.isdir(str(source))  # `Path` raises where a name is too long

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpo_lightning.compat.transformers import template_fault
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.hub import check_source
 from dpo_lightning.utils.text import one_line
@@ -61,6 +62,8 @@ def _read_template(path: str) -> str:
         raise InputError(f"data.chat_template: {one_line(path, 200)}: {one_line(error)}") from None
     if not template.strip():
         raise InputError(f"data.chat_template: {path}: the file is empty: give one with a template, or null")
+    if fault := template_fault(template):  # rows of plain text would never read it
+        raise InputError(f"data.chat_template: {path}: {fault}")
     return template
 
 

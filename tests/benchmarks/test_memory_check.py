@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 
 import pytest
 
@@ -47,3 +49,13 @@ def test_a_measured_case_of_today_is_as_it_was(monkeypatch):
     measured = memory_check.measure(result["case"])
     for term in ("weights", "reference", "gradients", "optimizer", "saved", "flops"):
         assert measured[term] == pytest.approx(result["measured"][term], rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["memory_check", "compare_plots"])
+def test_help_is_shown(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    monkeypatch.delitem(sys.modules, f"benchmarks.{name}", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    assert ended.value.code == 0
+    assert "usage:" in capsys.readouterr().out

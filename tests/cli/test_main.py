@@ -14,7 +14,7 @@ import yaml
 from torch.utils.data import DataLoader
 
 from dpo_lightning.cli.commands import COMMANDS
-from dpo_lightning.cli.main import main, print_without_secrets
+from dpo_lightning.cli.main import cause_in_a_line, main, print_without_secrets
 from dpo_lightning.errors import InputError
 from tests.helpers.ranks import run_command, succeed
 from tests.helpers.runs import rows, saved_model, write_rows
@@ -391,3 +391,10 @@ def test_a_traceback_holds_no_secret(capsys):
     assert said.startswith("Traceback (most recent call last):\n")
     assert "KeyError: 'https://***@example.org/x?token=***" in said
     assert not [each for each in ("hunter2", "hf_abc", "\x1b") if each in said]
+
+
+def test_what_wandb_refuses_is_one_line() -> None:
+    error = type("UsageError", (Exception,), {"__module__": "wandb.errors.errors"})("No API key configured.\nUse login")
+    assert cause_in_a_line(error) == (
+        "WandbLogger: No API key configured. Use login: set WANDB_API_KEY, or offline: true"
+    )

@@ -291,3 +291,9 @@ def test_something_else(source):
 
 def test_a_dataset_that_streams():
     refused("streams", IterableDataset.from_generator(lambda: iter(ROWS)))
+
+
+@pytest.mark.parametrize("count", [-1, 0, "x"])
+def test_a_number_of_processes_that_is_none_is_refused_before_anything_is_read(tmp_path, count):
+    write(tmp_path / "rows.jsonl")
+    refused(r"^data.load_options.num_proc must be at least 1, got", str(tmp_path / "rows.jsonl"), num_proc=count)

@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset
 
 from dpo_lightning import PreferenceModule
+from dpo_lightning.data.tokenizer_loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from tests.data.common import (
     data,
@@ -96,3 +97,11 @@ def test_an_adapter_without_a_tokenizer_has_its_base_models(tmp_path):
     assert ready(tokenizer=tmp_path / "adapter").tokenizer.get_vocab() == tiny_tokenizer().get_vocab()
     tiny_tokenizer(eos_token="!").save_pretrained(tmp_path / "adapter")
     assert ready(tokenizer=tmp_path / "adapter").tokenizer.eos_token == "!"
+
+
+def test_a_chat_template_with_broken_syntax_is_refused_though_no_row_reads_it(tmp_path):
+    (tmp_path / "broken.jinja").write_text("{{ messages[0] }}\n{% for message in messages %}{{")
+    with pytest.raises(InputError, match=r"^data.chat_template: .*broken.jinja: line 2: "):
+        load_tokenizer(tiny_tokenizer(), str(tmp_path / "broken.jinja"))
+    (tmp_path / "whole.jinja").write_text("{% generation %}{{ messages }}{% endgeneration %}")
+    load_tokenizer(tiny_tokenizer(), str(tmp_path / "whole.jinja"))
