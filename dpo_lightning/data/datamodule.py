@@ -129,8 +129,10 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, loaded at first use, with the chat template in force."""
         if self._tokenizer is None:
-            source = self._policy_name() if self._tokenizer_source is None else self._tokenizer_source
-            self._tokenizer = load_tokenizer(source, self.chat_template)
+            if self._tokenizer_source is None:
+                self._tokenizer = load_tokenizer(self._policy_name(), self.chat_template, key="model.policy")
+            else:
+                self._tokenizer = load_tokenizer(self._tokenizer_source, self.chat_template)
         return self._tokenizer
 
     def _policy_name(self) -> str:

@@ -15,18 +15,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def load_tokenizer(source: Any, chat_template: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    source: Any, chat_template: str | None = None, *, key: str = "data.tokenizer"
+) -> PreTrainedTokenizerBase:
     """Load a tokenizer by name or directory, or take the one given.
 
     Args:
         source: Hub name; directory of a model, a tokenizer or an adapter (which may leave it to its base model); or a
             tokenizer.
         chat_template: File with a Jinja chat template that replaces the tokenizer's; None keeps it.
+        key: What gave the source, as messages name it.
 
     Raises:
         InputError: when there is no such tokenizer or file.
     """
-    tokenizer = _from_name(_tokenizer_of(str(source))) if isinstance(source, str | Path) else source
+    tokenizer = _from_name(_tokenizer_of(str(source)), key) if isinstance(source, str | Path) else source
     if not hasattr(tokenizer, "eos_token_id"):
         raise InputError(f"data.tokenizer: give a name, a directory or a Hugging Face tokenizer, not {source!r}")
     if chat_template is not None:
@@ -41,10 +44,10 @@ def _tokenizer_of(name: str) -> str:
     return json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or name
 
 
-def _from_name(name: str) -> PreTrainedTokenizerBase:
+def _from_name(name: str, key: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    check_source("data.tokenizer", name)
+    check_source(key, name)
     try:
         # Where nothing is said about remote code, transformers asks at the terminal.
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)

@@ -329,7 +329,7 @@ def test_bad_messages(project, capsys, pair, line):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--model.policy=./nowhere"], "no such directory: ./nowhere"),
+        (["--model.policy=./nowhere"], "model.policy: no such directory: ./nowhere"),
         (
             ["--model.objective=DPO", "--model.objective.beta=0"],
             "DPO.beta must be a finite number greater than 0, got 0",
