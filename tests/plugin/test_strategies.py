@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import pytest
 import torch
 
 from dpo_lightning import LoRA
-from tests.helpers import (
-    resumable,  # noqa: F401 - says what the server of processes imports
-    runs,
-)
+from tests.helpers import runs
 from tests.helpers.tiny import tiny_llama
 from tests.policy.test_modality import gemma3
 
@@ -23,16 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # threads, forks and workers
 def _no_global_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that Lightning starts take the seed that `seed_everything` of another test has left there."""
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
-
-
-@pytest.fixture(autouse=True)
-def _spawned_by_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spawned processes are given all that they run as pickles, but come from one that has imported everything.
-
-    Spawned by an interpreter of their own, each takes five seconds; tests/test_launchers.py has two of them.
-    """
-    server = multiprocessing.get_context("forkserver")
-    monkeypatch.setitem(multiprocessing.context._concrete_contexts, "spawn", server)  # type: ignore[attr-defined]
 
 
 def module(path: Path, given: str, lora: LoRA | None):
