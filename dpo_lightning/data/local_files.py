@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_info
+
 from dpo_lightning.data.json_files import opened
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
@@ -133,15 +135,24 @@ def _says_its_files(directory: Path) -> bool:
 
 
 def _check_left_out(directory: Path, read: list[Path]) -> None:
-    kind = _reader(read[0])
+    """Refuse rows of another kind beside those that are read, and name files of this kind that are not."""
+    kind, others = _reader(read[0]), []
     for path in sorted(directory.rglob("*")):
-        other = _reader(path)
-        hidden = any(part.startswith((".", "__")) for part in path.relative_to(directory).parts)
-        if other in (None, kind) or hidden or path.suffix in _MAY_LIE_BESIDE or not path.is_file():
+        name = path.relative_to(directory)
+        hidden = any(part.startswith((".", "__")) for part in name.parts)
+        if hidden or _reader(path) is None or not path.is_file():
             continue
-        raise InputError(
-            f"{directory}: {path.relative_to(directory)} would be left out, beside {read[0].name}: name the files to "
-            "read in data.load_options.data_files"
+        if _reader(path) == kind:
+            others += [] if path in read else [str(name)]
+        elif path.suffix not in _MAY_LIE_BESIDE:
+            raise InputError(
+                f"{directory}: {name} would be left out, beside {read[0].name}: name the files to read in "
+                "data.load_options.data_files"
+            )
+    if others:
+        rank_zero_info(
+            f"{directory}: not read, since others bear the name of a split: {one_line(', '.join(others), 200)}; "
+            "data.load_options.data_files names the files to read"
         )
 
 

@@ -53,6 +53,13 @@ def test_files_that_would_be_left_out_are_refused(tmp_path: Path) -> None:
     assert len(load_rows(there, "train", {"data_files": "a.jsonl"})) == 1
 
 
+def test_files_of_the_same_kind_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    there = directory(tmp_path, train_jsonl=ROW, more_jsonl=ROW)
+    with caplog.at_level("INFO", "lightning.pytorch"):
+        assert len(load_rows(there, "train", {})) == 1
+    assert "not read, since others bear the name of a split: more.jsonl; data.load_options" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["a.jsonl.bak", "a.jsonl.gz"])
 def test_a_copy_of_a_file_is_not_read_beside_it(tmp_path: Path, name: str) -> None:
     there = directory(tmp_path, a_jsonl=ROW)
