@@ -174,3 +174,8 @@ def source_of(trainer: pl.Trainer) -> PreferenceSource | None:
     """Return the DataModule of a run to a callback; None where it is of another kind, or the run has loaders."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     return data if isinstance(data, PreferenceSource) else None
+
+
+def resume_mode(pl_module: pl.LightningModule) -> str:
+    """Return `PreferenceRun.resume`; `exact` of a module that is no run."""
+    return pl_module.resume if isinstance(pl_module, PreferenceRun) else "exact"

@@ -32,7 +32,7 @@ from dpo_lightning.compat.lightning_loops import (
 from dpo_lightning.compat.lightning_results import log_on
 from dpo_lightning.data.loaders_beside import have_states, resume_loaders
 from dpo_lightning.errors import RunError
-from dpo_lightning.run import PreferenceRun
+from dpo_lightning.run import resume_mode
 from dpo_lightning.utils.ranks import from_all_ranks, from_rank_zero, this_rank
 from dpo_lightning.utils.trainers import check_averaging, is_fitting
 
@@ -293,6 +293,5 @@ def _another_seed(before: int | None, pl_module: pl.LightningModule) -> bool:
     now = from_rank_zero(run_seed())
     if None in (before, now) or before == now:
         return False
-    mode = pl_module.resume if isinstance(pl_module, PreferenceRun) else "exact"
-    refuse_or_tell([Difference("seed_everything", before, now)], mode)
+    refuse_or_tell([Difference("seed_everything", before, now)], resume_mode(pl_module))
     return True

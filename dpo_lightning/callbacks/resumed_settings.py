@@ -27,7 +27,7 @@ from dpo_lightning.checkpoints.optimizers import (
 from dpo_lightning.checkpoints.schedules import asked_state, depends_on_steps, steps_taken, take_steps
 from dpo_lightning.checkpoints.settings import Difference, refuse_or_tell
 from dpo_lightning.errors import InputError
-from dpo_lightning.run import PreferenceRun
+from dpo_lightning.run import PreferenceRun, resume_mode
 from dpo_lightning.utils.trainers import is_fitting
 
 
@@ -120,8 +120,7 @@ class ResumedSettings(pl.Callback):
             if not kind:
                 self._changed += [(now, place, each) for place, each in other_settings(now, before)]
             self._compare_schedules(now, before)
-        mode = pl_module.resume if isinstance(pl_module, PreferenceRun) else "exact"
-        refuse_or_tell([*other, *_once(each for _, _, each in self._changed)], mode)
+        refuse_or_tell([*other, *_once(each for _, _, each in self._changed)], resume_mode(pl_module))
         self._is_anew = bool(other)
         if other:
             _begin_optimizer_anew(saved, len(self._asked))

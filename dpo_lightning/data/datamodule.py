@@ -183,11 +183,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
         rows = load_rows(source, split, self.load_options, keys)
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
-        place, size = (
-            f"{describe(source)}, split {split}",
-            None if self._learner is None else self._learner.vocabulary(),
-        )
-        return tokenize_rows(rows, checked_format(self.format), encode, place, size)
+        vocabulary = None if self._learner is None else self._learner.vocabulary()
+        place = f"{describe(source)}, split {split}"
+        return tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary)
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.

@@ -10,14 +10,13 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 
 from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.compat.transformers import forget_ties
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.sharding import is_split
 from dpo_lightning.utils.text import one_line
 
 
@@ -92,13 +91,7 @@ def merge_problem(policy: nn.Module) -> str | None:
             "with peft and merge there"
         )
     # A sharded one is gathered before it is merged, into a copy that was made before it was sharded.
-    return None if is_sharded(policy) else _trial_problem(policy)
-
-
-def is_sharded(policy: nn.Module) -> bool:
-    """Return whether each process holds a part of the weights."""
-    sharded = any(isinstance(parameter, DTensor) for parameter in policy.parameters())
-    return sharded or any(isinstance(module, FSDPModule) for module in policy.modules())
+    return None if is_split(policy) else _trial_problem(policy)
 
 
 def _trial_problem(policy: nn.Module) -> str | None:

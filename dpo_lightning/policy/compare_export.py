@@ -14,10 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.adapters import cpu_copy, is_sharded
+from dpo_lightning.policy.adapters import cpu_copy
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.samples import own_tensors, sampled, samples_in
+from dpo_lightning.policy.sharding import is_split
 from dpo_lightning.utils.tensors import device_of, float_dtype_of
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.torch_modes import evaluating
@@ -123,7 +124,7 @@ def other_base(live: nn.Module, name: str | None, revision: str | None = None) -
         name: The name that the adapter will have for it; null for none.
         revision: Its revision on the hub.
     """
-    if is_sharded(live) or getattr(live, "is_quantized", False):
+    if is_split(live) or getattr(live, "is_quantized", False):
         return None
     base = _base_by_name(SimpleNamespace(base_model_name_or_path=name, revision=revision), live)
     if base is None:

@@ -144,6 +144,11 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(module, FSDPModule) for module in model.modules())
 
 
+def is_split(model: nn.Module) -> bool:
+    """Return whether each process holds a part of the weights, with FSDP2 or tensor parallelism."""
+    return is_sharded(model) or any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
 def _language_model(model: nn.Module) -> nn.Module:
     """Return the model inside PEFT's wrapper, which generation goes past."""
     return cast(Any, model).get_base_model() if is_adapted(model) and hasattr(model, "get_base_model") else model
