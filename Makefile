@@ -21,7 +21,7 @@ LOWEST_WITHOUT := $(addprefix --deselect=tests/policy/,test_sharding.py \
 	test_loading.py::TestLoading::test_of_broken_files_is_one_line \
 	test_lora_fields.py::test_a_setting_is_trained_resumed_loaded_and_exported[experts] \
 	test_prepare.py::TestFloat32Buffers::test_do_not_break_a_forward[recurrent_gemma]) \
-	--deselect=tests/data/test_tokenize.py::test_real_tokenizers_at_every_boundary
+	--deselect=tests/data/tokenize/test_encoding.py::test_real_tokenizers_at_every_boundary
 
 .PHONY: quickstart test test-lowest quick lint clean
 

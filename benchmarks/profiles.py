@@ -94,9 +94,9 @@ def hh_pairs(shared: Path, count: int, max_length: int) -> list[TokenizedExample
     from dpo_lightning import RowFormat
     from dpo_lightning.data import ExampleTokenizer
     from dpo_lightning.data.dataset import ExampleDataset
-    from dpo_lightning.data.prepare import tokenize_rows
-    from dpo_lightning.data.sources import load_rows
-    from dpo_lightning.data.tokenizer_loading import load_tokenizer
+    from dpo_lightning.data.reading.sources import load_rows
+    from dpo_lightning.data.tokenize.loading import load_tokenizer
+    from dpo_lightning.data.tokenize.rows import tokenize_rows
 
     datasets.disable_progress_bars()
     tokenizer = load_tokenizer(str(shared / "tokenizers" / "gpt2"))

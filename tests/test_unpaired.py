@@ -29,7 +29,7 @@ from dpo_lightning.callbacks import Export, ResumableCheckpoint, SampleTable, Up
 from dpo_lightning.cli.main import main
 from dpo_lightning.errors import RunError
 from dpo_lightning.logprobs import TokenLogps
-from tests.data.test_unpaired import data, labelled
+from tests.data.formats.test_unpaired import data, labelled
 from tests.helpers.brute import brute_token_logps
 from tests.helpers.resumable import Case, prepare, start, wait, weights
 from tests.helpers.runs import saved_model, trainer

@@ -5,10 +5,10 @@ from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan, OrderedTokenP
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.datamodule import PreferenceDataModule
 from dpo_lightning.data.formats import Example, Format, RowFormat
+from dpo_lightning.data.formats.unpaired import UnpairedFormat
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader
 from dpo_lightning.data.tokenize import ExampleTokenizer
-from dpo_lightning.data.unpaired import UnpairedFormat
 
 __all__ = [
     "BatchPlan",

@@ -15,15 +15,15 @@ from dpo_lightning.data.formats import Format, RowFormat
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
-from dpo_lightning.data.prepare import tokenize_rows
+from dpo_lightning.data.reading.sources import Keys, describe, load_rows
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.settings import check_settings
-from dpo_lightning.data.sources import Keys, describe, load_rows
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
-from dpo_lightning.data.tokenizer_loading import load_tokenizer
-from dpo_lightning.data.vocabulary import Vocabulary
+from dpo_lightning.data.tokenize.loading import load_tokenizer
+from dpo_lightning.data.tokenize.rows import tokenize_rows
+from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares, Reads
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 from dpo_lightning.data.content_hash import column_hashes, content_hash
 from dpo_lightning.data.kto_pairing import with_mismatched
 from dpo_lightning.data.lengths import Lengths
-from dpo_lightning.data.local_files import source_and_split
-from dpo_lightning.data.prepare import warn_of_one_label
-from dpo_lightning.data.sources import Keys, describe
+from dpo_lightning.data.reading.local_files import source_and_split
+from dpo_lightning.data.reading.sources import Keys, describe
+from dpo_lightning.data.tokenize.rows import warn_of_one_label
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.set_names import check_set_names
 

@@ -10,7 +10,7 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger
 
 from dpo_lightning import UnpairedBCO
-from tests.data.test_unpaired import data
+from tests.data.formats.test_unpaired import data
 from tests.helpers.runs import module, trainer
 
 

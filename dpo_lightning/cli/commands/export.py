@@ -18,7 +18,7 @@ from dpo_lightning import SFT, Constant, PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.cli.commands.arguments import CommandParser
-from dpo_lightning.data.tokenizer_loading import load_tokenizer
+from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import DTYPES, ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference

@@ -18,8 +18,8 @@ from rich.text import Text
 from dpo_lightning import AnyObjective, PreferenceDataModule, Reads
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
 from dpo_lightning.compat.lightning_cli import ParsingOnly
-from dpo_lightning.data.tokenizer_loading import load_tokenizer
-from dpo_lightning.data.vocabulary import Vocabulary
+from dpo_lightning.data.tokenize.loading import load_tokenizer
+from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import (
     GPUS,

@@ -1,14 +1,13 @@
-"""A row of a dataset -> what is trained on; every field is checked here, with the row and the field named."""
+"""A row with a preference triple: one prompt, a chosen and a rejected completion."""
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Optional, TypeAlias, Union
+from typing import Any, ClassVar, Optional, Union
 
-from dpo_lightning.batch import COLUMNS, Column, ColumnValue
+from dpo_lightning.batch import COLUMNS, Column
 from dpo_lightning.data.columns import (
     ColumnSource,
     check_framing,
@@ -16,89 +15,13 @@ from dpo_lightning.data.columns import (
     check_texts,
     declared,
     read_columns,
-    required,
 )
-from dpo_lightning.data.control_tokens import check_text
+from dpo_lightning.data.formats.base import Format
+from dpo_lightning.data.formats.example import Conversation, Example
+from dpo_lightning.data.formats.messages import check_completion, quoted, shared_turns, text_or_messages
+from dpo_lightning.data.formats.template_inputs import template_inputs
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
-
-Message: TypeAlias = dict[str, str]
-Conversation: TypeAlias = list[Message]
-
-_ROLES = ("system", "developer", "user", "assistant", "tool")
-
-
-class Example(NamedTuple):
-    """A prompt with its completions, and what the data says of them: texts, or lists of messages.
-
-    `pair` and `labelled` make the two kinds that objectives read.
-
-    Attributes:
-        prompt: Text, or the messages of the prompt.
-        completions: One or more, a pair's chosen one first: each a text, or messages without those of the prompt.
-        label: Whether a single completion is desirable; None for pairs.
-        columns: Values of the format's `columns` by name: a number, a list with a number of each completion, or text.
-    """
-
-    prompt: Union[str, Conversation]
-    completions: list[Union[str, Conversation]]
-    label: bool | None = None
-    columns: Mapping[str, ColumnValue] = {}
-
-    @classmethod
-    def pair(
-        cls,
-        prompt: Union[str, Conversation],
-        chosen: Union[str, Conversation],
-        rejected: Union[str, Conversation],
-        **columns: ColumnValue,
-    ) -> Example:
-        """Make a pair, with the values of its columns."""
-        return cls(prompt, [chosen, rejected], columns=columns)
-
-    @classmethod
-    def labelled(
-        cls,
-        prompt: Union[str, Conversation],
-        completion: Union[str, Conversation],
-        label: bool,
-        **columns: ColumnValue,
-    ) -> Example:
-        """Make a labelled completion, with the values of its columns."""
-        return cls(prompt, [completion], label, columns)
-
-
-class Format(ABC):
-    """A way to read rows: `RowFormat` for pairs, `UnpairedFormat` for single completions with a label.
-
-    To read rows of your own, implement `examples` in a frozen dataclass, say in `gives` what it returns, and in
-    `columns` what else its examples have.
-
-    Attributes:
-        gives: What the examples of a row are, `Compares.PAIRS` or `Compares.LABELLED`.
-    """
-
-    gives: ClassVar[Compares]
-
-    @property
-    def columns(self) -> Mapping[str, Column]:
-        """The columns that each of its examples has a value of, by name: those of `COLUMNS`, or ones of your own."""
-        return {}
-
-    @abstractmethod
-    def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
-        """Check a row and return its examples.
-
-        Args:
-            row: Columns by name.
-            quote: Marks the control tokens that a text of the row spells, before templates are put around it.
-
-        Returns:
-            One example or more.
-
-        Raises:
-            InputError: naming the field.
-        """
 
 
 @dataclass(frozen=True)
@@ -176,19 +99,20 @@ class RowFormat(Format):
         Raises:
             InputError: naming the field, when one is missing, null, of another type, or has wrong roles.
         """
-        chosen, rejected = _field(row, self.chosen), _field(row, self.rejected)
+        chosen, rejected = text_or_messages(row, self.chosen), text_or_messages(row, self.rejected)
         if isinstance(chosen, str) != isinstance(rejected, str):
             raise InputError(f"fields `{self.chosen}` and `{self.rejected}`: one is text, the other a list of messages")
         if isinstance(chosen, str):
             return self._frame_all(*map(str if self.control_tokens else quote, self._texts(row, chosen, rejected)))
         if self.control_tokens:
             raise InputError("format.control_tokens is for rows of text: the rows are messages, so leave it out")
-        return Example.pair(*(_quoted(part, quote) for part in self._messages(row, chosen, rejected)))
+        pair = Example.pair(*(quoted(part, quote) for part in self._messages(row, chosen, rejected)))
+        return pair._replace(**template_inputs(row, quote))
 
     def _texts(self, row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[str, str, str]:
         if self.prompt not in row:
             return self._split_dialogues(chosen, rejected)
-        prompt = _field(row, self.prompt)
+        prompt = text_or_messages(row, self.prompt)
         if not isinstance(prompt, str):
             raise InputError(f"field `{self.prompt}`: a list of messages, but `{self.chosen}` is text")
         return prompt, chosen, rejected
@@ -221,11 +145,11 @@ class RowFormat(Format):
     def _messages(
         self, row: Mapping[str, Any], chosen: Conversation, rejected: Conversation
     ) -> tuple[Conversation, Conversation, Conversation]:
-        prompt = _field(row, self.prompt) if self.prompt in row else []
+        prompt = text_or_messages(row, self.prompt) if self.prompt in row else []
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
         if chosen[: len(prompt)] == prompt == rejected[: len(prompt)]:
-            shared = _shared_turns(chosen, rejected)
+            shared = shared_turns(chosen, rejected)
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
         if not prompt:
             raise InputError(
@@ -235,60 +159,5 @@ class RowFormat(Format):
         if prompt[-1]["role"] == "assistant":
             raise InputError(f"field `{self.prompt}`: the last message is the assistant's, so there is none to answer")
         for name, completion in ((self.chosen, chosen), (self.rejected, rejected)):
-            _check_completion(name, completion)
+            check_completion(name, completion)
         return prompt, chosen, rejected
-
-
-def _check_completion(name: str, completion: Conversation) -> None:
-    if not completion:
-        raise InputError(f"field `{name}`: no message that answers the prompt")
-    first, last = completion[0]["role"], completion[-1]["role"]
-    if first != "assistant":
-        raise InputError(
-            f"field `{name}`: it begins with {first!r}: a completion begins with an assistant message, a whole "
-            "dialogue with the messages of the prompt"
-        )
-    if last != "assistant":
-        raise InputError(f"field `{name}`: it ends with {last!r}, not with an assistant message")
-
-
-def _shared_turns(chosen: Conversation, rejected: Conversation) -> int:
-    """Messages that both dialogues share, cut back to where both go on with the assistant."""
-    shared = 0
-    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
-        shared += 1
-    while shared and not all(
-        len(dialogue) > shared and dialogue[shared]["role"] == "assistant" for dialogue in (chosen, rejected)
-    ):
-        shared -= 1
-    return shared
-
-
-def _quoted(messages: Conversation, quote: Callable[[str], str]) -> Conversation:
-    return [{**message, "content": quote(message["content"])} for message in messages]
-
-
-def _field(row: Mapping[str, Any], name: str) -> Any:
-    value = required(row, name)
-    if isinstance(value, str):
-        return check_text(value, f"field `{name}`")
-    if not isinstance(value, list):
-        raise InputError(f"field `{name}`: {_kind(value)}, not text or a list of messages")
-    return [_message(message, f"field `{name}`, message {index}") for index, message in enumerate(value)]
-
-
-def _message(message: Any, place: str) -> Message:
-    if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-        raise InputError(f"{place}: not a mapping with `role` and `content`")
-    role, content = message["role"], message["content"]
-    if role not in _ROLES:
-        raise InputError(f"{place}: role {role!r:.40} is none of {', '.join(_ROLES)}")
-    if not isinstance(content, str):
-        raise InputError(f"{place}: content is {_kind(content)}, not text")
-    if message.get("tool_calls"):
-        raise InputError(f"{place}: `tool_calls` are not supported: write the call into the content")
-    return {"role": role, "content": check_text(content, place)}
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else type(value).__name__

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dpo_lightning.data.local_files import files_by_split, source_and_split
-from dpo_lightning.data.sources import load_rows
+from dpo_lightning.data.reading.local_files import files_by_split, source_and_split
+from dpo_lightning.data.reading.sources import load_rows
 from dpo_lightning.errors import InputError
 
 ROW = '{"prompt": "a", "chosen": "b", "rejected": "c"}\n'

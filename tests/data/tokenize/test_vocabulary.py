@@ -9,7 +9,7 @@ import pytest
 from tokenizers import AddedToken
 
 from dpo_lightning import PreferenceDataModule, RowFormat
-from dpo_lightning.data.vocabulary import Vocabulary
+from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import data, module, saved_model, trainer, write_rows
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer

@@ -109,13 +109,11 @@ def test_message_lists():
     assert parse(row) == Example.pair(row["prompt"], row["chosen"], row["rejected"])
 
 
-def test_only_role_and_content_are_kept():
-    row = {
-        "prompt": [{**user("q"), "name": "x", "tool_calls": None}],
-        "chosen": [assistant("a")],
-        "rejected": [assistant("b")],
-    }
-    assert parse(row).prompt == [user("q")]
+def test_what_the_template_reads_beside_messages_goes_along():
+    row = {"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assistant("b")]}
+    inputs = {"tools": [{"name": "f"}], "chat_template_kwargs": {"enable_thinking": False}}
+    example = parse({**row, **inputs})
+    assert (example.tools, example.template_arguments) == ([{"name": "f"}], {"enable_thinking": False})
 
 
 def test_a_text_prompt_with_message_completions_is_a_user_turn():
@@ -184,11 +182,8 @@ TURNS = {"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assista
         pytest.param({**TURNS, "prompt": [{"role": ["user"], "content": ""}]}, "message 0: role .* is none of"),
         pytest.param({**TURNS, "chosen": [assistant(None)]}, "field `chosen`, message 0: content is null"),
         pytest.param(
-            {**TURNS, "chosen": [assistant([{"type": "text"}])]}, "field `chosen`, message 0: content is list"
-        ),
-        pytest.param(
-            {**TURNS, "chosen": [{**assistant("a"), "tool_calls": [{"name": "f"}]}]},
-            "field `chosen`, message 0: `tool_calls`",
+            {**TURNS, "chosen": [assistant([{"type": "image"}])]},
+            "field `chosen`, message 0: content has a part of type 'image'",
         ),
         pytest.param(
             {**TURNS, "prompt": [user("q"), assistant("a")]}, "field `prompt`: the last message is the assist"

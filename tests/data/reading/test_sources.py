@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
 
-from dpo_lightning.data.sources import describe, load_rows
+from dpo_lightning.data.reading.sources import describe, load_rows
 from dpo_lightning.errors import InputError
 
 ROWS = [{"prompt": f"p {n}", "chosen": f"yes, {n}", "rejected": f"no {n}\nü"} for n in range(10)]

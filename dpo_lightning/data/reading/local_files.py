@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from dpo_lightning.data.json_files import opened
+from dpo_lightning.data.reading.json_files import opened
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 

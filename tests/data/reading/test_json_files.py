@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lightning.data.json_files import examine, raise_on_malformed
+from dpo_lightning.data.reading.json_files import examine, raise_on_malformed
 from dpo_lightning.errors import InputError
 
 ROW = '{"prompt": "[[{", "chosen": "b \\\\\\" [", "rejected": "c"}'

@@ -13,7 +13,7 @@ from dpo_lightning.data import Example, ExampleTokenizer
 from dpo_lightning.data.content_hash import content_hash
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.errors import InputError
-from tests.data.test_formats import assistant, user
+from tests.data.formats.test_row import assistant, user
 from tests.helpers.runs import module, rows, trainer
 from tests.helpers.tiny import tiny_tokenizer
 

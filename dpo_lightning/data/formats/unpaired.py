@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Optional
 
 from dpo_lightning.batch import Column
 from dpo_lightning.data.columns import check_framing, check_texts, declared
-from dpo_lightning.data.formats import Example, Format, RowFormat
+from dpo_lightning.data.formats.base import Format
+from dpo_lightning.data.formats.example import Example
+from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 

@@ -6,7 +6,7 @@ import inspect
 import sys
 from typing import Any
 
-from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.base import Format
 from dpo_lightning.utils.version import __version__
 
 _PACKAGE = __name__.partition(".")[0]

@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from dpo_lightning import PreferenceModule
-from dpo_lightning.data.tokenizer_loading import load_tokenizer
+from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.errors import InputError
 from tests.data.common import (
     data,

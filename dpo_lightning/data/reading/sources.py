@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from dpo_lightning.data.json_files import examine, raise_on_malformed
-from dpo_lightning.data.local_files import (
+from dpo_lightning.data.reading.json_files import examine, raise_on_malformed
+from dpo_lightning.data.reading.local_files import (
     check_header,
     check_options,
     files_by_split,

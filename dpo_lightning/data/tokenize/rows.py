@@ -12,11 +12,11 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from dpo_lightning.batch import Holds
 from dpo_lightning.compat.datasets import fingerprint
 from dpo_lightning.data.columns import check_column
-from dpo_lightning.data.format_code import format_identity
 from dpo_lightning.data.formats import Example, Format
+from dpo_lightning.data.formats.code import format_identity
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
-from dpo_lightning.data.tokenizer_loading import tokenizer_identity
-from dpo_lightning.data.vocabulary import Vocabulary
+from dpo_lightning.data.tokenize.loading import tokenizer_identity
+from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 from dpo_lightning.utils.text import shown
@@ -24,7 +24,7 @@ from dpo_lightning.utils.text import shown
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-_TOKENS_VERSION = "5"  # part of the cache key: change it with anything that changes the tokens
+_TOKENS_VERSION = "6"  # part of the cache key: change it with anything that changes the tokens
 
 
 def tokenize_rows(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dpo_lightning import PreferenceDataModule, RowFormat, UnpairedFormat
-from dpo_lightning.data.format_code import format_identity
+from dpo_lightning.data.formats.code import format_identity
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from tests.data.common import data, ready, rows, write
 

@@ -1,0 +1,51 @@
+"""Columns of a row that its chat template reads beside the messages: tools, and arguments of the template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+from dpo_lightning.data.formats.messages import kind, quoted, without_nulls
+from dpo_lightning.errors import InputError
+
+TOOLS, ARGUMENTS = "tools", "chat_template_kwargs"
+"""Names of the two columns, as TRL has them."""
+
+
+class TemplateInputs(TypedDict):
+    """The fields of `Example` that only a chat template reads."""
+
+    tools: list[Any] | None
+    template_arguments: Mapping[str, Any]
+
+
+def template_inputs(row: Mapping[str, Any], quote: Callable[[str], str] = str) -> TemplateInputs:
+    """Read the columns `tools`, a list of definitions, and `chat_template_kwargs`, a mapping; or JSON text of one.
+
+    Args:
+        row: Columns by name.
+        quote: Marks the control tokens that a text of the row spells.
+
+    Raises:
+        InputError: naming the field, for other values.
+    """
+    tools = _value(row, TOOLS, list, "a list of tool definitions")
+    arguments = _value(row, ARGUMENTS, Mapping, "a mapping of arguments of the chat template")
+    return {"tools": quoted(tools, quote) or None, "template_arguments": arguments or {}}
+
+
+def _value(row: Mapping[str, Any], name: str, wanted: type, words: str) -> Any:
+    value = row.get(name)
+    if isinstance(value, str):
+        value = _decoded(value, name) if value.strip() else None
+    if value is not None and not isinstance(value, wanted):
+        raise InputError(f"field `{name}`: {kind(value)}, not {words}")
+    return without_nulls(value)
+
+
+def _decoded(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"field `{name}`: text that is not JSON: {error}") from None

@@ -1,0 +1,1 @@
+"""Rows out of files, directories, the hub and memory."""

@@ -1,0 +1,118 @@
+"""Text -> token ids: BOS, EOS, and the boundary between a prompt and what continues it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from dpo_lightning.data.control_tokens import ControlTokens
+from dpo_lightning.data.tokenize.rendering import RenderedExample
+from dpo_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Texts after which a completion is tokenised where its first characters would merge with the prompt's last ones.
+# After one of them, a SentencePiece tokenizer does not put a space of its own before the completion.
+_ANCHORS = ("\n", ".", "a")
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """Tokenises prompts and completions so that all completions continue the very same prompt tokens.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer with an EOS token.
+
+    Raises:
+        InputError: when the tokenizer has no EOS token.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.eos_token_id is None:
+            raise InputError(f"tokenizer {self.tokenizer.name_or_path!r} has no EOS token: set `eos_token` on it")
+
+    def quote(self, text: str) -> str:
+        """Mark the control tokens that a text of the data spells, so that they stay text."""
+        return self._control.quote(text)
+
+    def encode(self, examples: Sequence[RenderedExample]) -> list[tuple[list[int], list[list[int]]]]:
+        """Return the ids of each example's prompt, and of each of its completions."""
+        prompts = self._ids([each.prompt for each in examples])
+        joint = iter(self._ids([each.prompt + completion for each in examples for completion in each.completions]))
+        return [
+            self._encode(each, prompt, [next(joint) for _ in each.completions])
+            for each, prompt in zip(examples, prompts, strict=True)
+        ]
+
+    def keep_end(self, prompt: list[int], limit: int) -> list[int]:
+        """Return at most so many of a prompt's ids: what the tokenizer puts in front, and the end."""
+        if len(prompt) <= limit:
+            return prompt
+        head = next((head for head in (self._opening, self._bos) if head and prompt[: len(head)] == head), [])[:limit]
+        return head + prompt[len(prompt) - (limit - len(head)) :]
+
+    def _encode(
+        self, rendered: RenderedExample, prompt: list[int], joint: list[list[int]]
+    ) -> tuple[list[int], list[list[int]]]:
+        completions = [
+            self._end(self._continue(prompt, whole, text), rendered.templated)
+            for whole, text in zip(joint, rendered.completions, strict=True)
+        ]
+        return (prompt if rendered.templated else self._begin(prompt)), completions
+
+    def _continue(self, prompt_ids: list[int], joint_ids: list[int], completion: str) -> list[int]:
+        if joint_ids[: len(prompt_ids)] == prompt_ids:
+            return joint_ids[len(prompt_ids) :]
+        text = self.tokenizer.decode(joint_ids)
+        apart = [ids for anchor in _ANCHORS if (ids := self._after(anchor, completion)) is not None]
+        apart += self._ids([completion])
+        return next((ids for ids in apart if self.tokenizer.decode(prompt_ids + ids) == text), apart[0])
+
+    def _after(self, anchor: str, completion: str) -> list[int] | None:
+        before, both = self._ids([anchor, anchor + completion])
+        return both[len(before) :] if both[: len(before)] == before else None
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return self._control.encode(texts)
+
+    @cached_property
+    def _control(self) -> ControlTokens:
+        return ControlTokens(self.tokenizer)
+
+    def _begin(self, ids: list[int]) -> list[int]:
+        return ids if ids[: len(self._opening)] == self._opening else self._opening + ids
+
+    def _end(self, ids: list[int], templated: bool) -> list[int]:
+        eos = self.tokenizer.eos_token_id
+        ends = self._closes(ids) if templated else ids[-1:] == [eos]
+        return ids if ends else [*ids, eos]
+
+    def _closes(self, ids: list[int]) -> bool:
+        """Return whether the last token that is not white space is a special one."""
+        for token in reversed(ids):
+            if token in self._special:
+                return True
+            if self.tokenizer.decode([token]).strip():
+                return False
+        return False
+
+    @property
+    def _bos(self) -> list[int]:
+        return [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+
+    @cached_property
+    def _opening(self) -> list[int]:
+        """Tokens that the tokenizer puts in front of a text: its BOS, none, or more than one."""
+        whole, bare = self.tokenizer("a")["input_ids"], self._ids(["a"])[0]
+        start = next(start for start in range(len(whole) + 1) if whole[start : start + len(bare)] == bare)
+        return whole[:start]
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset(self.tokenizer.all_special_ids).union(token for token, entry in added if entry.special)

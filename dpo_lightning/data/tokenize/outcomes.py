@@ -1,0 +1,49 @@
+"""The fate of examples: kept, or dropped for a reason that the report says."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from dpo_lightning.batch import TokenizedExample
+
+
+class Outcome(IntEnum):
+    """Fate of an example; everything but `KEPT` is dropped and counted."""
+
+    KEPT = 0
+    EMPTY_COMPLETION = 1
+    EMPTY_PROMPT = 2
+    NO_ROOM = 3
+    IDENTICAL = 4
+
+    @property
+    def reason(self) -> str:
+        """The words of the report."""
+        return {
+            Outcome.KEPT: "kept",
+            Outcome.EMPTY_COMPLETION: "with an empty completion",
+            Outcome.EMPTY_PROMPT: "with an empty prompt and no BOS token",
+            Outcome.NO_ROOM: "whose prompt fills max_length",
+            Outcome.IDENTICAL: "whose completions are identical after truncation",
+        }[self]
+
+
+class Encoded(NamedTuple):
+    """An example as token ids, what became of it, and whether anything was cut off."""
+
+    example: TokenizedExample
+    outcome: Outcome
+    truncated: bool
+
+
+def outcome_of(example: TokenizedExample, *, empty: bool) -> Outcome:
+    """Return what becomes of an example; `empty` is whether a completion of its says nothing."""
+    if empty:
+        return Outcome.EMPTY_COMPLETION
+    if not example.prompt_ids:
+        return Outcome.EMPTY_PROMPT
+    first, *others = example.completion_ids
+    if not first:
+        return Outcome.NO_ROOM
+    return Outcome.IDENTICAL if others and all(first == other for other in others) else Outcome.KEPT

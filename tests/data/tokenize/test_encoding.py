@@ -1,0 +1,122 @@
+"""Text -> token ids: the boundary of the prompt, BOS and EOS."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.data import Example, ExampleTokenizer
+from dpo_lightning.data.tokenize import Outcome
+from dpo_lightning.errors import InputError
+from tests.data.tokenize.common import BOS, EOS, TOKENIZERS, A, B, encode, ids, longest, real
+from tests.helpers.tiny import tiny_tokenizer
+from tests.helpers.tokenizers import (
+    CORPUS,
+    merging,
+    sentencepiece,
+    with_bos,
+)
+
+# The boundary
+
+
+def test_each_part_is_its_own_tokens_where_nothing_merges():
+    tokenizer = tiny_tokenizer()
+    encoding = encode(tokenizer, "ab:", " cd", " e")
+    expected = TokenizedExample.pair(
+        0, ids(tokenizer, "ab:"), [*ids(tokenizer, " cd"), EOS], [*ids(tokenizer, " e"), EOS]
+    )
+    assert encoding == (expected, 0, False)
+    assert longest(encoding) == 3 + 4
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_wherever_a_text_is_cut_the_prompt_keeps_its_tokens_and_the_whole_decodes_to_the_text(name):
+    """And where the joint text's tokens begin with the prompt's, the completion's are the rest of them."""
+    tokenizer = TOKENIZERS[name]()
+    rng = random.Random(0)
+    merged = whole = 0
+    for text in CORPUS:
+        for cut in rng.sample(range(1, len(text)), 25):
+            prompt, completion = text[:cut], text[cut:]
+            example, outcome, _ = encode(tokenizer, prompt, completion, completion + " or not")
+            prompt_ids, (chosen, rejected) = example.prompt_ids, example.completion_ids
+            own, joint = ids(tokenizer, prompt), ids(tokenizer, text)
+            assert prompt_ids[-len(own) :] == own
+            assert tokenizer.decode(own + chosen[:-1]) == tokenizer.decode(joint)
+            assert tokenizer.decode(own + rejected[:-1]) == tokenizer.decode(ids(tokenizer, text + " or not"))
+            assert outcome == (Outcome.KEPT if completion.strip() else Outcome.EMPTY_COMPLETION)
+            if joint[: len(own)] == own:
+                whole += 1
+                assert chosen == [*joint[len(own) :], EOS]
+            else:
+                merged += 1
+    assert min(merged, whole) > 10, "both must occur for this to show anything"
+
+
+def test_sentencepiece_puts_no_second_space_after_a_prompt_that_ends_with_one():
+    tokenizer = sentencepiece()
+    prompt, completion = "Question: how many legs has a spider? Answer: ", "eight legs"
+    encoding = encode(tokenizer, prompt, completion)
+    assert encoding.example.prompt_ids == [BOS, *ids(tokenizer, prompt)]
+    assert (
+        tokenizer.decode(encoding.example.prompt_ids[1:] + encoding.example.completion_ids[0][:-1])
+        == prompt + completion
+    )
+
+
+@pytest.mark.parametrize("name", ["tokenizers/gpt2", "models/stories260K"])
+def test_real_tokenizers_at_every_boundary(shared, name):
+    tokenizer = real(shared, name)
+    text = CORPUS[1] + CORPUS[3]
+    encode_pair = ExampleTokenizer(tokenizer, max_length=10_000)
+    for cut in range(1, len(text)):
+        encoding = encode_pair(Example.pair(text[:cut], text[cut:], " no"))
+        own = ids(tokenizer, text[:cut])
+        assert encoding.example.prompt_ids[-len(own) :] == own
+        assert tokenizer.decode(own + encoding.example.completion_ids[0][:-1]) == tokenizer.decode(ids(tokenizer, text))
+
+
+# BOS and EOS
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "opening"),
+    [
+        pytest.param(tiny_tokenizer, [], id="has a BOS, does not add it"),
+        pytest.param(merging, [], id="like GPT-2"),
+        pytest.param(lambda: with_bos(tiny_tokenizer()), [BOS], id="adds its BOS"),
+        pytest.param(lambda: with_bos(tiny_tokenizer(bos_token=None), "A", "B"), [A, B], id="opens with two tokens"),
+        pytest.param(
+            lambda: with_bos(tiny_tokenizer(bos_token="</s>"), "</s>"), [EOS], id="one token for BOS and EOS, as in OPT"
+        ),
+        pytest.param(lambda: tiny_tokenizer(bos_token=None), [], id="has none"),
+    ],
+)
+def test_a_text_opens_as_the_tokenizer_opens_it(tokenizer, opening):
+    tokenizer = tokenizer()
+    encoding = encode(tokenizer, "ab", "cd")
+    assert encoding.example.prompt_ids == opening + ids(tokenizer, "ab") == tokenizer("ab")["input_ids"]
+    assert encoding.example.completion_ids[0] == [*ids(tokenizer, "cd"), EOS]
+
+
+def test_a_bos_that_the_text_has_is_not_doubled():
+    assert encode(with_bos(tiny_tokenizer()), "<s>ab", "c").example.prompt_ids == [BOS, *ids(tiny_tokenizer(), "ab")]
+
+
+def test_an_eos_that_the_text_has_is_not_doubled():
+    tokenizer = tiny_tokenizer()
+    encoding = encode(tokenizer, "ab", "cd</s>", "c</s>d")
+    assert encoding.example.completion_ids[0] == [*ids(tokenizer, "cd"), EOS]
+    assert encoding.example.completion_ids[1] == [*ids(tokenizer, "c"), EOS, *ids(tokenizer, "d"), EOS]
+
+
+def test_an_empty_prompt_is_the_bos_alone():
+    assert encode(with_bos(tiny_tokenizer()), "", "cd").example.prompt_ids == [BOS]
+
+
+def test_a_tokenizer_without_eos_is_refused():
+    with pytest.raises(InputError, match=r"no EOS token: set `eos_token`"):
+        ExampleTokenizer(tiny_tokenizer(eos_token=None), 10)
