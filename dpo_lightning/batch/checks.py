@@ -36,6 +36,7 @@ def _check_tokens(example: TokenizedExample) -> None:
     _check_ids(example.row, "completion_ids", example.completion_ids, "a list with a list of int of each completion")
     for number, ids in enumerate(example.completion_ids):
         _check_ids(example.row, f"completion_ids, completion {number} (from 0)", ids)
+    _check_scored(example)
     if not example.prompt_ids:
         raise InputError(
             f"row {example.row} (from 0): the prompt has no tokens, and its last one predicts the first token of a "
@@ -43,6 +44,21 @@ def _check_tokens(example: TokenizedExample) -> None:
         )
     if not example.completion_ids:
         raise InputError(f"row {example.row} (from 0): the prompt has no completion: give one or more")
+
+
+def _check_scored(example: TokenizedExample) -> None:
+    masks = example.scored or [[]] * len(example.completion_ids)
+    found = [*map(len, masks)]
+    wanted = [len(ids) if mask else 0 for ids, mask in zip(example.completion_ids, masks, strict=False)]
+    if found != wanted or len(example.mismatched_scored) not in (0, len(example.mismatched_ids)):
+        raise InputError(
+            f"row {example.row} (from 0): scored: it must say of each token of each completion whether it counts"
+        )
+    for number, mask in enumerate([*masks, example.mismatched_scored]):
+        if mask and not any(mask):
+            raise InputError(
+                f"row {example.row} (from 0): no token of completion {number} (from 0) counts: leave the example out"
+            )
 
 
 def _check_ids(row: int, name: str, ids: object, wanted: str = "a list of int") -> None:

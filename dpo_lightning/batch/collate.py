@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, cast
 
 import torch
@@ -43,7 +43,8 @@ def collate_padded(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
         input_ids[number, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
         first = number * width + len(prompt) - 1
         predictors.append(range(first, first + len(completion)))
-    return _batch(examples, input_ids, predictors)
+    ends = [[len(prompt), len(prompt) + len(completion)] for prompt, completion in rows]
+    return _batch(examples, input_ids, predictors)._replace(row_ends=torch.tensor(ends).T)
 
 
 def collate_tree(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
@@ -118,13 +119,17 @@ def _batch(
 ) -> PreferenceBatch:
     """The scored-token view, from the flat positions at which each sequence is predicted, in the order of sequences."""
     order = sequence_order(examples)
-    sequences = [examples[example].branches[k] for example, k in order]
+    masks = [examples[example].scored_branches[k] for example, k in order]
+    sequences = [
+        [*compress(examples[example].branches[k], mask)] for (example, k), mask in zip(order, masks, strict=True)
+    ]
+    predicted = zip(filter(None, predictors), filter(None, masks), strict=True)
     lengths = torch.tensor([len(tokens) for tokens in sequences])
     labels = [each.label for each in examples]
     columns = {name: [each.columns[name] for each in examples] for name in examples[0].columns}
     return PreferenceBatch(
         input_ids=input_ids,
-        predict_index=torch.tensor([position for positions in predictors for position in positions]),
+        predict_index=torch.tensor([place for places, mask in predicted for place in compress(places, mask)]),
         targets=torch.tensor([token for tokens in sequences for token in tokens]),
         sequence_id=torch.arange(len(sequences)).repeat_interleave(lengths),
         lengths=lengths,

@@ -17,18 +17,14 @@ def counted_tokens(batch: PreferenceBatch) -> Bool[Tensor, " T"] | None:
     Returns:
         None where all positions do, as in a packed row. Nothing waits for the device.
     """
-    if batch.tree is not None:
+    if batch.row_ends is None:
         return None
     rows, width = batch.input_ids.shape
-    row, column = batch.predict_index // width, batch.predict_index % width
-    # A row's first scored token is predicted at the end of its prompt, the last one stands behind its predictor.
-    end_of_prompt = row.new_full((rows,), width).scatter_reduce(0, row, column, "amin")
-    end_of_row = row.new_zeros(rows).scatter_reduce(0, row, column + 1, "amax")
+    row = batch.predict_index // width
     example = batch.example_of_sequence[batch.sequence_id]
     first_row = row.new_full((batch.examples,), rows).scatter_reduce(0, example, row, "amin")
     numbers = torch.arange(rows, device=row.device)
     is_first = first_row[row.new_zeros(rows).scatter(0, row, example)] == numbers
     position = torch.arange(width, device=row.device)
-    is_token = position <= end_of_row.unsqueeze(-1)
-    is_prompt = position <= end_of_prompt.unsqueeze(-1)
+    is_prompt, is_token = (position < ends.unsqueeze(-1) for ends in batch.row_ends)
     return (is_token & (is_first.unsqueeze(-1) | ~is_prompt)).flatten()

@@ -32,6 +32,8 @@ class TokenizedExample(NamedTuple):
         label: Whether a single completion is desirable; None for pairs.
         columns: Values of the data's columns by name: a number, a list with a number of each completion, or text, see
             `Holds`. One of your own reaches `PreferenceBatch.columns` or `PreferenceBatch.texts` too.
+        scored: Whether each token of each completion counts, in its log-prob and in its length; empty where all do.
+        mismatched_scored: The same of the mismatched completion.
     """
 
     row: int
@@ -40,6 +42,8 @@ class TokenizedExample(NamedTuple):
     mismatched_ids: list[int] = []  # noqa: RUF012 - nobody writes to it
     label: bool | None = None
     columns: Mapping[str, ColumnValue] = {}
+    scored: list[list[bool]] = []  # noqa: RUF012
+    mismatched_scored: list[bool] = []  # noqa: RUF012
 
     @classmethod
     def pair(
@@ -66,13 +70,26 @@ class TokenizedExample(NamedTuple):
         """Tokens of everything that continues the prompt: the completions, then the mismatched one if there is one."""
         return [*self.completion_ids, self.mismatched_ids] if self.mismatched_ids else self.completion_ids
 
+    @property
+    def scored_branches(self) -> list[list[bool]]:
+        """Masks of the branches: whether each token counts."""
+        masks = self.scored or [[] for _ in self.completion_ids]
+        masks = [*masks, self.mismatched_scored] if self.mismatched_ids else masks
+        return [mask or [True] * len(ids) for ids, mask in zip(self.branches, masks, strict=True)]
+
     def first(self, most: int) -> TokenizedExample:
         """Return the example with at most so many of its completions and their values, and no mismatched one."""
         columns = {
             name: cast(Sequence[float], value)[:most] if Holds.of(value) is Holds.NUMBERS else value
             for name, value in self.columns.items()
         }
-        return self._replace(completion_ids=self.completion_ids[:most], mismatched_ids=[], columns=columns)
+        return self._replace(
+            completion_ids=self.completion_ids[:most],
+            mismatched_ids=[],
+            columns=columns,
+            scored=self.scored[:most],
+            mismatched_scored=[],
+        )
 
 
 class TreeLayout(NamedTuple):
@@ -110,7 +127,7 @@ class PreferenceBatch(NamedTuple):
         predict_index: Where each scored token is predicted.
         targets: Id of each scored token.
         sequence_id: Sequence of each scored token.
-        lengths: Tokens of each sequence.
+        lengths: Scored tokens of each sequence.
         example_of_sequence: Example that each sequence continues.
         row_ids: Row of the source data of each example.
         completions: Number of completions of each example, mismatched ones not counted; on the host.
@@ -121,6 +138,7 @@ class PreferenceBatch(NamedTuple):
         column_bits: Bits of the float32 values of the data's columns, int32; `columns` has the values.
         labels: Labels of single completions; None for pairs.
         texts: Texts of the data's columns by name, one of each example; on the host.
+        row_ends: Of rows that each hold one sequence, where its prompt and where it ends; None for a packed row.
     """
 
     input_ids: Int[Tensor, "R L"]
@@ -137,6 +155,7 @@ class PreferenceBatch(NamedTuple):
     column_bits: Mapping[str, Int[Tensor, " _"]] = {}
     labels: Bool[Tensor, " P"] | None = None
     texts: Mapping[str, tuple[str, ...]] = {}
+    row_ends: Int[Tensor, "2 R"] | None = None
 
     @property
     def examples(self) -> int:

@@ -170,3 +170,23 @@ def template_fault(template: str) -> str | None:
     except TemplateSyntaxError as error:
         return f"line {error.lineno}: {error.message}"
     return None
+
+
+def generated_spans(
+    template: str, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Mapping[str, Any]
+) -> list[tuple[int, int]]:
+    """Return the characters that a chat template puts into `{% generation %}`, in the text that it writes.
+
+    Touches `chat_template_utils.render_jinja_template`, which is public by its name and stands in no documentation.
+    Tokenizers give a mask of their own tokens instead, and control tokens are quoted here.
+    """
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    found: Any = render_jinja_template(
+        conversations=[messages],
+        tools=tools,
+        chat_template=template,
+        return_assistant_tokens_mask=True,
+        **arguments,
+    )
+    return [(start, end) for start, end in found[1][0]]

@@ -15,7 +15,10 @@ from dpo_lightning.utils.text import one_line
 
 ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose difference counts
 
-TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "label")
+MASKS = ("scored", "mismatched_scored")
+"""Columns of tokenised rows that say which tokens count, empty where all do."""
+
+TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "label", *MASKS)
 """Columns of tokenised rows that `TokenizedExample` has."""
 
 NOTES = ("outcome", "truncated", "quotes")

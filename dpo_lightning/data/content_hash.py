@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from dpo_lightning.batch import COLUMNS, TokenizedExample
-from dpo_lightning.data.columns import data_columns
+from dpo_lightning.data.columns import MASKS, TOKENS, data_columns
 from dpo_lightning.data.lengths import BLOCK, Lengths
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEY = np.dtype("S16")
 
 _LABEL = "desirable"  # as checkpoints of earlier versions have hashed it
-_MANY = b"many completions"  # a personalised hash never meets the plain one
+_MANY, _SOME = b"many completions", b"some tokens"  # a personalised hash never meets the plain one
 
 
 class RowIndex(NamedTuple):
@@ -44,12 +44,14 @@ class RowIndex(NamedTuple):
 def example_key(example: TokenizedExample) -> bytes:
     """Return the BLAKE2b-128 of the token ids of prompt and branches, and of where each ends.
 
-    Label, columns and row number are no part of it, since no model reads them.
+    Label, columns and row number are no part of it, since no model reads them. Where some tokens do not count, which
+    ones is: a reference scores those that do.
     """
     prompt, mismatched, *completions = (
         np.asarray(ids, dtype="<i4") for ids in (example.prompt_ids, example.mismatched_ids, *example.completion_ids)
     )
-    return _key(prompt, completions, mismatched)
+    key = _key(prompt, completions, mismatched)
+    return _masked(key, example.scored_branches) if example.scored or example.mismatched_scored else key
 
 
 def index_examples(examples: Sequence[TokenizedExample]) -> RowIndex:
@@ -63,6 +65,8 @@ def index_rows(rows: datasets.Dataset) -> RowIndex:
     for block in rows.with_format("arrow").iter(batch_size=BLOCK):
         lengths = Lengths.of_table(block)
         keys = np.array([_key(*tokens) for tokens in _tokens(block, lengths)], dtype=KEY)
+        for place, example in _with_masks(block):
+            keys[place] = example_key(example)
         parts.append(RowIndex(keys, lengths))
     return RowIndex.joined(parts)
 
@@ -91,6 +95,26 @@ def _columns(rows: datasets.Dataset) -> Iterator[tuple[str, bytes]]:
             yield name, hashed.encode() + np.asarray(rows[name][:], dtype="<f4").tobytes()
     for name in sorted({*data_columns(rows.column_names)} - COLUMNS.keys()):
         yield name, json.dumps([name, rows[name][:]]).encode()
+
+
+def _masked(key: bytes, masks: Sequence[Sequence[bool]]) -> bytes:
+    """Return the key of the same tokens, of which these count."""
+    digest = blake2b(key, digest_size=KEY.itemsize, person=_SOME)
+    for mask in masks:
+        digest.update(bytes(mask))
+    return digest.digest()
+
+
+def _with_masks(block: Any) -> Iterator[tuple[int, TokenizedExample]]:
+    """Yield place and example of the rows of an Arrow table in which some tokens do not count."""
+    import pyarrow.compute as pc
+
+    masks = [name for name in MASKS if name in block.column_names]
+    counts = sum((pc.list_value_length(block[name]).to_numpy() for name in masks), np.zeros(len(block), int))
+    fields = [name for name in TOKENS if name in block.column_names]
+    for place in np.flatnonzero(counts).tolist():
+        (row,) = block.select(fields).slice(place, 1).to_pylist()
+        yield place, TokenizedExample(**row)
 
 
 def _key(prompt: np.ndarray, completions: Sequence[np.ndarray], mismatched: np.ndarray) -> bytes:

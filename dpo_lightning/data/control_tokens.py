@@ -37,6 +37,11 @@ def check_text(text: str, place: str) -> str:
     return text
 
 
+def balanced(text: str) -> str:
+    """Return the beginning of a quoted text without a quote that does not close."""
+    return text if text.rfind(OPEN) <= text.rfind(CLOSE) else text[: text.rfind(OPEN)] + text[text.rfind(OPEN) + 1 :]
+
+
 class ControlTokens:
     """The special tokens of a tokenizer, and how a text may speak about them.
 

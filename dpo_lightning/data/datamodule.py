@@ -23,6 +23,7 @@ from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.data.tokenize.rows import tokenize_rows
+from dpo_lightning.data.tokenize.scored import Scored
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares, Reads
@@ -53,6 +54,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             `keep_default_na: false` for a CSV whose texts may be `None` or `NA`.
         format: Columns and text templates; `UnpairedFormat` for objectives on single completions with a label.
         chat_template: File with a Jinja chat template that replaces the tokenizer's; null keeps it.
+        scored: Turns of a conversation's completion that are trained on: the assistant's, its last one alone
+            (`last_assistant`), or the whole `completion`, turns of users and tools in it included. A template that
+            marks them with `{% generation %}` says where they stand. A message with `weight` 0 or 1 says it itself.
         max_length: Most tokens of prompt and completion together; completions keep their start.
         max_prompt_length: Most tokens of the prompt, which keeps its end; null for no limit of its own.
         batch_pairs: Most pairs of a micro-batch on each device; null takes 8, unless `batch_tokens` is given.
@@ -89,6 +93,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         load_options: Optional[dict[str, Any]] = None,
         format: Format = RowFormat(),  # noqa: B008 - frozen
         chat_template: Optional[str] = None,
+        scored: Scored = "assistant",
         max_length: int = 1024,
         max_prompt_length: Optional[int] = None,
         batch_pairs: Optional[int] = None,
@@ -113,6 +118,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.load_options = dict(load_options or {})
         self.format = checked_format(format)
         self.chat_template = chat_template
+        self.scored: Scored = scored
         self.max_length = max_length
         self.max_prompt_length = max_prompt_length
         self.eval_batch_pairs = eval_batch_pairs
@@ -182,7 +188,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
 
     def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
         rows = load_rows(source, split, self.load_options, keys)
-        encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
+        encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length, self.scored)
         vocabulary = None if self._learner is None else self._learner.vocabulary()
         place = f"{describe(source)}, split {split}"
         return tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary)

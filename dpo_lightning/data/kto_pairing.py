@@ -16,7 +16,7 @@ from dpo_lightning.utils.text import shown
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_VERSION = "2"  # part of the cache key: change it with anything that changes the choice
+_VERSION = "3"  # part of the cache key: change it with anything that changes the choice
 _BATCH = 1024
 
 
@@ -53,12 +53,11 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
         )
 
     def add(columns: Mapping[str, Sequence[list[int]]], indices: Sequence[int]) -> dict[str, list[list[int]]]:
-        others = rows[partners[indices]]["completion_ids"]
+        others = rows[partners[indices]]
+        rooms = [max_length - len(prompt) for prompt in columns["prompt_ids"]]
         return {
-            "mismatched_ids": [
-                other[: max_length - len(prompt)]
-                for prompt, (other,) in zip(columns["prompt_ids"], others, strict=True)
-            ]
+            "mismatched_ids": [ids[:room] for room, (ids,) in zip(rooms, others["completion_ids"], strict=True)],
+            "mismatched_scored": [_cut(*masks, room=room) for room, masks in zip(rooms, others["scored"], strict=True)],
         }
 
     return rows.map(
@@ -66,10 +65,22 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
         batched=True,
         batch_size=_BATCH,
         with_indices=True,
-        features=Features({**rows.features, "mismatched_ids": rows.features["prompt_ids"]}),
+        features=Features(
+            {
+                **rows.features,
+                "mismatched_ids": rows.features["prompt_ids"],
+                "mismatched_scored": rows.features["scored"].feature,
+            }
+        ),
         new_fingerprint=Hasher.hash((_VERSION, fingerprint(rows), max_length, seed)),
         desc=shown(f"mismatching {place}"),
     )
+
+
+def _cut(mask: Sequence[bool] = (), *, room: int) -> list[bool]:
+    """Return the mask of the tokens for which there is room; all of them count where it leaves none."""
+    cut = [*mask[:room]]
+    return cut if any(cut) else []
 
 
 def mismatched_partners(prompts: np.ndarray, places: np.ndarray) -> np.ndarray | None:

@@ -25,6 +25,35 @@ def random_pair(rng: random.Random, row: int) -> TokenizedExample:
     return TokenizedExample.pair(row, tokens(9), tokens(7), tokens(7))
 
 
+def test_tokens_that_do_not_count_are_read_and_not_scored():
+    rng = random.Random(0)
+    pairs = [random_pair(rng, n) for n in range(6)]
+    some = [
+        each._replace(scored=[[n == 0 or rng.random() < 0.5 for n in range(len(ids))] for ids in each.completion_ids])
+        for each in pairs
+    ]
+    for collate in (collate_padded, collate_tree):
+        whole, masked = collate(pairs), collate(some)
+        keep = torch.tensor([counts for k in range(2) for each in some for counts in each.scored[k]])
+        assert torch.equal(whole.input_ids, masked.input_ids)
+        for name in ("predict_index", "targets", "sequence_id"):
+            assert torch.equal(getattr(whole, name)[keep], getattr(masked, name))
+        assert masked.lengths.tolist() == [sum(each.scored[k]) for k in range(2) for each in some]
+
+
+@pytest.mark.parametrize(
+    ("scored", "words"),
+    [
+        ([[True]], "it must say of each token of each completion"),
+        ([[True], [True, False]], "it must say of each token of each completion"),
+        ([[True, False], [False]], "no token of completion 1 .from 0. counts"),
+    ],
+)
+def test_a_mask_that_fits_no_completion_is_refused(scored, words):
+    with pytest.raises(InputError, match=words):
+        collate_tree([TokenizedExample.pair(0, [1], [2, 3], [4])._replace(scored=scored)])
+
+
 def sequences(pairs: list[TokenizedExample]) -> list[tuple[list[int], list[int]]]:
     """Chosen of all pairs, then rejected of all pairs: prompt and completion."""
     return [(pair.prompt_ids, pair.completion_ids[k]) for k in range(2) for pair in pairs]

@@ -42,3 +42,10 @@ def test_zero_is_a_token_as_any_other() -> None:
     counted = counted_tokens(collate_padded([TokenizedExample.pair(0, [0, 0], [0], [0, 0])]))
 
     assert torch.equal(counted, torch.tensor([True, True, True, False, False, False, True, True]))
+
+
+def test_tokens_that_are_not_scored_count_as_any_other() -> None:
+    some = [EXAMPLES[0]._replace(scored=[[False, True], []]), EXAMPLES[2]._replace(scored=[[True], []])]
+    every = [each._replace(scored=[]) for each in some]
+
+    assert torch.equal(counted_tokens(collate_padded(some)), counted_tokens(collate_padded(every)))

@@ -62,6 +62,11 @@ def rows_of(examples: list[TokenizedExample]) -> datasets.Dataset:
     if any(each.mismatched_ids for each in examples):
         features["mismatched_ids"] = ids
         columns["mismatched_ids"] = [each.mismatched_ids for each in examples]
+    mask = datasets.List(datasets.Value("bool"))
+    for name, feature in (("scored", datasets.List(mask)), ("mismatched_scored", mask)):
+        if any(getattr(each, name) for each in examples):
+            features[name] = feature
+            columns[name] = [getattr(each, name) for each in examples]
     if examples[0].label is not None:
         features["label"] = datasets.Value("bool")
         columns["label"] = [each.label for each in examples]
@@ -71,7 +76,22 @@ def rows_of(examples: list[TokenizedExample]) -> datasets.Dataset:
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
-@pytest.mark.parametrize("examples", [PAIRS, LABELLED, LISTS], ids=["pairs", "labelled", "lists"])
+def masked(example: TokenizedExample) -> TokenizedExample:
+    """All but the last token of each completion counts."""
+    return example._replace(scored=[[True] * (len(ids) - 1) + [len(ids) < 2] for ids in example.completion_ids])
+
+
+MASKED = [masked(each) if each.row % 2 else each for each in PAIRS]
+
+
+def test_what_counts_is_part_of_a_key_and_all_that_does_is_not():
+    plain, other = PAIRS[0], masked(PAIRS[0])
+    every = plain._replace(scored=[[], []])
+    assert example_key(plain) != example_key(other)
+    assert example_key(every) != example_key(other)
+
+
+@pytest.mark.parametrize("examples", [PAIRS, LABELLED, LISTS, MASKED], ids=["pairs", "labelled", "lists", "masked"])
 def test_the_keys_of_a_dataset_are_those_of_its_examples(examples):
     table = rows_of(examples)
     count = len(examples)

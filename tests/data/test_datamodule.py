@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Dataset
 
 from dpo_lightning.errors import InputError
 from tests.data.common import (
@@ -20,6 +21,7 @@ from tests.data.common import (
     run,
 )
 from tests.helpers.runs import trainer
+from tests.helpers.tokenizers import CHATML, chat, turn
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,19 @@ def test_worker_processes_give_the_same_batches(capfd):
         assert torch.equal(one.input_ids, other.input_ids)
         assert one.example_weight == other.example_weight == 1 / one.examples
     assert "fork" not in "".join(capfd.readouterr())
+
+
+def test_what_counts_is_what_batches_score_and_what_a_checkpoint_compares():
+    long = [turn("assistant", "yes"), turn("user", "sure?"), turn("assistant", "yes")]
+    row = {"prompt": [turn("user", "a?")], "chosen": long, "rejected": [turn("assistant", "no")]}
+    modules = {
+        scored: ready(Dataset.from_list([row]), tokenizer=chat(CHATML), scored=scored, batch_pairs=1)
+        for scored in ("completion", "assistant", "last_assistant")
+    }
+    lengths = {scored: next(iter(each.train_dataloader())).lengths.tolist() for scored, each in modules.items()}
+    # yes, end, newline; user, sure?, end, newline; assistant, yes, end, newline: a token for each letter
+    assert lengths == {"completion": [19, 4], "assistant": [10, 4], "last_assistant": [5, 4]}
+    assert len({each.splits.content for each in modules.values()}) == 3
 
 
 def test_iterating_leaves_the_global_generator_alone():

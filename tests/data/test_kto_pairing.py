@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,14 +45,52 @@ def test_the_ring_by_hand() -> None:
     assert mismatched_partners(np.array(["a", "a"]), np.array([0, 1])) is None
 
 
-def completions(count: int = 12) -> Dataset:
-    """Of prompts with one token or two, in turn with the same token."""
+def completions(count: int = 12, marked: int = 0) -> Dataset:
+    """Of prompts with one token or two, in turn with the same token; of the first some, not every token counts."""
+    ids, mask = List(Value("int32")), List(List(Value("bool")))
     return Dataset.from_list(
         [
-            {"row": n, "prompt_ids": [5] * (1 + n % 2), "completion_ids": [[10 + n, 30, 31, 2]], "label": n % 3 == 0}
+            {
+                "row": n,
+                "prompt_ids": [5] * (1 + n % 2),
+                "completion_ids": [[10 + n, 30, 31, 2]],
+                "scored": [[True, False, True, n % 4 == 0]] if n < marked else [],
+                "label": n % 3 == 0,
+            }
             for n in range(count)
-        ]
+        ],
+        features=Features(
+            {
+                "row": Value("int64"),
+                "prompt_ids": ids,
+                "completion_ids": List(ids),
+                "scored": mask,
+                "label": Value("bool"),
+            }
+        ),
     )
+
+
+def test_what_counts_of_a_completion_goes_along_and_is_cut_with_it() -> None:
+    rows = completions(marked=6)
+    masks = {tuple(ids): mask for (ids,), mask in zip(rows["completion_ids"], rows["scored"], strict=True)}
+
+    found = with_mismatched(rows, max_length=5, seed=0, place="train rows")
+
+    for row in found:
+        whole = next(ids for ids in masks if [*ids[: len(row["mismatched_ids"])]] == row["mismatched_ids"])
+        assert row["mismatched_scored"] == (masks[whole][0][: len(row["mismatched_ids"])] if masks[whole] else [])
+    assert any(row["mismatched_scored"] for row in found)
+
+
+def test_all_of_it_counts_where_the_cut_leaves_nothing_that_does() -> None:
+    rows = completions(4).map(lambda row: {"scored": [[False, False, False, True]]})
+
+    found = with_mismatched(rows, max_length=5, seed=0, place="train rows")
+
+    assert [len(mask) for mask in found["mismatched_scored"]] == [
+        4 if len(ids) == 4 else 0 for ids in found["mismatched_ids"]
+    ]
 
 
 def test_rows_keep_their_order_and_get_what_fits_of_another_ones() -> None:
@@ -60,7 +98,7 @@ def test_rows_keep_their_order_and_get_what_fits_of_another_ones() -> None:
 
     found = with_mismatched(rows, max_length=5, seed=0, place="train rows")
 
-    assert found.remove_columns("mismatched_ids")[:] == rows[:]
+    assert found.remove_columns(["mismatched_ids", "mismatched_scored"])[:] == rows[:]
     others = {n % 2: [ids for (ids,) in rows["completion_ids"][1 - n % 2 :: 2]] for n in range(2)}
     for row in found:
         room = 5 - len(row["prompt_ids"])

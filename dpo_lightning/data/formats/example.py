@@ -26,6 +26,8 @@ class Example(NamedTuple):
         tools: Definitions of the tools that the conversation may call, as the chat template reads them.
         template_arguments: Further arguments of the chat template for this row, such as `enable_thinking`; they come
             before those of the config.
+        spans: Characters of each completion that count, from the first one to the one behind the last: of its text, or
+            of the content of its only message; None where that is not said.
     """
 
     prompt: Union[str, Conversation]
@@ -34,6 +36,7 @@ class Example(NamedTuple):
     columns: Mapping[str, ColumnValue] = {}
     tools: Sequence[Any] | None = None
     template_arguments: Mapping[str, Any] = {}
+    spans: Sequence[Sequence[tuple[int, int]]] | None = None
 
     @classmethod
     def pair(

@@ -19,6 +19,7 @@ from dpo_lightning.data.columns import (
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.example import Conversation, Example
 from dpo_lightning.data.formats.messages import check_completion, quoted, shared_turns, text_or_messages
+from dpo_lightning.data.formats.spans import check_spans, with_spans
 from dpo_lightning.data.formats.template_inputs import template_inputs
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -45,6 +46,8 @@ class RowFormat(Format):
         probability: Column of the probability that the chosen completion is the better one, for objectives that read
             it.
         weight: Column of what a pair's loss is multiplied by, for objectives that read it.
+        spans: Two columns with the characters of the chosen and of the rejected completion that count, `[start, end]`
+            lists in the text or in the content of the one message; what else there is, is read and not trained on.
         texts: Columns of text, such as `[source, category]`, that go along in `PreferenceBatch.texts`: for metrics of
             your own, and beside predicted rewards.
 
@@ -68,11 +71,13 @@ class RowFormat(Format):
     margin: Optional[Union[str, list[str]]] = None
     probability: Optional[str] = None
     weight: Optional[str] = None
+    spans: Optional[list[str]] = None
     texts: Optional[list[str]] = None
 
     def __post_init__(self) -> None:
         check_sources(self.columns_named)
         check_texts(self.texts, "RowFormat")
+        check_spans(self.spans, 2, "RowFormat")
         check_framing(self)
 
     @property
@@ -87,7 +92,8 @@ class RowFormat(Format):
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
         """Return the row's pair, see `parse`, with the values of the named columns."""
-        return [self.parse(row, quote)._replace(columns=read_columns(self.columns_named, self.texts, row))]
+        pair = self.parse(row, quote)._replace(columns=read_columns(self.columns_named, self.texts, row))
+        return [with_spans(pair, row, self.spans, self.completion_template) if self.spans else pair]
 
     def parse(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> Example:
         """Check the texts of a row and make a pair of them.

@@ -11,6 +11,7 @@ from dpo_lightning.data.columns import check_framing, check_texts, declared
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.example import Example
 from dpo_lightning.data.formats.row import RowFormat
+from dpo_lightning.data.formats.spans import with_spans
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
@@ -33,6 +34,7 @@ class UnpairedFormat(Format):
         completion_template: Text around a plain-text completion; `{completion}` stands for it.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
+        spans: Column with the characters of the completion that count, as in `RowFormat`.
         texts: Columns of text that go along, as in `RowFormat`.
 
     Example:
@@ -54,6 +56,7 @@ class UnpairedFormat(Format):
     completion_template: str = "{completion}"
     turn_marker: str = "\n\nAssistant:"
     control_tokens: bool = False
+    spans: Optional[str] = None
     texts: Optional[list[str]] = None
 
     def __post_init__(self) -> None:
@@ -78,10 +81,13 @@ class UnpairedFormat(Format):
         """
         if not self._is_pair(row):
             (one,) = self._pairs(self.completion, self.completion).examples(row, quote)
-            return [one._replace(completions=one.completions[:1], label=self._label(row))]
+            single = one._replace(completions=one.completions[:1], label=self._label(row))
+            return [with_spans(single, row, [self.spans], self.completion_template) if self.spans else single]
         for name in (self.completion, self.label):
             if row.get(name) is not None:
                 raise InputError(f"fields `{name}` and `{self.chosen}`: a row is a labelled completion or a pair")
+        if self.spans:
+            raise InputError(f"data.format.spans: a row with a pair in `{self.chosen}` has no spans for each of them")
         (pair,) = self._pairs(self.chosen, self.rejected).examples(row, quote)
         return [
             pair._replace(completions=[each], label=label)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from dpo_lightning.data.control_tokens import ControlTokens
+from dpo_lightning.data.control_tokens import ControlTokens, balanced
 from dpo_lightning.data.tokenize.rendering import RenderedExample
 from dpo_lightning.errors import InputError
 
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 # Texts after which a completion is tokenised where its first characters would merge with the prompt's last ones.
 # After one of them, a SentencePiece tokenizer does not put a space of its own before the completion.
 _ANCHORS = ("\n", ".", "a")
+_CONTEXT = 4
+
+
+class Place(NamedTuple):
+    """A character among tokens.
+
+    Attributes:
+        ended: Tokens that end before it.
+        begun: Tokens that begin before it.
+    """
+
+    ended: int
+    begun: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,41 @@ class TextEncoder:
             self._encode(each, prompt, [next(joint) for _ in each.completions])
             for each, prompt in zip(examples, prompts, strict=True)
         ]
+
+    def places(
+        self, rendered: RenderedExample, completion: str, ids: list[int], characters: Sequence[int]
+    ) -> list[Place]:
+        """Return where characters of a completion stand among its ids.
+
+        Tokens are found by tokenising what comes before a character: what both have in common stands before it, and
+        where that is not all, one or more tokens go across.
+
+        Args:
+            rendered: The example.
+            completion: Text of one of its completions.
+            ids: What `encode` made of it.
+            characters: Numbers of characters before which to look.
+        """
+        (prompt,) = self._ids([rendered.prompt])
+        before = [balanced(completion[:character]) for character in characters]
+        joint = self._ids([rendered.prompt + text for text in before])
+        return [
+            self._place(prompt, ids, self._continue(prompt, whole, text))
+            for whole, text in zip(joint, before, strict=True)
+        ]
+
+    def _place(self, prompt: list[int], ids: list[int], before: list[int]) -> Place:
+        shared = next((n for n, (a, b) in enumerate(zip(ids, before, strict=False)) if a != b), len(before))
+        if shared == len(before):
+            return Place(shared, shared)
+
+        def length(count: int, of: list[int] = ids) -> int:
+            # Behind tokens of the prompt: of a text alone, a SentencePiece tokenizer leaves the first space out.
+            return len(self.tokenizer.decode(prompt[-_CONTEXT:] + of[:count]))
+
+        characters = length(len(before), before)
+        begun = next((count for count in range(shared, len(ids)) if length(count) >= characters), len(ids))
+        return Place(begun if length(begun) == characters else begun - 1, begun)
 
     def keep_end(self, prompt: list[int], limit: int) -> list[int]:
         """Return at most so many of a prompt's ids: what the tokenizer puts in front, and the end."""

@@ -12,6 +12,7 @@ from dpo_lightning.data.formats import Example
 from dpo_lightning.data.tokenize.encoding import TextEncoder
 from dpo_lightning.data.tokenize.outcomes import Encoded, outcome_of
 from dpo_lightning.data.tokenize.rendering import RenderedExample, Renderer
+from dpo_lightning.data.tokenize.scored import Scored, counted, masks
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class ExampleTokenizer:
         tokenizer: A Hugging Face tokenizer with an EOS token.
         max_length: Most tokens of prompt and completion together. A completion keeps its start.
         max_prompt_length: Most tokens of the prompt, which keeps its BOS and its end.
+        scored: Turns of a conversation's completion that count; of text, everything does.
 
     Raises:
         InputError: when the tokenizer has no EOS token, or a length is not positive.
@@ -39,6 +41,7 @@ class ExampleTokenizer:
     tokenizer: PreTrainedTokenizerBase
     max_length: int
     max_prompt_length: int | None = None
+    scored: Scored = "assistant"
 
     def __post_init__(self) -> None:
         TextEncoder(self.tokenizer)  # refuses one without an EOS token
@@ -56,8 +59,13 @@ class ExampleTokenizer:
         return self._encoder.quote(text)
 
     def render(self, example: Example, row: int) -> RenderedExample:
-        """Write an example as text, see `Renderer`."""
-        return self._renderer(example, row)
+        """Write an example as text, see `Renderer`, and find the characters that count.
+
+        Raises:
+            InputError: as `Renderer` does, and where it cannot be said what counts.
+        """
+        rendered = self._renderer(example, row)
+        return rendered._replace(counted=counted(rendered, self._renderer, self.scored))
 
     def encode(self, examples: Sequence[RenderedExample]) -> list[Encoded]:
         """Tokenise examples, truncate them, and say what became of each."""
@@ -82,5 +90,12 @@ class ExampleTokenizer:
         cut = [completion[:room] for completion in completions]
         truncated = len(cut_prompt) < len(prompt) or cut != completions
         source = rendered.source
-        example = TokenizedExample(rendered.row, cut_prompt, cut, label=source.label, columns=source.columns)
+        example = TokenizedExample(
+            rendered.row,
+            cut_prompt,
+            cut,
+            label=source.label,
+            columns=source.columns,
+            scored=[mask[:room] for mask in masks(rendered, completions, self._encoder)],
+        )
         return Encoded(example, outcome_of(example, empty=rendered.empty), truncated)

@@ -16,6 +16,7 @@ class Outcome(IntEnum):
     EMPTY_PROMPT = 2
     NO_ROOM = 3
     IDENTICAL = 4
+    NOTHING_COUNTS = 5
 
     @property
     def reason(self) -> str:
@@ -26,6 +27,7 @@ class Outcome(IntEnum):
             Outcome.EMPTY_PROMPT: "with an empty prompt and no BOS token",
             Outcome.NO_ROOM: "whose prompt fills max_length",
             Outcome.IDENTICAL: "whose completions are identical after truncation",
+            Outcome.NOTHING_COUNTS: "with a completion of which no token counts (data.scored)",
         }[self]
 
 
@@ -46,4 +48,6 @@ def outcome_of(example: TokenizedExample, *, empty: bool) -> Outcome:
     first, *others = example.completion_ids
     if not first:
         return Outcome.NO_ROOM
-    return Outcome.IDENTICAL if others and all(first == other for other in others) else Outcome.KEPT
+    if others and all(first == other for other in others):
+        return Outcome.IDENTICAL
+    return Outcome.KEPT if all(map(any, example.scored_branches)) else Outcome.NOTHING_COUNTS

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dpo_lightning.compat.transformers import generated_spans
 from dpo_lightning.data.control_tokens import OPEN
 from dpo_lightning.data.formats import Conversation, Example
 from dpo_lightning.data.formats.messages import is_blank
+from dpo_lightning.data.tokenize.turns import Span, without_weights
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 
@@ -25,6 +29,7 @@ class RenderedExample(NamedTuple):
         prompt: Text of the prompt.
         completions: Text of each completion.
         templated: Whether a chat template has written it, which has put its own special tokens.
+        counted: Characters of each completion that count, None for all of one; empty for all of all.
     """
 
     row: int
@@ -32,6 +37,7 @@ class RenderedExample(NamedTuple):
     prompt: str
     completions: list[str]
     templated: bool
+    counted: Sequence[Sequence[Span] | None] = ()
 
     @property
     def quotes(self) -> bool:
@@ -42,6 +48,9 @@ class RenderedExample(NamedTuple):
     def empty(self) -> bool:
         """True where a completion says nothing."""
         return any(map(_is_blank, self.source.completions))
+
+
+_GENERATION = re.compile(r"\{%[-+]?\s*generation\b")
 
 
 @dataclass(frozen=True)
@@ -69,14 +78,34 @@ class Renderer:
         if isinstance(example.prompt, str):
             texts = [_text(completion) for completion in example.completions]
             return RenderedExample(row, example, example.prompt, texts, templated=False)
-        prompt = self._write(example, example.prompt, answered=False)
+        prompt = self.write(example, example.prompt, answered=False)
         written = [
-            self._continuation(prompt, self._write(example, example.prompt + _messages(completion), answered=True))
+            self._continuation(prompt, self.write(example, example.prompt + _messages(completion), answered=True))
             for completion in example.completions
         ]
         return RenderedExample(row, example, prompt, written, templated=True)
 
-    def _write(self, example: Example, messages: Conversation, answered: bool) -> str:
+    @cached_property
+    def special(self) -> tuple[str, ...]:
+        """The special tokens that may close a turn."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        return tuple({*map(str, self.tokenizer.all_special_tokens), *(str(entry) for entry in added if entry.special)})
+
+    def marked(self, example: Example, messages: Conversation) -> list[Span] | None:
+        """Return the characters that the template marks as the assistant's; None where it has no `{% generation %}`."""
+        tools = None if example.tools is None else list(example.tools)
+        template = self.tokenizer.get_chat_template(None, tools)
+        if not _GENERATION.search(template):
+            return None
+        arguments = {**self.tokenizer.special_tokens_map, **self.template_arguments, **example.template_arguments}
+        return generated_spans(template, without_weights(messages), tools, arguments)
+
+    def write(self, example: Example, messages: Conversation, answered: bool) -> str:
+        """Write messages by the chat template, with the tools and arguments of their example.
+
+        Raises:
+            InputError: where there is none, or it does not take them.
+        """
         if self.tokenizer.chat_template is None:
             raise InputError(
                 f"the rows are message lists, but tokenizer {self.tokenizer.name_or_path!r} has no chat template: "
@@ -84,7 +113,7 @@ class Renderer:
             )
         try:
             return self.tokenizer.apply_chat_template(
-                messages,
+                without_weights(messages),
                 tools=example.tools,
                 tokenize=False,
                 add_generation_prompt=not answered,

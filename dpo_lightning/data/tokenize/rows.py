@@ -24,7 +24,7 @@ from dpo_lightning.utils.text import shown
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-_TOKENS_VERSION = "6"  # part of the cache key: change it with anything that changes the tokens
+_TOKENS_VERSION = "7"  # part of the cache key: change it with anything that changes the tokens
 
 
 def tokenize_rows(
@@ -65,7 +65,7 @@ def tokenize_rows(
         return _arrow_columns(row_format, rendered, encoded)
 
     lengths = encode.max_length, encode.max_prompt_length
-    settings = (format_identity(row_format), *lengths, tokenizer_identity(encode.tokenizer))
+    settings = (format_identity(row_format), *lengths, encode.scored, tokenizer_identity(encode.tokenizer))
     try:
         encoded = rows.map(
             encode_batch,
@@ -129,6 +129,7 @@ def _arrow_columns(
         "row": [each.row for each in examples],
         "prompt_ids": [each.prompt_ids for each in examples],
         "completion_ids": [each.completion_ids for each in examples],
+        "scored": [each.scored for each in examples],
         "outcome": [each.outcome for each in encoded],
         "truncated": [each.truncated for each in encoded],
         "quotes": [each.quotes for each in rendered],
@@ -150,6 +151,7 @@ def _features(row_format: Format) -> Features:
             "row": Value("int64"),
             "prompt_ids": ids,
             "completion_ids": List(ids),
+            "scored": List(List(Value("bool"))),
             "outcome": Value("int8"),
             "truncated": Value("bool"),
             "quotes": Value("bool"),

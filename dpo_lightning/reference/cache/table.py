@@ -120,7 +120,7 @@ def pack(batch: PreferenceBatch, examples: Sequence[TokenizedExample], rows: Seq
         RunError: for a row that has not one value for each token.
     """
     for example, row in zip(examples, rows, strict=True):
-        if len(row) != (tokens := sum(map(len, example.branches))):
+        if len(row) != (tokens := sum(map(sum, example.scored_branches))):
             raise RunError(
                 f"the reference cache has {len(row)} values for the {tokens} tokens of pair {example.row}: somebody "
                 "has edited it: `dpo-lightning cache prune` removes it"
@@ -128,17 +128,17 @@ def pack(batch: PreferenceBatch, examples: Sequence[TokenizedExample], rows: Seq
     kept = [_kept(each, count, batch) for each, count in zip(examples, batch.completions, strict=True)]
     values = []
     for number, k in sequence_order(kept):
-        branches = examples[number].branches
-        place = k if k < batch.completions[number] else len(branches) - 1  # the mismatched one is the last
-        start = sum(map(len, branches[:place]))
-        values.append(rows[number][start : start + len(branches[place])])
+        counts = [*map(sum, examples[number].scored_branches)]
+        place = k if k < batch.completions[number] else len(counts) - 1  # the mismatched one is the last
+        start = sum(counts[:place])
+        values.append(rows[number][start : start + counts[place]])
     return torch.from_numpy(np.concatenate(values).astype(np.float32).view(np.int32))
 
 
 def _kept(example: TokenizedExample, completions: int, batch: PreferenceBatch) -> TokenizedExample:
     """The example as it is in the batch."""
     mismatched = example.mismatched_ids if batch.mismatched else []
-    return example._replace(completion_ids=example.completion_ids[:completions], mismatched_ids=mismatched)
+    return example.first(completions)._replace(mismatched_ids=mismatched)
 
 
 def unpack(batch: PreferenceBatch, logps: Tensor) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from dpo_lightning.data.content_hash import index_examples
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.reference.cache.shards import write_shard
 from dpo_lightning.reference.cache.table import ReferenceTable, pack
-from tests.reference.cache.filling import bound, fill, make_pairs, values
+from tests.reference.cache.filling import bound, brute_values, fill, make_pairs, values
 from tests.reference.common import policy_of
 
 PAIRS = make_pairs(40)
@@ -48,6 +49,21 @@ def test_values_reach_their_own_tokens_in_both_layouts(tmp_path):
         chosen = [row[: len(pair.completion_ids[0])] for pair, row in zip(some, expected, strict=True)]
         rejected = [row[len(pair.completion_ids[0]) :] for pair, row in zip(some, expected, strict=True)]
         assert torch.equal(found, torch.tensor(np.concatenate(chosen + rejected)))
+
+
+def test_tokens_that_do_not_count_have_no_values(tmp_path):
+    policy = policy_of()
+    some = [
+        pair._replace(scored=[[n % 2 == 0 for n in range(len(ids))] for ids in pair.completion_ids]) for pair in PAIRS
+    ]
+    table = fill(reference := bound(policy, tmp_path), some)
+    brute = brute_values(policy, PAIRS)
+    for pair, row, every in zip(some, values(table, some), brute, strict=True):
+        assert np.allclose(row, every[[*chain(*pair.scored)]], atol=1e-5)
+    chosen = [row[: sum(pair.scored[0])] for pair, row in zip(some, values(table, some), strict=True)]
+    rejected = [row[sum(pair.scored[0]) :] for pair, row in zip(some, values(table, some), strict=True)]
+    found = reference.token_logps(reference.collate(collate_tree)(some))
+    assert torch.equal(found, torch.tensor(np.concatenate(chosen + rejected)))
 
 
 @pytest.mark.parametrize("change", [lambda row: row[:-1], lambda row: np.append(row, -1)], ids=["shorter", "longer"])
