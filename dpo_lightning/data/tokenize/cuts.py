@@ -32,7 +32,7 @@ _SPLITS = {
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where a tokenizer lets a text be cut: between one of these characters and a space.
+    """Places at which a tokenizer lets a text be cut: between one of these characters and a space.
 
     Attributes:
         before: The characters.
