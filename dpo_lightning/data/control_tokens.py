@@ -77,17 +77,21 @@ class ControlTokens:
                 "input_ids"
             ]
         spelled = [self._quoted_or_live.sub(_swap_quotes, text) for text in texts]
-        return [encoding.ids for encoding in self._copy.encode_batch(spelled, add_special_tokens=False)]
+        return [encoding.ids for encoding in self._copy.encode_batch_fast(spelled, add_special_tokens=False)]
+
+    def rules(self) -> dict[str, Any] | None:
+        """The fast tokenizer's rules, as `tokenizers` saves them; None for a slow one."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        return None if backend is None else json.loads(backend.to_str())
 
     @cached_property
     def _copy(self) -> Tokenizer | None:
         """The fast tokenizer with its control tokens in quotes; ids are the same."""
         from tokenizers import Tokenizer
 
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is None:
+        rules = self.rules()
+        if rules is None:
             return None
-        rules = json.loads(backend.to_str())
         rename = {name: f"{OPEN}{name}{CLOSE}" for name in self._names}
         for entry in rules["added_tokens"]:
             if entry["content"] in rename:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
+
 import pytest
 
 from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.utils.text import nearest, one_line, shown, visible, visible_markdown
+from dpo_lightning.utils.text import nearest, one_line, shared_start, shown, visible, visible_markdown
 
 
 @pytest.mark.parametrize(
@@ -90,3 +93,10 @@ def test_a_message_holds_no_secret():
 def test_errors_quote_others_with_what_cannot_be_seen_spelled_out():
     for kind in (InputError, RunError):
         assert str(kind("no column `a\x1b[31m\u202e`\nhere")) == "no column `a\\x1b[31m\\u202e`\nhere"
+
+
+def test_what_two_texts_share_ends_before_the_first_character_that_differs():
+    rng = random.Random(0)
+    for _ in range(500):
+        texts = ["".join(rng.choices("aé", [9, 1], k=rng.randrange(30))) for _ in range(2)]
+        assert shared_start(*texts) == os.path.commonprefix(texts)  # noqa: RUF071 - of texts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Optional, Union
@@ -23,6 +22,7 @@ from dpo_lightning.data.formats.spans import check_spans, with_spans
 from dpo_lightning.data.formats.template_inputs import template_inputs
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
+from dpo_lightning.utils.text import shared_start
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class RowFormat(Format):
         return self.completion_template.replace("{completion}", completion) if completion.strip() else completion
 
     def _split_dialogues(self, chosen: str, rejected: str) -> tuple[str, str, str]:
-        shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071 - of texts, character by character
+        shared = shared_start(chosen, rejected)
         start = shared.rfind(self.turn_marker)
         if start < 0:
             raise InputError(

@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from dpo_lightning.data.control_tokens import ControlTokens, balanced
+from dpo_lightning.data.tokenize.cuts import cuts_of
+from dpo_lightning.data.tokenize.joint import JointEncoder
 from dpo_lightning.data.tokenize.rendering import RenderedExample
 from dpo_lightning.errors import InputError
 
@@ -56,7 +58,7 @@ class TextEncoder:
     def encode(self, examples: Sequence[RenderedExample]) -> list[tuple[list[int], list[list[int]]]]:
         """Return the ids of each example's prompt, and of each of its completions."""
         prompts = self._ids([each.prompt for each in examples])
-        joint = iter(self._ids([each.prompt + completion for each in examples for completion in each.completions]))
+        joint = self._joint([each.prompt for each in examples], prompts, [each.completions for each in examples])
         return [
             self._encode(each, prompt, [next(joint) for _ in each.completions])
             for each, prompt in zip(examples, prompts, strict=True)
@@ -78,7 +80,7 @@ class TextEncoder:
         """
         (prompt,) = self._ids([rendered.prompt])
         before = [balanced(completion[:character]) for character in characters]
-        joint = self._ids([rendered.prompt + text for text in before])
+        joint = self._joint([rendered.prompt], [prompt], [before])
         return [
             self._place(prompt, ids, self._continue(prompt, whole, text))
             for whole, text in zip(joint, before, strict=True)
@@ -125,20 +127,24 @@ class TextEncoder:
         before, both = self._ids([anchor, anchor + completion])
         return both[len(before) :] if both[: len(before)] == before else None
 
-    def _ids(self, texts: list[str]) -> list[list[int]]:
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         return self._control.encode(texts)
 
     @cached_property
     def _control(self) -> ControlTokens:
         return ControlTokens(self.tokenizer)
 
+    @cached_property
+    def _joint(self) -> JointEncoder:
+        rules = self._control.rules()
+        return JointEncoder(self._ids, None if rules is None else cuts_of(rules))
+
     def _begin(self, ids: list[int]) -> list[int]:
         return ids if ids[: len(self._opening)] == self._opening else self._opening + ids
 
     def _end(self, ids: list[int], templated: bool) -> list[int]:
-        eos = self.tokenizer.eos_token_id
-        ends = self._closes(ids) if templated else ids[-1:] == [eos]
-        return ids if ends else [*ids, eos]
+        ends = self._closes(ids) if templated else ids[-1:] == [self._eos]
+        return ids if ends else [*ids, self._eos]
 
     def _closes(self, ids: list[int]) -> bool:
         """Return whether the last token that is not white space is a special one."""
@@ -148,6 +154,10 @@ class TextEncoder:
             if self.tokenizer.decode([token]).strip():
                 return False
         return False
+
+    @cached_property
+    def _eos(self) -> int:
+        return self.tokenizer.eos_token_id
 
     @property
     def _bos(self) -> list[int]:
