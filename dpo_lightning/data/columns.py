@@ -15,7 +15,7 @@ from dpo_lightning.utils.text import one_line
 
 ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose difference counts
 
-TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "label")
+TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "labels")
 """Columns of tokenised rows that `TokenizedExample` has."""
 
 NOTES = ("outcome", "truncated", "quotes")

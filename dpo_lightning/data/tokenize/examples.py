@@ -82,5 +82,5 @@ class ExampleTokenizer:
         cut = [completion[:room] for completion in completions]
         truncated = len(cut_prompt) < len(prompt) or cut != completions
         source = rendered.source
-        example = TokenizedExample(rendered.row, cut_prompt, cut, label=source.label, columns=source.columns)
+        example = TokenizedExample(rendered.row, cut_prompt, cut, labels=source.labels, columns=source.columns)
         return Encoded(example, outcome_of(example, empty=rendered.empty), truncated)
