@@ -33,7 +33,7 @@ from dpo_lightning.training.set_means import SetMeans
 class PreferenceModule(
     LogsTraining, EvaluationHooks, ModelHooks, CheckpointHooks, TunedRate, PreferenceLearner, Generic[ScoresT]
 ):
-    """Trains a causal language model on preference pairs, or on single completions with a label.
+    """Trains a causal language model on preference pairs, or on completions with a label.
 
     Checkpoints hold the trainable parameters, and a reference that is moved. `pair_losses` is there to be overridden.
 

@@ -14,14 +14,16 @@ def check_examples(examples: Sequence[TokenizedExample]) -> None:
 
     Raises:
         InputError: for no example, for one without a prompt or completions, for token ids that are no lists, for a
-            value that does not fit its column, naming the row, and where some examples have a label or a column, and
-            others none.
+            value that does not fit its column or other than one label of each completion, naming the row, and where
+            some examples have a label or a column, and others none.
     """
     if not examples:
         raise InputError("a batch of no examples: give one or more")
     for each in examples:
         _check_tokens(each)
-    _check_all_or_none("label", [each.label is not None for each in examples])
+    _check_all_or_none("label", [each.labels is not None for each in examples])
+    for each in examples:
+        _check_labels(each)
     for name in dict.fromkeys(name for each in examples for name in each.columns):
         _check_all_or_none(name, [name in each.columns for each in examples])
         holds = Holds.of(examples[0].columns[name])
@@ -59,6 +61,18 @@ def _check_scored(example: TokenizedExample) -> None:
             raise InputError(
                 f"row {example.row} (from 0): no token of completion {number} (from 0) counts: leave the example out"
             )
+
+
+def _check_labels(example: TokenizedExample) -> None:
+    labels, completions = example.labels, len(example.completion_ids)
+    if labels is None:
+        return
+    if not isinstance(labels, list | tuple):
+        raise InputError(
+            f"row {example.row} (from 0): labels is {labels!r:.40}: give a list, with one of each completion"
+        )
+    if len(labels) != completions:
+        raise InputError(f"row {example.row} (from 0): {len(labels)} labels for {completions} completions")
 
 
 def _check_ids(row: int, name: str, ids: object, wanted: str = "a list of int") -> None:

@@ -125,7 +125,7 @@ def _batch(
     ]
     predicted = zip(filter(None, predictors), filter(None, masks), strict=True)
     lengths = torch.tensor([len(tokens) for tokens in sequences])
-    labels = [each.label for each in examples]
+    labels = None if examples[0].labels is None else torch.tensor(_of_each([each.labels for each in examples], order))
     columns = {name: [each.columns[name] for each in examples] for name in examples[0].columns}
     return PreferenceBatch(
         input_ids=input_ids,
@@ -141,7 +141,7 @@ def _batch(
             for name, values in columns.items()
             if Holds.of(values[0]) is not Holds.TEXT
         },
-        labels=None if labels[0] is None else torch.tensor(labels),
+        labels=labels,
         texts={
             name: tuple(cast(list[str], values))
             for name, values in columns.items()
@@ -154,7 +154,12 @@ def _in_order(values: list[Any], order: Sequence[tuple[int, int]]) -> list[float
     """The numbers of examples as they are, those of completions in the order of sequences."""
     if Holds.of(values[0]) is Holds.NUMBER:
         return [float(value) for value in values]
-    return [float(values[example][k]) for example, k in order if k < len(values[example])]
+    return [float(value) for value in _of_each(values, order)]
+
+
+def _of_each(values: Sequence[Any], order: Sequence[tuple[int, int]]) -> list[Any]:
+    """Return what the examples have of each completion, in the order of sequences."""
+    return [values[example][k] for example, k in order if k < len(values[example])]
 
 
 def _offsets(lengths: Sequence[int]) -> torch.Tensor:

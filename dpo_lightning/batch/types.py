@@ -21,15 +21,15 @@ from dpo_lightning.batch.columns import ColumnValue, Holds
 class TokenizedExample(NamedTuple):
     """A prompt with `K` completions as token ids, the prompt stored once, and what the data says of them.
 
-    A pair has two completions, the chosen one first, and no label; a labelled completion stands alone. `pair` and
-    `labelled` make them.
+    A pair has two completions, the chosen one first, and no labels; of labelled completions a prompt has any number.
+    `pair` and `labelled` make one of each.
 
     Attributes:
         row: Row of the source data, counted from 0; messages and predictions name it.
         prompt_ids: Tokens of the prompt.
         completion_ids: Tokens of each completion.
         mismatched_ids: Completion of another prompt, from which KTO estimates a KL divergence; empty if none is read.
-        label: Whether a single completion is desirable; None for pairs.
+        labels: Whether each completion is desirable; None for what has no labels, such as pairs.
         columns: Values of the data's columns by name: a number, a list with a number of each completion, or text, see
             `Holds`. One of your own reaches `PreferenceBatch.columns` or `PreferenceBatch.texts` too.
         scored: Whether each token of each completion counts, in its log-prob and in its length; empty where all do.
@@ -40,7 +40,7 @@ class TokenizedExample(NamedTuple):
     prompt_ids: list[int]
     completion_ids: list[list[int]]
     mismatched_ids: list[int] = []  # noqa: RUF012 - nobody writes to it
-    label: bool | None = None
+    labels: Sequence[bool] | None = None
     columns: Mapping[str, ColumnValue] = {}
     scored: list[list[bool]] = []  # noqa: RUF012
     mismatched_scored: list[bool] = []  # noqa: RUF012
@@ -63,7 +63,7 @@ class TokenizedExample(NamedTuple):
         **columns: ColumnValue,
     ) -> TokenizedExample:
         """Make a labelled completion, with the completion of another prompt for an objective that reads it."""
-        return cls(row, prompt_ids, [completion_ids], mismatched_ids or [], label, columns)
+        return cls(row, prompt_ids, [completion_ids], mismatched_ids or [], [label], columns)
 
     @property
     def branches(self) -> list[list[int]]:
@@ -78,7 +78,7 @@ class TokenizedExample(NamedTuple):
         return [mask or [True] * len(ids) for ids, mask in zip(self.branches, masks, strict=True)]
 
     def first(self, most: int) -> TokenizedExample:
-        """Return the example with at most so many of its completions and their values, and no mismatched one."""
+        """Return the example with the first of its completions, their labels and values, and no mismatched one."""
         columns = {
             name: cast(Sequence[float], value)[:most] if Holds.of(value) is Holds.NUMBERS else value
             for name, value in self.columns.items()
@@ -86,6 +86,7 @@ class TokenizedExample(NamedTuple):
         return self._replace(
             completion_ids=self.completion_ids[:most],
             mismatched_ids=[],
+            labels=None if self.labels is None else self.labels[:most],
             columns=columns,
             scored=self.scored[:most],
             mismatched_scored=[],
@@ -132,11 +133,12 @@ class PreferenceBatch(NamedTuple):
         row_ids: Row of the source data of each example.
         completions: Number of completions of each example, mismatched ones not counted; on the host.
         tree: The packed row; None for rows that each hold one sequence.
-        example_weight: Factor of each example's loss before the examples are summed: the mean over a whole optimizer
-            batch needs to know the other micro-batches and ranks. None is the mean over this micro-batch.
+        example_weight: Factor of each loss, of an example or of a labelled completion, before they are summed: the
+            mean over a whole optimizer batch needs to know the other micro-batches and ranks. None is the mean over
+            this micro-batch.
         reference_logps: Bits of float32 log-probs that were computed before, if a collate function brought them.
         column_bits: Bits of the float32 values of the data's columns, int32; `columns` has the values.
-        labels: Labels of single completions; None for pairs.
+        labels: Label of each of the `C` completions, in the order of sequences; None where the examples have none.
         texts: Texts of the data's columns by name, one of each example; on the host.
         row_ends: Of rows that each hold one sequence, where its prompt and where it ends; None for a packed row.
     """
@@ -153,7 +155,7 @@ class PreferenceBatch(NamedTuple):
     example_weight: float | None = None
     reference_logps: Int[Tensor, " N"] | None = None
     column_bits: Mapping[str, Int[Tensor, " _"]] = {}
-    labels: Bool[Tensor, " P"] | None = None
+    labels: Bool[Tensor, " C"] | None = None
     texts: Mapping[str, tuple[str, ...]] = {}
     row_ends: Int[Tensor, "2 R"] | None = None
 

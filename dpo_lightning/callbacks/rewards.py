@@ -21,7 +21,7 @@ from dpo_lightning.utils.set_names import names_of_sets
 class WriteRewards(pl.Callback):
     """Writes one JSON line per predicted pair: `pair_id`, `chosen`, `rejected`, `margin`, in the objective's scale.
 
-    A labelled completion has `pair_id`, `reward`, `desirable`; one row may have two of them. The texts that the data's
+    A labelled completion has `pair_id`, `reward`, `desirable`; one row may have several. The texts that the data's
     format names are there by name as `texts`. Where several sets are predicted, `set` has the name of the pair's.
 
     Args:
@@ -73,10 +73,10 @@ class WriteRewards(pl.Callback):
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         ]
         found = preference_batch_of(pl_module, batch)
-        texts = {} if found is None else found.texts
-        # Not strict: another module's outputs may be of something else than the batch's examples.
-        for row, said in zip(rows, zip(*texts.values(), strict=True), strict=False):
-            row["texts"] = dict(zip(texts, said, strict=True))
+        if found is not None and found.texts:
+            # Of pairs and of completions alike. Not strict: another module's outputs may be of something else.
+            for row, example in zip(rows, found.example_of_sequence.tolist(), strict=False):
+                row["texts"] = {name: values[example] for name, values in found.texts.items()}
         for row in rows if names else ():
             row["set"] = names[dataloader_idx]
         self._rows += rows

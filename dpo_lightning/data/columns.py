@@ -18,7 +18,7 @@ ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose differ
 MASKS = ("scored", "mismatched_scored")
 """Columns of tokenised rows that say which tokens count, empty where all do."""
 
-TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "label", *MASKS)
+TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "labels", *MASKS)
 """Columns of tokenised rows that `TokenizedExample` has."""
 
 NOTES = ("outcome", "truncated", "quotes")

@@ -87,7 +87,7 @@ def _not_given(name: str, row_format: Format) -> InputError:
 def _other_examples(read: DataRead, row_format: Format) -> InputError:
     if read.compares is Compares.LABELLED:
         return InputError(
-            f"objective {read.objective} reads single completions with a label, and data.format gives pairs: set "
+            f"objective {read.objective} reads completions with a label, and data.format gives pairs: set "
             "data.format to UnpairedFormat, which takes a pair for two of them"
         )
     return InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import pairwise, repeat
+from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -44,7 +44,7 @@ class RowIndex(NamedTuple):
 def example_key(example: TokenizedExample) -> bytes:
     """Return the BLAKE2b-128 of the token ids of prompt and branches, and of where each ends.
 
-    Label, columns and row number are no part of it, since no model reads them. Where some tokens do not count, which
+    Labels, columns and row number are no part of it, since no model reads them. Where some tokens do not count, which
     ones is: a reference scores those that do.
     """
     prompt, mismatched, *completions = (
@@ -90,9 +90,11 @@ def column_hashes(rows: datasets.Dataset) -> dict[str, str]:
 
 def _columns(rows: datasets.Dataset) -> Iterator[tuple[str, bytes]]:
     """Yield names and bytes of the columns, in the order in which they are hashed."""
-    for name, hashed in (("label", _LABEL), *((name, name) for name in COLUMNS)):
+    if "labels" in rows.column_names:
+        yield "label", _LABEL.encode() + _flat(rows["labels"][:])
+    for name in COLUMNS:
         if name in rows.column_names:
-            yield name, hashed.encode() + np.asarray(rows[name][:], dtype="<f4").tobytes()
+            yield name, name.encode() + _flat(rows[name][:])
     for name in sorted({*data_columns(rows.column_names)} - COLUMNS.keys()):
         yield name, json.dumps([name, rows[name][:]]).encode()
 
@@ -115,6 +117,13 @@ def _with_masks(block: Any) -> Iterator[tuple[int, TokenizedExample]]:
     for place in np.flatnonzero(counts).tolist():
         (row,) = block.select(fields).slice(place, 1).to_pylist()
         yield place, TokenizedExample(**row)
+
+
+def _flat(values: list[Any]) -> bytes:
+    """Bytes of the numbers; of those of completions one after the other, since keys of rows say where each row ends."""
+    if values and isinstance(values[0], list):
+        values = list(chain.from_iterable(values))
+    return np.asarray(values, dtype="<f4").tobytes()
 
 
 def _key(prompt: np.ndarray, completions: Sequence[np.ndarray], mismatched: np.ndarray) -> bytes:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class PreferenceDataModule(SavedArguments, LoaderHooks):
-    """Loads, checks, tokenises and batches preference pairs, or single completions with a label.
+    """Loads, checks, tokenises and batches preference pairs, or completions with a label.
 
     What is read is read in `prepare_data`, before a logger or a checkpoint writes anything, and cached by `datasets`.
     Training batches say what their pairs weigh, so that the loss of an optimizer step is the mean over its pairs,

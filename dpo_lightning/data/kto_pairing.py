@@ -21,16 +21,18 @@ _BATCH = 1024
 
 
 def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Dataset:
-    """Put the completion of another prompt beside each row's own: what KTO estimates its KL divergence from.
+    """Put a completion of another prompt beside each row's own ones: what KTO estimates its KL divergence from.
 
-    The rows are put on a ring, in the order of a hash of the seed, the prompt's tokens and the completion's, and each
-    takes the next one whose prompt has other tokens. Labels and row numbers have no part in it: caches and resumed runs
+    The rows are put on a ring, in the order of a hash of the seed, the prompt's tokens and the completions', and each
+    takes the next one whose prompt has other tokens. There is one for each prompt, however many completions it has: the
+    estimate is over prompts, and costs one branch of the tree. Of a row with several completions the hash says which
+    one is taken, so that all of them occur alike. Labels and row numbers have no part in it: caches and resumed runs
     meet the same choice, in whatever order the rows come, rows with the same tokens get the same completion, and a row
     more changes the choice only for rows right before it on the ring. Of a completion that is longer than the room that
     the prompt leaves, the end is cut off, its end of sequence with it.
 
     Args:
-        rows: Tokenised single completions; the other prompts are among them.
+        rows: Tokenised labelled completions; the other prompts are among them.
         max_length: Most tokens of prompt and completion together.
         seed: Of the hash; another one makes another choice.
         place: The rows as messages name them.
@@ -44,7 +46,8 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
     from datasets import Features
     from datasets.fingerprint import Hasher
 
-    partners = mismatched_partners(*_hashes(rows, seed))
+    prompts, places = _hashes(rows, seed)
+    partners = mismatched_partners(prompts, places)
     if partners is None:
         raise InputError(
             f"{place}: all prompts are equal, and the objective reads completions of other prompts: add rows with "
@@ -55,9 +58,16 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
     def add(columns: Mapping[str, Sequence[list[int]]], indices: Sequence[int]) -> dict[str, list[list[int]]]:
         others = rows[partners[indices]]
         rooms = [max_length - len(prompt) for prompt in columns["prompt_ids"]]
+        numbers = map(_drawn, others["completion_ids"], places[partners[indices]])
+        drawn = [*zip(numbers, rooms, strict=True)]
         return {
-            "mismatched_ids": [ids[:room] for room, (ids,) in zip(rooms, others["completion_ids"], strict=True)],
-            "mismatched_scored": [_cut(*masks, room=room) for room, masks in zip(rooms, others["scored"], strict=True)],
+            "mismatched_ids": [
+                ids[number][:room] for ids, (number, room) in zip(others["completion_ids"], drawn, strict=True)
+            ],
+            "mismatched_scored": [
+                _cut(masks[number][:room]) if masks else []
+                for masks, (number, room) in zip(others["scored"], drawn, strict=True)
+            ],
         }
 
     return rows.map(
@@ -77,10 +87,9 @@ def with_mismatched(rows: Dataset, max_length: int, seed: int, place: str) -> Da
     )
 
 
-def _cut(mask: Sequence[bool] = (), *, room: int) -> list[bool]:
+def _cut(mask: list[bool]) -> list[bool]:
     """Return the mask of the tokens for which there is room; all of them count where it leaves none."""
-    cut = [*mask[:room]]
-    return cut if any(cut) else []
+    return mask if any(mask) else []
 
 
 def mismatched_partners(prompts: np.ndarray, places: np.ndarray) -> np.ndarray | None:
@@ -107,13 +116,18 @@ def mismatched_partners(prompts: np.ndarray, places: np.ndarray) -> np.ndarray |
     return partners
 
 
+def _drawn(completions: Sequence[list[int]], place: bytes) -> int:
+    """Return the number of one of the completions, as the hash says; the bytes that the ring is sorted by come last."""
+    return int.from_bytes(bytes(place)[-4:], "big") % len(completions)
+
+
 def _hashes(rows: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of each row's prompt `[rows]`, and of the seed, its prompt and its completion `[rows]`."""
+    """Hashes of each row's prompt `[rows]`, and of the seed, its prompt and its completions `[rows]`."""
     prompts, places = [], []
     for block in rows.select_columns(["prompt_ids", "completion_ids"]).with_format("numpy").iter(batch_size=_BATCH):
-        for ids, (completion,) in zip(block["prompt_ids"], block["completion_ids"], strict=True):
+        for ids, completions in zip(block["prompt_ids"], block["completion_ids"], strict=True):
             prompts.append(_hash(ids))
-            places.append(_hash([seed], ids, [len(ids)], completion))
+            places.append(_hash([seed], ids, [len(ids)], *completions))
     return np.array(prompts, KEY), np.array(places, KEY)
 
 

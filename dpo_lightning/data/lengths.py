@@ -96,9 +96,14 @@ class Lengths(NamedTuple):
         return self.prompt + np.maximum(self.completions.max(1, initial=0), self.mismatched)
 
     @property
+    def counts(self) -> np.ndarray:
+        """Completions of each row that have tokens, `[rows]`, no mismatched one."""
+        return (self.completions > 0).sum(1)
+
+    @property
     def sequences(self) -> np.ndarray:
         """Sequences of each row that have tokens, `[rows]`: its rows of a padded batch."""
-        return (self.completions > 0).sum(1) + (self.mismatched > 0)
+        return self.counts + (self.mismatched > 0)
 
 
 def _rectangle(counts: np.ndarray, values: Sequence[int] | np.ndarray) -> np.ndarray:

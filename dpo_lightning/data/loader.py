@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -19,14 +20,16 @@ class ExampleBatchSampler:
     Args:
         plan: The batches of all ranks.
         rank: Data-parallel rank.
+        losses: How many losses each example has, `[examples]`; null for one.
 
     Attributes:
         start: Batches of the epoch that an iteration skips, without reading their pairs.
     """
 
-    def __init__(self, plan: BatchPlan, rank: int = 0) -> None:
+    def __init__(self, plan: BatchPlan, rank: int = 0, losses: np.ndarray | None = None) -> None:
         self.plan = plan
         self.rank = rank
+        self._losses = losses
         self.epoch = 0
         self.start = 0
         self._planned: tuple[int, list[Step]] | None = None
@@ -44,9 +47,11 @@ class ExampleBatchSampler:
         for step in self._steps()[self.start :]:
             yield step[self.rank].tolist()
 
-    def examples_per_step(self) -> list[int]:
-        """Pairs of each step of the epoch, over all ranks."""
-        return [sum(map(len, step)) for step in self._steps()]
+    def losses_per_step(self) -> list[int]:
+        """Losses of each step of the epoch, over all ranks."""
+        if self._losses is None:
+            return [sum(map(len, step)) for step in self._steps()]
+        return [sum(int(self._losses[batch].sum()) for batch in step) for step in self._steps()]
 
     def _steps(self) -> list[Step]:
         if self._planned is None or self._planned[0] != self.epoch:
@@ -82,20 +87,20 @@ class EpochProgress(NamedTuple):
         return int(self.done % own if self.cycled and self.done < self.batches else min(self.done, own))
 
 
-def example_weights(examples_per_step: Sequence[int], progress: EpochProgress, world_size: int) -> Iterator[float]:
-    """Yield the factor of a loss in each batch that is left: all examples of an optimizer step count alike.
+def example_weights(losses_per_step: Sequence[int], progress: EpochProgress, world_size: int) -> Iterator[float]:
+    """Yield the factor of a loss in each batch that is left: all losses of an optimizer step count alike.
 
     Lightning divides by `accumulate`, in the shorter last window too, and the strategy by `world_size`: with
-    `accumulate x world_size / pairs of the optimizer step`, what remains is the mean over these pairs. Gradients of a
+    `accumulate x world_size / losses of the optimizer step`, what remains is the mean over these. Gradients of a
     window that a checkpoint interrupted are gone; the mean is then over the rest of it.
     """
     done, accumulate, batches, cycled, resumed, _ = progress
-    own = len(examples_per_step)
+    own = len(losses_per_step)
 
-    def examples(step: int) -> int:
+    def losses(step: int) -> int:
         if cycled:
-            return examples_per_step[step % own]
-        return examples_per_step[step] if 0 <= step < own else 0
+            return losses_per_step[step % own]
+        return losses_per_step[step] if 0 <= step < own else 0
 
     for step in range(progress.start(own), own):
         batch = int(done) + step - progress.start(own)
@@ -103,7 +108,7 @@ def example_weights(examples_per_step: Sequence[int], progress: EpochProgress, w
             return
         first = batch - batch % accumulate
         window = range(int(max(first, done)) if resumed else first, int(min(first + accumulate, batches)))
-        yield accumulate * world_size / sum(examples(step + other - batch) for other in window)
+        yield accumulate * world_size / sum(losses(step + other - batch) for other in window)
 
 
 class LazyLoader:
@@ -157,7 +162,7 @@ class LazyLoader:
         if progress.resumed and 0 < progress.done < progress.batches and self.check is not None:
             self.check()
         self.sampler.start = progress.start(len(self))
-        weights = example_weights(self.sampler.examples_per_step(), progress, self.sampler.plan.world_size)
+        weights = example_weights(self.sampler.losses_per_step(), progress, self.sampler.plan.world_size)
         # The weights first: where these end, no batch is prepared in vain.
         for weight, batch in zip(weights, self.batches, strict=False):
             yield batch._replace(example_weight=weight) if self.weighs else batch

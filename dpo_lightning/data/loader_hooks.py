@@ -196,5 +196,11 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         """Make the loader of this rank's batches, with the reference's values where the module brings them."""
         if self._learner is not None:
             collate = self._learner.with_reference(collate)
-        sampler = ExampleBatchSampler(plan, data_ranks(self.trainer).rank)
+        sampler = ExampleBatchSampler(plan, data_ranks(self.trainer).rank, self._losses(split))
         return build_loader(self.examples(split), sampler, collate, num_workers=self.num_workers, seed=self.seed)
+
+    def _losses(self, split: str) -> np.ndarray | None:
+        """How many losses each example of the split has; None for one."""
+        if self._learner is None or not self._learner.data_read().compares.has_loss_of_completion:
+            return None
+        return self.splits.lengths(split).counts

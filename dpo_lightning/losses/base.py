@@ -69,7 +69,7 @@ class Observation(NamedTuple):
 
 
 class AnyObjective(ABC):
-    """A loss to minimise, on pairs or on single completions with a label."""
+    """A loss to minimise, on pairs or on completions with a label."""
 
     @property
     @abstractmethod
@@ -87,8 +87,8 @@ class AnyObjective(ABC):
         return self.reads.columns
 
     @abstractmethod
-    def __call__(self, scores: Any) -> Float[Tensor, " P"]:
-        """Return the loss of each pair or completion, unreduced `[P]`."""
+    def __call__(self, scores: Any) -> Float[Tensor, " _"]:
+        """Return the loss of each example `[P]`, or of each labelled completion `[C]`, unreduced."""
 
     def observe(self, scores: Any) -> Observation | None:
         """Return the values whose means `scores.baseline` holds, if the loss reads `Reads.BASELINE`, else None."""
@@ -206,17 +206,17 @@ class ChosenObjective(Objective):
 
 
 class UnpairedObjective(AnyObjective):
-    """An objective on single completions, each labelled as desirable or not."""
+    """An objective on completions, each labelled as desirable or not."""
 
     compares = Compares.LABELLED
 
     @abstractmethod
-    def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Return the loss of each completion, unreduced `[P]`."""
+    def __call__(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
+        """Return the loss of each completion, unreduced `[C]`."""
 
     @abstractmethod
-    def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Return the implicit reward of each completion, `[P]`, in the objective's own scale."""
+    def rewards(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
+        """Return the implicit reward of each completion, `[C]`, in the objective's own scale."""
 
     @abstractmethod
     def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:

@@ -13,7 +13,7 @@ class Compares(Enum):
 
     Attributes:
         PAIRS: The chosen and the rejected completion of a prompt.
-        LABELLED: One completion of a prompt with its label.
+        LABELLED: Each completion of a prompt with its label.
         CHOSEN: The chosen completion of a pair alone: in training, the rejected one is not computed.
     """
 
@@ -27,9 +27,19 @@ class Compares(Enum):
         return Compares.PAIRS if self is Compares.CHOSEN else self
 
     @property
-    def completions(self) -> int:
-        """How many completions of an example the loss compares."""
-        return 2 if self is Compares.PAIRS else 1
+    def completions(self) -> int | None:
+        """How many completions of an example the loss compares; None for any number."""
+        return {Compares.PAIRS: 2, Compares.CHOSEN: 1}.get(self)
+
+    @property
+    def usual_completions(self) -> int:
+        """How many that are in most data, for an estimate that has seen no row."""
+        return self.completions or 1
+
+    @property
+    def has_loss_of_completion(self) -> bool:
+        """True where each completion has a loss of its own, and not each example."""
+        return self is Compares.LABELLED
 
     @property
     def most_completions(self) -> int | None:

@@ -16,14 +16,14 @@ from dpo_lightning.utils.settings import POSITIVE, require
 
 
 def kto(
-    logratio: Float[Tensor, " P"],
-    desirable: Bool[Tensor, " P"],
+    logratio: Float[Tensor, " C"],
+    desirable: Bool[Tensor, " C"],
     *,
     kl: Float[Tensor, ""],
     beta: float,
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
-) -> Float[Tensor, " P"]:
+) -> Float[Tensor, " C"]:
     r"""Kahneman-Tversky Optimization (KTO), arXiv:2402.01306 equation 8.
 
     .. math:: L = \lambda_y - v(x, y), \quad v = \begin{cases}
@@ -35,15 +35,15 @@ def kto(
     a wrong label, loses its gradient.
 
     Args:
-        logratio: `[P]`, nats.
-        desirable: `[P]`, the labels.
+        logratio: `[C]`, nats.
+        desirable: `[C]`, the labels.
         kl: The reference point z_0, 0-d, nats, at least 0.
         beta: How fast the value saturates, > 0. Smaller lets the policy move further.
         desirable_weight: Lambda of the desirable completions, > 0.
         undesirable_weight: Lambda of the undesirable completions, > 0.
 
     Returns:
-        `[P]`, between 0 and the label's lambda; half of it where the log-ratio is the reference point.
+        `[C]`, between 0 and the label's lambda; half of it where the log-ratio is the reference point.
     """
     require_one_shape(logratio, desirable)
     distance = beta * (at_least_float32(logratio) - at_least_float32(kl))
@@ -57,10 +57,10 @@ def kto(
 class KTO(UnpairedObjective):
     """Kahneman-Tversky Optimization (KTO), arXiv:2402.01306; reward = beta x log-ratio.
 
-    For single completions with a label. It is robust to wrong labels, and slow on hard ones. The reference
-    point is the mean log-ratio of the batch's prompts with completions of other prompts, at least 0. Batches of fewer
-    than 8 completions over all ranks make it noisy; the paper takes 32. The best learning rate is 2 to 10 times that of
-    DPO.
+    For completions with a label, one or several of a prompt. It is robust to wrong labels, and slow on hard ones. The
+    reference point is the mean log-ratio of the batch's prompts, each with one completion of another prompt, at least
+    0. Batches of fewer than 8 prompts over all ranks make it noisy; the paper takes 32. The best learning rate is 2 to
+    10 times that of DPO.
 
     Args:
         beta: How fast the value saturates, > 0; the paper uses 0.1, less after fine-tuning on the same data, and up to
@@ -95,8 +95,8 @@ class KTO(UnpairedObjective):
     def __post_init__(self) -> None:
         require(self, beta=POSITIVE, desirable_weight=POSITIVE, undesirable_weight=POSITIVE)
 
-    def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Return the loss `[P]`, see `kto`; the KL estimate is that of the batch on all ranks."""
+    def __call__(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
+        """Return the loss `[C]`, see `kto`; the KL estimate is that of the batch on all ranks."""
         return kto(
             scores.logratio,
             scores.desirable,
@@ -106,8 +106,8 @@ class KTO(UnpairedObjective):
             undesirable_weight=self.undesirable_weight,
         )
 
-    def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Return beta x log-ratio, `[P]`."""
+    def rewards(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
+        """Return beta x log-ratio, `[C]`."""
         return self.beta * scores.logratio
 
     def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:

@@ -133,31 +133,31 @@ class ChosenScores(NamedTuple):
 
 
 class UnpairedScores(NamedTuple):
-    """Scores of single completions, each `[P]`: summed log-probs in nats, and lengths in tokens.
+    """Scores of labelled completions, each `[C]`: summed log-probs in nats, and lengths in tokens.
 
-    `desirable` is the label, and `columns` are the numbers that the data has for each. The mismatched log-probs are
-    those of another prompt's completion after this prompt, for an estimate of the KL divergence; None if the objective
-    does not read them.
+    A prompt may have several. `desirable` is the label, and `columns` are the numbers that the data has for each. The
+    mismatched log-probs `[P]` are those of another prompt's completion after each prompt, for an estimate of the KL
+    divergence; None if the objective does not read them.
     """
 
-    policy_logps: Float[Tensor, " P"]
-    reference_logps: Float[Tensor, " P"]
-    lengths: Int[Tensor, " P"]
-    desirable: Bool[Tensor, " P"]
+    policy_logps: Float[Tensor, " C"]
+    reference_logps: Float[Tensor, " C"]
+    lengths: Int[Tensor, " C"]
+    desirable: Bool[Tensor, " C"]
     policy_mismatched_logps: Float[Tensor, " P"] | None = None
     reference_mismatched_logps: Float[Tensor, " P"] | None = None
     tokens: TokenScores | None = None
     baseline: Baseline | None = None
-    columns: Mapping[str, Float[Tensor, " P"]] = {}
+    columns: Mapping[str, Float[Tensor, " C"]] = {}
 
     @classmethod
     def from_tokens(
         cls,
         tokens: TokenScores,
-        desirable: Bool[Tensor, " P"],
+        desirable: Bool[Tensor, " C"],
         *,
         mismatched: bool,
-        columns: Mapping[str, Float[Tensor, " P"]] | None = None,
+        columns: Mapping[str, Float[Tensor, " C"]] | None = None,
     ) -> UnpairedScores:
         """Sum the tokens of each completion; with `mismatched`, also of each mismatched completion, without a graph."""
         policy, reference = map(tokens.sum_per_sequence, (tokens.policy_logps, tokens.reference_logps))
@@ -171,8 +171,8 @@ class UnpairedScores(NamedTuple):
         )
 
     @property
-    def logratio(self) -> Float[Tensor, " P"]:
-        """Log policy(completion | prompt) - log reference(completion | prompt), `[P]`, in nats."""
+    def logratio(self) -> Float[Tensor, " C"]:
+        """Log policy(completion | prompt) - log reference(completion | prompt), `[C]`, in nats."""
         return self.policy_logps - self.reference_logps
 
     def without_difference(self) -> UnpairedScores:

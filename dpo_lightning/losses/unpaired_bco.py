@@ -17,8 +17,8 @@ from dpo_lightning.utils.settings import MOMENTUM, POSITIVE, require
 
 
 def unpaired_bco(
-    logratio: Float[Tensor, " P"], desirable: Bool[Tensor, " P"], *, beta: float, delta: Float[Tensor, ""]
-) -> Float[Tensor, " P"]:
+    logratio: Float[Tensor, " C"], desirable: Bool[Tensor, " C"], *, beta: float, delta: Float[Tensor, ""]
+) -> Float[Tensor, " C"]:
     r"""Binary classifier optimization (BCO) on single completions, arXiv:2404.04656.
 
     .. math:: L = \begin{cases} -\log\sigma(r - \delta) & y \text{ desirable} \\
@@ -29,13 +29,13 @@ def unpaired_bco(
     between the two labels' mean rewards, however many completions each has; it has no gradient.
 
     Args:
-        logratio: `[P]`, nats.
-        desirable: `[P]`, the labels.
+        logratio: `[C]`, nats.
+        desirable: `[C]`, the labels.
         beta: Strength of the pull towards the reference, > 0.
         delta: The reward shift, 0-d.
 
     Returns:
-        `[P]`; ln 2 where the reward is delta.
+        `[C]`; ln 2 where the reward is delta.
     """
     require_one_shape(logratio, desirable)
     distance = beta * at_least_float32(logratio) - at_least_float32(delta)
@@ -62,12 +62,12 @@ class UnpairedBCO(UnpairedObjective):
     def __post_init__(self) -> None:
         require(self, beta=POSITIVE, momentum=MOMENTUM)
 
-    def __call__(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Return the loss `[P]`, see `unpaired_bco`; delta is the mean of the labels' running means."""
+    def __call__(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
+        """Return the loss `[C]`, see `unpaired_bco`; delta is the mean of the labels' running means."""
         return unpaired_bco(scores.logratio, scores.desirable, beta=self.beta, delta=self.reference_point(scores))
 
-    def rewards(self, scores: UnpairedScores) -> Float[Tensor, " P"]:
-        """Return beta x log-ratio, `[P]`."""
+    def rewards(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
+        """Return beta x log-ratio, `[C]`."""
         return self.beta * scores.logratio
 
     def reference_point(self, scores: UnpairedScores) -> Float[Tensor, ""]:
@@ -75,5 +75,5 @@ class UnpairedBCO(UnpairedObjective):
         return baseline_of(scores).running
 
     def observe(self, scores: UnpairedScores) -> Observation:
-        """Return the rewards `[P]`, with their labels."""
+        """Return the rewards `[C]`, with their labels."""
         return Observation(self.rewards(scores).detach(), self.momentum, scores.desirable)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -28,11 +28,18 @@ from dpo_lightning.training.metrics import (
 from dpo_lightning.utils.arguments import wrong_kind
 
 ScoresT = TypeVar("ScoresT")
-PairLosses = Callable[[PreferenceBatch, Any], Float[Tensor, " P"]]
+PairLosses = Callable[[PreferenceBatch, Any], Float[Tensor, " _"]]
 
 
 class Comparison(ABC, Generic[ScoresT]):
     """The comparison that an objective makes of the completions of an example, with scores of the type `ScoresT`."""
+
+    unit: ClassVar[str] = "example"
+    """Of which each has a loss, as messages name it."""
+
+    def size(self, batch: PreferenceBatch) -> int:
+        """Return how many losses a batch has: one of each example."""
+        return batch.examples
 
     @abstractmethod
     def scores(self, batch: PreferenceBatch, tokens: TokenScores) -> ScoresT:
@@ -56,7 +63,7 @@ class Comparison(ABC, Generic[ScoresT]):
         Raises:
             InputError: where it reads what the comparison does not compute, and for another number of losses.
         """
-        losses = _one_each(with_inputs(lambda each: pair_losses(batch, each), scores), batch)
+        losses = _one_each(with_inputs(lambda each: pair_losses(batch, each), scores), self.size(batch), self.unit)
         _require_gradient(losses, scores)
         return losses
 
@@ -165,7 +172,9 @@ class Chosen(Comparison[ChosenScores | PairScores]):
 
 
 class Labelled(Comparison[UnpairedScores]):
-    """Single completions with a label."""
+    """Completions with a label, one or several of a prompt."""
+
+    unit = "completion"
 
     def __init__(self, objective: UnpairedObjective) -> None:
         self._objective = objective
@@ -179,10 +188,15 @@ class Labelled(Comparison[UnpairedScores]):
                 f"objective {type(self._objective).__name__} reads completions of other prompts: give them as "
                 "TokenizedExample.mismatched_ids, as a PreferenceDataModule with UnpairedFormat does"
             )
-        return UnpairedScores.from_tokens(tokens, labels, mismatched=mismatched, columns=batch.columns)
+        columns = {name: _of_completions(batch, values) for name, values in batch.columns.items()}
+        return UnpairedScores.from_tokens(tokens, labels, mismatched=mismatched, columns=columns)
+
+    def size(self, batch: PreferenceBatch) -> int:
+        """Return how many losses a batch has: one of each completion."""
+        return sum(batch.completions)
 
     def logratios(self, scores: UnpairedScores) -> Float[Tensor, " C"]:
-        """Return those of `C` = P completions."""
+        """Return those of all labelled completions."""
         return scores.logratio
 
     def means(self) -> UnpairedMean:
@@ -199,13 +213,19 @@ class Labelled(Comparison[UnpairedScores]):
     def predicted(self, batch: PreferenceBatch, scores: UnpairedScores) -> dict[str, Tensor]:
         """Return rows, rewards and labels."""
         rewards = with_inputs(self._objective.rewards, scores)
-        return {"pair_id": batch.row_ids, "reward": rewards, "desirable": scores.desirable}
+        return {"pair_id": _of_completions(batch, batch.row_ids), "reward": rewards, "desirable": scores.desirable}
 
     def _labels(self, batch: PreferenceBatch) -> Tensor:
-        if batch.labels is None or {*batch.completions} != {1}:
+        if batch.labels is None:
             name = type(self._objective).__name__
-            raise InputError(f"objective {name} reads single completions with a label: give TokenizedExample.label")
+            raise InputError(f"objective {name} reads completions with a label: give TokenizedExample.labels")
         return batch.labels
+
+
+def _of_completions(batch: PreferenceBatch, values: Tensor) -> Tensor:
+    """Return values of examples `[P]` for each completion `[C]`; those of completions as they are."""
+    completions = sum(batch.completions)
+    return values if len(values) == completions else values[batch.example_of_sequence[:completions]]
 
 
 def _require_gradient(losses: Tensor, scores: Any) -> None:
@@ -218,25 +238,25 @@ def _require_gradient(losses: Tensor, scores: Any) -> None:
         )
 
 
-def _one_each(losses: object, batch: PreferenceBatch) -> Float[Tensor, " P"]:
-    """Return what an objective or a `pair_losses` has returned, where it is a loss of each example; without a wait.
+def _one_each(losses: object, count: int, unit: str) -> Float[Tensor, " _"]:
+    """Return what an objective or a `pair_losses` has returned, where it is so many losses; without a wait.
 
     Raises:
         InputError: for anything else.
     """
     if not isinstance(losses, Tensor):
         found = f"a {type(losses).__name__}"
-    elif losses.shape != (batch.examples,):
+    elif losses.shape != (count,):
         found = f"a tensor of shape {[*losses.shape]}"
     elif losses.is_sparse:
         found = "a sparse tensor"
     elif losses.is_floating_point():
         return losses
     else:
-        raise InputError(f"the loss of each example is of {losses.dtype}: return numbers with a fraction, as float32")
+        raise InputError(f"the loss of each {unit} is of {losses.dtype}: return numbers with a fraction, as float32")
     raise InputError(
-        f"the loss of a micro-batch with {batch.examples} examples is {found}: return the loss of each, of shape "
-        f"[{batch.examples}], without a mean or a sum over them, from the objective's __call__ and from pair_losses"
+        f"the loss of a micro-batch with {count} {unit}s is {found}: return the loss of each, of shape "
+        f"[{count}], without a mean or a sum over them, from the objective's __call__ and from pair_losses"
     )
 
 
@@ -249,7 +269,7 @@ def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: se
     name = type(objective).__name__
     if batch.labels is not None:
         raise InputError(
-            f"objective {name} reads pairs, and the batch has single completions with a label: take KTO or "
+            f"objective {name} reads pairs, and the batch has completions with a label: take KTO or "
             "UnpairedBCO, or make the examples with TokenizedExample.pair"
         )
     if {*batch.completions} != completions:

@@ -147,18 +147,18 @@ UNPAIRED_NAMES = (*_OF_ALL, *(f"{name}/{label}" for label in _LABELS for name in
 
 def unpaired_metrics(
     scores: UnpairedScores,
-    rewards: Float[Tensor, " P"],
+    rewards: Float[Tensor, " C"],
     reference_point: Float[Tensor, ""],
-    losses: Float[Tensor, " P"],
+    losses: Float[Tensor, " C"],
     *,
     has_reference: bool = True,
-) -> dict[str, Shaped[Tensor, " P"]]:
-    """Values of each labelled completion `[P]`, and the labels themselves, detached, on the device.
+) -> dict[str, Shaped[Tensor, " _"]]:
+    """Values of each labelled completion `[C]`, and the labels themselves, detached, on the device.
 
     A completion counts as accurate when its reward is above the reference point and it is desirable, or not above it
-    and undesirable. `kl` is the log-ratio of its prompt with a completion of another one, whose mean estimates the KL
-    divergence from the reference; only there where the objective reads it, as are log-ratios. Units are those of
-    `pair_metrics`.
+    and undesirable. `kl` `[P]` is the log-ratio of each prompt with a completion of another one, whose mean
+    estimates the KL divergence from the reference; only there where the objective reads it, as are log-ratios. Units
+    are those of `pair_metrics`.
     """
     values = {
         "loss": losses,
@@ -191,16 +191,18 @@ class UnpairedMean(Float32Metric):
         super().__init__()
         self.add_state("totals", torch.zeros(2, len(UNPAIRED_NAMES), dtype=torch.float32), dist_reduce_fx="sum")
 
-    def update(self, values: Mapping[str, Shaped[Tensor, " P"]]) -> None:
+    def update(self, values: Mapping[str, Shaped[Tensor, " _"]]) -> None:
         """Add the completions of a batch."""
         self.totals = self.totals + self.sums(values)  # not in place, as in PairMean
 
-    def sums(self, values: Mapping[str, Shaped[Tensor, " P"]]) -> Tensor:
+    def sums(self, values: Mapping[str, Shaped[Tensor, " _"]]) -> Tensor:
         """Return what a batch adds to `totals`."""
         desirable = values["desirable"]
         nothing = torch.zeros_like(values["loss"])
-        columns = [values.get(name, nothing) for name in _OF_ALL]
-        counted = [torch.full_like(nothing, name in values, dtype=torch.bool) for name in _OF_ALL]
+        columns = [_filled(values.get(name, nothing[:0]), len(nothing)) for name in _OF_ALL]
+        counted = [
+            _filled(torch.ones_like(values.get(name, nothing[:0]), dtype=torch.bool), len(nothing)) for name in _OF_ALL
+        ]
         for mask in (desirable, ~desirable):
             columns += [values.get(name, nothing) for name in _BY_LABEL]
             counted += [mask & (name in values) for name in _BY_LABEL]
@@ -218,6 +220,11 @@ class UnpairedMean(Float32Metric):
         if {"rewards/chosen", "rewards/rejected"} <= means.keys():
             means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
         return means
+
+
+def _filled(values: Shaped[Tensor, " M"], size: int) -> Shaped[Tensor, " C"]:
+    """Values of as many prompts or completions, with zeros behind them for further completions."""
+    return torch.nn.functional.pad(values, (0, size - len(values)))
 
 
 Means: TypeAlias = Union[PairMean, ChosenMean, UnpairedMean]

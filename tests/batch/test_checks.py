@@ -100,3 +100,17 @@ def test_values_of_a_column_are_of_one_kind(collate: Collate, first: Any, value:
     examples = (THREE._replace(columns={"own": first}), TWO._replace(columns={"own": value}))
 
     assert refused(collate, *examples) == f"row 7 (from 0), column `own`: {said}"
+
+
+@collates
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (True, "labels is True: give a list, with one of each completion"),
+        ([True], "1 labels for 3 completions"),
+        ([True] * 4, "4 labels for 3 completions"),
+    ],
+)
+def test_labels_are_one_of_each_completion(collate: Collate, labels: Any, said: str) -> None:
+    bad = THREE._replace(labels=labels)
+    assert refused(collate, THREE._replace(labels=[True, False, True]), bad) == f"row 4 (from 0): {said}"

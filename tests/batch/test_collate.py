@@ -202,6 +202,9 @@ def test_a_completion_without_tokens_in_a_tree():
 @pytest.mark.parametrize("collate", [collate_padded, collate_tree])
 def test_labels_and_missing_completions_are_known(collate):
     assert collate(LABELLED).labels.tolist() == [True, False]
+    more = LABELLED[0]._replace(completion_ids=[[7, 8], [9]], labels=[True, False])
+    assert collate([more, LABELLED[0]]).labels.tolist() == [True, True, False]
+    assert first_completions(collate, 1)([more]).labels.tolist() == [True]
     assert collate(PAIRS).labels is None
     assert not collate(LABELLED).has_empty_completion
     assert collate(ONE_SIDED).has_empty_completion

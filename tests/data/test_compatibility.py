@@ -38,7 +38,7 @@ def test_what_fits_passes(objective: AnyObjective, row_format: Format, predictin
         (
             UnpairedBCO(),
             RowFormat(),
-            "objective UnpairedBCO reads single completions with a label, and data.format gives pairs: set data.format "
+            "objective UnpairedBCO reads completions with a label, and data.format gives pairs: set data.format "
             "to UnpairedFormat, which takes a pair for two of them",
         ),
         (

@@ -67,9 +67,9 @@ def rows_of(examples: list[TokenizedExample]) -> datasets.Dataset:
         if any(getattr(each, name) for each in examples):
             features[name] = feature
             columns[name] = [getattr(each, name) for each in examples]
-    if examples[0].label is not None:
-        features["label"] = datasets.Value("bool")
-        columns["label"] = [each.label for each in examples]
+    if examples[0].labels is not None:
+        features["labels"] = datasets.List(datasets.Value("bool"))
+        columns["labels"] = [each.labels for each in examples]
     for name in examples[0].columns:
         features[name] = datasets.Value("float32")
         columns[name] = [each.columns[name] for each in examples]

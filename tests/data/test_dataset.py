@@ -30,7 +30,7 @@ def stored(examples: list[TokenizedExample], *names: str) -> ExampleDataset:
     ("examples", "names"),
     [
         (PAIRS, ("row", "prompt_ids", "completion_ids")),
-        (LABELLED, ("row", "prompt_ids", "completion_ids", "mismatched_ids", "label")),
+        (LABELLED, ("row", "prompt_ids", "completion_ids", "mismatched_ids", "labels")),
     ],
     ids=["pairs", "labelled"],
 )

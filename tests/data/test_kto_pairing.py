@@ -55,7 +55,7 @@ def completions(count: int = 12, marked: int = 0) -> Dataset:
                 "prompt_ids": [5] * (1 + n % 2),
                 "completion_ids": [[10 + n, 30, 31, 2]],
                 "scored": [[True, False, True, n % 4 == 0]] if n < marked else [],
-                "label": n % 3 == 0,
+                "labels": [n % 3 == 0],
             }
             for n in range(count)
         ],
@@ -65,7 +65,7 @@ def completions(count: int = 12, marked: int = 0) -> Dataset:
                 "prompt_ids": ids,
                 "completion_ids": List(ids),
                 "scored": mask,
-                "label": Value("bool"),
+                "labels": List(Value("bool")),
             }
         ),
     )
@@ -112,7 +112,7 @@ def test_the_seed_makes_the_choice_and_neither_labels_nor_order_do() -> None:
         return dict(zip(found["row"], found["mismatched_ids"], strict=True))
 
     rows = completions()
-    flipped = rows.remove_columns("label").add_column("label", [True] * 12)
+    flipped = rows.remove_columns("labels").add_column("labels", [[True]] * 12)
 
     assert choice(flipped) == choice(rows.select(range(11, -1, -1))) == choice(rows)
     assert choice(rows, seed=1) != choice(rows)
@@ -123,3 +123,26 @@ def test_one_prompt_is_refused_with_a_way_out() -> None:
 
     with pytest.raises(InputError, match=r"val rows: all prompts are equal, .* an objective without a KL"):
         with_mismatched(rows, max_length=9, seed=0, place="val rows")
+
+
+def test_a_prompt_with_several_completions_gets_one_of_another_prompt() -> None:
+    """Which one of the other prompt's completions it is, the hash says: all of them occur."""
+    rows = Dataset.from_list(
+        [
+            {
+                "row": n,
+                "prompt_ids": [5, n],
+                "completion_ids": [[n, 30, 2], [n, 31, 2], [n, 32, 2]][: 1 + n % 3],
+                "scored": [[False, True, True]] * (1 + n % 3),
+            }
+            for n in range(90)
+        ]
+    )
+
+    found = with_mismatched(rows, max_length=9, seed=0, place="train rows")["mismatched_ids"][:]
+
+    assert all(ids[0] != n and len(ids) == 3 for n, ids in enumerate(found))
+    of_three = [ids[1] for ids in found if ids[0] % 3 == 2]
+    assert {of_three.count(token) > 3 for token in (30, 31, 32)} == {True}
+    again = with_mismatched(rows.select(range(89, -1, -1)), max_length=9, seed=0, place="train rows")
+    assert again["mismatched_ids"][:] == found[::-1]

@@ -32,7 +32,21 @@ def test_a_rank_has_its_part_of_each_step():
     for rank in range(2):
         of_all = sampler(2, rank)
         of_all.set_epoch(3)
-        assert of_all.examples_per_step() == [len(step[0]) for step in steps]
+        assert of_all.losses_per_step() == [len(step[0]) for step in steps]
+
+
+def test_examples_with_several_losses_weigh_as_many():
+    losses = np.random.default_rng(1).integers(1, 4, size=100)
+    plan = ExamplePlan(LENGTHS[:100], 4, shuffle=True, world_size=2)
+    ranks = [ExampleBatchSampler(plan, rank, losses) for rank in range(2)]
+    counted = [[losses[batch].sum() for batch in epoch(rank)] for rank in ranks]
+
+    assert ranks[0].losses_per_step() == ranks[1].losses_per_step() == np.sum(counted, 0).tolist()
+    weights = [*example_weights(ranks[0].losses_per_step(), EpochProgress(0, 3, 13), 2)]
+    # The losses of a window, each with its weight, Lightning's and the strategy's divisors: a mean.
+    for first in range(0, 13, 3):
+        window = slice(first, first + 3)
+        assert np.dot(weights[window], ranks[0].losses_per_step()[window]) / 3 / 2 == pytest.approx(1)
 
 
 @pytest.mark.parametrize("start", [0, 1, 5, 12, 13])

@@ -135,7 +135,7 @@ def test_texts_in_place_of_numbers_are_named() -> None:
         assert str(raised.value).endswith(f"row 0 (from 0): column {place}: str, not a number")
 
 
-@pytest.mark.parametrize("name", ["label", "row", "prompt_ids", "outcome"])
+@pytest.mark.parametrize("name", ["labels", "row", "prompt_ids", "outcome"])
 def test_a_name_of_tokenised_rows_is_taken(name: str) -> None:
     with pytest.raises(InputError, match=rf"^data\.format RowFormat: no column can be called `{name}`"):
         ready(ROWS, RowFormat(texts=[name]))
@@ -193,7 +193,7 @@ def test_labelled_completions_have_texts(row: dict[str, Any]) -> None:
     found = UnpairedFormat(texts=["source", "prompt"]).examples({"prompt": "q", "source": "web", **row})
 
     assert [each.columns for each in found] == [{"source": "web", "prompt": "q"}] * len(found)
-    assert [each.label for each in found] == [True, False][: len(found)]
+    assert [each.labels for each in found] == [[True, False][: len(found[0].completions)]]
 
 
 def test_a_changed_value_is_another_run() -> None:

@@ -24,6 +24,13 @@ LABELLED = [labelled_of(pair) for pair in PAIRS]
 ALONE = [example._replace(mismatched_ids=[]) for example in LABELLED]
 CHOSEN = [pair._replace(completion_ids=pair.completion_ids[:1]) for pair in PAIRS]
 
+SEVERAL = [
+    PAIRS[0]._replace(labels=[True, False], mismatched_ids=[14, 2]),
+    LABELLED[1],
+    PAIRS[2]._replace(labels=[False, False], mismatched_ids=[8, 9, 2]),
+]
+"""Prompts with two, one and two labelled completions: five, in the order of sequences 0, 1, 2, then 0 and 2."""
+
 GROUPED = {DPO(): PAIRS, SFT(): CHOSEN, KTO(): LABELLED}
 
 
@@ -40,12 +47,12 @@ def scored(
 @pytest.mark.parametrize(
     ("objective", "pairs", "message"),
     [
-        (DPO(), LABELLED, "objective DPO reads pairs, and the batch has single completions with a label: take KTO or"),
-        (KTO(), PAIRS, "objective KTO reads single completions with a label: give TokenizedExample.label"),
+        (DPO(), LABELLED, "objective DPO reads pairs, and the batch has completions with a label: take KTO or"),
+        (KTO(), PAIRS, "objective KTO reads completions with a label: give TokenizedExample.labels"),
         (DPO(), CHOSEN, "objective DPO reads pairs, and the batch has prompts with 1 completions: give each the"),
-        (SFT(), LABELLED, "objective SFT reads pairs, and the batch has single completions with a label"),
+        (SFT(), LABELLED, "objective SFT reads pairs, and the batch has completions with a label"),
         (SFT(), [CHOSEN[0], *PAIRS], "objective SFT reads pairs, and the batch has prompts with 1, 2 completions"),
-        (UnpairedBCO(), PAIRS, "objective UnpairedBCO reads single completions with a label"),
+        (UnpairedBCO(), PAIRS, "objective UnpairedBCO reads completions with a label"),
         (
             KTO(),
             ALONE,
@@ -111,6 +118,30 @@ def test_what_completions_say(objective: Any, pairs: list[TokenizedExample]) -> 
     watched = kind.watched(scores, objective(scores))
     assert watched["rewards"].tolist() == [-2.0, -1.0, -2.0]
     assert ("kl" in watched) == isinstance(objective, KTO)
+
+
+def test_several_completions_of_a_prompt_say_what_each_says_alone() -> None:
+    objective = KTO(beta=0.5)
+    kind = comparison_of(objective)
+    several = [each._replace(columns={"length": float(each.row), "each": [0.5] * len(each.labels)}) for each in SEVERAL]
+    batch, scores = scored(objective, several)
+    predicted = kind.predicted(batch, scores)
+
+    assert {name: value.tolist() for name, value in predicted.items()} == {
+        "pair_id": [0, 1, 2, 0, 2],
+        "reward": [-2.0, -1.0, -2.0, -1.5, -1.0],
+        "desirable": [True, True, False, False, False],
+    }
+    assert scores.columns["length"].tolist() == [0, 1, 2, 0, 2]
+    assert scores.columns["each"].tolist() == [0.5] * 5
+    assert objective.observe(scores).values.tolist() == [-2.0, -5.0, -3.0]  # one for each prompt
+    metric = kind.means()
+    metric.update(kind.watched(scores, objective(scores)))
+    means = metric.compute()
+    assert means["kl"].item() == pytest.approx(-10 / 3)
+    assert means["rewards/chosen"].item() == pytest.approx(-1.5)
+    assert means["rewards/rejected"].item() == pytest.approx(-1.5)
+    assert means["rewards/accuracies"].item() == pytest.approx(3 / 5)  # of rewards below 0
 
 
 def test_what_chosen_completions_say() -> None:
@@ -259,13 +290,21 @@ LOSSES: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("objective", [DPO(), SFT(), KTO()], ids=["pairs", "chosen", "labelled"])
+@pytest.mark.parametrize("objective", [DPO(), SFT()], ids=["pairs", "chosen"])
 @pytest.mark.parametrize(("change", "found"), LOSSES.values(), ids=LOSSES)
 def test_another_number_of_losses_is_refused(objective: Any, change: Any, found: str) -> None:
     batch, scores = scored(DPO(), PAIRS)
     message = rf"^the loss of a micro-batch with 3 examples is {found}: return the loss of each, of shape \[3\]"
     with pytest.raises(InputError, match=message):
         comparison_of(objective).losses(lambda *_: change(DPO()(scores)), batch, scores)
+
+
+def test_labelled_completions_have_a_loss_each() -> None:
+    batch, scores = scored(UnpairedBCO(), SEVERAL)
+    losses = Labelled(UnpairedBCO()).losses(lambda _, s: UnpairedBCO()(s), batch, scores)
+    assert losses.shape == (5,)
+    with pytest.raises(InputError, match=r"a micro-batch with 5 completions is a tensor of shape \[3\]: return"):
+        Labelled(UnpairedBCO()).losses(lambda *_: losses[:3], batch, scores)
 
 
 @pytest.mark.parametrize(

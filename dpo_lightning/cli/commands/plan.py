@@ -163,7 +163,7 @@ def _workload(config: Namespace) -> Workload:
     prompt = config.prompt_tokens or data.get("max_prompt_length") or longest // 2
     completion = config.completion_tokens or max(longest - prompt, 1)
     objective = _objective(config.model.init_args)
-    computed = objective.compares.completions + (Reads.MISMATCHED in objective.reads)
+    computed = objective.compares.usual_completions + (Reads.MISMATCHED in objective.reads)
     if budget := data.get("batch_tokens"):
         pairs = max(budget // (prompt + computed * completion), 1)
     else:

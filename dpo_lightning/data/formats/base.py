@@ -12,7 +12,7 @@ from dpo_lightning.losses import Compares
 
 
 class Format(ABC):
-    """A way to read rows: `RowFormat` for pairs, `UnpairedFormat` for single completions with a label.
+    """A way to read rows: `RowFormat` for pairs, `UnpairedFormat` for completions with a label.
 
     To read rows of your own, implement `examples` in a frozen dataclass, say in `gives` what it returns, and in
     `columns` what else its examples have.

@@ -16,12 +16,12 @@ Conversation: TypeAlias = list[Message]
 class Example(NamedTuple):
     """A prompt with its completions, and what the data says of them: texts, or lists of messages.
 
-    `pair` and `labelled` make the two kinds that objectives read.
+    `pair` and `labelled` make two of the kinds that objectives read.
 
     Attributes:
         prompt: Text, or the messages of the prompt.
         completions: One or more, a pair's chosen one first: each a text, or messages without those of the prompt.
-        label: Whether a single completion is desirable; None for pairs.
+        labels: Whether each completion is desirable; None for what has no labels, such as pairs.
         columns: Values of the format's `columns` by name: a number, a list with a number of each completion, or text.
         tools: Definitions of the tools that the conversation may call, as the chat template reads them.
         template_arguments: Further arguments of the chat template for this row, such as `enable_thinking`; they come
@@ -32,7 +32,7 @@ class Example(NamedTuple):
 
     prompt: Union[str, Conversation]
     completions: list[Union[str, Conversation]]
-    label: bool | None = None
+    labels: Sequence[bool] | None = None
     columns: Mapping[str, ColumnValue] = {}
     tools: Sequence[Any] | None = None
     template_arguments: Mapping[str, Any] = {}
@@ -58,4 +58,4 @@ class Example(NamedTuple):
         **columns: ColumnValue,
     ) -> Example:
         """Make a labelled completion, with the values of its columns."""
-        return cls(prompt, [completion], label, columns)
+        return cls(prompt, [completion], [label], columns)

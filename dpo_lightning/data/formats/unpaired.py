@@ -1,4 +1,4 @@
-"""A row of a dataset -> labelled completions; a row with a pair is two of them."""
+"""A row of a dataset -> labelled completions of a prompt; a row with a pair has two of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class UnpairedFormat(Format):
     r"""A row with a completion and its label, for objectives such as KTO, which need no pairs.
 
     A label is true or false, 1 or 0. A row that has a pair instead, in the columns `chosen` and `rejected`, becomes a
-    desirable and an undesirable completion; a file may hold rows of both kinds. A row without the prompt column holds
-    whole dialogues: those of a pair are split as in `RowFormat`, a single one before its last assistant turn.
+    prompt with a desirable and an undesirable completion; a file may hold rows of both kinds. A row without the prompt
+    column holds whole dialogues: those of a pair are split as in `RowFormat`, a single one before its last assistant
+    turn.
 
     Args:
         prompt: Column of the prompt: text, or a list of messages.
@@ -39,9 +40,9 @@ class UnpairedFormat(Format):
 
     Example:
         >>> read = UnpairedFormat(completion="answer", label="thumbs_up")
-        >>> read.examples({"prompt": "1 + 1?", "answer": "2", "thumbs_up": 1})[0].label
-        True
-        >>> [each.label for each in read.examples({"prompt": "1 + 1?", "chosen": "2", "rejected": "3"})]
+        >>> read.examples({"prompt": "1 + 1?", "answer": "2", "thumbs_up": 1})[0].labels
+        [True]
+        >>> read.examples({"prompt": "1 + 1?", "chosen": "2", "rejected": "3"})[0].labels
         [True, False]
     """
 
@@ -69,7 +70,7 @@ class UnpairedFormat(Format):
         return declared({}, self.texts)
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
-        """Check a row and turn it into one labelled completion, or two for a pair.
+        """Check a row and turn it into a prompt with a labelled completion, or with two for a pair.
 
         Args:
             row: Columns by name.
@@ -81,7 +82,7 @@ class UnpairedFormat(Format):
         """
         if not self._is_pair(row):
             (one,) = self._pairs(self.completion, self.completion).examples(row, quote)
-            single = one._replace(completions=one.completions[:1], label=self._label(row))
+            single = one._replace(completions=one.completions[:1], labels=[self._label(row)])
             return [with_spans(single, row, [self.spans], self.completion_template) if self.spans else single]
         for name in (self.completion, self.label):
             if row.get(name) is not None:
@@ -89,10 +90,7 @@ class UnpairedFormat(Format):
         if self.spans:
             raise InputError(f"data.format.spans: a row with a pair in `{self.chosen}` has no spans for each of them")
         (pair,) = self._pairs(self.chosen, self.rejected).examples(row, quote)
-        return [
-            pair._replace(completions=[each], label=label)
-            for each, label in zip(pair.completions, (True, False), strict=True)
-        ]
+        return [pair._replace(labels=[True, False])]
 
     def _is_pair(self, row: Mapping[str, Any]) -> bool:
         return any(row.get(name) is not None for name in (self.chosen, self.rejected))

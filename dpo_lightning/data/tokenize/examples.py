@@ -94,7 +94,7 @@ class ExampleTokenizer:
             rendered.row,
             cut_prompt,
             cut,
-            label=source.label,
+            labels=source.labels,
             columns=source.columns,
             scored=[mask[:room] for mask in masks(rendered, completions, self._encoder)],
         )

@@ -40,7 +40,7 @@ def tokenize_rows(
         size: Rows of the model's embedding; None for those of a model that is not known.
 
     Returns:
-        Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `quotes`, `label` of
+        Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `quotes`, `labels` of
         labelled completions, and the format's `columns`. `row` is the row in `rows`, counted from 0. It comes from the
         cache when rows, format, tokenizer and lengths are those of an earlier run.
 
@@ -101,13 +101,13 @@ def _checked(example: Example, row_format: Format) -> Example:
         InputError: for one that is not what its format says that it gives, and for a value that is not of its column.
     """
     said = f"data.format {type(row_format).__name__}"
-    labelled = row_format.gives is Compares.LABELLED
-    completions = row_format.gives.completions
-    if len(example.completions) != completions or (example.label is None) == labelled:
+    wanted = _wanted(row_format.gives, len(example.completions))
+    labels = 0 if example.labels is None else len(example.labels)
+    if (len(example.completions), labels) != wanted:
         raise InputError(
-            f"{said} says that it gives {row_format.gives.value} completions: an example must have {completions} of "
-            f"them and {'a' if labelled else 'no'} label, and this one has {len(example.completions)} and "
-            f"{'no' if example.label is None else 'a'} label"
+            f"{said} says that it gives {row_format.gives.value} completions: an example must have {wanted[0]} of "
+            f"them and {wanted[1] or 'no'} labels, and this one has {len(example.completions)} and {labels or 'no'} "
+            "labels"
         )
     columns = row_format.columns
     if example.columns.keys() != columns.keys():
@@ -115,10 +115,17 @@ def _checked(example: Example, row_format: Format) -> Example:
             f"{said} names the columns {[*columns]}, and gives an example the values of {[*example.columns]}"
         )
     values = {
-        name: check_column(columns[name], value, completions, f"column `{name}`")
+        name: check_column(columns[name], value, len(example.completions), f"column `{name}`")
         for name, value in example.columns.items()
     }
     return example._replace(columns=values)
+
+
+def _wanted(gives: Compares, completions: int) -> tuple[int, int]:
+    """How many completions and labels an example must have, which has so many completions."""
+    if gives is Compares.LABELLED:
+        return max(completions, 1), max(completions, 1)
+    return gives.completions or max(completions, 2), 0
 
 
 def _arrow_columns(
@@ -136,7 +143,7 @@ def _arrow_columns(
         **{name: [each.columns[name] for each in examples] for name in row_format.columns},
     }
     if row_format.gives is Compares.LABELLED:
-        columns["label"] = [each.label for each in examples]
+        columns["labels"] = [each.labels for each in examples]
     return columns
 
 
@@ -155,7 +162,7 @@ def _features(row_format: Format) -> Features:
             "outcome": Value("int8"),
             "truncated": Value("bool"),
             "quotes": Value("bool"),
-            **({"label": Value("bool")} if row_format.gives is Compares.LABELLED else {}),
+            **({"labels": List(Value("bool"))} if row_format.gives is Compares.LABELLED else {}),
             **{name: values[column.holds] for name, column in row_format.columns.items()},
         }
     )
@@ -163,15 +170,21 @@ def _features(row_format: Format) -> Features:
 
 def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
     outcomes = encoded["outcome"][:]
-    counts = Counter(outcomes)
+    # Labelled completions are counted one by one, whether their rows have one or several.
+    labels = encoded["labels"][:] if "labels" in encoded.column_names else None
+    sizes = [1] * len(outcomes) if labels is None else [*map(len, labels)]
+    counts = Counter[int]()
+    for outcome, size in zip(outcomes, sizes, strict=True):
+        counts[outcome] += size
     dropped = [f"{counts[outcome]} {outcome.reason}" for outcome in Outcome if outcome and counts[outcome]]
     kept = [row for row, outcome in enumerate(outcomes) if outcome == Outcome.KEPT]
     cut = encoded["truncated"][:]
-    truncated = sum(cut[row] for row in kept)
+    truncated = sum(sizes[row] for row in kept if cut[row])
     quotes = sum(encoded["quotes"][:])
     kind = "completions" if row_format.gives is Compares.LABELLED else "pairs"
     rank_zero_info(
-        f"{place}: {len(encoded)} {kind}, {len(kept)} kept ({truncated} of them truncated{_labels(encoded, kept)})"
+        f"{place}: {sum(sizes)} {kind}, {counts[Outcome.KEPT]} kept ({truncated} of them truncated"
+        f"{_labels(labels, kept)})"
         + (f"; dropped {', '.join(dropped)}" if dropped else "")
         + (f"; {quotes} spell control tokens, which stay text (data.format.control_tokens)" if quotes else "")
     )
@@ -182,15 +195,14 @@ def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
 
 def warn_of_one_label(rows: Dataset, place: str) -> None:
     """Say so where all completions that a run trains on have one label: it then only moves likelihoods one way."""
-    if "label" in rows.column_names and len(labels := set(rows["label"][:])) == 1:
+    if "labels" in rows.column_names and len(labels := {*chain.from_iterable(rows["labels"][:])}) == 1:
         kind = "desirable" if labels.pop() else "undesirable"
         rank_zero_warn(f"{place}: every completion is {kind}: there is nothing to tell apart")
 
 
-def _labels(encoded: Dataset, kept: Sequence[int]) -> str:
-    """How many of these rows have which label, where they have one."""
-    if "label" not in encoded.column_names:
+def _labels(labels: Sequence[Sequence[bool]] | None, kept: Sequence[int]) -> str:
+    """How many completions of these rows have which label, where they have one."""
+    if labels is None:
         return ""
-    labels = encoded["label"][:]
-    desirable = sum(labels[row] for row in kept)
-    return f", {desirable} desirable, {len(kept) - desirable} undesirable"
+    found = Counter(label for row in kept for label in labels[row])
+    return f", {found[True]} desirable, {found[False]} undesirable"

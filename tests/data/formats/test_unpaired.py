@@ -50,12 +50,9 @@ def test_a_missing_label_column_is_named() -> None:
         parse(ASKED)
 
 
-def test_a_pair_is_two_completions() -> None:
+def test_a_pair_is_two_completions_of_one_prompt() -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "completion": None, "label": None}
-    assert parse(row) == [
-        Example.labelled("q", "a", True),
-        Example.labelled("q", "b", False),
-    ]
+    assert parse(row) == [Example("q", ["a", "b"], [True, False])]
 
 
 @pytest.mark.parametrize("name", ["completion", "label"])
@@ -164,19 +161,14 @@ def test_both_kinds_of_rows_in_one_file(tmp_path: Path) -> None:
     found.prepare_data()
     pairs = found.examples_used("fit")[0]
 
-    expected = []
-    for number, row in enumerate(labelled(24)):
-        texts = [(row["chosen"], True), (row["rejected"], False)] if "chosen" in row else []
-        texts = texts or [(row["completion"], row["label"])]
-        expected += [(number, row["prompt"], text, label) for text, label in texts]
-
     def ids(text: str) -> list[int]:
         return tiny_tokenizer()(text)["input_ids"]
 
-    read = [pairs[number] for number in range(32)]
-    assert read == [
-        TokenizedExample.labelled(row, ids(prompt), [*ids(text), 2], label) for row, prompt, text, label in expected
-    ]
+    for number, row in enumerate(labelled(24)):
+        texts = {row["chosen"]: True, row["rejected"]: False} if "chosen" in row else {row["completion"]: row["label"]}
+        completions = [[*ids(text), 2] for text in texts]
+        assert pairs[number] == TokenizedExample(number, ids(row["prompt"]), completions, labels=[*texts.values()])
+    assert len(pairs) == 24
 
 
 def test_labels_are_counted_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -205,10 +197,10 @@ def test_a_row_with_a_wrong_label_is_named(tmp_path: Path) -> None:
 
 def test_each_row_gets_the_completion_of_another_prompt(tmp_path: Path) -> None:
     found = prepared(module(objective=KTO()), data(tmp_path, val_split=0.25, max_length=20))
-    for split, size in zip(found.examples_used("fit"), (24, 8), strict=True):
+    for split, size in zip(found.examples_used("fit"), (18, 6), strict=True):
         pairs = [split[number] for number in range(len(split))]
         assert len(pairs) == size
-        completions = [(pair.prompt_ids, pair.completion_ids[0]) for pair in pairs]
+        completions = [(pair.prompt_ids, ids) for pair in pairs for ids in pair.completion_ids]
         lengths = Lengths.of_rows(split.rows)
         for pair, tokens, length in zip(pairs, lengths.tokens, lengths.longest, strict=True):
             room = 20 - len(pair.prompt_ids)
@@ -240,8 +232,8 @@ def test_equal_prompts_are_refused_where_another_one_is_needed(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("objective", "row_format", "told"),
     [
-        (KTO(), RowFormat(), r"objective KTO reads single completions .* set data\.format to .*UnpairedFormat"),
-        (UnpairedBCO(), RowFormat(), "objective UnpairedBCO reads single completions"),
+        (KTO(), RowFormat(), r"objective KTO reads completions with a label, .* set data\.format to .*UnpairedFormat"),
+        (UnpairedBCO(), RowFormat(), "objective UnpairedBCO reads completions with a label"),
         (DPO(), UnpairedFormat(), r"objective DPO reads pairs, .* take KTO or UnpairedBCO"),
     ],
 )

@@ -245,9 +245,12 @@ class Own(Format):
     [
         (
             Example.labelled("q", "a", True),
-            "an example must have 2 of them and no label, and this one has 1 and a label",
+            "an example must have 2 of them and no labels, and this one has 1 and 1 labels",
         ),
-        (Example("q", ["a", "b", "c"]), "an example must have 2 of them and no label, and this one has 3 and no label"),
+        (
+            Example("q", ["a", "b", "c"]),
+            "an example must have 2 of them and no labels, and this one has 3 and no labels",
+        ),
         (
             Example.pair("q", "a", "b", weight=1.0),
             r"names the columns \[\], and gives an example the values of \['weight'\]",
