@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from dpo_lightning.batch import COLUMNS, TokenizedExample
+from dpo_lightning.data.blocks import read_blocks
 from dpo_lightning.data.columns import data_columns
-from dpo_lightning.data.lengths import BLOCK, Lengths
+from dpo_lightning.data.lengths import IDS, Lengths
 
 if TYPE_CHECKING:
     import datasets
@@ -58,13 +59,10 @@ def index_examples(examples: Sequence[TokenizedExample]) -> RowIndex:
 
 
 def index_rows(rows: datasets.Dataset) -> RowIndex:
-    """Return keys and lengths of tokenised rows: some 3 s for a million, since no list of ids is built."""
-    parts = []
-    for block in rows.with_format("arrow").iter(batch_size=BLOCK):
-        lengths = Lengths.of_table(block)
-        keys = np.array([_key(*tokens) for tokens in _tokens(block, lengths)], dtype=KEY)
-        parts.append(RowIndex(keys, lengths))
-    return RowIndex.joined(parts)
+    """Return keys and lengths of tokenised rows: some 2 us a row, since no list of ids is built."""
+    blocks = read_blocks(rows, IDS, _index_table)
+    index = RowIndex.joined(blocks.parts)
+    return RowIndex(index.keys[blocks.order], index.lengths.of(blocks.order))
 
 
 def content_hash(rows: datasets.Dataset) -> str:
@@ -106,23 +104,65 @@ def _key(prompt: np.ndarray, completions: Sequence[np.ndarray], mismatched: np.n
     return digest.digest()
 
 
-def _tokens(block: Any, lengths: Lengths) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray]]:
-    """Yield the token ids of prompt, completions and mismatched completion of each row of an Arrow table."""
+def _index_table(table: Any) -> RowIndex:
+    lengths = Lengths.of_table(table)
+    return RowIndex(np.array(_keys(table, lengths), dtype=KEY), lengths)
+
+
+def _keys(table: Any, lengths: Lengths) -> list[bytes]:
+    """Return what `_key` returns, for each row of an Arrow table, in which the completions of a row are one piece."""
+    ends, sizes, many = _ends(table, lengths)
+    parts = [
+        _pieces(ends, sizes),
+        _pieces(_flat(table["prompt_ids"]), lengths.prompt),
+        _pieces(_flat(_flat(table["completion_ids"])), lengths.completions.sum(1)),
+    ]
+    if lengths.mismatched.any():
+        parts.append(_pieces(_flat(table["mismatched_ids"]), lengths.mismatched))
+    kinds = [blake2b(digest_size=KEY.itemsize, person=person) for person in (b"", _MANY)]
+    keys = []
+    for is_many, *pieces in zip(many.tolist(), *parts, strict=True):
+        digest = kinds[is_many].copy()
+        for piece in pieces:
+            digest.update(piece)
+        keys.append(digest.digest())
+    return keys
+
+
+def _ends(table: Any, lengths: Lengths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `_key` hashes before the tokens, how many numbers of it each row has, and which rows are `_MANY`."""
+    counts, others = _counts(table["completion_ids"]), lengths.mismatched > 0
+    branches = counts + others
+    of_branches = np.insert(
+        _counts(_flat(table["completion_ids"])), np.cumsum(counts)[others], lengths.mismatched[others]
+    )
+    many = branches > 2
+    sizes = np.where(many, branches, 0) + 2
+    starts = np.cumsum(sizes) - sizes
+    ends = np.empty(sizes.sum(), dtype="<i8")
+    ends[starts] = np.where(many, branches, lengths.prompt)
+    ends[starts + 1] = np.where(many, lengths.prompt, of_branches[np.cumsum(branches) - branches])
+    rest = np.ones(len(ends), dtype=bool)
+    rest[starts] = rest[starts + 1] = False
+    ends[rest] = of_branches[np.repeat(many, branches)]
+    return ends, sizes, many
+
+
+def _counts(lists: Any) -> np.ndarray:
     import pyarrow.compute as pc
 
-    counts = pc.list_value_length(block["completion_ids"]).to_numpy()
-    flat = pc.list_flatten(block["completion_ids"])
-    completions = _split(pc.list_flatten(flat), pc.list_value_length(flat).to_numpy())
-    prompts = _split(pc.list_flatten(block["prompt_ids"]), lengths.prompt)
-    others: Iterator[np.ndarray] = repeat(np.empty(0, "<i4"), len(counts))
-    if "mismatched_ids" in block.column_names:
-        others = _split(pc.list_flatten(block["mismatched_ids"]), lengths.mismatched)
-    for prompt, count, mismatched in zip(prompts, counts.tolist(), others, strict=True):
-        yield prompt, [next(completions) for _ in range(count)], mismatched
+    return pc.list_value_length(lists).to_numpy().astype(np.int64)
 
 
-def _split(values: Any, lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut a flat Arrow array into pieces of these lengths."""
-    flat = values.to_numpy().astype("<i4", copy=False)
-    ends = np.cumsum(lengths).tolist()
-    return (flat[start:end] for start, end in pairwise([0, *ends]))
+def _flat(lists: Any) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.list_flatten(lists)
+
+
+def _pieces(values: Any, lengths: np.ndarray) -> Iterator[memoryview]:
+    """Cut a flat array, of NumPy or of Arrow, into the bytes of pieces of these lengths."""
+    values = values if isinstance(values, np.ndarray) else values.to_numpy().astype("<i4", copy=False)
+    view = memoryview(cast(Any, np.ascontiguousarray(values))).cast("B")
+    stops = (np.cumsum(lengths) * values.itemsize).tolist()
+    return (view[start:stop] for start, stop in pairwise([0, *stops]))
