@@ -132,18 +132,18 @@ class Batching(NamedTuple):
             InputError: for a number of tokens in the padded layout, or for a row that has more, naming it.
         """
         if self.batch_pairs is None:
-            return self._plan_by_tokens(rows, lengths.tokens.tolist(), layout, shuffle=shuffle, world_size=world_size)
+            return self._plan_by_tokens(rows, lengths.tokens, layout, shuffle=shuffle, world_size=world_size)
         return ExamplePlan(
-            lengths.tokens.tolist(),
+            lengths.tokens,
             self.batch_pairs,
             shuffle=shuffle,
-            group_by=lengths.longest.tolist() if self.groups(layout.name) else None,
+            group_by=lengths.longest if self.groups(layout.name) else None,
             seed=self.seed,
             world_size=world_size,
         )
 
     def _plan_by_tokens(
-        self, rows: datasets.Dataset, tokens: list[int], layout: Layout, *, shuffle: bool, world_size: int
+        self, rows: datasets.Dataset, tokens: np.ndarray, layout: Layout, *, shuffle: bool, world_size: int
     ) -> BatchPlan:
         limit = cast(int, self.batch_tokens)
         if layout.name == "padded":

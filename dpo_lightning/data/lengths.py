@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.data.blocks import read_blocks
 
 if TYPE_CHECKING:
     import datasets
 
-BLOCK = 4096
-"""Rows that are read at once."""
+IDS = ("prompt_ids", "completion_ids", "mismatched_ids")
+"""Columns of token ids."""
 
 
 class Lengths(NamedTuple):
@@ -44,7 +45,8 @@ class Lengths(NamedTuple):
     @classmethod
     def of_rows(cls, rows: datasets.Dataset) -> Lengths:
         """Count the tokens of tokenised rows."""
-        return cls.joined([cls.of_table(block) for block in rows.with_format("arrow").iter(batch_size=BLOCK)])
+        blocks = read_blocks(rows, IDS, cls.of_table)
+        return cls.joined(blocks.parts).of(blocks.order)
 
     @classmethod
     def of_table(cls, table: Any) -> Lengths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 
@@ -250,3 +251,41 @@ def test_in_order_batches_are_filled_in_the_order_of_the_data():
 
 def test_in_order_the_largest_batch_is_split_where_a_rank_would_have_none():
     assert batches(OrderedTokenPlan([4, 4, 4, 9, 1], 10, world_size=2)) == [[0], [1], [2], [3, 4]]
+
+
+def one_by_one(tokens: list[int], batches: int, limit: int) -> list[int] | None:
+    """The batch of each pair, which goes into the one with the fewest tokens."""
+    heap = [(0, number) for number in range(batches)]
+    batch_of = []
+    for count in tokens:
+        filled, number = heap[0]
+        if filled + count > limit:
+            return None
+        heapq.heapreplace(heap, (filled + count, number))
+        batch_of.append(number)
+    return batch_of
+
+
+def test_many_pairs_at_once_go_where_each_would_go_alone():
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(1000):
+        tokens = rng.integers(1, rng.choice([3, 20, 100_000]), size=rng.integers(1, 80))
+        tokens = -np.sort(-tokens) if rng.random() < 0.5 else tokens
+        batches = int(rng.integers(1, len(tokens) + 1))
+        limit = int(tokens.sum() / batches * rng.choice([1, 1.1, 1.5, 3])) + 1
+        found, expected = plans_module._emptiest_first(tokens, batches, limit), one_by_one(tokens, batches, limit)
+        assert (found is None) == (expected is None)
+        assert found is None or found.tolist() == expected
+        outcomes.add(found is None)
+    assert outcomes == {True, False}
+
+
+def test_the_order_of_an_epoch_is_that_of_earlier_versions():
+    """As computed there: a checkpoint in the middle of an epoch goes on with its batches."""
+    assert batches(TokenPlan(LENGTHS[:12], 900, seed=3, world_size=2), epoch=1) == [
+        [9, 2],
+        [10, 1, 7],
+        [11, 3, 6, 5],
+        [0, 4, 8],
+    ]
