@@ -16,6 +16,7 @@ class Outcome(IntEnum):
     EMPTY_PROMPT = 2
     NO_ROOM = 3
     IDENTICAL = 4
+    NO_PREFERENCE = 5
 
     @property
     def reason(self) -> str:
@@ -26,6 +27,7 @@ class Outcome(IntEnum):
             Outcome.EMPTY_PROMPT: "with an empty prompt and no BOS token",
             Outcome.NO_ROOM: "whose prompt fills max_length",
             Outcome.IDENTICAL: "whose completions are identical after truncation",
+            Outcome.NO_PREFERENCE: "without a preference",
         }[self]
 
 
