@@ -1,5 +1,6 @@
 """Rows as they stand in files, read into examples."""
 
+from dpo_lightning.data.formats.auto import AutoFormat
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.compared import ComparedFormat
 from dpo_lightning.data.formats.compared_data import (
@@ -25,6 +26,7 @@ __all__ = [
     "AlpacaEvalFormat",
     "AlpacaFormat",
     "ArenaFormat",
+    "AutoFormat",
     "ComparedFormat",
     "Conversation",
     "Example",

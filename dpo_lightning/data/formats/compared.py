@@ -52,8 +52,8 @@ class ComparedFormat(PairFormat):
         name = type(self).__name__
         if not self.verdicts and self.boundary is None:
             raise InputError(
-                f"{name}: say what `{self.preference}` means, in `verdicts` ({{model_a: first, model_b: second}}) or by a "
-                "`boundary`"
+                f"{name}: say what `{self.preference}` means: in `verdicts`, as in {{model_a: first, model_b: second}}, "
+                "or by a `boundary`"
             )
         if self.scale is not None and (self.boundary is None or len(self.scale) != 2 or self.scale[0] >= self.scale[1]):
             raise InputError(f"{name}.scale: give the smallest and the largest number of a scale with a boundary")

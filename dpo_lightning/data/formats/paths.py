@@ -46,11 +46,10 @@ def decoded(row: Mapping[str, Any], columns: Sequence[str] | None) -> Mapping[st
     Raises:
         InputError: naming the field, for text that is not JSON.
     """
-    return (
-        ChainMap({name: _read(name, row[name]) for name in columns if name in row}, cast(dict[str, Any], row))
-        if columns
-        else row
-    )
+    if not columns:
+        return row
+    there = {name: _read(name, row[name]) for name in columns if name in row}
+    return ChainMap(there, cast(dict[str, Any], row))
 
 
 def _read(name: str, value: Any) -> Any:

@@ -24,8 +24,9 @@ class UnpairedFormat(Format):
     r"""A row with a completion and its label, for objectives such as KTO, which need no pairs.
 
     A label is true or false, 1 or 0, 1 or -1, or a word for it, such as yes, good or 👍. A row that has a pair
-    instead, in the columns `chosen` and `rejected`, becomes a desirable and an undesirable completion; a file may hold rows of both kinds. A row without the prompt column holds
-    whole dialogues: those of a pair are split as in `RowFormat`, a single one before its last assistant turn.
+    instead, in the columns `chosen` and `rejected`, becomes a desirable and an undesirable completion; a file may hold
+    rows of both kinds. A row without the prompt column holds whole dialogues: those of a pair are split as in
+    `RowFormat`, a single one before its last assistant turn.
 
     Args:
         prompt: Column of the prompt: text, or a list of messages.
