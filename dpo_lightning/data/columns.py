@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, Union, cast
 
@@ -24,6 +25,7 @@ TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "labels", *MA
 NOTES = ("outcome", "truncated", "quotes")
 """Columns of tokenised rows that reports are made of."""
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _TEXT = Column.of_text("Text of the row.")
 
 
@@ -90,7 +92,7 @@ def check_declared(columns: object, format_name: str) -> None:
             )
 
 
-def check_sources(named: Mapping[str, object]) -> None:
+def check_sources(named: Mapping[str, object], format_name: str = "RowFormat") -> None:
     """Check what a format names as the columns of numbers.
 
     Raises:
@@ -100,10 +102,11 @@ def check_sources(named: Mapping[str, object]) -> None:
         if isinstance(source, str):
             continue
         if name != "margin":
-            raise InputError(f"RowFormat.{name}: name one column, got {one_line(repr(source), 80)}")
+            raise InputError(f"{format_name}.{name}: name one column, got {one_line(repr(source), 80)}")
         if not _are_names(source) or len(cast(Sequence[str], source)) != 2:
             raise InputError(
-                f"RowFormat.margin: name one column, or two whose difference it is, got {one_line(repr(source), 80)}"
+                f"{format_name}.margin: name one column, or two whose difference it is, got "
+                f"{one_line(repr(source), 80)}"
             )
 
 
@@ -154,6 +157,13 @@ def required(row: Mapping[str, Any], name: str) -> Any:
 
 def _read(row: Mapping[str, Any], kind: str, source: ColumnSource) -> ColumnValue:
     if isinstance(source, str):
-        return check_column(COLUMNS[kind], required(row, source), 1, f"field `{source}`")
-    chosen, rejected = (checked_number(required(row, name), f"field `{name}`") for name in source)
+        return check_column(COLUMNS[kind], number_in(required(row, source)), 1, f"field `{source}`")
+    chosen, rejected = (checked_number(number_in(required(row, name)), f"field `{name}`") for name in source)
     return chosen - rejected
+
+
+def number_in(value: Any) -> Any:
+    """Return the number that a text spells, as in `"8"` or `" 4.5"`, and anything else as it is."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value.strip()):
+        return value
+    return float(value)

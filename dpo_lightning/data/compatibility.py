@@ -55,13 +55,14 @@ def checked_format(given: object) -> Format:
 def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
     """Compare what is read with what the format finds in a row; rewards, all that a prediction has, need no column.
 
+    Where the format has yet to look at rows, the kind of its examples is not compared.
     Texts are there for whoever asked for them, since no loss here reads one.
 
     Raises:
         InputError: for pairs where single completions are read, and the other way round; for a column that the loss
             reads and nobody named, and for one of numbers that is named and not read.
     """
-    if row_format.gives is not read.compares.given_by:
+    if row_format.gives is not read.compares.given_by and not row_format.looks:
         raise _other_examples(read, row_format)
     wanted, given = read.reads.columns | read.columns, row_format.columns
     for name in sorted(wanted - given.keys()):

@@ -95,7 +95,7 @@ def _columns(rows: datasets.Dataset) -> Iterator[tuple[str, bytes]]:
 
 
 def _numbers(values: list[Any]) -> bytes:
-    """Return the bytes of the numbers; of those of completions one after the other, since keys of rows say where each row ends."""
+    """Return the bytes of the numbers, those of completions one after the other: keys of rows say where a row ends."""
     if values and isinstance(values[0], list):
         values = list(chain.from_iterable(values))
     return np.asarray(values, dtype="<f4").tobytes()

@@ -11,10 +11,12 @@ from dpo_lightning.compat.lightning import batch_sizes_sought
 from dpo_lightning.data.batching import COLLATE, Batching
 from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.epoch_position import TrainingEpoch
-from dpo_lightning.data.formats import Format, RowFormat
+from dpo_lightning.data.formats import AutoFormat, Format
+from dpo_lightning.data.formats.settled import FIRST_ROWS, settled_format
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
+from dpo_lightning.data.reading.class_names import with_class_names
 from dpo_lightning.data.reading.sources import Keys, describe, load_rows
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.saved_arguments import SavedArguments
@@ -52,7 +54,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             the validation pairs.
         load_options: Further arguments of `datasets.load_dataset`, such as `name`, `data_dir`, `revision`; and
             `keep_default_na: false` for a CSV whose texts may be `None` or `NA`.
-        format: Columns and text templates; `UnpairedFormat` for objectives on single completions with a label.
+        format: Reads the rows; by default, the format that the first rows have, see `docs/formats.md`, or pairs with
+            the columns and templates that are given.
         chat_template: File with a Jinja chat template that replaces the tokenizer's; null keeps it.
         scored: Turns of a conversation's completion that are trained on: the assistant's, its last one alone
             (`last_assistant`), or the whole `completion`, turns of users and tools in it included. A template that
@@ -91,7 +94,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         val_split: Optional[Union[float, str, dict[str, Union[float, str]]]] = None,
         test_split: Optional[Union[str, dict[str, str]]] = None,
         load_options: Optional[dict[str, Any]] = None,
-        format: Format = RowFormat(),  # noqa: B008 - frozen
+        format: Format = AutoFormat(),  # noqa: B008 - frozen
         chat_template: Optional[str] = None,
         scored: Scored = "assistant",
         max_length: int = 1024,
@@ -156,6 +159,10 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     def _read(self) -> DataRead | None:
         return None if self._learner is None else self._learner.data_read()
 
+    @property
+    def _predicting(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
+
     def prepare_data(self) -> None:
         """Download, check and tokenise, into the cache of `datasets`."""
         self._load()
@@ -180,18 +187,23 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     def _load(self) -> None:
         read = self._read
         if read is not None:
-            predicting = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
-            check_read(read, checked_format(self.format), predicting=predicting)
+            check_read(read, checked_format(self.format), predicting=self._predicting)
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
 
     def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
-        rows = load_rows(source, split, self.load_options, keys)
+        rows = with_class_names(load_rows(source, split, self.load_options, keys))
+        place = f"{describe(source)}, split {split}"
+        read = self._read
+        first = rows.select(range(min(len(rows), FIRST_ROWS))).with_format(None).to_list()
+        wanted = None if read is None else read.compares.given_by
+        row_format = checked_format(settled_format(checked_format(self.format), first, place, wanted))
+        if read is not None:
+            check_read(read, row_format, predicting=self._predicting)
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length, self.scored)
         vocabulary = None if self._learner is None else self._learner.vocabulary()
-        place = f"{describe(source)}, split {split}"
-        return tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary)
+        return tokenize_rows(rows, row_format, encode, place, vocabulary)
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.

@@ -28,11 +28,17 @@ class Format(ABC):
         """The columns that each of its examples has a value of, by name: those of `COLUMNS`, or ones of your own."""
         return {}
 
-    def found_in(self, rows: Sequence[Mapping[str, Any]]) -> Format:
+    @property
+    def looks(self) -> bool:
+        """Whether the kind of its examples is known only after `found_in` has looked at rows."""
+        return False
+
+    def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
         """Return the format that rows are read by: this one, unless it looks at them to find another.
 
         Args:
             rows: The first rows of a split.
+            wanted: The examples that the objective reads, where there is one.
 
         Raises:
             InputError: where none of the formats that it knows reads them.

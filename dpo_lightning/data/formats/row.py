@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Optional, Union
 
 from dpo_lightning.batch import COLUMNS, Column
@@ -20,6 +20,7 @@ from dpo_lightning.data.formats.example import Conversation, Example
 from dpo_lightning.data.formats.messages import check_completion, quoted, shared_turns, text_or_messages
 from dpo_lightning.data.formats.spans import check_spans, with_spans
 from dpo_lightning.data.formats.template_inputs import template_inputs
+from dpo_lightning.data.formats.turns import answer, asked, continues, repeats
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 from dpo_lightning.utils.text import shared_start
@@ -50,6 +51,8 @@ class RowFormat(Format):
             lists in the text or in the content of the one message; what else there is, is read and not trained on.
         texts: Columns of text, such as `[source, category]`, that go along in `PreferenceBatch.texts`: for metrics of
             your own, and beside predicted rewards.
+        repeats_prompt: Whether text completions begin with the prompt, which is then taken off; set by itself where
+            those of all first rows do.
 
     Example:
         >>> row = {"question": "1 + 1?", "chosen": "2", "rejected": "3", "good": 4, "bad": 1.5}
@@ -73,6 +76,7 @@ class RowFormat(Format):
     weight: Optional[str] = None
     spans: Optional[list[str]] = None
     texts: Optional[list[str]] = None
+    repeats_prompt: bool = False
 
     def __post_init__(self) -> None:
         check_sources(self.columns_named)
@@ -89,6 +93,11 @@ class RowFormat(Format):
     def columns(self) -> Mapping[str, Column]:
         """The columns that are given."""
         return declared(self.columns_named, self.texts)
+
+    def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
+        """Return this format, with `repeats_prompt` where the completions of all rows begin with their prompt."""
+        repeated = bool(rows) and all(repeats(row, self.prompt, (self.chosen, self.rejected)) for row in rows)
+        return replace(self, repeats_prompt=True) if repeated else self
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
         """Return the row's pair, see `parse`, with the values of the named columns."""
@@ -108,20 +117,25 @@ class RowFormat(Format):
         chosen, rejected = text_or_messages(row, self.chosen), text_or_messages(row, self.rejected)
         if isinstance(chosen, str) != isinstance(rejected, str):
             raise InputError(f"fields `{self.chosen}` and `{self.rejected}`: one is text, the other a list of messages")
-        if isinstance(chosen, str):
-            return self._frame_all(*map(str if self.control_tokens else quote, self._texts(row, chosen, rejected)))
+        prompt = text_or_messages(row, self.prompt) if self.prompt in row else None
+        if isinstance(chosen, str) and not isinstance(prompt, list):
+            texts = self._texts(prompt, chosen, rejected)
+            return self._frame_all(*map(str if self.control_tokens else quote, texts))
         if self.control_tokens:
             raise InputError("format.control_tokens is for rows of text: the rows are messages, so leave it out")
-        pair = Example.pair(*(quoted(part, quote) for part in self._messages(row, chosen, rejected)))
+        triple = self._messages(prompt, answer(chosen), answer(rejected))
+        pair = Example.pair(*(quoted(part, quote) for part in triple))
         return pair._replace(**template_inputs(row, quote))
 
-    def _texts(self, row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[str, str, str]:
-        if self.prompt not in row:
+    def _texts(self, prompt: str | None, chosen: str, rejected: str) -> tuple[str, str, str]:
+        if prompt is None:
             return self._split_dialogues(chosen, rejected)
-        prompt = text_or_messages(row, self.prompt)
-        if not isinstance(prompt, str):
-            raise InputError(f"field `{self.prompt}`: a list of messages, but `{self.chosen}` is text")
-        return prompt, chosen, rejected
+        if not self.repeats_prompt:
+            return prompt, chosen, rejected
+        for name, text in ((self.chosen, chosen), (self.rejected, rejected)):
+            if not text.startswith(prompt):
+                raise InputError(f"field `{name}`: it does not begin with the prompt, as format.repeats_prompt says")
+        return prompt, chosen.removeprefix(prompt), rejected.removeprefix(prompt)
 
     def _frame_all(self, prompt: str, chosen: str, rejected: str) -> Example:
         framed = self.prompt_template.replace("{prompt}", prompt)
@@ -149,13 +163,11 @@ class RowFormat(Format):
         return f"`{self.chosen}` has" if one else f"`{self.chosen}` and `{self.rejected}` share"
 
     def _messages(
-        self, row: Mapping[str, Any], chosen: Conversation, rejected: Conversation
+        self, given: Union[str, Conversation, None], chosen: Conversation, rejected: Conversation
     ) -> tuple[Conversation, Conversation, Conversation]:
-        prompt = text_or_messages(row, self.prompt) if self.prompt in row else []
-        if isinstance(prompt, str):
-            prompt = [{"role": "user", "content": prompt}]
-        if chosen[: len(prompt)] == prompt == rejected[: len(prompt)]:
-            shared = shared_turns(chosen, rejected)
+        prompt = asked(given or [])
+        shared = shared_turns(chosen, rejected)
+        if continues(given or [], chosen[:shared]):
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
         if not prompt:
             raise InputError(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Optional
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Optional, cast
 
 from dpo_lightning.batch import Column
 from dpo_lightning.data.columns import check_framing, check_texts, declared
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.example import Example
+from dpo_lightning.data.formats.labels import is_desirable, is_signed
+from dpo_lightning.data.formats.paths import decoded
 from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.data.formats.spans import with_spans
+from dpo_lightning.data.formats.spelling import respelled
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
@@ -20,10 +24,10 @@ from dpo_lightning.losses import Compares
 class UnpairedFormat(Format):
     r"""A row with a completion and its label, for objectives such as KTO, which need no pairs.
 
-    A label is true or false, 1 or 0. A row that has a pair instead, in the columns `chosen` and `rejected`, becomes a
-    prompt with a desirable and an undesirable completion; a file may hold rows of both kinds. A row without the prompt
-    column holds whole dialogues: those of a pair are split as in `RowFormat`, a single one before its last assistant
-    turn.
+    A label is true or false, 1 or 0, 1 or -1, or a word for it, such as yes, good or 👍. A row that has a pair
+    instead, in the columns `chosen` and `rejected`, becomes a prompt with a desirable and an undesirable completion; a
+    file may hold rows of both kinds. A row without the prompt column holds whole dialogues: those of a pair are split
+    as in `RowFormat`, a single one before its last assistant turn.
 
     Args:
         prompt: Column of the prompt: text, or a list of messages.
@@ -37,6 +41,11 @@ class UnpairedFormat(Format):
         control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
         spans: Column with the characters of the completion that count, as in `RowFormat`.
         texts: Columns of text that go along, as in `RowFormat`.
+        threshold: Labels are numbers, such as stars: those above it are desirable, those below it are not, and rows
+            with just that many are dropped and counted.
+        labels: Further labels and whether they say desirable: `{helpful: true, harmful: false}`.
+        roles: Names of the roles of messages beside the known ones, as in `PairFormat`.
+        json_columns: Columns of text that hold JSON, such as lists of messages.
 
     Example:
         >>> read = UnpairedFormat(completion="answer", label="thumbs_up")
@@ -59,6 +68,10 @@ class UnpairedFormat(Format):
     control_tokens: bool = False
     spans: Optional[str] = None
     texts: Optional[list[str]] = None
+    threshold: Optional[float] = None
+    labels: Optional[dict[str, bool]] = None
+    roles: Optional[dict[str, str]] = None
+    json_columns: Optional[list[str]] = None
 
     def __post_init__(self) -> None:
         check_texts(self.texts, "UnpairedFormat")
@@ -68,6 +81,11 @@ class UnpairedFormat(Format):
     def columns(self) -> Mapping[str, Column]:
         """The texts that are named."""
         return declared({}, self.texts)
+
+    def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
+        """Return this format, with a `threshold` of 0 where labels are 1 and -1."""
+        signed = self.threshold is None and is_signed([row.get(self.label) for row in rows])
+        return replace(self, threshold=0.0) if signed else self
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
         """Check a row and turn it into a prompt with a labelled completion, or with two for a pair.
@@ -80,6 +98,7 @@ class UnpairedFormat(Format):
             InputError: naming the field, as `RowFormat.parse` does, for a label that is none, and for a row that is
                 both a labelled completion and a pair.
         """
+        row = self._respelled(decoded(row, self.json_columns))
         if not self._is_pair(row):
             (one,) = self._pairs(self.completion, self.completion).examples(row, quote)
             single = one._replace(completions=one.completions[:1], labels=[self._label(row)])
@@ -111,10 +130,12 @@ class UnpairedFormat(Format):
         if self.label not in row:
             columns = ", ".join(f"`{name}`" for name in row)
             raise InputError(f"no column `{self.label}`; the columns are {columns}: name one in data.format.label")
-        label = row[self.label]
-        if not isinstance(label, bool | int | float) or label not in (0, 1):
-            shown = "null" if label is None else repr(label)
-            raise InputError(
-                f"field `{self.label}`: {shown:.40} is no label: true or 1 for desirable, false or 0 for not"
-            )
-        return bool(label)
+        return is_desirable(row[self.label], f"field `{self.label}`", self.labels, self.threshold)
+
+    def _respelled(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        names = (self.prompt, self.completion, self.chosen, self.rejected)
+        there = {name: row[name] for name in names if row.get(name) is not None}
+        return ChainMap(
+            {name: respelled(value, f"field `{name}`", self.roles) for name, value in there.items()},
+            cast(dict[str, Any], row),
+        )

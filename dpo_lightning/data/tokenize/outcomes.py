@@ -17,6 +17,7 @@ class Outcome(IntEnum):
     NO_ROOM = 3
     IDENTICAL = 4
     NOTHING_COUNTS = 5
+    NO_PREFERENCE = 6
 
     @property
     def reason(self) -> str:
@@ -28,6 +29,7 @@ class Outcome(IntEnum):
             Outcome.NO_ROOM: "whose prompt fills max_length",
             Outcome.IDENTICAL: "whose completions are identical after truncation",
             Outcome.NOTHING_COUNTS: "with a completion of which no token counts (data.scored)",
+            Outcome.NO_PREFERENCE: "without a preference",
         }[self]
 
 

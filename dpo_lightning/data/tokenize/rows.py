@@ -14,6 +14,7 @@ from dpo_lightning.compat.datasets import fingerprint
 from dpo_lightning.data.columns import check_column
 from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.formats.code import format_identity
+from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenize.loading import tokenizer_identity
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
@@ -53,16 +54,14 @@ def tokenize_rows(
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        rendered = [
-            each
-            for number, row in zip(indices, table, strict=True)
-            for each in _render(number, row, row_format, encode, place)
-        ]
+        found = [_render(number, row, row_format, encode, place) for number, row in zip(indices, table, strict=True)]
+        rendered = list(chain.from_iterable(found))
         encoded = encode.encode(rendered)
         for example, *_ in encoded:
             ids = chain(example.prompt_ids, *example.completion_ids)
             vocabulary.check_ids(ids, f"{place}, row {example.row} (from 0)")
-        return _arrow_columns(row_format, rendered, encoded)
+        dropped = [number for number, examples in zip(indices, found, strict=True) if not examples]
+        return _with_dropped(_arrow_columns(row_format, rendered, encoded), dropped)
 
     lengths = encode.max_length, encode.max_prompt_length
     settings = (format_identity(row_format), *lengths, encode.scored, tokenizer_identity(encode.tokenizer))
@@ -90,6 +89,8 @@ def _render(
     try:
         examples = row_format.examples(row, encode.quote)
         return [encode.render(_checked(example, row_format), number) for example in examples]
+    except NoPreference:
+        return []
     except InputError as error:
         raise InputError(f"{place}, row {number} (from 0): {error}") from None
 
@@ -144,6 +145,21 @@ def _arrow_columns(
     }
     if row_format.gives is Compares.LABELLED:
         columns["labels"] = [each.labels for each in examples]
+    return columns
+
+
+def _with_dropped(columns: dict[str, list[Any]], rows: Sequence[int]) -> dict[str, list[Any]]:
+    """Add a line for each row that has no example, so that the report counts it."""
+    line = {
+        "prompt_ids": [],
+        "completion_ids": [],
+        "outcome": Outcome.NO_PREFERENCE,
+        "truncated": False,
+        "quotes": False,
+    }
+    for row in rows:
+        for name, values in columns.items():
+            values.append(row if name == "row" else line.get(name))
     return columns
 
 

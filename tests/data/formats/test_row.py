@@ -174,7 +174,6 @@ TURNS = {"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assista
         *[pytest.param({**GOOD, name: {"a": 1}}, f"field `{name}`: dict, not text") for name in GOOD],
         *[pytest.param({**GOOD, name: float("nan")}, f"field `{name}`: float, not text") for name in GOOD],
         pytest.param({**GOOD, "chosen": [assistant("a")]}, "fields `chosen` and `rejected`: one is text"),
-        pytest.param({**GOOD, "prompt": [user("q")]}, "field `prompt`: a list of messages, but `chosen` is text"),
         *[pytest.param({**TURNS, name: ["q"]}, f"field `{name}`, message 0: not a mapping") for name in TURNS],
         *[pytest.param({**TURNS, name: [{"role": "user"}]}, f"field `{name}`, message 0: not a") for name in TURNS],
         *[pytest.param({**TURNS, name: [None]}, f"field `{name}`, message 0: not a mapping") for name in TURNS],
@@ -282,6 +281,10 @@ def _turns(value: Any) -> list[dict[str, str]]:
     return [user(value)] if isinstance(value, str) else [{k: m[k] for k in ("role", "content")} for m in value]
 
 
+def _said(completion: Any) -> list[dict[str, str]]:
+    return [assistant(completion)] if isinstance(completion, str) else []
+
+
 def _reassembles(row: dict[str, Any], pair: Example) -> bool:
     """Prompt and completion are the row's own, whole and in order, the shared part once."""
     if isinstance(pair.prompt, str):
@@ -292,7 +295,7 @@ def _reassembles(row: dict[str, Any], pair: Example) -> bool:
         )
     given = _turns(row.get("prompt", []))
     return all(
-        pair.prompt + completion in (_turns(row[name]), given + _turns(row[name]))
+        pair.prompt + completion in (_turns(row[name]), given + _turns(row[name]), [*given, *_said(row[name])])
         for name, completion in zip(("chosen", "rejected"), pair.completions, strict=True)
     )
 

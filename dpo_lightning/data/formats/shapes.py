@@ -1,0 +1,98 @@
+"""Shapes of rows: which columns a format needs, and of which kind their values are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dpo_lightning.data.columns import number_in
+from dpo_lightning.data.formats.paths import at
+from dpo_lightning.data.formats.spelling import ROLES, role_of
+
+Row = Mapping[str, Any]
+
+
+class Kind(NamedTuple):
+    """A kind of values.
+
+    Attributes:
+        words: What it is, in words.
+        holds: Whether a value is of it.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def __or__(self, other: Kind) -> Kind:
+        return Kind(f"{self.words} or {other.words}", lambda value: self.holds(value) or other.holds(value))
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(role_of(each) is not None for each in value)
+
+
+def _are_plain(value: Any) -> bool:
+    """Whether messages have the keys and the roles of a chat template."""
+    return _are_messages(value) and all(each.get("role") in _PLAIN_ROLES for each in value)
+
+
+def _answers(value: Any) -> bool:
+    return role_of(value) in _ANSWERS or (_are_messages(value) and role_of(value[0]) in _ANSWERS)
+
+
+_PLAIN_ROLES = {"system", "developer", "user", "assistant", "tool"}
+_ANSWERS = {"assistant", ROLES["function_call"]}
+
+TEXT = Kind("text", lambda value: isinstance(value, str))
+NUMBER = Kind(
+    "a number", lambda value: not isinstance(number_in(value), bool) and isinstance(number_in(value), int | float)
+)
+LABEL = Kind("a label", lambda value: isinstance(value, bool | int | float | str))
+PLAIN = Kind("a list of messages", _are_plain)
+MESSAGES = Kind("a list of messages in any spelling", _are_messages)
+DIALOGUE = Kind("a dialogue", lambda value: _are_messages(value) and not _answers(value))
+RESPELLED = Kind("a dialogue in ShareGPT's spelling", lambda value: DIALOGUE.holds(value) and not _are_plain(value))
+PLAIN_ANSWER = Kind("a list of messages that answer", lambda value: _are_plain(value) and _answers(value))
+ANSWERED = Kind("a dialogue that ends with an answer", lambda value: DIALOGUE.holds(value) and _answers(value[-1]))
+ANSWER = Kind("a message that answers", _answers)
+TEXTS = Kind("a list of texts", lambda value: _is_list(value) and isinstance(value[0], str))
+LISTS = Kind("a list of answers as messages", lambda value: _is_list(value) and all(map(ANSWER.holds, value)))
+NUMBERS = Kind("a list of numbers", lambda value: _is_list(value) and all(map(NUMBER.holds, value)))
+
+
+def items(**fields: Kind) -> Kind:
+    """Return the kind of a list of mappings with these fields."""
+    words = " and ".join(f"`{name}`" for name in fields)
+
+    def holds(value: Any) -> bool:
+        if not _is_list(value) or not isinstance(value[0], Mapping):
+            return False
+        return all(kind.holds(at(value[0], name.replace("__", "."))) for name, kind in fields.items())
+
+    return Kind(f"a list of completions with {words}", holds)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value)
+
+
+def first_value(rows: Sequence[Row], path: str) -> Any:
+    """Return the first value of a column, or of a path, that is not null; None where there is none."""
+    return next((value for row in rows if (value := at(row, path)) is not None), None)
+
+
+def json_columns(rows: Sequence[Row]) -> list[str]:
+    """Return the columns of text that hold the JSON of messages, or of a list of mappings."""
+    return [name for name in (rows[0] if rows else ()) if _is_json(first_value(rows, name))]
+
+
+def _is_json(value: Any) -> bool:
+    if not isinstance(value, str) or not value.lstrip().startswith(("[{", "{", "[ {", "[\n")):
+        return False
+    try:
+        read = json.loads(value)
+    except (ValueError, RecursionError):
+        return False
+    messages = role_of(read) is not None or (isinstance(read, Mapping) and _are_messages(read.get("messages")))
+    return messages or (_is_list(read) and all(isinstance(each, Mapping) for each in read))
