@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Optional, Union
 
 from dpo_lightning.batch import COLUMNS, Column
+from dpo_lightning.data.column_paths import has, missing
 from dpo_lightning.data.columns import (
     ColumnSource,
     check_framing,
@@ -20,6 +21,7 @@ from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.example import Conversation, Example
 from dpo_lightning.data.formats.messages import check_completion, quoted, shared_turns, text_or_messages
 from dpo_lightning.data.formats.template_inputs import template_inputs
+from dpo_lightning.data.text_templates import fields, fill
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
@@ -29,13 +31,16 @@ class RowFormat(Format):
     r"""A row with a preference triple: its columns, and the frame of plain text.
 
     A row without the prompt column has an *implicit prompt*: its two completions are whole dialogues, which are split
-    at the last turn that both share, never inside a word.
+    at the last turn that both share, never inside a word. A column inside another one is named by its path, such as
+    `input.messages`.
 
     Args:
-        prompt: Column of the prompt: text, or a list of messages.
+        prompt: Column of the prompt: text, or a list of messages. One that is named must be there.
         chosen: Column of the preferred completion, or of the whole dialogue.
         rejected: Column of the other completion, or of the whole dialogue.
-        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it.
+        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it, every other name in braces for the
+            text of that column, as in `{prompt}\n{input?}`: with a question mark, null is an empty text. Without
+            `{prompt}` the columns that it names are the prompt, as in `{instruction}\n{input}`.
         completion_template: Text around a plain-text completion; `{completion}` stands for it.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells, such as `<|im_start|>`, for the tokenizer's own: for
@@ -103,23 +108,31 @@ class RowFormat(Format):
         if isinstance(chosen, str) != isinstance(rejected, str):
             raise InputError(f"fields `{self.chosen}` and `{self.rejected}`: one is text, the other a list of messages")
         if isinstance(chosen, str):
-            return self._frame_all(*map(str if self.control_tokens else quote, self._texts(row, chosen, rejected)))
+            return self._framed(self._texts(row, chosen, rejected), row, str if self.control_tokens else quote)
         if self.control_tokens:
             raise InputError("format.control_tokens is for rows of text: the rows are messages, so leave it out")
         pair = Example.pair(*(quoted(part, quote) for part in self._messages(row, chosen, rejected)))
         return pair._replace(**template_inputs(row, quote))
 
     def _texts(self, row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[str, str, str]:
-        if self.prompt not in row:
+        if "prompt" not in fields(self.prompt_template):
+            return "", chosen, rejected
+        if not self._has_prompt(row):
             return self._split_dialogues(chosen, rejected)
         prompt = text_or_messages(row, self.prompt)
         if not isinstance(prompt, str):
             raise InputError(f"field `{self.prompt}`: a list of messages, but `{self.chosen}` is text")
         return prompt, chosen, rejected
 
-    def _frame_all(self, prompt: str, chosen: str, rejected: str) -> Example:
-        framed = self.prompt_template.replace("{prompt}", prompt)
-        return Example.pair(framed, self._frame(chosen), self._frame(rejected))
+    def _has_prompt(self, row: Mapping[str, Any]) -> bool:
+        if not has(row, self.prompt) and self.prompt != "prompt":
+            raise InputError(f"{missing(row, self.prompt)}: name one in format.prompt, or none for whole dialogues")
+        return has(row, self.prompt)
+
+    def _framed(self, texts: tuple[str, str, str], row: Mapping[str, Any], quote: Callable[[str], str]) -> Example:
+        prompt, *completions = map(quote, texts)
+        framed = fill(self.prompt_template, {"prompt": prompt}, row, quote)
+        return Example.pair(framed, *map(self._frame, completions))
 
     def _frame(self, completion: str) -> str:
         # A blank completion stays blank, so that it is counted as empty.
@@ -145,7 +158,7 @@ class RowFormat(Format):
     def _messages(
         self, row: Mapping[str, Any], chosen: Conversation, rejected: Conversation
     ) -> tuple[Conversation, Conversation, Conversation]:
-        prompt = text_or_messages(row, self.prompt) if self.prompt in row else []
+        prompt = text_or_messages(row, self.prompt) if self._has_prompt(row) else []
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
         if chosen[: len(prompt)] == prompt == rejected[: len(prompt)]:

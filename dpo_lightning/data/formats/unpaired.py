@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Optional
 
 from dpo_lightning.batch import Column
+from dpo_lightning.data.column_paths import has, missing, value
 from dpo_lightning.data.columns import check_framing, check_texts, declared
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.example import Example
@@ -29,8 +30,8 @@ class UnpairedFormat(Format):
         label: Column of the label: whether the completion is desirable.
         chosen: Column of a pair's preferred completion.
         rejected: Column of a pair's other completion.
-        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it.
-        completion_template: Text around a plain-text completion; `{completion}` stands for it.
+        prompt_template: Text around a plain-text prompt, as in `RowFormat`.
+        completion_template: Text around a plain-text completion, as in `RowFormat`.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
         texts: Columns of text that go along, as in `RowFormat`.
@@ -80,7 +81,7 @@ class UnpairedFormat(Format):
             (one,) = self._pairs(self.completion, self.completion).examples(row, quote)
             return [one._replace(completions=one.completions[:1], label=self._label(row))]
         for name in (self.completion, self.label):
-            if row.get(name) is not None:
+            if value(row, name) is not None:
                 raise InputError(f"fields `{name}` and `{self.chosen}`: a row is a labelled completion or a pair")
         (pair,) = self._pairs(self.chosen, self.rejected).examples(row, quote)
         return [
@@ -89,7 +90,7 @@ class UnpairedFormat(Format):
         ]
 
     def _is_pair(self, row: Mapping[str, Any]) -> bool:
-        return any(row.get(name) is not None for name in (self.chosen, self.rejected))
+        return any(value(row, name) is not None for name in (self.chosen, self.rejected))
 
     def _pairs(self, chosen: str, rejected: str) -> RowFormat:
         return RowFormat(
@@ -104,10 +105,9 @@ class UnpairedFormat(Format):
         )
 
     def _label(self, row: Mapping[str, Any]) -> bool:
-        if self.label not in row:
-            columns = ", ".join(f"`{name}`" for name in row)
-            raise InputError(f"no column `{self.label}`; the columns are {columns}: name one in data.format.label")
-        label = row[self.label]
+        if not has(row, self.label):
+            raise InputError(f"{missing(row, self.label)}: name one in data.format.label")
+        label = value(row, self.label)
         if not isinstance(label, bool | int | float) or label not in (0, 1):
             shown = "null" if label is None else repr(label)
             raise InputError(
