@@ -12,6 +12,7 @@ from dpo_lightning.data.batching import COLLATE, Batching
 from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.formats import Format, RowFormat
+from dpo_lightning.data.formats.unread import check_ignored, names_in
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
@@ -124,6 +125,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._val_limit: int | float = 1.0
+        self._names: set[str] = set()
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -179,13 +181,16 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
+        check_ignored(self.format, self._names)
 
     def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
         rows = load_rows(source, split, self.load_options, keys)
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
         vocabulary = None if self._learner is None else self._learner.vocabulary()
         place = f"{describe(source)}, split {split}"
-        return tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary)
+        tokenized = tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary)
+        self._names |= names_in(rows) if self.format.ignore else set()
+        return tokenized
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.

@@ -139,6 +139,10 @@ class RowFormat(Format):
         return self.completion_template.replace("{completion}", completion) if completion.strip() else completion
 
     def _split_dialogues(self, chosen: str, rejected: str) -> tuple[str, str, str]:
+        if self.as_messages:
+            raise InputError(
+                f"no column `{self.prompt}`: format.as_messages takes a prompt and its answers, no whole dialogues"
+            )
         shared = os.path.commonprefix([chosen, rejected])  # noqa: RUF071 - of texts, character by character
         start = shared.rfind(self.turn_marker)
         if start < 0:

@@ -102,6 +102,7 @@ class UnpairedFormat(Format):
             turn_marker=self.turn_marker,
             control_tokens=self.control_tokens,
             texts=self.texts,
+            as_messages=self.as_messages,
         )
 
     def _label(self, row: Mapping[str, Any]) -> bool:
