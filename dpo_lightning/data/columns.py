@@ -8,7 +8,9 @@ from typing import Any, TypeAlias, Union, cast
 
 from dpo_lightning.batch import COLUMNS, Column, ColumnValue, Holds, checked_value
 from dpo_lightning.batch.columns import checked_number
+from dpo_lightning.data.column_paths import required
 from dpo_lightning.data.control_tokens import check_text
+from dpo_lightning.data.text_templates import fields
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.kinds import check_fields
@@ -118,10 +120,12 @@ def check_framing(settings: Any) -> None:
     """
     name = type(settings).__name__
     check_fields(settings, f"{name}.")
-    for template, field in (("prompt_template", "{prompt}"), ("completion_template", "{completion}")):
+    for template, field in (("prompt_template", "prompt"), ("completion_template", "completion")):
         given = getattr(settings, template)
-        if not isinstance(given, str) or given.count(field) != 1:  # a path is text elsewhere
-            raise InputError(f"{name}.{template} must contain {field} once, got {one_line(repr(given), 80)}")
+        found = fields(given) if isinstance(given, str) else []  # a path is text elsewhere
+        of_columns = field == "prompt" == settings.prompt and found and field not in found
+        if found.count(field) != 1 and not of_columns:
+            raise InputError(f"{name}.{template} must contain {{{field}}} once, got {one_line(repr(given), 80)}")
     if not settings.turn_marker:
         raise InputError(f"{name}.turn_marker must not be empty")
 
@@ -140,19 +144,6 @@ def check_texts(texts: object, format_name: str) -> None:
 
 def _are_names(given: object) -> bool:
     return isinstance(given, list | tuple) and all(isinstance(name, str) for name in given)
-
-
-def required(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a column.
-
-    Raises:
-        InputError: naming the field, when it is missing or null.
-    """
-    if name not in row:
-        raise InputError(f"no column `{name}`; the columns are {', '.join(f'`{column}`' for column in row)}")
-    if row[name] is None:
-        raise InputError(f"field `{name}`: null")
-    return row[name]
 
 
 def _read(row: Mapping[str, Any], kind: str, source: ColumnSource) -> ColumnValue:

@@ -11,6 +11,8 @@ from dpo_lightning.data.formats import Format
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Compares, Reads
 from dpo_lightning.utils.arguments import wrong_kind
+from dpo_lightning.utils.kinds import annotations_of, check_kinds
+from dpo_lightning.utils.text import one_line
 
 
 class DataRead(NamedTuple):
@@ -49,7 +51,24 @@ def checked_format(given: object) -> Format:
             "`Compares.LABELLED` in the class"
         )
     check_declared(given.columns, type(given).__name__)
+    _check_reading(given)
     return given
+
+
+def _check_reading(given: Format) -> None:
+    """Check what every format has, also one of the user's that checks nothing."""
+    name = type(given).__name__
+    if isinstance(given.ignore, str):
+        raise InputError(
+            f"{name}.ignore: name a list of columns, got {given.ignore!r}: write [{one_line(given.ignore)}]"
+        )
+    settings = {name: getattr(given, name) for name in ("ignore", "as_messages", "system")}
+    check_kinds(f"{name}.", annotations_of(Format), settings)
+    if given.as_messages and getattr(given, "control_tokens", False):
+        raise InputError(
+            "format.as_messages and format.control_tokens: a text has its chat template already, or is given one: "
+            "set one of them"
+        )
 
 
 def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:

@@ -13,6 +13,7 @@ from dpo_lightning.data.compatibility import DataRead, check_read, checked_forma
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.formats import AutoFormat, Format
 from dpo_lightning.data.formats.settled import FIRST_ROWS, settled_format
+from dpo_lightning.data.formats.unread import check_ignored, names_in
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
@@ -133,6 +134,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._val_limit: int | float = 1.0
+        self._names: set[str] = set()
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -191,6 +193,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
+        check_ignored(self.format, self._names)
 
     def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
         rows = with_class_names(load_rows(source, split, self.load_options, keys))
@@ -203,7 +206,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             check_read(read, row_format, predicting=self._predicting)
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length, self.scored)
         vocabulary = None if self._learner is None else self._learner.vocabulary()
-        return tokenize_rows(rows, row_format, encode, place, vocabulary)
+        tokenized = tokenize_rows(rows, row_format, encode, place, vocabulary)
+        self._names |= names_in(rows) if self.format.ignore else set()
+        return tokenized
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.

@@ -9,11 +9,16 @@ from typing import Any
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.found import find_format
 from dpo_lightning.data.formats.known import Known
+from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.formats.row import RowFormat
+from dpo_lightning.data.formats.shapes import first_value
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
-_GO_ALONG = ("margin", "weight", "texts")
+SYSTEM = "system"
+"""Column of the text for the system, where nothing else is said."""
+
+_GO_ALONG = ("margin", "weight", "texts", "ignore", "as_messages", "system")
 """Settings that mean the same to each format."""
 
 
@@ -21,8 +26,9 @@ _GO_ALONG = ("margin", "weight", "texts")
 class AutoFormat(RowFormat):
     """Looks at the first rows and takes the format that reads them; says which in one line.
 
-    As soon as a setting is given, these are pairs with the settings of `RowFormat`, but that `margin`, `weight` and
-    `texts` go along with whatever is found. What is found: `docs/formats.md`.
+    As soon as a setting is given, these are pairs with the settings of `RowFormat`, but that `margin`, `weight`,
+    `texts`, `ignore`, `as_messages` and `system` go along with whatever is found. A column `system` beside messages is
+    their system prompt. What is found: `docs/formats.md`.
 
     Example:
         >>> rows = [{"messages": [{"role": "user", "content": "1 + 1?"}], "chosen": "2", "rejected": "3"}]
@@ -52,5 +58,17 @@ class AutoFormat(RowFormat):
         for name in given:
             if not hasattr(known.format, name):
                 raise InputError(f"data.format.{name}: {type(known.format).__name__}, which reads these rows, has none")
-        found = replace(known.format, **given)  # type: ignore[type-var]
+        found = replace(known.format, **given)
+        if found.system is None and SYSTEM not in (found.ignore or ()) and _has_system(found, rows):
+            found = replace(found, system=SYSTEM)
         return known._replace(format=found.found_in(rows, wanted))
+
+
+def _has_system(row_format: Format, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether rows of messages have a text for the system."""
+    if not isinstance(first_value(rows, SYSTEM), str):
+        return False
+    try:
+        return any(isinstance(each.prompt, list) for each in row_format.examples(rows[0]))
+    except (InputError, NoPreference):
+        return False  # the reader says what is wrong with the row

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Optional
 
 from dpo_lightning.batch import Column
 from dpo_lightning.data.formats.example import Example
 from dpo_lightning.losses import Compares
 
 
+@dataclass(frozen=True, eq=False)
 class Format(ABC):
     """A way to read rows: `RowFormat` for pairs, `UnpairedFormat` for completions with a label.
 
     To read rows of your own, implement `examples` in a frozen dataclass, say in `gives` what it returns, and in
     `columns` what else its examples have.
 
+    Args:
+        ignore: Columns that the rows are read without, as if the data had none of that name. A path such as
+            `input.tools`, or a key of messages, stays where it is: that nobody reads it is not said.
+        as_messages: Write rows of text by the tokenizer's chat template: the prompt as a user message, each completion
+            as the assistant's. False trains on text as it is; so does null, which says so where there is a template.
+        system: Column of the system prompt, which stands before the messages of its row, unless it is blank.
+
     Attributes:
         gives: What the examples of a row are, `Compares.PAIRS` or `Compares.LABELLED`.
     """
 
     gives: ClassVar[Compares]
+
+    ignore: Optional[list[str]] = field(default=None, kw_only=True)
+    as_messages: Optional[bool] = field(default=None, kw_only=True)
+    system: Optional[str] = field(default=None, kw_only=True)
 
     @property
     def columns(self) -> Mapping[str, Column]:

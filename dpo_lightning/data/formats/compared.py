@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Optional, cast
 
 from dpo_lightning.batch import ColumnValue
+from dpo_lightning.data.column_paths import required
+from dpo_lightning.data.column_paths import value as value_at
 from dpo_lightning.data.columns import read_columns
 from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.formats.pairs import PairFormat, Side
-from dpo_lightning.data.formats.paths import at, required_at
 from dpo_lightning.data.formats.verdict import Better, Verdicts
 from dpo_lightning.errors import InputError
 
@@ -52,8 +53,8 @@ class ComparedFormat(PairFormat):
         name = type(self).__name__
         if not self.verdicts and self.boundary is None:
             raise InputError(
-                f"{name}: say what `{self.preference}` means: in `verdicts`, as in {{model_a: first, model_b: second}}, or "
-                "by a `boundary`"
+                f"{name}: say what `{self.preference}` means: by `verdicts`, as {{model_a: first, model_b: second}}, "
+                "or by a `boundary`"
             )
         if self.scale is not None and (self.boundary is None or len(self.scale) != 2 or self.scale[0] >= self.scale[1]):
             raise InputError(f"{name}.scale: give the smallest and the largest number of a scale with a boundary")
@@ -62,13 +63,13 @@ class ComparedFormat(PairFormat):
         """Return the better one and the other."""
         place = f"field `{self.preference}`"
         if self.preference.partition(".")[0] not in row:
-            required_at(row, self.preference)
-        better = self._reads.of(at(row, self.preference), place)
+            required(row, self.preference)
+        better = self._reads.of(value_at(row, self.preference), place)
         if better is Better.TIE:
             if self.ties == "drop":
                 raise NoPreference
             raise InputError(f"{place}: it prefers neither completion, and format.ties is refuse")
-        first, second = (Side(name, required_at(row, name)) for name in (self.first, self.second))
+        first, second = (Side(name, required(row, name)) for name in (self.first, self.second))
         return [(first, second) if better is Better.FIRST else (second, first)]
 
     def values(self, row: Mapping[str, Any], chosen: Side, rejected: Side) -> Mapping[str, ColumnValue]:

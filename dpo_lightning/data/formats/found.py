@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from dpo_lightning.data.formats.base import Format
+from dpo_lightning.data.formats.decoded import decoded
 from dpo_lightning.data.formats.known import Known, known_formats
 from dpo_lightning.data.formats.pair_halves import LabelledPairs
-from dpo_lightning.data.formats.paths import decoded
 from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.data.formats.shapes import json_columns
 from dpo_lightning.data.formats.sharegpt import ShareGPTFormat
@@ -76,7 +76,7 @@ def _fitted(known: Known, as_json: list[str], wanted: Compares | None) -> Known:
     if as_json and isinstance(fitted, RowFormat):
         fitted = ShareGPTFormat(fitted.prompt, chosen=fitted.chosen, rejected=fitted.rejected)
     if as_json:
-        fitted = replace(fitted, json_columns=as_json)  # type: ignore[type-var]
+        fitted = replace(fitted, json_columns=as_json)  # type: ignore[call-arg]
     if wanted is Compares.LABELLED and fitted.gives is Compares.PAIRS:
         fitted = _halves(fitted)
     return known._replace(format=fitted, title=f"{known.title} in JSON" if as_json else known.title)

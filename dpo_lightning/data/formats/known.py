@@ -118,10 +118,10 @@ def _dialogues() -> Iterator[Known]:
 def _questions() -> Iterator[Known]:
     for prompt in PROMPTS[1:4]:
         texts = dict.fromkeys((prompt, "chosen", "rejected"), TEXT)
-        yield Known("question with a system text", QuestionFormat(prompt), {"system": TEXT, **texts})
+        yield Known("question with a system text", QuestionFormat(prompt, system="system"), {"system": TEXT, **texts})
         if prompt == "instruction":
             yield Known("Alpaca ranking", AlpacaFormat(), {"input": TEXT, **texts})
-            yield Known("Alpaca ranking", AlpacaFormat(), {"system": TEXT, "input": TEXT, **texts})
+            yield Known("Alpaca ranking", AlpacaFormat(system="system"), {"system": TEXT, "input": TEXT, **texts})
 
 
 def _compared() -> Iterator[Known]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dpo_lightning.data.columns import required
+from dpo_lightning.data.column_paths import required
 from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.data.formats.example import Conversation, Message
 from dpo_lightning.errors import InputError

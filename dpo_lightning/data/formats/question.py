@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from dpo_lightning.data.formats.sharegpt import ShareGPTFormat
@@ -10,19 +10,21 @@ from dpo_lightning.data.formats.sharegpt import ShareGPTFormat
 
 @dataclass(frozen=True)
 class QuestionFormat(ShareGPTFormat):
-    """Texts of a `system`, a question and two answers, as Orca's pairs have them, read as messages.
+    """Texts of a question and two answers, as Orca's pairs have them, written as messages.
 
-    With `as_messages: false` they are plain text, for a model without a chat template; a text for the system is refused
-    then. Source: the columns of the Orca DPO pairs. The further settings are those of `ShareGPTFormat`.
+    `system` names the column of the text for the system. With `as_messages: false` they are plain text, for a model
+    without a chat template. Source: the columns of the Orca DPO pairs. The further settings are those of
+    `ShareGPTFormat`.
 
     Example:
         >>> row = {"system": "Be short.", "question": "1 + 1?", "chosen": "2", "rejected": "3"}
-        >>> QuestionFormat().examples(row)[0].prompt
-        [{'role': 'system', 'content': 'Be short.'}, {'role': 'user', 'content': '1 + 1?'}]
+        >>> read = QuestionFormat(system="system")
+        >>> read.examples(row)[0].prompt, read.as_messages
+        ('1 + 1?', True)
     """
 
     prompt: str = "question"
-    as_messages: bool = True
+    as_messages: Optional[bool] = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True)

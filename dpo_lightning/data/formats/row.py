@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Optional, Union
 
 from dpo_lightning.batch import COLUMNS, Column
+from dpo_lightning.data.column_paths import has, missing
 from dpo_lightning.data.columns import (
     ColumnSource,
     check_framing,
@@ -21,6 +22,7 @@ from dpo_lightning.data.formats.messages import check_completion, quoted, shared
 from dpo_lightning.data.formats.spans import check_spans, with_spans
 from dpo_lightning.data.formats.template_inputs import template_inputs
 from dpo_lightning.data.formats.turns import answer, asked, continues, repeats
+from dpo_lightning.data.text_templates import fields, fill
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 from dpo_lightning.utils.text import shared_start
@@ -31,13 +33,16 @@ class RowFormat(Format):
     r"""A row with a preference triple: its columns, and the frame of plain text.
 
     A row without the prompt column has an *implicit prompt*: its two completions are whole dialogues, which are split
-    at the last turn that both share, never inside a word.
+    at the last turn that both share, never inside a word. A column inside another one is named by its path, such as
+    `input.messages`.
 
     Args:
-        prompt: Column of the prompt: text, or a list of messages.
+        prompt: Column of the prompt: text, or a list of messages. One that is named must be there.
         chosen: Column of the preferred completion, or of the whole dialogue.
         rejected: Column of the other completion, or of the whole dialogue.
-        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it.
+        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it, every other name in braces for the
+            text of that column, as in `{prompt}\n{input?}`: with a question mark, null is an empty text. Without
+            `{prompt}` the columns that it names are the prompt, as in `{instruction}\n{input}`.
         completion_template: Text around a plain-text completion; `{completion}` stands for it.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells, such as `<|im_start|>`, for the tokenizer's own: for
@@ -117,15 +122,24 @@ class RowFormat(Format):
         chosen, rejected = text_or_messages(row, self.chosen), text_or_messages(row, self.rejected)
         if isinstance(chosen, str) != isinstance(rejected, str):
             raise InputError(f"fields `{self.chosen}` and `{self.rejected}`: one is text, the other a list of messages")
-        prompt = text_or_messages(row, self.prompt) if self.prompt in row else None
+        reads_prompt = not isinstance(chosen, str) or "prompt" in fields(self.prompt_template)
+        prompt = self._prompt(row) if reads_prompt else ""
         if isinstance(chosen, str) and not isinstance(prompt, list):
             texts = self._texts(prompt, chosen, rejected)
-            return self._frame_all(*map(str if self.control_tokens else quote, texts))
+            return self._framed(texts, row, str if self.control_tokens else quote)
         if self.control_tokens:
             raise InputError("format.control_tokens is for rows of text: the rows are messages, so leave it out")
         triple = self._messages(prompt, answer(chosen), answer(rejected))
         pair = Example.pair(*(quoted(part, quote) for part in triple))
         return pair._replace(**template_inputs(row, quote))
+
+    def _prompt(self, row: Mapping[str, Any]) -> Union[str, Conversation, None]:
+        if has(row, self.prompt):
+            found: Union[str, Conversation] = text_or_messages(row, self.prompt)
+            return found
+        if self.prompt != "prompt":
+            raise InputError(f"{missing(row, self.prompt)}: name one in format.prompt, or none for whole dialogues")
+        return None
 
     def _texts(self, prompt: str | None, chosen: str, rejected: str) -> tuple[str, str, str]:
         if prompt is None:
@@ -137,15 +151,20 @@ class RowFormat(Format):
                 raise InputError(f"field `{name}`: it does not begin with the prompt, as format.repeats_prompt says")
         return prompt, chosen.removeprefix(prompt), rejected.removeprefix(prompt)
 
-    def _frame_all(self, prompt: str, chosen: str, rejected: str) -> Example:
-        framed = self.prompt_template.replace("{prompt}", prompt)
-        return Example.pair(framed, self._frame(chosen), self._frame(rejected))
+    def _framed(self, texts: tuple[str, str, str], row: Mapping[str, Any], quote: Callable[[str], str]) -> Example:
+        prompt, *completions = map(quote, texts)
+        framed = fill(self.prompt_template, {"prompt": prompt}, row, quote)
+        return Example.pair(framed, *map(self._frame, completions))
 
     def _frame(self, completion: str) -> str:
         # A blank completion stays blank, so that it is counted as empty.
         return self.completion_template.replace("{completion}", completion) if completion.strip() else completion
 
     def _split_dialogues(self, chosen: str, rejected: str) -> tuple[str, str, str]:
+        if self.as_messages:
+            raise InputError(
+                f"no column `{self.prompt}`: format.as_messages takes a prompt and its answers, no whole dialogues"
+            )
         shared = shared_start(chosen, rejected)
         start = shared.rfind(self.turn_marker)
         if start < 0:

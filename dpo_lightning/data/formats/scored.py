@@ -10,11 +10,13 @@ from typing import Any, ClassVar, Literal, NamedTuple, Optional
 
 from dpo_lightning.batch import Column, ColumnValue
 from dpo_lightning.batch.columns import checked_number
+from dpo_lightning.data.column_paths import required
+from dpo_lightning.data.column_paths import value as value_at
 from dpo_lightning.data.columns import number_in, read_columns
+from dpo_lightning.data.formats.decoded import decoded
 from dpo_lightning.data.formats.example import Example
 from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.formats.pairs import PairFormat, Side
-from dpo_lightning.data.formats.paths import at, decoded, required_at
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
@@ -91,7 +93,7 @@ class RankedFormat(PairFormat):
             InputError: naming the field, for what is no list, and for a completion without its text or its number.
             NoPreference: where all have the same score, or there are fewer than two.
         """
-        given = required_at(row, self.completions)
+        given = required(row, self.completions)
         if not isinstance(given, list):
             raise InputError(f"field `{self.completions}`: {type(given).__name__}, not a list of completions")
         found = [
@@ -106,9 +108,9 @@ class RankedFormat(PairFormat):
         name = f"{self.completions}[{k}]"
         if self.completion is None:
             return Side(name, completion, k)
-        if not isinstance(completion, Mapping) or at(completion, self.completion) is None:
+        if not isinstance(completion, Mapping) or value_at(completion, self.completion) is None:
             raise InputError(f"field `{name}`: no `{self.completion}` in it")
-        return Side(name, at(completion, self.completion), k)
+        return Side(name, value_at(completion, self.completion), k)
 
     def _scores(self, row: Mapping[str, Any], completions: Sequence[Any]) -> list[float]:
         name, sign = (self.score, 1.0) if self.rank is None else (self.rank, -1.0)
@@ -121,14 +123,14 @@ class RankedFormat(PairFormat):
             InputError: naming the field.
         """
         if self.completion is None:
-            column = required_at(row, name)
+            column = required(row, name)
             if not isinstance(column, list) or len(column) != len(completions):
                 counted = f"{len(column)} numbers" if isinstance(column, list) else type(column).__name__
                 raise InputError(f"field `{name}`: {counted} for {len(completions)} completions")
             return [checked_number(number_in(each), f"field `{name}[{k}]`") for k, each in enumerate(column)]
         return [
             checked_number(
-                number_in(at(each, name) if isinstance(each, Mapping) else None),
+                number_in(value_at(each, name) if isinstance(each, Mapping) else None),
                 f"field `{self.completions}[{k}].{name}`",
             )
             for k, each in enumerate(completions)
@@ -166,7 +168,7 @@ class ScoredPairsFormat(RankedFormat):
         others = {name: source for name, source in self.columns_named.items() if name != "margin"}
         found = read_columns(others, self.texts, row)
         if self.margin is not None:
-            numbers = self.numbers(row, required_at(row, self.completions), str(self.margin))
+            numbers = self.numbers(row, required(row, self.completions), str(self.margin))
             found["margin"] = numbers[chosen.number] - numbers[rejected.number]
         return found
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dpo_lightning.data.column_paths import value as value_at
 from dpo_lightning.data.columns import number_in
-from dpo_lightning.data.formats.paths import at
 from dpo_lightning.data.formats.spelling import ROLES, role_of
 
 Row = Mapping[str, Any]
@@ -68,7 +68,7 @@ def items(**fields: Kind) -> Kind:
     def holds(value: Any) -> bool:
         if not _is_list(value) or not isinstance(value[0], Mapping):
             return False
-        return all(kind.holds(at(value[0], name.replace("__", "."))) for name, kind in fields.items())
+        return all(kind.holds(value_at(value[0], name.replace("__", "."))) for name, kind in fields.items())
 
     return Kind(f"a list of completions with {words}", holds)
 
@@ -79,7 +79,7 @@ def _is_list(value: Any) -> bool:
 
 def first_value(rows: Sequence[Row], path: str) -> Any:
     """Return the first value of a column, or of a path, that is not null; None where there is none."""
-    return next((value for row in rows if (value := at(row, path)) is not None), None)
+    return next((value for row in rows if (value := value_at(row, path)) is not None), None)
 
 
 def json_columns(rows: Sequence[Row]) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_lightning.data.column_paths import required
 from dpo_lightning.data.formats.pairs import PairFormat, Side
-from dpo_lightning.data.formats.paths import required_at
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,7 @@ class ShareGPTFormat(PairFormat):
     Args:
         prompt: Column of the dialogue.
         input: As in `PairFormat`.
-        system: Column of a text for the system.
         tools: Column of the definitions of tools, or JSON of them.
-        as_messages: As in `PairFormat`.
         json_columns: As in `PairFormat`.
         roles: Names of further roles, and what they are.
         margin: As in `RowFormat`.
@@ -48,5 +46,5 @@ class ShareGPTFormat(PairFormat):
 
     def sides(self, row: Mapping[str, Any]) -> Iterable[tuple[Side, Side]]:
         """Return the two answers as they are named."""
-        chosen, rejected = (Side(name, required_at(row, name)) for name in (self.chosen, self.rejected))
+        chosen, rejected = (Side(name, required(row, name)) for name in (self.chosen, self.rejected))
         return [(chosen, rejected)]

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_lightning.data.column_paths import required
+from dpo_lightning.data.column_paths import value as value_at
 from dpo_lightning.data.formats.pairs import PairFormat, Side
-from dpo_lightning.data.formats.paths import at, required_at
 from dpo_lightning.data.formats.spelling import respelled
 from dpo_lightning.errors import InputError
 
@@ -45,8 +46,8 @@ class SwiftFormat(PairFormat):
 
     def sides(self, row: Mapping[str, Any]) -> Iterable[tuple[Side, Side]]:
         """Return the dialogue as it is and with the other answer."""
-        chosen = Side(self.messages, required_at(row, self.messages))
-        whole, text = at(row, self.rejected_messages), at(row, self.rejected_response)
+        chosen = Side(self.messages, required(row, self.messages))
+        whole, text = value_at(row, self.rejected_messages), value_at(row, self.rejected_response)
         if (whole is None) == (text is None):
             both = f"`{self.rejected_response}` and `{self.rejected_messages}`"
             raise InputError(f"fields {both}: {'none' if text is None else 'each'} of them has a rejected answer")

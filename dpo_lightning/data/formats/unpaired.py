@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Optional, cast
 
 from dpo_lightning.batch import Column
+from dpo_lightning.data.column_paths import has, missing, value
 from dpo_lightning.data.columns import check_framing, check_texts, declared
 from dpo_lightning.data.formats.base import Format
+from dpo_lightning.data.formats.decoded import decoded
 from dpo_lightning.data.formats.example import Example
 from dpo_lightning.data.formats.labels import is_desirable, is_signed
-from dpo_lightning.data.formats.paths import decoded
 from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.data.formats.spans import with_spans
 from dpo_lightning.data.formats.spelling import respelled
@@ -35,8 +36,8 @@ class UnpairedFormat(Format):
         label: Column of the label: whether the completion is desirable.
         chosen: Column of a pair's preferred completion.
         rejected: Column of a pair's other completion.
-        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it.
-        completion_template: Text around a plain-text completion; `{completion}` stands for it.
+        prompt_template: Text around a plain-text prompt, as in `RowFormat`.
+        completion_template: Text around a plain-text completion, as in `RowFormat`.
         turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
         control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
         spans: Column with the characters of the completion that count, as in `RowFormat`.
@@ -104,7 +105,7 @@ class UnpairedFormat(Format):
             single = one._replace(completions=one.completions[:1], labels=[self._label(row)])
             return [with_spans(single, row, [self.spans], self.completion_template) if self.spans else single]
         for name in (self.completion, self.label):
-            if row.get(name) is not None:
+            if value(row, name) is not None:
                 raise InputError(f"fields `{name}` and `{self.chosen}`: a row is a labelled completion or a pair")
         if self.spans:
             raise InputError(f"data.format.spans: a row with a pair in `{self.chosen}` has no spans for each of them")
@@ -112,7 +113,7 @@ class UnpairedFormat(Format):
         return [pair._replace(labels=[True, False])]
 
     def _is_pair(self, row: Mapping[str, Any]) -> bool:
-        return any(row.get(name) is not None for name in (self.chosen, self.rejected))
+        return any(value(row, name) is not None for name in (self.chosen, self.rejected))
 
     def _pairs(self, chosen: str, rejected: str) -> RowFormat:
         return RowFormat(
@@ -124,18 +125,18 @@ class UnpairedFormat(Format):
             turn_marker=self.turn_marker,
             control_tokens=self.control_tokens,
             texts=self.texts,
+            as_messages=self.as_messages,
         )
 
     def _label(self, row: Mapping[str, Any]) -> bool:
-        if self.label not in row:
-            columns = ", ".join(f"`{name}`" for name in row)
-            raise InputError(f"no column `{self.label}`; the columns are {columns}: name one in data.format.label")
-        return is_desirable(row[self.label], f"field `{self.label}`", self.labels, self.threshold)
+        if not has(row, self.label):
+            raise InputError(f"{missing(row, self.label)}: name one in data.format.label")
+        return is_desirable(value(row, self.label), f"field `{self.label}`", self.labels, self.threshold)
 
     def _respelled(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         names = (self.prompt, self.completion, self.chosen, self.rejected)
-        there = {name: row[name] for name in names if row.get(name) is not None}
+        there = {name: found for name in names if (found := value(row, name)) is not None}
         return ChainMap(
-            {name: respelled(value, f"field `{name}`", self.roles) for name, value in there.items()},
+            {name: respelled(found, f"field `{name}`", self.roles) for name, found in there.items()},
             cast(dict[str, Any], row),
         )

@@ -13,9 +13,11 @@ from dpo_lightning.batch import Holds
 from dpo_lightning.compat.datasets import fingerprint
 from dpo_lightning.data.columns import check_column
 from dpo_lightning.data.formats import Example, Format
+from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.data.formats.code import format_identity
 from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
+from dpo_lightning.data.tokenize.first_look import look_first
 from dpo_lightning.data.tokenize.loading import tokenizer_identity
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
@@ -51,6 +53,7 @@ def tokenize_rows(
     from datasets.fingerprint import Hasher
 
     vocabulary = Vocabulary(encode.tokenizer, size)
+    rows = look_first(rows, row_format, encode, place)
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -87,7 +90,7 @@ def _render(
     number: int, row: Mapping[str, Any], row_format: Format, encode: ExampleTokenizer, place: str
 ) -> list[RenderedExample]:
     try:
-        examples = row_format.examples(row, encode.quote)
+        examples = read_examples(row_format, row, encode.quote)
         return [encode.render(_checked(example, row_format), number) for example in examples]
     except NoPreference:
         return []

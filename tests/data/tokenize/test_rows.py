@@ -192,7 +192,9 @@ def _template() -> Any:
         pytest.param({"tokenizer": tiny_tokenizer(eos_token=".")}, id="special token"),
         pytest.param({"tokenizer": _other_eos()}, id="special token set later"),
         pytest.param({"tokenizer": _other_rules()}, id="normalizer"),
-        pytest.param({"tokenizer": _template()}, id="chat template"),
+        pytest.param(
+            {"tokenizer": _template()}, id="chat template", marks=pytest.mark.filterwarnings("ignore:.*plain text")
+        ),
         pytest.param({"train_split": "train[:10]"}, id="slice"),
     ],
 )

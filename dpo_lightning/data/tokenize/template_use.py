@@ -1,0 +1,92 @@
+"""Fields of examples that the chat template in force does not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dpo_lightning.compat.chat_templates import TemplateWords, template_words
+from dpo_lightning.data.formats import Conversation, Example, Message
+from dpo_lightning.data.formats.recorded import holds
+from dpo_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_ALWAYS = {"role", "content"}
+
+
+def words_of(tokenizer: PreTrainedTokenizerBase) -> TemplateWords | None:
+    """Return the words of a tokenizer's chat templates; None where it has none that can be read."""
+    given = getattr(tokenizer, "chat_template", None)
+    templates = list(given.values()) if isinstance(given, Mapping) else [given]
+    if not templates or not all(isinstance(each, str) for each in templates):
+        return None
+    words = [template_words(each) for each in templates]
+    return TemplateWords(
+        frozenset().union(*(each.variables for each in words)), frozenset().union(*(each.fields for each in words))
+    )
+
+
+def check_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any], key: str) -> None:
+    """Refuse arguments of the config that the chat template does not read.
+
+    Raises:
+        InputError: naming the key and the argument.
+    """
+    words = words_of(tokenizer)
+    for name in [] if words is None else arguments.keys() - words.variables:
+        raise InputError(f"{key}.{name}: the chat template reads no variable of that name: leave it out")
+
+
+def unread_keys(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[str]:
+    """Return the keys of messages that hold values and that the chat template does not write.
+
+    A key counts where the template does not name it, and writes the same without it.
+    """
+    words = words_of(tokenizer)
+    if words is None:
+        return []
+    holders: dict[str, Conversation] = {}
+    for example in examples:
+        for dialogue in _dialogues(example):
+            for key in _keys(dialogue) - words.fields:
+                holders.setdefault(key, dialogue)
+    return sorted(key for key, dialogue in holders.items() if _same_without(tokenizer, key, dialogue))
+
+
+def message_keys(examples: Iterable[Example]) -> set[str]:
+    """Return the keys of messages that hold values, other than `role` and `content`."""
+    return {key for each in examples for dialogue in _dialogues(each) for key in _keys(dialogue)}
+
+
+def unread_arguments(tokenizer: PreTrainedTokenizerBase, examples: Iterable[Example]) -> list[str]:
+    """Return the names of the rows' template arguments that the chat template does not read."""
+    words = words_of(tokenizer)
+    given = {name for each in examples for name, value in each.template_arguments.items() if value is not None}
+    return [] if words is None else sorted(given - words.variables)
+
+
+def reads_tools(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether the chat template reads definitions of tools; True where it cannot be read."""
+    words = words_of(tokenizer)
+    return words is None or "tools" in words.variables
+
+
+def _dialogues(example: Example) -> list[Conversation]:
+    if isinstance(example.prompt, str):
+        return []
+    return [[*example.prompt, *each] for each in example.completions if not isinstance(each, str)]
+
+
+def _keys(dialogue: Conversation) -> set[str]:
+    return {key for message in dialogue for key, value in message.items() if holds(value)} - _ALWAYS
+
+
+def _same_without(tokenizer: PreTrainedTokenizerBase, key: str, dialogue: Conversation) -> bool:
+    bare: list[Message] = [{name: value for name, value in each.items() if name != key} for each in dialogue]
+    try:
+        with_key, without = (tokenizer.apply_chat_template(each, tokenize=False) for each in (dialogue, bare))
+    except Exception:  # a template is a program, and raises whatever it likes: so it looks
+        return False
+    return with_key == without
