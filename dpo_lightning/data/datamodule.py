@@ -65,6 +65,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         length_grouped: Put pairs of similar length into a batch; null does so in the padded layout, where it saves
             padding.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
+        num_proc: Processes that tokenise the rows, each some of them; null tokenises in the main process.
         seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
         resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
             refused; `next_epoch` leaves the rest of its epoch out, whatever has changed.
@@ -97,6 +98,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         layout: Literal["auto", "tree", "padded"] = "auto",
         length_grouped: Optional[bool] = None,
         num_workers: int = 0,
+        num_proc: Optional[int] = None,
         seed: int = 0,
         resume: ResumeMode = "exact",
     ) -> None:
@@ -118,6 +120,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.eval_batch_pairs = eval_batch_pairs
         self.layout = layout
         self.num_workers = num_workers
+        self.num_proc = num_proc
         self.seed = seed
         self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed)
         self._epoch = TrainingEpoch(self.splits, self.batching, resume)
@@ -185,7 +188,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
         vocabulary = None if self._learner is None else self._learner.vocabulary()
         place = f"{describe(source)}, split {split}"
-        return tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary)
+        return tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary, self.num_proc)
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.
