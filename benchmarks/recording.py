@@ -81,3 +81,8 @@ def _status(field: str) -> float | None:
     except OSError:
         return None
     return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith(field + ":")), None)
+
+
+def memory_mib(field: str) -> float:
+    """A figure of this process's memory, such as `RssAnon`; 0 where the system does not tell it."""
+    return _status(field) or 0.0

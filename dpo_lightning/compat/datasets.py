@@ -24,4 +24,4 @@ def chosen_rows(rows: Dataset) -> np.ndarray | None:
     Touches `Dataset._indices`, which `select`, `shuffle` and `train_test_split` set: nothing public tells them.
     Where it changes, an epoch's plan fails at the start.
     """
-    return None if rows._indices is None else rows._indices.column(0).to_numpy()
+    return None if rows._indices is None else rows._indices.column(0).to_numpy().astype("int64")

@@ -73,6 +73,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         length_grouped: Put pairs of similar length into a batch; null does so in the padded layout, where it saves
             padding.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
+        num_proc: Processes that tokenise the rows, each some of them; null tokenises in the main process.
         seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
         resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
             refused; `next_epoch` leaves the rest of its epoch out, whatever has changed.
@@ -106,6 +107,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         layout: Literal["auto", "tree", "padded"] = "auto",
         length_grouped: Optional[bool] = None,
         num_workers: int = 0,
+        num_proc: Optional[int] = None,
         seed: int = 0,
         resume: ResumeMode = "exact",
     ) -> None:
@@ -128,6 +130,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.eval_batch_pairs = eval_batch_pairs
         self.layout = layout
         self.num_workers = num_workers
+        self.num_proc = num_proc
         self.seed = seed
         self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed)
         self._epoch = TrainingEpoch(self.splits, self.batching, resume)
@@ -206,7 +209,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             check_read(read, row_format, predicting=self._predicting)
         encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length, self.scored)
         vocabulary = None if self._learner is None else self._learner.vocabulary()
-        tokenized = tokenize_rows(rows, row_format, encode, place, vocabulary)
+        tokenized = tokenize_rows(rows, row_format, encode, place, vocabulary, self.num_proc)
         self._names |= names_in(rows) if self.format.ignore else set()
         return tokenized
 

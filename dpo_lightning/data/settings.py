@@ -13,11 +13,17 @@ from dpo_lightning.utils.settings import SEED, Rule, at_least, check_rules
 _MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))
 """Each is a process: far more of them than processors would end in a machine without memory, not in an error."""
 
+
+def _processes(least: int) -> Rule:
+    return Rule(f"at least {least} and at most {_MOST_WORKERS}", lambda value: least <= value <= _MOST_WORKERS)
+
+
 _RULES = {
     **dict.fromkeys(
         ("batch_pairs", "batch_tokens", "eval_batch_pairs", "max_length", "max_prompt_length"), at_least(1)
     ),
-    "num_workers": Rule(f"at least 0 and at most {_MOST_WORKERS}", lambda value: 0 <= value <= _MOST_WORKERS),
+    "num_workers": _processes(0),
+    "num_proc": _processes(1),
     "seed": SEED,
 }
 

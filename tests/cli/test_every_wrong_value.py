@@ -223,6 +223,7 @@ VALID = {
     ("data", "length_grouped"): [True, "false"],
     ("data", "layout"): ["auto", "tree", "padded"],
     ("data", "num_workers"): [0, 2],
+    ("data", "num_proc"): [1, "2"],
     ("data", "seed"): [0, 2**32 - 1],
     ("trainer", "max_time"): ["00:01:00:00", {"hours": 1}],
     ("trainer", "precision"): ["bf16-mixed", "32-true", 32],

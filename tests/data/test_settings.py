@@ -21,6 +21,7 @@ from dpo_lightning.errors import InputError
         ),
         *((name, value) for name in ("max_length", "max_prompt_length") for value in (0, -1, "x", math.nan)),
         *(("num_workers", value) for value in (-1, None, 1.5, 1_000_000)),
+        *(("num_proc", value) for value in (0, 1.5, 1_000_000)),
         *(("seed", value) for value in (-1, 2**32, "0", None)),
         *(("val_split", value) for value in (0, 1, True, math.nan, "", [0.1])),
         *(("train_split", value) for value in (None, 3, " ")),

@@ -50,6 +50,7 @@ DATA = {
     "layout": ("padded", MAY_CHANGE),
     "length_grouped": (True, ORDER + "length_grouped False, this run has True"),
     "num_workers": (1, MAY_CHANGE),
+    "num_proc": (1, MAY_CHANGE),
     "seed": (7, ORDER + "seed 0, this run has 7"),
     "resume": ("next_epoch", MAY_CHANGE),
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from dpo_lightning.batch import Holds
@@ -31,7 +32,12 @@ _TOKENS_VERSION = "7"  # part of the cache key: change it with anything that cha
 
 
 def tokenize_rows(
-    rows: Dataset, row_format: Format, encode: ExampleTokenizer, place: str, size: int | None = None
+    rows: Dataset,
+    row_format: Format,
+    encode: ExampleTokenizer,
+    place: str,
+    size: int | None = None,
+    num_proc: int | None = None,
 ) -> Dataset:
     """Tokenise a split, drop what cannot be trained on, and report once how much that was.
 
@@ -41,6 +47,7 @@ def tokenize_rows(
         encode: Tokenises them.
         place: The split as messages name it.
         size: Rows of the model's embedding; None for those of a model that is not known.
+        num_proc: Processes that tokenise; None tokenises in this one.
 
     Returns:
         Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `quotes`, `labels` of
@@ -79,6 +86,7 @@ def tokenize_rows(
             # `datasets` would hash the function, and a fast tokenizer's hash changes as it is used.
             new_fingerprint=Hasher.hash((_TOKENS_VERSION, fingerprint(rows), settings)),
             desc=shown(f"tokenising {place}"),
+            num_proc=num_proc and min(num_proc, len(rows)),
         )
     except UnicodeDecodeError as error:
         raise InputError(f"{place}: not UTF-8: {error}") from None
@@ -209,7 +217,7 @@ def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
     )
     if not kept:
         raise InputError(f"{place}: no {kind.removesuffix('s')} is left: {', '.join(dropped)}")
-    return encoded.select(kept)
+    return encoded.select(np.array(kept))  # `datasets` would hash each number of a list
 
 
 def warn_of_one_label(rows: Dataset, place: str) -> None:

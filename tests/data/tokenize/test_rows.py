@@ -14,7 +14,8 @@ import datasets
 import pytest
 from datasets import Dataset, DatasetDict
 
-from dpo_lightning import RowFormat
+from dpo_lightning import PreferenceDataModule, RowFormat
+from dpo_lightning.compat.datasets import fingerprint
 from dpo_lightning.data import Example, ExampleTokenizer, Format
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -229,6 +230,42 @@ def test_another_process_tokenises_with_a_bar_and_this_one_reads_its_cache(tmp_p
     assert "22 pairs, 22 kept" in done.stderr + done.stdout
     monkeypatch.setattr(ExampleTokenizer, "encode", never)
     assert sorted(flat(ready(path).train_dataloader())) == list(range(PAIRS))
+
+
+def tokens_of(module: PreferenceDataModule) -> list[list[Any]]:
+    split = module.splits["train"]
+    return [split[name][:] for name in ("row", "prompt_ids", "completion_ids")]
+
+
+def test_several_processes_make_the_rows_of_one(tmp_path, said):
+    path = write(tmp_path / "pairs.jsonl", MIXED)
+    other = write(tmp_path / "others.jsonl", MIXED)
+    alone, together = ready(path, max_length=30), ready(other, max_length=30, num_proc=2)
+    assert tokens_of(together) == tokens_of(alone)
+    assert said[0].removeprefix(path) == said[1].removeprefix(other)
+
+
+@pytest.mark.parametrize("num_proc", [None, 1, 3])
+def test_another_number_of_processes_reads_what_was_tokenised(tmp_path, monkeypatch, num_proc):
+    path = write(tmp_path / "pairs.jsonl", rows())
+    first = ready(path, num_proc=2)
+    monkeypatch.setattr(ExampleTokenizer, "encode", never)
+    again = ready(path, num_proc=num_proc)
+    assert fingerprint(again.splits["train"]) == fingerprint(first.splits["train"])
+    assert tokens_of(again) == tokens_of(first)
+
+
+def test_more_processes_than_rows(tmp_path):
+    assert len(ready(write(tmp_path / "pairs.jsonl", rows(2)), num_proc=3).splits["train"]) == 2
+
+
+def test_a_bad_row_is_named_by_whichever_process_meets_it(tmp_path):
+    good = rows(310)
+    path = write(tmp_path / "pairs.jsonl", [*good[:300], {**good[300], "chosen": None}, *good[301:]])
+    with pytest.raises(InputError) as error:
+        ready(path, num_proc=2)
+    assert type(error.value) is InputError
+    assert str(error.value) == f"{path}, split train, row 300 (from 0): field `chosen`: null"
 
 
 @dataclasses.dataclass(frozen=True)
