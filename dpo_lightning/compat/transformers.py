@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -170,3 +172,24 @@ def template_fault(template: str) -> str | None:
     except TemplateSyntaxError as error:
         return f"line {error.lineno}: {error.message}"
     return None
+
+
+@contextmanager
+def dated(templates: Sequence[str], date: datetime.date) -> Iterator[None]:
+    """Let chat templates that ask for the time get the midnight of a date, while the context is open.
+
+    Touches `chat_template_utils._compile_jinja_template`, which keeps the template that it has compiled, and its global
+    `strftime_now`, the one way of a template to the clock. Where it changes, such a template cannot be filled in.
+    """
+    from transformers.utils import chat_template_utils
+
+    midnight = datetime.datetime.combine(date, datetime.time())
+    known = [chat_template_utils._compile_jinja_template(each).globals for each in templates]
+    own = [each["strftime_now"] for each in known]
+    for each in known:
+        each["strftime_now"] = midnight.strftime
+    try:
+        yield
+    finally:
+        for each, clock in zip(known, own, strict=True):
+            each["strftime_now"] = clock

@@ -18,7 +18,7 @@ ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose differ
 TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "label")
 """Columns of tokenised rows that `TokenizedExample` has."""
 
-NOTES = ("outcome", "truncated", "quotes")
+NOTES = ("outcome", "truncated", "quotes", "boundary")
 """Columns of tokenised rows that reports are made of."""
 
 _TEXT = Column.of_text("Text of the row.")

@@ -17,12 +17,14 @@ from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.reading.sources import Keys, describe, load_rows
 from dpo_lightning.data.resuming import ResumeMode
-from dpo_lightning.data.saved_arguments import SavedArguments
+from dpo_lightning.data.saved_arguments import SavedArguments, saved_data_state
 from dpo_lightning.data.settings import check_settings
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
+from dpo_lightning.data.tokenize.encoding import EosRule
 from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.data.tokenize.rows import tokenize_rows
+from dpo_lightning.data.tokenize.template_dates import TemplateDate
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares, Reads
@@ -52,7 +54,17 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         load_options: Further arguments of `datasets.load_dataset`, such as `name`, `data_dir`, `revision`; and
             `keep_default_na: false` for a CSV whose texts may be `None` or `NA`.
         format: Columns and text templates; `UnpairedFormat` for objectives on single completions with a label.
-        chat_template: File with a Jinja chat template that replaces the tokenizer's; null keeps it.
+        chat_template: What replaces the tokenizer's chat template: a file with a Jinja template, the name of one of
+            its several, or the directory or name of a model that has one; null keeps it.
+        chat_template_kwargs: Further arguments of the chat template for all rows, such as `enable_thinking: false`; the
+            column `chat_template_kwargs` of a row comes before them. See docs/chat-templates.md.
+        chat_template_date: Date for a chat template that writes one, such as `2026-11-30`; null takes that of the
+            checkpoint that the run goes on from, or else the day of the first read.
+        eos: Where an EOS token ends a completion. With `auto`, a text ends with one, and a conversation as its template
+            ends it, with an EOS where that writes no special token; `always` puts one also behind another special
+            token. With `never` a completion ends with its last word, without the template's end of turn: for
+            completions that are parts of an answer, such as single tokens after a prompt that ends with a message of
+            the assistant.
         max_length: Most tokens of prompt and completion together; completions keep their start.
         max_prompt_length: Most tokens of the prompt, which keeps its end; null for no limit of its own.
         batch_pairs: Most pairs of a micro-batch on each device; null takes 8, unless `batch_tokens` is given.
@@ -89,6 +101,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         load_options: Optional[dict[str, Any]] = None,
         format: Format = RowFormat(),  # noqa: B008 - frozen
         chat_template: Optional[str] = None,
+        chat_template_kwargs: Optional[dict[str, Any]] = None,
+        chat_template_date: Optional[str] = None,
+        eos: EosRule = "auto",
         max_length: int = 1024,
         max_prompt_length: Optional[int] = None,
         batch_pairs: Optional[int] = None,
@@ -113,10 +128,14 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.load_options = dict(load_options or {})
         self.format = checked_format(format)
         self.chat_template = chat_template
+        self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        self.eos = eos
+        self._date = TemplateDate(chat_template_date)
         self.max_length = max_length
         self.max_prompt_length = max_prompt_length
         self.eval_batch_pairs = eval_batch_pairs
         self.layout = layout
+        self.resume = resume
         self.num_workers = num_workers
         self.seed = seed
         self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed)
@@ -129,10 +148,11 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, loaded at first use, with the chat template in force."""
         if self._tokenizer is None:
+            template = self.chat_template, self.chat_template_kwargs
             if self._tokenizer_source is None:
-                self._tokenizer = load_tokenizer(self._policy_name(), self.chat_template, key="model.policy")
+                self._tokenizer = load_tokenizer(self._policy_name(), *template, key="model.policy")
             else:
-                self._tokenizer = load_tokenizer(self._tokenizer_source, self.chat_template)
+                self._tokenizer = load_tokenizer(self._tokenizer_source, *template)
         return self._tokenizer
 
     def _policy_name(self) -> str:
@@ -160,6 +180,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             self.batching.check_sought(batch_sizes_sought(self.trainer))
             in_each_stage = batch_sizes_sought(self.trainer, in_each_stage=True)
             self.batching.check_sought_in(TrainerFn(stage or "fit").value, in_each_stage, self.eval_batch_pairs)
+        self._date.settle(self.tokenizer, saved_data_state(self))
+        self._date.share()
         self._load()
         self._epoch.forget()
         if self.trainer is not None and stage == "fit" and "val" not in self.splits:
@@ -178,11 +200,19 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             check_read(read, checked_format(self.format), predicting=predicting)
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
+        self._date.settle(self.tokenizer, saved_data_state(self))
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
 
     def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
         rows = load_rows(source, split, self.load_options, keys)
-        encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
+        encode = ExampleTokenizer(
+            self.tokenizer,
+            self.max_length,
+            self.max_prompt_length,
+            template_arguments=self.chat_template_kwargs,
+            template_date=self._date.value,
+            eos=self.eos,
+        )
         vocabulary = None if self._learner is None else self._learner.vocabulary()
         place = f"{describe(source)}, split {split}"
         return tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary)
@@ -222,7 +252,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the epoch, and what gives it its meaning."""
-        return self._epoch.state(self.trainer)
+        return {**self._epoch.state(self.trainer), **self._date.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with a training run whose batches were other ones.
@@ -233,4 +263,6 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             InputError: naming what has changed since the checkpoint was written.
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            if self.resume == "exact":
+                self._date.check(state_dict)
             self._epoch.restore(state_dict, self.trainer)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from dpo_lightning.data.control_tokens import ControlTokens
+from dpo_lightning.data.special_tokens import special_tokens
+from dpo_lightning.data.tokenize.boundary import Boundary, shared_length
 from dpo_lightning.data.tokenize.rendering import RenderedExample
 from dpo_lightning.errors import InputError
 
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
 # After one of them, a SentencePiece tokenizer does not put a space of its own before the completion.
 _ANCHORS = ("\n", ".", "a")
 
+EosRule: TypeAlias = Literal["auto", "never", "always"]
+
+
+class Continued(NamedTuple):
+    """Ids of a prompt, of each of its completions, and how the prompt ends."""
+
+    prompt: list[int]
+    completions: list[list[int]]
+    boundary: Boundary
+
 
 @dataclass(frozen=True)
 class TextEncoder:
@@ -25,12 +37,15 @@ class TextEncoder:
 
     Args:
         tokenizer: A Hugging Face tokenizer with an EOS token.
+        eos: Where an EOS is put: with `auto` after text, and after a conversation that its template ends without a
+            special token; `never`; `always` where the last token is not one.
 
     Raises:
         InputError: when the tokenizer has no EOS token.
     """
 
     tokenizer: PreTrainedTokenizerBase
+    eos: EosRule = "auto"
 
     def __post_init__(self) -> None:
         if self.tokenizer.eos_token_id is None:
@@ -40,7 +55,7 @@ class TextEncoder:
         """Mark the control tokens that a text of the data spells, so that they stay text."""
         return self._control.quote(text)
 
-    def encode(self, examples: Sequence[RenderedExample]) -> list[tuple[list[int], list[list[int]]]]:
+    def encode(self, examples: Sequence[RenderedExample]) -> list[Continued]:
         """Return the ids of each example's prompt, and of each of its completions."""
         prompts = self._ids([each.prompt for each in examples])
         joint = iter(self._ids([each.prompt + completion for each in examples for completion in each.completions]))
@@ -49,6 +64,17 @@ class TextEncoder:
             for each, prompt in zip(examples, prompts, strict=True)
         ]
 
+    def encode_shared(self, rendered: RenderedExample) -> Continued:
+        """Return the ids of an example whose prompt is what it has in common with all of its answered dialogues."""
+        if rendered.ids is None:
+            whole = [rendered.prompt + completion for completion in rendered.completions]
+            prompt, *joint = self._ids([rendered.prompt + rendered.opened, *whole])
+        else:
+            prompt, joint = rendered.ids
+        shared = shared_length([prompt, *joint])
+        completions = [self._end(each[shared:], rendered.templated) for each in joint]
+        return Continued(prompt[:shared], completions, Boundary.SHARED if shared < len(prompt) else Boundary.CLEAN)
+
     def keep_end(self, prompt: list[int], limit: int) -> list[int]:
         """Return at most so many of a prompt's ids: what the tokenizer puts in front, and the end."""
         if len(prompt) <= limit:
@@ -56,14 +82,14 @@ class TextEncoder:
         head = next((head for head in (self._opening, self._bos) if head and prompt[: len(head)] == head), [])[:limit]
         return head + prompt[len(prompt) - (limit - len(head)) :]
 
-    def _encode(
-        self, rendered: RenderedExample, prompt: list[int], joint: list[list[int]]
-    ) -> tuple[list[int], list[list[int]]]:
+    def _encode(self, rendered: RenderedExample, prompt: list[int], joint: list[list[int]]) -> Continued:
         completions = [
             self._end(self._continue(prompt, whole, text), rendered.templated)
             for whole, text in zip(joint, rendered.completions, strict=True)
         ]
-        return (prompt if rendered.templated else self._begin(prompt)), completions
+        merged = any(whole[: len(prompt)] != prompt for whole in joint)
+        begun = prompt if rendered.templated else self._begin(prompt)
+        return Continued(begun, completions, Boundary.MERGED if merged else Boundary.CLEAN)
 
     def _continue(self, prompt_ids: list[int], joint_ids: list[int], completion: str) -> list[int]:
         if joint_ids[: len(prompt_ids)] == prompt_ids:
@@ -89,17 +115,17 @@ class TextEncoder:
 
     def _end(self, ids: list[int], templated: bool) -> list[int]:
         eos = self.tokenizer.eos_token_id
-        ends = self._closes(ids) if templated else ids[-1:] == [eos]
+        if self.eos == "never":
+            return ids
+        closing = self._special if self.eos == "auto" else {eos}
+        ends = self._last(ids) in closing if templated else ids[-1:] == [eos]
         return ids if ends else [*ids, eos]
 
-    def _closes(self, ids: list[int]) -> bool:
-        """Return whether the last token that is not white space is a special one."""
-        for token in reversed(ids):
-            if token in self._special:
-                return True
-            if self.tokenizer.decode([token]).strip():
-                return False
-        return False
+    def _last(self, ids: list[int]) -> int | None:
+        """Return the last token that is not white space."""
+        return next(
+            (each for each in reversed(ids) if each in self._special or self.tokenizer.decode([each]).strip()), None
+        )
 
     @property
     def _bos(self) -> list[int]:
@@ -114,5 +140,4 @@ class TextEncoder:
 
     @cached_property
     def _special(self) -> frozenset[int]:
-        added = self.tokenizer.added_tokens_decoder.items()
-        return frozenset(self.tokenizer.all_special_ids).union(token for token, entry in added if entry.special)
+        return frozenset(special_tokens(self.tokenizer))
