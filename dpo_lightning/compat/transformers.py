@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -174,8 +176,8 @@ def template_fault(template: str) -> str | None:
 
 def generated_spans(
     template: str, messages: list[dict[str, Any]], tools: list[Any] | None, arguments: Mapping[str, Any]
-) -> list[tuple[int, int]]:
-    """Return the characters that a chat template puts into `{% generation %}`, in the text that it writes.
+) -> tuple[str, list[tuple[int, int]]]:
+    """Return what a chat template writes, and the characters of it that it puts into `{% generation %}`.
 
     Touches `chat_template_utils.render_jinja_template`, which is public by its name and stands in no documentation.
     Tokenizers give a mask of their own tokens instead, and control tokens are quoted here.
@@ -189,4 +191,26 @@ def generated_spans(
         return_assistant_tokens_mask=True,
         **arguments,
     )
-    return [(start, end) for start, end in found[1][0]]
+    (text,), (spans,) = found
+    return text, [(start, end) for start, end in spans]
+
+
+@contextmanager
+def dated(templates: Sequence[str], date: datetime.date) -> Iterator[None]:
+    """Let chat templates that ask for the time get the midnight of a date, while the context is open.
+
+    Touches `chat_template_utils._compile_jinja_template`, which keeps the template that it has compiled, and its global
+    `strftime_now`, the one way of a template to the clock. Where it changes, such a template cannot be filled in.
+    """
+    from transformers.utils import chat_template_utils
+
+    midnight = datetime.datetime.combine(date, datetime.time())
+    known = [chat_template_utils._compile_jinja_template(each).globals for each in templates]
+    own = [each["strftime_now"] for each in known]
+    for each in known:
+        each["strftime_now"] = midnight.strftime
+    try:
+        yield
+    finally:
+        for each, clock in zip(known, own, strict=True):
+            each["strftime_now"] = clock

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dpo_lightning.data.special_tokens import added_tokens, writes_tokens
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class ControlTokens:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        entries = tokenizer.added_tokens_decoder.values()
-        names = {str(entry) for entry in entries if entry.special} | {*map(str, tokenizer.all_special_tokens)}
+        added = {str(entry) for entry in added_tokens(tokenizer).values() if entry.special}
+        names = set() if writes_tokens(tokenizer) else added | {*map(str, tokenizer.all_special_tokens)}
         self._names = sorted(filter(None, names), key=len, reverse=True)
         any_name = "|".join(map(re.escape, self._names)) or "(?!)"
         self._spelled = re.compile(any_name)
@@ -71,6 +72,8 @@ class ControlTokens:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids: of what is quoted as plain text, of control tokens outside quotes as what they are."""
+        if not texts:
+            return []
         if self._copy is None:
             # Not verbose: the warning about the tokenizer's own limit would come before anything is truncated.
             return self._tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)[

@@ -20,13 +20,15 @@ from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.reading.class_names import with_class_names
 from dpo_lightning.data.reading.sources import Keys, describe, load_rows
 from dpo_lightning.data.resuming import ResumeMode
-from dpo_lightning.data.saved_arguments import SavedArguments
+from dpo_lightning.data.saved_arguments import SavedArguments, saved_data_state
 from dpo_lightning.data.settings import check_settings
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
+from dpo_lightning.data.tokenize.encoding import EosRule
 from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.data.tokenize.rows import tokenize_rows
 from dpo_lightning.data.tokenize.scored import Scored
+from dpo_lightning.data.tokenize.template_dates import TemplateDate
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares, Reads
@@ -57,10 +59,20 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             `keep_default_na: false` for a CSV whose texts may be `None` or `NA`.
         format: Reads the rows; by default, the format that the first rows have, see `docs/formats.md`, or pairs with
             the columns and templates that are given.
-        chat_template: File with a Jinja chat template that replaces the tokenizer's; null keeps it.
+        chat_template: What replaces the tokenizer's chat template: a file with a Jinja template, the name of one of
+            its several, or the directory or name of a model that has one; null keeps it.
+        chat_template_kwargs: Further arguments of the chat template for all rows, such as `enable_thinking: false`; the
+            column `chat_template_kwargs` of a row comes before them. See docs/chat-templates.md.
+        chat_template_date: Date for a chat template that writes one, such as `2026-11-30`; null takes that of the
+            checkpoint that the run goes on from, or else the day of the first read.
         scored: Turns of a conversation's completion that are trained on: the assistant's, its last one alone
             (`last_assistant`), or the whole `completion`, turns of users and tools in it included. A template that
             marks them with `{% generation %}` says where they stand. A message with `weight` 0 or 1 says it itself.
+        eos: Where an EOS token ends a completion. With `auto`, a text ends with one, and a conversation as its template
+            ends it, with an EOS where that writes no special token; `always` puts one also behind another special
+            token. With `never` a completion ends with its last word, without the template's end of turn: for
+            completions that are parts of an answer, such as single tokens after a prompt that ends with a message of
+            the assistant.
         max_length: Most tokens of prompt and completion together; completions keep their start.
         max_prompt_length: Most tokens of the prompt, which keeps its end; null for no limit of its own.
         batch_pairs: Most pairs of a micro-batch on each device; null takes 8, unless `batch_tokens` is given.
@@ -98,7 +110,10 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         load_options: Optional[dict[str, Any]] = None,
         format: Format = AutoFormat(),  # noqa: B008 - frozen
         chat_template: Optional[str] = None,
+        chat_template_kwargs: Optional[dict[str, Any]] = None,
+        chat_template_date: Optional[str] = None,
         scored: Scored = "assistant",
+        eos: EosRule = "auto",
         max_length: int = 1024,
         max_prompt_length: Optional[int] = None,
         batch_pairs: Optional[int] = None,
@@ -125,10 +140,14 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.format = checked_format(format)
         self.chat_template = chat_template
         self.scored: Scored = scored
+        self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        self.eos = eos
+        self._date = TemplateDate(chat_template_date)
         self.max_length = max_length
         self.max_prompt_length = max_prompt_length
         self.eval_batch_pairs = eval_batch_pairs
         self.layout = layout
+        self.resume = resume
         self.num_workers = num_workers
         self.num_proc = num_proc
         self.seed = seed
@@ -143,10 +162,11 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, loaded at first use, with the chat template in force."""
         if self._tokenizer is None:
+            template = self.chat_template, self.chat_template_kwargs
             if self._tokenizer_source is None:
-                self._tokenizer = load_tokenizer(self._policy_name(), self.chat_template, key="model.policy")
+                self._tokenizer = load_tokenizer(self._policy_name(), *template, key="model.policy")
             else:
-                self._tokenizer = load_tokenizer(self._tokenizer_source, self.chat_template)
+                self._tokenizer = load_tokenizer(self._tokenizer_source, *template)
         return self._tokenizer
 
     def _policy_name(self) -> str:
@@ -178,6 +198,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             self.batching.check_sought(batch_sizes_sought(self.trainer))
             in_each_stage = batch_sizes_sought(self.trainer, in_each_stage=True)
             self.batching.check_sought_in(TrainerFn(stage or "fit").value, in_each_stage, self.eval_batch_pairs)
+        self._date.settle(self.tokenizer, saved_data_state(self))
+        self._date.share()
         self._load()
         self._epoch.forget()
         if self.trainer is not None and stage == "fit" and "val" not in self.splits:
@@ -195,6 +217,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             check_read(read, checked_format(self.format), predicting=self._predicting)
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
+        self._date.settle(self.tokenizer, saved_data_state(self))
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
         check_ignored(self.format, self._names)
 
@@ -207,7 +230,15 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         row_format = checked_format(settled_format(checked_format(self.format), first, place, wanted))
         if read is not None:
             check_read(read, row_format, predicting=self._predicting)
-        encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length, self.scored)
+        encode = ExampleTokenizer(
+            self.tokenizer,
+            self.max_length,
+            self.max_prompt_length,
+            template_arguments=self.chat_template_kwargs,
+            template_date=self._date.value,
+            scored=self.scored,
+            eos=self.eos,
+        )
         vocabulary = None if self._learner is None else self._learner.vocabulary()
         tokenized = tokenize_rows(rows, row_format, encode, place, vocabulary, self.num_proc)
         self._names |= names_in(rows) if self.format.ignore else set()
@@ -248,7 +279,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the epoch, and what gives it its meaning."""
-        return self._epoch.state(self.trainer)
+        return {**self._epoch.state(self.trainer), **self._date.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with a training run whose batches were other ones.
@@ -259,4 +290,6 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             InputError: naming what has changed since the checkpoint was written.
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            if self.resume == "exact":
+                self._date.check(state_dict)
             self._epoch.restore(state_dict, self.trainer)

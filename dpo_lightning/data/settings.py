@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from dpo_lightning.data.formats.template_inputs import check_template_arguments
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.kinds import check_arguments, check_kinds
 from dpo_lightning.utils.settings import SEED, Rule, at_least, check_rules
@@ -44,6 +45,7 @@ def check_settings(kind: type, arguments: Mapping[str, Any]) -> None:
     check_arguments(kind, arguments, "data.")
     check_kinds("data.load_options.", _TEXTS, arguments["load_options"] or {})
     check_rules("data.", arguments, **_RULES)
+    check_template_arguments(arguments["chat_template_kwargs"] or {}, "data.chat_template_kwargs")
     most, prompt = arguments["max_length"], arguments["max_prompt_length"]
     if prompt is not None and prompt >= most:
         raise InputError(

@@ -42,6 +42,9 @@ DATA = {
     "load_options": ({}, MAY_CHANGE),
     "format": (RowFormat(prompt_template="Q: {prompt}"), ORDER + "content"),
     "chat_template": ("chat.jinja", MAY_CHANGE),  # the rows are no messages
+    "chat_template_kwargs": ({"messages_read": False}, MAY_CHANGE),
+    "chat_template_date": ("2026-11-30", MAY_CHANGE),
+    "eos": ("never", ORDER + "content"),
     "max_length": (20, ORDER + "(content|pairs)"),
     "max_prompt_length": (2, ORDER + "content"),
     "batch_pairs": (2, ORDER + "batch_pairs 4, this run has 2"),
@@ -57,7 +60,12 @@ DATA = {
 
 
 # What else has to be said: the padded layout would group by length.
-BESIDE = {"batch_tokens": {"batch_pairs": None}, "layout": {"length_grouped": False}}
+BESIDE = {
+    "batch_tokens": {"batch_pairs": None},
+    "layout": {"length_grouped": False},
+    "chat_template_kwargs": {"chat_template": "reading.jinja"},
+    "chat_template_date": {"chat_template": "dated.jinja"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +75,8 @@ def place(tmp_path_factory):
     runs.saved_model(path / "model")
     runs.saved_model(path / "other", seed=9)
     (path / "chat.jinja").write_text("{{ messages }}")
+    (path / "reading.jinja").write_text("{{ messages if messages_read }}")
+    (path / "dated.jinja").write_text("{{ strftime_now('%d') }}{{ messages }}")
     runs.write_rows(path / "other.jsonl", 20)
     run = runs.trainer(max_steps=2)
     run.fit(runs.module(str(path / "model")), runs.data(path))

@@ -103,7 +103,7 @@ def _tokenizer(data: Mapping[str, Any], module: PreferenceModule) -> Any:
     """Load the run's tokenizer: the config's, or else the policy's own; None where there is none."""
     source = data.get("tokenizer") or module.policy_name
     try:
-        return load_tokenizer(source or "", data.get("chat_template"))
+        return load_tokenizer(source or "", data.get("chat_template"), data.get("chat_template_kwargs"))
     except InputError as error:
         if data.get("tokenizer"):
             raise
@@ -125,7 +125,7 @@ def _run_settings(config: Path | None) -> dict[str, dict[str, Any]]:
         kept["model_kwargs"] = without_masks(kept["model_kwargs"])
     return {
         "model": kept,
-        "data": {name: data.get(name) for name in ("tokenizer", "chat_template")},
+        "data": {name: data.get(name) for name in ("tokenizer", "chat_template", "chat_template_kwargs")},
     }
 
 

@@ -10,7 +10,8 @@ from dpo_lightning.data.control_tokens import check_text
 from dpo_lightning.data.formats.example import Conversation, Message
 from dpo_lightning.errors import InputError
 
-_ROLES = ("system", "developer", "user", "assistant", "tool")
+ROLES = ("system", "developer", "user", "assistant", "tool")
+"""Roles that chat templates know, as a rule; further ones are known by those that name them."""
 _SAY = {"content", "tool_calls", "reasoning_content", "thinking", "reasoning"}
 
 
@@ -23,6 +24,9 @@ def check_completion(name: str, completion: Conversation) -> None:
     if not completion:
         raise InputError(f"field `{name}`: no message that answers the prompt")
     first, last = completion[0]["role"], completion[-1]["role"]
+    for index, message in ((0, first), (len(completion) - 1, last)):
+        if message not in ROLES:
+            raise InputError(f"field `{name}`, message {index}: role {message!r:.40} is none of {', '.join(ROLES)}")
     if first != "assistant":
         raise InputError(
             f"field `{name}`: it begins with {first!r}: a completion begins with an assistant message, a whole "
@@ -83,14 +87,15 @@ def message_of(message: Any, place: str) -> Message:
     A message without content has something else to say: `tool_calls`, or its reasoning.
 
     Raises:
-        InputError: naming the place, for what is no message, a role that none has, and content that is not text.
+        InputError: naming the place, for what is no message, and for content that is not text. Which roles there are
+            is the chat template's to say.
     """
     if not isinstance(message, Mapping) or "role" not in message or not _SAY & message.keys():
         raise InputError(f"{place}: not a mapping with `role` and `content`")
     found = without_nulls(message)
     role = message["role"]
-    if role not in _ROLES:
-        raise InputError(f"{place}: role {role!r:.40} is none of {', '.join(_ROLES)}")
+    if not isinstance(role, str) or not role.strip():
+        raise InputError(f"{place}: role {role!r:.40} is no name of a role")
     if "content" in found:
         found["content"] = _text_of(found["content"], place)
     elif not _SAY & found.keys():

@@ -193,8 +193,11 @@ class RowFormat(Format):
                 f"fields `{self.chosen}` and `{self.rejected}`: after the turns that they share, both must go on with "
                 "an assistant message"
             )
-        if prompt[-1]["role"] == "assistant":
-            raise InputError(f"field `{self.prompt}`: the last message is the assistant's, so there is none to answer")
+        if prompt[-1]["role"] == "assistant" and prompt is not given:  # a prompt of its own is continued
+            raise InputError(
+                f"fields `{self.chosen}` and `{self.rejected}`: the last message that both dialogues share is the "
+                f"assistant's, so there is none to answer: to continue it, give the prompt in `{self.prompt}`"
+            )
         for name, completion in ((self.chosen, chosen), (self.rejected, rejected)):
             check_completion(name, completion)
         return prompt, chosen, rejected

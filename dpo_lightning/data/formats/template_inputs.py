@@ -12,6 +12,23 @@ from dpo_lightning.errors import InputError
 TOOLS, ARGUMENTS = "tools", "chat_template_kwargs"
 """Names of the two columns, as TRL has them."""
 
+_OURS = frozenset(
+    (
+        *("messages", "conversation", "tools", "chat_template", "add_generation_prompt", "continue_final_message"),
+        *(
+            "tokenize",
+            "sanitize_control_tokens",
+            "padding",
+            "truncation",
+            "max_length",
+            "return_tensors",
+            "return_dict",
+        ),
+        *("return_assistant_tokens_mask", "tokenizer_kwargs", "strftime_now"),
+    )
+)
+"""Arguments of `apply_chat_template` that say what is written and how, which is decided here."""
+
 
 class TemplateInputs(TypedDict):
     """The fields of `Example` that only a chat template reads."""
@@ -32,7 +49,21 @@ def template_inputs(row: Mapping[str, Any], quote: Callable[[str], str] = str) -
     """
     tools = _value(row, TOOLS, list, "a list of tool definitions")
     arguments = _value(row, ARGUMENTS, Mapping, "a mapping of arguments of the chat template")
+    check_template_arguments(arguments or {}, f"field `{ARGUMENTS}`")
     return {"tools": quoted(tools, quote) or None, "template_arguments": arguments or {}}
+
+
+def check_template_arguments(arguments: Mapping[str, Any], place: str) -> None:
+    """Refuse arguments of the chat template that are not the user's to give.
+
+    Raises:
+        InputError: naming the place and the argument.
+    """
+    for name in arguments:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"{place}: {name!r:.40} is no name of an argument")
+        if name in _OURS:
+            raise InputError(f"{place}: `{name}` is not the template's own: leave it out")
 
 
 def _value(row: Mapping[str, Any], name: str, wanted: type, words: str) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from dpo_lightning.data.control_tokens import ControlTokens, balanced
+from dpo_lightning.data.special_tokens import special_tokens
+from dpo_lightning.data.tokenize.boundary import Boundary, shared_length
 from dpo_lightning.data.tokenize.cuts import cuts_of
 from dpo_lightning.data.tokenize.joint import JointEncoder
 from dpo_lightning.data.tokenize.rendering import RenderedExample
@@ -34,18 +36,32 @@ class Place(NamedTuple):
     begun: int
 
 
+EosRule: TypeAlias = Literal["auto", "never", "always"]
+
+
+class Continued(NamedTuple):
+    """Ids of a prompt, of each of its completions, and how the prompt ends."""
+
+    prompt: list[int]
+    completions: list[list[int]]
+    boundary: Boundary
+
+
 @dataclass(frozen=True)
 class TextEncoder:
     """Tokenises prompts and completions so that all completions continue the very same prompt tokens.
 
     Args:
         tokenizer: A Hugging Face tokenizer with an EOS token.
+        eos: Where an EOS is put: with `auto` after text, and after a conversation that its template ends without a
+            special token; `never`; `always` where the last token is not one.
 
     Raises:
         InputError: when the tokenizer has no EOS token.
     """
 
     tokenizer: PreTrainedTokenizerBase
+    eos: EosRule = "auto"
 
     def __post_init__(self) -> None:
         if self.tokenizer.eos_token_id is None:
@@ -55,7 +71,7 @@ class TextEncoder:
         """Mark the control tokens that a text of the data spells, so that they stay text."""
         return self._control.quote(text)
 
-    def encode(self, examples: Sequence[RenderedExample]) -> list[tuple[list[int], list[list[int]]]]:
+    def encode(self, examples: Sequence[RenderedExample]) -> list[Continued]:
         """Return the ids of each example's prompt, and of each of its completions."""
         prompts = self._ids([each.prompt for each in examples])
         joint = self._joint([each.prompt for each in examples], prompts, [each.completions for each in examples])
@@ -65,7 +81,7 @@ class TextEncoder:
         ]
 
     def places(
-        self, rendered: RenderedExample, completion: str, ids: list[int], characters: Sequence[int]
+        self, rendered: RenderedExample, tokens: Continued, number: int, characters: Sequence[int]
     ) -> list[Place]:
         """Return where characters of a completion stand among its ids.
 
@@ -74,13 +90,17 @@ class TextEncoder:
 
         Args:
             rendered: The example.
-            completion: Text of one of its completions.
-            ids: What `encode` made of it.
-            characters: Numbers of characters before which to look.
+            tokens: What `encode` or `encode_shared` made of it.
+            number: Number of the completion.
+            characters: Numbers of characters of its text before which to look.
         """
+        ids, completion = tokens.completions[number], rendered.completions[number]
         (prompt,) = self._ids([rendered.prompt])
         before = [balanced(completion[:character]) for character in characters]
         joint = self._joint([rendered.prompt], [prompt], [before])
+        if rendered.opened:  # the ids begin where those of the whole texts part, which may be within the prompt's text
+            begun, prompt = len(tokens.prompt), tokens.prompt
+            return [self._place(prompt, ids, whole[begun:]) for whole in joint]
         return [
             self._place(prompt, ids, self._continue(prompt, whole, text))
             for whole, text in zip(joint, before, strict=True)
@@ -99,6 +119,17 @@ class TextEncoder:
         begun = next((count for count in range(shared, len(ids)) if length(count) >= characters), len(ids))
         return Place(begun if length(begun) == characters else begun - 1, begun)
 
+    def encode_shared(self, rendered: RenderedExample) -> Continued:
+        """Return the ids of an example whose prompt is what it has in common with all of its answered dialogues."""
+        if rendered.ids is None:
+            whole = [rendered.prompt + completion for completion in rendered.completions]
+            prompt, *joint = self._ids([rendered.prompt + rendered.opened, *whole])
+        else:
+            prompt, joint = rendered.ids
+        shared = shared_length([prompt, *joint])
+        completions = [self._end(each[shared:], rendered.templated) for each in joint]
+        return Continued(prompt[:shared], completions, Boundary.SHARED if shared < len(prompt) else Boundary.CLEAN)
+
     def keep_end(self, prompt: list[int], limit: int) -> list[int]:
         """Return at most so many of a prompt's ids: what the tokenizer puts in front, and the end."""
         if len(prompt) <= limit:
@@ -106,14 +137,14 @@ class TextEncoder:
         head = next((head for head in (self._opening, self._bos) if head and prompt[: len(head)] == head), [])[:limit]
         return head + prompt[len(prompt) - (limit - len(head)) :]
 
-    def _encode(
-        self, rendered: RenderedExample, prompt: list[int], joint: list[list[int]]
-    ) -> tuple[list[int], list[list[int]]]:
+    def _encode(self, rendered: RenderedExample, prompt: list[int], joint: list[list[int]]) -> Continued:
         completions = [
             self._end(self._continue(prompt, whole, text), rendered.templated)
             for whole, text in zip(joint, rendered.completions, strict=True)
         ]
-        return (prompt if rendered.templated else self._begin(prompt)), completions
+        merged = any(whole[: len(prompt)] != prompt for whole in joint)
+        begun = prompt if rendered.templated else self._begin(prompt)
+        return Continued(begun, completions, Boundary.MERGED if merged else Boundary.CLEAN)
 
     def _continue(self, prompt_ids: list[int], joint_ids: list[int], completion: str) -> list[int]:
         if joint_ids[: len(prompt_ids)] == prompt_ids:
@@ -143,17 +174,17 @@ class TextEncoder:
         return ids if ids[: len(self._opening)] == self._opening else self._opening + ids
 
     def _end(self, ids: list[int], templated: bool) -> list[int]:
-        ends = self._closes(ids) if templated else ids[-1:] == [self._eos]
+        if self.eos == "never":
+            return ids
+        closing = self._special if self.eos == "auto" else {self._eos}
+        ends = self._last(ids) in closing if templated else ids[-1:] == [self._eos]
         return ids if ends else [*ids, self._eos]
 
-    def _closes(self, ids: list[int]) -> bool:
-        """Return whether the last token that is not white space is a special one."""
-        for token in reversed(ids):
-            if token in self._special:
-                return True
-            if self.tokenizer.decode([token]).strip():
-                return False
-        return False
+    def _last(self, ids: list[int]) -> int | None:
+        """Return the last token that is not white space."""
+        return next(
+            (each for each in reversed(ids) if each in self._special or self.tokenizer.decode([each]).strip()), None
+        )
 
     @cached_property
     def _eos(self) -> int:
@@ -172,5 +203,4 @@ class TextEncoder:
 
     @cached_property
     def _special(self) -> frozenset[int]:
-        added = self.tokenizer.added_tokens_decoder.items()
-        return frozenset(self.tokenizer.all_special_ids).union(token for token, entry in added if entry.special)
+        return frozenset(special_tokens(self.tokenizer))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data.formats import Example
-from dpo_lightning.data.tokenize.encoding import TextEncoder
+from dpo_lightning.data.tokenize.boundary import remedy
+from dpo_lightning.data.tokenize.encoding import Continued, EosRule, TextEncoder
+from dpo_lightning.data.tokenize.loading import tokenizer_identity
 from dpo_lightning.data.tokenize.outcomes import Encoded, outcome_of
 from dpo_lightning.data.tokenize.rendering import RenderedExample, Renderer
 from dpo_lightning.data.tokenize.scored import Scored, counted, masks
@@ -26,6 +29,7 @@ class ExampleTokenizer:
     The prompt is tokenised alone. A completion is what the joint text adds to it; where the joint text would merge
     across the boundary, the completion is tokenised apart. Text gets what the tokenizer itself puts in front (BOS), and
     one EOS; a conversation gets what its chat template writes, and an EOS if the template ends without a special token.
+    Where a template begins an answer otherwise than it writes one, the prompt is what both have in common.
     Control tokens that a text spells are the tokenizer's own unless `quote` has marked them.
 
     Args:
@@ -33,6 +37,9 @@ class ExampleTokenizer:
         max_length: Most tokens of prompt and completion together. A completion keeps its start.
         max_prompt_length: Most tokens of the prompt, which keeps its BOS and its end.
         scored: Turns of a conversation's completion that count; of text, everything does.
+        template_arguments: Further arguments of the chat template, such as `enable_thinking`.
+        template_date: What the chat template gets when it asks for the time; None for the clock.
+        eos: Where an EOS is put, see `PreferenceDataModule`.
 
     Raises:
         InputError: when the tokenizer has no EOS token, or a length is not positive.
@@ -42,6 +49,9 @@ class ExampleTokenizer:
     max_length: int
     max_prompt_length: int | None = None
     scored: Scored = "assistant"
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    template_date: datetime.date | None = None
+    eos: EosRule = "auto"
 
     def __post_init__(self) -> None:
         TextEncoder(self.tokenizer)  # refuses one without an EOS token
@@ -65,24 +75,39 @@ class ExampleTokenizer:
             InputError: as `Renderer` does, and where it cannot be said what counts.
         """
         rendered = self._renderer(example, row)
-        return rendered._replace(counted=counted(rendered, self._renderer, self.scored))
+        return rendered._replace(counted=counted(rendered, self._renderer.template, self.scored))
 
     def encode(self, examples: Sequence[RenderedExample]) -> list[Encoded]:
         """Tokenise examples, truncate them, and say what became of each."""
+        plain = iter(self._encoder.encode([each for each in examples if not _is_shared(each)]))
         return [
-            self._fit(each, prompt, completions)
-            for each, (prompt, completions) in zip(examples, self._encoder.encode(examples), strict=True)
+            self._fit(each, self._encoder.encode_shared(each) if _is_shared(each) else next(plain)) for each in examples
         ]
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """All that decides on the tokens of an example, in plain types, for the key of a cache."""
+        settings = self.max_length, self.max_prompt_length, self.scored, self.eos, str(self.template_date)
+        return *settings, dict(self.template_arguments), tokenizer_identity(self.tokenizer)
+
+    def remedy(self, example: Example) -> Mapping[str, Any] | None:
+        """Return the argument of the chat template with which an example's prompt ends cleanly; None without one."""
+        if isinstance(example.prompt, str):
+            return None
+        return remedy(
+            lambda more: replace(self, template_arguments={**self.template_arguments, **more})(example).boundary
+        )
 
     @cached_property
     def _encoder(self) -> TextEncoder:
-        return TextEncoder(self.tokenizer)
+        return TextEncoder(self.tokenizer, self.eos)
 
     @cached_property
     def _renderer(self) -> Renderer:
-        return Renderer(self.tokenizer)
+        return Renderer(self.tokenizer, self.template_arguments, self.template_date, open_ended=self.eos == "never")
 
-    def _fit(self, rendered: RenderedExample, prompt: list[int], completions: list[list[int]]) -> Encoded:
+    def _fit(self, rendered: RenderedExample, tokens: Continued) -> Encoded:
+        prompt, completions, boundary = tokens
         cut_prompt = (
             prompt if self.max_prompt_length is None else self._encoder.keep_end(prompt, self.max_prompt_length)
         )
@@ -96,6 +121,10 @@ class ExampleTokenizer:
             cut,
             labels=source.labels,
             columns=source.columns,
-            scored=[mask[:room] for mask in masks(rendered, completions, self._encoder)],
+            scored=[mask[:room] for mask in masks(rendered, tokens, self._encoder)],
         )
-        return Encoded(example, outcome_of(example, empty=rendered.empty), truncated)
+        return Encoded(example, outcome_of(example, empty=rendered.empty), truncated, boundary)
+
+
+def _is_shared(rendered: RenderedExample) -> bool:
+    return bool(rendered.opened) or rendered.ids is not None

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.data.tokenize.boundary import Boundary
 
 
 class Outcome(IntEnum):
@@ -34,11 +35,12 @@ class Outcome(IntEnum):
 
 
 class Encoded(NamedTuple):
-    """An example as token ids, what became of it, and whether anything was cut off."""
+    """An example as token ids, what became of it, whether anything was cut off, and how its prompt ends."""
 
     example: TokenizedExample
     outcome: Outcome
     truncated: bool
+    boundary: Boundary = Boundary.CLEAN
 
 
 def outcome_of(example: TokenizedExample, *, empty: bool) -> Outcome:

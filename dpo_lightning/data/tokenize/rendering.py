@@ -1,20 +1,21 @@
-"""An example -> the text that a model sees: plain, or written by the chat template."""
+"""An example -> what a model sees: text, plain or written by the chat template."""
 
 from __future__ import annotations
 
-import re
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dpo_lightning.compat.transformers import generated_spans
 from dpo_lightning.data.control_tokens import OPEN
 from dpo_lightning.data.formats import Conversation, Example
 from dpo_lightning.data.formats.messages import is_blank
-from dpo_lightning.data.tokenize.turns import Span, without_weights
+from dpo_lightning.data.tokenize.boundary import shared_length
+from dpo_lightning.data.tokenize.chat_template import ChatTemplate
+from dpo_lightning.data.tokenize.prefill import continues, joined
+from dpo_lightning.data.tokenize.turns import Span
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.text import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,9 +27,12 @@ class RenderedExample(NamedTuple):
     Attributes:
         row: Row of the source data.
         source: What the row says.
-        prompt: Text of the prompt.
+        prompt: Text of the prompt, as far as all completions continue it.
         completions: Text of each completion.
         templated: Whether a chat template has written it, which has put its own special tokens.
+        opened: What a template writes after `prompt` where an answer is to come, and not before an answer.
+        fragment: Whether completions are parts of an answer, of which a blank one says something.
+        ids: Tokens of the prompt, and of each answered dialogue, where the tokenizer writes conversations as tokens.
         counted: Characters of each completion that count, None for all of one; empty for all of all.
     """
 
@@ -37,6 +41,9 @@ class RenderedExample(NamedTuple):
     prompt: str
     completions: list[str]
     templated: bool
+    opened: str = ""
+    fragment: bool = False
+    ids: tuple[list[int], list[list[int]]] | None = None
     counted: Sequence[Sequence[Span] | None] = ()
 
     @property
@@ -47,10 +54,7 @@ class RenderedExample(NamedTuple):
     @property
     def empty(self) -> bool:
         """True where a completion says nothing."""
-        return any(map(_is_blank, self.source.completions))
-
-
-_GENERATION = re.compile(r"\{%[-+]?\s*generation\b")
+        return any(_is_empty(each, self.fragment) for each in self.source.completions)
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,19 @@ class Renderer:
     Args:
         tokenizer: A Hugging Face tokenizer.
         template_arguments: Further arguments of the chat template, such as `enable_thinking`.
+        date: What the chat template gets when it asks for the time; None for the clock.
+        open_ended: Leave out what a template writes after the last text of an answer.
     """
 
     tokenizer: PreTrainedTokenizerBase
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    date: datetime.date | None = None
+    open_ended: bool = False
 
     def __call__(self, example: Example, row: int) -> RenderedExample:
         """Write an example as text.
+
+        A prompt that ends with a message of the assistant is continued by its completions.
 
         Args:
             example: What the row says.
@@ -77,58 +87,59 @@ class Renderer:
         """
         if isinstance(example.prompt, str):
             texts = [_text(completion) for completion in example.completions]
-            return RenderedExample(row, example, example.prompt, texts, templated=False)
-        prompt = self.write(example, example.prompt, answered=False)
-        written = [
-            self._continuation(prompt, self.write(example, example.prompt + _messages(completion), answered=True))
-            for completion in example.completions
-        ]
-        return RenderedExample(row, example, prompt, written, templated=True)
+            return RenderedExample(row, example, example.prompt, texts, templated=False, fragment=self.open_ended)
+        prompt = example.prompt
+        answers = [_messages(completion) for completion in example.completions]
+        fragment = self.open_ended or continues(prompt)
+        write = self._tokens if self.template.writes_tokens else self._texts
+        return write(RenderedExample(row, example, "", [], templated=True, fragment=fragment), prompt, answers)
 
     @cached_property
-    def special(self) -> tuple[str, ...]:
-        """The special tokens that may close a turn."""
-        added = self.tokenizer.added_tokens_decoder.values()
-        return tuple({*map(str, self.tokenizer.all_special_tokens), *(str(entry) for entry in added if entry.special)})
+    def template(self) -> ChatTemplate:
+        """The chat template, as it is filled in for all rows."""
+        return ChatTemplate(self.tokenizer, self.template_arguments, self.date)
 
-    def marked(self, example: Example, messages: Conversation) -> list[Span] | None:
-        """Return the characters that the template marks as the assistant's; None where it has no `{% generation %}`."""
-        tools = None if example.tools is None else list(example.tools)
-        template = self.tokenizer.get_chat_template(None, tools)
-        if not _GENERATION.search(template):
-            return None
-        arguments = {**self.tokenizer.special_tokens_map, **self.template_arguments, **example.template_arguments}
-        return generated_spans(template, without_weights(messages), tools, arguments)
+    def _texts(self, begun: RenderedExample, messages: Conversation, answers: list[Conversation]) -> RenderedExample:
+        template, example = self.template, begun.source
+        for place, checked in [("the prompt", messages), *(("a completion", answer) for answer in answers)]:
+            template.check_roles(checked, place)
+        prompt = template.text(example, messages, **_start(messages))
+        end = {"continue_final_message": True} if self.open_ended else {}
+        dialogues = [template.text(example, joined(messages, answer), **end) for answer in answers]
+        shared = prompt
+        if not all(each.startswith(prompt) for each in dialogues):
+            shared = prompt[: shared_length([prompt, *dialogues])]
+            self._check_shared(example, messages, prompt, shared)
+        completions = [dialogue[len(shared) :] for dialogue in dialogues]
+        return begun._replace(prompt=shared, completions=completions, opened=prompt[len(shared) :])
 
-    def write(self, example: Example, messages: Conversation, answered: bool) -> str:
-        """Write messages by the chat template, with the tools and arguments of their example.
-
-        Raises:
-            InputError: where there is none, or it does not take them.
-        """
-        if self.tokenizer.chat_template is None:
-            raise InputError(
-                f"the rows are message lists, but tokenizer {self.tokenizer.name_or_path!r} has no chat template: "
-                "give one in `data.chat_template`"
-            )
-        try:
-            return self.tokenizer.apply_chat_template(
-                without_weights(messages),
-                tools=example.tools,
-                tokenize=False,
-                add_generation_prompt=not answered,
-                **{**self.template_arguments, **example.template_arguments},
-            )
-        except Exception as error:  # a template is a program, and raises whatever it likes
-            raise InputError(f"the chat template does not take these messages: {one_line(error, 1000)}") from None
-
-    def _continuation(self, prompt: str, dialogue: str) -> str:
-        if not dialogue.startswith(prompt):
+    def _check_shared(self, example: Example, messages: Conversation, prompt: str, shared: str) -> None:
+        """Refuse a prompt whose messages are written in another way once they are answered."""
+        if continues(messages):
+            said = prompt
+        else:
+            bare = self.template.text(example, messages)
+            said = prompt[: shared_length([bare, prompt])]
+        if not shared.startswith(said):
             raise InputError(
                 "the chat template writes a prompt differently once it is answered, so the completion has no clear "
                 "start: give another template in `data.chat_template`"
             )
-        return dialogue[len(prompt) :]
+
+    def _tokens(self, begun: RenderedExample, messages: Conversation, answers: list[Conversation]) -> RenderedExample:
+        # mistral-common takes a dialogue that is answered for one to go on with, and writes no EOS.
+        template, example = self.template, begun.source
+        prompt = template.tokens(example, messages, **_start(messages))
+        dialogues = [template.tokens(example, joined(messages, each), continue_final_message=True) for each in answers]
+        shared = shared_length([prompt, *dialogues])
+        if shared < len(prompt) and not continues(messages):
+            raise InputError("the tokenizer writes a prompt differently once it is answered")
+        texts = [self.tokenizer.decode(each) for each in (prompt[:shared], *(each[shared:] for each in dialogues))]
+        return begun._replace(prompt=texts[0], completions=texts[1:], ids=(prompt, dialogues))
+
+
+def _start(messages: Conversation) -> dict[str, bool]:
+    return {"continue_final_message" if continues(messages) else "add_generation_prompt": True}
 
 
 def _text(completion: str | Conversation) -> str:
@@ -138,12 +149,10 @@ def _text(completion: str | Conversation) -> str:
 
 
 def _messages(completion: str | Conversation) -> Conversation:
-    if isinstance(completion, str):
-        raise InputError("the prompt is a list of messages, and a completion is text")
-    return completion
+    return [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
 
 
-def _is_blank(completion: str | Conversation) -> bool:
+def _is_empty(completion: str | Conversation, fragment: bool) -> bool:
     if isinstance(completion, str):
-        return not completion.strip()
-    return all(map(is_blank, completion))
+        return not (completion if fragment else completion.strip())
+    return not (fragment and any(message.get("content") for message in completion)) and all(map(is_blank, completion))

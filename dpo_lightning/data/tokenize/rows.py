@@ -18,8 +18,8 @@ from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.data.formats.code import format_identity
 from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
+from dpo_lightning.data.tokenize.boundary import Boundary, boundary_report
 from dpo_lightning.data.tokenize.first_look import look_first
-from dpo_lightning.data.tokenize.loading import tokenizer_identity
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -73,8 +73,7 @@ def tokenize_rows(
         dropped = [number for number, examples in zip(indices, found, strict=True) if not examples]
         return _with_dropped(_arrow_columns(row_format, rendered, encoded), dropped)
 
-    lengths = encode.max_length, encode.max_prompt_length
-    settings = (format_identity(row_format), *lengths, encode.scored, tokenizer_identity(encode.tokenizer))
+    settings = format_identity(row_format), *encode.identity
     try:
         encoded = rows.map(
             encode_batch,
@@ -91,6 +90,7 @@ def tokenize_rows(
     except UnicodeDecodeError as error:
         raise InputError(f"{place}: not UTF-8: {error}") from None
     vocabulary.check_rows(encoded, place)
+    _report_boundaries(rows, encoded, row_format, encode, place)
     return _keep(encoded.with_format(None), row_format, place)
 
 
@@ -152,6 +152,7 @@ def _arrow_columns(
         "outcome": [each.outcome for each in encoded],
         "truncated": [each.truncated for each in encoded],
         "quotes": [each.quotes for each in rendered],
+        "boundary": [each.boundary for each in encoded],
         **{name: [each.columns[name] for each in examples] for name in row_format.columns},
     }
     if row_format.gives is Compares.LABELLED:
@@ -189,6 +190,7 @@ def _features(row_format: Format) -> Features:
             "outcome": Value("int8"),
             "truncated": Value("bool"),
             "quotes": Value("bool"),
+            "boundary": Value("int8"),
             **({"labels": List(Value("bool"))} if row_format.gives is Compares.LABELLED else {}),
             **{name: values[column.holds] for name, column in row_format.columns.items()},
         }
@@ -218,6 +220,20 @@ def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
     if not kept:
         raise InputError(f"{place}: no {kind.removesuffix('s')} is left: {', '.join(dropped)}")
     return encoded.select(np.array(kept))  # `datasets` would hash each number of a list
+
+
+def _report_boundaries(
+    rows: Dataset, encoded: Dataset, row_format: Format, encode: ExampleTokenizer, place: str
+) -> None:
+    """Say once how many prompts do not end cleanly, and what to set, found with the first of them."""
+    kinds = encoded.with_format(None)["boundary"][:]
+    if not any(kinds):
+        return
+    number = encoded[max(range(len(kinds)), key=kinds.__getitem__)]["row"]
+    examples = row_format.examples(rows.with_format(None)[number], encode.quote)
+    found = next((each for example in examples if (each := encode.remedy(example))), None)
+    say = rank_zero_warn if Boundary.SHARED in kinds else rank_zero_info
+    say(f"{place}: of {len(encoded)} examples {'; '.join(boundary_report(kinds, found))}")
 
 
 def warn_of_one_label(rows: Dataset, place: str) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from dpo_lightning.data.formats import Conversation, Message
-from dpo_lightning.data.tokenize.encoding import TextEncoder
-from dpo_lightning.data.tokenize.rendering import RenderedExample, Renderer
+from dpo_lightning.data.special_tokens import special_tokens
+from dpo_lightning.data.tokenize.chat_template import ChatTemplate
+from dpo_lightning.data.tokenize.encoding import Continued, TextEncoder
+from dpo_lightning.data.tokenize.prefill import continues, joined
+from dpo_lightning.data.tokenize.rendering import RenderedExample
 from dpo_lightning.data.tokenize.turns import WEIGHTS, Dialogue, Span
 from dpo_lightning.errors import InputError
 
@@ -22,7 +25,7 @@ _COUNTS: Mapping[Scored, Callable[[Message, bool], bool]] = {
 }
 
 
-def counted(rendered: RenderedExample, renderer: Renderer, scored: Scored) -> list[Sequence[Span] | None]:
+def counted(rendered: RenderedExample, template: ChatTemplate, scored: Scored) -> list[Sequence[Span] | None]:
     """Return the characters of each completion that count, None for all of one; nothing where all of all do.
 
     What the data says of an example (`Example.spans`, weights of messages) comes before `scored`.
@@ -39,34 +42,53 @@ def counted(rendered: RenderedExample, renderer: Renderer, scored: Scored) -> li
         if scored == "last_assistant":
             raise InputError("data.scored: `last_assistant` is for rows of messages, and the rows are text")
         return []
-    found: list[Sequence[Span] | None] = [
-        _of_turns(rendered, renderer, cast(Conversation, each), text, scored)
-        for each, text in zip(example.completions, rendered.completions, strict=True)
-    ]
-    return [] if all(spans is None for spans in found) else found
+    prompt = example.prompt
+    found: list[Sequence[Span] | None] = []
+    for completion, text in zip(example.completions, rendered.completions, strict=True):
+        answer = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
+        says = [_counts(message, scored, message is answer[-1]) for message in answer]
+        dialogue = _dialogue(rendered, joined(prompt, answer), text, template)
+        first = len(prompt) - continues(prompt)
+        found.append(_of_turns(dialogue, first, says, scored, partial(template.marked, example)))
+    if rendered.ids is not None and any(found):
+        raise InputError(
+            "the tokenizer writes conversations as tokens, in which turns are not found: set data.scored to "
+            "`completion`, and take out rows whose messages have weights"
+        )
+    begin = len(rendered.prompt)
+    return [spans and _behind(begin, spans) for spans in found] if any(each is not None for each in found) else []
 
 
-def masks(rendered: RenderedExample, completions: Sequence[list[int]], encoder: TextEncoder) -> list[list[bool]]:
+def masks(rendered: RenderedExample, tokens: Continued, encoder: TextEncoder) -> list[list[bool]]:
     """Return whether each token of each completion counts: one that has a character that does; empty where all do.
 
     What is written behind a completion, such as its EOS, counts as its last character does.
     """
     return [
-        [] if spans is None else _mask(spans, ids, rendered, text, encoder)
-        for spans, ids, text in zip(rendered.counted, completions, rendered.completions, strict=bool(rendered.counted))
+        [] if spans is None else _mask(spans, number, rendered, tokens, encoder)
+        for number, spans in enumerate(rendered.counted)
     ]
 
 
 def _mask(
-    spans: Sequence[Span], ids: list[int], rendered: RenderedExample, text: str, encoder: TextEncoder
+    spans: Sequence[Span], number: int, rendered: RenderedExample, tokens: Continued, encoder: TextEncoder
 ) -> list[bool]:
-    places = iter(encoder.places(rendered, text, ids, [place for span in spans for place in span]))
+    text, ids = rendered.completions[number], tokens.completions[number]
+    places = iter(encoder.places(rendered, tokens, number, [place for span in spans for place in span]))
     mask = [False] * len(ids)
     for _, end in spans:
         first, last = next(places).ended, next(places).begun
         last = len(ids) if end == len(text) else last
         mask[first:last] = [True] * (last - first)
     return mask
+
+
+def _dialogue(rendered: RenderedExample, messages: Conversation, text: str, template: ChatTemplate) -> Dialogue:
+    def write(some: Conversation, answered: bool) -> str:
+        return template.text(rendered.source, some, **({} if answered else {"add_generation_prompt": True}))
+
+    special = tuple(filter(None, special_tokens(template.tokenizer).values()))
+    return Dialogue(messages, rendered.prompt + text, write, special)
 
 
 def _in_written(text: str, completion: str | Conversation, spans: Sequence[Span]) -> list[Span]:
@@ -82,25 +104,34 @@ def _in_written(text: str, completion: str | Conversation, spans: Sequence[Span]
 
 
 def _of_turns(
-    rendered: RenderedExample, renderer: Renderer, completion: Conversation, text: str, scored: Scored
+    dialogue: Dialogue,
+    first: int,
+    says: Sequence[bool],
+    scored: Scored,
+    marked_in: Callable[[Conversation], list[Span] | None],
 ) -> list[Span] | None:
-    example = rendered.source
-    prompt = cast(Conversation, example.prompt)
-    says = [_counts(message, scored, message is completion[-1]) for message in completion]
-    is_own = all(counts == (message["role"] == "assistant") for counts, message in zip(says, completion, strict=True))
-    messages = prompt + completion
-    marked = None if scored == "completion" else renderer.marked(example, messages)
+    """Return the characters of a dialogue that count; None for all behind its prompt.
+
+    Args:
+        dialogue: Prompt and completion.
+        first: Number of the message with which the completion begins.
+        says: Whether each message of the completion counts.
+        scored: The choice among turns.
+        marked_in: Where the template marks what the assistant generates, if it does.
+    """
+    marked = None if scored == "completion" else marked_in(dialogue.messages)
     if marked is None and all(says):
         return None
-    dialogue = Dialogue(messages, rendered.prompt + text, partial(renderer.write, example), renderer.special)
-    if marked is not None and is_own:
-        spans = marked
-    elif scored == "completion":
-        spans = _between([dialogue.turn(len(prompt) + n) for n, counts in enumerate(says) if not counts], dialogue.text)
-    else:
-        turns = [dialogue.turn(len(prompt) + number) for number, counts in enumerate(says) if counts]
-        spans = turns if marked is None else _overlaps(turns, marked)
-    begin = len(rendered.prompt)
+    own = [message["role"] == "assistant" for message in dialogue.messages[first:]]
+    if marked is not None and [*says] == own:
+        return marked
+    if scored == "completion":
+        return _between([dialogue.turn(first + n) for n, counts in enumerate(says) if not counts], dialogue.text)
+    turns = [dialogue.turn(first + number) for number, counts in enumerate(says) if counts]
+    return turns if marked is None else _overlaps(turns, marked)
+
+
+def _behind(begin: int, spans: Sequence[Span]) -> list[Span]:
     return [(max(0, start - begin), end - begin) for start, end in spans if end > begin]
 
 

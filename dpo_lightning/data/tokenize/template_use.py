@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from dpo_lightning.compat.chat_templates import TemplateWords, template_words
 from dpo_lightning.data.formats import Conversation, Example, Message
 from dpo_lightning.data.formats.recorded import holds
+from dpo_lightning.data.tokenize.turns import WEIGHTS
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_ALWAYS = {"role", "content"}
+_ALWAYS = {"role", "content", *WEIGHTS}
 
 
 def words_of(tokenizer: PreTrainedTokenizerBase) -> TemplateWords | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dpo_lightning.data.special_tokens import special_tokens
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ class Vocabulary:
         Raises:
             InputError: naming the tokens that have no row.
         """
-        special = {token for token, entry in self.tokenizer.added_tokens_decoder.items() if entry.special}
-        unused = special.union(self.tokenizer.all_special_ids) - {self.tokenizer.eos_token_id}
+        unused = special_tokens(self.tokenizer).keys() - {self.tokenizer.eos_token_id}
         self._refuse({token: name for token, name in self._beyond.items() if token not in unused}, "data.tokenizer")
 
     def check_ids(self, ids: Iterable[int], place: str) -> None:

@@ -177,15 +177,16 @@ TURNS = {"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assista
         *[pytest.param({**TURNS, name: ["q"]}, f"field `{name}`, message 0: not a mapping") for name in TURNS],
         *[pytest.param({**TURNS, name: [{"role": "user"}]}, f"field `{name}`, message 0: not a") for name in TURNS],
         *[pytest.param({**TURNS, name: [None]}, f"field `{name}`, message 0: not a mapping") for name in TURNS],
-        pytest.param({**TURNS, "prompt": [user("q"), {"role": "bot", "content": ""}]}, "message 1: role 'bot' is none"),
-        pytest.param({**TURNS, "prompt": [{"role": ["user"], "content": ""}]}, "message 0: role .* is none of"),
+        pytest.param({**TURNS, "chosen": [{"role": "bot", "content": ""}]}, "message 0: role 'bot' is none"),
+        pytest.param({**TURNS, "prompt": [{"role": ["user"], "content": ""}]}, "message 0: role .* is no name"),
         pytest.param({**TURNS, "chosen": [assistant(None)]}, "field `chosen`, message 0: content is null"),
         pytest.param(
             {**TURNS, "chosen": [assistant([{"type": "image"}])]},
             "field `chosen`, message 0: content has a part of type 'image'",
         ),
         pytest.param(
-            {**TURNS, "prompt": [user("q"), assistant("a")]}, "field `prompt`: the last message is the assist"
+            {name: [user("q"), assistant("a"), assistant(name)] for name in ("chosen", "rejected")},
+            "the last message that both dialogues share is the assistant's",
         ),
         *[pytest.param({**TURNS, name: []}, f"field `{name}`: no message") for name in ("chosen", "rejected")],
         *[

@@ -105,7 +105,7 @@ def test_a_single_completion_has_the_tokens_that_it_has_in_a_pair() -> None:
     for pair in pairs:
         whole = encode(pair).example
         for completion, ids in zip(pair.completions, whole.completion_ids, strict=True):
-            alone, outcome, _ = encode(Example.labelled(pair.prompt, completion, True))
+            alone, outcome, *_ = encode(Example.labelled(pair.prompt, completion, True))
             assert (alone.prompt_ids, alone.branches) == (whole.prompt_ids, [ids])
             lengths = Lengths.of_examples([alone])
             assert (outcome, lengths.tokens) == (0, lengths.longest)

@@ -9,6 +9,7 @@ import pytest
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data import Example, ExampleTokenizer
 from dpo_lightning.data.tokenize import Outcome
+from dpo_lightning.data.tokenize.boundary import Boundary
 from dpo_lightning.errors import InputError
 from tests.data.tokenize.common import BOS, EOS, TOKENIZERS, A, B, encode, ids, longest, real
 from tests.helpers.tiny import tiny_tokenizer
@@ -28,7 +29,7 @@ def test_each_part_is_its_own_tokens_where_nothing_merges():
     expected = TokenizedExample.pair(
         0, ids(tokenizer, "ab:"), [*ids(tokenizer, " cd"), EOS], [*ids(tokenizer, " e"), EOS]
     )
-    assert encoding == (expected, 0, False)
+    assert encoding == (expected, 0, False, Boundary.CLEAN)
     assert longest(encoding) == 3 + 4
 
 
@@ -41,7 +42,7 @@ def test_wherever_a_text_is_cut_the_prompt_keeps_its_tokens_and_the_whole_decode
     for text in CORPUS:
         for cut in rng.sample(range(1, len(text)), 25):
             prompt, completion = text[:cut], text[cut:]
-            example, outcome, _ = encode(tokenizer, prompt, completion, completion + " or not")
+            example, outcome, *_ = encode(tokenizer, prompt, completion, completion + " or not")
             prompt_ids, (chosen, rejected) = example.prompt_ids, example.completion_ids
             own, joint = ids(tokenizer, prompt), ids(tokenizer, text)
             assert prompt_ids[-len(own) :] == own

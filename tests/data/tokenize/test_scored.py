@@ -177,6 +177,6 @@ def test_spans_of_a_message_stand_in_what_the_template_writes():
 
 
 def test_a_template_that_changes_a_message_has_no_place_for_spans():
-    loud = chat(CHATML.replace("m.content", "m.content|upper"))
+    loud = chat(CHATML.replace("m.content", "(m.content|upper if m.role == 'assistant' else m.content)"))
     with pytest.raises(InputError, match="changes the text of a message"):
         ExampleTokenizer(loud, 100)(Example.pair(PROMPT, SHORT, LONG[:1])._replace(spans=[[(0, 1)], [(0, 1)]]))
