@@ -52,7 +52,7 @@ class ComparedFormat(PairFormat):
         name = type(self).__name__
         if not self.verdicts and self.boundary is None:
             raise InputError(
-                f"{name}: say what `{self.preference}` means: in `verdicts`, as in {{model_a: first, model_b: second}}, "
+                f"{name}: say what `{self.preference}` means in `verdicts`, such as {{model_a: first, b: second}}, "
                 "or by a `boundary`"
             )
         if self.scale is not None and (self.boundary is None or len(self.scale) != 2 or self.scale[0] >= self.scale[1]):

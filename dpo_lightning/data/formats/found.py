@@ -48,7 +48,7 @@ def find_format(rows: Rows, wanted: Compares | None = None) -> Known:
     if not found:
         raise _unknown(rows, read)
     best = [each for each in found if each.first] or _most_specific(found)
-    if len({frozenset(each.needs) for each in best}) > 1:
+    if len(best) > 1:
         raise InputError(
             f"the rows may be read as {' or as '.join(each.said for each in best)}: say which in data.format"
         )
@@ -63,7 +63,12 @@ def _wanted(found: list[Known], wanted: Compares | None) -> list[Known]:
 
 
 def _most_specific(found: list[Known]) -> list[Known]:
-    return [each for each in found if not any(each.needs.keys() < other.needs.keys() for other in found)]
+    first = {frozenset(each.needs): each for each in reversed(found)}
+    return [each for each in found if first[frozenset(each.needs)] is each and not _is_part(each, found)]
+
+
+def _is_part(known: Known, of: list[Known]) -> bool:
+    return any(known.needs.keys() < other.needs.keys() for other in of)
 
 
 def _is_needed(column: str, known: Known) -> bool:

@@ -106,7 +106,8 @@ def _dialogues() -> Iterator[Known]:
         title = "ShareGPT ranking" if prompt == "conversations" else "dialogue and two answers"
         needs = {prompt: MESSAGES, "chosen": TEXT | ANSWER, "rejected": TEXT | ANSWER}
         yield Known(title, ShareGPTFormat(prompt), needs)
-        yield Known("prompt and two messages", ShareGPTFormat(prompt), {**needs, prompt: TEXT})
+        two = {prompt: TEXT, "chosen": ANSWER, "rejected": ANSWER}
+        yield Known("prompt and two messages", ShareGPTFormat(prompt), two)
     whole = dict.fromkeys(("chosen", "rejected"), RESPELLED)
     yield Known("dialogues in ShareGPT's spelling", ShareGPTFormat("prompt"), whole)
     openai = {"input.messages": MESSAGES, "preferred_output": ANSWER, "non_preferred_output": ANSWER}
