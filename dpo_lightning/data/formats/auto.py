@@ -32,7 +32,7 @@ class AutoFormat(RowFormat):
 
     @property
     def looks(self) -> bool:
-        """Whether no column and no template is given."""
+        """True where no column and no template is given."""
         return all(getattr(self, each.name) == each.default for each in fields(self) if each.name not in _GO_ALONG)
 
     def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:

@@ -56,7 +56,7 @@ def find_format(rows: Rows, wanted: Compares | None = None) -> Known:
 
 
 def _wanted(found: list[Known], wanted: Compares | None) -> list[Known]:
-    """Those with the examples that are wanted, or else with others: what is said of these is the caller's."""
+    """Return those with the examples that are wanted, or else with others: what is said of these is the caller's."""
     ranks = {Compares.PAIRS: 0, Compares.LABELLED: 1}
     kinds = sorted({each.format.gives for each in found}, key=lambda gives: (gives is not wanted, ranks.get(gives, 2)))
     return [each for each in found if each.format.gives is kinds[0]] if found else []

@@ -158,7 +158,7 @@ class PairFormat(Format):
 
 
 def _are_dialogues(sides: list[Any]) -> bool:
-    """Whether completions begin with the turns of the prompt."""
+    """Return whether completions begin with the turns of the prompt."""
     return all(
         isinstance(side, list) and side and isinstance(side[0], Mapping) and side[0].get("role") != "assistant"
         for side in sides

@@ -33,7 +33,7 @@ def _are_messages(value: Any) -> bool:
 
 
 def _are_plain(value: Any) -> bool:
-    """Whether messages have the keys and the roles of a chat template."""
+    """Return whether messages have the keys and the roles of a chat template."""
     return _are_messages(value) and all(each.get("role") in _PLAIN_ROLES for each in value)
 
 
