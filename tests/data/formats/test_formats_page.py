@@ -48,15 +48,9 @@ def test_a_format_has_the_settings_that_it_says(name: str) -> None:
     assert names(settings) == own
     if name != "ScoredListFormat":
         assert gives.strip().startswith(GIVES[CLASSES[name].gives.value])
-    if issubclass(CLASSES[name], PairFormat) and name not in (
-        "ComparedFormat",
-        "ScoredPairsFormat",
-        "ScoredListFormat",
-    ):
+    if shared and name not in ("ComparedFormat", "ScoredPairsFormat", "ScoredListFormat"):
         made = CLASSES[name]()
-        assert {getattr(made, own_one) for own_one in own[:3] if isinstance(getattr(made, own_one), str)} <= {
-            *names(has)
-        }
+        assert {column for each in own[:3] if isinstance(column := getattr(made, each), str)} <= {*names(has)}
 
 
 def test_what_is_found_is_there_with_its_columns() -> None:

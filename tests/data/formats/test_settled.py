@@ -46,9 +46,7 @@ def test_two_sides_without_their_verdict_are_refused(name: str) -> None:
 
 
 def test_json_of_messages_is_not_taken_for_text() -> None:
-    with pytest.raises(
-        InputError, match=r"^pairs\.jsonl: field `(chosen|prompt)`: the text is JSON of messages: take a"
-    ):
+    with pytest.raises(InputError, match=r"^pairs\.jsonl: field `(chosen|prompt)`: the text is JSON of messages: "):
         settled(RowFormat(), as_json(turns()))
     assert settled(RowFormat(), {"prompt": "[1]", "chosen": "{}", "rejected": '[{"a": 1}'}) == RowFormat()
 

@@ -30,7 +30,7 @@ def test_the_last_turn_is_the_chosen_one():
         ({**ROW, "rejected_messages": DIALOGUE}, "each of them has a rejected answer"),
         ({**ROW, "messages": "q"}, "field `messages`: str, not a list of messages"),
         ({**ROW, "rejected_response": 3}, "field `rejected_response`: int, not text"),
-        ({**ROW, "messages": DIALOGUE[:3]}, "both must go on with an assistant message"),
+        ({**ROW, "messages": DIALOGUE[:3]}, "it ends with 'user', not with an assistant message"),
     ],
 )
 def test_a_bad_row_is_named(row, message):
