@@ -11,7 +11,7 @@ from dpo_lightning.data.formats.known import Known, known_formats
 from dpo_lightning.data.formats.pair_halves import LabelledPairs
 from dpo_lightning.data.formats.paths import decoded
 from dpo_lightning.data.formats.row import RowFormat
-from dpo_lightning.data.formats.shapes import json_columns
+from dpo_lightning.data.formats.shapes import first_value, json_columns
 from dpo_lightning.data.formats.sharegpt import ShareGPTFormat
 from dpo_lightning.data.formats.unpaired import UnpairedFormat
 from dpo_lightning.errors import InputError
@@ -41,7 +41,7 @@ def find_format(rows: Rows, wanted: Compares | None = None) -> Known:
         'PKU-SafeRLHF: prompt, response_0, response_1, better_response_id'
     """
     as_json = json_columns(rows)
-    read = [decoded(row, as_json) for row in rows] if as_json else rows
+    read = [_first_values([decoded(row, as_json) for row in rows])]
     found = _wanted([each for each in known_formats() if not each.lacking(read)], wanted)
     if not found and rows and {"chosen", "rejected"} <= rows[0].keys():
         return known_formats()[0]  # it says what is wrong with the row
@@ -53,6 +53,11 @@ def find_format(rows: Rows, wanted: Compares | None = None) -> Known:
             f"the rows may be read as {' or as '.join(each.said for each in best)}: say which in data.format"
         )
     return _fitted(best[0], [name for name in as_json if _is_needed(name, best[0])], wanted)
+
+
+def _first_values(rows: Rows) -> dict[str, Any]:
+    """Return a row with the first value of each column that is not null."""
+    return {name: first_value(rows, name) for name in (rows[0] if rows else ())}
 
 
 def _wanted(found: list[Known], wanted: Compares | None) -> list[Known]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dpo_lightning.data.columns import number_in
@@ -71,6 +71,14 @@ def items(**fields: Kind) -> Kind:
         return all(kind.holds(at(value[0], name.replace("__", "."))) for name, kind in fields.items())
 
     return Kind(f"a list of completions with {words}", holds)
+
+
+def word_of(words: Collection[str]) -> Kind:
+    """Return the kind of texts that are one of these words, in small letters."""
+    return Kind(
+        f"one of {', '.join(sorted(words)[:4])}, ...",
+        lambda value: isinstance(value, str) and value.strip().casefold() in words,
+    )
 
 
 def _is_list(value: Any) -> bool:

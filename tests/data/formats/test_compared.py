@@ -51,11 +51,18 @@ def test_the_margin_is_that_of_the_chosen_one() -> None:
     }
 
 
+@pytest.mark.parametrize(("winner", "completions"), [("response_1", ["a", "b"]), (" Response_2", ["b", "a"])])
+def test_the_name_of_a_column_says_which(winner: str, completions: list[str]) -> None:
+    assert ComparedFormat().examples({**ROW, "preference": winner})[0].completions == completions
+    with pytest.raises(
+        InputError, match=r"^field `preference`: 'x' does not say which completion is better: known are"
+    ):
+        ComparedFormat().examples({**ROW, "preference": "x"})
+
+
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(InputError, match=r"^no column `preference_strength`"):
         HelpSteerFormat().examples(ROW)
-    with pytest.raises(InputError, match=r"^ComparedFormat: say what `preference` means"):
-        ComparedFormat()
     with pytest.raises(InputError, match=r"^ComparedFormat\.scale"):
         ComparedFormat(boundary=0, scale=[1])
 

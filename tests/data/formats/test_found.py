@@ -132,6 +132,16 @@ FOUND: dict[str, tuple[Row, Row, str]] = {
         turns(),
         "arena battles: conversation_a, conversation_b, winner",
     ),
+    "answers and a letter": (
+        {"question": Q, "answer_a": "five", "answer_b": "four", "better": "B"},
+        pair(),
+        "comparison in words: question, answer_a, answer_b, better",
+    ),
+    "named side": (
+        {"prompt": Q, "response_1": "five", "response_2": "four", "chosen": "response_2"},
+        pair(),
+        "comparison in words: prompt, response_1, response_2, chosen",
+    ),
     "AlpacaEval": (
         {"instruction": Q, "output_1": "five", "output_2": "four", "annotator": "x", "preference": 1.98},
         pair(),
