@@ -12,7 +12,7 @@ from dpo_lightning.data.batching import COLLATE, Batching
 from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.formats import AutoFormat, Format
-from dpo_lightning.data.formats.settled import FIRST_ROWS, settled_format
+from dpo_lightning.data.formats.settled import first_rows, settled_format
 from dpo_lightning.data.formats.unread import check_ignored, names_in
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import LazyLoader
@@ -225,9 +225,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         rows = with_class_names(load_rows(source, split, self.load_options, keys))
         place = f"{describe(source)}, split {split}"
         read = self._read
-        first = rows.select(range(min(len(rows), FIRST_ROWS))).with_format(None).to_list()
         wanted = None if read is None else read.compares.given_by
-        row_format = checked_format(settled_format(checked_format(self.format), first, place, wanted))
+        row_format = settled_format(checked_format(self.format), first_rows(rows, place), place, wanted)
         if read is not None:
             check_read(read, row_format, predicting=self._predicting)
         encode = ExampleTokenizer(

@@ -307,8 +307,8 @@ def test_a_missing_column(project, capsys):
             "a completion begins with an assistant message",
         ),
         (
-            {"chosen": [{"role": "bot", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]},
-            "role 'bot' is none of",
+            {"chosen": [{"role": "narrator", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]},
+            "role 'narrator' is none of",
         ),
         (
             {"chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "b"}]},

@@ -43,7 +43,7 @@ class Format(ABC):
 
     @property
     def looks(self) -> bool:
-        """Whether the kind of its examples is known only after `found_in` has looked at rows."""
+        """True where the kind of its examples is known only after `found_in` has looked at rows."""
         return False
 
     def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:

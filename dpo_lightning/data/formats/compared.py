@@ -28,7 +28,8 @@ class ComparedFormat(PairFormat):
         first: Column of one completion: a text, or messages.
         second: Column of the other.
         preference: Column that says which is better.
-        verdicts: Values of it, as text in small letters, and what they say: `first`, `second` or `tie`.
+        verdicts: Values of it, as text in small letters, and what they say: `first`, `second` or `tie`. The name of
+            one of the two columns says that one.
         boundary: Instead, or beside: numbers below it say the first, numbers above it the second, itself a tie.
         scale: Smallest and largest number that is a verdict by the boundary; others are refused.
         ties: `drop` rows that prefer none, which are counted, or `refuse` them.
@@ -51,11 +52,6 @@ class ComparedFormat(PairFormat):
     def __post_init__(self) -> None:
         super().__post_init__()
         name = type(self).__name__
-        if not self.verdicts and self.boundary is None:
-            raise InputError(
-                f"{name}: say what `{self.preference}` means: by `verdicts`, as {{model_a: first, model_b: second}}, "
-                "or by a `boundary`"
-            )
         if self.scale is not None and (self.boundary is None or len(self.scale) != 2 or self.scale[0] >= self.scale[1]):
             raise InputError(f"{name}.scale: give the smallest and the largest number of a scale with a boundary")
 
@@ -83,5 +79,6 @@ class ComparedFormat(PairFormat):
 
     @property
     def _reads(self) -> Verdicts:
+        sides = {self.first.casefold(): Better.FIRST, self.second.casefold(): Better.SECOND}
         words = {word.strip().casefold(): Better(says) for word, says in (self.verdicts or {}).items()}
-        return Verdicts(words, self.boundary, *(self.scale or ()))
+        return Verdicts({**sides, **words}, self.boundary, *(self.scale or ()))

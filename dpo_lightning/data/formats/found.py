@@ -11,7 +11,7 @@ from dpo_lightning.data.formats.decoded import decoded
 from dpo_lightning.data.formats.known import Known, known_formats
 from dpo_lightning.data.formats.pair_halves import LabelledPairs
 from dpo_lightning.data.formats.row import RowFormat
-from dpo_lightning.data.formats.shapes import json_columns
+from dpo_lightning.data.formats.shapes import first_value, json_columns
 from dpo_lightning.data.formats.sharegpt import ShareGPTFormat
 from dpo_lightning.data.formats.unpaired import UnpairedFormat
 from dpo_lightning.errors import InputError
@@ -41,29 +41,39 @@ def find_format(rows: Rows, wanted: Compares | None = None) -> Known:
         'PKU-SafeRLHF: prompt, response_0, response_1, better_response_id'
     """
     as_json = json_columns(rows)
-    read = [decoded(row, as_json) for row in rows] if as_json else rows
+    read = [_first_values([decoded(row, as_json) for row in rows])]
     found = _wanted([each for each in known_formats() if not each.lacking(read)], wanted)
     if not found and rows and {"chosen", "rejected"} <= rows[0].keys():
         return known_formats()[0]  # it says what is wrong with the row
     if not found:
         raise _unknown(rows, read)
     best = [each for each in found if each.first] or _most_specific(found)
-    if len({frozenset(each.needs) for each in best}) > 1:
+    if len(best) > 1:
         raise InputError(
             f"the rows may be read as {' or as '.join(each.said for each in best)}: say which in data.format"
         )
     return _fitted(best[0], [name for name in as_json if _is_needed(name, best[0])], wanted)
 
 
+def _first_values(rows: Rows) -> dict[str, Any]:
+    """Return a row with the first value of each column that is not null."""
+    return {name: first_value(rows, name) for name in (rows[0] if rows else ())}
+
+
 def _wanted(found: list[Known], wanted: Compares | None) -> list[Known]:
-    """Those with the examples that are wanted, or else with others: what is said of these is the caller's."""
+    """Return those with the examples that are wanted, or else with others: what is said of these is the caller's."""
     ranks = {Compares.PAIRS: 0, Compares.LABELLED: 1}
     kinds = sorted({each.format.gives for each in found}, key=lambda gives: (gives is not wanted, ranks.get(gives, 2)))
     return [each for each in found if each.format.gives is kinds[0]] if found else []
 
 
 def _most_specific(found: list[Known]) -> list[Known]:
-    return [each for each in found if not any(each.needs.keys() < other.needs.keys() for other in found)]
+    first = {frozenset(each.needs): each for each in reversed(found)}
+    return [each for each in found if first[frozenset(each.needs)] is each and not _is_part(each, found)]
+
+
+def _is_part(known: Known, of: list[Known]) -> bool:
+    return any(known.needs.keys() < other.needs.keys() for other in of)
 
 
 def _is_needed(column: str, known: Known) -> bool:

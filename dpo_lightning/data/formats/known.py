@@ -35,6 +35,7 @@ from dpo_lightning.data.formats.shapes import (
     Kind,
     first_value,
     items,
+    word_of,
 )
 from dpo_lightning.data.formats.sharegpt import ShareGPTFormat
 from dpo_lightning.data.formats.swift import SwiftFormat
@@ -48,6 +49,11 @@ PAIRS = (
     ("preferred", "dispreferred"),
     ("preferred_output", "non_preferred_output"),
 )
+SIDES = (
+    *(("response_a", "response_b"), ("answer_a", "answer_b"), ("completion_a", "completion_b")),
+    *(("output_a", "output_b"), ("response_1", "response_2"), ("answer_1", "answer_2"), ("output_1", "output_2")),
+)
+VERDICTS = ("winner", "preference", "preferred", "better", "chosen", "label", "choice")
 SINGLE = ("completion", "response", "output", "answer")
 LABELS = ("label", "kto_tag", "labels", "thumbs_up", "desirable", "rating", "stars", "score", "feedback", "helpfulness")
 
@@ -106,7 +112,8 @@ def _dialogues() -> Iterator[Known]:
         title = "ShareGPT ranking" if prompt == "conversations" else "dialogue and two answers"
         needs = {prompt: MESSAGES, "chosen": TEXT | ANSWER, "rejected": TEXT | ANSWER}
         yield Known(title, ShareGPTFormat(prompt), needs)
-        yield Known("prompt and two messages", ShareGPTFormat(prompt), {**needs, prompt: TEXT})
+        two = {prompt: TEXT, "chosen": ANSWER, "rejected": ANSWER}
+        yield Known("prompt and two messages", ShareGPTFormat(prompt), two)
     whole = dict.fromkeys(("chosen", "rejected"), RESPELLED)
     yield Known("dialogues in ShareGPT's spelling", ShareGPTFormat("prompt"), whole)
     openai = {"input.messages": MESSAGES, "preferred_output": ANSWER, "non_preferred_output": ANSWER}
@@ -138,6 +145,13 @@ def _compared() -> Iterator[Known]:
     ):
         yield _comparison(title, each, {each.prompt: said})
     yield _comparison("arena battles", arena, {})
+    for prompt in PROMPTS:
+        for first, second in SIDES:
+            for preference in VERDICTS:
+                each = ArenaFormat(prompt, first=first, second=second, preference=preference)
+                words = {*(each.verdicts or {}), first.casefold(), second.casefold()}
+                needs = _comparison("", each, {prompt: said}).needs
+                yield Known("comparison in words", each, {**needs, preference: word_of(words)})
 
 
 def _comparison(title: str, each: ComparedFormat, prompt: Mapping[str, Kind]) -> Known:

@@ -18,6 +18,7 @@ from dpo_lightning.data.formats.example import Example
 from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.data.formats.spelling import respelled
 from dpo_lightning.data.formats.template_inputs import ARGUMENTS, TOOLS
+from dpo_lightning.data.formats.turns import answer
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 from dpo_lightning.utils.kinds import check_fields
@@ -109,6 +110,8 @@ class PairFormat(Format):
             InputError: naming the field, as `RowFormat.parse` does.
         """
         sides = [respelled(side.value, f"field `{side.name}`", self.roles) for side in (chosen, rejected)]
+        if any(isinstance(side, list) for side in sides):
+            sides = [answer(side) if isinstance(side, str) else side for side in sides]
         prompt = self.prompt_of(row)
         name = _IMPLICIT if prompt is None else self.prompt
         fields = dict(zip((name, chosen.name, rejected.name), (prompt, *sides), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -18,10 +18,25 @@ from dpo_lightning.data.formats.shapes import first_value, json_columns
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 FIRST_ROWS = 100
 """Rows that are looked at."""
 
 Rows = Sequence[Mapping[str, Any]]
+
+
+def first_rows(rows: Dataset, place: str) -> Rows:
+    """Return the rows that are looked at.
+
+    Raises:
+        InputError: naming the place, for text that is not UTF-8.
+    """
+    try:
+        return rows.select(range(min(len(rows), FIRST_ROWS))).with_format(None).to_list()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: not UTF-8: {error}") from None
 
 
 def settled_format(row_format: Format, rows: Rows, place: str, wanted: Compares | None = None) -> Format:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dpo_lightning.data.column_paths import value as value_at
@@ -33,7 +33,7 @@ def _are_messages(value: Any) -> bool:
 
 
 def _are_plain(value: Any) -> bool:
-    """Whether messages have the keys and the roles of a chat template."""
+    """Return whether messages have the keys and the roles of a chat template."""
     return _are_messages(value) and all(each.get("role") in _PLAIN_ROLES for each in value)
 
 
@@ -71,6 +71,14 @@ def items(**fields: Kind) -> Kind:
         return all(kind.holds(value_at(value[0], name.replace("__", "."))) for name, kind in fields.items())
 
     return Kind(f"a list of completions with {words}", holds)
+
+
+def word_of(words: Collection[str]) -> Kind:
+    """Return the kind of texts that are one of these words, in small letters."""
+    return Kind(
+        f"one of {', '.join(sorted(words)[:4])}, ...",
+        lambda value: isinstance(value, str) and value.strip().casefold() in words,
+    )
 
 
 def _is_list(value: Any) -> bool:

@@ -17,6 +17,7 @@ from dpo_lightning.data.formats.labels import is_desirable, is_signed
 from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.data.formats.spans import with_spans
 from dpo_lightning.data.formats.spelling import respelled
+from dpo_lightning.data.formats.turns import repeats
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
@@ -47,6 +48,7 @@ class UnpairedFormat(Format):
         labels: Further labels and whether they say desirable: `{helpful: true, harmful: false}`.
         roles: Names of the roles of messages beside the known ones, as in `PairFormat`.
         json_columns: Columns of text that hold JSON, such as lists of messages.
+        repeats_prompt: Whether text completions begin with the prompt, as in `RowFormat`.
 
     Example:
         >>> read = UnpairedFormat(completion="answer", label="thumbs_up")
@@ -73,6 +75,7 @@ class UnpairedFormat(Format):
     labels: Optional[dict[str, bool]] = None
     roles: Optional[dict[str, str]] = None
     json_columns: Optional[list[str]] = None
+    repeats_prompt: bool = False
 
     def __post_init__(self) -> None:
         check_texts(self.texts, "UnpairedFormat")
@@ -84,9 +87,14 @@ class UnpairedFormat(Format):
         return declared({}, self.texts)
 
     def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
-        """Return this format, with a `threshold` of 0 where labels are 1 and -1."""
+        """Return this format, with a `threshold` of 0 where labels are 1 and -1, and `repeats_prompt` where they do."""
         signed = self.threshold is None and is_signed([row.get(self.label) for row in rows])
-        return replace(self, threshold=0.0) if signed else self
+        repeated = bool(rows) and all(repeats(row, self.prompt, self._completions(row)) for row in rows)
+        found = replace(self, threshold=0.0) if signed else self
+        return replace(found, repeats_prompt=True) if repeated else found
+
+    def _completions(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        return (self.chosen, self.rejected) if self._is_pair(row) else (self.completion,)
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
         """Check a row and turn it into a prompt with a labelled completion, or with two for a pair.
@@ -126,6 +134,7 @@ class UnpairedFormat(Format):
             control_tokens=self.control_tokens,
             texts=self.texts,
             as_messages=self.as_messages,
+            repeats_prompt=self.repeats_prompt,
         )
 
     def _label(self, row: Mapping[str, Any]) -> bool:

@@ -279,7 +279,9 @@ def _row(rng: random.Random) -> dict[str, Any]:
 
 
 def _turns(value: Any) -> list[dict[str, str]]:
-    return [user(value)] if isinstance(value, str) else [{k: m[k] for k in ("role", "content")} for m in value]
+    return (
+        [user(value)] if isinstance(value, str) else [{"role": m["role"], "content": m["content"] or ""} for m in value]
+    )
 
 
 def _said(completion: Any) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dpo_lightning.data import Example, PreferenceDataModule, RowFormat
+from dpo_lightning.data import Example, PreferenceDataModule, RowFormat, UnpairedFormat
 from dpo_lightning.data.formats.turns import answer, asked, repeats
 from dpo_lightning.errors import InputError
 from tests.data.common import write
@@ -86,6 +86,14 @@ def test_a_prompt_at_the_head_of_text_completions_is_taken_off(tmp_path) -> None
         read.append([(row["prompt_ids"], row["completion_ids"]) for row in data.splits["train"]])
 
     assert read[0] == read[1]
+
+
+def test_so_it_is_of_labelled_completions() -> None:
+    rows = [{"prompt": "ab:", "completion": "ab: c", "label": 1}, REPEATED[0]]
+    found = UnpairedFormat().found_in(rows)
+
+    assert [each.completions for row in rows for each in found.examples(row)] == [[" c"], [" c0"], [" d0"]]
+    assert UnpairedFormat().found_in([{**rows[0], "completion": "c"}, rows[1]]) == UnpairedFormat()
 
 
 def test_completions_that_happen_to_begin_with_the_prompt_stay() -> None:

@@ -36,7 +36,7 @@ def test_a_label_is_true_or_false(label: Any, desirable: bool) -> None:
 
 @pytest.mark.parametrize(
     ("label", "shown"),
-    [(None, "null"), ("true", "'true'"), (2, "2"), (0.5, "0.5"), (-1, "-1"), (float("nan"), "nan"), ([True], "True")],
+    [(None, "null"), ("maybe", "'maybe'"), (2, "2"), (0.5, "0.5"), (-1, "-1"), (float("nan"), "nan"), ([True], "True")],
 )
 def test_what_is_no_label(label: Any, shown: str) -> None:
     with pytest.raises(InputError, match=rf"field `label`: \[?{shown}\]? is no label: true or 1"):

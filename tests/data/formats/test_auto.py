@@ -1,0 +1,82 @@
+"""The default format, with settings and without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dpo_lightning import DPO, KTO, AutoFormat, PreferenceDataModule, RowFormat, ShareGPTFormat, SHPFormat, SoftLabelDPO
+from dpo_lightning.data.formats import LabelledPairs, UnpairedFormat
+from dpo_lightning.errors import InputError
+from tests.cli.test_every_wrong_value import parser_of
+from tests.data.formats.test_found import FOUND
+from tests.helpers.runs import module, trainer
+from tests.helpers.tiny import tiny_tokenizer
+from tests.helpers.tokenizers import words
+
+SHAREGPT = FOUND["ShareGPT"][0]
+SHP = FOUND["SHP"][0]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"prompt": "question"}, {"prompt_template": "Q: {prompt}"}, {"turn_marker": "A:"}]
+)
+def test_with_a_setting_it_is_pairs_in_columns(settings: dict[str, Any]) -> None:
+    assert AutoFormat().looks
+    assert not AutoFormat(**settings).looks
+    assert AutoFormat(**settings).found_in([SHAREGPT]) == RowFormat(**settings)
+
+
+def test_columns_of_numbers_go_along_with_what_is_found() -> None:
+    given = AutoFormat(margin=["score_A", "score_B"], texts=["history"])
+
+    assert given.found_in([SHP]) == SHPFormat(margin=["score_A", "score_B"], texts=["history"])
+    assert AutoFormat(margin="m").found_in([{"prompt": "q", "chosen": "a", "rejected": "b"}]) == RowFormat(margin="m")
+    with pytest.raises(InputError, match=r"^data\.format\.margin: UnpairedFormat, which reads these rows, has none$"):
+        AutoFormat(margin="m").found_in([{"prompt": "q", "completion": "a", "label": 1}])
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"margin": ["a", "b"]}, AutoFormat(margin=["a", "b"])),
+        ({"prompt": "question"}, AutoFormat(prompt="question")),
+        ({"class_path": "ShareGPTFormat"}, ShareGPTFormat()),
+        ("SHPFormat", SHPFormat()),
+        (
+            {"class_path": "LabelledPairs", "init_args": {"pairs": {"class_path": "ShareGPTFormat"}}},
+            LabelledPairs(ShareGPTFormat()),
+        ),
+    ],
+)
+def test_a_config_names_settings_or_a_class(given: Any, wanted: Any) -> None:
+    parser = parser_of("data")
+    parsed = parser.parse_object(
+        {"data": {"class_path": "dpo_lightning.PreferenceDataModule", "init_args": {"dataset": "x", "format": given}}}
+    )
+    assert parser.instantiate_classes(parsed)["data"].format == wanted
+
+
+def fit(objective: Any, rows: list[dict[str, Any]], **settings: Any) -> PreferenceDataModule:
+    from datasets import Dataset
+
+    data = PreferenceDataModule(Dataset.from_list(rows), tiny_tokenizer(), **settings)
+    trainer(max_steps=1).fit(module(objective=objective), data)
+    return data
+
+
+def test_an_objective_gets_the_examples_that_it_reads() -> None:
+    assert len(fit(DPO(), [SHP] * 2).splits["train"]) == 2
+    assert "label" in fit(KTO(), [SHP, {**SHP, "history": "Three?"}]).splits["train"].column_names
+    with pytest.raises(InputError, match=r"^objective DPO reads pairs, and data\.format UnpairedFormat gives single"):
+        fit(DPO(), [{"prompt": "q", "completion": "a", "label": True}])
+
+
+def test_a_column_that_is_read_is_asked_for_before_rows_are() -> None:
+    with pytest.raises(InputError, match=r"^the objective reads the probability of each row: name its column"):
+        trainer(max_steps=1).fit(module(objective=SoftLabelDPO()), PreferenceDataModule("nowhere.jsonl", words()))
+
+
+def test_unpaired_columns_of_trl_have_their_own_format() -> None:
+    assert AutoFormat().found_in([{"prompt": "q", "completion": "a", "label": "yes"}]) == UnpairedFormat()

@@ -1,0 +1,62 @@
+"""The page on formats says what the code does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import dpo_lightning
+from dpo_lightning.data import formats
+from dpo_lightning.data.formats import AutoFormat, Format, PairFormat
+from dpo_lightning.data.formats.known import known_formats
+
+PAGE = (Path(dpo_lightning.__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
+ROWS = {
+    name: rest
+    for line in PAGE.splitlines()
+    if (found := re.match(r"\| `(\w+)` (\|.*)", line))
+    for name, rest in [found.groups()]
+}
+CLASSES = {
+    name: kind
+    for name in formats.__all__
+    if isinstance(kind := getattr(formats, name), type)
+    and issubclass(kind, Format)
+    and kind not in (Format, PairFormat, AutoFormat)
+}
+GIVES = {"pairs": "pairs", "labelled": "labelled completions"}
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_it_has_every_format() -> None:
+    assert ROWS.keys() == CLASSES.keys()
+    assert CLASSES.keys() <= set(dpo_lightning.__all__)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_format_has_the_settings_that_it_says(name: str) -> None:
+    shared = {each.name for each in fields(PairFormat)} if issubclass(CLASSES[name], PairFormat) else set()
+    own = [each.name for each in fields(CLASSES[name]) if each.name not in {*shared, "ignore"}]
+    *_, has, _, gives, settings, _ = ROWS[name].split("|")
+
+    assert names(settings) == own
+    if name != "ScoredListFormat":
+        assert gives.strip().startswith(GIVES[CLASSES[name].gives.value])
+    if shared and name not in ("ComparedFormat", "ScoredPairsFormat", "ScoredListFormat"):
+        made = CLASSES[name]()
+        assert {column for each in own[:3] if isinstance(column := getattr(made, each), str)} <= {*names(has)}
+
+
+def test_what_is_found_is_there_with_its_columns() -> None:
+    said = dict(re.findall(r"^\| ([^|`]+?) \| (.*) \|$", PAGE, re.MULTILINE))
+    prompts = names(said["pairs"])
+    labels = names(said["labelled completions"])
+    for known in known_formats():
+        for column in known.needs:
+            assert column in [*names(said[known.title]), *prompts, *labels], (known.title, column)
