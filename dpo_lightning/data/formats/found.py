@@ -100,14 +100,16 @@ def _halves(pairs: Format) -> Format:
 
 def _unknown(rows: Rows, read: Rows) -> InputError:
     columns = ", ".join(f"`{name}`" for name in (rows[0] if rows else ()))
-    lacking = {(each.title, *missing): missing for each in known_formats() if (missing := each.lacking(read))}
-    nearest = sorted(lacking, key=lambda key: (len(lacking[key]), -_present(key, rows)))[:_NEAREST]
-    said = "; ".join(f"{key[0]} lack {' and '.join(lacking[key])}" for key in nearest)
+    lacking: dict[str, list[str]] = {}
+    for each in known_formats():
+        missing = each.lacking(read)
+        if each.title not in lacking or len(missing) < len(lacking[each.title]):
+            lacking[each.title] = missing
+    nearest = sorted(lacking, key=lambda title: len(lacking[title]))[:_NEAREST]
+    said = "; ".join(f"{title} lack {' and '.join(lacking[title])}" for title in nearest)
+    if not columns:
+        return InputError("the rows have no columns: name them in data.format")
     return InputError(
         f"the columns {columns} are of no known format ({said}): name the columns in data.format, or give a format "
         "of your own"
     )
-
-
-def _present(key: tuple[str, ...], rows: Rows) -> int:
-    return sum(f"`{name}` as " in each for name in rows[0] for each in key[1:]) if rows else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 from dpo_lightning.data.formats.base import Format
@@ -54,6 +55,8 @@ SIDES = (
     *(("output_a", "output_b"), ("response_1", "response_2"), ("answer_1", "answer_2"), ("output_1", "output_2")),
 )
 VERDICTS = ("winner", "preference", "preferred", "better", "chosen", "label", "choice")
+LISTS_OF = ("completions", "responses", "answers", "candidates")
+TEXTS_IN = ("response", "text", "completion", "answer", "content", "output", "message", "messages")
 SINGLE = ("completion", "response", "output", "answer")
 LABELS = ("label", "kto_tag", "labels", "thumbs_up", "desirable", "rating", "stars", "score", "feedback", "helpfulness")
 
@@ -168,11 +171,14 @@ def _scored() -> Iterator[Known]:
     ):
         kind = items(**{text: TEXT | ANSWER, number: NUMBER})
         yield from _both(title, prompt, list_name, kind, {}, completion=text, **_number(rank, number))
-    for prompt in PROMPTS[:4]:
-        for list_name in ("completions", "responses", "answers"):
-            for rank, number in ((False, "scores"), (False, "rewards"), (True, "ranks")):
-                kinds = {number: NUMBERS}
-                yield from _both("scored list", prompt, list_name, TEXTS | LISTS, kinds, **_number(rank, number))
+    for prompt, list_name in product(PROMPTS[:4], LISTS_OF):
+        for rank, number in ((False, "scores"), (False, "rewards"), (True, "ranks")):
+            kinds = {number: NUMBERS}
+            yield from _both("scored list", prompt, list_name, TEXTS | LISTS, kinds, **_number(rank, number))
+        for text, number in product(TEXTS_IN, ("score", "rating", "reward", "overall_score", "rank")):
+            kind = items(**{text: TEXT | ANSWER, number: NUMBER})
+            fields = _number(number == "rank", number)
+            yield from _both("scored list", prompt, list_name, kind, {}, completion=text, **fields)
 
 
 def _number(rank: bool, name: str) -> dict[str, str]:

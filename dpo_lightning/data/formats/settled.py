@@ -96,7 +96,7 @@ def _check_first(row_format: Format, rows: Rows, place: str) -> None:
     """Refuse a first row that another format reads, with the name of that."""
     try:
         for row in rows[:1]:
-            row_format.examples(row)
+            row_format.examples(row, str)
     except NoPreference:
         return
     except InputError as error:

@@ -168,6 +168,14 @@ FOUND: dict[str, tuple[Row, Row, str]] = {
         pair(),
         "scored list: prompt, responses, scores",
     ),
+    "scored messages": (
+        {
+            "question": Q,
+            "candidates": [{"message": assistant("five"), "score": 1}, {"message": assistant("four"), "score": 2}],
+        },
+        turns(),
+        "scored list: question, candidates",
+    ),
     "JSON of ShareGPT": (as_json(SHAREGPT), turns(), "ShareGPT ranking in JSON: conversations, chosen, rejected"),
     "JSON of messages": (as_json(turns()), turns(), "pairs in JSON: prompt, chosen, rejected"),
     "JSON of UltraFeedback": (as_json(ULTRAFEEDBACK), pair(), "UltraFeedback in JSON: instruction, completions"),
@@ -260,5 +268,5 @@ def test_rows_of_no_format_are_refused_with_what_they_lack(tmp_path):
     assert message.startswith(
         f"{path}, split train: the columns `messages`, `rejected_answer` are of no known format ("
     )
-    assert "ms-swift lack `rejected_response`" in message
+    assert message.count("ms-swift lack `rejected_response`") == 1
     assert len(message.splitlines()) == 1
