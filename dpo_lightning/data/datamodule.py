@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union, cast
 
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.batch import first_completions
 from dpo_lightning.compat.lightning import batch_sizes_sought
 from dpo_lightning.data.batching import COLLATE, Batching
 from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.epoch_position import TrainingEpoch
+from dpo_lightning.data.example_shown import example_shown
 from dpo_lightning.data.formats import AutoFormat, Format
 from dpo_lightning.data.formats.settled import first_rows, settled_format
 from dpo_lightning.data.formats.unread import check_ignored, names_in
@@ -202,6 +204,12 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self._date.share()
         self._load()
         self._epoch.forget()
+        if self.trainer is not None and stage == "fit":
+            first = self.examples("train")[0]
+            rank_zero_info(
+                f"the first example of the training split, row {first.row}; what is scored stands between [[ and ]]:\n"
+                + example_shown(self.tokenizer, first)
+            )
         if self.trainer is not None and stage == "fit" and "val" not in self.splits:
             # Lightning's switch for a fit without validation: it warns about a loader that is empty or missing.
             self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0

@@ -262,6 +262,7 @@ ROW = st.fixed_dictionaries({"prompt": CLEAN, "chosen": CLEAN, "rejected": CLEAN
 FAULT = st.tuples(st.integers(0, 3), st.sampled_from(["prompt", "chosen", "rejected"]), st.one_of(st.none(), TEXT))
 
 
+@pytest.mark.filterwarnings("ignore:.*(are lost|spell control tokens)")
 def test_the_data_module_on_files(tmp_path):
     """What it keeps, drops and refuses, down to the row that it names, is what the rows alone show."""
     tokenizer = words()

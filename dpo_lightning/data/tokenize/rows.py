@@ -217,6 +217,11 @@ def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
         + (f"; dropped {', '.join(dropped)}" if dropped else "")
         + (f"; {quotes} spell control tokens, which stay text (data.format.control_tokens)" if quotes else "")
     )
+    if kept and len(kept) * 3 <= len(encoded) * 2:
+        rank_zero_warn(
+            f"{place}: {len(encoded) - len(kept)} of {len(encoded)} {kind} are lost, {', '.join(dropped)}: look at "
+            "them, or give them room by data.max_length and data.max_prompt_length"
+        )
     if not kept:
         raise InputError(f"{place}: no {kind.removesuffix('s')} is left: {', '.join(dropped)}")
     return encoded.select(np.array(kept))  # `datasets` would hash each number of a list

@@ -98,6 +98,7 @@ def test_what_does_not_fit_is_refused(
     assert str(raised.value).startswith(message)
 
 
+@pytest.mark.filterwarnings("ignore:.* are lost")
 def test_a_blank_answer_is_counted_as_empty(said: list[str]) -> None:
     rows = [{"prompt": "q", "chosen": " ", "rejected": "b"}, {"prompt": "q", "chosen": "a", "rejected": "b"}]
     ready(Dataset.from_list(rows), tokenizer=chat(CHATML), format=RowFormat(as_messages=True))

@@ -112,3 +112,62 @@ def test_formats_of_the_package_are_known_by_its_version(row_format):
     assert set(sources.values()) == {None}
     assert version == importlib.import_module("dpo_lightning").__version__
     data(format=row_format)
+
+
+FORM = """
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import helps
+from dpo_lightning import RowFormat
+from helps import ENDING, clean
+
+
+def upper(text):
+    return text.upper()
+
+
+@dataclass(frozen=True)
+class Cleaned(RowFormat):
+    also: Callable = upper
+
+    def examples(self, row, quote=str, mark="!"):
+        (pair,) = super().examples(row, quote)
+        return [pair._replace(prompt=helps.lead() + self.also(clean(pair.prompt)) + ENDING + mark)]
+"""
+HELPS = """
+ENDING = "."
+
+
+def clean(text, by="a"):
+    return text.replace("b", by)
+
+
+def lead():
+    return "x"
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after", "prompt"),
+    [
+        ("form", 'mark="!"', 'mark="?"', "xAAAA:.?"),
+        ("form", "text.upper()", "text", "xaaaa:.!"),
+        ("helps", 'ENDING = "."', 'ENDING = ","', "xAAAA:,!"),
+        ("helps", 'by="a"', 'by="c"', "xACAC:.!"),
+        ("helps", 'return "x"', 'return "y"', "yAAAA:.!"),
+    ],
+    ids=["default argument", "function as a setting", "constant", "default in a helper", "attribute of a module"],
+)
+def test_tokens_are_those_of_the_code_that_the_format_reaches(imported, source, module, before, after, prompt):
+    def read(edited: str) -> str:
+        texts = {"helps": HELPS, "form": FORM}
+        if edited:
+            texts[module] = texts[module].replace(before, after)
+        made = [imported(text, name) for name, text in texts.items()]
+        loaded = ready(source, format=made[-1].Cleaned())
+        return loaded.tokenizer.decode(loaded.examples("train")[2].prompt_ids)
+
+    assert read("").endswith("xAAAA:.!")
+    assert read("edited").endswith(prompt)
+    assert read("").endswith("xAAAA:.!")

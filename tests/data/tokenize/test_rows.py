@@ -36,6 +36,7 @@ from tests.helpers.runs import trainer
 from tests.helpers.tiny import tiny_tokenizer
 
 
+@pytest.mark.filterwarnings("ignore:.* are lost")
 def test_every_pair_is_accounted_for(tmp_path, said):
     path = write(tmp_path / "pairs.jsonl", MIXED)
     module = ready(path, max_length=30)
@@ -306,3 +307,16 @@ def test_a_format_of_ones_own_may_give_several_pairs_of_a_row():
     found = (Example.pair("q", "a", "b"), Example.pair("q", "a", "c"))
     module = ready(format=Own(found))
     assert [each.row for each in module.examples("train")][:4] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("lost", "kept"), [(1, 2), (2, 1), (3, 6)])
+def test_to_lose_a_third_of_the_rows_is_a_warning(lost, kept):
+    bad = {"prompt": "a", "chosen": "", "rejected": "b"}
+    with pytest.warns(UserWarning, match=f"{lost} of {lost + kept} pairs are lost, {lost} with an empty completion"):
+        ready(Dataset.from_list([*rows(kept), *[bad] * lost]))
+    assert len(ready(Dataset.from_list([*rows(kept), *rows(lost)])).splits["train"]) == kept + lost
+
+
+def test_to_lose_less_is_none():
+    bad = {"prompt": "a", "chosen": "", "rejected": "b"}
+    assert len(ready(Dataset.from_list([*rows(5), bad, bad])).splits["train"]) == 5  # a warning would be an error
