@@ -22,7 +22,7 @@ from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.reading.class_names import with_class_names
 from dpo_lightning.data.reading.sources import Keys, describe, load_rows
 from dpo_lightning.data.resuming import ResumeMode
-from dpo_lightning.data.saved_arguments import SavedArguments, saved_data_state
+from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.settings import check_settings
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.tokenize import ExampleTokenizer
@@ -200,7 +200,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             self.batching.check_sought(batch_sizes_sought(self.trainer))
             in_each_stage = batch_sizes_sought(self.trainer, in_each_stage=True)
             self.batching.check_sought_in(TrainerFn(stage or "fit").value, in_each_stage, self.eval_batch_pairs)
-        self._date.settle(self.tokenizer, saved_data_state(self))
+        self._date.settle(self.tokenizer)
         self._date.share()
         self._load()
         self._epoch.forget()
@@ -225,7 +225,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             check_read(read, checked_format(self.format), predicting=self._predicting)
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
-        self._date.settle(self.tokenizer, saved_data_state(self))
+        self._date.settle(self.tokenizer)
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
         check_ignored(self.format, self._names)
 
@@ -296,6 +296,11 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         Raises:
             InputError: naming what has changed since the checkpoint was written.
         """
+        # Strategies that shard the model restore when hooks of the fit have read the rows.
+        late = self.trainer is not None and self.trainer.strategy.restore_checkpoint_after_setup
+        if not late and self._date.take(state_dict):
+            self.splits.forget()
+            self._load()
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             if self.resume == "exact":
                 self._date.check(state_dict)

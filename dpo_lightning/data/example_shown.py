@@ -17,17 +17,14 @@ _WIDTH, _LINES, _INDENT = 80, 3, "    "
 _CUT = " ... "
 
 
-def example_shown(
-    tokenizer: PreTrainedTokenizerBase, example: TokenizedExample, scored: Sequence[Sequence[bool]] | None = None
-) -> str:
+def example_shown(tokenizer: PreTrainedTokenizerBase, example: TokenizedExample) -> str:
     """Return the prompt and the completions of an example in lines of at most 80 columns, a few each.
 
     Args:
         tokenizer: Decodes the tokens.
-        example: The example.
-        scored: Of each completion, which of its tokens count; None for all. They stand between `[[` and `]]`.
+        example: The example; tokens that count stand between `[[` and `]]`.
     """
-    counts = [[True] * len(ids) for ids in example.completion_ids] if scored is None else scored
+    counts = example.scored_branches[: len(example.completion_ids)]
     parts = [("prompt", len(example.prompt_ids), _decoded(tokenizer, example.prompt_ids))]
     for name, ids, count in zip(_names(example), example.completion_ids, counts, strict=True):
         parts.append((name, len(ids), _marked(tokenizer, ids, count)))
@@ -36,8 +33,8 @@ def example_shown(
 
 
 def _names(example: TokenizedExample) -> list[str]:
-    if example.label is not None:
-        return [f"completion, {'desirable' if example.label else 'undesirable'}"]
+    if example.labels is not None:
+        return [f"completion, {'desirable' if label else 'undesirable'}" for label in example.labels]
     number = len(example.completion_ids)
     return ["chosen", "rejected"] if number == 2 else [f"completion {each + 1}" for each in range(number)]
 

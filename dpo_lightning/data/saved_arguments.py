@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import pickle
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,7 +15,7 @@ from lightning.pytorch.core.saving import load_hparams_from_tags_csv, load_hpara
 from typing_extensions import Self
 
 from dpo_lightning.compat.lightning import class_only
-from dpo_lightning.compat.lightning_checkpoints import DATA_HYPER_PARAMETERS, INSTANTIATOR_KEY, datamodule_key
+from dpo_lightning.compat.lightning_checkpoints import DATA_HYPER_PARAMETERS, INSTANTIATOR_KEY
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.secrets import masked
 from dpo_lightning.utils.text import one_line
@@ -56,23 +55,6 @@ class SavedArguments(pl.LightningDataModule):
         return super().load_from_checkpoint(
             checkpoint_path, map_location, hparams_file, weights_only is not False, **kwargs
         )
-
-
-def saved_data_state(data: pl.LightningDataModule) -> Mapping[str, Any]:
-    """Return what the checkpoint that a run goes on from says of its data; empty without one, or where it is not read.
-
-    Lightning gives a DataModule its state when rows have been read. Whoever reads the checkpoint as a whole says what
-    is wrong with it.
-    """
-    path = None if data.trainer is None else data.trainer.ckpt_path
-    if path is None or "://" in str(path):
-        return {}
-    file = Path(path) / "meta.pt" if Path(path).is_dir() else Path(path)  # of shards, what Lightning writes beside them
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        return dict(saved.get(datamodule_key(data), {}))
-    except Exception:  # whatever it is, it is told where the checkpoint is loaded
-        return {}
 
 
 def _read(checkpoint: Any, weights_only: Any) -> Mapping[str, Any]:

@@ -149,6 +149,10 @@ class Splits:
             self._rows = {split: self._paired(split) for split in self._tokenized}
             self._lengths, self._content, self._columns = {}, None, None
 
+    def forget(self) -> None:
+        """Let `load` read the rows anew."""
+        self._tokenized, self._rows = {}, {}
+
     def replace_training(self, source: Any) -> None:
         """Take other rows to train on, from the same split of another source; the other splits stay as they are.
 

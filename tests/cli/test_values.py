@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
+from dpo_lightning.cli.main import main
 from dpo_lightning.cli.values import check_values, refusals_of_others
 from dpo_lightning.errors import InputError
 
@@ -108,3 +111,15 @@ def test_what_an_object_says_of_itself_gets_its_key(said: str, line: str) -> Non
     with pytest.raises(InputError) as refused, refusals_of_others(config):
         raise InputError(said)
     assert str(refused.value) == line
+
+
+def test_arguments_and_date_of_the_chat_template_by_flag(capsys):
+    config = str(Path(__file__).parents[2] / "configs/truthy_phi2.yaml")
+    flags = ["--data.chat_template_kwargs.enable_thinking", "false", "--data.chat_template_date", "2026-11-30"]
+    with pytest.raises(SystemExit) as left:
+        main(["fit", "--config", config, *flags, "--data.eos", "never", "--print_config"])
+    assert not left.value.code
+    data = yaml.safe_load(capsys.readouterr().out)["data"]
+    data = data.get("init_args", data)
+    assert data["chat_template_kwargs"] == {"enable_thinking": False}
+    assert (data["chat_template_date"], data["eos"]) == ("2026-11-30", "never")

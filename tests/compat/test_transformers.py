@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any, ClassVar
 
 import pytest
@@ -10,6 +11,7 @@ from transformers import LlavaConfig, MixtralConfig, MixtralForCausalLM
 
 from dpo_lightning.compat.transformers import (
     attention_implementation,
+    dated,
     enable_checkpointing,
     forget_ties,
     named_attentions,
@@ -19,7 +21,7 @@ from dpo_lightning.compat.transformers import (
     tensor_plan,
     unsplit_classes,
 )
-from tests.helpers.tiny import tiny_llama
+from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 
 def test_an_attention_has_a_name_a_function_and_a_mask() -> None:
@@ -100,3 +102,19 @@ def test_the_attentions_that_a_config_names() -> None:
     config = LlavaConfig(attn_implementation={"text_config": "someone/kernel"})
     assert "someone/kernel" in named_attentions(config)
     assert named_attentions(object()) == []
+
+
+def test_a_template_gets_a_date_while_the_context_is_open_and_the_clock_after_it() -> None:
+    template = "{{ strftime_now('%Y-%m-%d %H:%M') }}{{ messages|length }}"
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+
+    def written() -> str:
+        return tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
+
+    with dated([template], datetime.date(2024, 2, 29)):
+        assert written() == "2024-02-29 00:001"
+        with pytest.raises(ZeroDivisionError), dated([template], datetime.date(2001, 1, 1)):
+            _ = written().startswith("2001-01-01") / 0
+        assert written() == "2024-02-29 00:001"
+    assert written()[:4] == str(datetime.date.today().year)

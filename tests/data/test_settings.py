@@ -30,6 +30,9 @@ from dpo_lightning.errors import InputError
         ("resume", "never"),
         ("load_options", [1]),
         ("chat_template", 3),
+        *(("chat_template_kwargs", value) for value in ([1], {"tools": []}, {"a b": 1}, "x")),
+        *(("chat_template_date", value) for value in ("30.11.2026", 3)),
+        *(("eos", value) for value in ("sometimes", None)),
     ],
 )
 def test_a_wrong_setting_is_refused(name: str, value: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info
@@ -34,14 +34,14 @@ def writes_date(tokenizer: PreTrainedTokenizerBase) -> bool:
     return any(map(reads_clock, templates_of(tokenizer)))
 
 
-def date_of(text: str) -> datetime.date:
+def date_of(text: str) -> date:
     """Return the date that `data.chat_template_date` says.
 
     Raises:
         InputError: for what is none.
     """
     try:
-        return datetime.date.fromisoformat(text)
+        return date.fromisoformat(text)
     except ValueError:
         raise InputError(f"data.chat_template_date: {text!r:.40} is no date such as 2026-11-30") from None
 
@@ -58,23 +58,21 @@ class TemplateDate:
 
     def __init__(self, given: str | None) -> None:
         self._given = None if given is None else date_of(given)
-        self._kept: datetime.date | None = None
+        self._kept: date | None = None
 
-    def settle(self, tokenizer: PreTrainedTokenizerBase, saved: Mapping[str, Any]) -> None:
-        """Decide on the date, before anything is read; every rank must call, unless only one of them reads.
+    def settle(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Decide on the date, before anything is read.
 
         Args:
             tokenizer: Where no template of its asks for the time, there is no date.
-            saved: The state that a checkpoint has of the data, from which the run goes on; empty without one.
 
         Raises:
             InputError: for a date of the config that no template reads.
         """
-        if not writes_date(tokenizer):
-            if self._given is not None:
-                raise InputError("data.chat_template_date: the chat template writes no date: leave it out")
-            return
-        self._kept = self._given or self._kept or self._of_checkpoint(saved) or self._today()
+        if writes_date(tokenizer):
+            self._kept = self._kept or self._given or _today()
+        elif self._given is not None:
+            raise InputError("data.chat_template_date: the chat template writes no date: leave it out")
 
     def share(self) -> None:
         """Let every rank have the date of rank 0; every rank must call, and where there is none, none does a thing."""
@@ -82,7 +80,7 @@ class TemplateDate:
             self._kept = from_rank_zero(self._kept)
 
     @property
-    def value(self) -> datetime.date | None:
+    def value(self) -> date | None:
         """The date; None where no template writes one."""
         return self._kept
 
@@ -90,26 +88,41 @@ class TemplateDate:
         """Return what a checkpoint keeps."""
         return {} if self._kept is None else {STATE: self._kept.isoformat()}
 
+    def take(self, saved: Mapping[str, Any]) -> bool:
+        """Take the date of the checkpoint that a run goes on from, unless the config has one; return whether it is new.
+
+        Args:
+            saved: The checkpoint's state of the data.
+        """
+        before = _saved_in(saved)
+        if before is None or self._kept in (None, before) or self._given is not None:
+            return False
+        self._kept = before
+        rank_zero_info(f"data.chat_template: the rows are read again, with {before}, the date of the checkpoint's run")
+        return True
+
     def check(self, saved: Mapping[str, Any]) -> None:
         """Refuse to go on with rows of another date.
 
         Raises:
             InputError: naming both dates.
         """
-        before = self._of_checkpoint(saved)
-        if before is not None and self._kept is not None and before != self._kept:
+        before = _saved_in(saved)
+        if before is not None and self._kept not in (None, before):
             raise InputError(
                 f"the checkpoint's rows have the date {before} in their chat template, and this run has {self._kept}: "
                 f"set data.chat_template_date={before}, or leave the rest of the epoch out with data.resume=next_epoch"
             )
 
-    def _of_checkpoint(self, saved: Mapping[str, Any]) -> datetime.date | None:
-        return date_of(saved[STATE]) if STATE in saved else None
 
-    def _today(self) -> datetime.date:
-        today = datetime.datetime.now().date()
-        rank_zero_info(
-            f"data.chat_template: it writes the date, which is {today} for all of this run and of what goes on from it "
-            "(data.chat_template_date)"
-        )
-        return today
+def _saved_in(saved: Mapping[str, Any]) -> date | None:
+    return date_of(saved[STATE]) if STATE in saved else None
+
+
+def _today() -> date:
+    today = datetime.now().date()
+    rank_zero_info(
+        f"data.chat_template: it writes the date, which is {today} for all of this run and of what goes on from it "
+        "(data.chat_template_date)"
+    )
+    return today

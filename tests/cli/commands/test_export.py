@@ -83,12 +83,16 @@ def test_shards_become_a_file_that_a_run_goes_on_from(tmp_path, capsys):
 
 def test_the_config_names_tokenizer_and_template(tmp_path):
     checkpoint = run(tmp_path)
-    (tmp_path / "chat.jinja").write_text("{{ messages }}")
+    (tmp_path / "chat.jinja").write_text("{{ enable_thinking }}{{ messages[0].content }}")
     settings = {"tokenizer": str(tmp_path / "expected"), "chat_template": str(tmp_path / "chat.jinja")}
+    settings |= {"chat_template_kwargs": {"enable_thinking": False}}
     config = {"model": {"init_args": {"lora": None}, "class_path": "PreferenceModule"}, "data": settings}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     main(["export", str(checkpoint), "--out", str(tmp_path / "out"), "--config", str(tmp_path / "run.yaml")])
-    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == "{{ messages }}"
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    ask = [{"role": "user", "content": "q"}]
+    assert tokenizer.apply_chat_template(ask, tokenize=False) == "Falseq"
+    assert tokenizer.apply_chat_template(ask, tokenize=False, enable_thinking=True) == "Trueq"
 
 
 def test_without_a_tokenizer_it_says_so(tmp_path, capsys):

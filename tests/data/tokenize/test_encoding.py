@@ -14,11 +14,16 @@ from dpo_lightning.errors import InputError
 from tests.data.tokenize.common import BOS, EOS, TOKENIZERS, A, B, encode, ids, longest, real
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.tokenizers import (
+    CHATML,
     CORPUS,
+    OTHER_END,
+    chat,
     merging,
     sentencepiece,
+    turn,
     with_bos,
 )
+from tests.helpers.writes_tokens import END_INST, INST, WritesTokens
 
 # The boundary
 
@@ -121,3 +126,48 @@ def test_an_empty_prompt_is_the_bos_alone():
 def test_a_tokenizer_without_eos_is_refused():
     with pytest.raises(InputError, match=r"no EOS token: set `eos_token`"):
         ExampleTokenizer(tiny_tokenizer(eos_token=None), 10)
+
+
+@pytest.mark.parametrize(
+    ("eos", "text", "templated", "other"),
+    [("auto", [EOS], [], "<|end|>"), ("never", [], [], ""), ("always", [EOS], [EOS], "<|end|>")],
+)
+def test_where_an_eos_ends_a_completion(eos, text, templated, other):
+    tokenizer = chat(OTHER_END)
+    encode_pair = ExampleTokenizer(tokenizer, 100, eos=eos)
+    assert encode_pair(Example.pair("q", "a", "b")).example.completion_ids[0] == [*ids(tokenizer, "a"), *text]
+    answers = [turn("assistant", "a")], [turn("assistant", "b")]
+    end = [*ids(tokenizer, f"{other}\n" if other else ""), *templated]
+    assert encode_pair(Example.pair([turn("user", "q")], *answers)).example.completion_ids[0] == [
+        *ids(tokenizer, "a"),
+        *end,
+    ]
+
+
+@pytest.mark.parametrize("eos", ["auto", "always"])
+def test_no_template_that_ends_with_the_eos_gets_another(eos):
+    tokenizer = chat(CHATML)
+    pair = Example.pair([turn("user", "q")], [turn("assistant", "a")], [turn("assistant", "b")])
+    assert ExampleTokenizer(tokenizer, 100, eos=eos)(pair).example.completion_ids[0] == ids(tokenizer, "a</s>\n")
+
+
+def test_a_tokenizer_that_writes_tokens():
+    """As mistral-common's: no text is read again, and what spells a control token is text."""
+    encode_pair, letters = ExampleTokenizer(WritesTokens(), 100), WritesTokens().get_vocab()
+    assert encode_pair.quote("a</s>") == "a</s>"
+    ask, answers = [turn("user", "q")], ([turn("assistant", "a")], [turn("assistant", "b"), turn("user", "c")])
+    encoded = encode_pair(Example.pair(ask, answers[0], [*answers[1], turn("assistant", "d")]))
+    q, a, b, c, d = (letters[each] for each in "qabcd")
+    assert encoded.example.prompt_ids == [BOS, INST, q, END_INST]
+    assert encoded.example.completion_ids == [[a, EOS], [b, EOS, INST, c, END_INST, d, EOS]]
+    assert encoded.boundary is Boundary.CLEAN
+    begun = encode_pair(Example.pair([*ask, turn("assistant", "a")], "b", "c"))
+    assert begun.example.prompt_ids == [BOS, INST, q, END_INST, a]
+    assert begun.example.completion_ids == [[b, EOS], [c, EOS]]
+    text = encode_pair(Example.pair("q", "a", "b"))
+    assert (text.example.prompt_ids, text.example.completion_ids[0]) == ([BOS, q], [a, EOS])
+
+
+def test_a_token_across_the_boundary_is_noted():
+    assert encode(merging(), "The quick brown fox jum", "ps over", " no").boundary is Boundary.MERGED
+    assert encode(tiny_tokenizer(), "a", "b", "c").boundary is Boundary.CLEAN

@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from dpo_lightning import PreferenceModule
-from dpo_lightning.data.tokenize.loading import load_tokenizer
+from dpo_lightning.data.tokenize.loading import load_tokenizer, tokenizer_identity
 from dpo_lightning.errors import InputError
 from tests.data.common import (
     data,
@@ -16,6 +16,7 @@ from tests.data.common import (
 )
 from tests.helpers.runs import saved_model, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
+from tests.helpers.writes_tokens import WritesTokens
 
 
 @pytest.mark.parametrize("source", ["nowhere/at/all", "./nowhere"])
@@ -105,3 +106,72 @@ def test_a_chat_template_with_broken_syntax_is_refused_though_no_row_reads_it(tm
         load_tokenizer(tiny_tokenizer(), str(tmp_path / "broken.jinja"))
     (tmp_path / "whole.jinja").write_text("{% generation %}{{ messages }}{% endgeneration %}")
     load_tokenizer(tiny_tokenizer(), str(tmp_path / "whole.jinja"))
+
+
+TEMPLATES = {"default": "{{ messages[0].content }}", "rag": "<{{ messages[0].content }}>"}
+
+
+def several():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = dict(TEMPLATES)
+    return tokenizer
+
+
+def test_a_template_of_the_tokenizer_by_its_name_and_the_given_one_stays_as_it_is(tmp_path, monkeypatch):
+    given = several()
+    for _ in range(2):
+        assert load_tokenizer(given, "rag").chat_template == TEMPLATES["rag"]
+    assert given.chat_template == TEMPLATES
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rag").write_text("{{ messages }}")
+    with pytest.raises(InputError, match=r"rag is a template of the tokenizer and a file: write \./rag"):
+        load_tokenizer(given, "rag")
+    assert load_tokenizer(given, "./rag").chat_template == "{{ messages }}"
+    with pytest.raises(InputError, match=r"^data.chat_template: other: .*; the tokenizer's own are default, rag"):
+        load_tokenizer(given, "other")
+
+
+def test_a_template_of_another_model(tmp_path):
+    several().save_pretrained(tmp_path / "model")
+    assert load_tokenizer(tiny_tokenizer(), str(tmp_path / "model")).chat_template == TEMPLATES["default"]
+    tiny_tokenizer().save_pretrained(tmp_path / "without")
+    with pytest.raises(InputError, match=r"^data.chat_template: .*without: its tokenizer has no chat template"):
+        load_tokenizer(tiny_tokenizer(), str(tmp_path / "without"))
+
+
+def test_a_template_in_json(tmp_path):
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    assert load_tokenizer(tiny_tokenizer(), str(tmp_path / "chat_template.json")).chat_template == "{{ messages }}"
+    (tmp_path / "other.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"other.json: it is JSON without a text `chat_template`"):
+        load_tokenizer(tiny_tokenizer(), str(tmp_path / "other.json"))
+
+
+@pytest.mark.parametrize("text", ["{{ messages }}", "{% for m in messages %}x{% endfor %}", "a\nb"])
+def test_the_text_of_a_template_is_no_file(text):
+    with pytest.raises(InputError, match=r"^data.chat_template: this is the text of a template: write it to a file"):
+        load_tokenizer(tiny_tokenizer(), text)
+
+
+def test_arguments_become_defaults_and_those_that_no_template_reads_are_refused():
+    given = several()
+    given.chat_template["default"] += "{{ enable_thinking }}"
+    loaded = load_tokenizer(given, None, {"enable_thinking": False})
+    assert loaded.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False) == "qFalse"
+    for tokenizer in (given, tiny_tokenizer()):
+        with pytest.raises(
+            InputError, match=r"^data.chat_template_kwargs.thinking: the chat template does not read it"
+        ):
+            load_tokenizer(tokenizer, None, {"thinking": False})
+
+
+def test_a_tokenizer_that_writes_tokens_has_no_template_to_replace():
+    with pytest.raises(InputError, match=r"^data.chat_template: this tokenizer writes conversations without a Jinja"):
+        load_tokenizer(WritesTokens(), "chat.jinja")
+    assert load_tokenizer(WritesTokens(), None, {"reasoning_effort": "none"}).chat_template is None
+
+
+def test_the_identity_of_a_tokenizer_that_writes_tokens_has_what_it_writes():
+    other = WritesTokens()
+    other._ids = lambda text: [4] * len(text)
+    assert tokenizer_identity(WritesTokens()) == tokenizer_identity(WritesTokens()) != tokenizer_identity(other)

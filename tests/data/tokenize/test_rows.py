@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,7 @@ from tests.data.common import (
 )
 from tests.helpers.runs import trainer
 from tests.helpers.tiny import tiny_tokenizer
+from tests.helpers.tokenizers import chat, turn
 
 
 @pytest.mark.filterwarnings("ignore:.* are lost")
@@ -216,6 +218,7 @@ _FIRST_PROCESS = """
 import sys
 from dpo_lightning import PreferenceDataModule
 from tests.helpers.tiny import tiny_tokenizer
+from tests.helpers.tokenizers import chat, turn
 PreferenceDataModule(sys.argv[1], tiny_tokenizer()).prepare_data()
 """
 
@@ -320,3 +323,40 @@ def test_to_lose_a_third_of_the_rows_is_a_warning(lost, kept):
 def test_to_lose_less_is_none():
     bad = {"prompt": "a", "chosen": "", "rejected": "b"}
     assert len(ready(Dataset.from_list([*rows(5), bad, bad])).splits["train"]) == 5  # a warning would be an error
+
+
+THINKING = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% if enable_thinking is not defined or enable_thinking %}T:{% endif %}"
+    "{% endif %}"
+)
+TURNS = [
+    {"prompt": [turn("user", "q" * n)], "chosen": [turn("assistant", "yes")], "rejected": [turn("assistant", "no")]}
+    for n in range(1, 8)
+]
+
+
+def talk(**settings):
+    return ready(Dataset.from_list(TURNS), tokenizer=chat(THINKING), **settings)
+
+
+def test_prompts_that_a_template_opens_otherwise_are_counted_once_with_what_to_set(recwarn):
+    talk()
+    (said,) = [str(each.message) for each in recwarn if "whose answers the template begins" in str(each.message)]
+    assert "split train: of 7 examples 7 whose answers" in said
+    assert said.endswith(": set data.chat_template_kwargs.enable_thinking=false")
+    recwarn.clear()
+    warnings.simplefilter("always")
+    talk()
+    assert any("of 7 examples 7 whose answers" in str(each.message) for each in recwarn), "also from the cache"
+
+
+def test_arguments_and_eos_are_in_the_key_of_the_cache(recwarn):
+    before = talk()
+    set_so = talk(chat_template_kwargs={"enable_thinking": False})
+    assert not [each for each in recwarn.list[1:] if "whose answers" in str(each.message)]
+    assert set_so.prompts("train") == before.prompts("train"), "what answered dialogues have in common"
+    thought = talk(chat_template_kwargs={"enable_thinking": True}, eos="never")
+    assert [each[-1:] for each in thought.examples("train")[0].completion_ids] == [
+        each[-2:-1] for each in before.examples("train")[0].completion_ids
+    ]
