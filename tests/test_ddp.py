@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import os
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import load_file
 from torch.optim import SGD
 
 from dpo_lightning import PreferenceDataModule, PreferenceModule
-from tests.helpers.ranks import run_command, succeed
+from dpo_lightning.data import ExampleTokenizer
+from tests.helpers.ranks import run_command, run_ranks, succeed
 from tests.helpers.runs import saved_model, trainer, write_rows
 
 
@@ -95,3 +100,26 @@ def test_one_step_of_two_processes_is_that_of_one_micro_batch(tmp_path):
         _, found = run(tmp_path, 2, name=name, data={"val_split": None, **settings}, **changes)
         for key, value in expected.items():
             torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6)
+
+
+def tokenise_for_longer_than_the_timeout(path: Path) -> None:
+    """Fit on two ranks; each call of the tokenizer says of which rank it is."""
+    encode = ExampleTokenizer.encode
+
+    def slowly(self: ExampleTokenizer, examples: Any) -> Any:
+        (path / f"tokenised-by-{os.environ['RANK']}").touch()
+        time.sleep(7)
+        return encode(self, examples)
+
+    ExampleTokenizer.encode = slowly  # type: ignore[method-assign]
+    strategy = DDPStrategy(process_group_backend="gloo", timeout=timedelta(seconds=5))
+    module = PreferenceModule(str(path / "model"), optimizer=lambda params: SGD(params, lr=0.1))
+    pairs = PreferenceDataModule(str(path / "pairs.jsonl"), str(path / "model"), batch_pairs=2, layout="padded")
+    trainer(devices=2, strategy=strategy, max_steps=1).fit(module, pairs)
+
+
+def test_rank_0_may_tokenise_for_longer_than_a_collective_waits(tmp_path):
+    saved_model(tmp_path / "model")
+    write_rows(tmp_path / "pairs.jsonl", 8)
+    run_ranks(tokenise_for_longer_than_the_timeout, tmp_path, output=tmp_path)
+    assert [each.name for each in tmp_path.glob("tokenised-by-*")] == ["tokenised-by-0"]

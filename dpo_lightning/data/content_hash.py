@@ -13,6 +13,7 @@ import numpy as np
 from dpo_lightning.batch import COLUMNS, TokenizedExample
 from dpo_lightning.data.blocks import read_blocks
 from dpo_lightning.data.columns import MASKS, data_columns
+from dpo_lightning.data.kept_beside import kept_beside
 from dpo_lightning.data.lengths import IDS, Lengths
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 KEY = np.dtype("S16")
 
+_KEYS_VERSION = 1  # in the names of files with keys: change it with anything that changes them
 _LABEL = "desirable"  # as checkpoints of earlier versions have hashed it
 _MANY, _SOME = b"many completions", b"some tokens"  # a personalised hash never meets the plain one
 
@@ -60,10 +62,8 @@ def index_examples(examples: Sequence[TokenizedExample]) -> RowIndex:
 
 
 def index_rows(rows: datasets.Dataset) -> RowIndex:
-    """Return keys and lengths of tokenised rows: some 2 us a row, since no list of ids is built."""
-    blocks = read_blocks(rows, (*IDS, *MASKS), _index_table)
-    index = RowIndex.joined(blocks.parts)
-    return RowIndex(index.keys[blocks.order], index.lengths.of(blocks.order))
+    """Return keys and lengths of tokenised rows: some 2 us a row, once, since keys are kept beside the rows' file."""
+    return RowIndex(_row_keys(rows), Lengths.of_rows(rows))
 
 
 def content_hash(rows: datasets.Dataset) -> str:
@@ -72,7 +72,7 @@ def content_hash(rows: datasets.Dataset) -> str:
     Labels and columns are hashed, too, where there are any: no model reads them, and yet other ones make another
     training run.
     """
-    digest = blake2b(index_rows(rows).keys.tobytes(), digest_size=KEY.itemsize)
+    digest = blake2b(_row_keys(rows).tobytes(), digest_size=KEY.itemsize)
     for _, values in _columns(rows):
         digest.update(values)
     return digest.hexdigest()
@@ -124,18 +124,26 @@ def _key(prompt: np.ndarray, completions: Sequence[np.ndarray], mismatched: np.n
     return digest.digest()
 
 
-def _index_table(table: Any) -> RowIndex:
-    lengths = Lengths.of_table(table)
-    keys = _keys(table, lengths)
-    masks = [name for name in MASKS if name in table.column_names]
-    for place in np.flatnonzero(sum(_counts(table[name]) for name in masks)).tolist() if masks else ():
+def _row_keys(rows: datasets.Dataset) -> np.ndarray:
+    def compute() -> np.ndarray:
+        parts, order = read_blocks(rows, (*IDS, *MASKS), _keys_with_masks)
+        return np.concatenate([np.empty(0, KEY), *parts])[order]
+
+    return kept_beside(rows, f"keys-{_KEYS_VERSION}", compute)
+
+
+def _keys_with_masks(table: Any) -> np.ndarray:
+    keys = _keys(table)
+    masks = [_counts(table[name]) for name in MASKS if name in table.column_names]
+    for place in np.flatnonzero(sum(masks)).tolist() if masks else ():
         (row,) = table.slice(place, 1).to_pylist()
         keys[place] = _masked(keys[place], TokenizedExample(place, **row))
-    return RowIndex(np.array(keys, dtype=KEY), lengths)
+    return keys
 
 
-def _keys(table: Any, lengths: Lengths) -> list[bytes]:
+def _keys(table: Any) -> np.ndarray:
     """Return what `_key` returns, for each row of an Arrow table, in which the completions of a row are one piece."""
+    lengths = Lengths.of_table(table)
     ends, sizes, many = _ends(table, lengths)
     parts = [
         _pieces(ends, sizes),
@@ -151,7 +159,7 @@ def _keys(table: Any, lengths: Lengths) -> list[bytes]:
         for piece in pieces:
             digest.update(piece)
         keys.append(digest.digest())
-    return keys
+    return np.array(keys, KEY)
 
 
 def _ends(table: Any, lengths: Lengths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
