@@ -135,7 +135,7 @@ def test_messages_without_a_template_name_the_row(tmp_path):
 def test_text_that_is_not_utf_8(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(json.dumps(rows()[0]).encode() + b'\n{"prompt": "\xe9a", "chosen": "a", "rejected": "b"}\n')
-    with pytest.raises(InputError, match=r"pairs.jsonl, split train: not UTF-8: .*0xe9"):
+    with pytest.raises(InputError, match=r"pairs.jsonl: line \d+: not UTF-8: .*0xe9"):
         ready(str(path))
 
 
