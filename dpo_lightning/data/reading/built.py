@@ -48,7 +48,7 @@ class Built:
 
     @property
     def is_read_here(self) -> bool:
-        """Whether we read its files, and not `datasets`: all that state no types, and those on this machine."""
+        """Says whether we read its files, and not `datasets`: all that state no types, and those on this machine."""
         local = all(Path(path).is_file() for paths in self.files.values() for path in paths)
         return bool(self.files) and (self._kind in _GUESSED or (local and self._kind in READERS))
 

@@ -20,7 +20,7 @@ _ENCODE_ASCII = json.JSONEncoder(separators=(",", ":")).encode  # spells a lone 
 
 
 class Block(NamedTuple):
-    """Some rows of a file.
+    """A part of a file's rows.
 
     Attributes:
         table: The rows in Arrow.

@@ -1,4 +1,4 @@
-"""What was read of files, kept as Arrow files in the cache of `datasets` and mapped into memory."""
+"""Rows of files, kept as Arrow files in the cache of `datasets` and mapped into memory."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _VERSION = "1"  # part of the key: change it with anything that changes what is read of a file
+_COUNT = "rows"  # name of the file with the number of rows
 _PIECE = 1 << 24
 _SLOW = 3.0  # seconds until a progress bar is shown
 
@@ -65,11 +66,15 @@ def read_files(files: Sequence[ReadFile], options: FileOptions, cache: str | Non
     parts = [(file.kind, file.path.suffixes[-2:], _digest(file.path, *_identity(file.path))) for file in files]
     key = blake2b(json.dumps([_VERSION, asdict(options), parts]).encode(), digest_size=16).hexdigest()
     directory = Path(cache or datasets.config.HF_DATASETS_CACHE).expanduser() / "dpo_lightning" / key
-    if not directory.is_dir():
+    rows = _opened(directory, key)
+    if rows is None:
         with _writable(directory.parent), FileLock(f"{directory}.lock"):
-            if not directory.is_dir():
+            if (rows := _opened(directory, key)) is None:
                 _fill(directory, files, options)
-    return _opened(directory, key)
+                rows = _opened(directory, key)
+    if rows is None:
+        raise InputError(f"the cache {directory} was removed while it was read: start again")
+    return rows
 
 
 def _identity(path: Path) -> tuple[int, ...]:
@@ -109,6 +114,8 @@ def _fill(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> N
         for file, identity in zip(files, before, strict=True):
             if _identity(file.path) != identity:
                 raise InputError(f"{file.path}: the file has changed while it was read")
+        (made / _COUNT).write_text(str(sum(_rows_in(path) for path in _parts(made))))
+        shutil.rmtree(directory, ignore_errors=True)  # one that is not whole
         os.replace(made, directory)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -159,9 +166,26 @@ def _rewrite(path: Path, had: Mapping[str, Any], features: Mapping[str, Any]) ->
     os.replace(other, path)
 
 
-def _opened(directory: Path, key: str) -> Dataset:
+def _parts(directory: Path) -> list[Path]:
+    return sorted(directory.glob("part-*.arrow"))
+
+
+def _rows_in(path: Path) -> int:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        return sum(batch.num_rows for batch in pa.ipc.open_stream(file))
+
+
+def _opened(directory: Path, key: str) -> Dataset | None:
+    """Return what is in the cache; None where that is nothing, or not whole, since a file of it was removed."""
     from datasets import Dataset
     from datasets.table import MemoryMappedTable, concat_tables
 
-    parts = [MemoryMappedTable.from_file(str(path)) for path in sorted(directory.glob("part-*.arrow"))]
-    return Dataset(concat_tables(parts), fingerprint=key) if parts else Dataset.from_dict({})
+    try:
+        count = int((directory / _COUNT).read_text())
+    except (OSError, ValueError):
+        return None
+    parts = [MemoryMappedTable.from_file(str(path)) for path in _parts(directory)]
+    rows = Dataset(concat_tables(parts), fingerprint=key) if parts else Dataset.from_dict({})
+    return rows if len(rows) == count else None

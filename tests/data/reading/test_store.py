@@ -136,3 +136,13 @@ def test_tokens_in_the_cache_beside_the_rows_are_none_of_them(tmp_path: Path) ->
     given = file(tmp_path / "a.jsonl", lines([{"a": 1}]))
     assert [*read(given).map(lambda row: {"a": row["a"] + 1})] == [{"a": 2}]
     assert [*read(given)] == [{"a": 1}]
+
+
+def test_a_cache_that_lost_a_file_is_filled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_files, "_CHUNK", 1)
+    given = file(tmp_path / "a.jsonl", lines(MIXED))
+    before = [*read(given)]
+    parts = sorted((tmp_path / "cache").rglob("part-*.arrow"))
+    assert len(parts) > 1
+    parts[-1].unlink()
+    assert [*read(given)] == before

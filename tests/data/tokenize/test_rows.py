@@ -110,7 +110,7 @@ def test_a_bad_row_is_named_and_a_corrected_file_works(tmp_path, bad, message, i
     with pytest.raises(InputError) as error:
         data(path).prepare_data()
     assert type(error.value) is InputError
-    assert str(error.value).startswith(f"{path}, split train, row {index} (from 0): {message}")
+    assert str(error.value).startswith(f"data.dataset: {path}, split train, row {index} (from 0): {message}")
     assert not tokens_on_disk()
     rewrite(path, good)
     assert sorted(flat(ready(path).train_dataloader())) == list(range(310))
