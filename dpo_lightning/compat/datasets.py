@@ -1,8 +1,12 @@
-"""The cache of `datasets`."""
+"""The cache and the feature types of `datasets`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,3 +29,40 @@ def chosen_rows(rows: Dataset) -> np.ndarray | None:
     Where it changes, an epoch's plan fails at the start.
     """
     return None if rows._indices is None else rows._indices.column(0).to_numpy().astype("int64")
+
+
+@dataclass
+class JsonText:
+    """A column of any values, each kept as its JSON text, which Arrow cannot round; read, it is the value again.
+
+    `datasets.Json` is one, too, and loses the last digits of numbers, since it decodes by a faster parser.
+    """
+
+    decode: bool = True
+    id: str | None = field(default=None, repr=False)
+    _type: str = field(default="JsonText", init=False, repr=False)
+
+    def __call__(self) -> Any:
+        """Return the type of the column in Arrow."""
+        import pyarrow as pa
+
+        return pa.string()
+
+    def encode_example(self, value: Any) -> str | None:
+        """Return the JSON text of a value."""
+        return None if value is None else json.dumps(value)
+
+    def decode_example(self, text: str | None, token_per_repo_id: Any = None) -> Any:
+        """Return the value of a JSON text."""
+        return None if text is None else json.loads(text)
+
+
+@cache
+def json_text() -> JsonText:
+    """Return the feature of a column of JSON text; Arrow files with it can be opened from then on."""
+    from datasets.features.features import register_feature
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls itself experimental
+        register_feature(JsonText, JsonText.__name__)
+    return JsonText()

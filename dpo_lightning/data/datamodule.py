@@ -16,11 +16,11 @@ from dpo_lightning.data.example_shown import example_shown
 from dpo_lightning.data.formats import AutoFormat, Format
 from dpo_lightning.data.formats.settled import first_rows, settled_format
 from dpo_lightning.data.formats.unread import check_ignored, names_in
+from dpo_lightning.data.held_out import HeldOutBy
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
-from dpo_lightning.data.reading.class_names import with_class_names
-from dpo_lightning.data.reading.sources import Keys, describe, load_rows
+from dpo_lightning.data.reading.sources import Keys, describe, keyed, load_rows
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.settings import check_settings
@@ -48,17 +48,21 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     however these are spread over micro-batches and ranks.
 
     Args:
-        dataset: A hub name, a local file (.parquet; .jsonl, .json, .csv, also .gz), a directory, a mapping from split
-            to file, or a `datasets.Dataset` or `DatasetDict`.
+        dataset: A hub name; a local file (.jsonl, .json, .ndjson, .parquet, .csv, .tsv, .arrow, also .gz, .zst, .bz2),
+            a pattern such as `data/*.jsonl`, or a list of these; a directory, a mapping from split to file, pattern or
+            list, or a `datasets.Dataset` or `DatasetDict`. Values are what the file says: a CSV has texts only.
         tokenizer: Name or directory of the tokenizer, or the tokenizer itself; null takes the policy's own.
         train_split: Split to train on, a slice of one, as in `train[:1000]`, or a sum, as in `train+test`.
         val_split: Split or slice to validate on, a file, or the fraction of the training split to hold out; null for
             none. A mapping from names to these makes several sets: metrics are `val/<name>/...` beside the mean over
             all as `val/...`.
+        val_split_by: What a fraction holds out as a whole: source rows, whose examples are all on one side, or also
+            prompts, where several rows have the same one.
         test_split: Split, slice or file that `test` and `predict` run on, or a mapping from names to these; null takes
             the validation pairs.
-        load_options: Further arguments of `datasets.load_dataset`, such as `name`, `data_dir`, `revision`; and
-            `keep_default_na: false` for a CSV whose texts may be `None` or `NA`.
+        load_options: Further arguments of `datasets.load_dataset` for a hub name or a directory, such as `name`,
+            `data_dir`, `revision`; of files `cache_dir`, `encoding`, the `field` of a JSON file that has the rows, and
+            `sep`, `quotechar` and `keep_default_na: false` of a CSV, whose empty fields are then no null.
         format: Reads the rows; by default, the format that the first rows have, see `docs/formats.md`, or pairs with
             the columns and templates that are given.
         chat_template: What replaces the tokenizer's chat template: a file with a Jinja template, the name of one of
@@ -108,6 +112,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         *,
         train_split: str = "train",
         val_split: Optional[Union[float, str, dict[str, Union[float, str]]]] = None,
+        val_split_by: HeldOutBy = "row",
         test_split: Optional[Union[str, dict[str, str]]] = None,
         load_options: Optional[dict[str, Any]] = None,
         format: Format = AutoFormat(),  # noqa: B008 - frozen
@@ -130,7 +135,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     ) -> None:
         super().__init__()
         check_settings(PreferenceDataModule, locals())
-        names = SplitNames(train_split, val_split, test_split)
+        names = SplitNames(train_split, val_split, test_split, val_split_by)
         names.check()
         by_default = batch_pairs is None and batch_tokens is None
         self.batching = Batching(
@@ -230,26 +235,27 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         check_ignored(self.format, self._names)
 
     def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
-        rows = with_class_names(load_rows(source, split, self.load_options, keys))
+        rows = load_rows(source, split, self.load_options, keys)
         place = f"{describe(source)}, split {split}"
-        read = self._read
-        wanted = None if read is None else read.compares.given_by
-        row_format = settled_format(checked_format(self.format), first_rows(rows, place), place, wanted)
-        if read is not None:
-            check_read(read, row_format, predicting=self._predicting)
-        encode = ExampleTokenizer(
-            self.tokenizer,
-            self.max_length,
-            self.max_prompt_length,
-            template_arguments=self.chat_template_kwargs,
-            template_date=self._date.value,
-            scored=self.scored,
-            eos=self.eos,
-        )
-        vocabulary = None if self._learner is None else self._learner.vocabulary()
-        tokenized = tokenize_rows(rows, row_format, encode, place, vocabulary, self.num_proc)
-        self._names |= names_in(rows) if self.format.ignore else set()
-        return tokenized
+        with keyed(keys.source):
+            read = self._read
+            wanted = None if read is None else read.compares.given_by
+            row_format = settled_format(checked_format(self.format), first_rows(rows, place), place, wanted)
+            if read is not None:
+                check_read(read, row_format, predicting=self._predicting)
+            encode = ExampleTokenizer(
+                self.tokenizer,
+                self.max_length,
+                self.max_prompt_length,
+                template_arguments=self.chat_template_kwargs,
+                template_date=self._date.value,
+                scored=self.scored,
+                eos=self.eos,
+            )
+            vocabulary = None if self._learner is None else self._learner.vocabulary()
+            tokenized = tokenize_rows(rows, row_format, encode, place, vocabulary, self.num_proc)
+            self._names |= names_in(rows) if self.format.ignore else set()
+            return tokenized
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from dpo_lightning.data.content_hash import column_hashes, content_hash
+from dpo_lightning.data.held_out import HeldOutBy, hold_out
 from dpo_lightning.data.kto_pairing import with_mismatched
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.reading.local_files import source_and_split
@@ -23,11 +24,15 @@ Place = Union[float, str]
 
 
 class SplitNames(NamedTuple):
-    """Splits of the source, as `load_rows` takes them, or files; `val` and `test` may be several sets by name."""
+    """Splits of the source, as `load_rows` takes them, or files; `val` and `test` may be several sets by name.
+
+    `by` is what a held-out fraction is a share of.
+    """
 
     train: str
     val: Place | Mapping[str, Place] | None
     test: str | Mapping[str, str] | None
+    by: HeldOutBy = "row"
 
     def check(self) -> None:
         """Refuse what is no split, before any data is read.
@@ -39,7 +44,10 @@ class SplitNames(NamedTuple):
             check_set_names([name for name in sets if name != _ALONE], key)
             for place in sets.values():
                 _check_place(key, place, may_hold_out=key == "data.val_split")
-        if sum(isinstance(place, float) for place in _by_name(self.val).values()) > 1:
+        fractions = sum(isinstance(place, float) for place in _by_name(self.val).values())
+        if self.by != "row" and not fractions:
+            raise InputError(f"data.val_split_by {self.by!r}: data.val_split holds no fraction out: leave it out")
+        if fractions > 1:
             raise InputError("data.val_split: one set only can be held out of the training split as a fraction of it")
 
     def sets(self, split: str) -> Mapping[str, Place]:
@@ -176,19 +184,12 @@ class Splits:
                 if isinstance(place, str):
                     rows[key] = self._tokenize_set(source, place, f"data.{split}_split{name and f'.{name}'}")
                 else:
-                    rows["train"], rows[key] = self._hold_out(rows["train"], place)
+                    rows["train"], rows[key] = hold_out(rows["train"], place, self._seed, self._names.by)
         return rows
 
     def _tokenize_set(self, source: Any, place: str, key: str) -> datasets.Dataset:
         own, split = source_and_split(source, place)
         return self._tokenize(own, split, Keys(split=key) if own is source else Keys(key, key))
-
-    def _hold_out(self, rows: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
-        try:
-            parts = rows.train_test_split(test_size=fraction, seed=self._seed)
-        except ValueError as error:
-            raise InputError(f"data.val_split: {fraction} of {len(rows)} pairs: {error}") from None
-        return parts["train"], parts["test"]
 
     def _paired(self, split: str) -> datasets.Dataset:
         rows = self._tokenized[split]

@@ -1,10 +1,12 @@
-"""The hash of rows in the cache of `datasets`."""
+"""The hash of rows in the cache of `datasets`, and columns of any values."""
 
 from __future__ import annotations
 
-from datasets import Dataset
+from pathlib import Path
 
-from dpo_lightning.compat.datasets import chosen_rows, fingerprint
+from datasets import Dataset, Features, load_from_disk
+
+from dpo_lightning.compat.datasets import chosen_rows, fingerprint, json_text
 
 
 def test_rows_have_a_hash_that_follows_their_content() -> None:
@@ -19,3 +21,13 @@ def test_which_rows_of_its_table_a_dataset_holds() -> None:
     chosen = chosen_rows(rows.select([2, 0]))
     assert chosen is not None
     assert chosen.tolist() == [2, 0]
+
+
+def test_a_column_of_json_text_has_its_values_and_is_known_in_files(tmp_path: Path) -> None:
+    values = [0.1234567890123456, {"a": [2**70, None]}, "x", None]
+    features = Features({"a": json_text()})
+    rows = Dataset.from_dict({"a": values}, features=features)
+    rows.save_to_disk(str(tmp_path))
+    assert json_text()() == features.arrow_schema.field("a").type
+    assert rows["a"][:] == load_from_disk(str(tmp_path))["a"][:] == values
+    assert rows.filter(lambda row: row["a"] is not None)["a"][:] == values[:3]

@@ -80,7 +80,7 @@ def test_reads_what_is_named(row_format: RowFormat, expected: dict[str, float]) 
     ("changed", "message"),
     [
         ({"better": None}, "field `better`: null"),
-        ({"worse": "high"}, "field `worse`: str, not a number"),
+        ({"worse": "half"}, "field `worse`: str, not a number"),
         ({"worse": True}, "field `worse`: bool, not a number"),
         ({"better": math.nan}, "field `better`: nan is no finite number"),
         ({"better": -math.inf}, "field `better`: -inf is no finite number"),

@@ -128,7 +128,7 @@ def test_a_number_beyond_all_floats_is_named() -> None:
 
 
 def test_texts_in_place_of_numbers_are_named() -> None:
-    content = [{**row, "score": ["1", "2"], "length": "3"} for row in ROWS]
+    content = [{**row, "score": ["one", "2"], "length": "three"} for row in ROWS]
     for name, place in (("score", "`score`, completion 0 (from 0)"), ("length", "`length`")):
         with pytest.raises(InputError) as raised:
             ready(content, Own({name: COLUMNS[name]}))

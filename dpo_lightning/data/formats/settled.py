@@ -34,7 +34,7 @@ def first_rows(rows: Dataset, place: str) -> Rows:
         InputError: naming the place, for text that is not UTF-8.
     """
     try:
-        return rows.select(range(min(len(rows), FIRST_ROWS))).with_format(None).to_list()
+        return [*rows.select(range(min(len(rows), FIRST_ROWS))).with_format(None)]
     except UnicodeDecodeError as error:
         raise InputError(f"{place}: not UTF-8: {error}") from None
 

@@ -1,136 +1,233 @@
-"""JSON files, examined before `datasets` reads them: its reader dies of some, and names no line of others."""
+"""Rows of JSON files: one object a line, or a list of objects; read in blocks, every value as the file has it."""
 
 from __future__ import annotations
 
-import functools
-import gzip
 import io
 import json
 import re
-import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 import numpy as np
 
+from dpo_lightning.data.reading.exact import Block, block_of
+from dpo_lightning.data.reading.options import FileOptions
+from dpo_lightning.data.reading.packed import opened, readable
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 
-_DEEPEST = 512  # levels; the reader's recursion overflows the stack, and the process dies, somewhere above 2,000
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
-_SCALAR = re.compile(rb'null|true|false|"|-?[0-9]')
-_LIST_OF_OTHERS = re.compile(rb'\[\s*(?:null|true|false|"|-?[0-9]|\[)')
-_BOM = b"\xef\xbb\xbf"
-_GZIP = b"\x1f\x8b"
+_CHUNK = 1 << 22  # characters, whose values take some ten times as much memory
+_DEEPEST = 512  # levels: who reads the values recurses
+_BLANK = " \t\r\n\ufeff"  # files that were put together have marks of byte order within
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKET = re.compile(r"[^][{}]+")
+_NOT_BLANK = re.compile(rf"[^{_BLANK}]")
+_TAIL = 16  # characters: longer than any literal or escape that a chunk may end in
 
 
-def examine(paths: Iterable[Path]) -> None:
-    """Refuse what would end the process in the reader: `null` in the place of the first row, and deep nesting.
+def json_blocks(path: Path, options: FileOptions, advance: Callable[[int], Any]) -> Iterator[Block]:
+    """Read a JSON file.
+
+    Args:
+        path: The file, which may be packed.
+        options: `field` and `encoding` are read.
+        advance: Is told the bytes that were read.
 
     Raises:
-        InputError: for such a file, and for a damaged `.gz`; naming the line.
+        InputError: naming the line of what is malformed, nested deeper than 512 levels, or no object.
     """
-    for path in paths:
-        stat = path.stat()
-        _examine(path, stat.st_size, stat.st_mtime_ns)
+    with readable(path), io.TextIOWrapper(opened(path, advance), options.encoding, newline="\n") as text:
+        if options.field is not None:
+            yield from _in_blocks(path, _items_of(path, text.read(), options.field))
+            return
+        head = text.read(_CHUNK) + text.readline()
+        if head.lstrip(_BLANK).startswith("["):
+            yield from _in_blocks(path, _items(path, head, text))
+        elif _has_lines(head):
+            yield from _lines(path, head, text)
+        else:
+            yield from _in_blocks(path, _values(path, head, text))
 
 
-@functools.lru_cache(maxsize=64)  # each split of a run asks again
-def _examine(path: Path, size: int, changed: int) -> None:
-    with _readable(path), opened(path) as file:
-        first = True
-        # A file that is one value may be spread over lines.
-        for number, line in enumerate(file if ".jsonl" in path.suffixes else [file.read()], start=1):
-            row = line.removeprefix(_BOM).strip()
-            if first and _SCALAR.match(row):
-                raise InputError(f"{path}: line {number}: not a JSON object, but {_shown(row)}")
-            if line.count(b"[") + line.count(b"{") > _DEEPEST and _depth(line) > _DEEPEST:
-                raise InputError(f"{path}: line {number}: nested deeper than {_DEEPEST} levels")
-            if first and _LIST_OF_OTHERS.match(row):
-                raise InputError(f"{path}: line {number}: a list of JSON objects is needed, not {_shown(row)}")
-            first = first and not row
+def _has_lines(head: str) -> bool:
+    """Return whether a file has an object a line, and not one that is spread over lines."""
+    first, _, rest = head.lstrip(_BLANK).partition("\n")
+    if rest.lstrip(_BLANK).startswith("{"):
+        return True
+    try:
+        json.loads(first)
+    except ValueError:
+        return False
+    except RecursionError:
+        return True
+    return True
 
 
-def _shown(row: bytes) -> str:
-    return repr(row[:40].decode(errors="replace"))
+def _lines(path: Path, head: str, text: IO[str]) -> Iterator[Block]:
+    start, chunk = 1, head
+    while chunk:
+        lines = chunk.split("\n")
+        rows = [*_rows(path, start, lines)]
+        if rows:
+            yield block_of(rows)
+        start += len(lines) - 1
+        chunk = text.read(_CHUNK) + text.readline()
 
 
-def _depth(text: bytes) -> int:
+def _rows(path: Path, start: int, lines: list[str]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, start):
+        row = line.strip(_BLANK)
+        if not row:
+            continue
+        place = f"{path}: line {number}"
+        try:
+            value = _DECODER.decode(row)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{place}: malformed JSON: {error.msg} (column {error.colno})") from None
+        except (RecursionError, _TwiceError) as error:
+            raise _refused(place, error) from None
+        _check_depth(row, place)
+        yield _object(value, place)
+
+
+def _items(path: Path, head: str, text: IO[str]) -> Iterator[Any]:
+    """Yield the items of a list, which is not held as a whole."""
+    values = _Values(path, head, text)
+    values.skip("[")
+    while values.next_character() != "]":
+        yield values.take()
+        if values.next_character() != "]":
+            values.skip(",")
+            if values.next_character() == "]":
+                values.skip("")
+    values.skip("]")
+    if values.next_character():
+        values.skip("")
+
+
+def _values(path: Path, head: str, text: IO[str]) -> Iterator[Any]:
+    values = _Values(path, head, text)
+    while values.next_character():
+        yield values.take()
+
+
+class _Values:
+    """Values in a text that is read in chunks."""
+
+    def __init__(self, path: Path, head: str, text: IO[str]) -> None:
+        self._path, self._text = path, text
+        self._buffer, self._position = head, 0
+        self._line, self._column = 1, 0  # at the begin of the buffer
+
+    def next_character(self) -> str:
+        """Go to the next character that is not blank, and return it; none at the end."""
+        while (found := _NOT_BLANK.search(self._buffer, self._position)) is None:
+            self._position = len(self._buffer)
+            if not self._refill():
+                return ""
+        self._position = found.start()
+        return found[0]
+
+    def skip(self, wanted: str) -> None:
+        """Go past a character; with none, nothing may come here."""
+        if not wanted or self.next_character() != wanted:
+            raise self._malformed(f"Expecting {wanted!r}" if wanted else "Extra data", self._position)
+        self._position += 1
+
+    def take(self) -> Any:
+        """Return the next value."""
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._buffer, self._position)
+                break
+            except json.JSONDecodeError as error:
+                # What a chunk cuts is only malformed where nothing follows.
+                cut = error.msg.startswith("Unterminated") or error.pos > len(self._buffer) - _TAIL
+                if not (cut and self._refill()):
+                    raise self._malformed(error.msg, error.pos) from None
+            except (RecursionError, _TwiceError) as error:
+                raise _refused(self._place(self._position), error) from None
+        _check_depth(self._buffer[self._position : end], self._place(self._position))
+        self._position = end
+        return value
+
+    def _refill(self) -> bool:
+        rest = len(self._buffer) - self._position
+        more = self._text.read(max(_CHUNK, rest))
+        if not more:
+            return False
+        self._column = self._column_of(self._position)
+        self._line += self._buffer.count("\n", 0, self._position)
+        self._buffer, self._position = self._buffer[self._position :] + more, 0
+        return True
+
+    def _place(self, position: int) -> str:
+        return f"{self._path}: line {self._line + self._buffer.count(chr(10), 0, position)}"
+
+    def _malformed(self, message: str, position: int) -> InputError:
+        column = self._column_of(position) + 1
+        return InputError(f"{self._place(position)}: malformed JSON: {message} (column {column})")
+
+    def _column_of(self, position: int) -> int:
+        line = self._buffer.rfind("\n", 0, position)
+        return position + self._column if line < 0 else position - line - 1
+
+
+def _items_of(path: Path, text: str, field: str) -> list[Any]:
+    """Return the list under a field of the one object of a file."""
+    values = [*_values(path, text, io.StringIO())]
+    found = values[0].get(field) if len(values) == 1 and isinstance(values[0], dict) else None
+    if not isinstance(found, list):
+        raise InputError(f"data.load_options.field: {path} is no JSON object with a list under {field!r}")
+    return found
+
+
+def _in_blocks(path: Path, values: Iterator[Any] | list[Any]) -> Iterator[Block]:
+    rows: list[dict[str, Any]] = []
+    for number, value in enumerate(values):
+        rows.append(_object(value, f"{path}: row {number} (from 0)"))
+        if len(rows) == 4096:
+            yield block_of(rows)
+            rows = []
+    if rows:
+        yield block_of(rows)
+
+
+def _object(value: Any, place: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise InputError(f"{place}: not a JSON object, but {one_line(json.dumps(value), 40)}")
+    return value
+
+
+class _TwiceError(Exception):
+    """A field that an object has twice."""
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _TwiceError(f"the field `{one_line(twice, 60)}` is specified twice in one object")
+    return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_doubles)
+
+
+def _refused(place: str, error: Exception) -> InputError:
+    deep = isinstance(error, RecursionError)
+    return InputError(f"{place}: {f'nested deeper than {_DEEPEST} levels' if deep else error}")
+
+
+def _check_depth(row: str, place: str) -> None:
+    if row.count("[") + row.count("{") > _DEEPEST and _depth(row) > _DEEPEST:
+        raise InputError(f"{place}: nested deeper than {_DEEPEST} levels")
+
+
+def _depth(text: str) -> int:
     """Return the most brackets that are open at once, outside of strings."""
-    brackets = np.frombuffer(_STRING.sub(b"", text).translate(None, _NO_BRACKET), np.uint8)
+    brackets = np.frombuffer(_NO_BRACKET.sub("", _STRING.sub("", text)).encode(), np.uint8)
     opens = (brackets == ord("[")) | (brackets == ord("{"))
     return int(np.cumsum(np.where(opens, 1, -1)).max(initial=0))
-
-
-def opened(path: Path) -> IO[bytes]:
-    """Open a file for its bytes, unpacked where it is packed, whatever its name says; `datasets` does so too."""
-    with path.open("rb") as file:
-        packed = file.read(len(_GZIP)) == _GZIP
-    return cast(IO[bytes], gzip.open(path, "rb")) if packed or path.suffix == ".gz" else path.open("rb")
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Name the file in an error of reading it, or of unpacking it."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: {error}: the file is damaged, or no .gz: take a whole one") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8: {error}: save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error}") from None
-    except RecursionError:
-        raise InputError(f"{path}: nested too deep") from None
-
-
-def raise_on_malformed(paths: Iterable[Path]) -> None:
-    """Find what `datasets` could not read: its own message names no line of the file.
-
-    Raises:
-        InputError: naming the line; nothing when the file is well formed.
-    """
-    for path in paths:
-        with _readable(path), opened(path) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8")
-            if ".jsonl" in path.suffixes:
-                _check_json_lines(path, text)
-            else:
-                _check_json(path, text.read())
-
-
-def _check_json(path: Path, text: str) -> None:
-    try:
-        _check_items(path, json.loads(text))
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # one object a line, which `datasets` accepts in a .json too
-            _check_json_lines(path, iter(text.splitlines()))
-        else:
-            raise _malformed(path, error.lineno, error) from None
-
-
-def _check_items(path: Path, value: object) -> None:
-    for number, row in enumerate(value if isinstance(value, list) else ()):
-        if not isinstance(row, dict):
-            raise InputError(f"{path}: row {number} (from 0): not a JSON object, but {one_line(json.dumps(row), 40)}")
-
-
-def _check_json_lines(path: Path, lines: Iterable[str]) -> None:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise _malformed(path, number, error) from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}: line {number}: not a JSON object")
-
-
-def _malformed(path: Path, line: int, error: json.JSONDecodeError) -> InputError:
-    return InputError(f"{path}: line {line}: malformed JSON: {error.msg} (column {error.colno})")

@@ -1,36 +1,36 @@
-"""Sources of rows: a hub name, a file, a directory, or a dataset in memory."""
+"""Sources of rows: a hub name, files, a directory, or a dataset in memory."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dpo_lightning.data.reading.json_files import examine, raise_on_malformed
-from dpo_lightning.data.reading.local_files import (
-    check_header,
-    check_options,
-    files_by_split,
-    files_of_directory,
-    json_among,
-    reader_of,
-)
+from dpo_lightning.data.reading.built import Built, check_directory, loader_options
+from dpo_lightning.data.reading.local_files import files_by_split, shown_files
+from dpo_lightning.data.reading.options import FileOptions
+from dpo_lightning.data.reading.plain import plain_rows
+from dpo_lightning.data.reading.store import ReadFile, read_files
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.hub import check_source
 from dpo_lightning.utils.logs import log_level
 from dpo_lightning.utils.settings import at_least
+from dpo_lightning.utils.text import one_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 _NO_ROWS = "BatchSize must be greater than 0"  # what the reader of Parquet says of a file without any
-# In one chunk a column has one type, or is kept as it is. `datasets` takes the type from the first 10 MB, and would
-# turn a list of messages behind them into text.
-_READER_OPTIONS = {"json": {"chunksize": 1 << 30}}
+_UNREAD = ("path", "revision", "trust_remote_code")  # of a local source; code of a data set never runs
+_UNREAD_OF_FILES = (*_UNREAD, "name", "data_files", "data_dir")
+
+Splits = Mapping[str, Callable[[], "Dataset"]]
+"""How each split of a source is read."""
 
 
 class Keys(NamedTuple):
@@ -43,30 +43,41 @@ class Keys(NamedTuple):
 def load_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys = Keys()) -> Dataset:  # noqa: B008 - frozen
     """Load one split.
 
+    Every value is what the file says. Columns of text, of booleans, of whole numbers, or of other numbers are columns
+    of these types; any other one, such as lists of messages, is kept as JSON text and is its values again in a row. A
+    CSV has columns of text only. A column of classes gives their names.
+
     Args:
-        source: A hub name, a local file (`.jsonl`, `.json`, `.parquet`, `.csv`, also `.gz`), a directory (of
-            such files, or written by `save_to_disk`), a mapping from split to file, a `datasets.Dataset` (its one
+        source: A hub name; a local file (`.jsonl`, `.json`, `.ndjson`, `.parquet`, `.csv`, `.tsv`, `.arrow`, also
+            `.gz`, `.zst`, `.bz2`), a pattern such as `data/*.jsonl`, or a list of these; a directory (of such files, or
+            written by `save_to_disk`), a mapping from split to file, pattern or list, a `datasets.Dataset` (its one
             split is `train`) or a `DatasetDict`.
         split: A split, a slice of one, or a sum: `train`, `train[:1000]`, `test[90%:]`, `train+test`.
-        options: Further arguments of `datasets.load_dataset`: `name`, `data_dir`, `revision`, ...
+        options: Options of the readers of files; of a hub name or a directory also arguments of
+            `datasets.load_dataset`: `name`, `data_dir`, `revision`, ...
         keys: Keys of source and split.
 
     Raises:
-        InputError: naming the key, the source, and the line of a malformed JSON file.
+        InputError: naming the key, the source, and the line or the row that cannot be read.
     """
-    with _keyed(keys.source):
-        splits = _load_splits(source, options)
-    with _keyed(keys.split):
-        return _take(splits, split, describe(source))
+    with keyed(keys.source):
+        splits = _splits_of(source, options)
+        rows = {name: read() if name in _names_in(split) else None for name, read in splits.items()}
+    with keyed(keys.split):
+        return _take(rows, split, describe(source))
 
 
 @contextmanager
-def _keyed(key: str) -> Iterator[None]:
-    """Put the key before what is said of a source, where it has none yet."""
+def keyed(key: str) -> Iterator[None]:
+    """Put the key before what is said of a source, where it has none yet.
+
+    Raises:
+        InputError: in the place of another one.
+    """
     try:
         yield
     except InputError as error:
-        if str(error).startswith(("data.dataset: ", "data.load_options")):
+        if str(error).startswith("data."):
             raise
         raise InputError(f"{key}: {error}") from error.__cause__
 
@@ -75,24 +86,30 @@ def describe(source: Any) -> str:
     """The source as messages name it."""
     if isinstance(source, str | Path):
         return str(source)
-    return ", ".join(map(str, source.values())) if type(source) is dict else "the dataset in memory"
+    return shown_files(source) if type(source) in (dict, list, tuple) else "the dataset in memory"
 
 
-def _take(splits: Mapping[str, Dataset], split: str, place: str) -> Dataset:
+def _names_in(split: str) -> set[str]:
+    """Return the splits that a slice, or a sum of slices, is made of."""
+    return {part.partition("[")[0].strip() for part in split.split("+")}
+
+
+def _take(splits: Mapping[str, Dataset | None], split: str, place: str) -> Dataset:
     from datasets import ReadInstruction, concatenate_datasets
 
-    sizes = {name: len(rows) for name, rows in splits.items()}
+    sizes = {name: 0 if rows is None else len(rows) for name, rows in splits.items()}
     try:
         parts = ReadInstruction.from_spec(split).to_absolute(sizes)
     except ValueError as error:
         raise InputError(f"{place}: split {split!r}: {_first_line(error)}") from None
-    taken = [splits[part.splitname].select(range(part.from_, part.to)) for part in parts if part.from_ < part.to]
+    named = [(splits[part.splitname], part) for part in parts if part.from_ < part.to]
+    taken = [rows.select(range(part.from_, part.to)) for rows, part in named if rows is not None]
     if not taken:
         raise InputError(f"{place}: split {split!r} has no rows")
     return taken[0] if len(taken) == 1 else concatenate_datasets(taken)
 
 
-def _load_splits(source: Any, options: Mapping[str, Any]) -> Mapping[str, Dataset]:
+def _splits_of(source: Any, options: Mapping[str, Any]) -> Splits:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
     if isinstance(source, IterableDataset | IterableDatasetDict):
@@ -101,84 +118,89 @@ def _load_splits(source: Any, options: Mapping[str, Any]) -> Mapping[str, Datase
     if in_memory and options:
         raise InputError(f"data.load_options: {', '.join(options)} mean nothing for rows in memory: leave them out")
     if in_memory:
-        return source if isinstance(source, DatasetDict) else {"train": source}
-    if not isinstance(source, str | Path | dict) or not source:
-        raise InputError(f"data.dataset: give a hub name, a file, a directory or a `datasets.Dataset`, not {source!r}")
-    return _load(source, options)
-
-
-def _load(source: str | Path | dict[str, Any], options: Mapping[str, Any]) -> Mapping[str, Dataset]:
+        return _plain(source if isinstance(source, DatasetDict) else {"train": source})
+    if not isinstance(source, str | Path | dict | list) or not source:
+        raise InputError(
+            "data.dataset: give a hub name, a file, a list of files, a directory or a `datasets.Dataset`, not "
+            f"{one_line(repr(source), 80)}"
+        )
+    if options.get("streaming") or options.get("split"):
+        raise InputError("data.load_options: take out `streaming` (rows must be known) and `split` (data.train_split)")
     if options.get("num_proc") is not None:  # `datasets` would say so under its progress bar, or read what it has kept
         at_least(1).check("data.load_options.num_proc", options["num_proc"])
     files = files_by_split(source)
-    reader = reader_of(files)
-    is_directory = not files and os.path.isdir(str(source))  # `Path` raises where a name is too long
-    if files or is_directory:
-        check_options(options, of_files=bool(files))
-    read = list(files.values())
+    return _of_files(files, options) if files else _of_name(str(source), options)
+
+
+def _plain(splits: Mapping[str, Dataset]) -> Splits:
+    return {name: partial(plain_rows, rows) for name, rows in splits.items()}
+
+
+def _of_files(files: Mapping[str, list[ReadFile]], options: Mapping[str, Any]) -> Splits:
+    _check_unread(options, _UNREAD_OF_FILES, "files that data.dataset names")
+    read = {name: value for name, value in options.items() if name not in ("cache_dir", "streaming")}
+    how = FileOptions.of(read, {file.kind for each in files.values() for file in each})
+    return {split: partial(read_files, each, how, options.get("cache_dir")) for split, each in files.items()}
+
+
+def _check_unread(options: Mapping[str, Any], unread: Iterable[str], what: str) -> None:
+    for name in unread:
+        if name in options:
+            raise InputError(f"data.load_options.{name} means nothing for {what}: leave it out")
+
+
+def _of_name(name: str, options: Mapping[str, Any]) -> Splits:
+    """Return the splits of a directory, or of something on the hub."""
+    is_directory = os.path.isdir(name)
+    if is_directory:
+        _check_unread(options, _UNREAD, "a local directory")
+    check_source("data.dataset", name)
     try:
         # The readers would log an error that is raised as well.
         with log_level("datasets.packaged_modules", logging.CRITICAL):
-            if is_directory and not _saved_to_disk(str(source)):
-                read = files_of_directory(Path(str(source)), options)
-            examine(json_among(read))
-            loaded = _loaded(source, reader, files, options)
+            return _on_disk(name, options) if _saved_to_disk(name) else _built(name, options, is_directory)
     except InputError:
         raise
     except Exception as error:  # `datasets` raises a dozen kinds, several of them bare
-        raise_on_malformed(json_among(read))
-        raise _load_error(source, options, error) from error
-    return _splits_of(loaded, source, files if reader == "csv" else {})
+        raise _load_error(name, options, error) from error
 
 
-def _splits_of(loaded: Any, source: Any, csv_files: Mapping[str, Path]) -> Mapping[str, Dataset]:
-    """Return what was loaded by split, after a look at its columns."""
-    from datasets import Dataset, DatasetDict
+def _on_disk(name: str, options: Mapping[str, Any]) -> Splits:
+    from datasets import Dataset, load_from_disk
 
-    if isinstance(loaded, Dataset) and _saved_to_disk(str(source)):
-        return {"train": loaded}
-    if not isinstance(loaded, DatasetDict):
-        raise InputError("data.load_options: take out `streaming` (rows must be known) and `split` (data.train_split)")
-    _check_columns(loaded, describe(source))
-    for split, path in csv_files.items():
-        check_header(path, loaded[split].column_names)
-    return cast(Mapping[str, Any], loaded)
+    loaded = load_from_disk(name, **options).with_format(None)  # rows as they are, in no other type
+    return _plain({"train": loaded} if isinstance(loaded, Dataset) else loaded)
 
 
-def _loaded(source: Any, reader: str | None, files: Mapping[str, Path], options: Mapping[str, Any]) -> Any:
-    from datasets import load_dataset, load_from_disk
+def _built(name: str, options: Mapping[str, Any], is_directory: bool) -> Splits:
+    from datasets import load_dataset
 
-    if reader:
-        paths = {split: str(path) for split, path in files.items()}
-        return load_dataset(reader, data_files=paths, **{**_READER_OPTIONS.get(reader, {}), **options})
-    if _saved_to_disk(str(source)):
-        return load_from_disk(str(source), **options).with_format(None)  # rows as they are, in no other type
-    check_source("data.dataset", str(source))
-    return load_dataset(str(source), **options)
+    built = Built(name, options)
+    if is_directory:
+        check_directory(Path(name), built.files, options)
+    if not built.is_read_here:
+        return _plain(load_dataset(name, **options))
+    if is_directory:
+        _check_unread(options, loader_options() - {"streaming", "split"}, "files on this machine")
+    return {split: partial(built.read, split) for split in built.files}
 
 
-def _load_error(source: Any, options: Mapping[str, Any], error: Exception) -> InputError:
+def _load_error(name: str, options: Mapping[str, Any], error: Exception) -> InputError:
     from datasets.exceptions import DatasetGenerationError
 
     empty = re.search('Instruction "(.+)" corresponds to no data', str(error))
     if empty:
-        return InputError(f"{describe(source)}: split {empty[1]!r} has no rows")
+        return InputError(f"{name}: split {empty[1]!r} has no rows")
     cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
     if isinstance(cause, StopIteration) or _NO_ROWS in str(cause):
-        return InputError(f"{describe(source)}: the file has no rows")
+        return InputError(f"{name}: the file has no rows")
     given = f" (data.load_options gave {', '.join(options)})" if options else ""
     remedy = ": save it as UTF-8" if isinstance(cause, UnicodeDecodeError) else ""
-    return InputError(f"{describe(source)}: cannot be loaded: {_first_line(cause)}{remedy}{given}")
+    return InputError(f"{name}: cannot be loaded: {_first_line(cause)}{remedy}{given}")
 
 
 def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _check_columns(splits: Mapping[str, Dataset], place: str) -> None:
-    """Pandas takes the leading fields of a CSV whose rows are longer than its header for row names."""
-    if any(name.startswith("__index_level_") for rows in splits.values() for name in rows.column_names):
-        raise InputError(f"{place}: the rows have more fields than the header: put fields with commas in quotes")
 
 
 def _saved_to_disk(source: str) -> bool:

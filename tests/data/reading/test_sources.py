@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import csv
 import gzip
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
+from pyarrow import parquet
 
 from dpo_lightning.data.reading.sources import describe, load_rows
 from dpo_lightning.errors import InputError
@@ -31,26 +35,51 @@ def lines(rows: list[Any]) -> str:
 def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> str:
     """Write rows in the format of the suffix."""
     path.parent.mkdir(exist_ok=True, parents=True)
-    if path.suffix == ".gz":
-        plain = write(path.with_suffix(""), rows)
-        path.write_bytes(gzip.compress(Path(plain).read_bytes()))
-        Path(plain).unlink()
-    elif path.suffix == ".jsonl":
-        path.write_text(lines(rows))
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows, indent=1))
+    if path.suffix in PACK:
+        plain = Path(write(path.with_suffix(""), rows))
+        path.write_bytes(PACK[path.suffix](plain.read_bytes()))
+        plain.unlink()
     else:
-        getattr(Dataset.from_list(rows), f"to_{path.suffix[1:]}")(str(path))
+        WRITE[path.suffix](path, rows)
     return str(path)
 
 
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0]], delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_arrow(path: Path, rows: list[dict[str, Any]]) -> None:
+    table = pa.Table.from_pylist(rows)
+    with pa.ipc.new_file(str(path), table.schema) as file:
+        file.write_table(table)
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text(lines(rows))
+
+
+PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": lambda content: pa.compress(content, "zstd", asbytes=True)}
+WRITE = {
+    ".jsonl": write_lines,
+    ".ndjson": write_lines,
+    ".json": lambda path, rows: path.write_text(json.dumps(rows, indent=1)),
+    ".parquet": lambda path, rows: parquet.write_table(pa.Table.from_pylist(rows), str(path)),
+    ".csv": write_csv,
+    ".tsv": write_csv,
+    ".arrow": write_arrow,
+}
+
+
 def load(source: Any, split: str = "train", **options: Any) -> list[dict[str, Any]]:
-    return load_rows(source, split, options).to_list()
+    return [*load_rows(source, split, options)]
 
 
 # What can be read
 
-SUFFIXES = [".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet"]
+SUFFIXES = [".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet", ".arrow", ".tsv", ".ndjson.bz2"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -58,7 +87,7 @@ def test_a_file(tmp_path, suffix):
     assert load(write(tmp_path / f"my.pairs{suffix}")) == ROWS
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".parquet", ".arrow"])
 def test_a_file_of_messages(tmp_path, suffix):
     assert load(write(tmp_path / f"pairs{suffix}", MESSAGES)) == MESSAGES
 
@@ -82,8 +111,10 @@ def test_json_under_a_field(tmp_path):
 def test_options_reach_the_reader(tmp_path):
     rows = [{"prompt": "p", "chosen": "None", "rejected": "NA"}]
     path = write(tmp_path / "pairs.csv", rows)
-    assert load(path, keep_default_na=False) == rows
-    assert load(path) == [{"prompt": "p", "chosen": None, "rejected": None}]
+    assert load(path) == rows
+    Path(path).write_text("prompt;chosen\np;\n")
+    assert load(path, sep=";") == [{"prompt": "p", "chosen": None}]
+    assert load(path, delimiter=";", keep_default_na=False) == [{"prompt": "p", "chosen": ""}]
 
 
 def test_a_directory(tmp_path):
@@ -249,27 +280,34 @@ def test_a_directory_without_data(tmp_path):
     refused(f"{tmp_path}: cannot be loaded: .*data files", str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["pairs.txt", "pairs", "pairs.jsonl.zst", "pairs.gz"])
+@pytest.mark.parametrize("name", ["pairs.txt", "pairs", "pairs.gz"])
 def test_an_unsupported_suffix(tmp_path, name):
     (tmp_path / name).write_text(lines(ROWS))
-    refused(f"{name}: not one of .jsonl, .json, .parquet, .csv, with or without .gz", str(tmp_path / name))
+    refused(
+        f"{name}: not one of .jsonl, .json, .ndjson, .parquet, .csv, .tsv, .arrow, with or without .gz, .bz2, .zst",
+        str(tmp_path / name),
+    )
 
 
 def test_files_of_different_kinds(tmp_path):
-    refused("must be of one kind", {"train": write(tmp_path / "a.jsonl"), "test": write(tmp_path / "b.csv")})
+    files = {"train": write(tmp_path / "a.jsonl"), "test": [write(tmp_path / "b.csv"), write(tmp_path / "c.parquet")]}
+    assert load(files) == ROWS
+    assert load(files, "test") == ROWS * 2
 
 
-@pytest.mark.parametrize("name", ["pairs.parquet", "pairs.csv"])
-def test_a_damaged_file(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("a.parquet", "cannot be loaded: "), ("a.arrow", "cannot be loaded: "), ("a.csv", "line 2: not UTF-8: ")],
+)
+def test_a_damaged_file(tmp_path, name, message):
     (tmp_path / name).write_bytes(b"prompt,chosen,rejected\n\xff\xfe\x00,b,c\n")
-    refused(f"{name}: cannot be loaded: ", str(tmp_path / name))
+    refused(f"{name}: {message}", str(tmp_path / name))
 
 
 def test_a_csv_with_an_unquoted_comma_in_its_first_row(tmp_path):
-    # Pandas would shift the columns, and say nothing.
     path = tmp_path / "pairs.csv"
     path.write_text("prompt,chosen,rejected\np,yes, please,no\n")
-    refused("pairs.csv: the rows have more fields than the header", str(path))
+    refused("pairs.csv: line 2: the row has more fields than the header, 4 for 3: put fields with", str(path))
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "nothing-of-this-name"])
@@ -279,14 +317,15 @@ def test_a_hub_name_without_a_hub(name, monkeypatch):
 
 
 def test_options_that_mean_nothing(tmp_path):
-    refused("cannot be loaded: .*'foo'", write(tmp_path / "pairs.jsonl"), foo=1)
+    refused("data.load_options.foo means nothing for these files: ", write(tmp_path / "pairs.jsonl"), foo=1)
+    refused(r"cannot be loaded: .*'foo'.*\(data.load_options gave foo\)", str(tmp_path), foo=1)
     refused("data.load_options: foo", Dataset.from_list(ROWS), foo=1)
     refused("take out `streaming`", write(tmp_path / "pairs.jsonl"), streaming=True)
 
 
-@pytest.mark.parametrize("source", [None, "", 3, [1], {}])
+@pytest.mark.parametrize("source", [None, "", 3, [], {}])
 def test_something_else(source):
-    refused("data.dataset: give a hub name, a file, a directory or a `datasets.Dataset`, not", source)
+    refused("data.dataset: give a hub name, a file, a list of files, a directory or a `datasets.Dataset`, not", source)
 
 
 def test_a_dataset_that_streams():

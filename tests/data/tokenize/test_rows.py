@@ -115,7 +115,7 @@ def test_a_bad_row_is_named_and_a_corrected_file_works(tmp_path, bad, message, i
     with pytest.raises(InputError) as error:
         data(path).prepare_data()
     assert type(error.value) is InputError
-    assert str(error.value).startswith(f"{path}, split train, row {index} (from 0): {message}")
+    assert str(error.value).startswith(f"data.dataset: {path}, split train, row {index} (from 0): {message}")
     assert not tokens_on_disk()
     rewrite(path, good)
     assert sorted(flat(ready(path).train_dataloader())) == list(range(310))
@@ -140,7 +140,7 @@ def test_messages_without_a_template_name_the_row(tmp_path):
 def test_text_that_is_not_utf_8(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(json.dumps(rows()[0]).encode() + b'\n{"prompt": "\xe9a", "chosen": "a", "rejected": "b"}\n')
-    with pytest.raises(InputError, match=r"pairs.jsonl, split train: not UTF-8: .*0xe9"):
+    with pytest.raises(InputError, match=r"pairs.jsonl: line \d+: not UTF-8: .*0xe9"):
         ready(str(path))
 
 

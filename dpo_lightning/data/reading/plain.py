@@ -1,0 +1,139 @@
+"""Columns whose stored values are not what they stand for: numbers of classes, JSON text, mappings of Arrow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dpo_lightning.compat.datasets import JsonText, fingerprint, json_text
+from dpo_lightning.data.reading.exact import Block, json_array, pylist
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.text import one_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+
+def plain_block(table: pa.Table, stated: Mapping[str, Any]) -> Block:
+    """Return an Arrow table as a block: classes by their names, and what `datasets` has no type for as JSON text.
+
+    Args:
+        table: The rows.
+        stated: Types of columns as `datasets` has written them, by name; of others the type in Arrow counts.
+
+    Raises:
+        InputError: naming a column whose values cannot be kept.
+    """
+    import pyarrow as pa
+
+    arrays, features = {}, {}
+    for name in table.column_names:
+        column = _decoded(table[name])
+        feature = stated.get(name) or _type_of(column.type)
+        features[name] = plain_type(feature)
+        arrays[name] = column if features[name] == feature else _plain(name, column, feature)
+    return Block(pa.table(arrays), features)
+
+
+def _decoded(column: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.cast(column.type.storage_type)
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    return column.cast(views[column.type]) if column.type in views else column
+
+
+def _type_of(kind: Any) -> Any:
+    """Return the type that `datasets` has for one of Arrow; None where it has none."""
+    import pyarrow as pa
+    from datasets import Features
+
+    try:
+        return Features.from_arrow_schema(pa.schema({"values": kind}))["values"]
+    except (ValueError, NotImplementedError):
+        return None
+
+
+def plain_type(feature: Any) -> Any:
+    """Return the type that a column has once its values are what they stand for."""
+    from datasets import ClassLabel, Value
+
+    if isinstance(feature, ClassLabel):
+        return Value("string")
+    return json_text() if feature is None or _stands_for(feature) else feature
+
+
+def _stands_for(feature: Any) -> bool:
+    """Return whether values of a type, or values within them, stand for others."""
+    from datasets import ClassLabel, Json
+
+    if isinstance(feature, Mapping):
+        return any(map(_stands_for, feature.values()))
+    if isinstance(feature, list):
+        return _stands_for(feature[0])
+    inner = getattr(feature, "feature", None)
+    return isinstance(feature, ClassLabel | Json) if inner is None else _stands_for(inner)
+
+
+def _plain(name: str, column: Any, feature: Any) -> Any:
+    import pyarrow as pa
+    from datasets import ClassLabel
+
+    values = [meant(value, feature) for value in pylist(column)]
+    if isinstance(feature, ClassLabel):
+        return pa.array(values, pa.string())
+    try:
+        return json_array(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"column `{name}` of type {column.type} cannot be read: {one_line(error)}") from None
+
+
+def meant(value: Any, feature: Any) -> Any:
+    """Return what a stored value stands for: the name of a class, the value of a JSON text."""
+    from datasets import ClassLabel, Json
+
+    if value is None or feature is None:
+        return value
+    if isinstance(feature, ClassLabel):
+        return feature.names[value] if isinstance(value, int) and value >= 0 else None  # -1 where a test set hides it
+    if isinstance(feature, Json | JsonText):
+        return json.loads(value)
+    if isinstance(feature, Mapping):
+        return {name: meant(each, feature[name]) for name, each in value.items()}
+    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    return [meant(each, inner) for each in value] if isinstance(value, list) else value
+
+
+def plain_rows(rows: Dataset, stated: Mapping[str, Any] | None = None) -> Dataset:
+    """Return a dataset in which every column has what its values stand for; itself, where it does so already.
+
+    Args:
+        rows: The dataset.
+        stated: Types that its card states; those of classes count where a column has their numbers.
+    """
+    from datasets import Features
+    from datasets.fingerprint import Hasher
+
+    had = {name: _classes(feature, (stated or {}).get(name)) for name, feature in rows.features.items()}
+    features = Features({name: plain_type(feature) for name, feature in had.items()})
+    if features == rows.features:
+        return rows
+    made = rows.with_format("arrow").map(
+        lambda table: plain_block(table, had).table.cast(features.arrow_schema),
+        batched=True,
+        features=features,
+        new_fingerprint=Hasher.hash(("plain", fingerprint(rows), str(had))),
+        desc="names of classes",
+    )
+    return made.with_format(None)
+
+
+def _classes(feature: Any, stated: Any) -> Any:
+    from datasets import ClassLabel, Value
+
+    return stated if isinstance(stated, ClassLabel) and feature == Value("int64") else feature

@@ -1,0 +1,191 @@
+"""Rows of files, kept as Arrow files in the cache of `datasets` and mapped into memory."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from filelock import FileLock
+
+from dpo_lightning.compat.datasets import json_text
+from dpo_lightning.data.reading.exact import Block, converted, widened
+from dpo_lightning.data.reading.options import FileOptions
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.text import one_line, shown
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_VERSION = "1"  # part of the key: change it with anything that changes what is read of a file
+_COUNT = "rows"  # name of the file with the number of rows
+_PIECE = 1 << 24
+_SLOW = 3.0  # seconds until a progress bar is shown
+
+Reader = Callable[[Path, FileOptions, Callable[[int], Any]], Iterator[Block]]
+"""Reads a file in blocks, and tells how many of its bytes were read."""
+
+
+class ReadFile(NamedTuple):
+    """A file and its reader.
+
+    Attributes:
+        path: The file.
+        kind: Name of the reader.
+        reader: The reader.
+    """
+
+    path: Path
+    kind: str
+    reader: Reader
+
+
+def read_files(files: Sequence[ReadFile], options: FileOptions, cache: str | None = None) -> Dataset:
+    """Return the rows of files, one file after the other: from the cache where these bytes were read before.
+
+    Several processes may ask at once: one of them reads, and nothing half-written has the name of what is whole.
+
+    Args:
+        files: The files.
+        options: How they are read.
+        cache: Directory of the cache; None takes that of `datasets`.
+
+    Raises:
+        InputError: of a reader, and where the cache cannot be written.
+    """
+    import datasets
+
+    json_text()
+    parts = [(file.kind, file.path.suffixes[-2:], _digest(file.path, *_identity(file.path))) for file in files]
+    key = blake2b(json.dumps([_VERSION, asdict(options), parts]).encode(), digest_size=16).hexdigest()
+    directory = Path(cache or datasets.config.HF_DATASETS_CACHE).expanduser() / "dpo_lightning" / key
+    rows = _opened(directory, key)
+    if rows is None:
+        with _writable(directory.parent), FileLock(f"{directory}.lock"):
+            if (rows := _opened(directory, key)) is None:
+                _fill(directory, files, options)
+                rows = _opened(directory, key)
+    if rows is None:
+        raise InputError(f"the cache {directory} was removed while it was read: start again")
+    return rows
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Return what changes with the content; the last of them cannot be set back."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+@functools.lru_cache(maxsize=4096)  # each split of a run asks again
+def _digest(path: Path, *identity: int) -> str:
+    digest = blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    except OSError as error:
+        raise InputError(f"{path}: {one_line(error)}") from None
+    return digest.hexdigest()
+
+
+@contextmanager
+def _writable(directory: Path) -> Iterator[None]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise InputError(f"the cache {directory} cannot be written: {one_line(error)}") from None
+
+
+def _fill(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> None:
+    made = directory.with_suffix(".incomplete")
+    shutil.rmtree(made, ignore_errors=True)  # of a process that was killed
+    made.mkdir()
+    try:
+        before = [_identity(file.path) for file in files]
+        _write(made, files, options)
+        for file, identity in zip(files, before, strict=True):
+            if _identity(file.path) != identity:
+                raise InputError(f"{file.path}: the file has changed while it was read")
+        (made / _COUNT).write_text(str(sum(_rows_in(path) for path in _parts(made))))
+        shutil.rmtree(directory, ignore_errors=True)  # one that is not whole
+        os.replace(made, directory)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _write(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> None:
+    """Write parts, each under the types that its blocks needed, and then those again whose types became wider."""
+    parts: list[tuple[Path, Mapping[str, Any]]] = []
+    features: dict[str, Any] = {}
+    with ExitStack() as stack:
+        for block in _blocks(files, options):
+            wider = widened(features, block.features)
+            if not parts or wider != features:
+                stack.close()
+                features = wider
+                parts.append((directory / f"part-{len(parts):05d}.arrow", features))
+                stream = stack.enter_context(_stream(*parts[-1]))
+            stream.write_table(converted(block, features))
+    for path, had in parts:
+        if had != features:
+            _rewrite(path, had, features)
+
+
+def _blocks(files: Sequence[ReadFile], options: FileOptions) -> Iterator[Block]:
+    from datasets.utils import tqdm
+
+    name = files[0].path.name if len(files) == 1 else f"{len(files)} files"
+    size = sum(file.path.stat().st_size for file in files)
+    with tqdm(total=size, unit="B", unit_scale=True, desc=shown(f"reading {name}"), delay=_SLOW) as bar:
+        for file in files:
+            yield from file.reader(file.path, options, bar.update)
+
+
+def _stream(path: Path, features: Mapping[str, Any]) -> Any:
+    import pyarrow as pa
+    from datasets import Features
+
+    return pa.ipc.new_stream(str(path), Features(features).arrow_schema)
+
+
+def _rewrite(path: Path, had: Mapping[str, Any], features: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+
+    other = path.with_suffix(".wider")
+    with pa.memory_map(str(path)) as file, _stream(other, features) as stream:
+        for batch in pa.ipc.open_stream(file):
+            stream.write_table(converted(Block(pa.Table.from_batches([batch]), had), features))
+    os.replace(other, path)
+
+
+def _parts(directory: Path) -> list[Path]:
+    return sorted(directory.glob("part-*.arrow"))
+
+
+def _rows_in(path: Path) -> int:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        return sum(batch.num_rows for batch in pa.ipc.open_stream(file))
+
+
+def _opened(directory: Path, key: str) -> Dataset | None:
+    """Return what is in the cache; None where that is nothing, or not whole, since a file of it was removed."""
+    from datasets import Dataset
+    from datasets.table import MemoryMappedTable, concat_tables
+
+    try:
+        count = int((directory / _COUNT).read_text())
+    except (OSError, ValueError):
+        return None
+    parts = [MemoryMappedTable.from_file(str(path)) for path in _parts(directory)]
+    rows = Dataset(concat_tables(parts), fingerprint=key) if parts else Dataset.from_dict({})
+    return rows if len(rows) == count else None
