@@ -106,7 +106,7 @@ def _nested(kind: type) -> bool:
 KEYS = list(_keys())
 # Another machine's parts, and what the parser cannot be given in plain form.
 MAY_BE_INFINITE = {"StepZeroCheck": ("tolerance",)}
-MAY_BE_NEGATIVE = {"AlphaPO": ("alpha",)}
+MAY_BE_NEGATIVE = {"AlphaPO": ("alpha",), "UnpairedFormat": ("threshold",)}
 NOT_HERE = {"plugins", "strategy", "num_nodes", "barebones"}
 
 

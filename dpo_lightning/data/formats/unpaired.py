@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Optional, cast
 
 from dpo_lightning.batch import Column
+from dpo_lightning.batch.columns import checked_number
 from dpo_lightning.data.column_paths import has, missing, value
 from dpo_lightning.data.columns import check_framing, check_texts, declared
 from dpo_lightning.data.formats.base import Format
@@ -80,6 +81,8 @@ class UnpairedFormat(Format):
     def __post_init__(self) -> None:
         check_texts(self.texts, "UnpairedFormat")
         check_framing(self)
+        if self.threshold is not None:
+            checked_number(self.threshold, "UnpairedFormat.threshold")
 
     @property
     def columns(self) -> Mapping[str, Column]:
