@@ -18,7 +18,7 @@ class Format(ABC):
     `columns` what else its examples have.
 
     Attributes:
-        gives: What the examples of a row are, `Compares.PAIRS` or `Compares.LABELLED`.
+        gives: What the examples of a row are, `Compares.PAIRS`, `Compares.LABELLED` or `Compares.LISTS`.
     """
 
     gives: ClassVar[Compares]

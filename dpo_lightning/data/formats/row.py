@@ -78,7 +78,7 @@ class RowFormat(Format):
     @property
     def columns_named(self) -> Mapping[str, ColumnSource]:
         """The columns of numbers that are given, and where they are in a row."""
-        return {name: source for name in COLUMNS if (source := getattr(self, name)) is not None}
+        return {name: source for name in COLUMNS if (source := getattr(self, name, None)) is not None}
 
     @property
     def columns(self) -> Mapping[str, Column]:
