@@ -42,6 +42,7 @@ from dpo_lightning.losses.lists import ListObjective
 from dpo_lightning.losses.modifiers import LDDPO, WPO, RowWeighted, Weighted
 from dpo_lightning.losses.nca import NCA, nca
 from dpo_lightning.losses.orpo import ORPO, orpo
+from dpo_lightning.losses.per_token import PerToken
 from dpo_lightning.losses.plackett_luce import PlackettLuceDPO, plackett_luce_dpo
 from dpo_lightning.losses.qrpo import QRPO, qrpo
 from dpo_lightning.losses.robust import RobustDPO, robust_dpo
@@ -109,6 +110,7 @@ __all__ = [
     "Objective",
     "Observation",
     "PairedBCO",
+    "PerToken",
     "PlackettLuceDPO",
     "Reads",
     "ReverseKL",

@@ -92,6 +92,11 @@ class AnyObjective(ABC):
         """Names of the data's columns that the loss reads: those of `reads`; of your own columns, say it here."""
         return self.reads.columns
 
+    @property
+    def unmodified(self) -> AnyObjective:
+        """The objective itself, or the one inside of a modifier that takes any kind."""
+        return self
+
     @abstractmethod
     def __call__(self, scores: Any) -> Float[Tensor, " _"]:
         """Return the loss of each example `[P]`, or of each labelled completion `[C]`, unreduced."""

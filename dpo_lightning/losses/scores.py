@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from dpo_lightning.batch import sum_per_sequence
+from dpo_lightning.losses.precision import per_token
 
 
 class TokenScores(NamedTuple):
@@ -80,6 +81,17 @@ class PairScores(NamedTuple):
         )
         lengths = tokens.lengths.chunk(2)
         return cls(policy[0], policy[1], reference[0], reference[1], lengths[0], lengths[1], columns or {}, tokens)
+
+    def per_token(self) -> PairScores:
+        """Return the scores with log-probs per token, and without those of single tokens."""
+        lengths = self.chosen_lengths, self.rejected_lengths
+        return self._replace(
+            policy_chosen_logps=per_token(self.policy_chosen_logps, lengths[0]),
+            policy_rejected_logps=per_token(self.policy_rejected_logps, lengths[1]),
+            reference_chosen_logps=per_token(self.reference_chosen_logps, lengths[0]),
+            reference_rejected_logps=per_token(self.reference_rejected_logps, lengths[1]),
+            tokens=None,
+        )
 
     def without_difference(self) -> PairScores:
         """Return the scores with a reference that agrees with the policy, as before training."""
@@ -175,6 +187,14 @@ class UnpairedScores(NamedTuple):
         """Log policy(completion | prompt) - log reference(completion | prompt), `[C]`, in nats."""
         return self.policy_logps - self.reference_logps
 
+    def per_token(self) -> UnpairedScores:
+        """Return the scores with log-probs per token, and without those of single tokens."""
+        return self._replace(
+            policy_logps=per_token(self.policy_logps, self.lengths),
+            reference_logps=per_token(self.reference_logps, self.lengths),
+            tokens=None,
+        )
+
     def without_difference(self) -> UnpairedScores:
         """Return the scores with a reference that agrees with the policy, as before training."""
         return self._replace(
@@ -222,6 +242,14 @@ class ListScores(NamedTuple):
     def sum_per_list(self, values: Shaped[Tensor, " C"]) -> Shaped[Tensor, " P"]:
         """Sum a value of each completion over its list."""
         return values.new_zeros(len(self.completions)).index_add(0, self.example_of_completion, values)
+
+    def per_token(self) -> ListScores:
+        """Return the scores with log-probs per token, and without those of single tokens."""
+        return self._replace(
+            policy_logps=per_token(self.policy_logps, self.lengths),
+            reference_logps=per_token(self.reference_logps, self.lengths),
+            tokens=None,
+        )
 
     def without_difference(self) -> ListScores:
         """Return the scores with a reference that agrees with the policy, as before training."""

@@ -60,17 +60,19 @@ class TPO(ListObjective):
 
     Needs no reference. Of the completions of a prompt, three or more, the one with the highest score is the gold one,
     the second is preferred over the last; of equal scores the one that comes first in the data counts as the higher.
-    The paper's TPO-L is `LengthNormalized(TPO(beta=10.0, gamma=3.0))`, with numbers of your own.
+    The paper's TPO-L is that with `length_normalized` and a `gamma`.
 
     Args:
         beta: Scale of the reward, > 0; TRL takes 0.01.
         nll_weight: Weight of the negative log-likelihood of a gold token, >= 0.
         gamma: Target margin of the rewards, >= 0.
+        length_normalized: Compare log-probs per token; beta is then per token, 100 times larger or so.
     """
 
     beta: float = 0.01
     nll_weight: float = 1.0
     gamma: float = 0.0
+    length_normalized: bool = False
     reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS | Reads.SCORE
 
     def __post_init__(self) -> None:
@@ -94,10 +96,14 @@ class TPO(ListObjective):
         def of(which: Tensor, values: Tensor) -> Tensor:
             return scores.sum_per_list(torch.where(which, values, 0))
 
-        imitated, preferred, other = (of(which, scores.policy_logps) for which in (gold, chosen, rejected))
+        compared = self._compared(scores)
+        imitated, preferred, other = of(gold, scores.policy_logps), of(chosen, compared), of(rejected, compared)
         lengths = of(gold, scores.lengths)
         return tpo(imitated, preferred, other, lengths, beta=self.beta, nll_weight=self.nll_weight, gamma=self.gamma)
 
     def rewards(self, scores: ListScores) -> Float[Tensor, " C"]:
-        """Return beta x log-prob of each completion, `[C]`."""
-        return self.beta * scores.policy_logps
+        """Return beta x log-prob of each completion, `[C]`, per token where it is normalised."""
+        return self.beta * self._compared(scores)
+
+    def _compared(self, scores: ListScores) -> Float[Tensor, " C"]:
+        return per_token(scores.policy_logps, scores.lengths) if self.length_normalized else scores.policy_logps

@@ -48,7 +48,7 @@ def require_complete(name: str, objective: AnyObjective) -> None:
     if not (isinstance(columns, frozenset) and all(isinstance(each, str) for each in columns)):
         raise InputError(f"{name}: reads_columns is {columns!r:.60}: write frozenset({{'name'}}) of names")
     kind = _KINDS.get(compares, Objective)
-    if not isinstance(objective, kind):
+    if not isinstance(objective.unmodified, kind):
         raise InputError(f"{name}: it compares {compares} and is no {kind.__name__}: derive it from {kind.__name__}")
     if Reads.MISMATCHED in objective.reads and compares is not Compares.LABELLED:
         raise InputError(f"{name}: only labelled completions have those of other prompts: leave Reads.MISMATCHED out")

@@ -93,7 +93,7 @@ def test_a_format_that_says_it_is_taken(given: Format) -> None:
         ({"chosen": "a"}, r"^data\.format: {'chosen': 'a'} is no Format: give RowFormat\(\.\.\.\), Unp"),
         (
             own(),
-            r"^data\.format Own: gives is None: write `gives = Compares\.PAIRS`, `Compares\.LABELLED` or `Compares\.LISTS`",
+            r"^data\.format Own: gives is None: write `gives = Compares\.PAIRS`, `Compares\.LAB",
         ),
         (own(gives="pairs"), r"^data\.format Own: gives is 'pairs': write `gives = Compares\.PAIRS`"),
         (own(gives=[]), r"^data\.format Own: gives is \[\]: "),

@@ -42,6 +42,13 @@ def test_two_completions_are_too_few() -> None:
         TPO()(scores_of([[1.0, 2.0, 3.0], [0.0, 1.0]], [[3.0, 2.0, 1.0], [1.0, 0.0]]))
 
 
+def test_per_token_it_is_tpo_l() -> None:
+    lists = scores_of([[1.0, 2.0, -1.0]], [[0.2, 0.9, 0.1]], [[3, 9, 4]])
+    # Gold -18 over 9 tokens; -19 over 3 and -21 over 4, times 2, and the margin 0.5.
+    expected = math.log1p(math.exp(-(2 * (-19 / 3 + 21 / 4) - 0.5))) + 2.0
+    assert TPO(beta=2.0, gamma=0.5, length_normalized=True)(lists).item() == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", ["beta", "nll_weight", "gamma"])
 def test_settings_are_checked(name: str) -> None:
     with pytest.raises(InputError, match=rf"TPO\.{name} must be"):

@@ -75,11 +75,11 @@ def _instance(kind: type) -> Any:
 
 
 def _loss(objective: Any, move: Tensor, side: int) -> Tensor:
-    if isinstance(objective, UnpairedObjective):
+    if isinstance(objective.unmodified, UnpairedObjective):
         return objective(_unpaired(move, side == 0))
     if isinstance(objective, ListObjective):
         return objective(_listed(move, 0 if side == 0 else _LISTED - 1))
-    assert isinstance(objective, Objective)
+    assert isinstance(objective.unmodified, Objective)
     return objective(_pair(move, side))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpo_lightning import losses
-from dpo_lightning.losses import ListObjective, Objective, Reads, UnpairedObjective
+from dpo_lightning.losses import ListObjective, Objective, PerToken, Reads, UnpairedObjective
 from tools.docs.deviations import DEVIATIONS
 from tools.docs.objective_plots import draw
 
@@ -66,7 +66,7 @@ blue the best and red the worst.
 """
 
 
-_ANY = Objective | UnpairedObjective | ListObjective
+_ANY = Objective | UnpairedObjective | ListObjective | PerToken
 
 
 class Entry(NamedTuple):
@@ -84,11 +84,7 @@ def kinds() -> list[type]:
     """Return every objective that is exported, those with a reference first, then by name."""
     exported = [getattr(losses, name) for name in losses.__all__]
     concrete = [
-        kind
-        for kind in exported
-        if isinstance(kind, type)
-        and issubclass(kind, Objective | UnpairedObjective | ListObjective)
-        and not inspect.isabstract(kind)
+        kind for kind in exported if isinstance(kind, type) and issubclass(kind, _ANY) and not inspect.isabstract(kind)
     ]
     return sorted(concrete, key=lambda kind: (_family(kind), kind.__name__.lower()))
 
