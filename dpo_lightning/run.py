@@ -17,7 +17,7 @@ from dpo_lightning.losses import AnyObjective
 from dpo_lightning.losses.scores import Scores
 from dpo_lightning.reference import BoundReference, Identity, Reference
 from dpo_lightning.training.baseline import RunningMean
-from dpo_lightning.training.examples import Comparison
+from dpo_lightning.training.comparison import Comparison
 
 
 class HeldArguments(NamedTuple):

@@ -13,9 +13,10 @@ import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from dpo_lightning import FrozenAdapter, UnpairedBCO, UnpairedFormat
+from dpo_lightning import FrozenAdapter, PlackettLuceDPO, UnpairedBCO, UnpairedFormat
 from dpo_lightning.callbacks import EMAReference
 from dpo_lightning.training.schedules import Constant
+from tests.helpers.ranked import RankedRows
 from tests.helpers.resumable import Case, noted, prepare, start, stop_after, wait, weights
 
 
@@ -43,6 +44,11 @@ CASES = {
         data={"batch_pairs": 4, "format": UnpairedFormat()},
         trainer={"accumulate_grad_batches": 2},
     ),
+    "lists, accumulated": Case(
+        model={"objective": PlackettLuceDPO()},
+        data={"batch_pairs": 3, "format": RankedRows()},
+        trainer={"accumulate_grad_batches": 2},
+    ),
     "ddp": Case(data={"batch_pairs": 1}, trainer={"accumulate_grad_batches": 2}, processes=2, strategy="ddp"),
     "fsdp2": Case(data={"batch_pairs": 1}, trainer=SHORTER, processes=2, strategy=fsdp2),
     "fsdp2, lora": Case(lora=True, data={"batch_pairs": 1}, trainer=SHORTER, processes=2, strategy=fsdp2),
@@ -59,6 +65,7 @@ STOPS: list[tuple[str, list[Any]]] = [
     ("tokens, accumulated", [FAULT, KILL, INT, KILL, KILL]),
     ("epochs", [KILL, KILL, TERM, KILL]),
     ("running mean, accumulated", [KILL, FAULT, KILL, TERM]),
+    ("lists, accumulated", [KILL, FAULT, KILL]),
     ("ddp", [KILL, TERM, KILL, INT]),
     ("fsdp2", [KILL, TERM, KILL]),
     ("fsdp2, lora", [KILL, TERM, KILL]),

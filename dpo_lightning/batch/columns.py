@@ -80,6 +80,12 @@ COLUMNS = {
         "a probability is between 0 and 1",
     ),
     "weight": Column("Factor of the example's loss.", lambda value: value >= 0, "a weight is 0 or greater"),
+    "score": Column.of_completions("Score of each completion, the higher the better; two may have the same."),
+    "quantile": Column.of_completions(
+        "Share of the reference's own completions whose reward is not greater than that of each completion.",
+        lambda value: 0 <= value <= 1,
+        "a quantile is between 0 and 1",
+    ),
 }
 """Columns by name, in the order in which content hashes take them: a new one goes to the end."""
 

@@ -36,6 +36,12 @@ def data_columns(names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in (*TOKENS, *NOTES)]
 
 
+def named_columns(settings: Any) -> dict[str, ColumnSource]:
+    """Return the columns with a number of each example that a format's settings name, and where they are in a row."""
+    numbers = [name for name, column in COLUMNS.items() if column.holds is Holds.NUMBER]
+    return {name: source for name in numbers if (source := getattr(settings, name, None)) is not None}
+
+
 def declared(named: Mapping[str, ColumnSource], texts: Sequence[str] | None) -> dict[str, Column]:
     """Return the columns that a format gives: those of `COLUMNS` that are named, and texts."""
     return {**{name: COLUMNS[name] for name in named}, **dict.fromkeys(texts or (), _TEXT)}

@@ -47,8 +47,8 @@ def checked_format(given: object) -> Format:
     gives = getattr(given, "gives", None)  # a class of the user's, which may leave it out
     if gives not in [each.given_by for each in Compares]:
         raise InputError(
-            f"data.format {type(given).__name__}: gives is {gives!r:.60}: write `gives = Compares.PAIRS` or "
-            "`Compares.LABELLED` in the class"
+            f"data.format {type(given).__name__}: gives is {gives!r:.60}: write `gives = Compares.PAIRS`, "
+            "`Compares.LABELLED` or `Compares.LISTS` in the class"
         )
     check_declared(given.columns, type(given).__name__)
     _check_reading(given)
@@ -105,12 +105,32 @@ def _not_given(name: str, row_format: Format) -> InputError:
 
 
 def _other_examples(read: DataRead, row_format: Format) -> InputError:
-    if read.compares is Compares.LABELLED:
-        return InputError(
-            f"objective {read.objective} reads completions with a label, and data.format gives pairs: set "
-            "data.format to UnpairedFormat, which takes a pair for two of them"
-        )
-    return InputError(
-        f"objective {read.objective} reads pairs, and data.format {type(row_format).__name__} gives single "
-        "completions: take KTO or UnpairedBCO, or leave data.format out for rows with `chosen` and `rejected`"
-    )
+    wanted, given = read.compares.given_by, row_format.gives
+    of = f"data.format {type(row_format).__name__}" if given is not Compares.PAIRS else "data.format"
+    said = f"objective {read.objective} reads {_READ[wanted]}, and {of} gives {_GIVEN[given]}"
+    return InputError(f"{said}: {_REMEDIES[wanted, given].format(objective=read.objective)}")
+
+
+_READ = {
+    Compares.PAIRS: "pairs",
+    Compares.LABELLED: "completions with a label",
+    Compares.LISTS: "lists of completions with scores",
+}
+_GIVEN = {**_READ, Compares.LABELLED: "single completions"}
+_TAKE_A_LIST = "take a format whose `gives` is Compares.LISTS, for rows with several completions and their scores"
+_REMEDIES = {
+    (Compares.LABELLED, Compares.PAIRS): "set data.format to UnpairedFormat, which takes a pair for two of them",
+    (
+        Compares.LABELLED,
+        Compares.LISTS,
+    ): "take PlackettLuceDPO or AllPairs, or UnpairedFormat for rows with labels",
+    (Compares.PAIRS, Compares.LABELLED): "take KTO or UnpairedBCO, or leave data.format out for rows with `chosen` and "
+    "`rejected`",
+    (
+        Compares.PAIRS,
+        Compares.LISTS,
+    ): "write AllPairs({objective}(...)), which compares all pairs of a list, or let "
+    "the format take two completions of each row, with its `take`",
+    (Compares.LISTS, Compares.PAIRS): _TAKE_A_LIST + "; of pairs take DPO",
+    (Compares.LISTS, Compares.LABELLED): _TAKE_A_LIST + "; of completions with a label take KTO",
+}

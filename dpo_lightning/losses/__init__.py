@@ -1,7 +1,9 @@
 """Preference losses: pure functions, and objectives that hold their settings."""
 
+from dpo_lightning.losses.all_pairs import AllPairs
 from dpo_lightning.losses.aot import AOTPaired, AOTUnpaired, aot_paired, aot_unpaired
 from dpo_lightning.losses.apo import APODown, APOZero, apo_down, apo_zero
+from dpo_lightning.losses.apo_unpaired import APOZeroUnpaired, apo_zero_unpaired
 from dpo_lightning.losses.base import (
     AnyObjective,
     ChosenObjective,
@@ -36,12 +38,17 @@ from dpo_lightning.losses.ipo import IPO, ipo
 from dpo_lightning.losses.kto import KTO, kto
 from dpo_lightning.losses.length_normalized import LengthNormalizedDPO, length_normalized_dpo
 from dpo_lightning.losses.length_regularized import LengthRegularizedDPO, length_regularized_dpo
+from dpo_lightning.losses.lists import ListObjective
 from dpo_lightning.losses.modifiers import LDDPO, WPO, RowWeighted, Weighted
 from dpo_lightning.losses.nca import NCA, nca
 from dpo_lightning.losses.orpo import ORPO, orpo
+from dpo_lightning.losses.per_token import PerToken
+from dpo_lightning.losses.plackett_luce import PlackettLuceDPO, plackett_luce_dpo
+from dpo_lightning.losses.qrpo import QRPO, qrpo
 from dpo_lightning.losses.robust import RobustDPO, robust_dpo
 from dpo_lightning.losses.rpo import RPO, rpo
 from dpo_lightning.losses.sft import SFT, sft
+from dpo_lightning.losses.simper import SimPER, simper
 from dpo_lightning.losses.simpo import AlphaPO, SimPO, alphapo, simpo
 from dpo_lightning.losses.soft_labels import (
     DistilledDPO,
@@ -54,6 +61,7 @@ from dpo_lightning.losses.soft_labels import (
     soft_label_dpo,
 )
 from dpo_lightning.losses.sppo import SPPO, sppo
+from dpo_lightning.losses.tpo import TPO, tpo
 from dpo_lightning.losses.unpaired_bco import UnpairedBCO, unpaired_bco
 
 __all__ = [
@@ -66,14 +74,18 @@ __all__ = [
     "LDDPO",
     "NCA",
     "ORPO",
+    "QRPO",
     "RPO",
     "SFT",
     "SPPO",
+    "TPO",
     "WPO",
     "AOTPaired",
     "AOTUnpaired",
     "APODown",
     "APOZero",
+    "APOZeroUnpaired",
+    "AllPairs",
     "AlphaDivergence",
     "AlphaPO",
     "AnyObjective",
@@ -93,10 +105,13 @@ __all__ = [
     "JensenShannon",
     "LengthNormalizedDPO",
     "LengthRegularizedDPO",
+    "ListObjective",
     "MarginObjective",
     "Objective",
     "Observation",
     "PairedBCO",
+    "PerToken",
+    "PlackettLuceDPO",
     "Reads",
     "ReverseKL",
     "RewardAwareKL",
@@ -104,6 +119,7 @@ __all__ = [
     "Rewards",
     "RobustDPO",
     "RowWeighted",
+    "SimPER",
     "SimPO",
     "SoftLabelDPO",
     "UnpairedBCO",
@@ -114,6 +130,7 @@ __all__ = [
     "aot_unpaired",
     "apo_down",
     "apo_zero",
+    "apo_zero_unpaired",
     "beta_dpo",
     "cal_dpo",
     "chipo",
@@ -132,13 +149,17 @@ __all__ = [
     "nca",
     "orpo",
     "paired_bco",
+    "plackett_luce_dpo",
+    "qrpo",
     "reward_aware_kl",
     "reward_aware_squared",
     "robust_dpo",
     "rpo",
     "sft",
+    "simper",
     "simpo",
     "soft_label_dpo",
     "sppo",
+    "tpo",
     "unpaired_bco",
 ]

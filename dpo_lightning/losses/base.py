@@ -12,7 +12,7 @@ from torch import Tensor
 from dpo_lightning.batch import COLUMNS
 from dpo_lightning.losses.compares import Compares
 from dpo_lightning.losses.precision import per_token
-from dpo_lightning.losses.scores import Baseline, ChosenScores, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses.scores import Baseline, ChosenScores, ListScores, PairScores, TokenScores, UnpairedScores
 
 Rewards = tuple[Float[Tensor, " P"], Float[Tensor, " P"]]
 
@@ -27,6 +27,8 @@ class Reads(Flag):
         MARGIN: The data's column of true reward margins.
         PROBABILITY: The data's column of preference probabilities.
         WEIGHT: The data's column of weights.
+        SCORE: The data's column with a score of each completion.
+        QUANTILE: The data's column with a quantile of each completion's reward.
         BATCH: The other pairs of the micro-batch, so that no pair has a loss of its own.
         BASELINE: A mean over batches and ranks, of the values that `observe` returns.
         TOKENS: Log-probs of single tokens.
@@ -46,6 +48,8 @@ class Reads(Flag):
     TOKENS = auto()
     COLLISIONS = auto()
     MISMATCHED = auto()
+    SCORE = auto()
+    QUANTILE = auto()
 
     @property
     def columns(self) -> frozenset[str]:
@@ -61,15 +65,17 @@ class Observation(NamedTuple):
         values: A value of each pair of the batch, or of some pairs, `[M]`, without a graph; the mean is over all ranks.
         momentum: Share of the past in the running mean, in `[0, 1)`; 0 is the mean of the batch alone.
         desirable: Label of each value, `[M]`, for the mean of the two labels' means; None for one mean of all values.
+        counted: Which of the values count, `[M]`; None for all.
     """
 
     values: Float[Tensor, " M"]
     momentum: float
     desirable: Bool[Tensor, " M"] | None = None
+    counted: Bool[Tensor, " M"] | None = None
 
 
 class AnyObjective(ABC):
-    """A loss to minimise, on pairs or on completions with a label."""
+    """A loss to minimise, on pairs, on completions with a label or on lists of completions."""
 
     @property
     @abstractmethod
@@ -85,6 +91,11 @@ class AnyObjective(ABC):
     def reads_columns(self) -> frozenset[str]:
         """Names of the data's columns that the loss reads: those of `reads`; of your own columns, say it here."""
         return self.reads.columns
+
+    @property
+    def unmodified(self) -> AnyObjective:
+        """The objective itself, or the one inside of a modifier that takes any kind."""
+        return self
 
     @abstractmethod
     def __call__(self, scores: Any) -> Float[Tensor, " _"]:
@@ -223,7 +234,7 @@ class UnpairedObjective(AnyObjective):
         """Return the reward above which a completion counts as desirable, 0-d, in the same scale; metrics use it."""
 
 
-def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:
+def baseline_of(scores: PairScores | UnpairedScores | ListScores) -> Baseline:
     """Return the baseline of scores, for a loss that reads `Reads.BASELINE`.
 
     Raises:
@@ -234,14 +245,14 @@ def baseline_of(scores: PairScores | UnpairedScores) -> Baseline:
     return scores.baseline
 
 
-def column_of(scores: ChosenScores | PairScores, name: str) -> Float[Tensor, "*K P"]:
-    """Return a column of the data, `[P]`, or `[2, P]` for one of completions, by its name.
+def column_of(scores: ChosenScores | PairScores | ListScores, name: str) -> Float[Tensor, "..."]:
+    """Return a column of the data by its name: `[P]`, or of completions `[2, P]` of pairs and `[C]` of lists.
 
     Raises:
         ValueError: if the scores have none. A run reads it; without one, the caller of the objective passes it.
     """
     if name not in scores.columns:
-        raise ValueError(f"the loss reads the {name} of each pair: give scores.columns[{name!r}]")
+        raise ValueError(f"the loss reads the column `{name}`: give scores.columns[{name!r}]")
     return scores.columns[name]
 
 

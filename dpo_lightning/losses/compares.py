@@ -9,16 +9,18 @@ class Compares(Enum):
     """The completions of an example that a loss compares.
 
     An objective says it of its loss, and a data format of the examples that its rows give: this is the one place that
-    tells pairs from single completions. A loss of lists of completions would be a further member.
+    tells pairs, labelled completions and lists from each other.
 
     Attributes:
         PAIRS: The chosen and the rejected completion of a prompt.
         LABELLED: Each completion of a prompt with its label.
+        LISTS: All completions of a prompt, two or more, each with a score.
         CHOSEN: The chosen completion of a pair alone: in training, the rejected one is not computed.
     """
 
     PAIRS = "pairs"
     LABELLED = "labelled"
+    LISTS = "lists"
     CHOSEN = "chosen"
 
     @property
@@ -34,7 +36,7 @@ class Compares(Enum):
     @property
     def usual_completions(self) -> int:
         """How many that are in most data, for an estimate that has seen no row."""
-        return self.completions or 1
+        return self.completions or {Compares.LISTS: 4}.get(self, 1)
 
     @property
     def has_loss_of_completion(self) -> bool:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias, Union
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from typing_extensions import TypeVar
 
 from dpo_lightning.batch import sum_per_sequence
+from dpo_lightning.losses.precision import per_token
 
 
 class TokenScores(NamedTuple):
@@ -80,6 +81,17 @@ class PairScores(NamedTuple):
         )
         lengths = tokens.lengths.chunk(2)
         return cls(policy[0], policy[1], reference[0], reference[1], lengths[0], lengths[1], columns or {}, tokens)
+
+    def per_token(self) -> PairScores:
+        """Return the scores with log-probs per token, and without those of single tokens."""
+        lengths = self.chosen_lengths, self.rejected_lengths
+        return self._replace(
+            policy_chosen_logps=per_token(self.policy_chosen_logps, lengths[0]),
+            policy_rejected_logps=per_token(self.policy_rejected_logps, lengths[1]),
+            reference_chosen_logps=per_token(self.reference_chosen_logps, lengths[0]),
+            reference_rejected_logps=per_token(self.reference_rejected_logps, lengths[1]),
+            tokens=None,
+        )
 
     def without_difference(self) -> PairScores:
         """Return the scores with a reference that agrees with the policy, as before training."""
@@ -175,6 +187,14 @@ class UnpairedScores(NamedTuple):
         """Log policy(completion | prompt) - log reference(completion | prompt), `[C]`, in nats."""
         return self.policy_logps - self.reference_logps
 
+    def per_token(self) -> UnpairedScores:
+        """Return the scores with log-probs per token, and without those of single tokens."""
+        return self._replace(
+            policy_logps=per_token(self.policy_logps, self.lengths),
+            reference_logps=per_token(self.reference_logps, self.lengths),
+            tokens=None,
+        )
+
     def without_difference(self) -> UnpairedScores:
         """Return the scores with a reference that agrees with the policy, as before training."""
         return self._replace(
@@ -184,8 +204,63 @@ class UnpairedScores(NamedTuple):
         )
 
 
-Scores: TypeAlias = Union[PairScores, ChosenScores, UnpairedScores]
+class ListScores(NamedTuple):
+    """Scores of lists of completions, each `[C]`: summed log-probs in nats, and lengths in tokens.
+
+    The completions stand in the order of sequences: the first ones of all `P` lists, then the second ones of those that
+    have one, and so on; `example_of_completion` says which list each is in, and `completions` how many each list has,
+    on the host. `columns` are the numbers that the data has for each completion `[C]`, such as its score, or for each
+    list `[P]`.
+    """
+
+    policy_logps: Float[Tensor, " C"]
+    reference_logps: Float[Tensor, " C"]
+    lengths: Int[Tensor, " C"]
+    example_of_completion: Int[Tensor, " C"]
+    completions: tuple[int, ...]
+    columns: Mapping[str, Float[Tensor, " _"]] = {}
+    tokens: TokenScores | None = None
+    baseline: Baseline | None = None
+
+    @classmethod
+    def from_tokens(
+        cls,
+        tokens: TokenScores,
+        example_of_completion: Int[Tensor, " C"],
+        completions: tuple[int, ...],
+        columns: Mapping[str, Float[Tensor, " _"]] | None = None,
+    ) -> ListScores:
+        """Sum the tokens of each completion."""
+        policy, reference = map(tokens.sum_per_sequence, (tokens.policy_logps, tokens.reference_logps))
+        return cls(policy, reference, tokens.lengths, example_of_completion, completions, columns or {}, tokens)
+
+    @property
+    def logratio(self) -> Float[Tensor, " C"]:
+        """Log policy(completion | prompt) - log reference(completion | prompt), `[C]`, in nats."""
+        return self.policy_logps - self.reference_logps
+
+    def sum_per_list(self, values: Shaped[Tensor, " C"]) -> Shaped[Tensor, " P"]:
+        """Sum a value of each completion over its list."""
+        return values.new_zeros(len(self.completions)).index_add(0, self.example_of_completion, values)
+
+    def per_token(self) -> ListScores:
+        """Return the scores with log-probs per token, and without those of single tokens."""
+        return self._replace(
+            policy_logps=per_token(self.policy_logps, self.lengths),
+            reference_logps=per_token(self.reference_logps, self.lengths),
+            tokens=None,
+        )
+
+    def without_difference(self) -> ListScores:
+        """Return the scores with a reference that agrees with the policy, as before training."""
+        return self._replace(
+            reference_logps=self.policy_logps,
+            tokens=None if self.tokens is None else self.tokens.without_difference(),
+        )
+
+
+Scores: TypeAlias = Union[PairScores, ChosenScores, UnpairedScores, ListScores]
 """Scores of a batch, by what the objective compares."""
 
-ScoresT = TypeVar("ScoresT", PairScores, ChosenScores, UnpairedScores, default=PairScores)
+ScoresT = TypeVar("ScoresT", PairScores, ChosenScores, UnpairedScores, ListScores, default=PairScores)
 """The scores of a module's objective, for subclasses with a loss of their own: pairs, unless they say otherwise."""

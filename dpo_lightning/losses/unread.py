@@ -10,7 +10,7 @@ from torch import Tensor
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import AnyObjective, Reads
 from dpo_lightning.losses.compares import Compares
-from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores, UnpairedScores, unread
+from dpo_lightning.losses.scores import Baseline, ListScores, PairScores, TokenScores, UnpairedScores, unread
 
 _EXAMPLES, _TOKENS = 2, 3
 
@@ -55,12 +55,16 @@ def _alike(some: list[Tensor], others: list[Tensor]) -> bool:
     return all(torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in zip(some, others, strict=True))
 
 
-def _scores(objective: AnyObjective, policy: Tensor, reference: Tensor) -> PairScores | UnpairedScores:
+def _scores(objective: AnyObjective, policy: Tensor, reference: Tensor) -> PairScores | UnpairedScores | ListScores:
     lengths = torch.full((2 * _EXAMPLES,), _TOKENS)
     sequence_id = torch.arange(2 * _EXAMPLES).repeat_interleave(_TOKENS)
     tokens = TokenScores(policy, reference, sequence_id, lengths, torch.full_like(policy, -1.0))
     columns = {name: torch.full((_EXAMPLES,), 0.5) for name in objective.reads_columns}
     baseline = Baseline(*torch.full((2,), 0.1)) if Reads.BASELINE in objective.reads else None
+    if objective.compares is Compares.LISTS:
+        of_completions = {name: torch.linspace(1, 0, len(lengths)) for name in objective.reads_columns}
+        listed = ListScores.from_tokens(tokens, torch.tensor([0, 1] * 2), (2, 2), of_completions)
+        return listed._replace(baseline=baseline)
     if objective.compares is not Compares.LABELLED:
         return PairScores.from_tokens(tokens, columns)._replace(baseline=baseline)
     desirable = torch.tensor([True, False])

@@ -10,7 +10,10 @@ from torch import Tensor
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import AnyObjective, Objective, Reads, UnpairedObjective
 from dpo_lightning.losses.compares import Compares
+from dpo_lightning.losses.lists import ListObjective
 from dpo_lightning.losses.scores import ChosenScores, PairScores
+
+_KINDS: dict[Compares, Any] = {Compares.LABELLED: UnpairedObjective, Compares.LISTS: ListObjective}
 
 
 def require_objective(name: str, objective: Any) -> None:
@@ -44,8 +47,8 @@ def require_complete(name: str, objective: AnyObjective) -> None:
     columns = objective.reads_columns
     if not (isinstance(columns, frozenset) and all(isinstance(each, str) for each in columns)):
         raise InputError(f"{name}: reads_columns is {columns!r:.60}: write frozenset({{'name'}}) of names")
-    kind = UnpairedObjective if compares is Compares.LABELLED else Objective
-    if not isinstance(objective, kind):
+    kind = _KINDS.get(compares, Objective)
+    if not isinstance(objective.unmodified, kind):
         raise InputError(f"{name}: it compares {compares} and is no {kind.__name__}: derive it from {kind.__name__}")
     if Reads.MISMATCHED in objective.reads and compares is not Compares.LABELLED:
         raise InputError(f"{name}: only labelled completions have those of other prompts: leave Reads.MISMATCHED out")

@@ -1,8 +1,9 @@
 """Everything that a training step does beside its loss: metrics, running means, logging, parameters, schedules."""
 
 from dpo_lightning.training.baseline import RunningMean
+from dpo_lightning.training.list_metrics import Means
 from dpo_lightning.training.makers import check_makers, optimization
-from dpo_lightning.training.metrics import ChosenMean, Means, PairMean, UnpairedMean
+from dpo_lightning.training.metrics import ChosenMean, PairMean, UnpairedMean
 from dpo_lightning.training.parameters import decay_groups
 from dpo_lightning.training.rate import TunedRate
 from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule

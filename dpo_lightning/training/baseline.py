@@ -10,12 +10,12 @@ from torch import Tensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Observation, Reads
-from dpo_lightning.losses.scores import Baseline, PairScores, UnpairedScores
+from dpo_lightning.losses.scores import Baseline, ListScores, PairScores, UnpairedScores
 from dpo_lightning.losses.undeclared import with_inputs
 from dpo_lightning.training.metrics import Float32Metric
 from dpo_lightning.utils.ranks import sum_over_ranks
 
-S = TypeVar("S", PairScores, UnpairedScores)
+S = TypeVar("S", PairScores, UnpairedScores, ListScores)
 
 _LABELS = 2
 
@@ -103,6 +103,8 @@ def _totals(observation: Observation) -> Float[Tensor, "2 L"]:
     values = observation.values.detach().float()
     is_first = torch.ones_like(values) if observation.desirable is None else observation.desirable.float()
     member = torch.stack([is_first, 1 - is_first])
+    if observation.counted is not None:
+        member = member * observation.counted
     return torch.stack([torch.where(member > 0, values, 0).sum(-1), member.sum(-1)])
 
 

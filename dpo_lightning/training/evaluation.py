@@ -13,7 +13,7 @@ from torch import Tensor
 from dpo_lightning.batch import PreferenceBatch, preference_batch_by, preference_batch_in
 from dpo_lightning.compat.lightning_loops import evaluated_loaders
 from dpo_lightning.errors import InputError
-from dpo_lightning.training.examples import Comparison
+from dpo_lightning.training.comparison import Comparison
 from dpo_lightning.training.logging import log_means
 from dpo_lightning.training.set_means import SetMeans
 from dpo_lightning.utils.set_names import names_of_sets

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,6 +16,8 @@ from dpo_lightning.losses.scores import ChosenScores, PairScores, TokenScores, U
 from dpo_lightning.losses.undeclared import with_inputs
 from dpo_lightning.losses.unread import require_declared_reference
 from dpo_lightning.losses.wrapped import require_complete
+from dpo_lightning.training.comparison import Comparison, PairLosses
+from dpo_lightning.training.lists import Lists
 from dpo_lightning.training.metrics import (
     ChosenMean,
     PairMean,
@@ -26,54 +27,6 @@ from dpo_lightning.training.metrics import (
     unpaired_metrics,
 )
 from dpo_lightning.utils.arguments import wrong_kind
-
-ScoresT = TypeVar("ScoresT")
-PairLosses = Callable[[PreferenceBatch, Any], Float[Tensor, " _"]]
-
-
-class Comparison(ABC, Generic[ScoresT]):
-    """The comparison that an objective makes of the completions of an example, with scores of the type `ScoresT`."""
-
-    unit: ClassVar[str] = "example"
-    """Of which each has a loss, as messages name it."""
-
-    def size(self, batch: PreferenceBatch) -> int:
-        """Return how many losses a batch has: one of each example."""
-        return batch.examples
-
-    @abstractmethod
-    def scores(self, batch: PreferenceBatch, tokens: TokenScores) -> ScoresT:
-        """Sum the log-probs over the completions of a batch, as the objective reads them.
-
-        Raises:
-            InputError: for a batch of other examples.
-        """
-
-    @abstractmethod
-    def logratios(self, scores: ScoresT) -> Float[Tensor, " C"]:
-        """Return the log-ratio, in nats, of each of the `C` completions that are trained on; of pairs, chosen first."""
-
-    @abstractmethod
-    def means(self) -> PairMean | ChosenMean | UnpairedMean:
-        """Make a new metric of what is watched."""
-
-    def losses(self, pair_losses: PairLosses, batch: PreferenceBatch, scores: ScoresT) -> Float[Tensor, " P"]:
-        """Return the losses that a module's `pair_losses` makes of the scores.
-
-        Raises:
-            InputError: where it reads what the comparison does not compute, and for another number of losses.
-        """
-        losses = _one_each(with_inputs(lambda each: pair_losses(batch, each), scores), self.size(batch), self.unit)
-        _require_gradient(losses, scores)
-        return losses
-
-    @abstractmethod
-    def watched(self, scores: ScoresT, losses: Float[Tensor, " P"]) -> Mapping[str, Tensor]:
-        """Return what such a metric takes of a batch, detached."""
-
-    @abstractmethod
-    def predicted(self, batch: PreferenceBatch, scores: ScoresT) -> dict[str, Tensor]:
-        """Return what a prediction says of each row, each `[P]`."""
 
 
 class Pairs(Comparison[PairScores]):
@@ -228,38 +181,6 @@ def _of_completions(batch: PreferenceBatch, values: Tensor) -> Tensor:
     return values if len(values) == completions else values[batch.example_of_sequence[:completions]]
 
 
-def _require_gradient(losses: Tensor, scores: Any) -> None:
-    """Refuse a loss that does not depend on the policy, where it is trained."""
-    is_trained = any(isinstance(each, Tensor) and each.requires_grad for each in scores)
-    if torch.is_grad_enabled() and is_trained and not losses.requires_grad:
-        raise InputError(
-            "the loss has no gradient, so that nothing would be trained: make it of the policy's log-probs in the "
-            "objective's __call__ and in pair_losses, without detach() or item()"
-        )
-
-
-def _one_each(losses: object, count: int, unit: str) -> Float[Tensor, " _"]:
-    """Return what an objective or a `pair_losses` has returned, where it is so many losses; without a wait.
-
-    Raises:
-        InputError: for anything else.
-    """
-    if not isinstance(losses, Tensor):
-        found = f"a {type(losses).__name__}"
-    elif losses.shape != (count,):
-        found = f"a tensor of shape {[*losses.shape]}"
-    elif losses.is_sparse:
-        found = "a sparse tensor"
-    elif losses.is_floating_point():
-        return losses
-    else:
-        raise InputError(f"the loss of each {unit} is of {losses.dtype}: return numbers with a fraction, as float32")
-    raise InputError(
-        f"the loss of a micro-batch with {count} {unit}s is {found}: return the loss of each, of shape "
-        f"[{count}], without a mean or a sum over them, from the objective's __call__ and from pair_losses"
-    )
-
-
 def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: set[int]) -> None:
     """Refuse a batch whose examples have labels, other numbers of completions, or a completion without tokens.
 
@@ -276,7 +197,7 @@ def _require_pairs(objective: Objective, batch: PreferenceBatch, completions: se
         found = ", ".join(map(str, sorted({*batch.completions})))
         raise InputError(
             f"objective {name} reads pairs, and the batch has prompts with {found} completions: give each the chosen "
-            "and the rejected one, as TokenizedExample.pair does"
+            f"and the rejected one, as TokenizedExample.pair does, or write AllPairs({name}(...)) for lists with scores"
         )
     if batch.mismatched:
         raise InputError(f"objective {name} reads no completions of other prompts: leave mismatched_ids out")
@@ -288,6 +209,7 @@ _COMPARISONS: Mapping[Compares, Callable[[Any], Comparison[Any]]] = {
     Compares.PAIRS: Pairs,
     Compares.CHOSEN: Chosen,
     Compares.LABELLED: Labelled,
+    Compares.LISTS: Lists,
 }
 
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from dpo_lightning.compat.lightning_loops import batches_begun, epoch_is_done, forget_logged, logs_this_step
 from dpo_lightning.compat.torchmetrics import set_update_count
-from dpo_lightning.training.metrics import Means
+from dpo_lightning.training.list_metrics import Means
 from dpo_lightning.training.set_means import SetMeans
 from dpo_lightning.utils.gradients import gradient_norm
 from dpo_lightning.utils.trainers import is_fitting

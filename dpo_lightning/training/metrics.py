@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, Union
 
 import torch
 from jaxtyping import Float, Shaped
@@ -135,7 +134,7 @@ class ChosenMean(Float32Metric):
 
     def means(self, totals: Tensor) -> dict[str, Float[Tensor, ""]]:
         """Return the means that such sums make."""
-        return _counted_means(NAMES, totals)
+        return counted_means(NAMES, totals)
 
 
 _OF_ALL = ("loss", "rewards/accuracies", "rewards/reference_point", "kl")
@@ -216,7 +215,7 @@ class UnpairedMean(Float32Metric):
 
     def means(self, totals: Tensor) -> dict[str, Float[Tensor, ""]]:
         """Return the means that such sums make."""
-        means = _counted_means(UNPAIRED_NAMES, totals)
+        means = counted_means(UNPAIRED_NAMES, totals)
         if {"rewards/chosen", "rewards/rejected"} <= means.keys():
             means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
         return means
@@ -227,12 +226,8 @@ def _filled(values: Shaped[Tensor, " M"], size: int) -> Shaped[Tensor, " C"]:
     return torch.nn.functional.pad(values, (0, size - len(values)))
 
 
-Means: TypeAlias = Union[PairMean, ChosenMean, UnpairedMean]
-"""The metric of a stage, by what the objective compares."""
-
-
-def _counted_means(names: Sequence[str], totals: Float[Tensor, "2 K"]) -> dict[str, Float[Tensor, ""]]:
-    """The means, from sums and counts, of which anything was added."""
+def counted_means(names: Sequence[str], totals: Float[Tensor, "2 K"]) -> dict[str, Float[Tensor, ""]]:
+    """Return the means, from sums and counts, of which anything was added."""
     sums, counts = totals
     means = dict(zip(names, sums / counts, strict=True))
     return {name: means[name] for name in _counted(names, counts)}

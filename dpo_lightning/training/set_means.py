@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dpo_lightning.compat.torchmetrics import Float32Metric
-from dpo_lightning.training.metrics import Means
+from dpo_lightning.training.list_metrics import Means
 
 
 class SetMeans(Float32Metric):

@@ -91,7 +91,10 @@ def test_a_format_that_says_it_is_taken(given: Format) -> None:
     [
         (RowFormat, r"^data\.format: RowFormat is a class: write RowFormat\(\.\.\.\)$"),
         ({"chosen": "a"}, r"^data\.format: {'chosen': 'a'} is no Format: give RowFormat\(\.\.\.\), Unp"),
-        (own(), r"^data\.format Own: gives is None: write `gives = Compares\.PAIRS` or `Compares\.LABELLED`"),
+        (
+            own(),
+            r"^data\.format Own: gives is None: write `gives = Compares\.PAIRS`, `Compares\.LAB",
+        ),
         (own(gives="pairs"), r"^data\.format Own: gives is 'pairs': write `gives = Compares\.PAIRS`"),
         (own(gives=[]), r"^data\.format Own: gives is \[\]: "),
         (own(gives=Compares.CHOSEN), r"^data\.format Own: gives is <Compares\.CHOSEN: .*>: write `gives = Comp"),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dpo_lightning.batch import COLUMNS
+from dpo_lightning.batch import COLUMNS, Holds
 from dpo_lightning.losses import Objective
 from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores
 
@@ -79,7 +79,8 @@ def scores_of(
     policy = [pair.policy_chosen for pair in pairs] + [pair.policy_rejected for pair in pairs]
     reference = [pair.reference_chosen for pair in pairs] + [pair.reference_rejected for pair in pairs]
     lengths = torch.tensor([pair.chosen_length for pair in pairs] + [pair.rejected_length for pair in pairs])
-    columns = {name: torch.tensor([getattr(pair, name) for pair in pairs], dtype=dtype) for name in COLUMNS}
+    named = [name for name, column in COLUMNS.items() if column.holds is Holds.NUMBER]
+    columns = {name: torch.tensor([getattr(pair, name) for pair in pairs], dtype=dtype) for name in named}
     collisions = torch.tensor([pair.log_collisions for pair in pairs] * 2, dtype=dtype)
     tokens = TokenScores(
         *(_spread(torch.tensor(sums, dtype=dtype), lengths) for sums in (policy, reference)),

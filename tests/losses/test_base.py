@@ -35,7 +35,7 @@ def test_the_columns_that_are_read_have_the_names_of_the_data() -> None:
     ("read", "said"),
     [
         (baseline_of, r"means over batches: give scores\.baseline"),
-        (lambda scores: column_of(scores, "weight"), r"the weight of each pair: give scores\.columns\['weight'\]"),
+        (lambda scores: column_of(scores, "weight"), r"the column `weight`: give scores\.columns\['weight'\]"),
         (tokens_of, r"single tokens: give scores\.tokens"),
     ],
     ids=["baseline", "column", "tokens"],

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data import collate_tree
-from dpo_lightning.losses import KTO
+from dpo_lightning.losses import KTO, APOZeroUnpaired
 from tests.parity.steps import BATCH, Scene, assert_runs_agree, fit_module, make_module, sgd, train
 from tests.parity.trl_side import RecordingKTOTrainer, make_kto_trainer
 
@@ -45,3 +45,19 @@ def test_steps_agree(scene: Scene, weights: tuple[float, float], tmp_path: Path)
     assert_runs_agree(ours, theirs)
     assert trainer.kls[0] > 0.01, "an estimate that counts"
     assert trainer.kls[1] == 0.0, "one that is clamped"
+
+
+def test_steps_of_apo_zero_agree(scene: Scene, tmp_path: Path) -> None:
+    settings = {"desirable_weight": 0.7, "undesirable_weight": 1.4}
+    rows = labelled(scene)
+    trainer = make_kto_trainer(
+        scene.world, tmp_path, rows, beta=0.5, loss_type="apo_zero_unpaired", **settings, **sgd(scene)
+    )
+    pairs = [
+        TokenizedExample.labelled(number, row["prompt_ids"], row["completion_ids"], row["label"])
+        for number, row in enumerate(trainer.train_dataset)
+    ]
+    theirs = train(scene, trainer)
+    loader = DataLoader(pairs, batch_size=BATCH, collate_fn=collate_tree)
+    ours = fit_module(scene, make_module(scene, APOZeroUnpaired(0.5, **settings)), loader)
+    assert_runs_agree(ours, theirs)

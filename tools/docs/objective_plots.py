@@ -9,12 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpo_lightning.losses import DPO, SFT, FDivergence, ForwardKL, Objective, UnpairedObjective, Weighted
-from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores, UnpairedScores
+from dpo_lightning.losses import (
+    DPO,
+    SFT,
+    FDivergence,
+    ForwardKL,
+    ListObjective,
+    Objective,
+    UnpairedObjective,
+    Weighted,
+)
+from dpo_lightning.losses.scores import Baseline, ListScores, PairScores, TokenScores, UnpairedScores
 
 _TOKENS = 20
 _PER_TOKEN = -1.0
 _MOVES = torch.linspace(-19.5, 19.5, 157)
+_LISTED = 4
 _NEAR, _EXPLODED = 6.0, 100.0
 _COLORS = ("tab:blue", "tab:red")
 
@@ -65,9 +75,11 @@ def _instance(kind: type) -> Any:
 
 
 def _loss(objective: Any, move: Tensor, side: int) -> Tensor:
-    if isinstance(objective, UnpairedObjective):
+    if isinstance(objective.unmodified, UnpairedObjective):
         return objective(_unpaired(move, side == 0))
-    assert isinstance(objective, Objective)
+    if isinstance(objective, ListObjective):
+        return objective(_listed(move, 0 if side == 0 else _LISTED - 1))
+    assert isinstance(objective.unmodified, Objective)
     return objective(_pair(move, side))
 
 
@@ -82,6 +94,22 @@ def _pair(move: Tensor, side: int) -> PairScores:
     columns = {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
     zero = torch.zeros((), dtype=torch.float64)
     return PairScores.from_tokens(tokens, columns)._replace(baseline=Baseline(zero, zero))
+
+
+def _listed(move: Tensor, place: int) -> ListScores:
+    """Make a list in whose ranking the completion at this place has moved."""
+    reference = torch.full((_LISTED,), _TOKENS * _PER_TOKEN, dtype=torch.float64)
+    score = torch.arange(_LISTED - 1, -1, -1, dtype=torch.float64)
+    zero = torch.zeros((), dtype=torch.float64)
+    return ListScores(
+        reference + (torch.arange(_LISTED) == place) * move,
+        reference,
+        torch.full((_LISTED,), _TOKENS),
+        torch.zeros(_LISTED, dtype=torch.long),
+        (_LISTED,),
+        {"score": score, "quantile": (score + 1) / _LISTED},
+        baseline=Baseline(zero, zero),
+    )
 
 
 def _unpaired(move: Tensor, desirable: bool) -> UnpairedScores:

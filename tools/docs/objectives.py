@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpo_lightning import losses
-from dpo_lightning.losses import Objective, Reads, UnpairedObjective
+from dpo_lightning.losses import ListObjective, Objective, PerToken, Reads, UnpairedObjective
 from tools.docs.deviations import DEVIATIONS
 from tools.docs.objective_plots import draw
 
@@ -30,6 +30,8 @@ _READS = {
     Reads.TOKENS: "log-probs of single tokens",
     Reads.COLLISIONS: "collision probabilities",
     Reads.MISMATCHED: "mismatched completions",
+    Reads.SCORE: "`score` column",
+    Reads.QUANTILE: "`quantile` column",
 }
 
 _INTRODUCTION = """\
@@ -54,13 +56,17 @@ model:
 
 **Symbols.** `x` prompt, `y_w` chosen and `y_l` rejected completion, `|y|` its tokens, EOS included; `ρ = log π(y|x) -
 log π_ref(y|x)` a log-ratio in nats, summed over the completion, `Δ = ρ_w - ρ_l`; `r` a reward; `σ` the logistic
-function; `λ`, `ε`, `γ` the settings in the row. Defaults are what the papers recommend, for completions of hundreds of
-tokens: the scale of `β` goes with the length.
+function; `y_i` a completion of a list and `s_i` its score; `λ`, `ε`, `γ` the settings in the row. Defaults are what the
+papers recommend, for completions of hundreds of tokens: the scale of `β` goes with the length.
 
 **Pictures.** A pair of 20 tokens each whose log-probs are those of the reference, -1 nat a token, but for one of the
 two: loss (solid) and its derivative by that log-prob (dashed) against how far it has moved, in nats. Blue moves the
-chosen or desirable completion, red the rejected or undesirable one.
+chosen or desirable completion, red the rejected or undesirable one; of a list of four with the scores 3, 2, 1 and 0
+blue the best and red the worst.
 """
+
+
+_ANY = Objective | UnpairedObjective | ListObjective | PerToken
 
 
 class Entry(NamedTuple):
@@ -78,9 +84,7 @@ def kinds() -> list[type]:
     """Return every objective that is exported, those with a reference first, then by name."""
     exported = [getattr(losses, name) for name in losses.__all__]
     concrete = [
-        kind
-        for kind in exported
-        if isinstance(kind, type) and issubclass(kind, Objective | UnpairedObjective) and not inspect.isabstract(kind)
+        kind for kind in exported if isinstance(kind, type) and issubclass(kind, _ANY) and not inspect.isabstract(kind)
     ]
     return sorted(concrete, key=lambda kind: (_family(kind), kind.__name__.lower()))
 
@@ -157,10 +161,10 @@ _NOT_HERE = """
 
 
 def _family(kind: type[Any]) -> int:
-    if issubclass(kind, UnpairedObjective):
-        return 2
+    if issubclass(kind, UnpairedObjective | ListObjective):
+        return 3 if issubclass(kind, ListObjective) else 2
     if any(field.name in ("objective", "objectives") for field in dataclasses.fields(kind)):
-        return 3
+        return 4
     return 0 if Reads.REFERENCE in _reads(kind) else 1
 
 
@@ -169,9 +173,12 @@ def _reads(kind: type) -> Reads:
     return kind().reads if isinstance(reads, property) else reads
 
 
+_ADDED = {"RowWeighted": ", `weight` column", "AllPairs": ", `score` column"}
+
+
 def _needs(kind: type) -> str:
-    if _family(kind) == 3:
-        return "what its parts read" + (", `weight` column" if kind.__name__ == "RowWeighted" else "")
+    if any(field.name in ("objective", "objectives") for field in dataclasses.fields(kind)):
+        return "what its parts read" + _ADDED.get(kind.__name__, "")
     return ", ".join(text for flag, text in _READS.items() if flag in _reads(kind))
 
 

@@ -27,7 +27,7 @@ class Format(ABC):
         system: Column of the system prompt, which stands before the messages of its row, unless it is blank.
 
     Attributes:
-        gives: What the examples of a row are, `Compares.PAIRS` or `Compares.LABELLED`.
+        gives: What the examples of a row are, `Compares.PAIRS`, `Compares.LABELLED` or `Compares.LISTS`.
     """
 
     gives: ClassVar[Compares]

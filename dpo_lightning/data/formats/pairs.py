@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Optional, Union
 
-from dpo_lightning.batch import COLUMNS, Column, ColumnValue
+from dpo_lightning.batch import Column, ColumnValue
 from dpo_lightning.data.column_paths import required
 from dpo_lightning.data.column_paths import value as value_at
-from dpo_lightning.data.columns import ColumnSource, check_sources, check_texts, declared, read_columns
+from dpo_lightning.data.columns import ColumnSource, check_sources, check_texts, declared, named_columns, read_columns
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.decoded import decoded
 from dpo_lightning.data.formats.example import Example
@@ -76,7 +76,7 @@ class PairFormat(Format):
     @property
     def columns_named(self) -> Mapping[str, ColumnSource]:
         """The columns of numbers that are given, and where they are in a row."""
-        return {name: source for name in COLUMNS if (source := getattr(self, name, None)) is not None}
+        return named_columns(self)
 
     @property
     def columns(self) -> Mapping[str, Column]:

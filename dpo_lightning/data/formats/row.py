@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Optional, Union
 
-from dpo_lightning.batch import COLUMNS, Column
+from dpo_lightning.batch import Column
 from dpo_lightning.data.column_paths import has, missing
 from dpo_lightning.data.columns import (
     ColumnSource,
@@ -14,6 +14,7 @@ from dpo_lightning.data.columns import (
     check_sources,
     check_texts,
     declared,
+    named_columns,
     read_columns,
 )
 from dpo_lightning.data.formats.base import Format
@@ -92,7 +93,7 @@ class RowFormat(Format):
     @property
     def columns_named(self) -> Mapping[str, ColumnSource]:
         """The columns of numbers that are given, and where they are in a row."""
-        return {name: source for name in COLUMNS if (source := getattr(self, name)) is not None}
+        return named_columns(self)
 
     @property
     def columns(self) -> Mapping[str, Column]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar, Literal, NamedTuple, Optional
 
-from dpo_lightning.batch import Column, ColumnValue
+from dpo_lightning.batch import COLUMNS, Column, ColumnValue
 from dpo_lightning.batch.columns import checked_number
 from dpo_lightning.data.column_paths import required
 from dpo_lightning.data.column_paths import value as value_at
@@ -19,11 +19,6 @@ from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.formats.pairs import PairFormat, Side
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
-
-SCORE = Column.of_completions("Score of each completion, higher for a better one.")
-
-LISTS: Compares = getattr(Compares, "LISTS", Compares.PAIRS)
-"""Examples that are lists, as `Compares` names them."""
 
 
 class Scored(NamedTuple):
@@ -186,7 +181,7 @@ class ScoredListFormat(RankedFormat):
         (['2', '3'], {'score': [4.0, 0.5]})
     """
 
-    gives: ClassVar[Compares] = LISTS
+    gives: ClassVar[Compares] = Compares.LISTS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -196,7 +191,7 @@ class ScoredListFormat(RankedFormat):
     @property
     def columns(self) -> Mapping[str, Column]:
         """The scores, and the columns that are given."""
-        return {"score": SCORE, **super().columns}
+        return {"score": COLUMNS["score"], **super().columns}
 
     def sides(self, row: Mapping[str, Any]) -> Iterable[tuple[Side, Side]]:
         """Return the best completion beside each."""

@@ -168,6 +168,8 @@ def _with_dropped(columns: dict[str, list[Any]], rows: Sequence[int]) -> dict[st
         "outcome": Outcome.NO_PREFERENCE,
         "truncated": False,
         "quotes": False,
+        "scored": [],
+        "boundary": Boundary.CLEAN,
     }
     for row in rows:
         for name, values in columns.items():
@@ -210,7 +212,7 @@ def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
     cut = encoded["truncated"][:]
     truncated = sum(sizes[row] for row in kept if cut[row])
     quotes = sum(encoded["quotes"][:])
-    kind = "completions" if row_format.gives is Compares.LABELLED else "pairs"
+    kind = {Compares.LABELLED: "completions", Compares.LISTS: "lists"}.get(row_format.gives, "pairs")
     rank_zero_info(
         f"{place}: {sum(sizes)} {kind}, {counts[Outcome.KEPT]} kept ({truncated} of them truncated"
         f"{_labels(labels, kept)})"

@@ -1,8 +1,8 @@
-"""SimPO, AlphaPO, CPO, CPO-SimPO and ORPO."""
+"""SimPO, AlphaPO, CPO, CPO-SimPO, ORPO and SimPER."""
 
 import math
 
-from dpo_lightning.losses import CPO, ORPO, AlphaPO, CPOSimPO, SimPO
+from dpo_lightning.losses import CPO, ORPO, AlphaPO, CPOSimPO, SimPER, SimPO
 from tests.losses.battery import Pair, Row
 
 # -log sigma(1), -log sigma(0) and -log sigma(-1): log(1 + e^-1), ln 2, log(1 + e).
@@ -83,6 +83,15 @@ ROWS = [
         [pair(math.log(likelihood), math.log(0.5)) for likelihood in (0.8, 0.5, 0.2)],
         losses=[1.5 * math.log(1.25), 1.5 * math.log(2), 1.5 * math.log(5)],
         rewards=(math.log(4), 0.0),
+        start=None,
+    ),
+    # Geometric mean likelihoods e^-1, e^-1.5 and e^-2 of a token against e^-2, as PER_TOKEN has them.
+    Row(
+        "simper",
+        SimPER(),
+        PER_TOKEN,
+        losses=[math.exp(-2) - math.exp(-1), math.exp(-2) - math.exp(-1.5), 0.0],
+        rewards=(-1.0, -2.0),
         start=None,
     ),
 ]
