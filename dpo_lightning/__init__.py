@@ -14,13 +14,17 @@ from dpo_lightning.callbacks import (
     WriteRewards,
 )
 from dpo_lightning.data import (
+    ByLength,
+    ByMargin,
     DataRead,
     Example,
     Format,
+    Order,
     PreferenceDataModule,
     PreferenceLearner,
     PreferenceSource,
     RowFormat,
+    Source,
     UnpairedFormat,
 )
 from dpo_lightning.errors import DPOLightningError, InputError, RunError
@@ -124,6 +128,8 @@ __all__ = [
     "BetaDPO",
     "BetaObjective",
     "BoundReference",
+    "ByLength",
+    "ByMargin",
     "CPOSimPO",
     "CalDPO",
     "ChiPO",
@@ -159,6 +165,7 @@ __all__ = [
     "NoReference",
     "Objective",
     "Observation",
+    "Order",
     "PairScores",
     "PairedBCO",
     "PlotLogger",
@@ -182,6 +189,7 @@ __all__ = [
     "Schedule",
     "SimPO",
     "SoftLabelDPO",
+    "Source",
     "StepZeroCheck",
     "TokenScorer",
     "TokenScores",

@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from dpo_lightning import FrozenAdapter, UnpairedBCO, UnpairedFormat
+from dpo_lightning import FrozenAdapter, Source, UnpairedBCO, UnpairedFormat
 from dpo_lightning.callbacks import EMAReference
 from dpo_lightning.training.schedules import Constant
 from tests.helpers.resumable import Case, noted, prepare, start, stop_after, wait, weights
@@ -27,6 +27,13 @@ def moving() -> list[pl.Callback]:
     return [EMAReference(0.5)]
 
 
+def two_sources(shared: Path) -> dict[str, Any]:
+    """Parts and passes of the pairs, which differ from epoch to epoch."""
+    pairs = str(shared / "pairs.jsonl")
+    sources = [Source(pairs, "train[6:20]", rows=9, name="part"), Source(pairs, "train[20:]", weight=1, name="all")]
+    return {"dataset": None, "train_split": "train", "sources": sources, "val_split": pairs, "batch_tokens": 130}
+
+
 # A step of two processes takes a quarter of a second, and its checkpoint as long.
 SHORTER = {"max_epochs": 2}
 CASES = {
@@ -37,6 +44,7 @@ CASES = {
     ),
     "accumulated, workers": Case(data={"batch_pairs": 2, "num_workers": 2}, trainer={"accumulate_grad_batches": 3}),
     "tokens, accumulated": Case(lora=True, data={"batch_tokens": 130}, trainer={"accumulate_grad_batches": 2}),
+    "sources, accumulated": Case(data=two_sources, trainer={"accumulate_grad_batches": 2}),
     "epochs": Case(data={"batch_pairs": 4}, trainer={"val_check_interval": 1.0}, save_every=None),
     "running mean, accumulated": Case(
         model={"objective": UnpairedBCO()},
@@ -57,6 +65,7 @@ STOPS: list[tuple[str, list[Any]]] = [
     ("lora, moving reference", [KILL, FAULT, KILL]),
     ("accumulated, workers", [KILL, FAULT, KILL, TERM, KILL, KILL]),
     ("tokens, accumulated", [FAULT, KILL, INT, KILL, KILL]),
+    ("sources, accumulated", [KILL, FAULT, KILL, TERM]),
     ("epochs", [KILL, KILL, TERM, KILL]),
     ("running mean, accumulated", [KILL, FAULT, KILL, TERM]),
     ("ddp", [KILL, TERM, KILL, INT]),

@@ -8,10 +8,13 @@ from dpo_lightning.data.formats import Example, Format, RowFormat
 from dpo_lightning.data.formats.unpaired import UnpairedFormat
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader
+from dpo_lightning.data.mixing import ByLength, ByMargin, Order, Source
 from dpo_lightning.data.tokenize import ExampleTokenizer
 
 __all__ = [
     "BatchPlan",
+    "ByLength",
+    "ByMargin",
     "DataRead",
     "Example",
     "ExampleBatchSampler",
@@ -19,11 +22,13 @@ __all__ = [
     "ExampleTokenizer",
     "Format",
     "LazyLoader",
+    "Order",
     "OrderedTokenPlan",
     "PreferenceDataModule",
     "PreferenceLearner",
     "PreferenceSource",
     "RowFormat",
+    "Source",
     "TokenPlan",
     "UnpairedFormat",
     "collate_padded",

@@ -15,6 +15,9 @@ from dpo_lightning.data.formats import Format, RowFormat
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
+from dpo_lightning.data.mixing.order import Order, checked_order
+from dpo_lightning.data.mixing.reading import check_formats
+from dpo_lightning.data.mixing.source import Source, check_alone, checked_sources
 from dpo_lightning.data.reading.sources import Keys, describe, load_rows
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.saved_arguments import SavedArguments
@@ -41,8 +44,11 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
 
     Args:
         dataset: A hub name, a local file (.parquet; .jsonl, .json, .csv, also .gz), a directory, a mapping from split
-            to file, or a `datasets.Dataset` or `DatasetDict`.
+            to file, or a `datasets.Dataset` or `DatasetDict`. Null with `sources`.
         tokenizer: Name or directory of the tokenizer, or the tokenizer itself; null takes the policy's own.
+        sources: Several sources to train on, in place of `dataset`, `train_split` and `load_options`: a list of
+            `Source`, or of mappings of its arguments. Each epoch has an exact number of rows of each. `val_split`, a
+            fraction or a split of each of them, then makes a set of each, with metrics `val/<name>/...`.
         train_split: Split to train on, a slice of one, as in `train[:1000]`, or a sum, as in `train+test`.
         val_split: Split or slice to validate on, a file, or the fraction of the training split to hold out; null for
             none. A mapping from names to these makes several sets: metrics are `val/<name>/...` beside the mean over
@@ -63,7 +69,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             `padded` has a row for each completion and is right for every model. `auto` takes `tree` where a self-test
             of the loaded model finds it right, and says so where it does not.
         length_grouped: Put pairs of similar length into a batch; null does so in the padded layout, where it saves
-            padding.
+            padding, unless an `order` is given.
+        order: An order of the training rows in every epoch, a curriculum: `ByLength()`, `ByMargin()` or one of your
+            own; null shuffles them anew each epoch.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
         seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
         resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
@@ -80,9 +88,10 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
 
     def __init__(  # noqa: PLR0913 - the constructor is the config
         self,
-        dataset: Any,
+        dataset: Any = None,
         tokenizer: Any = None,
         *,
+        sources: Optional[list[Union[Source, dict[str, Any]]]] = None,
         train_split: str = "train",
         val_split: Optional[Union[float, str, dict[str, Union[float, str]]]] = None,
         test_split: Optional[Union[str, dict[str, str]]] = None,
@@ -96,12 +105,16 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         eval_batch_pairs: Optional[int] = None,
         layout: Literal["auto", "tree", "padded"] = "auto",
         length_grouped: Optional[bool] = None,
+        order: Optional[Order] = None,
         num_workers: int = 0,
         seed: int = 0,
         resume: ResumeMode = "exact",
     ) -> None:
         super().__init__()
         check_settings(PreferenceDataModule, locals())
+        self.sources = checked_sources(sources)
+        own_split = None if train_split == "train" else train_split
+        check_alone(self.sources, dataset=dataset, train_split=own_split, load_options=load_options or None)
         names = SplitNames(train_split, val_split, test_split)
         names.check()
         by_default = batch_pairs is None and batch_tokens is None
@@ -119,8 +132,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.layout = layout
         self.num_workers = num_workers
         self.seed = seed
-        self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed)
-        self._epoch = TrainingEpoch(self.splits, self.batching, resume)
+        self.order = checked_order(order, length_grouped)
+        self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed, sources=self.sources)
+        self._epoch = TrainingEpoch(self.splits, self.batching, resume, self.order)
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._val_limit: int | float = 1.0
@@ -173,19 +187,32 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
 
     def _load(self) -> None:
         read = self._read
+        if self.sources:
+            check_formats(self.sources, self.format)
         if read is not None:
             predicting = self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
-            check_read(read, checked_format(self.format), predicting=predicting)
+            ordered_by = frozenset(self.order.reads if self.order is not None else ())
+            wanted = read._replace(columns=read.columns | ordered_by)
+            for each in self.sources or [None]:
+                check_read(wanted, self._format_of(each), predicting=predicting)
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
 
-    def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
-        rows = load_rows(source, split, self.load_options, keys)
-        encode = ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length)
+    def _format_of(self, source: Source | None) -> Format:
+        return checked_format(self.format if source is None or source.format is None else source.format)
+
+    def _tokenize(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
+        source = given if isinstance(given, Source) else Source(given, load_options=self.load_options)
+        rows = load_rows(source.dataset, split, source.load_options or {}, keys)
+        encode = ExampleTokenizer(
+            self.tokenizer, self.max_length, self.max_prompt_length, source.chat_template_kwargs or {}
+        )
         vocabulary = None if self._learner is None else self._learner.vocabulary()
-        place = f"{describe(source)}, split {split}"
-        return tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary)
+        place = f"{describe(source.dataset)}, split {split}"
+        if source.name is not None:
+            place = f"source {source.name}: {place}"
+        return tokenize_rows(rows, self._format_of(source), encode, place, vocabulary)
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.
@@ -216,7 +243,15 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         layout, compared = self.settled_layout(), Compares.PAIRS if self._read is None else self._read.compares
         self._epoch.settle(layout, compared.most_completions, self.trainer)
         overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
-        plan = self.planned("train", self.batching, layout, shuffle=not overfit, completions=compared.most_completions)
+        rows = self._rows_of_epochs(compared.most_completions, overfit=overfit)
+        plan = self.planned(
+            "train",
+            self.batching,
+            layout,
+            shuffle=not overfit and self.order is None,
+            completions=compared.most_completions,
+            rows=rows,
+        )
         loader = self.loader_of("train", plan, first_completions(COLLATE[layout.name], compared.most_completions))
         return self.following(loader)
 

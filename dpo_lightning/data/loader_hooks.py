@@ -18,6 +18,9 @@ from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader, build_loader
 from dpo_lightning.data.loaders_beside import check_resumed
+from dpo_lightning.data.mixing.epoch_rows import EpochRows, OrderedRows, SameRows, chosen_rows
+from dpo_lightning.data.mixing.order import Order, check_order_fits, checked_keys
+from dpo_lightning.data.mixing.parts import said_of
 from dpo_lightning.data.splits import Splits
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import data_ranks
@@ -37,6 +40,7 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         layout: The layout that is wanted.
         num_workers: Processes that prepare batches.
         seed: Seed of the order.
+        order: The curriculum; null for shuffled rows.
     """
 
     splits: Splits
@@ -46,7 +50,9 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
     num_workers: int
     seed: int
     _epoch: TrainingEpoch
+    order: Optional[Order]
     _told: str | None = None
+    _shares_told: str | None = None
 
     @property
     @abstractmethod
@@ -149,7 +155,7 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         Raises:
             InputError: when there is no such split.
         """
-        return ExampleDataset(self.splits[split])
+        return ExampleDataset(self.splits[split], self.splits.sources_of(split))
 
     def examples_used(self, fn: str | None) -> list[ExampleDataset]:
         """Return the examples that `fit`, `validate`, `test` or `predict` reads, set by set."""
@@ -185,12 +191,36 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         return self.loader_of(split, self.planned(split, batching, layout, shuffle=False), COLLATE[layout.name])
 
     def planned(
-        self, split: str, batching: Batching, layout: Layout, *, shuffle: bool, completions: int | None = None
+        self,
+        split: str,
+        batching: Batching,
+        layout: Layout,
+        *,
+        shuffle: bool,
+        completions: int | None = None,
+        rows: EpochRows | None = None,
     ) -> BatchPlan:
-        """Plan for the first completions of each example, or for all of them."""
-        lengths = self.splits.lengths(split).first(completions)
-        world_size = data_ranks(self.trainer).world_size
-        return batching.plan(self.splits[split], lengths, layout, shuffle=shuffle, world_size=world_size)
+        """Plan for the first completions of each example, or for all of them; of all rows, or those of each epoch."""
+        return batching.plan(
+            self.splits.lengths(split).first(completions),
+            layout,
+            shuffle=shuffle,
+            world_size=data_ranks(self.trainer).world_size,
+            place=lambda position: self.splits.place(split, position),
+            rows=rows,
+        )
+
+    def _rows_of_epochs(self, completions: int | None, *, overfit: bool) -> EpochRows:
+        """Return the training rows of each epoch: exact numbers of each source, and in the order that is given."""
+        lengths = self.splits.lengths("train").first(completions)
+        rows = chosen_rows(self.splits.parts, lengths, self.seed)
+        if self.splits.parts and said_of(self.splits.parts) != self._shares_told:
+            self._shares_told = said_of(self.splits.parts)
+            rank_zero_info(self._shares_told)
+        if self.order is not None:
+            check_order_fits(self.order, self.batching.batch_tokens, self.splits.parts)
+            rows = OrderedRows(rows, checked_keys(self.order, self.splits["train"], lengths))
+        return SameRows(rows) if overfit else rows
 
     def loader_of(self, split: str, plan: BatchPlan, collate: Collate) -> LazyLoader:
         """Make the loader of this rank's batches, with the reference's values where the module brings them."""

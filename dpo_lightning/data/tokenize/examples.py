@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data.formats import Example
@@ -31,6 +31,7 @@ class ExampleTokenizer:
         tokenizer: A Hugging Face tokenizer with an EOS token.
         max_length: Most tokens of prompt and completion together. A completion keeps its start.
         max_prompt_length: Most tokens of the prompt, which keeps its BOS and its end.
+        template_arguments: Further arguments of the chat template, such as `enable_thinking`.
 
     Raises:
         InputError: when the tokenizer has no EOS token, or a length is not positive.
@@ -39,6 +40,7 @@ class ExampleTokenizer:
     tokenizer: PreTrainedTokenizerBase
     max_length: int
     max_prompt_length: int | None = None
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         TextEncoder(self.tokenizer)  # refuses one without an EOS token
@@ -72,7 +74,7 @@ class ExampleTokenizer:
 
     @cached_property
     def _renderer(self) -> Renderer:
-        return Renderer(self.tokenizer)
+        return Renderer(self.tokenizer, self.template_arguments)
 
     def _fit(self, rendered: RenderedExample, prompt: list[int], completions: list[list[int]]) -> Encoded:
         cut_prompt = (

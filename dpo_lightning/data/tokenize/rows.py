@@ -65,7 +65,9 @@ def tokenize_rows(
         return _arrow_columns(row_format, rendered, encoded)
 
     lengths = encode.max_length, encode.max_prompt_length
-    settings = (format_identity(row_format), *lengths, tokenizer_identity(encode.tokenizer))
+    settings: tuple[Any, ...] = (format_identity(row_format), *lengths, tokenizer_identity(encode.tokenizer))
+    if encode.template_arguments:
+        settings += (sorted(encode.template_arguments.items()),)
     try:
         encoded = rows.map(
             encode_batch,
