@@ -54,6 +54,11 @@ def test_the_config_of_a_curriculum_runs(here: Path) -> None:
     run(here, data={**CONFIGS[1], "dataset": "rare.jsonl"})
 
 
+def test_the_config_of_a_stream_runs(here: Path) -> None:
+    (here / "rare.jsonl").rename(here / "held_out.jsonl")
+    run(here, "--trainer.max_steps=3", data={**CONFIGS[2], "dataset": "helpful.jsonl"})
+
+
 def test_sources_are_given_on_the_command_line_too(here: Path, caplog: pytest.LogCaptureFixture) -> None:
     given = [{"dataset": "helpful.jsonl", "rows": 7}, {"dataset": "rare.jsonl", "rows": 9}]
     with caplog.at_level("INFO"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ def two_sources(shared: Path) -> dict[str, Any]:
     return {"dataset": None, "train_split": "train", "sources": sources, "val_split": pairs, "batch_tokens": 130}
 
 
+def streamed(shared: Path, **settings: Any) -> dict[str, Any]:
+    """The pairs as they come, tokenised in two processes."""
+    stream = {"train_split": "train", "streaming": True, "shuffle_buffer": 9, "num_workers": 2}
+    return {**stream, "val_split": f"{shared / 'pairs.jsonl'}[:6]", **settings}
+
+
 # A step of two processes takes a quarter of a second, and its checkpoint as long.
 SHORTER = {"max_epochs": 2}
 CASES = {
@@ -45,6 +52,13 @@ CASES = {
     "accumulated, workers": Case(data={"batch_pairs": 2, "num_workers": 2}, trainer={"accumulate_grad_batches": 3}),
     "tokens, accumulated": Case(lora=True, data={"batch_tokens": 130}, trainer={"accumulate_grad_batches": 2}),
     "sources, accumulated": Case(data=two_sources, trainer={"accumulate_grad_batches": 2}),
+    "stream, accumulated": Case(data=streamed, trainer={"accumulate_grad_batches": 3, "max_steps": 8}),
+    "stream, ddp": Case(
+        data=partial(streamed, batch_pairs=3),
+        trainer={"accumulate_grad_batches": 2, "max_steps": 8},
+        processes=2,
+        strategy="ddp",
+    ),
     "epochs": Case(data={"batch_pairs": 4}, trainer={"val_check_interval": 1.0}, save_every=None),
     "running mean, accumulated": Case(
         model={"objective": UnpairedBCO()},
@@ -66,6 +80,8 @@ STOPS: list[tuple[str, list[Any]]] = [
     ("accumulated, workers", [KILL, FAULT, KILL, TERM, KILL, KILL]),
     ("tokens, accumulated", [FAULT, KILL, INT, KILL, KILL]),
     ("sources, accumulated", [KILL, FAULT, KILL, TERM]),
+    ("stream, accumulated", [KILL, TERM, KILL]),
+    ("stream, ddp", [KILL, TERM]),
     ("epochs", [KILL, KILL, TERM, KILL]),
     ("running mean, accumulated", [KILL, FAULT, KILL, TERM]),
     ("ddp", [KILL, TERM, KILL, INT]),

@@ -23,12 +23,16 @@ from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.settings import check_settings
 from dpo_lightning.data.splits import SplitNames, Splits
+from dpo_lightning.data.streaming import StreamLoader
+from dpo_lightning.data.streaming.opening import content_of, opened
+from dpo_lightning.data.streaming.settings import BUFFER, check_examples, check_run, check_stream, wants_stream
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.data.tokenize.rows import tokenize_rows
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares, Reads
+from dpo_lightning.utils.ranks import data_ranks
 
 if TYPE_CHECKING:
     import datasets
@@ -49,6 +53,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         sources: Several sources to train on, in place of `dataset`, `train_split` and `load_options`: a list of
             `Source`, or of mappings of its arguments. Each epoch has an exact number of rows of each. `val_split`, a
             fraction or a split of each of them, then makes a set of each, with metrics `val/<name>/...`.
+        streaming: Read the training rows as they come: of a `.jsonl` or `.parquet` file, a data set on the hub or an
+            `IterableDataset`. The Trainer needs `max_steps`.
+        shuffle_buffer: Rows that the shuffle of a stream holds; null takes 10,000, and 1 keeps their order.
         train_split: Split to train on, a slice of one, as in `train[:1000]`, or a sum, as in `train+test`.
         val_split: Split or slice to validate on, a file, or the fraction of the training split to hold out; null for
             none. A mapping from names to these makes several sets: metrics are `val/<name>/...` beside the mean over
@@ -70,8 +77,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             of the loaded model finds it right, and says so where it does not.
         length_grouped: Put pairs of similar length into a batch; null does so in the padded layout, where it saves
             padding, unless an `order` is given.
-        order: An order of the training rows in every epoch, a curriculum: `ByLength()`, `ByMargin()` or one of your
-            own; null shuffles them anew each epoch.
+        order: A curriculum in every epoch: `ByLength()`, `ByMargin()` or one of your own; null shuffles the rows.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
         seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
         resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
@@ -92,6 +98,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         tokenizer: Any = None,
         *,
         sources: Optional[list[Union[Source, dict[str, Any]]]] = None,
+        streaming: bool = False,
+        shuffle_buffer: Optional[int] = None,
         train_split: str = "train",
         val_split: Optional[Union[float, str, dict[str, Union[float, str]]]] = None,
         test_split: Optional[Union[str, dict[str, str]]] = None,
@@ -115,15 +123,22 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.sources = checked_sources(sources)
         own_split = None if train_split == "train" else train_split
         check_alone(self.sources, dataset=dataset, train_split=own_split, load_options=load_options or None)
-        names = SplitNames(train_split, val_split, test_split)
+        self.load_options = dict(load_options or {})
+        self.streaming = wants_stream(dataset, streaming, self.load_options)
+        names = SplitNames(None if self.streaming else train_split, val_split, test_split)
         names.check()
         by_default = batch_pairs is None and batch_tokens is None
         self.batching = Batching(
             self.default_batch_pairs if by_default else batch_pairs, batch_tokens, length_grouped, seed
         )
         self.batching.check()
+        self.train_split = train_split
+        if self.streaming:
+            check_stream(names, self.batching, sources=bool(self.sources), order=order is not None)
+        elif shuffle_buffer is not None:
+            raise InputError("data.shuffle_buffer: the rows do not stream: set data.streaming, or leave it out")
+        self.shuffle_buffer = BUFFER if shuffle_buffer is None else shuffle_buffer
         self.dataset = dataset
-        self.load_options = dict(load_options or {})
         self.format = checked_format(format)
         self.chat_template = chat_template
         self.max_length = max_length
@@ -171,6 +186,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     def setup(self, stage: str | None = None) -> None:
         """Read the tokenised examples of every split, from the cache where `prepare_data` has run."""
         if self.trainer is not None:
+            check_run(self.trainer, streams=self.streaming and stage == "fit")
             self.batching.check_sought(batch_sizes_sought(self.trainer))
             in_each_stage = batch_sizes_sought(self.trainer, in_each_stage=True)
             self.batching.check_sought_in(TrainerFn(stage or "fit").value, in_each_stage, self.eval_batch_pairs)
@@ -181,7 +197,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
 
     def teardown(self, stage: str) -> None:
-        """Leave the Trainer as it was."""
+        """Leave the Trainer as it was, and say what a stream has dropped since its last epoch."""
+        if self.stream is not None and stage == "fit":
+            self.stream.report("the rest", data_ranks(self.trainer))
         if self.trainer is not None and stage == "fit" and "val" not in self.splits:
             self.trainer.limit_val_batches = self._val_limit
 
@@ -197,7 +215,18 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
                 check_read(wanted, self._format_of(each), predicting=predicting)
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
+        if self.streaming:
+            self._open_stream()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
+
+    def _open_stream(self) -> None:
+        row_format, size = self._format_of(None), None if self._learner is None else self._learner.vocabulary()
+        check_examples(self._read, row_format, self.batching.batch_tokens, self.max_length)
+        self.stream = opened(self.dataset, self.train_split, self.load_options, row_format, self._encode({}), size)
+        self.splits.stream_content = content_of(self.stream, self.shuffle_buffer)
+
+    def _encode(self, template_arguments: dict[str, Any]) -> ExampleTokenizer:
+        return ExampleTokenizer(self.tokenizer, self.max_length, self.max_prompt_length, template_arguments)
 
     def _format_of(self, source: Source | None) -> Format:
         return checked_format(self.format if source is None or source.format is None else source.format)
@@ -205,13 +234,10 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     def _tokenize(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
         source = given if isinstance(given, Source) else Source(given, load_options=self.load_options)
         rows = load_rows(source.dataset, split, source.load_options or {}, keys)
-        encode = ExampleTokenizer(
-            self.tokenizer, self.max_length, self.max_prompt_length, source.chat_template_kwargs or {}
-        )
+        encode = self._encode(source.chat_template_kwargs or {})
         vocabulary = None if self._learner is None else self._learner.vocabulary()
-        place = f"{describe(source.dataset)}, split {split}"
-        if source.name is not None:
-            place = f"source {source.name}: {place}"
+        named = "" if source.name is None else f"source {source.name}: "
+        place = f"{named}{describe(source.dataset)}, split {split}"
         return tokenize_rows(rows, self._format_of(source), encode, place, vocabulary)
 
     def replace_dataset(self, dataset: Any) -> None:
@@ -231,7 +257,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self._epoch.before_other_rows(self.trainer, self._learner)
         self.splits.replace_training(dataset)
 
-    def train_dataloader(self) -> LazyLoader:
+    def train_dataloader(self) -> Union[LazyLoader, StreamLoader]:
         """Shuffled by seed and epoch; goes on at the batch at which Lightning goes on after a restore.
 
         Completions that the objective does not compare are left out.
@@ -242,6 +268,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         """
         layout, compared = self.settled_layout(), Compares.PAIRS if self._read is None else self._read.compares
         self._epoch.settle(layout, compared.most_completions, self.trainer)
+        if self.streaming:
+            return self.stream_loader(layout, compared.most_completions)
         overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
         rows = self._rows_of_epochs(compared.most_completions, overfit=overfit)
         plan = self.planned(
@@ -257,7 +285,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the epoch, and what gives it its meaning."""
-        return self._epoch.state(self.trainer)
+        return {**self._epoch.state(self.trainer), **self.stream_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with a training run whose batches were other ones.
@@ -269,3 +297,4 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         """
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             self._epoch.restore(state_dict, self.trainer)
+            self.restored_stream = state_dict.get("stream", [])

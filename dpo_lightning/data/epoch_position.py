@@ -86,12 +86,12 @@ class TrainingEpoch:
             self._resumed.check(self.order(trainer))
             self._resumed.check_next_rows(0 if trainer is None else trainer.current_epoch)
 
-    def progress(self, trainer: pl.Trainer | None, batches: int) -> EpochProgress:
+    def progress(self, trainer: pl.Trainer | None, batches: float) -> EpochProgress:
         """Return where Lightning is when it asks for the first of a loader's batches.
 
         Args:
             trainer: The run's.
-            batches: Batches of the loader.
+            batches: Batches of the loader; infinite where nobody knows.
         """
         accumulate = 1 if trainer is None else cast(Any, trainer).accumulate_grad_batches
         fetching = None if trainer is None else fetching_of(trainer)
@@ -173,9 +173,7 @@ class TrainingEpoch:
         return self._rows_read or self._rows_of_splits()
 
     def _rows_of_splits(self) -> dict[str, Any]:
-        rows = self._splits
-        read = {"pairs": len(rows["train"]), "content": rows.content, "columns": rows.columns}
-        return {**read, "sources": rows.sources}
+        return self._splits.state()
 
 
 def _whole(batches: float) -> float:

@@ -15,7 +15,8 @@ _MOST_WORKERS = max(64, 4 * (os.cpu_count() or 1))
 
 _RULES = {
     **dict.fromkeys(
-        ("batch_pairs", "batch_tokens", "eval_batch_pairs", "max_length", "max_prompt_length"), at_least(1)
+        ("batch_pairs", "batch_tokens", "eval_batch_pairs", "max_length", "max_prompt_length", "shuffle_buffer"),
+        at_least(1),
     ),
     "num_workers": Rule(f"at least 0 and at most {_MOST_WORKERS}", lambda value: 0 <= value <= _MOST_WORKERS),
     "seed": SEED,

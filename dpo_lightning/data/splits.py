@@ -28,9 +28,12 @@ Place = Union[float, str]
 
 
 class SplitNames(NamedTuple):
-    """Splits of the source, as `load_rows` takes them, or files; `val` and `test` may be several sets by name."""
+    """Splits of the source, as `load_rows` takes them, or files; `val` and `test` may be several sets by name.
 
-    train: str
+    `train` is null where the training rows stream.
+    """
+
+    train: str | None
     val: Place | Mapping[str, Place] | None
     test: str | Mapping[str, str] | None
 
@@ -51,6 +54,8 @@ class SplitNames(NamedTuple):
         """Return the places of `val` or `test` by name; the name of one without a name is empty."""
         return _by_name(self.val if split == "val" else self.test)
 
+
+NEVER_ALL = "the training rows are never all there"
 
 _ALONE = ""  # the name of the one set of a split that has no names
 
@@ -83,6 +88,7 @@ class Splits:
 
     Attributes:
         parts: The rows of each of the sources in `train`; empty without sources.
+        stream_content: Hash of the training rows where they stream; null otherwise.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class Splits:
         sources: Sequence[Source] = (),
     ) -> None:
         self.parts: tuple[Part, ...] = ()
+        self.stream_content: str | None = None
         self._sources = sources
         self._names = names
         self._tokenize = tokenize
@@ -118,6 +125,8 @@ class Splits:
         if split in self._rows:
             return self._rows[split]
         if split not in self:
+            if split == "train" and self._names.train is None:
+                raise InputError(f"data.streaming: {NEVER_ALL}")
             raise InputError(f"there are no {split} pairs: set data.{split.partition('/')[0]}_split")
         return concatenate_datasets([self._rows[key] for key in self.sets(split).values()])
 
@@ -169,6 +178,17 @@ class Splits:
         """Return the row at a position, and its source, as messages name them."""
         return ExampleDataset(self[split], self.sources_of(split))[position].place
 
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint says of the training rows: how many they are, and their hashes."""
+        if self.stream_content is not None:
+            return {"pairs": None, "content": self.stream_content, "columns": {}, "sources": None}
+        return {
+            "pairs": len(self["train"]),
+            "content": self.content,
+            "columns": self.columns,
+            "sources": self.sources,
+        }
+
     def load(self, source: Any, *, mismatched: bool) -> None:
         """Read the rows unless they are there.
 
@@ -180,7 +200,8 @@ class Splits:
             self._tokenized = self._read(source)
             place = "data.sources" if self._sources else describe(source)
             self._places = {split: f"{place}, {split} rows" for split in self._tokenized}
-            warn_of_one_label(self._tokenized["train"], self._places["train"])
+            if "train" in self._tokenized:
+                warn_of_one_label(self._tokenized["train"], self._places["train"])
         if not self._rows or mismatched != self._mismatched:
             self._mismatched = mismatched
             self._rows = {split: self._paired(split) for split in self._tokenized}
@@ -192,6 +213,8 @@ class Splits:
         Raises:
             InputError: before anything was read, or naming the row that cannot be read.
         """
+        if self._names.train is None:
+            raise InputError("data.replace_dataset: the training rows stream: give a stream that changes by itself")
         if self._sources:
             raise InputError("data.replace_dataset: the run mixes data.sources, and other rows have no part in it")
         if not self._rows:
@@ -209,7 +232,7 @@ class Splits:
             tables = read_sources(self._sources, sets, self._tokenize, self._hold_out)
             self.parts = tables.parts
             return tables.rows
-        rows = {"train": self._tokenize(source, self._names.train, Keys())}
+        rows = {} if self._names.train is None else {"train": self._tokenize(source, self._names.train, Keys())}
         for split in ("val", "test"):
             for name, place in self._names.sets(split).items():
                 key = f"{split}/{name}" if name else split

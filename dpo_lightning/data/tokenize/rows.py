@@ -56,7 +56,7 @@ def tokenize_rows(
         rendered = [
             each
             for number, row in zip(indices, table, strict=True)
-            for each in _render(number, row, row_format, encode, place)
+            for each in render_row(number, row, row_format, encode, place)
         ]
         encoded = encode.encode(rendered)
         for example, *_ in encoded:
@@ -64,10 +64,7 @@ def tokenize_rows(
             vocabulary.check_ids(ids, f"{place}, row {example.row} (from 0)")
         return _arrow_columns(row_format, rendered, encoded)
 
-    lengths = encode.max_length, encode.max_prompt_length
-    settings: tuple[Any, ...] = (format_identity(row_format), *lengths, tokenizer_identity(encode.tokenizer))
-    if encode.template_arguments:
-        settings += (sorted(encode.template_arguments.items()),)
+    settings = tokens_identity(row_format, encode)
     try:
         encoded = rows.map(
             encode_batch,
@@ -86,9 +83,29 @@ def tokenize_rows(
     return _keep(encoded.with_format(None), row_format, place)
 
 
-def _render(
+def tokens_identity(row_format: Format, encode: ExampleTokenizer) -> tuple[Any, ...]:
+    """Return all that decides on the tokens of a row, in what `datasets` can hash."""
+    lengths = encode.max_length, encode.max_prompt_length
+    settings = (format_identity(row_format), *lengths, tokenizer_identity(encode.tokenizer))
+    arguments = encode.template_arguments
+    return (*settings, sorted(arguments.items())) if arguments else settings
+
+
+def render_row(
     number: int, row: Mapping[str, Any], row_format: Format, encode: ExampleTokenizer, place: str
 ) -> list[RenderedExample]:
+    """Write the examples of a row as text.
+
+    Args:
+        number: The row, as messages name it beside the place.
+        row: Its columns.
+        row_format: Finds the examples in it.
+        encode: Writes them.
+        place: The split, or the file.
+
+    Raises:
+        InputError: naming place, row and field.
+    """
     try:
         examples = row_format.examples(row, encode.quote)
         return [encode.render(_checked(example, row_format), number) for example in examples]
