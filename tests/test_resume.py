@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from dpo_lightning import FrozenAdapter, PlackettLuceDPO, UnpairedBCO, UnpairedFormat
+from dpo_lightning import FrozenAdapter, PlackettLuceDPO, Source, UnpairedBCO, UnpairedFormat
 from dpo_lightning.callbacks import EMAReference
 from dpo_lightning.training.schedules import Constant
 from tests.helpers.ranked import RankedRows
@@ -28,6 +29,19 @@ def moving() -> list[pl.Callback]:
     return [EMAReference(0.5)]
 
 
+def two_sources(shared: Path) -> dict[str, Any]:
+    """Parts and passes of the pairs, which differ from epoch to epoch."""
+    pairs = str(shared / "pairs.jsonl")
+    sources = [Source(pairs, "train[6:20]", rows=9, name="part"), Source(pairs, "train[20:]", weight=1, name="all")]
+    return {"dataset": None, "train_split": "train", "sources": sources, "val_split": pairs, "batch_tokens": 130}
+
+
+def streamed(shared: Path, **settings: Any) -> dict[str, Any]:
+    """The pairs as they come, tokenised in two processes."""
+    stream = {"train_split": "train", "streaming": True, "shuffle_buffer": 9, "num_workers": 2}
+    return {**stream, "val_split": f"{shared / 'pairs.jsonl'}[:6]", **settings}
+
+
 # A step of two processes takes a quarter of a second, and its checkpoint as long.
 SHORTER = {"max_epochs": 2}
 CASES = {
@@ -38,6 +52,14 @@ CASES = {
     ),
     "accumulated, workers": Case(data={"batch_pairs": 2, "num_workers": 2}, trainer={"accumulate_grad_batches": 3}),
     "tokens, accumulated": Case(lora=True, data={"batch_tokens": 130}, trainer={"accumulate_grad_batches": 2}),
+    "sources, accumulated": Case(data=two_sources, trainer={"accumulate_grad_batches": 2}),
+    "stream, accumulated": Case(data=streamed, trainer={"accumulate_grad_batches": 3, "max_steps": 8}),
+    "stream, ddp": Case(
+        data=partial(streamed, batch_pairs=3),
+        trainer={"accumulate_grad_batches": 2, "max_steps": 8},
+        processes=2,
+        strategy="ddp",
+    ),
     "epochs": Case(data={"batch_pairs": 4}, trainer={"val_check_interval": 1.0}, save_every=None),
     "running mean, accumulated": Case(
         model={"objective": UnpairedBCO()},
@@ -63,6 +85,9 @@ STOPS: list[tuple[str, list[Any]]] = [
     ("lora, moving reference", [KILL, FAULT, KILL]),
     ("accumulated, workers", [KILL, FAULT, KILL, TERM, KILL, KILL]),
     ("tokens, accumulated", [FAULT, KILL, INT, KILL, KILL]),
+    ("sources, accumulated", [KILL, FAULT, KILL, TERM]),
+    ("stream, accumulated", [KILL, TERM, KILL]),
+    ("stream, ddp", [KILL, TERM]),
     ("epochs", [KILL, KILL, TERM, KILL]),
     ("running mean, accumulated", [KILL, FAULT, KILL, TERM]),
     ("lists, accumulated", [KILL, FAULT, KILL]),

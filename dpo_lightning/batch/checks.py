@@ -28,24 +28,24 @@ def check_examples(examples: Sequence[TokenizedExample]) -> None:
         _check_all_or_none(name, [name in each.columns for each in examples])
         holds = Holds.of(examples[0].columns[name])
         for each in examples:
-            place = f"row {each.row} (from 0), column `{name}`"
+            place = f"row {each.place} (from 0), column `{name}`"
             checked_value(each.columns[name], holds, len(each.completion_ids), place)
 
 
 def _check_tokens(example: TokenizedExample) -> None:
-    _check_ids(example.row, "prompt_ids", example.prompt_ids)
-    _check_ids(example.row, "mismatched_ids", example.mismatched_ids)
-    _check_ids(example.row, "completion_ids", example.completion_ids, "a list with a list of int of each completion")
+    _check_ids(example.place, "prompt_ids", example.prompt_ids)
+    _check_ids(example.place, "mismatched_ids", example.mismatched_ids)
+    _check_ids(example.place, "completion_ids", example.completion_ids, "a list with a list of int of each completion")
     for number, ids in enumerate(example.completion_ids):
-        _check_ids(example.row, f"completion_ids, completion {number} (from 0)", ids)
+        _check_ids(example.place, f"completion_ids, completion {number} (from 0)", ids)
     _check_scored(example)
     if not example.prompt_ids:
         raise InputError(
-            f"row {example.row} (from 0): the prompt has no tokens, and its last one predicts the first token of a "
+            f"row {example.place} (from 0): the prompt has no tokens, and its last one predicts the first token of a "
             "completion: begin it with a BOS token"
         )
     if not example.completion_ids:
-        raise InputError(f"row {example.row} (from 0): the prompt has no completion: give one or more")
+        raise InputError(f"row {example.place} (from 0): the prompt has no completion: give one or more")
 
 
 def _check_scored(example: TokenizedExample) -> None:
@@ -54,12 +54,12 @@ def _check_scored(example: TokenizedExample) -> None:
     wanted = [len(ids) if mask else 0 for ids, mask in zip(example.completion_ids, masks, strict=False)]
     if found != wanted or len(example.mismatched_scored) not in (0, len(example.mismatched_ids)):
         raise InputError(
-            f"row {example.row} (from 0): scored: it must say of each token of each completion whether it counts"
+            f"row {example.place} (from 0): scored: it must say of each token of each completion whether it counts"
         )
     for number, mask in enumerate([*masks, example.mismatched_scored]):
         if mask and not any(mask):
             raise InputError(
-                f"row {example.row} (from 0): no token of completion {number} (from 0) counts: leave the example out"
+                f"row {example.place} (from 0): no token of completion {number} (from 0) counts: leave the example out"
             )
 
 
@@ -69,13 +69,13 @@ def _check_labels(example: TokenizedExample) -> None:
         return
     if not isinstance(labels, list | tuple):
         raise InputError(
-            f"row {example.row} (from 0): labels is {labels!r:.40}: give a list, with one of each completion"
+            f"row {example.place} (from 0): labels is {labels!r:.40}: give a list, with one of each completion"
         )
     if len(labels) != completions:
-        raise InputError(f"row {example.row} (from 0): {len(labels)} labels for {completions} completions")
+        raise InputError(f"row {example.place} (from 0): {len(labels)} labels for {completions} completions")
 
 
-def _check_ids(row: int, name: str, ids: object, wanted: str = "a list of int") -> None:
+def _check_ids(row: str, name: str, ids: object, wanted: str = "a list of int") -> None:
     if not isinstance(ids, list | tuple):
         raise InputError(
             f"row {row} (from 0): {name}: {type(ids).__name__}, not {wanted}: of a tensor or an array give `.tolist()`"

@@ -19,6 +19,9 @@ from dpo_lightning.errors import InputError
 ColumnValue: TypeAlias = Union[float, Sequence[float], str]
 """The value of a column for one example, see `Holds`."""
 
+SOURCE = "data_source"
+"""Column of text with the name of the source that a row is of, where several are mixed."""
+
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|nan)", re.IGNORECASE | re.ASCII)
 _LARGEST = 3.4028234e38  # of float32, which a batch holds
 

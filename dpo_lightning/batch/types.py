@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dpo_lightning.batch.columns import ColumnValue, Holds
+from dpo_lightning.batch.columns import SOURCE, ColumnValue, Holds
 
 
 class TokenizedExample(NamedTuple):
@@ -64,6 +64,12 @@ class TokenizedExample(NamedTuple):
     ) -> TokenizedExample:
         """Make a labelled completion, with the completion of another prompt for an objective that reads it."""
         return cls(row, prompt_ids, [completion_ids], mismatched_ids or [], [label], columns)
+
+    @property
+    def place(self) -> str:
+        """The row as messages name it, with the source that it is of where several are mixed."""
+        source = self.columns.get(SOURCE)
+        return f"{self.row}" if source is None else f"{self.row} of {source}"
 
     @property
     def branches(self) -> list[list[int]]:

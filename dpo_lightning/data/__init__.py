@@ -29,6 +29,7 @@ from dpo_lightning.data.formats import (
 )
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader
+from dpo_lightning.data.mixing import ByLength, ByMargin, Order, Source
 from dpo_lightning.data.tokenize import ExampleTokenizer
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "ArenaFormat",
     "AutoFormat",
     "BatchPlan",
+    "ByLength",
+    "ByMargin",
     "ComparedFormat",
     "DataRead",
     "Example",
@@ -49,6 +52,7 @@ __all__ = [
     "LazyLoader",
     "NoPreference",
     "OpenAIFormat",
+    "Order",
     "OrderedTokenPlan",
     "PairFormat",
     "PreferenceDataModule",
@@ -61,6 +65,7 @@ __all__ = [
     "ScoredListFormat",
     "ScoredPairsFormat",
     "ShareGPTFormat",
+    "Source",
     "SwiftFormat",
     "TokenPlan",
     "UnpairedFormat",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dpo_lightning.data.mixing.epoch_rows import AllRows, EpochRows
 from dpo_lightning.errors import InputError
 
 Step = list[np.ndarray]
@@ -19,12 +20,14 @@ _MOST_WINDOW_STEPS = 64
 _LEAST_WINDOWS = 2
 
 # How far, in octaves, a pair may move from its place in the order by length; the first that fits the budget is taken.
-# Half an octave nearly always does. Where only 0 is left, pairs of equal length trade places and the rest stays.
-_SHUFFLES = (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.0)
+# Half an octave nearly always does. Where none fits, pairs of equal length trade places and the rest stays.
+_SHUFFLES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
 
 
 class BatchPlan(ABC):
     """The batches of all ranks, step by step: each pair once per epoch, equally many batches on every rank, none empty.
+
+    Where several sources are mixed, an epoch has the pairs that its `EpochRows` say.
 
     Attributes:
         world_size: Number of data-parallel ranks.
@@ -55,6 +58,7 @@ class ExamplePlan(BatchPlan):
             padding. Null groups nothing.
         seed: Seed of the order.
         world_size: Number of data-parallel ranks.
+        rows: The pairs of each epoch; null for all of them.
 
     Raises:
         InputError: for fewer pairs than ranks.
@@ -69,8 +73,10 @@ class ExamplePlan(BatchPlan):
         group_by: Sequence[int] | np.ndarray | None = None,
         seed: int = 0,
         world_size: int = 1,
+        rows: EpochRows | None = None,
     ) -> None:
-        _check_spread(len(tokens), world_size)
+        self.rows = AllRows(len(tokens)) if rows is None else rows
+        _check_spread(len(self.rows), world_size)
         self.tokens = np.asarray(tokens)
         self.batch_pairs = batch_pairs
         self.shuffle = shuffle
@@ -80,12 +86,12 @@ class ExamplePlan(BatchPlan):
 
     def __len__(self) -> int:
         """Steps of an epoch."""
-        pairs = len(self.tokens)
+        pairs = len(self.rows)
         return min(math.ceil(pairs / (self.batch_pairs * self.world_size)), pairs // self.world_size)
 
     def steps(self, epoch: int) -> list[Step]:
         """The steps of an epoch in order."""
-        order = np.arange(len(self.tokens))
+        order = self.rows.of(epoch)
         if not self.shuffle:
             return [self._deal(step) for step in np.array_split(order, len(self))]
         rng = np.random.default_rng([self.seed, epoch])
@@ -129,15 +135,23 @@ class TokenPlan(BatchPlan):
         batch_tokens: Most tokens of a batch on one rank.
         seed: Seed of the order.
         world_size: Number of data-parallel ranks.
+        rows: The pairs of each epoch; null for all of them.
 
     Raises:
         InputError: for fewer pairs than ranks, or when the pairs do not make equally many batches on every rank.
     """
 
     def __init__(
-        self, tokens: Sequence[int] | np.ndarray, batch_tokens: int, *, seed: int = 0, world_size: int = 1
+        self,
+        tokens: Sequence[int] | np.ndarray,
+        batch_tokens: int,
+        *,
+        seed: int = 0,
+        world_size: int = 1,
+        rows: EpochRows | None = None,
     ) -> None:
-        _check_spread(len(tokens), world_size)
+        self.rows = AllRows(len(tokens)) if rows is None else rows
+        _check_spread(len(self.rows), world_size)
         self.tokens = np.asarray(tokens)
         self.batch_tokens = batch_tokens
         self.seed = seed
@@ -151,14 +165,14 @@ class TokenPlan(BatchPlan):
     def steps(self, epoch: int) -> list[Step]:
         """The steps of an epoch in order."""
         rng = np.random.default_rng([self.seed, epoch])
-        batches = self._batches(rng)
+        batches = self._batches(self.rows.of(epoch), rng)
         # Neighbours by tokens make a step, so that no rank waits for another one.
         by_tokens = np.argsort([self.tokens[batch].sum() for batch in batches], kind="stable")
         steps = by_tokens.reshape(-1, self.world_size)
         return [[batches[number] for number in steps[index]] for index in rng.permutation(len(steps))]
 
-    def _batches(self, rng: np.random.Generator) -> list[np.ndarray]:
-        shuffled = rng.permutation(len(self.tokens))
+    def _batches(self, rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        shuffled = rows[rng.permutation(len(rows))]
         places = np.log2(self.tokens[shuffled])
         for octaves in _SHUFFLES:
             moved = places + octaves * rng.random(len(places))
@@ -166,23 +180,28 @@ class TokenPlan(BatchPlan):
             batch_of = _emptiest_first(self.tokens[order], len(self) * self.world_size, self.batch_tokens)
             if batch_of is not None:
                 break
-        assert batch_of is not None, "the order by length fits"
+        else:
+            order = shuffled[np.argsort(-self.tokens[shuffled], kind="stable")]
+            # No epoch's pairs have more tokens than these, one for one, and these fit.
+            ceiling = self.rows.ceiling(self.tokens)
+            batch_of = _emptiest_first(ceiling, len(self) * self.world_size, self.batch_tokens)
+            assert batch_of is not None
         ends = np.cumsum(np.bincount(batch_of))[:-1]
         return np.split(order[np.argsort(batch_of, kind="stable")], ends)
 
     def _count_steps(self) -> int:
         """The fewest steps found by trying more and more, then by halving: some 10 ms a try of a million pairs."""
-        longest_first = -np.sort(-self.tokens)
+        longest_first = self.rows.ceiling(self.tokens)
 
         def fits(steps: int) -> bool:
             return _emptiest_first(longest_first, steps * self.world_size, self.batch_tokens) is not None
 
-        most = len(self.tokens) // self.world_size
-        enough = min(math.ceil(self.tokens.sum() / (self.batch_tokens * self.world_size)), most)
+        most = len(self.rows) // self.world_size
+        enough = min(math.ceil(longest_first.sum() / (self.batch_tokens * self.world_size)), most)
         too_few, stride = enough - 1, 1
         while not fits(enough):
             if enough == most:
-                raise _no_equal_batches(self.batch_tokens, len(self.tokens), self.world_size)
+                raise _no_equal_batches(self.batch_tokens, len(self.rows), self.world_size)
             too_few, enough, stride = enough, min(enough + stride, most), 2 * stride
         while enough - too_few > 1:
             middle = (too_few + enough) // 2
@@ -191,21 +210,30 @@ class TokenPlan(BatchPlan):
 
 
 class OrderedTokenPlan(BatchPlan):
-    """Batches of at most `batch_tokens` tokens in the order of the data, for evaluation.
+    """Batches of at most `batch_tokens` tokens in the order of the data, or of a curriculum; the same in every epoch.
 
     Args:
         tokens: Tokens of each pair, none more than `batch_tokens`.
         batch_tokens: Most tokens of a batch on one rank.
         world_size: Number of data-parallel ranks.
+        rows: The pairs in their order; null for all of them in that of the data.
 
     Raises:
         InputError: for fewer pairs than ranks, or when the pairs do not make equally many batches on every rank.
     """
 
-    def __init__(self, tokens: Sequence[int] | np.ndarray, batch_tokens: int, *, world_size: int = 1) -> None:
-        _check_spread(len(tokens), world_size)
+    def __init__(
+        self,
+        tokens: Sequence[int] | np.ndarray,
+        batch_tokens: int,
+        *,
+        world_size: int = 1,
+        rows: EpochRows | None = None,
+    ) -> None:
+        order = (AllRows(len(tokens)) if rows is None else rows).of(0)
+        _check_spread(len(order), world_size)
         self.world_size = world_size
-        batches = _filled_in_order(np.asarray(tokens), batch_tokens)
+        batches = [order[batch] for batch in _filled_in_order(np.asarray(tokens)[order], batch_tokens)]
         while len(batches) % world_size:
             largest = max(range(len(batches)), key=lambda number: len(batches[number]))
             if len(batches[largest]) == 1:

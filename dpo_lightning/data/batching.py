@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from collections.abc import Callable
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -10,10 +11,8 @@ from dpo_lightning.batch import Collate, collate_padded, collate_tree
 from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.lengths import Lengths
+from dpo_lightning.data.mixing.epoch_rows import EpochRows
 from dpo_lightning.errors import InputError
-
-if TYPE_CHECKING:
-    import datasets
 
 LayoutName = Literal["tree", "padded"]
 
@@ -117,22 +116,34 @@ class Batching(NamedTuple):
         return layout == "padded" if self.length_grouped is None else self.length_grouped
 
     def plan(
-        self, rows: datasets.Dataset, lengths: Lengths, layout: Layout, *, shuffle: bool, world_size: int
+        self,
+        lengths: Lengths,
+        layout: Layout,
+        *,
+        shuffle: bool,
+        world_size: int,
+        place: Callable[[int], str] = str,
+        rows: EpochRows | None = None,
     ) -> BatchPlan:
         """Plan the batches of a split.
 
         Args:
-            rows: The split, whose row numbers messages name.
             lengths: What is computed of each row.
             layout: The layout in force.
             shuffle: A new order each epoch.
             world_size: Number of data-parallel ranks.
+            place: Names the row at a position of the split in messages.
+            rows: The rows of each epoch; null for all.
 
         Raises:
             InputError: for a number of tokens in the padded layout, or for a row that has more, naming it.
         """
         if self.batch_pairs is None:
-            return self._plan_by_tokens(rows, lengths.tokens, layout, shuffle=shuffle, world_size=world_size)
+            self._check_tokens(lengths.tokens, layout, place)
+            tokens, limit = lengths.tokens, cast(int, self.batch_tokens)
+            if not shuffle:
+                return OrderedTokenPlan(tokens, limit, world_size=world_size, rows=rows)
+            return TokenPlan(tokens, limit, seed=self.seed, world_size=world_size, rows=rows)
         return ExamplePlan(
             lengths.tokens,
             self.batch_pairs,
@@ -140,24 +151,23 @@ class Batching(NamedTuple):
             group_by=lengths.longest if self.groups(layout.name) else None,
             seed=self.seed,
             world_size=world_size,
+            rows=rows,
         )
 
-    def _plan_by_tokens(
-        self, rows: datasets.Dataset, tokens: np.ndarray, layout: Layout, *, shuffle: bool, world_size: int
-    ) -> BatchPlan:
-        limit = cast(int, self.batch_tokens)
-        if layout.name == "padded":
+    def check_layout(self, layout: Layout) -> None:
+        """Refuse a number of tokens in the padded layout; an InputError with the reason for it."""
+        if self.batch_tokens is not None and layout.name == "padded":
             since = f", since {layout.reason}" if layout.reason else ""
             raise InputError(
                 f"data.batch_tokens counts the tokens of the tree layout, and the layout is padded{since}: use "
                 "data.batch_pairs"
             )
+
+    def _check_tokens(self, tokens: np.ndarray, layout: Layout, place: Callable[[int], str]) -> None:
+        self.check_layout(layout)
         longest = int(np.argmax(tokens))
-        if tokens[longest] > limit:
+        if tokens[longest] > cast(int, self.batch_tokens):
             raise InputError(
-                f"data.batch_tokens {limit}: the pair of row {rows[longest]['row']} (from 0) has {tokens[longest]} "
-                "tokens: raise it, or lower data.max_length"
+                f"data.batch_tokens {self.batch_tokens}: the pair of row {place(longest)} (from 0) has "
+                f"{tokens[longest]} tokens: raise it, or lower data.max_length"
             )
-        if not shuffle:
-            return OrderedTokenPlan(tokens, limit, world_size=world_size)
-        return TokenPlan(tokens, limit, seed=self.seed, world_size=world_size)

@@ -10,30 +10,35 @@ from lightning.pytorch.utilities import rank_zero_info
 from dpo_lightning.batch import first_completions
 from dpo_lightning.compat.lightning import batch_sizes_sought
 from dpo_lightning.data.batching import COLLATE, Batching
-from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
+from dpo_lightning.data.compatibility import DataRead, checked_format
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.example_shown import example_shown
 from dpo_lightning.data.formats import AutoFormat, Format
-from dpo_lightning.data.formats.settled import first_rows, settled_format
-from dpo_lightning.data.formats.unread import check_ignored, names_in
+from dpo_lightning.data.formats.unread import check_ignored
 from dpo_lightning.data.held_out import HeldOutBy
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
-from dpo_lightning.data.reading.sources import Keys, describe, keyed, load_rows
+from dpo_lightning.data.mixing.order import Order, checked_order
+from dpo_lightning.data.mixing.reading import check_formats
+from dpo_lightning.data.mixing.source import Source, check_alone, checked_sources
+from dpo_lightning.data.reading.sources import Keys
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.settings import check_settings
+from dpo_lightning.data.split_reader import SplitReader, check_before_rows
 from dpo_lightning.data.splits import SplitNames, Splits
-from dpo_lightning.data.tokenize import ExampleTokenizer
+from dpo_lightning.data.streaming import StreamLoader
+from dpo_lightning.data.streaming.opening import content_of, opened
+from dpo_lightning.data.streaming.settings import BUFFER, check_examples, check_run, check_stream, wants_stream
 from dpo_lightning.data.tokenize.encoding import EosRule
 from dpo_lightning.data.tokenize.loading import load_tokenizer
-from dpo_lightning.data.tokenize.rows import tokenize_rows
 from dpo_lightning.data.tokenize.scored import Scored
 from dpo_lightning.data.tokenize.template_dates import TemplateDate
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares, Reads
+from dpo_lightning.utils.ranks import data_ranks
 
 if TYPE_CHECKING:
     import datasets
@@ -51,7 +56,14 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         dataset: A hub name; a local file (.jsonl, .json, .ndjson, .parquet, .csv, .tsv, .arrow, also .gz, .zst, .bz2),
             a pattern such as `data/*.jsonl`, or a list of these; a directory, a mapping from split to file, pattern or
             list, or a `datasets.Dataset` or `DatasetDict`. Values are what the file says: a CSV has texts only.
+            Null with `sources`.
         tokenizer: Name or directory of the tokenizer, or the tokenizer itself; null takes the policy's own.
+        sources: Several sources to train on, in place of `dataset`, `train_split` and `load_options`: a list of
+            `Source`, or of mappings of its arguments. Each epoch has an exact number of rows of each. `val_split`, a
+            fraction or a split of each of them, then makes a set of each, with metrics `val/<name>/...`.
+        streaming: Read the training rows as they come: of a `.jsonl` or `.parquet` file, a data set on the hub or an
+            `IterableDataset`. The Trainer needs `max_steps`.
+        shuffle_buffer: Rows that the shuffle of a stream holds; null takes 10,000, and 1 keeps their order.
         train_split: Split to train on, a slice of one, as in `train[:1000]`, or a sum, as in `train+test`.
         val_split: Split or slice to validate on, a file, or the fraction of the training split to hold out; null for
             none. A mapping from names to these makes several sets: metrics are `val/<name>/...` beside the mean over
@@ -89,7 +101,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             `padded` has a row for each completion and is right for every model. `auto` takes `tree` where a self-test
             of the loaded model finds it right, and says so where it does not.
         length_grouped: Put pairs of similar length into a batch; null does so in the padded layout, where it saves
-            padding.
+            padding, unless an `order` is given.
+        order: A curriculum in every epoch: `ByLength()`, `ByMargin()` or one of your own; null shuffles the rows.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
         num_proc: Processes that tokenise the rows, each some of them; null tokenises in the main process.
         seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
@@ -107,9 +120,12 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
 
     def __init__(  # noqa: PLR0913 - the constructor is the config
         self,
-        dataset: Any,
+        dataset: Any = None,
         tokenizer: Any = None,
         *,
+        sources: Optional[list[Union[Source, dict[str, Any]]]] = None,
+        streaming: bool = False,
+        shuffle_buffer: Optional[int] = None,
         train_split: str = "train",
         val_split: Optional[Union[float, str, dict[str, Union[float, str]]]] = None,
         val_split_by: HeldOutBy = "row",
@@ -128,6 +144,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         eval_batch_pairs: Optional[int] = None,
         layout: Literal["auto", "tree", "padded"] = "auto",
         length_grouped: Optional[bool] = None,
+        order: Optional[Order] = None,
         num_workers: int = 0,
         num_proc: Optional[int] = None,
         seed: int = 0,
@@ -135,15 +152,25 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     ) -> None:
         super().__init__()
         check_settings(PreferenceDataModule, locals())
-        names = SplitNames(train_split, val_split, test_split, val_split_by)
+        self.sources = checked_sources(sources)
+        own_split = None if train_split == "train" else train_split
+        check_alone(self.sources, dataset=dataset, train_split=own_split, load_options=load_options or None)
+        self.load_options = dict(load_options or {})
+        self.streaming = wants_stream(dataset, streaming, self.load_options)
+        names = SplitNames(None if self.streaming else train_split, val_split, test_split, val_split_by)
         names.check()
         by_default = batch_pairs is None and batch_tokens is None
         self.batching = Batching(
             self.default_batch_pairs if by_default else batch_pairs, batch_tokens, length_grouped, seed
         )
         self.batching.check()
+        self.train_split = train_split
+        if self.streaming:
+            check_stream(names, self.batching, sources=bool(self.sources), order=order is not None)
+        elif shuffle_buffer is not None:
+            raise InputError("data.shuffle_buffer: the rows do not stream: set data.streaming, or leave it out")
+        self.shuffle_buffer = BUFFER if shuffle_buffer is None else shuffle_buffer
         self.dataset = dataset
-        self.load_options = dict(load_options or {})
         self.format = checked_format(format)
         self.chat_template = chat_template
         self.scored: Scored = scored
@@ -158,8 +185,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.num_workers = num_workers
         self.num_proc = num_proc
         self.seed = seed
-        self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed)
-        self._epoch = TrainingEpoch(self.splits, self.batching, resume)
+        self.order = checked_order(order, length_grouped)
+        self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed, sources=self.sources)
+        self._epoch = TrainingEpoch(self.splits, self.batching, resume, self.order)
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._val_limit: int | float = 1.0
@@ -202,6 +230,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
     def setup(self, stage: str | None = None) -> None:
         """Read the tokenised examples of every split, from the cache where `prepare_data` has run."""
         if self.trainer is not None:
+            check_run(self.trainer, streams=self.streaming and stage == "fit")
             self.batching.check_sought(batch_sizes_sought(self.trainer))
             in_each_stage = batch_sizes_sought(self.trainer, in_each_stage=True)
             self.batching.check_sought_in(TrainerFn(stage or "fit").value, in_each_stage, self.eval_batch_pairs)
@@ -210,7 +239,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self._load()
         self._epoch.forget()
         if self.trainer is not None and stage == "fit":
-            first = self.examples("train")[0]
+            first = self.examples("train")[0] if self.stream is None else self.stream.first
             rank_zero_info(
                 f"the first example of the training split, row {first.row}; what is scored stands between [[ and ]]:\n"
                 + example_shown(self.tokenizer, first)
@@ -220,42 +249,60 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
 
     def teardown(self, stage: str) -> None:
-        """Leave the Trainer as it was."""
+        """Leave the Trainer as it was, and say what a stream has dropped since its last epoch."""
+        if self.stream is not None and stage == "fit":
+            self.stream.report("the rest", data_ranks(self.trainer))
         if self.trainer is not None and stage == "fit" and "val" not in self.splits:
             self.trainer.limit_val_batches = self._val_limit
 
     def _load(self) -> None:
-        read = self._read
+        read = self._wanted
+        if self.sources:
+            check_formats(self.sources, self.format)
         if read is not None:
-            check_read(read, checked_format(self.format), predicting=self._predicting)
+            formats = [self.format, *(each.format for each in self.sources if each.format is not None)]
+            check_before_rows(read, formats, predicting=self._predicting)
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
         self._date.settle(self.tokenizer)
+        if self.streaming:
+            self._open_stream()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
         check_ignored(self.format, self._names)
 
-    def _tokenize(self, source: Any, split: str, keys: Keys) -> datasets.Dataset:
-        rows = load_rows(source, split, self.load_options, keys)
-        place = f"{describe(source)}, split {split}"
-        with keyed(keys.source):
-            read = self._read
-            wanted = None if read is None else read.compares.given_by
-            row_format = settled_format(checked_format(self.format), first_rows(rows, place), place, wanted)
-            if read is not None:
-                check_read(read, row_format, predicting=self._predicting)
-            encode = ExampleTokenizer(
-                self.tokenizer,
-                self.max_length,
-                self.max_prompt_length,
-                template_arguments=self.chat_template_kwargs,
-                template_date=self._date.value,
-                scored=self.scored,
-                eos=self.eos,
-            )
-            vocabulary = None if self._learner is None else self._learner.vocabulary()
-            tokenized = tokenize_rows(rows, row_format, encode, place, vocabulary, self.num_proc)
-            self._names |= names_in(rows) if self.format.ignore else set()
-            return tokenized
+    @property
+    def _wanted(self) -> DataRead | None:
+        """What the objective and the order of the rows read."""
+        read = self._read
+        ordered_by = frozenset(self.order.reads if self.order is not None else ())
+        return read and read._replace(columns=read.columns | ordered_by)
+
+    @property
+    def _reader(self) -> SplitReader:
+        return SplitReader(
+            self.tokenizer,
+            self.format,
+            self._wanted,
+            self._predicting,
+            None if self._learner is None else self._learner.vocabulary(),
+            load_options=self.load_options,
+            max_length=self.max_length,
+            max_prompt_length=self.max_prompt_length,
+            template_arguments=self.chat_template_kwargs,
+            template_date=self._date.value,
+            scored=self.scored,
+            eos=self.eos,
+            num_proc=self.num_proc,
+            names=self._names,
+        )
+
+    def _open_stream(self) -> None:
+        self.stream = opened(self.dataset, self.train_split, self._reader)
+        check_examples(self._read, self.stream.tokenize.row_format, self.batching.batch_tokens, self.max_length)
+        self.splits.stream_content = content_of(self.stream, self.shuffle_buffer)
+
+    def _tokenize(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
+        return self._reader.tokenized(given, split, keys)
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.
@@ -274,7 +321,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self._epoch.before_other_rows(self.trainer, self._learner)
         self.splits.replace_training(dataset)
 
-    def train_dataloader(self) -> LazyLoader:
+    def train_dataloader(self) -> Union[LazyLoader, StreamLoader]:
         """Shuffled by seed and epoch; goes on at the batch at which Lightning goes on after a restore.
 
         Completions that the objective does not compare are left out.
@@ -285,14 +332,24 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         """
         layout, compared = self.settled_layout(), Compares.PAIRS if self._read is None else self._read.compares
         self._epoch.settle(layout, compared.most_completions, self.trainer)
+        if self.streaming:
+            return self.stream_loader(layout, compared.most_completions)
         overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
-        plan = self.planned("train", self.batching, layout, shuffle=not overfit, completions=compared.most_completions)
+        rows = self._rows_of_epochs(compared.most_completions, overfit=overfit)
+        plan = self.planned(
+            "train",
+            self.batching,
+            layout,
+            shuffle=not overfit and self.order is None,
+            completions=compared.most_completions,
+            rows=rows,
+        )
         loader = self.loader_of("train", plan, first_completions(COLLATE[layout.name], compared.most_completions))
         return self.following(loader)
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the epoch, and what gives it its meaning."""
-        return {**self._epoch.state(self.trainer), **self._date.state()}
+        return {**self._epoch.state(self.trainer), **self._date.state(), **self.stream_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with a training run whose batches were other ones.
@@ -311,3 +368,4 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             if self.resume == "exact":
                 self._date.check(state_dict)
             self._epoch.restore(state_dict, self.trainer)
+            self.restored_stream = state_dict.get("stream", [])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch.utils.data import Dataset
 
 from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.batch.columns import SOURCE
 from dpo_lightning.data.columns import TOKENS, data_columns
+from dpo_lightning.data.mixing.epoch_rows import Part
 
 if TYPE_CHECKING:
     import datasets
@@ -18,10 +22,13 @@ class ExampleDataset(Dataset[TokenizedExample]):
 
     Args:
         rows: With the columns that `tokenize_rows` gives.
+        sources: The parts of the rows where several sources are mixed; examples then say theirs as `data_source`.
     """
 
-    def __init__(self, rows: datasets.Dataset) -> None:
+    def __init__(self, rows: datasets.Dataset, sources: Sequence[Part] = ()) -> None:
         self.rows = rows
+        self._names = [part.name for part in sources]
+        self._starts = [part.start for part in sources]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -34,6 +41,8 @@ class ExampleDataset(Dataset[TokenizedExample]):
         read = self.rows[indices]
         fields = {name: read[name] for name in TOKENS if name in read}
         columns = {name: read[name] for name in data_columns(read)}
+        if self._names:
+            columns[SOURCE] = [self._names[bisect_right(self._starts, index) - 1] for index in indices]
         return [
             TokenizedExample(
                 **{name: values[place] for name, values in fields.items()},

@@ -12,6 +12,7 @@ from dpo_lightning.compat.lightning_loops import fetching_of
 from dpo_lightning.data.batching import Batching, Layout
 from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import EpochProgress
+from dpo_lightning.data.mixing.order import Order
 from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode, accumulation
 from dpo_lightning.data.splits import Splits
 from dpo_lightning.errors import InputError
@@ -25,9 +26,11 @@ class TrainingEpoch:
         splits: The rows.
         batching: How they are put into batches.
         resume: What a checkpoint of an epoch of other batches means.
+        curriculum: The order of the rows; null for a shuffled one.
     """
 
-    def __init__(self, splits: Splits, batching: Batching, resume: ResumeMode) -> None:
+    def __init__(self, splits: Splits, batching: Batching, resume: ResumeMode, curriculum: Order | None = None) -> None:
+        self.curriculum = curriculum
         self._splits = splits
         self.batching = batching
         self._resume = resume
@@ -83,12 +86,12 @@ class TrainingEpoch:
             self._resumed.check(self.order(trainer))
             self._resumed.check_next_rows(0 if trainer is None else trainer.current_epoch)
 
-    def progress(self, trainer: pl.Trainer | None, batches: int) -> EpochProgress:
+    def progress(self, trainer: pl.Trainer | None, batches: float) -> EpochProgress:
         """Return where Lightning is when it asks for the first of a loader's batches.
 
         Args:
             trainer: The run's.
-            batches: Batches of the loader.
+            batches: Batches of the loader; infinite where nobody knows.
         """
         accumulate = 1 if trainer is None else cast(Any, trainer).accumulate_grad_batches
         fetching = None if trainer is None else fetching_of(trainer)
@@ -154,13 +157,15 @@ class TrainingEpoch:
             "world_size": ranks,
             "accumulate_grad_batches": accumulation(trainer),
             "seed": self.batching.seed,
+            "order": "shuffled" if self.curriculum is None else repr(self.curriculum),
         }
         if self._layout is None:
             return order
         order["length_grouped"] = self.batching.groups(self._layout.name)
         if self.batching.batch_tokens is not None:
             order["layout"] = self._layout.name
-        if self.batching.batch_tokens is not None or order["length_grouped"] or ranks > 1:  # tokens are counted
+        by_tokens = self.batching.batch_tokens is not None or order["length_grouped"]
+        if by_tokens or ranks > 1 or self._splits.parts or self.curriculum is not None:  # tokens are counted
             order["completions"] = "all" if self._completions is None else self._completions
         return order
 
@@ -168,8 +173,7 @@ class TrainingEpoch:
         return self._rows_read or self._rows_of_splits()
 
     def _rows_of_splits(self) -> dict[str, Any]:
-        rows = self._splits
-        return {"pairs": len(rows["train"]), "content": rows.content, "columns": rows.columns}
+        return self._splits.state()
 
 
 def _whole(batches: float) -> float:

@@ -111,7 +111,27 @@ def example_weights(losses_per_step: Sequence[int], progress: EpochProgress, wor
         yield accumulate * world_size / sum(losses(step + other - batch) for other in window)
 
 
-class LazyLoader:
+class OwnLoader:
+    """An iterable that goes on where Lightning goes on after a restore.
+
+    Attributes:
+        progress: Asked at the first `next`; null for evaluation.
+        check: Called before an iteration in an epoch that a restore goes on with; may refuse it.
+    """
+
+    def __init__(self, progress: Callable[[], EpochProgress] | None = None) -> None:
+        self.progress = progress
+        self.check: Callable[[], None] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the position is Lightning's counter. Having this tells it that resuming is safe."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load nothing."""
+
+
+class LazyLoader(OwnLoader):
     """An iterable around a DataLoader whose iteration begins at the first `next`.
 
     Lightning primes a DataLoader's workers before it has set the epoch and restored its counters; this waits until both
@@ -127,7 +147,6 @@ class LazyLoader:
         weighs: False for batches of another kind, which carry no weight.
 
     Attributes:
-        check: Called before an iteration in an epoch that a restore goes on with; may refuse it.
         batch_sampler: Indices of the batches of evaluation, as callbacks that write predictions get them.
     """
 
@@ -139,12 +158,11 @@ class LazyLoader:
         *,
         weighs: bool = True,
     ) -> None:
+        super().__init__(progress)
         self.batches = batches
         self.sampler = sampler
-        self.progress = progress
         self.weighs = weighs
         self.batch_sampler = BatchIndices(sampler)
-        self.check: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -166,13 +184,6 @@ class LazyLoader:
         # The weights first: where these end, no batch is prepared in vain.
         for weight, batch in zip(weights, self.batches, strict=False):
             yield batch._replace(example_weight=weight) if self.weighs else batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: the position is Lightning's counter. Having this tells it that resuming is safe."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load nothing."""
 
 
 def build_loader(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, Literal, Optional, Union
 
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from dpo_lightning.batch import Collate
+from dpo_lightning.batch import Collate, first_completions
 from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan
 from dpo_lightning.data.batching import COLLATE, Batching, Layout, settle_layout
 from dpo_lightning.data.dataset import ExampleDataset
@@ -18,9 +19,14 @@ from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader, build_loader
 from dpo_lightning.data.loaders_beside import check_resumed
-from dpo_lightning.data.splits import Splits
+from dpo_lightning.data.mixing.epoch_rows import EpochRows, OrderedRows, SameRows, chosen_rows
+from dpo_lightning.data.mixing.order import Order, check_order_fits, checked_keys
+from dpo_lightning.data.mixing.parts import said_of
+from dpo_lightning.data.splits import NEVER_ALL, Splits
+from dpo_lightning.data.streaming import StreamLoader, TrainingStream
+from dpo_lightning.data.streaming.stream import StreamSettings
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.ranks import data_ranks
+from dpo_lightning.utils.ranks import data_ranks, host_group
 from dpo_lightning.utils.settings import at_least, check_rules
 from dpo_lightning.utils.trainers import is_fitting
 
@@ -37,6 +43,11 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         layout: The layout that is wanted.
         num_workers: Processes that prepare batches.
         seed: Seed of the order.
+        order: The curriculum; null for shuffled rows.
+        streaming: Whether the training rows stream.
+        shuffle_buffer: Rows that the shuffle of a stream holds.
+        stream: The training rows where they stream; there after `setup`.
+        restored_stream: The checkpoint's word on where the stream was.
     """
 
     splits: Splits
@@ -46,7 +57,14 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
     num_workers: int
     seed: int
     _epoch: TrainingEpoch
+    order: Optional[Order]
+    streaming: bool
+    shuffle_buffer: int
+    stream: TrainingStream | None = None
+    restored_stream: Sequence[Mapping[str, Any]] = ()
+    _stream_loader: StreamLoader | None = None
     _told: str | None = None
+    _shares_told: str | None = None
 
     @property
     @abstractmethod
@@ -149,10 +167,15 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         Raises:
             InputError: when there is no such split.
         """
-        return ExampleDataset(self.splits[split])
+        return ExampleDataset(self.splits[split], self.splits.sources_of(split))
 
     def examples_used(self, fn: str | None) -> list[ExampleDataset]:
         """Return the examples that `fit`, `validate`, `test` or `predict` reads, set by set."""
+        if fn == "fit" and self.streaming:
+            raise InputError(
+                f"data.streaming: {NEVER_ALL}, and a reference Precomputed scores them before training: take "
+                "FrozenCopy or AdapterOff"
+            )
         names = {"fit": ("train", "val"), "validate": ("val",)}.get(fn or "")
         if names is None:
             names = ("test",) if "test" in self.splits else ("val",)
@@ -185,12 +208,72 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         return self.loader_of(split, self.planned(split, batching, layout, shuffle=False), COLLATE[layout.name])
 
     def planned(
-        self, split: str, batching: Batching, layout: Layout, *, shuffle: bool, completions: int | None = None
+        self,
+        split: str,
+        batching: Batching,
+        layout: Layout,
+        *,
+        shuffle: bool,
+        completions: int | None = None,
+        rows: EpochRows | None = None,
     ) -> BatchPlan:
-        """Plan for the first completions of each example, or for all of them."""
-        lengths = self.splits.lengths(split).first(completions)
-        world_size = data_ranks(self.trainer).world_size
-        return batching.plan(self.splits[split], lengths, layout, shuffle=shuffle, world_size=world_size)
+        """Plan for the first completions of each example, or for all of them; of all rows, or those of each epoch."""
+        return batching.plan(
+            self.splits.lengths(split).first(completions),
+            layout,
+            shuffle=shuffle,
+            world_size=data_ranks(self.trainer).world_size,
+            place=lambda position: self.splits.place(split, position),
+            rows=rows,
+        )
+
+    def _rows_of_epochs(self, completions: int | None, *, overfit: bool) -> EpochRows:
+        """Return the training rows of each epoch: exact numbers of each source, and in the order that is given."""
+        lengths = self.splits.lengths("train").first(completions)
+        rows = chosen_rows(self.splits.parts, lengths, self.seed)
+        if self.splits.parts and said_of(self.splits.parts) != self._shares_told:
+            self._shares_told = said_of(self.splits.parts)
+            rank_zero_info(self._shares_told)
+        if self.order is not None:
+            check_order_fits(self.order, self.batching.batch_tokens, self.splits.parts)
+            rows = OrderedRows(rows, checked_keys(self.order, self.splits["train"], lengths))
+        return SameRows(rows) if overfit else rows
+
+    def stream_loader(self, layout: Layout, completions: int | None) -> StreamLoader:
+        """Make the loader of a stream, for the first completions of each example, or for all of them.
+
+        Raises:
+            InputError: for a number of tokens in the padded layout.
+        """
+        stream = self.stream
+        assert stream is not None, "`setup` has opened it"
+        self.batching.check_layout(layout)
+        collate = first_completions(COLLATE[layout.name], completions)
+        if self._learner is not None:
+            collate = self._learner.with_reference(collate)
+        ranks, group = data_ranks(self.trainer), host_group()
+        settings = StreamSettings(
+            self.shuffle_buffer,
+            self.seed,
+            self.num_workers,
+            self.batching.batch_pairs,
+            self.batching.batch_tokens,
+            completions,
+        )
+        loader = StreamLoader(
+            lambda start: stream.epoch(settings, start, ranks, group),
+            collate,
+            ranks.world_size,
+            self.restored_stream,
+        )
+        loader.progress = lambda: self._epoch.progress(self.trainer, math.inf)
+        loader.check = lambda: check_resumed(self.trainer)
+        self._stream_loader = loader
+        return loader
+
+    def stream_state(self) -> dict[str, Any]:
+        """Return where a stream was after the last batches; nothing without one."""
+        return {} if self._stream_loader is None else {"stream": self._stream_loader.state()}
 
     def loader_of(self, split: str, plan: BatchPlan, collate: Collate) -> LazyLoader:
         """Make the loader of this rank's batches, with the reference's values where the module brings them."""

@@ -10,7 +10,7 @@ from lightning.fabric.utilities.data import sized_len
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from dpo_lightning.compat.lightning_loops import Fetching, fetching_of, with_training_loaders
-from dpo_lightning.data.loader import LazyLoader
+from dpo_lightning.data.loader import OwnLoader
 from dpo_lightning.errors import InputError
 
 
@@ -57,7 +57,7 @@ def _attribute(loader: Any, name: str) -> Any:
 def resume_loaders(trainer: pl.Trainer) -> Callable[[], None]:
     """Let every training loader of a restored fit go on where it was.
 
-    A `LazyLoader` does so by itself, one with a state gets it from the checkpoint, and of one whose order is the same
+    A `OwnLoader` does so by itself, one with a state gets it from the checkpoint, and of one whose order is the same
     in each iteration of an epoch the batches that are done are left out.
 
     Args:
@@ -74,9 +74,9 @@ def resume_loaders(trainer: pl.Trainer) -> Callable[[], None]:
 
 def _going_on(fetching: Fetching) -> list[Any]:
     loaders = fetching.loaders
-    own = [each.progress() for each in loaders if isinstance(each, LazyLoader) and each.progress is not None]
+    own = [each.progress() for each in loaders if isinstance(each, OwnLoader) and each.progress is not None]
     if any(progress.done >= progress.batches for progress in own):
-        return [each if isinstance(each, LazyLoader) else ResumedLoader(each, None) for each in loaders]
+        return [each if isinstance(each, OwnLoader) else ResumedLoader(each, None) for each in loaders]
     if fetching.asked and len(loaders) > 1:
         _refuse_others(loaders)
     return [
@@ -116,14 +116,14 @@ def _refuse_others(loaders: Sequence[Any], *, prepared: bool = False) -> None:
 
 
 def have_states(trainer: pl.Trainer) -> bool:
-    """Return whether a training loader of another kind than `LazyLoader` has been given its state from a checkpoint."""
+    """Return whether a training loader of another kind than `OwnLoader` got its state from a checkpoint."""
     fetching = fetching_of(trainer)
     loaders = [] if fetching is None else fetching.loaders
-    return any(_goes_on_by_itself(each) and not isinstance(each, LazyLoader) for each in loaders)
+    return any(_goes_on_by_itself(each) and not isinstance(each, OwnLoader) for each in loaders)
 
 
 def _goes_on_by_itself(loader: Any) -> bool:
-    return isinstance(loader, LazyLoader) or (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"))
+    return isinstance(loader, OwnLoader) or (hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"))
 
 
 def _is_repeatable(loader: Any) -> bool:

@@ -9,9 +9,14 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_info
 
+from dpo_lightning.data.mixing.parts import check_same
 from dpo_lightning.errors import InputError
 
 ResumeMode: TypeAlias = Literal["exact", "next_epoch"]
+
+
+# What a checkpoint does not say is of a version that computed all completions, and knew no other order.
+_OF_EARLIER = {"completions": "all", "order": "shuffled", "sources": None}
 
 
 class ResumedEpoch:
@@ -26,8 +31,7 @@ class ResumedEpoch:
 
     def __init__(self, mode: ResumeMode, state: Mapping[str, Any]) -> None:
         exact = mode == "exact"
-        # A checkpoint that does not say how many completions it computed is of a version that computed all.
-        self._order = {"completions": "all", **state} if exact else {}
+        self._order = {**_OF_EARLIER, **state} if exact else {}
         self._next_rows: Mapping[str, Any] | None = state.get("next_rows") if exact else None
         # A checkpoint of an earlier version does not say its epoch.
         self._begun: int | None = state.get("epoch") if state["batches_done"] else None
@@ -53,6 +57,8 @@ class ResumedEpoch:
         if rows is not None and rows["due"] and order["content"] == rows["content"]:
             self._order |= _of_rows(rows)
             self._next_rows, self._over = None, True
+        if self._order:
+            check_same(self._order["sources"], order.get("sources"))
         for name, now in order.items():
             if self._order.get(name, now) != now:
                 others = _other_columns(self._order.get("columns"), order["columns"]) if name == "content" else ""
@@ -109,7 +115,7 @@ class ResumedEpoch:
 
 
 def _of_rows(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: state[name] for name in ("pairs", "content", "columns")}
+    return {name: state.get(name) for name in ("pairs", "content", "columns", "sources")}
 
 
 def _other_columns(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str:

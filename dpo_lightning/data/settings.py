@@ -21,7 +21,8 @@ def _processes(least: int) -> Rule:
 
 _RULES = {
     **dict.fromkeys(
-        ("batch_pairs", "batch_tokens", "eval_batch_pairs", "max_length", "max_prompt_length"), at_least(1)
+        ("batch_pairs", "batch_tokens", "eval_batch_pairs", "max_length", "max_prompt_length", "shuffle_buffer"),
+        at_least(1),
     ),
     "num_workers": _processes(0),
     "num_proc": _processes(1),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from dpo_lightning.data.content_hash import column_hashes, content_hash
+from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.held_out import HeldOutBy, hold_out
 from dpo_lightning.data.kto_pairing import with_mismatched
 from dpo_lightning.data.lengths import Lengths
+from dpo_lightning.data.mixing.epoch_rows import Part
+from dpo_lightning.data.mixing.parts import states
+from dpo_lightning.data.mixing.reading import read_sources
+from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.reading.local_files import source_and_split
 from dpo_lightning.data.reading.sources import Keys, describe
 from dpo_lightning.data.tokenize.rows import warn_of_one_label
@@ -27,9 +32,11 @@ class SplitNames(NamedTuple):
     """Splits of the source, as `load_rows` takes them, or files; `val` and `test` may be several sets by name.
 
     `by` is what a held-out fraction is a share of.
+
+    `train` is null where the training rows stream.
     """
 
-    train: str
+    train: str | None
     val: Place | Mapping[str, Place] | None
     test: str | Mapping[str, str] | None
     by: HeldOutBy = "row"
@@ -54,6 +61,8 @@ class SplitNames(NamedTuple):
         """Return the places of `val` or `test` by name; the name of one without a name is empty."""
         return _by_name(self.val if split == "val" else self.test)
 
+
+NEVER_ALL = "the training rows are never all there"
 
 _ALONE = ""  # the name of the one set of a split that has no names
 
@@ -82,11 +91,25 @@ class Splits:
         tokenize: Reads and tokenises a split of a source, given by these keys.
         max_length: Most tokens of prompt and completion together, for completions of other prompts.
         seed: Seed of the held-out share, and of the choice of completions of other prompts.
+        sources: Sources that are mixed, in place of a single one.
+
+    Attributes:
+        parts: The rows of each of the sources in `train`; empty without sources.
+        stream_content: Hash of the training rows where they stream; null otherwise.
     """
 
     def __init__(
-        self, names: SplitNames, tokenize: Callable[[Any, str, Keys], datasets.Dataset], *, max_length: int, seed: int
+        self,
+        names: SplitNames,
+        tokenize: Callable[[Any, str, Keys], datasets.Dataset],
+        *,
+        max_length: int,
+        seed: int,
+        sources: Sequence[Source] = (),
     ) -> None:
+        self.parts: tuple[Part, ...] = ()
+        self.stream_content: str | None = None
+        self._sources = sources
         self._names = names
         self._tokenize = tokenize
         self._max_length = max_length
@@ -98,6 +121,7 @@ class Splits:
         self._lengths: dict[str, Lengths] = {}
         self._content: str | None = None
         self._columns: dict[str, str] | None = None
+        self._states: dict[str, Any] | None = None
 
     def __contains__(self, split: str) -> bool:
         return split in self._rows or bool(self.sets(split))
@@ -108,6 +132,8 @@ class Splits:
         if split in self._rows:
             return self._rows[split]
         if split not in self:
+            if split == "train" and self._names.train is None:
+                raise InputError(f"data.streaming: {NEVER_ALL}")
             raise InputError(f"there are no {split} pairs: set data.{split.partition('/')[0]}_split")
         return concatenate_datasets([self._rows[key] for key in self.sets(split).values()])
 
@@ -141,21 +167,52 @@ class Splits:
             self._columns = column_hashes(self["train"])
         return self._columns
 
+    @property
+    def sources(self) -> dict[str, Any] | None:
+        """The state of each source, see `parts.states`; None without sources."""
+        if self.parts and self._states is None:
+            self._states = states(self.parts, self["train"])
+        return self._states
+
+    def sources_of(self, split: str) -> tuple[Part, ...]:
+        """Return the sources of a split's rows: all of them of `train`, and one of a set that was taken from it."""
+        if split == "train":
+            return self.parts
+        name = split.partition("/")[2]
+        return tuple(Part(name, 0, len(self[split]), 0) for part in self.parts if part.name == name)
+
+    def place(self, split: str, position: int) -> str:
+        """Return the row at a position, and its source, as messages name them."""
+        return ExampleDataset(self[split], self.sources_of(split))[position].place
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint says of the training rows: how many they are, and their hashes."""
+        if self.stream_content is not None:
+            return {"pairs": None, "content": self.stream_content, "columns": {}, "sources": None}
+        return {
+            "pairs": len(self["train"]),
+            "content": self.content,
+            "columns": self.columns,
+            "sources": self.sources,
+        }
+
     def load(self, source: Any, *, mismatched: bool) -> None:
         """Read the rows unless they are there.
 
         Args:
-            source: What `load_rows` takes.
+            source: What `load_rows` takes; null with sources.
             mismatched: Whether the objective reads completions of other prompts.
         """
         if not self._tokenized:
             self._tokenized = self._read(source)
-            self._places = {split: f"{describe(source)}, {split} rows" for split in self._tokenized}
-            warn_of_one_label(self._tokenized["train"], self._places["train"])
+            place = "data.sources" if self._sources else describe(source)
+            self._places = {split: f"{place}, {split} rows" for split in self._tokenized}
+            if "train" in self._tokenized:
+                warn_of_one_label(self._tokenized["train"], self._places["train"])
         if not self._rows or mismatched != self._mismatched:
             self._mismatched = mismatched
             self._rows = {split: self._paired(split) for split in self._tokenized}
-            self._lengths, self._content, self._columns = {}, None, None
+            self._lengths, self._content, self._columns, self._states = {}, None, None, None
 
     def forget(self) -> None:
         """Let `load` read the rows anew."""
@@ -167,6 +224,10 @@ class Splits:
         Raises:
             InputError: before anything was read, or naming the row that cannot be read.
         """
+        if self._names.train is None:
+            raise InputError("data.replace_dataset: the training rows stream: give a stream that changes by itself")
+        if self._sources:
+            raise InputError("data.replace_dataset: the run mixes data.sources, and other rows have no part in it")
         if not self._rows:
             raise InputError("data.replace_dataset: nothing was read yet: give the first dataset to the constructor")
         self._tokenized["train"] = self._tokenize(source, self._names.train, Keys())
@@ -177,19 +238,27 @@ class Splits:
         self._content = self._columns = None
 
     def _read(self, source: Any) -> dict[str, datasets.Dataset]:
-        rows = {"train": self._tokenize(source, self._names.train, Keys())}
+        if self._sources:
+            sets = {split: self._names.sets(split) for split in ("val", "test")}
+            tables = read_sources(self._sources, sets, self._tokenize, self._held_out)
+            self.parts = tables.parts
+            return tables.rows
+        rows = {} if self._names.train is None else {"train": self._tokenize(source, self._names.train, Keys())}
         for split in ("val", "test"):
             for name, place in self._names.sets(split).items():
                 key = f"{split}/{name}" if name else split
                 if isinstance(place, str):
                     rows[key] = self._tokenize_set(source, place, f"data.{split}_split{name and f'.{name}'}")
                 else:
-                    rows["train"], rows[key] = hold_out(rows["train"], place, self._seed, self._names.by)
+                    rows["train"], rows[key] = self._held_out(rows["train"], place)
         return rows
 
     def _tokenize_set(self, source: Any, place: str, key: str) -> datasets.Dataset:
         own, split = source_and_split(source, place)
         return self._tokenize(own, split, Keys(split=key) if own is source else Keys(key, key))
+
+    def _held_out(self, rows: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
+        return hold_out(rows, fraction, self._seed, self._names.by)
 
     def _paired(self, split: str) -> datasets.Dataset:
         rows = self._tokenized[split]

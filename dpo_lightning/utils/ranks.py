@@ -56,10 +56,22 @@ def from_rank_zero(value: T) -> T:
     return values[0]
 
 
-def from_all_ranks(value: T) -> list[T]:
-    """Return the values of all ranks, in their order; every rank must call. They travel pickled."""
+def host_group() -> Any:
+    """Make a group of all ranks that talk without their devices; None for the default one. Every rank must call."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_backend() == "gloo":
+        return None
+    return torch.distributed.new_group(backend="gloo")
+
+
+def from_all_ranks(value: T, group: Any = None) -> list[T]:
+    """Return the values of all ranks, in their order; every rank must call. They travel pickled.
+
+    Args:
+        value: That of this rank.
+        group: See `host_group`; None for the default one.
+    """
     if not torch.distributed.is_initialized():
         return [value]
     values: list[T] = [value] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
+    torch.distributed.all_gather_object(values, value, group=group)
     return values

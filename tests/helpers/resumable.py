@@ -47,7 +47,7 @@ class Case:
     model: dict[str, Any] = field(default_factory=dict)
     reference: Reference | None = None
     callbacks: Callable[[], list[pl.Callback]] = list
-    data: dict[str, Any] = field(default_factory=lambda: {"batch_pairs": 2})
+    data: Any = field(default_factory=lambda: {"batch_pairs": 2})  # settings, or a function of the shared directory
     trainer: dict[str, Any] = field(default_factory=dict)
     processes: int = 1
     strategy: Any = "auto"
@@ -125,12 +125,13 @@ def fit(shared: Path, run: Path, case: Case, rank: int = 0, fail_at: int | None 
         schedule=case.schedule,
         **{"dropout": True, **case.model},
     )
-    data = PreferenceDataModule(
-        str(shared / "pairs.jsonl"),
-        train_split=f"train[{VALIDATION}:]",
-        val_split=f"train[:{VALIDATION}]",
-        **{**case.data, **overrides.pop("data", {})},
-    )
+    own = case.data(shared) if callable(case.data) else case.data
+    pairs = {
+        "dataset": str(shared / "pairs.jsonl"),
+        "train_split": f"train[{VALIDATION}:]",
+        "val_split": f"train[:{VALIDATION}]",
+    }
+    data = PreferenceDataModule(**{**pairs, **own, **overrides.pop("data", {})})
     settings = {
         "max_epochs": 4,
         "max_steps": -1,
@@ -154,7 +155,7 @@ def fit(shared: Path, run: Path, case: Case, rank: int = 0, fail_at: int | None 
     except ValueError as error:
         assert str(error) == "a fault"  # noqa: PT017 - injected above
         sys.exit(7)
-    if runner.current_epoch == runner.max_epochs:
+    if runner.max_epochs == runner.current_epoch or runner.max_steps == runner.global_step:
         torch.save({key: _own_part(value) for key, value in module.state_dict().items()}, run / f"weights-{rank}.pt")
 
 

@@ -13,6 +13,7 @@ from dpo_lightning.utils.ranks import (
     data_ranks,
     from_all_ranks,
     from_rank_zero,
+    host_group,
     max_over_ranks,
     sum_over_ranks,
     this_rank,
@@ -35,7 +36,8 @@ def test_one_process_hears_itself() -> None:
 
     assert this_rank() == 0
     assert from_rank_zero({"a": 1}) == {"a": 1}
-    assert from_all_ranks("a") == ["a"]
+    assert from_all_ranks("a") == from_all_ranks("a", host_group()) == ["a"]
+    assert host_group() is None, "gloo is the host's, and without a group there is none"
     for reduce in (max_over_ranks, sum_over_ranks):
         assert reduce(values) is values, "in place"
         assert values.tolist() == [1.0, -2.0]

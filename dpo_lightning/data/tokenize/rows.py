@@ -64,7 +64,7 @@ def tokenize_rows(
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        found = [_render(number, row, row_format, encode, place) for number, row in zip(indices, table, strict=True)]
+        found = [render_row(number, row, row_format, encode, place) for number, row in zip(indices, table, strict=True)]
         rendered = list(chain.from_iterable(found))
         encoded = encode.encode(rendered)
         for example, *_ in encoded:
@@ -73,7 +73,7 @@ def tokenize_rows(
         dropped = [number for number, examples in zip(indices, found, strict=True) if not examples]
         return _with_dropped(_arrow_columns(row_format, rendered, encoded), dropped)
 
-    settings = format_identity(row_format), *encode.identity
+    settings = tokens_identity(row_format, encode)
     try:
         encoded = rows.map(
             encode_batch,
@@ -94,9 +94,26 @@ def tokenize_rows(
     return _keep(encoded.with_format(None), row_format, place)
 
 
-def _render(
+def tokens_identity(row_format: Format, encode: ExampleTokenizer) -> tuple[Any, ...]:
+    """Return all that decides on the tokens of a row, in what `datasets` can hash."""
+    return format_identity(row_format), *encode.identity
+
+
+def render_row(
     number: int, row: Mapping[str, Any], row_format: Format, encode: ExampleTokenizer, place: str
 ) -> list[RenderedExample]:
+    """Write the examples of a row as text.
+
+    Args:
+        number: The row, as messages name it beside the place.
+        row: Its columns.
+        row_format: Finds the examples in it.
+        encode: Writes them.
+        place: The split, or the file.
+
+    Raises:
+        InputError: naming place, row and field.
+    """
     try:
         examples = read_examples(row_format, row, encode.quote)
         return [encode.render(_checked(example, row_format), number) for example in examples]

@@ -59,7 +59,7 @@ class Scorer:
         for pair, row in zip(pairs, rows, strict=True):
             if not np.isfinite(row).all():
                 raise RunError(
-                    f"reference Precomputed: a log-prob of pair {pair.row} is no finite number: raise the precision"
+                    f"reference Precomputed: a log-prob of pair {pair.place} is no finite number: raise the precision"
                 )
         return rows
 
@@ -82,9 +82,9 @@ def difference(scorer: Scorer, pairs: Sequence[TokenizedExample], cached: Sequen
     tolerance = scorer.tolerance
     for pair, before, now in zip(pairs, cached, scorer(pairs), strict=True):
         if len(before) != len(now):
-            return f"pair {pair.row} has {len(before)} values for its {len(now)} tokens"
+            return f"pair {pair.place} has {len(before)} values for its {len(now)} tokens"
         error = np.abs(before - now) - tolerance * (1 + np.abs(now))
         if not error.max() <= 0:  # of a value that is no number too
             token = int(np.argmin(error <= 0))
-            return f"token {token} of pair {pair.row} is {before[token]:.4f}, scored anew {now[token]:.4f}"
+            return f"token {token} of pair {pair.place} is {before[token]:.4f}, scored anew {now[token]:.4f}"
     return None

@@ -101,7 +101,7 @@ class CollateWithReference:
             rows = self._slot.table.rows(np.array([example_key(pair) for pair in pairs], dtype=KEY))
         except KeyError as error:
             raise InputError(
-                f"reference Precomputed: the pair {pairs[error.args[0]].row} was never scored: give all pairs of "
+                f"reference Precomputed: the pair {pairs[error.args[0]].place} was never scored: give all pairs of "
                 "your loaders to module.with_reference(collate, pairs)"
             ) from None
         batch = self._collate(pairs)
@@ -122,7 +122,7 @@ def pack(batch: PreferenceBatch, examples: Sequence[TokenizedExample], rows: Seq
     for example, row in zip(examples, rows, strict=True):
         if len(row) != (tokens := sum(map(sum, example.scored_branches))):
             raise RunError(
-                f"the reference cache has {len(row)} values for the {tokens} tokens of pair {example.row}: somebody "
+                f"the reference cache has {len(row)} values for the {tokens} tokens of pair {example.place}: somebody "
                 "has edited it: `dpo-lightning cache prune` removes it"
             )
     kept = [_kept(each, count, batch) for each, count in zip(examples, batch.completions, strict=True)]

@@ -1,0 +1,144 @@
+"""Sources -> one table of tokenised rows to train on, and a validation set of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dpo_lightning.batch.columns import SOURCE
+from dpo_lightning.data.formats import AutoFormat, Format
+from dpo_lightning.data.mixing.epoch_rows import Part
+from dpo_lightning.data.mixing.shares import rows_taken
+from dpo_lightning.data.mixing.source import Source
+from dpo_lightning.data.reading.local_files import source_and_split
+from dpo_lightning.data.reading.sources import Keys
+from dpo_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    import datasets
+
+Tokenize = Callable[[Any, str, Keys], "datasets.Dataset"]
+HoldOut = Callable[["datasets.Dataset", float], "tuple[datasets.Dataset, datasets.Dataset]"]
+
+
+class MixedTables(NamedTuple):
+    """Tokenised rows of several sources.
+
+    Attributes:
+        rows: By split: `train`, and the sets of `val` and `test` as `val/<name>`.
+        parts: The sources' rows in `train`.
+    """
+
+    rows: dict[str, datasets.Dataset]
+    parts: tuple[Part, ...]
+
+
+def check_formats(sources: Sequence[Source], default: Format) -> None:
+    """Check that all sources give examples of one kind, with the same columns.
+
+    Args:
+        sources: The sources.
+        default: The format of those that name none.
+
+    Raises:
+        InputError: naming two sources that differ, for a format with a column of the name of the source's, and for a
+            default that no source takes.
+    """
+    if default != AutoFormat() and all(source.format is not None for source in sources):
+        raise InputError("data.format: each of data.sources has a format of its own: leave data.format out")
+    first = sources[0]
+    for source in sources:
+        given, other = source.format or default, first.format or default
+        if given.looks or other.looks:
+            continue  # the tables are compared
+        if SOURCE in given.columns:
+            raise InputError(
+                f"data.sources: the format of {source.name!r} has a column `{SOURCE}`, in which the name of the source "
+                "stands: take the column out"
+            )
+        if given.gives is not other.gives:
+            raise InputError(
+                f"data.sources: {first.name!r} gives examples of the kind {other.gives.value}, and {source.name!r} of "
+                f"the kind {given.gives.value}: all sources must give the same: set the `format` of one of them"
+            )
+        kinds = [{name: column.holds for name, column in each.columns.items()} for each in (other, given)]
+        if kinds[0] != kinds[1]:
+            said = [", ".join(sorted(each)) or "none" for each in kinds]
+            raise InputError(
+                f"data.sources: {first.name!r} gives the columns {said[0]}, and {source.name!r} {said[1]}: all "
+                "sources must give the same: name the columns in the `format` of each"
+            )
+
+
+def read_sources(
+    sources: Sequence[Source],
+    sets: Mapping[str, Mapping[str, float | str]],
+    tokenize: Tokenize,
+    hold_out: HoldOut,
+) -> MixedTables:
+    """Read and tokenise all sources.
+
+    Args:
+        sources: The sources.
+        sets: For `val` and `test`, the places of the sets by name, the name of a single one being empty.
+        tokenize: Reads and tokenises a split of a source, or a file.
+        hold_out: Takes a share out of rows.
+
+    Raises:
+        InputError: naming the source and the row, or for a named set that is no file.
+    """
+    rows: dict[str, datasets.Dataset] = {}
+    tables = [
+        tokenize(source, source.split, Keys(f"data.sources[{number}].dataset", f"data.sources[{number}].split"))
+        for number, source in enumerate(sources)
+    ]
+    for split, places in sets.items():
+        for name, place in places.items():
+            key = f"data.{split}_split{name and f'.{name}'}"
+            if not isinstance(place, str):
+                _check_alone(name, key)
+                for number, source in enumerate(sources):
+                    tables[number], rows[f"{split}/{source.name}"] = hold_out(tables[number], place)
+            elif (file := source_and_split(None, place))[0] is not None:
+                rows[f"{split}/{name}" if name else split] = tokenize(*file, Keys(key, key))
+            else:
+                _check_alone(name, key)
+                for source in sources:
+                    rows[f"{split}/{source.name}"] = tokenize(source, place, Keys(key, key))
+    _check_alike(sources, tables)
+    taken = rows_taken(sources, [len(table) for table in tables])
+    return MixedTables({"train": _joined(tables), **rows}, _parts(sources, tables, taken))
+
+
+def _check_alone(name: str, key: str) -> None:
+    if name:
+        raise InputError(
+            f"{key}: with data.sources, a set with a name is a file: a split, or a fraction, is of each source, and "
+            "its sets have the names of the sources"
+        )
+
+
+def _check_alike(sources: Sequence[Source], tables: Sequence[datasets.Dataset]) -> None:
+    """Refuse tables of other examples, where their formats were found by looking at rows."""
+    first = {*tables[0].column_names}
+    for source, table in zip(sources, tables, strict=True):
+        if {*table.column_names} != first:
+            differ = ", ".join(f"`{name}`" for name in sorted(first.symmetric_difference(table.column_names)))
+            raise InputError(
+                f"data.sources: {sources[0].name!r} and {source.name!r} give other examples: one of them alone has "
+                f"{differ}: set the `format` of one of them"
+            )
+
+
+def _joined(tables: Sequence[datasets.Dataset]) -> datasets.Dataset:
+    from datasets import concatenate_datasets
+
+    return concatenate_datasets(list(tables))
+
+
+def _parts(sources: Sequence[Source], tables: Sequence[Any], taken: Sequence[int]) -> tuple[Part, ...]:
+    parts, start = [], 0
+    for source, table, count in zip(sources, tables, taken, strict=True):
+        parts.append(Part(str(source.name), start, len(table), count))
+        start += len(table)
+    return tuple(parts)

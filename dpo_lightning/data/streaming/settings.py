@@ -1,0 +1,95 @@
+"""Settings that a stream does not go with, refused before anything is read."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import lightning.pytorch as pl
+
+from dpo_lightning.data.batching import Batching
+from dpo_lightning.data.compatibility import DataRead
+from dpo_lightning.data.formats import Format
+from dpo_lightning.data.splits import SplitNames
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses import Reads
+
+BUFFER = 10_000
+"""Rows that the shuffle holds by default."""
+
+
+def wants_stream(dataset: Any, streaming: bool, load_options: dict[str, Any]) -> bool:
+    """Return whether a run reads its training rows as a stream; takes the key out of the options of `load_dataset`."""
+    from datasets import IterableDataset, IterableDatasetDict
+
+    asked = load_options.pop("streaming", False)
+    return bool(streaming or asked or isinstance(dataset, IterableDataset | IterableDatasetDict))
+
+
+def check_stream(names: SplitNames, batching: Batching, *, sources: bool, order: bool) -> None:
+    """Refuse what needs all rows before the first one is trained on.
+
+    Args:
+        names: The splits.
+        batching: The batches.
+        sources: Whether several sources are mixed.
+        order: Whether the rows have an order.
+
+    Raises:
+        InputError: naming the key, and why.
+    """
+    keys = {
+        "data.sources": (sources, "shares of an epoch need the number of rows of each source"),
+        "data.order": (order, "an order needs all rows"),
+        "data.length_grouped": (bool(batching.length_grouped), "batches of similar length need all lengths"),
+        "data.val_split": (_has_share(names), "a fraction needs the number of rows: name a split or a file"),
+    }
+    for key, (given, why) in keys.items():
+        if given:
+            raise InputError(f"{key} with data.streaming: {why}")
+
+
+def _has_share(names: SplitNames) -> bool:
+    return any(not isinstance(place, str) for place in names.sets("val").values())
+
+
+def check_run(trainer: pl.Trainer, *, streams: bool) -> None:
+    """Refuse a Trainer that would need the number of batches where the training rows stream.
+
+    Raises:
+        InputError: without `max_steps`, for a fraction of an epoch, and for `overfit_batches`.
+    """
+    if not streams:
+        return
+    run = cast(Any, trainer)
+    if run.max_steps in (-1, None):
+        raise InputError(
+            "data.streaming: nobody knows how many rows there are: give the Trainer max_steps, beside which max_epochs "
+            "counts passes over the stream"
+        )
+    interval = run.val_check_interval
+    if isinstance(interval, float) and interval != 1.0:
+        raise InputError(
+            f"trainer.val_check_interval {interval}: a stream has no fraction of an epoch: give a number of batches"
+        )
+    if run.overfit_batches:
+        raise InputError("trainer.overfit_batches: a stream has other batches in each epoch: give data.train_split")
+
+
+def check_examples(read: DataRead | None, row_format: Format, batch_tokens: int | None, max_length: int) -> None:
+    """Refuse an objective that reads completions of other prompts, and batches that a row may not fit into.
+
+    Raises:
+        InputError: naming both.
+    """
+    if read is not None and Reads.MISMATCHED in read.reads:
+        raise InputError(
+            f"objective {read.objective} with data.streaming: it reads completions of other prompts, which are drawn "
+            "from all rows: take one without a KL estimate, such as UnpairedBCO"
+        )
+    completions = row_format.gives.usual_completions
+    largest = completions * max_length
+    if batch_tokens is not None and batch_tokens < largest:
+        raise InputError(
+            f"data.batch_tokens {batch_tokens}: a row of the stream may have {largest} tokens, "
+            f"{completions} times data.max_length: raise it, or lower data.max_length"
+        )

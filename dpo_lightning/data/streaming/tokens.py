@@ -1,0 +1,164 @@
+"""Raw rows -> tokenised examples, a chunk at a time, in the processes of a loader."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.data.formats import Format
+from dpo_lightning.data.streaming.row_streams import RawRow
+from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome, RenderedExample
+from dpo_lightning.data.tokenize.rows import render_row
+from dpo_lightning.data.tokenize.vocabulary import Vocabulary
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.processes import end_quietly
+
+_CHUNK = 64  # rows that are tokenised at once
+
+Position = tuple[int, int]
+"""Place in a rank's shuffled rows: so many are done, and so many kept examples of the next one."""
+
+
+class Taken(NamedTuple):
+    """A kept example, and the position behind it."""
+
+    example: TokenizedExample
+    position: Position
+
+
+class Chunk(NamedTuple):
+    """Raw rows in a row of a rank's shuffled rows, the first of which has this number."""
+
+    first: int
+    rows: list[RawRow]
+
+
+class Tokenized(NamedTuple):
+    """Examples of a chunk, and the fate of all of them.
+
+    Attributes:
+        taken: The examples that are kept.
+        outcomes: How many examples had which fate.
+        truncated: How many of those that are kept were cut.
+        error: What is wrong with a row, to be raised where it is read.
+    """
+
+    taken: list[Taken]
+    outcomes: Mapping[Outcome, int]
+    truncated: int = 0
+    error: InputError | None = None
+
+
+@dataclass(frozen=True)
+class RowTokenizer(Dataset[Tokenized]):
+    """Tokenises chunks; a process of a loader gets the rows themselves in place of their numbers.
+
+    Args:
+        row_format: Finds the examples in a row.
+        encode: Tokenises them.
+        vocabulary: The tokens that the model has.
+        columns: Columns that rows have; a row without one has null there.
+    """
+
+    row_format: Format
+    encode: ExampleTokenizer
+    vocabulary: Vocabulary
+    columns: tuple[str, ...] = ()
+
+    def __getitem__(self, chunk: Chunk) -> Tokenized:
+        """Tokenise a chunk; an error goes along, since torch would put a traceback around it."""
+        try:
+            return self.tokenized(chunk)
+        except InputError as error:
+            return Tokenized([], {}, error=error)
+
+    def tokenized(self, chunk: Chunk) -> Tokenized:
+        """Tokenise a chunk.
+
+        Raises:
+            InputError: naming the row.
+        """
+        given = [each for number, raw in enumerate(chunk.rows, chunk.first) for each in self._rendered(number, raw)]
+        encoded = self.encode.encode([rendered for _, _, rendered in given])
+        taken: list[Taken] = []
+        kept_of_row: Counter[int] = Counter()
+        for (number, raw, _), found in zip(given, encoded, strict=True):
+            if found.outcome == Outcome.KEPT:
+                ids = chain(found.example.prompt_ids, *found.example.completion_ids)
+                self.vocabulary.check_ids(ids, raw.named)
+                kept_of_row[number] += 1
+                taken.append(Taken(found.example._replace(row=raw.row), (number, kept_of_row[number])))
+        outcomes = Counter(each.outcome for each in encoded)
+        outcomes[Outcome.NO_PREFERENCE] += len(chunk.rows) - len({number for number, _, _ in given})
+        truncated = sum(each.truncated for each in encoded if each.outcome == Outcome.KEPT)
+        return Tokenized(taken, outcomes, truncated)
+
+    def _rendered(self, number: int, raw: RawRow) -> list[tuple[int, RawRow, RenderedExample]]:
+        ignored = self.row_format.ignore or ()
+        columns = {
+            name: value
+            for name, value in {**dict.fromkeys(self.columns), **raw.columns()}.items()
+            if name not in ignored
+        }
+        rendered = render_row(raw.number, columns, self.row_format, self.encode, raw.place)
+        return [(number, raw, each) for each in rendered]
+
+
+def chunks(rows: Iterable[RawRow], first: int) -> Iterator[Chunk]:
+    """Cut rows into chunks; `first` is the number of the first one."""
+    rest = iter(rows)
+    while found := list(islice(rest, _CHUNK)):
+        yield Chunk(first, found)
+        first += len(found)
+
+
+def tokenized_chunks(
+    tokenize: RowTokenizer, given: Iterator[Chunk], *, num_workers: int, seed: int
+) -> Iterator[Tokenized]:
+    """Tokenise chunks in their order, whatever the number of processes.
+
+    Raises:
+        InputError: naming the row that cannot be read.
+    """
+    loader: Any = DataLoader(
+        tokenize,
+        batch_size=None,
+        sampler=_Once(given),
+        collate_fn=_same,
+        num_workers=num_workers,
+        worker_init_fn=end_quietly,
+        # Starting an iteration draws a seed; without its own generator it would draw from the global one.
+        generator=torch.Generator().manual_seed(seed),
+    )
+    for found in loader:
+        if found.error is not None:
+            raise found.error
+        yield found
+
+
+def examples_from(found: Iterable[Tokenized], start: Position, count: Callable[[Tokenized], None]) -> Iterator[Taken]:
+    """Yield the examples behind a position; `count` is told of each chunk."""
+    for each in found:
+        count(each)
+        yield from (taken for taken in each.taken if taken.position > start)
+
+
+class _Once:
+    """An iterator as a sampler, which torch begins once."""
+
+    def __init__(self, given: Iterator[Chunk]) -> None:
+        self._given = given
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self._given
+
+
+def _same(found: Any) -> Any:
+    return found
