@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dpo_lightning.losses import DPO, KTO, SFT, AnyObjective, Compares
+from dpo_lightning.losses import DPO, KTO, SFT, AnyObjective, Compares, PlackettLuceDPO
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,9 @@ from dpo_lightning.losses import DPO, KTO, SFT, AnyObjective, Compares
         (DPO(), Compares.PAIRS, Compares.PAIRS, None),
         (KTO(), Compares.LABELLED, Compares.LABELLED, None),
         (SFT(), Compares.CHOSEN, Compares.PAIRS, 1),
+        (PlackettLuceDPO(), Compares.LISTS, Compares.LISTS, None),
     ],
-    ids=["DPO", "KTO", "SFT"],
+    ids=["DPO", "KTO", "SFT", "PlackettLuceDPO"],
 )
 def test_every_kind_has_its_examples(
     objective: AnyObjective, compares: Compares, given_by: Compares, most: int | None
