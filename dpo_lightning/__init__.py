@@ -14,6 +14,7 @@ from dpo_lightning.callbacks import (
     WriteRewards,
 )
 from dpo_lightning.data import (
+    Clean,
     DataRead,
     Example,
     Format,
@@ -128,6 +129,7 @@ __all__ = [
     "CalDPO",
     "ChiPO",
     "ChosenObjective",
+    "Clean",
     "Column",
     "Compares",
     "Constant",

@@ -2,6 +2,7 @@
 
 from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
+from dpo_lightning.data.cleaning import Clean
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.datamodule import PreferenceDataModule
 from dpo_lightning.data.formats import Example, Format, RowFormat
@@ -12,6 +13,7 @@ from dpo_lightning.data.tokenize import ExampleTokenizer
 
 __all__ = [
     "BatchPlan",
+    "Clean",
     "DataRead",
     "Example",
     "ExampleBatchSampler",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union, cast
 
 from lightning.pytorch.trainer.states import TrainerFn
@@ -9,6 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from dpo_lightning.batch import first_completions
 from dpo_lightning.compat.lightning import batch_sizes_sought
 from dpo_lightning.data.batching import COLLATE, Batching
+from dpo_lightning.data.cleaning import Clean, checked_clean
 from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.formats import Format, RowFormat
@@ -66,6 +68,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             padding.
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
         seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
+        clean: What is left out of the training rows: pairs that say the same on both sides, repeats, contradictions,
+            examples that are held out too; null leaves nothing out. `dpo-lightning inspect` finds them.
         resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
             refused; `next_epoch` leaves the rest of its epoch out, whatever has changed.
 
@@ -98,6 +102,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         length_grouped: Optional[bool] = None,
         num_workers: int = 0,
         seed: int = 0,
+        clean: Optional[Clean] = None,
         resume: ResumeMode = "exact",
     ) -> None:
         super().__init__()
@@ -119,7 +124,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.layout = layout
         self.num_workers = num_workers
         self.seed = seed
-        self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed)
+        self.clean = checked_clean(clean)
+        self.splits = Splits(names, self._tokenize, self._cleaned, max_length=max_length, seed=seed)
         self._epoch = TrainingEpoch(self.splits, self.batching, resume)
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
@@ -186,6 +192,9 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         vocabulary = None if self._learner is None else self._learner.vocabulary()
         place = f"{describe(source)}, split {split}"
         return tokenize_rows(rows, checked_format(self.format), encode, place, vocabulary)
+
+    def _cleaned(self, rows: Mapping[str, datasets.Dataset], place: str) -> dict[str, datasets.Dataset]:
+        return self.clean(rows, place, self.tokenizer.batch_decode)
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.

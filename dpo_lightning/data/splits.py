@@ -69,17 +69,28 @@ def _check_place(key: str, place: object, *, may_hold_out: bool) -> None:
 class Splits:
     """Tokenised rows of `train`, `val` and `test`, as far as there are any.
 
+    Attributes:
+        names: Where each is.
+
     Args:
         names: Where each is.
         tokenize: Reads and tokenises a split of a source, given by these keys.
+        clean: Leaves rows of a split mapping's `train` out, which it calls by a name.
         max_length: Most tokens of prompt and completion together, for completions of other prompts.
         seed: Seed of the held-out share, and of the choice of completions of other prompts.
     """
 
     def __init__(
-        self, names: SplitNames, tokenize: Callable[[Any, str, Keys], datasets.Dataset], *, max_length: int, seed: int
+        self,
+        names: SplitNames,
+        tokenize: Callable[[Any, str, Keys], datasets.Dataset],
+        clean: Callable[[Mapping[str, datasets.Dataset], str], dict[str, datasets.Dataset]],
+        *,
+        max_length: int,
+        seed: int,
     ) -> None:
-        self._names = names
+        self.names = names
+        self._clean = clean
         self._tokenize = tokenize
         self._max_length = max_length
         self._seed = seed
@@ -141,8 +152,9 @@ class Splits:
             mismatched: Whether the objective reads completions of other prompts.
         """
         if not self._tokenized:
-            self._tokenized = self._read(source)
-            self._places = {split: f"{describe(source)}, {split} rows" for split in self._tokenized}
+            tokenized = self._read(source)
+            self._places = {split: f"{describe(source)}, {split} rows" for split in tokenized}
+            self._tokenized = self._clean(tokenized, self._places["train"])
             warn_of_one_label(self._tokenized["train"], self._places["train"])
         if not self._rows or mismatched != self._mismatched:
             self._mismatched = mismatched
@@ -157,17 +169,18 @@ class Splits:
         """
         if not self._rows:
             raise InputError("data.replace_dataset: nothing was read yet: give the first dataset to the constructor")
-        self._tokenized["train"] = self._tokenize(source, self._names.train, Keys())
+        rows = self._tokenize(source, self.names.train, Keys())
         self._places["train"] = f"{describe(source)}, train rows"
+        self._tokenized = self._clean({**self._tokenized, "train": rows}, self._places["train"])
         warn_of_one_label(self._tokenized["train"], self._places["train"])
         self._rows["train"] = self._paired("train")
         self._lengths.pop("train", None)
         self._content = self._columns = None
 
     def _read(self, source: Any) -> dict[str, datasets.Dataset]:
-        rows = {"train": self._tokenize(source, self._names.train, Keys())}
+        rows = {"train": self._tokenize(source, self.names.train, Keys())}
         for split in ("val", "test"):
-            for name, place in self._names.sets(split).items():
+            for name, place in self.names.sets(split).items():
                 key = f"{split}/{name}" if name else split
                 if isinstance(place, str):
                     rows[key] = self._tokenize_set(source, place, f"data.{split}_split{name and f'.{name}'}")
