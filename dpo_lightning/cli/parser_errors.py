@@ -37,7 +37,7 @@ from dpo_lightning.compat.jsonargparse import (
 from dpo_lightning.utils.kinds import in_words
 from dpo_lightning.utils.text import nearest, one_line
 
-COMMAND_NAMES = ("fit", "validate", "test", "predict", "cache", "export", "plan")
+COMMAND_NAMES = ("fit", "validate", "test", "predict", "cache", "data", "export", "inspect", "plan")
 _PROCESS = {"seed_everything": Union[bool, int], "torch_threads": Optional[int]}
 _SECTIONS = {"model": PreferenceModule, "data": PreferenceDataModule}
 

@@ -264,7 +264,9 @@ def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = Preferenc
         PreferenceModule,
         PreferenceDataModule,
         parser_class=OneLineParser,
-        parser_kwargs={"epilog": "Beside these: dpo-lightning cache | export | plan, each with --help."},
+        parser_kwargs={
+            "epilog": "Beside these: dpo-lightning cache | data | export | inspect | plan, each with --help."
+        },
         save_config_callback=SaveFitConfig,
         save_config_kwargs={"overwrite": True},
         subclass_mode_model=True,

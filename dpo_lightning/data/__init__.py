@@ -2,6 +2,7 @@
 
 from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan, OrderedTokenPlan, TokenPlan
+from dpo_lightning.data.cleaning import Clean
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.datamodule import PreferenceDataModule
 from dpo_lightning.data.formats import (
@@ -40,6 +41,7 @@ __all__ = [
     "BatchPlan",
     "ByLength",
     "ByMargin",
+    "Clean",
     "ComparedFormat",
     "DataRead",
     "Example",

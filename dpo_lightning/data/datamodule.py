@@ -5,47 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional, Union, cast
 
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.batch import first_completions
 from dpo_lightning.compat.lightning import batch_sizes_sought
 from dpo_lightning.data.batching import COLLATE, Batching
-from dpo_lightning.data.compatibility import DataRead, checked_format
+from dpo_lightning.data.cleaning import Clean, checked_clean
+from dpo_lightning.data.compatibility import checked_format
 from dpo_lightning.data.epoch_position import TrainingEpoch
-from dpo_lightning.data.example_shown import example_shown
 from dpo_lightning.data.formats import AutoFormat, Format
-from dpo_lightning.data.formats.unread import check_ignored
 from dpo_lightning.data.held_out import HeldOutBy
-from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.mixing.order import Order, checked_order
-from dpo_lightning.data.mixing.reading import check_formats
+from dpo_lightning.data.mixing.reading import check_cleaned
 from dpo_lightning.data.mixing.source import Source, check_alone, checked_sources
-from dpo_lightning.data.reading.sources import Keys
 from dpo_lightning.data.resuming import ResumeMode
+from dpo_lightning.data.row_hooks import RowHooks
 from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.settings import check_settings
-from dpo_lightning.data.split_reader import SplitReader, check_before_rows
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.streaming import StreamLoader
-from dpo_lightning.data.streaming.opening import content_of, opened
-from dpo_lightning.data.streaming.settings import BUFFER, check_examples, check_run, check_stream, wants_stream
+from dpo_lightning.data.streaming.settings import check_run, check_stream, checked_buffer, wants_stream
 from dpo_lightning.data.tokenize.encoding import EosRule
-from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.data.tokenize.scored import Scored
 from dpo_lightning.data.tokenize.template_dates import TemplateDate
-from dpo_lightning.data.tokenize.vocabulary import Vocabulary
-from dpo_lightning.errors import InputError
-from dpo_lightning.losses import Compares, Reads
+from dpo_lightning.losses import Compares
 from dpo_lightning.utils.ranks import data_ranks
 
 if TYPE_CHECKING:
-    import datasets
     from transformers import PreTrainedTokenizerBase
 
 
-class PreferenceDataModule(SavedArguments, LoaderHooks):
+class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
     """Loads, checks, tokenises and batches preference pairs, or completions with a label.
 
     What is read is read in `prepare_data`, before a logger or a checkpoint writes anything, and cached by `datasets`.
@@ -106,6 +97,8 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         num_workers: Processes that prepare batches; 0 prepares them in the main process.
         num_proc: Processes that tokenise the rows, each some of them; null tokenises in the main process.
         seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
+        clean: What is left out of the training rows: pairs that say the same on both sides, repeats, contradictions,
+            examples that are held out too; null leaves nothing out. `dpo-lightning inspect` finds them.
         resume: With `exact`, a checkpoint goes on at its very batch, and one of other pairs, batches or ranks is
             refused; `next_epoch` leaves the rest of its epoch out, whatever has changed.
 
@@ -148,6 +141,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         num_workers: int = 0,
         num_proc: Optional[int] = None,
         seed: int = 0,
+        clean: Optional[Clean] = None,
         resume: ResumeMode = "exact",
     ) -> None:
         super().__init__()
@@ -165,11 +159,11 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         )
         self.batching.check()
         self.train_split = train_split
+        self.clean = checked_clean(clean)
+        self.shuffle_buffer = checked_buffer(shuffle_buffer, streams=self.streaming)
         if self.streaming:
-            check_stream(names, self.batching, sources=bool(self.sources), order=order is not None)
-        elif shuffle_buffer is not None:
-            raise InputError("data.shuffle_buffer: the rows do not stream: set data.streaming, or leave it out")
-        self.shuffle_buffer = BUFFER if shuffle_buffer is None else shuffle_buffer
+            check_stream(names, self.batching, sources=self.sources, order=order, clean=self.clean)
+        check_cleaned(self.clean, self.sources)
         self.dataset = dataset
         self.format = checked_format(format)
         self.chat_template = chat_template
@@ -186,42 +180,13 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self.num_proc = num_proc
         self.seed = seed
         self.order = checked_order(order, length_grouped)
-        self.splits = Splits(names, self._tokenize, max_length=max_length, seed=seed, sources=self.sources)
+        self.splits = Splits(
+            names, self._tokenize, self._cleaned, max_length=max_length, seed=seed, sources=self.sources
+        )
         self._epoch = TrainingEpoch(self.splits, self.batching, resume, self.order)
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._val_limit: int | float = 1.0
-        self._names: set[str] = set()
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, loaded at first use, with the chat template in force."""
-        if self._tokenizer is None:
-            template = self.chat_template, self.chat_template_kwargs
-            if self._tokenizer_source is None:
-                self._tokenizer = load_tokenizer(self._policy_name(), *template, key="model.policy")
-            else:
-                self._tokenizer = load_tokenizer(self._tokenizer_source, *template)
-        return self._tokenizer
-
-    def _policy_name(self) -> str:
-        name = None if self._learner is None else self._learner.policy_name
-        if not name:
-            raise InputError("data.tokenizer: give a name or directory, since the policy has none to take it from")
-        return name
-
-    @property
-    def _learner(self) -> PreferenceLearner | None:
-        module = None if self.trainer is None else self.trainer.lightning_module
-        return module if isinstance(module, PreferenceLearner) else None
-
-    @property
-    def _read(self) -> DataRead | None:
-        return None if self._learner is None else self._learner.data_read()
-
-    @property
-    def _predicting(self) -> bool:
-        return self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
 
     def prepare_data(self) -> None:
         """Download, check and tokenise, into the cache of `datasets`."""
@@ -239,11 +204,7 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
         self._load()
         self._epoch.forget()
         if self.trainer is not None and stage == "fit":
-            first = self.examples("train")[0] if self.stream is None else self.stream.first
-            rank_zero_info(
-                f"the first example of the training split, row {first.row}; what is scored stands between [[ and ]]:\n"
-                + example_shown(self.tokenizer, first)
-            )
+            self.show_first()
         if self.trainer is not None and stage == "fit" and "val" not in self.splits:
             # Lightning's switch for a fit without validation: it warns about a loader that is empty or missing.
             self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
@@ -254,55 +215,6 @@ class PreferenceDataModule(SavedArguments, LoaderHooks):
             self.stream.report("the rest", data_ranks(self.trainer))
         if self.trainer is not None and stage == "fit" and "val" not in self.splits:
             self.trainer.limit_val_batches = self._val_limit
-
-    def _load(self) -> None:
-        read = self._wanted
-        if self.sources:
-            check_formats(self.sources, self.format)
-        if read is not None:
-            formats = [self.format, *(each.format for each in self.sources if each.format is not None)]
-            check_before_rows(read, formats, predicting=self._predicting)
-        if self._learner is not None:
-            Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
-        self._date.settle(self.tokenizer)
-        if self.streaming:
-            self._open_stream()
-        self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
-        check_ignored(self.format, self._names)
-
-    @property
-    def _wanted(self) -> DataRead | None:
-        """What the objective and the order of the rows read."""
-        read = self._read
-        ordered_by = frozenset(self.order.reads if self.order is not None else ())
-        return read and read._replace(columns=read.columns | ordered_by)
-
-    @property
-    def _reader(self) -> SplitReader:
-        return SplitReader(
-            self.tokenizer,
-            self.format,
-            self._wanted,
-            self._predicting,
-            None if self._learner is None else self._learner.vocabulary(),
-            load_options=self.load_options,
-            max_length=self.max_length,
-            max_prompt_length=self.max_prompt_length,
-            template_arguments=self.chat_template_kwargs,
-            template_date=self._date.value,
-            scored=self.scored,
-            eos=self.eos,
-            num_proc=self.num_proc,
-            names=self._names,
-        )
-
-    def _open_stream(self) -> None:
-        self.stream = opened(self.dataset, self.train_split, self._reader)
-        check_examples(self._read, self.stream.tokenize.row_format, self.batching.batch_tokens, self.max_length)
-        self.splits.stream_content = content_of(self.stream, self.shuffle_buffer)
-
-    def _tokenize(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
-        return self._reader.tokenized(given, split, keys)
 
     def replace_dataset(self, dataset: Any) -> None:
         """Train on other rows from the next training loader on; every rank must call it, with the same rows.

@@ -86,9 +86,13 @@ def _check_place(key: str, place: object, *, may_hold_out: bool) -> None:
 class Splits:
     """Tokenised rows of `train`, `val` and `test`, as far as there are any.
 
+    Attributes:
+        names: Where each is.
+
     Args:
         names: Where each is.
         tokenize: Reads and tokenises a split of a source, given by these keys.
+        clean: Leaves rows of a split mapping's `train` out, which it calls by a name.
         max_length: Most tokens of prompt and completion together, for completions of other prompts.
         seed: Seed of the held-out share, and of the choice of completions of other prompts.
         sources: Sources that are mixed, in place of a single one.
@@ -102,6 +106,7 @@ class Splits:
         self,
         names: SplitNames,
         tokenize: Callable[[Any, str, Keys], datasets.Dataset],
+        clean: Callable[[Mapping[str, datasets.Dataset], str], dict[str, datasets.Dataset]],
         *,
         max_length: int,
         seed: int,
@@ -109,8 +114,9 @@ class Splits:
     ) -> None:
         self.parts: tuple[Part, ...] = ()
         self.stream_content: str | None = None
+        self.names = names
+        self._clean = clean
         self._sources = sources
-        self._names = names
         self._tokenize = tokenize
         self._max_length = max_length
         self._seed = seed
@@ -132,7 +138,7 @@ class Splits:
         if split in self._rows:
             return self._rows[split]
         if split not in self:
-            if split == "train" and self._names.train is None:
+            if split == "train" and self.names.train is None:
                 raise InputError(f"data.streaming: {NEVER_ALL}")
             raise InputError(f"there are no {split} pairs: set data.{split.partition('/')[0]}_split")
         return concatenate_datasets([self._rows[key] for key in self.sets(split).values()])
@@ -204,9 +210,10 @@ class Splits:
             mismatched: Whether the objective reads completions of other prompts.
         """
         if not self._tokenized:
-            self._tokenized = self._read(source)
+            tokenized = self._read(source)
             place = "data.sources" if self._sources else describe(source)
-            self._places = {split: f"{place}, {split} rows" for split in self._tokenized}
+            self._places = {split: f"{place}, {split} rows" for split in tokenized}
+            self._tokenized = self._clean(tokenized, self._places["train"]) if "train" in tokenized else tokenized
             if "train" in self._tokenized:
                 warn_of_one_label(self._tokenized["train"], self._places["train"])
         if not self._rows or mismatched != self._mismatched:
@@ -224,14 +231,15 @@ class Splits:
         Raises:
             InputError: before anything was read, or naming the row that cannot be read.
         """
-        if self._names.train is None:
+        if self.names.train is None:
             raise InputError("data.replace_dataset: the training rows stream: give a stream that changes by itself")
         if self._sources:
             raise InputError("data.replace_dataset: the run mixes data.sources, and other rows have no part in it")
         if not self._rows:
             raise InputError("data.replace_dataset: nothing was read yet: give the first dataset to the constructor")
-        self._tokenized["train"] = self._tokenize(source, self._names.train, Keys())
+        rows = self._tokenize(source, self.names.train, Keys())
         self._places["train"] = f"{describe(source)}, train rows"
+        self._tokenized = self._clean({**self._tokenized, "train": rows}, self._places["train"])
         warn_of_one_label(self._tokenized["train"], self._places["train"])
         self._rows["train"] = self._paired("train")
         self._lengths.pop("train", None)
@@ -239,13 +247,13 @@ class Splits:
 
     def _read(self, source: Any) -> dict[str, datasets.Dataset]:
         if self._sources:
-            sets = {split: self._names.sets(split) for split in ("val", "test")}
+            sets = {split: self.names.sets(split) for split in ("val", "test")}
             tables = read_sources(self._sources, sets, self._tokenize, self._held_out)
             self.parts = tables.parts
             return tables.rows
-        rows = {} if self._names.train is None else {"train": self._tokenize(source, self._names.train, Keys())}
+        rows = {} if self.names.train is None else {"train": self._tokenize(source, self.names.train, Keys())}
         for split in ("val", "test"):
-            for name, place in self._names.sets(split).items():
+            for name, place in self.names.sets(split).items():
                 key = f"{split}/{name}" if name else split
                 if isinstance(place, str):
                     rows[key] = self._tokenize_set(source, place, f"data.{split}_split{name and f'.{name}'}")
@@ -258,7 +266,7 @@ class Splits:
         return self._tokenize(own, split, Keys(split=key) if own is source else Keys(key, key))
 
     def _held_out(self, rows: datasets.Dataset, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
-        return hold_out(rows, fraction, self._seed, self._names.by)
+        return hold_out(rows, fraction, self._seed, self.names.by)
 
     def _paired(self, split: str) -> datasets.Dataset:
         rows = self._tokenized[split]

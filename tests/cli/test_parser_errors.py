@@ -167,7 +167,7 @@ ONE = """Parser key "data":
         ),
         (
             'expected "subcommand" to be one of {fit,validate}, but it was not provided.',
-            "give a command; there are fit, validate, test, predict, cache, export, plan",
+            "give a command; there are fit, validate, test, predict, cache, data, export, inspect, plan",
         ),
         (ONE.format(". Got value: x"), "data.max_length: expected a whole number, got x"),
         (ONE.format(""), "data.max_length: expected a whole number"),

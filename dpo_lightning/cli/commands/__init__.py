@@ -3,7 +3,15 @@
 from collections.abc import Callable, Sequence
 
 from dpo_lightning.cli.commands.cache import cache
+from dpo_lightning.cli.commands.data import data
 from dpo_lightning.cli.commands.export import export
+from dpo_lightning.cli.commands.inspect import inspect
 from dpo_lightning.cli.commands.plan import plan
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"cache": cache, "export": export, "plan": plan}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "cache": cache,
+    "data": data,
+    "export": export,
+    "inspect": inspect,
+    "plan": plan,
+}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpo_lightning.batch.columns import SOURCE
+from dpo_lightning.data.cleaning import Clean
 from dpo_lightning.data.formats import AutoFormat, Format
 from dpo_lightning.data.mixing.epoch_rows import Part
 from dpo_lightning.data.mixing.shares import rows_taken
@@ -31,6 +32,19 @@ class MixedTables(NamedTuple):
 
     rows: dict[str, datasets.Dataset]
     parts: tuple[Part, ...]
+
+
+def check_cleaned(clean: Clean, sources: Sequence[Source]) -> None:
+    """Refuse to clean what is mixed, since an epoch has numbers of rows of each source.
+
+    Raises:
+        InputError: with the way to clean each.
+    """
+    if sources and clean.cleans:
+        raise InputError(
+            "data.clean with data.sources: `dpo-lightning data export` writes the clean rows of each source: name "
+            "their files in data.sources"
+        )
 
 
 def check_formats(sources: Sequence[Source], default: Format) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import lightning.pytorch as pl
 
 from dpo_lightning.data.batching import Batching
+from dpo_lightning.data.cleaning import Clean
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.formats import Format
+from dpo_lightning.data.mixing.order import Order
+from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.splits import SplitNames
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Reads
@@ -25,21 +29,36 @@ def wants_stream(dataset: Any, streaming: bool, load_options: dict[str, Any]) ->
     return bool(streaming or asked or isinstance(dataset, IterableDataset | IterableDatasetDict))
 
 
-def check_stream(names: SplitNames, batching: Batching, *, sources: bool, order: bool) -> None:
+def checked_buffer(given: int | None, *, streams: bool) -> int:
+    """Return how many rows the shuffle of a stream holds.
+
+    Raises:
+        InputError: for a number where the rows do not stream.
+    """
+    if given is not None and not streams:
+        raise InputError("data.shuffle_buffer: the rows do not stream: set data.streaming, or leave it out")
+    return BUFFER if given is None else given
+
+
+def check_stream(
+    names: SplitNames, batching: Batching, *, sources: Sequence[Source], order: Order | None, clean: Clean
+) -> None:
     """Refuse what needs all rows before the first one is trained on.
 
     Args:
         names: The splits.
         batching: The batches.
-        sources: Whether several sources are mixed.
-        order: Whether the rows have an order.
+        sources: Several sources that are mixed.
+        order: The order of the rows.
+        clean: What is left out of them.
 
     Raises:
         InputError: naming the key, and why.
     """
     keys = {
-        "data.sources": (sources, "shares of an epoch need the number of rows of each source"),
-        "data.order": (order, "an order needs all rows"),
+        "data.sources": (bool(sources), "shares of an epoch need the number of rows of each source"),
+        "data.order": (order is not None, "an order needs all rows"),
+        "data.clean": (clean.cleans, "repeats are found among all rows: `dpo-lightning data export` writes clean ones"),
         "data.length_grouped": (bool(batching.length_grouped), "batches of similar length need all lengths"),
         "data.val_split": (_has_share(names), "a fraction needs the number of rows: name a split or a file"),
     }

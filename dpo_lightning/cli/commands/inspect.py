@@ -1,0 +1,120 @@
+"""`dpo-lightning inspect`: what is in the data, before anything is trained on it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dpo_lightning.cli.commands.arguments import CommandParser
+from dpo_lightning.cli.data_of_config import NO_POLICY, DataOfConfig, data_of_config
+from dpo_lightning.cli.model_scores import model_scores
+from dpo_lightning.cli.surveys import survey
+from dpo_lightning.data.inspect import EXIT_CODES, Report, Survey
+from dpo_lightning.data.inspect.page import write_page
+from dpo_lightning.data.inspect.scores import ModelScores
+from dpo_lightning.data.inspect.terminal import print_report
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.files import check_writable
+from dpo_lightning.utils.settings import at_least
+from dpo_lightning.utils.text import shown
+
+_MOST_ROWS = 100_000
+_OF_A_FILE = ("tokenizer", "chat_template", "max_length")
+
+
+def inspect(arguments: Sequence[str]) -> None:
+    """Look at the data of a config, or at a file; exits 3 where the gravest finding is a warning, 4 for an error.
+
+    Raises:
+        InputError: for a source that cannot be read, and an option that means nothing here.
+    """
+    file, words = _file_in(arguments)
+    options, rest = _parser(file is not None).parse_known_args(words)
+    at_least(1).check("inspect --most_rows", options.most_rows)
+    at_least(0).check("inspect --scored_rows", options.scored_rows)
+    if options.html is not None:
+        check_writable("inspect --html", options.html, directory=False)
+    found = data_of_config(rest if file is None else [*_words_of_file(file, options), *rest])
+    report = _report(found, options, of_file=file is not None)
+    if options.html is not None:
+        write_page(report, options.html)
+    if options.json:
+        print(report.document())
+    else:
+        print_report(report, Console(highlight=False, soft_wrap=False))
+    if options.html is not None:
+        print(shown(f"the report as a page: {options.html}"), file=sys.stderr)
+    if code := EXIT_CODES[report.severity]:
+        sys.exit(code)
+
+
+def _file_in(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    words = list(arguments)
+    return (None, words) if not words or words[0].startswith("-") else (words[0], words[1:])
+
+
+def _parser(of_file: bool) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="dpo-lightning inspect",
+        usage="dpo-lightning inspect (--config RUN.yaml | FILE) [options] [settings of fit, as --data.max_length 512]",
+        description="Look at the data before training: what is read and dropped, repeats, shortcuts, lengths. Exits 0 "
+        "where nothing is above information, 3 with warnings, 4 with errors.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--html", metavar="PAGE", help="also write the report as one HTML file")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON document instead")
+    parser.add_argument(
+        "--most_rows",
+        type=int,
+        default=_MOST_ROWS,
+        metavar="N",
+        help="of more rows take a sample; default: %(default)s",
+    )
+    parser.add_argument(
+        "--scored_rows",
+        type=int,
+        default=256 if of_file else 0,
+        metavar="N",
+        help="examples to score with the model: that of --model, 256 of them, or the config's policy, none by default",
+    )
+    file = parser.add_argument_group("of a file")
+    file.add_argument("--model", metavar="DIR", help="a model that scores, and its tokenizer") if of_file else None
+    for name in _OF_A_FILE if of_file else ():
+        file.add_argument(f"--{name}", help=f"as data.{name} of a config")
+    return parser
+
+
+def _words_of_file(file: str, options: argparse.Namespace) -> list[str]:
+    given = {name: getattr(options, name) for name in _OF_A_FILE}
+    settings = [f"--data.{name}={value}" for name, value in given.items() if value is not None]
+    return [f"--model.policy={options.model or NO_POLICY}", f"--data.dataset={file}", *settings]
+
+
+def _report(found: DataOfConfig, options: argparse.Namespace, *, of_file: bool) -> Report:
+    has_tokenizer = not of_file or found.policy is not None or options.tokenizer is not None
+    tokenizer = found.data.tokenizer if has_tokenizer else None
+    read = survey(found.data, tokenizer, most_rows=options.most_rows, recognise=of_file, bar=_bar)
+    return Report.of(read, _scores(found, read, options.scored_rows))
+
+
+def _scores(found: DataOfConfig, read: Survey, count: int) -> ModelScores | None:
+    if not count or (found.policy is None) or not read.train.kept:
+        return None
+    if not read.tokenized:
+        raise InputError("inspect --scored_rows: a model scores tokens: name a tokenizer")
+    progress = sys.stderr.isatty()
+    return model_scores(found.policy, found.options, read.train.kept, count, seed=read.seed, progress=progress)
+
+
+@contextmanager
+def _bar(text: str, rows: int) -> Iterator[Callable[[int], Any]]:
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(shown(text), total=rows)
+        yield lambda count: progress.advance(task, count)

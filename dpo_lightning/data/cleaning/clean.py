@@ -1,0 +1,157 @@
+"""`data.clean`: rows that are left out of the training rows before they are put into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Optional
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
+
+from dpo_lightning.data.cleaning.near import near_duplicates
+from dpo_lightning.data.cleaning.repeats import contradictory, duplicates, shared_with
+from dpo_lightning.data.cleaning.tokens import ExampleTokens
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.arguments import wrong_kind
+from dpo_lightning.utils.settings import require
+
+if TYPE_CHECKING:
+    import datasets
+
+Decode = Callable[[Sequence[Sequence[int]]], list[str]]
+"""Token ids of many texts -> the texts."""
+
+_NAMED = 5  # rows that a line of the log quotes
+
+
+class LeftOut(NamedTuple):
+    """Training examples that are left out for one reason.
+
+    Attributes:
+        reason: The words of the log.
+        which: Places among the training examples, `[left out]`.
+    """
+
+    reason: str
+    which: np.ndarray
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Kinds of training rows that are left out. Examples are compared by their tokens, as they are trained on.
+
+    Rows of validation and test stay as they are, so that numbers of different runs can be compared.
+
+    Args:
+        identical: Leave out pairs whose completions differ in white space or in capital letters alone. (Those that do
+            not differ at all are never trained on.)
+        contradictory: Leave out both of two pairs that have one prompt and the sides swapped, and a completion that has
+            both labels.
+        duplicates: Leave out what repeats an example before it: `exact`, or `near`, which has 0.7 of the runs of three
+            tokens in common with it, in the prompt as in the completions.
+        contaminated: Leave out what shares its prompt and a completion with an example of validation or test; with
+            `duplicates: near` also what is a near-duplicate of one.
+    """
+
+    identical: bool = False
+    contradictory: bool = False
+    duplicates: Optional[Literal["exact", "near"]] = None
+    contaminated: bool = False
+
+    def __post_init__(self) -> None:
+        require(self, "data.clean")
+
+    @property
+    def cleans(self) -> bool:
+        """True where anything is asked for."""
+        return bool(self.identical or self.contradictory or self.duplicates or self.contaminated)
+
+    def __call__(self, rows: Mapping[str, datasets.Dataset], place: str, decode: Decode) -> dict[str, datasets.Dataset]:
+        """Return the tokenised rows of all splits, with what is left out missing from `train`; says how much that is.
+
+        Args:
+            rows: Tokenised rows by split; those that are not `train` are held out.
+            place: The training rows, as messages name them.
+            decode: Makes text of tokens.
+
+        Raises:
+            InputError: when nothing is left.
+        """
+        if not self.cleans:
+            return dict(rows)
+        tokens = ExampleTokens.of_rows(rows["train"])
+        held_out = [ExampleTokens.of_rows(each) for name, each in rows.items() if name != "train"]
+        left = np.ones(len(tokens), dtype=bool)
+        said = []
+        for found in self.left_out(tokens, held_out, decode):
+            new = found.which[left[found.which]]
+            left[new] = False
+            if len(new):
+                said.append(f"{len(new)} {found.reason} ({_named(tokens.rows[new])})")
+        report = f"{place}: data.clean left out {'; '.join(said) or 'nothing'}; {left.sum()} of {len(left)} are left"
+        if not left.any():
+            raise InputError(report)
+        rank_zero_info(report)
+        return {**rows, "train": rows["train"].select(np.flatnonzero(left))}
+
+    def left_out(self, tokens: ExampleTokens, held_out: Sequence[ExampleTokens], decode: Decode) -> Iterator[LeftOut]:
+        """Yield what is left out, reason by reason; an example may have several.
+
+        Args:
+            tokens: The training examples.
+            held_out: Those of validation and test.
+            decode: Makes text of tokens.
+        """
+        if self.identical:
+            yield LeftOut("whose completions are the same words", identical(tokens, decode))
+        if self.contradictory:
+            yield LeftOut("that another one contradicts", np.flatnonzero(contradictory(tokens)))
+        if self.duplicates is not None:
+            first = near_duplicates(tokens) if self.duplicates == "near" else duplicates(tokens)
+            kind = "near-duplicates" if self.duplicates == "near" else "duplicates"
+            yield LeftOut(kind, np.flatnonzero(first != np.arange(len(first))))
+        if self.contaminated and held_out:
+            yield LeftOut("that are held out too", self._contaminated(tokens, ExampleTokens.joined(held_out)))
+
+    def _contaminated(self, tokens: ExampleTokens, held_out: ExampleTokens) -> np.ndarray:
+        found = shared_with(tokens, held_out)
+        if self.duplicates == "near":
+            found |= near_to(tokens, held_out)
+        return np.flatnonzero(found)
+
+
+def checked_clean(given: object) -> Clean:
+    """Return what is to be left out; nothing for null.
+
+    Raises:
+        InputError: for what is no `Clean`.
+    """
+    if given is None:
+        return Clean()
+    if not isinstance(given, Clean):
+        raise wrong_kind("data.clean", given, Clean, "write Clean(duplicates='exact'), with its settings as arguments")
+    return given
+
+
+def identical(tokens: ExampleTokens, decode: Decode) -> np.ndarray:
+    """Return the places of examples whose completions differ in white space or in capital letters alone."""
+    several = np.flatnonzero(tokens.counts > 1)
+    found = []
+    for example in several.tolist():
+        spans = range(tokens.starts[example], tokens.starts[example + 1])
+        texts = decode([tokens.completions.one(each).tolist() for each in spans])
+        if len({"".join(text.split()).lower() for text in texts}) == 1:
+            found.append(example)
+    return np.array(found, dtype=np.int64)
+
+
+def near_to(tokens: ExampleTokens, others: ExampleTokens) -> np.ndarray:
+    """Return which examples are near-duplicates of one of the others, `[examples]` bool."""
+    group = near_duplicates(ExampleTokens.joined([others, tokens]))
+    return np.isin(group[len(others) :], group[: len(others)])
+
+
+def _named(rows: np.ndarray) -> str:
+    named = ", ".join(map(str, np.unique(rows)[:_NAMED].tolist()))
+    return f"rows {named}{', ...' if len(np.unique(rows)) > _NAMED else ''}, from 0"

@@ -1,0 +1,158 @@
+"""The rows of a DataModule: read, settled and tokenised as its settings and its module say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Optional
+
+import lightning.pytorch as pl
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+
+from dpo_lightning.data.batching import Batching
+from dpo_lightning.data.cleaning import Clean
+from dpo_lightning.data.compatibility import DataRead
+from dpo_lightning.data.dataset import ExampleDataset
+from dpo_lightning.data.example_shown import example_shown
+from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.unread import check_ignored
+from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
+from dpo_lightning.data.mixing.order import Order
+from dpo_lightning.data.mixing.reading import check_formats
+from dpo_lightning.data.mixing.source import Source
+from dpo_lightning.data.reading.sources import Keys
+from dpo_lightning.data.split_reader import SplitReader, check_before_rows
+from dpo_lightning.data.splits import Splits
+from dpo_lightning.data.streaming import TrainingStream
+from dpo_lightning.data.streaming.opening import content_of, opened
+from dpo_lightning.data.streaming.settings import check_examples
+from dpo_lightning.data.tokenize.encoding import EosRule
+from dpo_lightning.data.tokenize.loading import load_tokenizer
+from dpo_lightning.data.tokenize.scored import Scored
+from dpo_lightning.data.tokenize.template_dates import TemplateDate
+from dpo_lightning.data.tokenize.vocabulary import Vocabulary
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses import Reads
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+
+class RowHooks(pl.LightningDataModule, PreferenceSource):
+    """The part of a DataModule that reads its rows; its attributes are the arguments of `PreferenceDataModule`."""
+
+    dataset: Any
+    sources: tuple[Source, ...]
+    streaming: bool
+    shuffle_buffer: int
+    train_split: str
+    load_options: dict[str, Any]
+    format: Format
+    chat_template: Optional[str]
+    chat_template_kwargs: dict[str, Any]
+    scored: Scored
+    eos: EosRule
+    max_length: int
+    max_prompt_length: Optional[int]
+    num_proc: Optional[int]
+    order: Optional[Order]
+    clean: Clean
+    splits: Splits
+    batching: Batching
+    stream: TrainingStream | None
+    _date: TemplateDate
+    _tokenizer_source: Any
+    _tokenizer: PreTrainedTokenizerBase | None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, loaded at first use, with the chat template in force."""
+        if self._tokenizer is None:
+            template = self.chat_template, self.chat_template_kwargs
+            if self._tokenizer_source is None:
+                self._tokenizer = load_tokenizer(self._policy_name(), *template, key="model.policy")
+            else:
+                self._tokenizer = load_tokenizer(self._tokenizer_source, *template)
+        return self._tokenizer
+
+    def _policy_name(self) -> str:
+        name = None if self._learner is None else self._learner.policy_name
+        if not name:
+            raise InputError("data.tokenizer: give a name or directory, since the policy has none to take it from")
+        return name
+
+    @property
+    def _learner(self) -> PreferenceLearner | None:
+        module = None if self.trainer is None else self.trainer.lightning_module
+        return module if isinstance(module, PreferenceLearner) else None
+
+    @property
+    def _read(self) -> DataRead | None:
+        return None if self._learner is None else self._learner.data_read()
+
+    @property
+    def _predicting(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
+
+    def _load(self) -> None:
+        read = self._wanted
+        if self.sources:
+            check_formats(self.sources, self.format)
+        if read is not None:
+            formats = [self.format, *(each.format for each in self.sources if each.format is not None)]
+            check_before_rows(read, formats, predicting=self._predicting)
+        if self._learner is not None:
+            Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
+        self._date.settle(self.tokenizer)
+        self._names: set[str] = set()
+        if self.streaming:
+            self._open_stream()
+        self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
+        if self._names:
+            check_ignored(self.format, self._names)
+
+    @property
+    def _wanted(self) -> DataRead | None:
+        """What the objective and the order of the rows read."""
+        read = self._read
+        ordered_by = frozenset(self.order.reads if self.order is not None else ())
+        return read and read._replace(columns=read.columns | ordered_by)
+
+    @property
+    def _reader(self) -> SplitReader:
+        return SplitReader(
+            self.tokenizer,
+            self.format,
+            self._wanted,
+            self._predicting,
+            None if self._learner is None else self._learner.vocabulary(),
+            load_options=self.load_options,
+            max_length=self.max_length,
+            max_prompt_length=self.max_prompt_length,
+            template_arguments=self.chat_template_kwargs,
+            template_date=self._date.value,
+            scored=self.scored,
+            eos=self.eos,
+            num_proc=self.num_proc,
+            names=self._names,
+        )
+
+    def _open_stream(self) -> None:
+        self.stream = opened(self.dataset, self.train_split, self._reader)
+        check_examples(self._read, self.stream.tokenize.row_format, self.batching.batch_tokens, self.max_length)
+        self.splits.stream_content = content_of(self.stream, self.shuffle_buffer)
+
+    def _tokenize(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
+        return self._reader.tokenized(given, split, keys)
+
+    def _cleaned(self, rows: Mapping[str, datasets.Dataset], place: str) -> dict[str, datasets.Dataset]:
+        return self.clean(rows, place, self.tokenizer.batch_decode)
+
+    def show_first(self) -> None:
+        """Say what the first training example is, decoded, with what is scored marked."""
+        first = ExampleDataset(self.splits["train"])[0] if self.stream is None else self.stream.first
+        rank_zero_info(
+            f"the first example of the training split, row {first.row}; what is scored stands between [[ and ]]:\n"
+            + example_shown(self.tokenizer, first)
+        )

@@ -1,0 +1,71 @@
+"""The splits of a config, read by the doctor."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dpo_lightning import InputError
+from dpo_lightning.cli.surveys import held_out_share, places, survey
+from tests.data.common import data, write
+from tests.data.inspect.common import clean_labelled, clean_rows
+from tests.helpers.tiny import tiny_tokenizer
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    return {
+        "train": write(tmp_path / "train.jsonl", clean_rows(30)),
+        "test": write(tmp_path / "test.jsonl", clean_rows(8, seed=1)),
+        "more": write(tmp_path / "more.jsonl", clean_rows(6, seed=2)),
+    }
+
+
+@contextmanager
+def no_bar(text: str, rows: int):
+    yield lambda count: None
+
+
+def test_every_split_and_file_is_read(files):
+    own = {key: files[key] for key in ("train", "test")}
+    module = data(own, train_split="train[:20]", val_split={"a": "test[:3]", "b": files["more"]}, test_split="test")
+    assert [each.name for each in places(module)] == ["train", "val/a", "val/b", "test"]
+    read = survey(module, tiny_tokenizer(), bar=no_bar)
+    assert {name: split.rows for name, split in read.splits.items()} == {"train": 20, "val/a": 3, "val/b": 6, "test": 8}
+    assert read.format == "RowFormat, from the columns `prompt`, `chosen`, `rejected`"
+    assert (read.unit, read.max_length, read.batch_pairs, read.has_template) == ("tokens", 1024, 4, False)
+    assert (read.bos, read.eos) == (1, 2)
+
+
+def test_a_share_is_no_split(files):
+    module = data(files["train"], val_split={"a": 0.2, "b": files["more"]})
+    assert [each.name for each in places(module)] == ["train", "val/b"]
+    assert held_out_share(module) == 0.2
+    assert held_out_share(data(files["train"])) == 0
+
+
+def test_without_a_tokenizer_words_are_counted(files):
+    read = survey(data(files["train"]), None, bar=no_bar)
+    assert (read.unit, read.max_length, read.tokenized) == ("words", None, False)
+    first = read.train.examples[0]
+    assert read.decode(first.completion_ids[0].tolist()) == first.completions[0].strip()
+
+
+def test_labelled_rows_are_recognised_where_that_is_asked_for(tmp_path: Path):
+    file = write(tmp_path / "labelled.jsonl", clean_labelled(10))
+    assert len(survey(data(file), None, bar=no_bar).train.refused) == 10
+    read = survey(data(file), None, recognise=True, bar=no_bar)
+    assert read.format.startswith("UnpairedFormat, from the columns")
+    assert len(read.train.kept) == 10
+
+
+def test_a_sample_is_taken_of_each_split(files):
+    read = survey(data(files["train"], val_split=files["test"]), tiny_tokenizer(), most_rows=10, bar=no_bar)
+    assert [split.looked_at for split in read.splits.values()] == [10, 8]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"data\.val_split"):
+        survey(data(write(tmp_path / "a.jsonl", clean_rows(4)), val_split="none"), None, bar=no_bar)

@@ -1,0 +1,48 @@
+"""A headless Chromium, where there is one: what of a page sticks out at a width, and its colours."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --hide-scrollbars --disable-dev-shm-usage --no-first-run "
+    "--allow-file-access-from-files"
+)
+# A frame is as narrow as it says; the browser's own window is not.
+_FRAME = """<!doctype html><meta charset="utf-8"><body style="margin:0">
+<iframe style="width:{width}px;height:900px;border:0" src="{page}"></iframe><script>onload = () => {{
+const frame = document.querySelector("iframe"), page = frame.contentDocument;
+const wide = [...page.querySelectorAll("*")].filter(each => each.getBoundingClientRect().right > {width} + 0.5);
+const loading = page.querySelectorAll("script,img,link").length;
+const ground = frame.contentWindow.getComputedStyle(page.body).backgroundColor.match(/\\d+/g);
+document.title = [page.documentElement.scrollWidth, wide.length, loading, ...ground].join(" ");
+}}</script>"""
+
+
+class Drawn(NamedTuple):
+    """What a browser makes of a page: its width, what sticks out or loads something, and red, green, blue behind it."""
+
+    width: int
+    sticking_out: int
+    loading: int
+    ground: tuple[int, ...]
+
+
+def drawn(page: Path, width: int, scheme: str = "light") -> Drawn:
+    """Open a page in a frame of a width, in the light or dark scheme."""
+    assert BROWSER is not None
+    frame = page.with_name(f"{page.stem}_{width}.html")
+    frame.write_text(_FRAME.format(width=width, page=page.name), encoding="utf-8")
+    colours = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
+    own = [f"--user-data-dir={page.parent / 'profile'}", colours]
+    command = [BROWSER, *_FLAGS.split(), *own, "--dump-dom", frame.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    found = re.search(r"<title>([\d ]+)</title>", dom)
+    assert found is not None, dom[:2000]
+    width, wide, loading, *ground = map(int, found[1].split())
+    return Drawn(width, wide, loading, tuple(ground))

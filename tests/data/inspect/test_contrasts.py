@@ -1,0 +1,50 @@
+"""What is compared: the sides of pairs, labelled completions, the ends of lists."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dpo_lightning.data.inspect.contrasts import contrasts
+from tests.data.inspect.common import clean_labelled, clean_rows, split
+
+
+def test_the_sides_of_pairs():
+    rows = clean_rows(5)
+    rows[2]["chosen"] = ""
+    found = contrasts(split(rows))
+    assert [(good.text, bad.text) for good, bad in found] == [
+        (row["chosen"], row["rejected"]) for number, row in enumerate(rows) if number != 2
+    ]
+    good, _ = found[0]
+    assert good.length == len(good.ids) == len(rows[0]["chosen"]) + 1
+
+
+def test_labelled_completions_are_put_together_once_each():
+    rows = clean_labelled(30)[:25]
+    found = contrasts(split(rows), seed=1)
+    assert len(found) == 12
+    assert all(good.seen.label is True and bad.seen.label is False for good, bad in found)
+    assert len({good.seen.row for good, _ in found}) == len({bad.seen.row for _, bad in found}) == 12
+    again = contrasts(split(rows), seed=1)
+    assert [(a.seen.row, b.seen.row) for a, b in again] == [(a.seen.row, b.seen.row) for a, b in found]
+
+
+@pytest.mark.parametrize("rows", [clean_rows(50), clean_labelled(50)], ids=["pairs", "labelled"])
+def test_of_many_some_are_taken(rows):
+    found = contrasts(split(rows), seed=1, most=7)
+    assert len({good.seen.row for good, _ in found}) == 7
+    assert {good.seen.row for good, _ in found} != {good.seen.row for good, _ in contrasts(split(rows), 2, most=7)}
+
+
+def test_of_lists_the_first_and_the_last():
+    read = split(clean_rows(2))
+    example = read.examples[0]
+    three = example._replace(
+        completions=[*example.completions, "the worst"],
+        completion_ids=[*example.completion_ids, example.completion_ids[0]],
+        whole=(*example.whole, 9),
+    )
+    ((good, bad),) = contrasts(replace(read, examples=[three]))
+    assert (good.text, bad.text, bad.length) == (example.completions[0], "the worst", 9)

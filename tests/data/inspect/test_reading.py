@@ -1,0 +1,130 @@
+"""Rows are read one by one, and one that is not understood stops nothing."""
+
+from __future__ import annotations
+
+import pytest
+from datasets import Dataset
+
+from dpo_lightning import RowFormat
+from dpo_lightning.data import ExampleTokenizer
+from dpo_lightning.data.inspect.reading import TokenReader, Watched, WordReader, read_split
+from dpo_lightning.data.tokenize import Outcome
+from tests.data.inspect.common import clean_rows, conversations, split
+from tests.helpers.tiny import tiny_tokenizer
+from tests.helpers.tokenizers import CHATML, chat
+
+TOKENIZER = tiny_tokenizer()
+
+
+def test_every_row_is_kept_dropped_or_refused():
+    rows = clean_rows(40)
+    rows[3]["chosen"], rows[5]["rejected"], rows[7]["prompt"] = None, "", " x" * 300
+    read = split(rows)
+    assert read.rows == read.looked_at == 40
+    assert [each.row for each in read.refused] == [3]
+    assert "field `chosen`" in read.refused[0].reason
+    assert len(read.examples) == 39
+    dropped = {each.row: each.outcome for each in read.examples if not each.kept}
+    assert dropped == {5: Outcome.EMPTY_COMPLETION, 7: Outcome.NO_ROOM}
+
+
+def test_tokens_are_those_of_the_tokenizer_of_examples():
+    rows = clean_rows(10)
+    rows[2]["chosen"] = " go on" * 30
+    encode, row_format = ExampleTokenizer(TOKENIZER, 120), RowFormat()
+    for number, seen in enumerate(split(rows, max_length=120).examples):
+        (example,) = row_format.examples(rows[number], encode.quote)
+        expected = encode(example, number)
+        assert seen.prompt_ids.tolist() == expected.example.prompt_ids
+        assert [ids.tolist() for ids in seen.completion_ids] == expected.example.completion_ids
+        assert (seen.outcome, seen.truncated) == (expected.outcome, expected.truncated)
+
+
+def test_lengths_before_truncation_are_known():
+    rows = clean_rows(2)
+    rows[1]["chosen"] = " go on" * 50
+    seen = split(rows, max_length=120).examples[1]
+    assert seen.truncated
+    assert seen.whole == (len(rows[1]["prompt"]), 301, len(rows[1]["rejected"]) + 1)
+    assert len(seen.prompt_ids) + len(seen.completion_ids[0]) == 120
+
+
+def test_a_chat_row_that_the_template_refuses_is_refused_alone():
+    rows = conversations(3)
+    template = "{% if 'sun' in messages[0].content %}{{ raise_exception('no sun') }}{% endif %}" + CHATML
+    rows[1]["prompt"][0]["content"] = "the sun"
+    rows[0]["prompt"][0]["content"] = rows[2]["prompt"][0]["content"] = "the moon"
+    read = split(rows, chat(template))
+    assert [each.row for each in read.refused] == [1]
+    assert [each.row for each in read.examples] == [0, 2]
+    assert read.examples[0].completions[0] == rows[0]["chosen"][0]["content"]
+    assert read.examples[0].templated
+
+
+def test_texts_are_shown_without_the_marks_of_control_tokens():
+    row = {"prompt": "say </s>", "chosen": " <s>", "rejected": " no"}
+    seen = split([row]).examples[0]
+    assert (seen.prompt, seen.completions) == ("say </s>", [" <s>", " no"])
+    assert seen.spells_control
+
+
+def test_a_sample_of_rows_is_read_and_said():
+    rows = Dataset.from_list(clean_rows(50))
+    advanced: list[int] = []
+    reader = TokenReader(TOKENIZER, 200)
+    read = read_split(rows, RowFormat(), reader, "here", most_rows=20, seed=3, advance=advanced.append)
+    numbers = [each.row for each in read.examples]
+    assert (read.rows, read.looked_at, len(set(numbers))) == (50, 20, 20)
+    assert numbers == sorted(numbers)
+    assert numbers != [*range(20)]
+    assert sum(advanced) == 20
+    again = read_split(rows, RowFormat(), TokenReader(TOKENIZER, 200), "here", most_rows=20, seed=3)
+    assert [each.row for each in again.examples] == numbers
+
+
+def test_columns_that_are_read_are_told_from_others():
+    rows = [{**row, "id": f"n{number % 3}", "note": "x" * 60, "none": None} for number, row in enumerate(clean_rows(9))]
+    read = split(rows)
+    assert read.read == ["prompt", "chosen", "rejected"]
+    assert dict(read.unread) == {"id": 9, "note": 9}
+    assert read.examples[4].values == {"id": "n1"} | {
+        name: rows[4][name] for name in ("prompt", "chosen", "rejected") if len(rows[4][name]) <= 40
+    }
+
+
+@pytest.mark.parametrize("read", [lambda row: row["a"], lambda row: row.get("a"), lambda row: dict(row)["a"]])
+def test_reading_is_noticed(read):
+    noted: set[str] = set()
+    row = Watched({"a": 1, "b": 2}, noted)
+    assert "a" in row
+    assert len(row) == 2
+    assert noted == set()
+    assert read(row) == 1
+    assert "a" in noted
+
+
+class TestWords:
+    def test_a_word_stands_for_a_token(self):
+        reader = WordReader()
+        row = {"prompt": "so  it is", "chosen": "it is\nso", "rejected": "no"}
+        (seen,) = read_split(Dataset.from_list([row]), RowFormat(), reader, "here").examples
+        assert seen.whole == (3, 3, 1)
+        assert reader.decode(seen.completion_ids[0].tolist()) == "it is so"
+        assert seen.prompt_ids.tolist() == [0, 1, 2]
+        assert seen.completion_ids[0].tolist() == [1, 2, 0]
+
+    @pytest.mark.parametrize(
+        ("chosen", "rejected", "outcome"),
+        [
+            ("a", "b", Outcome.KEPT),
+            ("a", " ", Outcome.EMPTY_COMPLETION),
+            ("a", "a", Outcome.IDENTICAL),
+        ],
+    )
+    def test_what_says_nothing_is_dropped(self, chosen, rejected, outcome):
+        rows = Dataset.from_list([{"prompt": "p", "chosen": chosen, "rejected": rejected}])
+        assert read_split(rows, RowFormat(), WordReader(), "here").examples[0].outcome == outcome
+
+    def test_messages_are_read(self):
+        (seen, *_) = read_split(Dataset.from_list(conversations(2)), RowFormat(), WordReader(), "here").examples
+        assert seen.completions[0] == conversations(2)[0]["chosen"][0]["content"]

@@ -1,0 +1,51 @@
+"""What a model makes of examples, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from dpo_lightning.data.inspect.scores import ModelScores, ScoredExample
+from dpo_lightning.data.inspect.survey import Seen
+from dpo_lightning.data.tokenize import Outcome
+
+
+def seen(row: int, *lengths: int, label: bool | None = None) -> Seen:
+    ids = [np.zeros(length, dtype=np.int32) for length in lengths]
+    return Seen(row, "", [""] * len(ids), label, {}, False, False, ids[0], ids, Outcome.KEPT, False, (1, *lengths))
+
+
+PAIRS = ModelScores(
+    "tiny",
+    [
+        ScoredExample(seen(3, 2, 4), [-4.0, -6.0]),  # chosen is likelier, by token rejected is
+        ScoredExample(seen(5, 4, 2), [-6.0, -4.0]),
+        ScoredExample(seen(8, 1, 1), [-9.0, -1.0]),
+    ],
+)
+LABELLED = ModelScores(
+    "tiny",
+    [ScoredExample(seen(0, 2, label=True), [-3.0]), ScoredExample(seen(1, 4, label=False), [-8.0])],
+)
+
+
+def test_pairs():
+    assert PAIRS.accuracy == pytest.approx(1 / 3)
+    assert PAIRS.accuracy_per_token == pytest.approx(1 / 3)
+    assert PAIRS.nats == pytest.approx(((-2 - 1.5 - 9) / 3, (-1.5 - 2 - 1) / 3))
+    assert PAIRS.examples[0].loss == pytest.approx(math.log(1 + math.exp(-2)))
+    assert [each.seen.row for each in PAIRS.largest(2)] == [8, 5]
+
+
+def test_labelled_completions():
+    assert LABELLED.accuracy is None
+    assert LABELLED.nats == (-1.5, -2.0)
+    assert [(each.seen.row, each.loss) for each in LABELLED.largest()] == [(1, 2.0), (0, 1.5)]
+
+
+def test_one_label_alone():
+    good, bad = ModelScores("tiny", LABELLED.examples[:1]).nats
+    assert good == -1.5
+    assert math.isnan(bad)
