@@ -55,7 +55,7 @@ def _runs_of_completions(tokens: ExampleTokens) -> Sequences:
     runs = tokens.completions.runs(WIDTH)
     side = np.arange(tokens.completions.size) - np.repeat(tokens.starts[:-1], tokens.counts)
     if tokens.labels is not None:
-        side = side + np.repeat(tokens.labels, tokens.counts)
+        side = tokens.labels.astype(np.int64)  # which has no order
     salted = mixed(runs.values + np.repeat(side, runs.lengths).astype(np.uint64))
     return Sequences(salted, runs.ends[tokens.starts])
 

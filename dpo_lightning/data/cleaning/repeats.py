@@ -27,7 +27,7 @@ def contradictory(tokens: ExampleTokens) -> np.ndarray:
     """
     if tokens.labels is not None:
         both = np.intersect1d(tokens.answers[tokens.labels], tokens.answers[~tokens.labels])
-        return np.isin(tokens.answers, both)
+        return _with_any(tokens, np.isin(tokens.answers, both))
     found = np.zeros(len(tokens), dtype=bool)
     pairs = np.flatnonzero(tokens.counts == 2)
     chosen, rejected = (tokens.answers[tokens.starts[pairs] + side] for side in (0, 1))
@@ -42,7 +42,11 @@ def _pair_keys(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def shared_with(tokens: ExampleTokens, others: ExampleTokens) -> np.ndarray:
     """Return which examples have a prompt and a completion that one of the others has too, `[examples]` bool."""
-    known = np.isin(tokens.answers, others.answers)
+    return _with_any(tokens, np.isin(tokens.answers, others.answers))
+
+
+def _with_any(tokens: ExampleTokens, completions: np.ndarray) -> np.ndarray:
+    """Return which examples have one of the completions, `[examples]` bool."""
     found = np.zeros(len(tokens), dtype=bool)
-    found[tokens.example_of[known]] = True
+    found[tokens.example_of[completions]] = True
     return found

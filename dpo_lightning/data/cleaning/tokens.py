@@ -23,7 +23,7 @@ class ExampleTokens:
         prompts: Tokens of each prompt.
         completions: Tokens of all completions, example after example.
         counts: Completions of each example, `[examples]`.
-        labels: Label of each example, `[examples]`; None for pairs and lists.
+        labels: Label of each completion, `[completions]` bool; None for pairs and lists.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class ExampleTokens:
     def joined(cls, parts: Sequence[ExampleTokens]) -> ExampleTokens:
         """Put examples one after the other."""
         none = np.empty(0, np.int64)
-        labels = [part.labels for part in parts if part.labels is not None]
+        labelled = any(part.labels is not None for part in parts)
         return cls(
             np.concatenate([none, *(part.rows for part in parts)]),
             _joined([part.prompts for part in parts]),
             _joined([part.completions for part in parts]),
             np.concatenate([none, *(part.counts for part in parts)]),
-            np.concatenate(labels) if labels else None,
+            np.concatenate([none.astype(bool), *(part.preferred for part in parts)]) if labelled else None,
         )
 
     def __len__(self) -> int:
@@ -66,6 +66,15 @@ class ExampleTokens:
     def starts(self) -> np.ndarray:
         """Number of the first completion of each example, after which come its others, `[examples + 1]`."""
         return np.concatenate([[0], np.cumsum(self.counts)])
+
+    @property
+    def preferred(self) -> np.ndarray:
+        """Whether each completion is labelled desirable or, without labels, the first one, `[completions]` bool."""
+        if self.labels is not None:
+            return self.labels
+        found = np.zeros(self.completions.size, dtype=bool)
+        found[self.starts[:-1]] = True
+        return found
 
     @cached_property
     def prompt_keys(self) -> np.ndarray:
@@ -85,9 +94,9 @@ class ExampleTokens:
 
     @cached_property
     def example_keys(self) -> np.ndarray:
-        """Hash of each example: its prompt, its completions in their order, its label; `[examples]` uint64."""
-        parts = Sequences(self.answers, self.starts).hashes()
-        return parts if self.labels is None else mixed(parts + self.labels.astype(np.uint64))
+        """Hash of each example: its prompt, its completions in their order, their labels; `[examples]` uint64."""
+        answers = self.answers if self.labels is None else mixed(self.answers + self.labels.astype(np.uint64))
+        return Sequences(answers, self.starts).hashes()
 
 
 def _joined(parts: Sequence[Sequences]) -> Sequences:
@@ -101,7 +110,7 @@ def _of_table(table: Any) -> ExampleTokens:
 
     lists = table["completion_ids"]
     counts = pc.list_value_length(lists).to_numpy().astype(np.int64)
-    labels = table["label"].to_numpy() if "label" in table.column_names else None
+    labels = pc.list_flatten(table["labels"]).to_numpy() if "labels" in table.column_names else None
     return ExampleTokens(
         table["row"].to_numpy().astype(np.int64),
         _sequences(table["prompt_ids"]),

@@ -44,6 +44,12 @@ def test_both_labels_contradict():
     assert contradictory(tokens(one, [True, True, False, True])).tolist() == [True, False, True, False]
 
 
+def test_labels_contradict_completion_by_completion():
+    examples = [(A, [B, C]), (A, [C]), (A, [B, [9]]), (C, [B])]
+    found = contradictory(tokens(examples, [True, False, True, True, False, False]))
+    assert found.tolist() == [True, True, False, False]
+
+
 def test_lists_have_no_opposite():
     orders = [(A, list(order)) for order in itertools.permutations([A, B, C])]
     assert not contradictory(tokens(orders)).any()

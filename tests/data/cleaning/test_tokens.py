@@ -23,13 +23,16 @@ def test_rows_are_read_as_they_stand():
 
 def test_labels_and_selections_are_read():
     rows = Dataset.from_list(
-        [{"row": n, "prompt_ids": [n], "completion_ids": [[n, n]], "label": n % 2 == 0} for n in range(6)]
+        [
+            {"row": n, "prompt_ids": [n], "completion_ids": [[n, n], [n]], "labels": [n % 2 == 0, n > 3]}
+            for n in range(6)
+        ]
     ).select([1, 4, 5])
     read = ExampleTokens.of_rows(rows)
     assert read.rows.tolist() == [1, 4, 5]
     assert read.labels is not None
-    assert read.labels.tolist() == [False, True, False]
-    assert read.completions.one(1).tolist() == [4, 4]
+    assert read.labels.tolist() == [False, False, True, True, False, True]
+    assert read.completions.one(2).tolist() == [4, 4]
 
 
 def test_joined_is_one_after_the_other():
@@ -49,6 +52,19 @@ def test_keys_tell_prompt_sides_and_label():
     one = [(prompt, [chosen])]
     labelled = tokens(one * 3, [True, False, True]).example_keys.tolist()
     assert labelled[0] == labelled[2] != labelled[1]
+
+
+def test_keys_tell_the_labels_of_each_completion():
+    one = [([1, 2], [[3], [4]])]
+    keys = tokens(one * 4, [True, False, False, True, True, True, True, False]).example_keys.tolist()
+    assert keys[0] == keys[3]
+    assert len(set(keys)) == 3
+
+
+def test_pairs_beside_labelled_completions_are_a_desirable_and_an_undesirable_one():
+    joined = ExampleTokens.joined([tokens([([1], [[2]])], [False]), pairs(PLAIN)])
+    assert joined.labels is not None
+    assert joined.labels.tolist() == [False, True, False]
 
 
 def test_an_answer_is_a_completion_with_its_prompt():
