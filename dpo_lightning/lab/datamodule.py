@@ -1,10 +1,10 @@
-"""The lab as a DataModule: makes its world and its starting policy, then loads the pairs like any other data."""
+"""The lab as a DataModule: makes its world and its starting policy, then loads its rows like any other data."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Literal, Optional
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from dpo_lightning import Format, InputError, PreferenceDataModule, RowFormat
-from dpo_lightning.lab.pairs import draw_pairs, draw_texts, split_scenes
+from dpo_lightning import Format, InputError, PreferenceDataModule, RowFormat, ScoredListFormat
+from dpo_lightning.lab.pairs import draw_lists, draw_pairs, draw_texts, split_scenes
 from dpo_lightning.lab.policy import PolicyRecipe, fit_policy
 from dpo_lightning.lab.tokenizer import build_tokenizer
-from dpo_lightning.lab.world import WORLD_VERSION
+from dpo_lightning.lab.world import WORLD_VERSION, Scene
 from dpo_lightning.utils.files import replaced
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.settings import at_least, check_rules
@@ -36,11 +36,15 @@ class LabDataModule(PreferenceDataModule):
 
     Args:
         root: Directory of the lab.
-        train_pairs: Pairs to train on.
-        val_pairs: Held-out pairs, about scenes that occur in no training pair and no text of the starting policy.
+        train_pairs: Pairs to train on, or lists, of which each is one row as well.
+        val_pairs: Held-out pairs or lists, about scenes that occur in none to train on and no text of the starting
+            policy.
         recipe: Settings of the starting policy.
         world_seed: Seed of the pairs and texts.
-        format: What is read of a row, which also has `chosen_reward`, `rejected_reward` and `chosen_probability`.
+        completions: Completions of a prompt; null writes pairs, a number lists of that many with their true rewards.
+        format: What is read of a row. A pair also has `chosen_reward`, `rejected_reward` and `chosen_probability`; a
+            list has `completions` and `true_rewards`. Null reads pairs of the former and lists of the latter; for the
+            best against the worst of a list, take `ScoredPairsFormat(score="true_rewards")`.
         batch_pairs: Most pairs of a micro-batch on each device; null takes 16, unless `batch_tokens` is given.
         batch_tokens: Instead, as many pairs as have that many tokens: prompt, chosen and rejected, each once.
         eval_batch_pairs: Most pairs in validation, test and prediction; null takes what training takes.
@@ -60,7 +64,8 @@ class LabDataModule(PreferenceDataModule):
         val_pairs: int = 300,
         recipe: PolicyRecipe = PolicyRecipe(),  # noqa: B008 - frozen
         world_seed: int = 0,
-        format: Format = RowFormat(),  # noqa: B008 - frozen
+        completions: Optional[int] = None,
+        format: Optional[Format] = None,
         batch_pairs: Optional[int] = None,
         batch_tokens: Optional[int] = None,
         eval_batch_pairs: Optional[int] = None,
@@ -70,13 +75,14 @@ class LabDataModule(PreferenceDataModule):
         seed: int = 0,
     ) -> None:
         check_arguments(LabDataModule, locals(), "data.")
-        check_rules("data.", locals(), train_pairs=at_least(1), val_pairs=at_least(1), world_seed=at_least(0))
+        sizes = {"train_pairs": at_least(1), "val_pairs": at_least(1), "completions": at_least(2)}
+        check_rules("data.", locals(), world_seed=at_least(0), **sizes)
         self.root = Path(root)
         super().__init__(
             {split: str(self.root / f"{split}.jsonl") for split in ("train", "validation")},
             str(self.root / "policy"),
             val_split="validation",
-            format=format,
+            format=format or (RowFormat() if completions is None else ScoredListFormat(score="true_rewards")),
             batch_pairs=batch_pairs,
             batch_tokens=batch_tokens,
             eval_batch_pairs=eval_batch_pairs,
@@ -92,6 +98,8 @@ class LabDataModule(PreferenceDataModule):
             "train_pairs": train_pairs,
             "val_pairs": val_pairs,
             "recipe": asdict(recipe),
+            # Not there for pairs, so that the labs of earlier versions are found again.
+            **({} if completions is None else {"completions": completions}),
         }
 
     def prepare_data(self) -> None:
@@ -114,7 +122,7 @@ class LabDataModule(PreferenceDataModule):
         directory.mkdir()
         for split, scenes in (("train", train), ("validation", held_out)):
             count = self.settings["train_pairs" if split == "train" else "val_pairs"]
-            rows = draw_pairs(scenes, count, random.Random(f"{split} {seed}"))
+            rows = self._draw(scenes, count, random.Random(f"{split} {seed}"))
             (directory / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         texts = draw_texts(train, self.recipe.texts, random.Random(f"texts {seed}"))
         fit = partial(fit_policy, self.recipe, build_tokenizer(), texts, directory / "policy")
@@ -123,6 +131,12 @@ class LabDataModule(PreferenceDataModule):
         else:
             fit(progress_bar=self._shows_progress())
         (directory / _SETTINGS).write_text(json.dumps(self.settings, indent=2) + "\n", encoding="utf-8")
+
+    def _draw(self, scenes: Sequence[Scene], count: int, rng: random.Random) -> list[dict[str, Any]]:
+        completions = self.settings.get("completions")
+        if completions is None:
+            return draw_pairs(scenes, count, rng)
+        return draw_lists(scenes, count, completions, rng)
 
     def _shows_progress(self) -> bool:
         return self.trainer is None or self.trainer.progress_bar_callback is not None

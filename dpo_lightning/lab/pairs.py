@@ -1,4 +1,4 @@
-"""Preference pairs of the lab's world, labelled by its true reward."""
+"""Preference pairs and lists of the lab's world, labelled by its true reward."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def draw_pairs(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[
     return [_draw_pair(rng.choice(scenes), rng) for _ in range(count)]
 
 
+def draw_lists(scenes: Sequence[Scene], count: int, completions: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Draw rows with prompt, independent completions of it in the order in which they were drawn, and true rewards.
+
+    A list whose rewards are all the same is drawn again.
+    """
+    rows = []
+    for _ in range(count):
+        prompt, drawn, rewards = _draw_list(rng.choice(scenes), completions, rng)
+        rows.append({"prompt": prompt, "completions": drawn, "true_rewards": rewards})
+    return rows
+
+
 def draw_texts(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[dict[str, Any]]:
     """Draw rows for the objective SFT: the chosen completion is of mixed quality, the rejected one is not read."""
     rows = []
@@ -43,13 +55,7 @@ def draw_texts(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[
 
 
 def _draw_pair(scene: Scene, rng: random.Random) -> dict[str, Any]:
-    """Draw two independent completions of one prompt; a tie is drawn again."""
-    prompt = scene.prompt(rng.randrange(len(OPENINGS)))
-    while True:
-        drawn = [write_completion(scene, rng) for _ in range(2)]
-        rewards = [true_reward(prompt, completion) for completion in drawn]
-        if rewards[0] != rewards[1]:
-            break
+    prompt, drawn, rewards = _draw_list(scene, 2, rng)
     (chosen_reward, chosen), (rejected_reward, rejected) = sorted(zip(rewards, drawn, strict=True), reverse=True)
     return {
         "prompt": prompt,
@@ -59,3 +65,12 @@ def _draw_pair(scene: Scene, rng: random.Random) -> dict[str, Any]:
         "rejected_reward": rejected_reward,
         "chosen_probability": 1 / (1 + math.exp(rejected_reward - chosen_reward)),
     }
+
+
+def _draw_list(scene: Scene, completions: int, rng: random.Random) -> tuple[str, list[str], list[float]]:
+    prompt = scene.prompt(rng.randrange(len(OPENINGS)))
+    while True:
+        drawn = [write_completion(scene, rng) for _ in range(completions)]
+        rewards = [true_reward(prompt, completion) for completion in drawn]
+        if len(set(rewards)) > 1:
+            return prompt, drawn, rewards

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import Objective, Observation, Reads, column_of
+from dpo_lightning.losses.base import AnyObjective, Observation, Reads, column_of
 from dpo_lightning.losses.lists import ListObjective, listed_pairs
 from dpo_lightning.losses.precision import require_one_shape
 from dpo_lightning.losses.scores import ListScores, PairScores
@@ -32,12 +32,13 @@ class AllPairs(ListObjective):
         w_{ij} = 1 \text{ or } s_i - s_j
 
     Args:
-        objective: An objective with a loss for each pair by itself, such as DPO.
+        objective: An objective of pairs with a loss for each by itself, such as DPO, `PerToken(DPO(beta=5.0))`, or
+            BetaDPO, whose beta then follows the mean margin of all pairs.
         weighted: Multiply each pair's loss by the difference of its scores. Its scale then is that of the scores, and
             the learning rate's with it.
     """
 
-    objective: Objective
+    objective: AnyObjective
     weighted: bool = False
 
     def __post_init__(self) -> None:
@@ -72,7 +73,8 @@ class AllPairs(ListObjective):
     def rewards(self, scores: ListScores) -> Float[Tensor, " C"]:
         """Return the reward that the objective gives each completion as the chosen one, `[C]`."""
         own = torch.arange(len(scores.policy_logps), device=scores.policy_logps.device)
-        return self.objective.rewards(_paired(scores, own, own, scores.example_of_completion))[0]
+        inner: Any = self.objective
+        return inner.rewards(_paired(scores, own, own, scores.example_of_completion))[0]
 
     def observe(self, scores: ListScores) -> Observation | None:
         """Return the objective's observation of all pairs; those with equal scores do not count."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses.base import (
+    AnyObjective,
     Modifier,
     Objective,
     Observation,
@@ -196,7 +197,8 @@ class Weighted(Objective):
     .. math:: L = \sum_i w_i L_i
 
     Args:
-        objectives: One objective or more; at most one of them may read a mean over batches.
+        objectives: One objective of pairs or more, also `PerToken(...)` of one; at most one of them may read a mean
+            over batches.
         weights: A weight for each objective, > 0.
 
     Example:
@@ -212,7 +214,7 @@ class Weighted(Objective):
         True
     """
 
-    objectives: Sequence[Objective]
+    objectives: Sequence[AnyObjective]
     weights: Sequence[float]
 
     def __post_init__(self) -> None:
@@ -266,7 +268,7 @@ class Weighted(Objective):
         return self._rewarding.chosen_rewards(scores)
 
     @property
-    def _rewarding(self) -> Objective:
+    def _rewarding(self) -> Any:
         with_reference = [each for each in self.objectives if Reads.REFERENCE in each.reads]
         return [*with_reference, *self.objectives][0]
 

@@ -17,14 +17,14 @@ _KINDS: dict[Compares, Any] = {Compares.LABELLED: UnpairedObjective, Compares.LI
 
 
 def require_objective(name: str, objective: Any) -> None:
-    """Refuse what is no objective of pairs, and one that does not say what it compares and reads.
+    """Refuse what is no objective of pairs, modified or not, and one that does not say what it compares and reads.
 
     Raises:
         InputError: naming the setting.
     """
     if isinstance(objective, type) and issubclass(objective, AnyObjective):
         raise InputError(f"{name}: {objective.__name__} is a class: write {objective.__name__}(...)")
-    if not isinstance(objective, Objective):
+    if not isinstance(getattr(objective, "unmodified", None), Objective):
         raise InputError(f"{name} must be an objective of pairs, such as DPO, got {type(objective).__name__}")
     require_complete(name, objective)
 
@@ -60,7 +60,7 @@ def _has_no_chosen_rewards(objective: AnyObjective) -> bool:
     return isinstance(objective, Objective) and type(objective).chosen_rewards is Objective.chosen_rewards
 
 
-def require_own_losses(name: str, objective: Objective) -> None:
+def require_own_losses(name: str, objective: AnyObjective) -> None:
     """Refuse an objective whose loss is not one of each pair, which could not be weighted.
 
     Raises:

@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 
-from dpo_lightning.lab.pairs import draw_pairs, draw_texts, split_scenes
+from dpo_lightning.lab.pairs import draw_lists, draw_pairs, draw_texts, split_scenes
 from dpo_lightning.lab.reward import prompts, sentences, split_sentences, true_reward
 
 
@@ -47,3 +47,13 @@ def test_the_starting_text_is_of_mixed_quality():
     assert min(rewards) <= -3
     assert max(rewards) >= 5
     assert all(sentence in sentences() for row in rows for sentence in split_sentences(row["chosen"]))
+
+
+def test_lists_have_the_true_reward_of_each_completion() -> None:
+    rows = draw_lists(split_scenes(0)[0], 200, 4, random.Random(0))
+    for row in rows:
+        assert row["true_rewards"] == [true_reward(row["prompt"], each) for each in row["completions"]]
+        assert len(row["completions"]) == 4
+        assert len(set(row["true_rewards"])) > 1
+    firsts = [row["true_rewards"][0] - row["true_rewards"][-1] for row in rows]
+    assert min(firsts) < 0 < max(firsts), "in the order in which they were drawn"

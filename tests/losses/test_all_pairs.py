@@ -109,3 +109,24 @@ def test_what_a_pair_of_a_list_does_not_have_is_refused(given: Any, said: str, m
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(InputError, match=said):
         AllPairs(given)
+
+
+def test_around_beta_dpo_beta_follows_the_mean_margin_of_all_pairs() -> None:
+    """The papers' equation over the pairs of every list, by hand; the usual margin is that of the batch before."""
+    objective, mean = AllPairs(BetaDPO(beta=0.5, alpha=0.6, momentum=0.9)), RunningMean()
+    listed = [
+        [a - b for (a, s), (b, t) in permutations(zip(ratios, scores, strict=True), 2) if s > t]
+        for ratios, scores in zip(*RAGGED, strict=True)
+    ]
+    margins = [margin for each in listed for margin in each]
+    first = mean.added_to(scores_of(*RAGGED), objective, moves=True)
+    tripled = scores_of([[3 * value for value in each] for each in RAGGED[0]], RAGGED[1])
+    second = mean.added_to(tripled, objective, moves=True)
+
+    usual, batch = first.baseline.running.item(), 3 * sum(margins) / len(margins)
+    assert second.baseline.batch.item() == pytest.approx(batch, rel=1e-6)
+    share = max(1 + 0.6 * (batch - second.baseline.running.item()), 0.01)
+    assert usual == pytest.approx(batch / 3, rel=1e-6)
+    assert share != 1
+    expected = [sum(DPO(0.5 * share)(pair(3 * m, 0.0)).item() for m in each) / len(each) for each in listed]
+    assert objective(second).tolist() == pytest.approx(expected, rel=1e-5)

@@ -23,6 +23,7 @@ from dpo_lightning.losses import (
     PlackettLuceDPO,
     Reads,
     SimPO,
+    Weighted,
 )
 from dpo_lightning.training.examples import comparison_of
 from tests.losses import unpaired
@@ -56,6 +57,34 @@ def test_around_lists_and_inside_all_pairs() -> None:
         comparison_of(PerToken(PlackettLuceDPO())).predicted(batch, scores)["reward"].tolist()
         == [pytest.approx(-0.1)] * 9
     )
+
+
+def test_inside_all_pairs_and_weighted_sums() -> None:
+    lists, normalised = scores_of(*RAGGED), PerToken(DPO(beta=5.0))
+    inside, outside = AllPairs(normalised, weighted=True), PerToken(AllPairs(DPO(beta=5.0), weighted=True))
+    torch.testing.assert_close(inside(lists), outside(lists), rtol=1e-12, atol=0)
+    assert inside.rewards(lists).equal(outside.rewards(lists))
+    assert Reads.LENGTHS in inside.reads
+
+    pairs = some_scores()
+    mixed = Weighted((normalised, SFT()), (1.0, 0.2))
+    torch.testing.assert_close(mixed(pairs), normalised(pairs) + 0.2 * SFT()(pairs))
+    assert mixed.rewards(pairs)[0].equal(normalised.rewards(pairs)[0])
+    assert mixed.compares is Compares.PAIRS
+    assert (
+        Weighted((PerToken(BetaDPO()),), (1.0,))
+        .observe(pairs)
+        .values.equal(  # type: ignore[union-attr]
+            PerToken(BetaDPO()).observe(pairs).values  # type: ignore[union-attr]
+        )
+    )
+
+
+@pytest.mark.parametrize("given", [PerToken(APOZeroUnpaired()), PerToken(PlackettLuceDPO())], ids=repr)
+def test_of_other_kinds_it_is_not_inside_of_pairs(given: Any) -> None:
+    for outer in (AllPairs, lambda each: Weighted((each,), (1.0,))):
+        with pytest.raises(InputError, match="must be an objective of pairs, such as DPO, got PerToken"):
+            outer(given)
 
 
 def test_around_labelled_completions() -> None:
