@@ -289,7 +289,7 @@ def test_the_data_module_on_files(tmp_path):
         with pytest.raises(InputError) as error:
             data.setup("fit")
         message = str(error.value)
-        assert message.startswith(str(path))
+        assert message.startswith(f"data.dataset: {path}")
         assert (refused[0] if refused else "no pair is left") in message
         assert len(message.splitlines()) == 1
         seen["refused"] += 1

@@ -59,16 +59,20 @@ class AutoFormat(RowFormat):
             if not hasattr(known.format, name):
                 raise InputError(f"data.format.{name}: {type(known.format).__name__}, which reads these rows, has none")
         found = replace(known.format, **given)
-        if found.system is None and SYSTEM not in (found.ignore or ()) and _has_system(found, rows):
+        if found.system is None and _has_system(found, rows):
             found = replace(found, system=SYSTEM)
         return known._replace(format=found.found_in(rows, wanted))
 
 
 def _has_system(row_format: Format, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether rows of messages have a text for the system."""
+    """Return whether rows that are read as messages have a text for the system."""
     if not isinstance(first_value(rows, SYSTEM), str):
         return False
+    return bool(row_format.as_messages) or any(_is_dialogue(row_format, row) for row in rows)
+
+
+def _is_dialogue(row_format: Format, row: Mapping[str, Any]) -> bool:
     try:
-        return any(isinstance(each.prompt, list) for each in row_format.examples(rows[0]))
+        return any(isinstance(each.prompt, list) for each in row_format.examples(row))
     except (InputError, NoPreference):
         return False  # the reader says what is wrong with the row

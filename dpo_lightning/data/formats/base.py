@@ -42,6 +42,11 @@ class Format(ABC):
         return {}
 
     @property
+    def judges(self) -> bool:
+        """Whether it reads a judgement of the completions, so that others may stand beside it."""
+        return False
+
+    @property
     def looks(self) -> bool:
         """True where the kind of its examples is known only after `found_in` has looked at rows."""
         return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Optional, cast
 
 from dpo_lightning.batch import ColumnValue
-from dpo_lightning.data.column_paths import required
+from dpo_lightning.data.column_paths import has, missing, required
 from dpo_lightning.data.column_paths import value as value_at
 from dpo_lightning.data.columns import read_columns
 from dpo_lightning.data.formats.no_preference import NoPreference
@@ -55,11 +55,16 @@ class ComparedFormat(PairFormat):
         if self.scale is not None and (self.boundary is None or len(self.scale) != 2 or self.scale[0] >= self.scale[1]):
             raise InputError(f"{name}.scale: give the smallest and the largest number of a scale with a boundary")
 
+    @property
+    def judges(self) -> bool:
+        """True: the preference."""
+        return True
+
     def sides(self, row: Mapping[str, Any]) -> Iterable[tuple[Side, Side]]:
         """Return the better one and the other."""
         place = f"field `{self.preference}`"
-        if self.preference.partition(".")[0] not in row:
-            required(row, self.preference)
+        if not has(row, self.preference):
+            raise InputError(missing(row, self.preference))
         better = self._reads.of(value_at(row, self.preference), place)
         if better is Better.TIE:
             if self.ties == "drop":

@@ -7,6 +7,8 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from dpo_lightning.data.column_paths import has
+from dpo_lightning.data.column_paths import value as value_at
 from dpo_lightning.errors import InputError
 
 
@@ -18,7 +20,7 @@ def decoded(row: Mapping[str, Any], columns: Sequence[str] | None) -> Mapping[st
     """
     if not columns:
         return row
-    there = {name: _read(name, row[name]) for name in columns if name in row}
+    there = {name: _read(name, value_at(row, name)) for name in columns if has(row, name)}
     return ChainMap(there, cast(dict[str, Any], row))
 
 

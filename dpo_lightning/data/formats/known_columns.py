@@ -20,7 +20,7 @@ class Meaning(NamedTuple):
 _SYSTEM = Meaning("the system prompt", "name it in data.format.system")
 _TOOLS = Meaning("definitions of tools", "the chat template of messages writes those of a column `tools`")
 _MEDIA = Meaning("what is no text, and only text is trained on", "take those rows out")
-_LABEL = Meaning("a judgement of the completions", "give a format that reads which of them is the better one")
+JUDGEMENT = Meaning("a judgement of the completions", "give a format that reads which of them is the better one")
 _PROMPT = Meaning("a part of the prompt", "name it in data.format.prompt or in data.format.prompt_template")
 _TEMPLATE = Meaning("arguments of the chat template", "they are for rows of messages")
 _REJECTED = Meaning("the rejected completion", "name it in data.format.rejected")
@@ -29,9 +29,9 @@ KNOWN = {
     **dict.fromkeys(("system", "system_prompt", "system_message"), _SYSTEM),
     **dict.fromkeys(("tools", "functions"), _TOOLS),
     **dict.fromkeys(("image", "images", "video", "videos", "audio", "audios"), _MEDIA),
-    **dict.fromkeys(("label", "labels", "winner", "preference"), _LABEL),
-    **dict.fromkeys(("better_response_id", "safer_response_id"), _LABEL),  # PKU-SafeRLHF
-    **dict.fromkeys(("preference_strength", "overall_preference"), _LABEL),  # HelpSteer2 and 3
+    **dict.fromkeys(("label", "labels", "winner", "preference"), JUDGEMENT),
+    **dict.fromkeys(("better_response_id", "safer_response_id"), JUDGEMENT),  # PKU-SafeRLHF
+    **dict.fromkeys(("preference_strength", "overall_preference"), JUDGEMENT),  # HelpSteer2 and 3
     **dict.fromkeys(("input", "history"), _PROMPT),
     "chat_template_kwargs": _TEMPLATE,
     "rejected_response": _REJECTED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from dpo_lightning.batch import Column
@@ -15,10 +15,10 @@ from dpo_lightning.losses import Compares
 
 @dataclass(frozen=True)
 class LabelledPairs(Format):
-    """Pairs of any format, each as a desirable and an undesirable completion.
+    """Pairs of any format, each as a prompt with a desirable and an undesirable completion.
 
     Args:
-        pairs: The format that reads the rows.
+        pairs: The format that reads the rows. Its `ignore`, `as_messages` and `system` hold where none are given here.
 
     Example:
         >>> from dpo_lightning.data.formats import SwiftFormat
@@ -26,8 +26,8 @@ class LabelledPairs(Format):
         ...     "messages": [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}],
         ...     "rejected_response": "3",
         ... }
-        >>> [each.completions[0][0]["content"] for each in LabelledPairs(SwiftFormat()).examples(row)]
-        ['2', '3']
+        >>> LabelledPairs(SwiftFormat()).examples(row)[0].labels
+        [True, False]
     """
 
     gives: ClassVar[Compares] = Compares.LABELLED
@@ -37,22 +37,24 @@ class LabelledPairs(Format):
     def __post_init__(self) -> None:
         if not isinstance(self.pairs, Format) or self.pairs.gives is not Compares.PAIRS:
             raise InputError("LabelledPairs.pairs: give a format of pairs, such as RowFormat")
+        for each in fields(Format):
+            if getattr(self, each.name) is None:
+                object.__setattr__(self, each.name, getattr(self.pairs, each.name))
 
     @property
     def columns(self) -> Mapping[str, Column]:
         """The columns of the pairs."""
         return self.pairs.columns
 
+    @property
+    def judges(self) -> bool:
+        """Whether the pairs' format reads a judgement."""
+        return self.pairs.judges
+
     def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
         """Return the same of the pairs' format that is found."""
         return replace(self, pairs=self.pairs.found_in(rows))
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
-        """Return the completions of each pair of a row, each with its label."""
-        return [
-            Example.labelled(pair.prompt, completion, label, **pair.columns)._replace(
-                tools=pair.tools, template_arguments=pair.template_arguments
-            )
-            for pair in self.pairs.examples(row, quote)
-            for completion, label in zip(pair.completions, (True, False), strict=True)
-        ]
+        """Return the pairs of a row, with a label of each completion."""
+        return [pair._replace(labels=[True, False]) for pair in self.pairs.examples(row, quote)]

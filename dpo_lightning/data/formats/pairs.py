@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Optional, Union
 
 from dpo_lightning.batch import Column, ColumnValue
-from dpo_lightning.data.column_paths import required
+from dpo_lightning.data.column_paths import has, required
 from dpo_lightning.data.column_paths import value as value_at
 from dpo_lightning.data.columns import ColumnSource, check_sources, check_texts, declared, named_columns, read_columns
 from dpo_lightning.data.formats.base import Format
@@ -45,8 +45,8 @@ class PairFormat(Format):
     A format of your own says in `sides` where the two completions are.
 
     Args:
-        prompt: Column of the prompt, or a path such as `input.messages`: a text, or messages. A row without it holds
-            whole dialogues.
+        prompt: Column of the prompt, or a path such as `input.messages`: a text, or messages. A row without the
+            column `prompt` holds whole dialogues; one of another name must be there.
         input: Column of a further text of the prompt, as Alpaca has it; it is put below the first where it is there.
         tools: Column, or path, of the definitions of tools.
         json_columns: Columns of text that hold JSON, such as lists of messages.
@@ -131,7 +131,7 @@ class PairFormat(Format):
         return f"{prompt}\n{further}" if prompt.strip() else further
 
     def _prompt(self, row: Mapping[str, Any]) -> Any:
-        if value_at(row, self.prompt) is None and self.prompt.partition(".")[0] not in row:
+        if self.prompt == _IMPLICIT and not has(row, self.prompt):
             return None
         return respelled(required(row, self.prompt), f"field `{self.prompt}`", self.roles)
 

@@ -81,6 +81,11 @@ class RankedFormat(PairFormat):
                 f"{type(self).__name__}.margin: name one number of the completions; it is their difference"
             )
 
+    @property
+    def judges(self) -> bool:
+        """True: the scores or ranks."""
+        return True
+
     def ranked(self, row: Mapping[str, Any]) -> list[Scored]:
         """Return the completions of a row, the best one first.
 

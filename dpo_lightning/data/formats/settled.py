@@ -52,6 +52,7 @@ def settled_format(row_format: Format, rows: Rows, place: str, wanted: Compares 
         InputError: for rows that no format reads or several do, and for rows that the format of the config does not
             read, or reads against what they say, where another one is right.
     """
+    rows = _without(rows, row_format.ignore or ())
     try:
         if isinstance(row_format, AutoFormat) and row_format.looks:
             known = row_format.known_in(rows, wanted)
@@ -67,6 +68,10 @@ def settled_format(row_format: Format, rows: Rows, place: str, wanted: Compares 
     return found
 
 
+def _without(rows: Rows, ignored: Sequence[str]) -> Rows:
+    return [{name: value for name, value in row.items() if name not in ignored} for row in rows] if ignored else rows
+
+
 def _check_sides(row_format: RowFormat, rows: Rows) -> None:
     """Refuse two completions by the names of a comparison, whose verdict would not be read."""
     sides = {row_format.chosen, row_format.rejected}
@@ -74,8 +79,7 @@ def _check_sides(row_format: RowFormat, rows: Rows) -> None:
         read = known.format
         if not isinstance(read, ComparedFormat) or sides != {read.first, read.second}:
             continue
-        ignored = read.preference in (getattr(row_format, "ignore", None) or ())
-        if first_value(rows, read.preference) is not None and not ignored:
+        if first_value(rows, read.preference) is not None:
             raise InputError(
                 f"field `{read.preference}` says which of `{read.first}` and `{read.second}` is better, and "
                 f"data.format {type(row_format).__name__} does not read it: {_read_by(known)}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import dropwhile
 from typing import Any, Union
 
+from dpo_lightning.data.column_paths import value
 from dpo_lightning.data.formats.example import Conversation, Message
 
 
@@ -34,7 +35,7 @@ def continues(prompt: Union[str, Conversation], dialogue: Conversation) -> bool:
 
 def repeats(row: Mapping[str, Any], prompt: str, completions: Sequence[str]) -> bool:
     """Return whether text completions of a row begin with its prompt and go on after it."""
-    opening, answers = row.get(prompt), [row.get(name) for name in completions]
+    opening, answers = value(row, prompt), [value(row, name) for name in completions]
     return (
         isinstance(opening, str)
         and bool(opening.strip())
@@ -47,4 +48,4 @@ def _is_system(message: Message) -> bool:
 
 
 def _stripped(message: Message) -> Message:
-    return {name: value.strip() if isinstance(value, str) else value for name, value in message.items()}
+    return {name: part.strip() if isinstance(part, str) else part for name, part in message.items()}

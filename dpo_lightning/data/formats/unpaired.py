@@ -91,7 +91,7 @@ class UnpairedFormat(Format):
 
     def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
         """Return this format, with a `threshold` of 0 where labels are 1 and -1, and `repeats_prompt` where they do."""
-        signed = self.threshold is None and is_signed([row.get(self.label) for row in rows])
+        signed = self.threshold is None and is_signed([value(row, self.label) for row in rows])
         repeated = bool(rows) and all(repeats(row, self.prompt, self._completions(row)) for row in rows)
         found = replace(self, threshold=0.0) if signed else self
         return replace(found, repeats_prompt=True) if repeated else found

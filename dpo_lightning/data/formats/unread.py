@@ -11,7 +11,7 @@ import numpy as np
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.example import Example
 from dpo_lightning.data.formats.filled import count, fields_of, first
-from dpo_lightning.data.formats.known_columns import KNOWN
+from dpo_lightning.data.formats.known_columns import JUDGEMENT, KNOWN
 from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.formats.recorded import Path, Recorded, held, left, note_all, shown_path
 from dpo_lightning.errors import InputError
@@ -105,14 +105,14 @@ def check_ignored(row_format: Format, names: set[str]) -> None:
 
 
 def check_known(unread: Iterable[Path], row_format: Format, rows: datasets.Dataset) -> None:
-    """Refuse columns that are left and whose name says what they mean.
+    """Refuse columns that are left and whose name says what they mean; a further judgement may be left.
 
     Raises:
         InputError: naming the column, its rows, and what to set.
     """
     for path in unread:
         meaning = KNOWN.get(path[-1].lower())
-        if meaning is not None:
+        if meaning is not None and not (row_format.judges and meaning is JUDGEMENT):
             name = shown_path(path)
             raise InputError(
                 f"column `{name}` ({count(rows, [path])} of {len(rows)} rows) is {meaning.words}, and "

@@ -218,9 +218,10 @@ def _features(row_format: Format) -> Features:
 
 def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
     outcomes = encoded["outcome"][:]
-    # Labelled completions are counted one by one, whether their rows have one or several.
+    # Labelled completions are counted one by one, whether their rows have one or several; a row without a preference
+    # has no labels and counts once.
     labels = encoded["labels"][:] if "labels" in encoded.column_names else None
-    sizes = [1] * len(outcomes) if labels is None else [*map(len, labels)]
+    sizes = [1] * len(outcomes) if labels is None else [len(each or [None]) for each in labels]
     counts = Counter[int]()
     for outcome, size in zip(outcomes, sizes, strict=True):
         counts[outcome] += size
@@ -254,7 +255,7 @@ def _report_boundaries(
     if not any(kinds):
         return
     number = encoded[max(range(len(kinds)), key=kinds.__getitem__)]["row"]
-    examples = row_format.examples(rows.with_format(None)[number], encode.quote)
+    examples = read_examples(row_format, rows.with_format(None)[number], encode.quote)
     found = next((each for example in examples if (each := encode.remedy(example))), None)
     say = rank_zero_warn if Boundary.SHARED in kinds else rank_zero_info
     say(f"{place}: of {len(encoded)} examples {'; '.join(boundary_report(kinds, found))}")

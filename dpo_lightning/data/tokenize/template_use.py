@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from dpo_lightning.compat.chat_templates import TemplateWords, template_words
 from dpo_lightning.data.formats import Conversation, Example, Message
 from dpo_lightning.data.formats.recorded import holds
+from dpo_lightning.data.tokenize.template_dates import templates_of
 from dpo_lightning.data.tokenize.turns import WEIGHTS
-from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,25 +19,13 @@ _ALWAYS = {"role", "content", *WEIGHTS}
 
 def words_of(tokenizer: PreTrainedTokenizerBase) -> TemplateWords | None:
     """Return the words of a tokenizer's chat templates; None where it has none that can be read."""
-    given = getattr(tokenizer, "chat_template", None)
-    templates = list(given.values()) if isinstance(given, Mapping) else [given]
+    templates = templates_of(tokenizer)
     if not templates or not all(isinstance(each, str) for each in templates):
         return None
     words = [template_words(each) for each in templates]
     return TemplateWords(
         frozenset().union(*(each.variables for each in words)), frozenset().union(*(each.fields for each in words))
     )
-
-
-def check_arguments(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any], key: str) -> None:
-    """Refuse arguments of the config that the chat template does not read.
-
-    Raises:
-        InputError: naming the key and the argument.
-    """
-    words = words_of(tokenizer)
-    for name in [] if words is None else arguments.keys() - words.variables:
-        raise InputError(f"{key}.{name}: the chat template reads no variable of that name: leave it out")
 
 
 def unread_keys(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[str]:

@@ -45,9 +45,7 @@ def tokens(path: Path, rows: list[Row], **settings: Any) -> list[tuple[Any, ...]
     """Token ids of what the DataModule makes of a file with these rows, and their labels."""
     data = PreferenceDataModule(write(path, rows), chat(TEMPLATES["chatml"], words()), **settings)
     data.setup()
-    return [
-        (row["prompt_ids"], row["completion_ids"], row.get("label", row.get("labels"))) for row in data.splits["train"]
-    ]
+    return [(row["prompt_ids"], row["completion_ids"], row.get("labels")) for row in data.splits["train"]]
 
 
 def as_json(row: Row) -> Row:

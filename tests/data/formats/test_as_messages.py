@@ -25,7 +25,7 @@ class Own(Format):
 
 def tokens(row: dict[str, Any], row_format: Format) -> list[Any]:
     loaded = ready(Dataset.from_list([row] * 2), tokenizer=chat(CHATML), format=row_format)
-    return [(each.prompt_ids, each.completion_ids, each.label) for each in loaded.examples("train")]
+    return [(each.prompt_ids, each.completion_ids, each.labels) for each in loaded.examples("train")]
 
 
 def written(*before: dict[str, str]) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def test_a_missing_column_is_named() -> None:
         ComparedFormat(boundary=0, scale=[1])
 
 
+@pytest.mark.filterwarnings("ignore:.* are lost")
 def test_ties_are_dropped_and_counted(tmp_path: Any, said: list[str]) -> None:
     rows = [{**ROW, "preference_strength": strength} for strength in (0, 1, 0, -2, 0)]
     data = PreferenceDataModule(write(tmp_path / "rows.jsonl", rows), words())

@@ -41,16 +41,22 @@ def test_it_has_every_format() -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_format_has_the_settings_that_it_says(name: str) -> None:
-    shared = {each.name for each in fields(PairFormat)} if issubclass(CLASSES[name], PairFormat) else set()
-    own = [each.name for each in fields(CLASSES[name]) if each.name not in {*shared, "ignore"}]
+    base = PairFormat if issubclass(CLASSES[name], PairFormat) else Format
+    shared = {each.name for each in fields(base)}
+    own = [each.name for each in fields(CLASSES[name]) if each.name not in shared]
     *_, has, _, gives, settings, _ = ROWS[name].split("|")
 
     assert names(settings) == own
     if name != "ScoredListFormat":
         assert gives.strip().startswith(GIVES[CLASSES[name].gives.value])
-    if shared and name not in ("ComparedFormat", "ScoredPairsFormat", "ScoredListFormat"):
+    if base is PairFormat and name not in ("ComparedFormat", "ScoredPairsFormat", "ScoredListFormat"):
         made = CLASSES[name]()
         assert {column for each in own[:3] if isinstance(column := getattr(made, each), str)} <= {*names(has)}
+
+
+def test_settings_of_all_are_named() -> None:
+    (shared,) = re.findall(r"^Settings are .*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    assert {each.name for each in fields(PairFormat)} <= {*names(shared)}
 
 
 def test_what_is_found_is_there_with_its_columns() -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from dpo_lightning import PreferenceDataModule
-from dpo_lightning.data.formats import LabelledPairs, RowFormat, ScoredListFormat, SwiftFormat, UnpairedFormat
+from dpo_lightning.data.formats import (
+    AutoFormat,
+    LabelledPairs,
+    RowFormat,
+    ScoredListFormat,
+    SwiftFormat,
+    UnpairedFormat,
+)
+from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.data.formats.found import find_format
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -191,21 +199,21 @@ FOUND: dict[str, tuple[Row, Row, str]] = {
 def test_rows_give_the_tokens_of_the_pairs_that_they_are(name, tmp_path, said):
     row, as_trl, words_of_it = FOUND[name]
 
-    expected = tokens(tmp_path / "trl.jsonl", [as_trl] * 2, format=RowFormat())
-    assert tokens(tmp_path / "rows.jsonl", [row] * 2) == expected
+    as_it_is = AutoFormat(as_messages=False if isinstance(as_trl["chosen"], str) else None)
+    expected = tokens(tmp_path / "trl.jsonl", [as_trl] * 2, format=as_it_is.found_in([as_trl]))
+    said.clear()
+    assert tokens(tmp_path / "rows.jsonl", [row] * 2, format=as_it_is) == expected
     assert sum(f"split train: read as {words_of_it}" in line for line in said) == 1, said
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_each_is_found_among_labelled_completions_too(name):
     row, as_trl, _ = FOUND[name]
-    found = find_format([row], Compares.LABELLED).format
+    found = AutoFormat().found_in([row], Compares.LABELLED)
     wanted = RowFormat().parse(as_trl)
 
     assert found.gives is Compares.LABELLED
-    assert [(each.prompt, each.completions[0]) for each in found.examples(row)] == [
-        (wanted.prompt, completion) for completion in wanted.completions
-    ]
+    assert read_examples(found, row, str) == [wanted._replace(labels=[True, False])]
 
 
 LABELLED = {
@@ -220,10 +228,13 @@ LABELLED = {
 @pytest.mark.parametrize("name", LABELLED)
 def test_labelled_completions_are_found(name, tmp_path):
     row, as_trl = LABELLED[name]
-    ((prompt, (chosen, _), _),) = tokens(tmp_path / "trl.jsonl", [as_trl], format=RowFormat())
+    as_it_is = False if isinstance(as_trl["chosen"], str) else None
+    ((prompt, (chosen, _), _),) = tokens(tmp_path / "trl.jsonl", [as_trl], format=RowFormat(as_messages=as_it_is))
 
     with pytest.warns(UserWarning, match="every completion is desirable"):
-        assert tokens(tmp_path / "rows.jsonl", [row]) == [(prompt, [chosen], True)]
+        assert tokens(tmp_path / "rows.jsonl", [row], format=AutoFormat(as_messages=as_it_is)) == [
+            (prompt, [chosen], [True])
+        ]
 
 
 def test_lists_are_found_for_objectives_on_lists():
@@ -266,7 +277,7 @@ def test_rows_of_no_format_are_refused_with_what_they_lack(tmp_path):
         data.setup()
     message = str(raised.value)
     assert message.startswith(
-        f"{path}, split train: the columns `messages`, `rejected_answer` are of no known format ("
+        f"data.dataset: {path}, split train: the columns `messages`, `rejected_answer` are of no known format ("
     )
     assert message.count("ms-swift lack `rejected_response`") == 1
     assert len(message.splitlines()) == 1

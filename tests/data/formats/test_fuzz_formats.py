@@ -104,6 +104,7 @@ def test_faulty_rows_are_of_a_format_or_refused(wanted: Compares | None) -> None
     assert min(counts["found"], counts["refused"]) > 50, counts
 
 
+@pytest.mark.filterwarnings("ignore:.* are lost")
 def test_what_the_data_module_keeps_and_drops_are_all_rows(tmp_path: Any, said: list[str]) -> None:
     rows = [
         {"prompt": f"q{n}", "response_0": "a", "response_1": "b" * (n % 3), "better_response_id": 0} for n in range(30)

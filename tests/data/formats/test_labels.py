@@ -52,6 +52,7 @@ def test_labels_with_a_sign() -> None:
     assert not is_signed([-1, 3])
 
 
+@pytest.mark.filterwarnings("ignore:.* are lost")
 def test_with_a_sign_zero_is_no_label(tmp_path: Any, said: list[str]) -> None:
     rows = [{"prompt": "q", "completion": f"a{n}", "label": (-1, 0, 1)[n % 3]} for n in range(9)]
     data = PreferenceDataModule(write(tmp_path / "rows.jsonl", rows), words(), format=UnpairedFormat())

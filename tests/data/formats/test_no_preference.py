@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from dpo_lightning import Compares, Example, Format, PreferenceDataModule
 from dpo_lightning.data.formats import NoPreference
 from tests.data.common import write
@@ -23,6 +25,7 @@ class Own(Format):
         return [Example.pair("q", "a", f"b{row['n']}")] if row["n"] > 1 else []
 
 
+@pytest.mark.filterwarnings("ignore:.* are lost")
 def test_they_are_counted_wherever_they_stand(tmp_path, said):
     rows = [{"n": n} for n in (0, 2, 1, 3, 0)]
     data = PreferenceDataModule(write(tmp_path / "rows.jsonl", rows), words(), format=Own())

@@ -8,6 +8,7 @@ import pytest
 
 from dpo_lightning.data import Example
 from dpo_lightning.data.formats import PairFormat, QuestionFormat, ShareGPTFormat
+from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.data.formats.pairs import Side
 from dpo_lightning.errors import InputError
 from tests.data.formats.common import assistant, said, system, turns, user
@@ -30,23 +31,35 @@ def test_a_system_text_is_a_message_and_is_there_once() -> None:
     wanted = Example.pair([system("s"), user("q")], [assistant("a")], [assistant("b")])
     within = {**ROW, "conversations": [said("system", "s"), said("human", "q")]}
 
-    assert [ShareGPTFormat().examples({**row, "system": "s"})[0] for row in (ROW, within)] == [wanted] * 2
-    with pytest.raises(InputError, match=r"^field `system`: the messages have another system turn$"):
-        ShareGPTFormat().examples({**within, "system": "other"})
-    assert ShareGPTFormat(system=None).examples({**ROW, "system": "s"})[0].prompt == [user("q")]
-    assert ShareGPTFormat().examples({**ROW, "system": " "})[0].prompt == [user("q")]
+    read = ShareGPTFormat(system="system")
+
+    assert [read_examples(read, {**row, "system": "s"}, str) for row in (ROW, within)] == [[wanted]] * 2
+    with pytest.raises(InputError, match=r"^field `system`: the messages of the prompt have a system message of their"):
+        read_examples(read, {**within, "system": "other"}, str)
+    with pytest.raises(InputError, match=r"^field `system`: int, not the text of a system prompt"):
+        read_examples(read, {**ROW, "system": 3}, str)
+    assert read_examples(read, {**ROW, "system": " "}, str)[0].prompt == [user("q")]
 
 
 def test_texts_are_messages_where_that_is_said() -> None:
     row = {"question": "q", "chosen": "a", "rejected": "b", "system": "s"}
 
-    assert QuestionFormat().examples(row) == [
+    assert read_examples(QuestionFormat(system="system"), row, str) == [
         Example.pair([system("s"), user("q")], [assistant("a")], [assistant("b")])
     ]
-    with pytest.raises(InputError, match=r"^field `system`: the row's other texts are no messages: set format\.as_m"):
-        QuestionFormat(as_messages=False).examples(row)
-    plain = QuestionFormat(as_messages=False, system=None).examples(row)
-    assert plain == [Example.pair("q", "a", "b")]
+    with pytest.raises(InputError, match=r"^format\.system is for messages: set format\.as_messages to true"):
+        read_examples(QuestionFormat(as_messages=False, system="system"), row, str)
+    assert read_examples(QuestionFormat(as_messages=False), row, str) == [Example.pair("q", "a", "b")]
+
+
+def test_a_named_prompt_that_is_not_there_is_no_implicit_one() -> None:
+    whole = {name: [user("q"), assistant(name)] for name in ("chosen", "rejected")}
+
+    assert ShareGPTFormat("prompt").examples(whole)[0].prompt == [user("q")]
+    with pytest.raises(InputError, match=r"^no column `conversations`"):
+        ShareGPTFormat().examples(whole)
+    with pytest.raises(InputError, match=r"^no field `input\.messages`; the fields of `input` are `other`"):
+        ShareGPTFormat("input.messages").examples({**whole, "input": {"other": 1}})
 
 
 def test_the_prompt_is_put_before_its_input() -> None:
@@ -64,9 +77,7 @@ def test_the_prompt_is_put_before_its_input() -> None:
     [
         ({"chosen": None}, "field `chosen`: null"),
         ({"chosen": 4}, "field `chosen`: int, not text or a list of messages"),
-        ({"conversations": [said("gpt", "q")]}, "field `conversations`: the last message is the assistant's"),
         ({"conversations": [said("x", "q")]}, "field `conversations`, message 0: role 'x' is none of"),
-        ({"system": 3}, "field `system`: int, not text"),
     ],
 )
 def test_a_bad_row_is_named_by_its_own_column(change: dict[str, Any], message: str) -> None:

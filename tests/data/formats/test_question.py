@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dpo_lightning.data.formats import AlpacaFormat, QuestionFormat
+from dpo_lightning.data.formats.as_messages import read_examples
 from tests.data.formats.common import system, user
 
 
 def test_blank_parts_are_left_out():
     sides = {"chosen": "a", "rejected": "b"}
 
-    assert QuestionFormat().examples({"system": "", "question": "q", **sides})[0].prompt == [user("q")]
-    assert AlpacaFormat().examples({"instruction": "", "input": "q", **sides})[0].prompt == [user("q")]
-    assert AlpacaFormat().examples({"instruction": "q", "input": " ", "system": "s", **sides})[0].prompt == [
-        system("s"),
-        user("q"),
-    ]
+    def prompt(read, **row):
+        return read_examples(read, {**row, **sides}, str)[0].prompt
+
+    assert prompt(QuestionFormat(system="system"), system="", question="q") == [user("q")]
+    assert prompt(AlpacaFormat(), instruction="", input="q") == [user("q")]
+    assert prompt(AlpacaFormat(system="system"), instruction="q", input=" ", system="s") == [system("s"), user("q")]

@@ -6,6 +6,7 @@ import pytest
 
 from dpo_lightning.data import Example
 from dpo_lightning.data.formats import SwiftFormat
+from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.errors import InputError
 from tests.data.formats.common import assistant, system, user
 
@@ -19,7 +20,7 @@ def test_the_last_turn_is_the_chosen_one():
     assert SwiftFormat().examples({**ROW, "rejected_response": assistant("b")}) == [PAIR]
     whole = {"messages": DIALOGUE, "rejected_messages": [*DIALOGUE[:3], assistant("b")], "rejected_response": None}
     assert SwiftFormat().examples(whole) == [PAIR]
-    with_system = SwiftFormat().examples({**ROW, "system": "s"})[0]
+    (with_system,) = read_examples(SwiftFormat(system="system"), {**ROW, "system": "s"}, str)
     assert with_system == PAIR._replace(prompt=[system("s"), *DIALOGUE[:3]])
 
 

@@ -92,7 +92,7 @@ def test_so_it_is_of_labelled_completions() -> None:
     rows = [{"prompt": "ab:", "completion": "ab: c", "label": 1}, REPEATED[0]]
     found = UnpairedFormat().found_in(rows)
 
-    assert [each.completions for row in rows for each in found.examples(row)] == [[" c"], [" c0"], [" d0"]]
+    assert [each.completions for row in rows for each in found.examples(row)] == [[" c"], [" c0", " d0"]]
     assert UnpairedFormat().found_in([{**rows[0], "completion": "c"}, rows[1]]) == UnpairedFormat()
 
 

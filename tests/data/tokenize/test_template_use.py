@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from dpo_lightning import Example, InputError
+from dpo_lightning import Example
 from dpo_lightning.data.tokenize.template_use import (
-    check_arguments,
     reads_tools,
     unread_arguments,
     unread_keys,
@@ -50,13 +49,6 @@ def test_arguments_and_tools() -> None:
     assert unread_arguments(chat(CHATML), given) == ["enable_thinking", "other"]
     assert reads_tools(chat(THINKS))
     assert not reads_tools(chat(CHATML))
-
-
-def test_arguments_of_the_config_are_refused() -> None:
-    check_arguments(chat(THINKS), {"enable_thinking": False}, "data.chat_template_kwargs")
-    with pytest.raises(InputError) as raised:
-        check_arguments(chat(THINKS), {"enable_thinkin": False}, "data.chat_template_kwargs")
-    assert str(raised.value).startswith("data.chat_template_kwargs.enable_thinkin: the chat template reads no variable")
 
 
 def test_several_templates_count_together_and_none_is_not_guessed_at() -> None:
