@@ -69,7 +69,7 @@ def fit(objective: Any, rows: list[dict[str, Any]], **settings: Any) -> Preferen
 def test_an_objective_gets_the_examples_that_it_reads() -> None:
     assert len(fit(DPO(), [SHP] * 2).splits["train"]) == 2
     assert fit(KTO(), [SHP, {**SHP, "history": "Three?"}]).splits["train"]["labels"][:] == [[True, False]] * 2
-    with pytest.raises(InputError, match=r"^objective DPO reads pairs, and data\.format UnpairedFormat gives single"):
+    with pytest.raises(InputError, match=r"^data\.dataset: objective DPO reads pairs, and data\.format Unpaired"):
         fit(DPO(), [{"prompt": "q", "completion": "a", "label": True}])
 
 
