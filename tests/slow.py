@@ -34,7 +34,6 @@ SLOW = {
     "tests/data/test_fuzz": "hundreds of random rows a test",
     "tests/data/test_loader_faults": "processes that die",
     "tests/data/tokenize/test_rows.py::test_another_process": "a process of its own",
-    "tests/data/test_unpaired": "whole fits",
     "tests/lab/test_datamodule": "fits starting policies",
     "tests/logprobs/test_sharing": "two processes",
     "tests/losses/test_modified_runs": "whole fits",

@@ -114,7 +114,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
 
     @property
     def _wanted(self) -> DataRead | None:
-        """What the objective and the order of the rows read."""
+        """The needs of the objective and of the order of the rows."""
         read = self._read
         ordered_by = frozenset(self.order.reads if self.order is not None else ())
         return read and read._replace(columns=read.columns | ordered_by)

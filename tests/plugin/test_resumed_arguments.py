@@ -9,7 +9,17 @@ import pytest
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import AdamW
 
-from dpo_lightning import IPO, Cosine, FrozenCopy, LoRA, PreferenceDataModule, PreferenceModule, RowFormat
+from dpo_lightning import (
+    IPO,
+    ByLength,
+    Clean,
+    Cosine,
+    FrozenCopy,
+    LoRA,
+    PreferenceDataModule,
+    PreferenceModule,
+    RowFormat,
+)
 from dpo_lightning.callbacks import ResumableCheckpoint
 from dpo_lightning.errors import InputError
 from tests.helpers import runs
@@ -36,14 +46,19 @@ ORDER = "the checkpoint was written with "
 DATA = {
     "dataset": ("other.jsonl", ORDER + "pairs 24, this run has 20"),
     "tokenizer": (None, MAY_CHANGE),  # of the policy, where the fixture gives the same one
+    "sources": ([{"dataset": "pairs.jsonl"}], "the checkpoint was written with other sources"),
+    "streaming": (True, ORDER),
+    "shuffle_buffer": (10, ORDER),
     "train_split": ("train[:20]", ORDER + "pairs 24, this run has 20"),
     "val_split": ("train[:4]", MAY_CHANGE),
+    "val_split_by": ("prompt", ORDER + "pairs 24"),
     "test_split": ("train[:4]", MAY_CHANGE),
     "load_options": ({}, MAY_CHANGE),
     "format": (RowFormat(prompt_template="Q: {prompt}"), ORDER + "content"),
     "chat_template": ("chat.jinja", MAY_CHANGE),  # the rows are no messages
     "chat_template_kwargs": ({"messages_read": False}, MAY_CHANGE),
     "chat_template_date": ("2026-11-30", MAY_CHANGE),
+    "scored": ("completion", MAY_CHANGE),  # the rows are no messages
     "eos": ("never", ORDER + "content"),
     "max_length": (20, ORDER + "(content|pairs)"),
     "max_prompt_length": (2, ORDER + "content"),
@@ -52,19 +67,27 @@ DATA = {
     "eval_batch_pairs": (2, MAY_CHANGE),
     "layout": ("padded", MAY_CHANGE),
     "length_grouped": (True, ORDER + "length_grouped False, this run has True"),
+    "order": (ByLength(), ORDER + "order shuffled"),
     "num_workers": (1, MAY_CHANGE),
     "num_proc": (1, MAY_CHANGE),
     "seed": (7, ORDER + "seed 0, this run has 7"),
+    "clean": (Clean(contaminated=True), ORDER + "pairs 24, this run has 16"),
     "resume": ("next_epoch", MAY_CHANGE),
 }
 
 
-# What else has to be said: the padded layout would group by length.
+AS_TEXT = {"format": RowFormat(as_messages=False)}
+# What else has to be said: the padded layout would group by length, and a template is not put around text.
 BESIDE = {
+    "sources": {"dataset": None},
+    "streaming": {"val_split": None},
+    "shuffle_buffer": {"streaming": True, "val_split": None},
+    "val_split_by": {"val_split": 0.5},
     "batch_tokens": {"batch_pairs": None},
     "layout": {"length_grouped": False},
-    "chat_template_kwargs": {"chat_template": "reading.jinja"},
-    "chat_template_date": {"chat_template": "dated.jinja"},
+    "chat_template": AS_TEXT,
+    "chat_template_kwargs": {"chat_template": "reading.jinja", **AS_TEXT},
+    "chat_template_date": {"chat_template": "dated.jinja", **AS_TEXT},
 }
 
 
