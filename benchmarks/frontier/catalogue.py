@@ -13,7 +13,7 @@ from typing import Any, cast
 from lightning.pytorch import Callback
 
 from dpo_lightning.callbacks import BEMAReference, EMAReference, TrustRegionReference
-from dpo_lightning.data import RowFormat, UnpairedFormat
+from dpo_lightning.data import Format, RowFormat, ScoredListFormat, ScoredPairsFormat, UnpairedFormat
 from dpo_lightning.losses import (
     CPO,
     DPO,
@@ -24,12 +24,16 @@ from dpo_lightning.losses import (
     LDDPO,
     NCA,
     ORPO,
+    QRPO,
     RPO,
     SFT,
     SPPO,
+    TPO,
     WPO,
+    AllPairs,
     AlphaDivergence,
     AlphaPO,
+    AnyObjective,
     AOTPaired,
     AOTUnpaired,
     APODown,
@@ -47,8 +51,9 @@ from dpo_lightning.losses import (
     JensenShannon,
     LengthNormalizedDPO,
     LengthRegularizedDPO,
-    Objective,
     PairedBCO,
+    PerToken,
+    PlackettLuceDPO,
     RewardAwareKL,
     RewardAwareSquared,
     RobustDPO,
@@ -57,7 +62,6 @@ from dpo_lightning.losses import (
     SimPO,
     SoftLabelDPO,
     UnpairedBCO,
-    UnpairedObjective,
     Weighted,
 )
 
@@ -76,15 +80,18 @@ class Entry:
         why: Where the settings come from, when not from the paper.
         format: What is read of the lab's rows.
         learning_rate: Peak of AdamW's learning rate.
+        completions: Completions of a prompt, for lists; None for pairs. Lists are as many fewer as they are longer, in
+            the run and in a step, so that every entry is trained on as many sampled completions.
         callback: Makes a callback of the Trainer, for what is no loss.
     """
 
     name: str
     family: str
-    objective: Objective | UnpairedObjective | None
+    objective: AnyObjective | None
     why: str = ""
-    format: RowFormat | UnpairedFormat = RowFormat()  # noqa: RUF009 - frozen
+    format: Format = RowFormat()  # noqa: RUF009 - frozen
     learning_rate: float = LEARNING_RATE
+    completions: int | None = None
     callback: Callable[[], Callback] | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -96,6 +103,7 @@ class Entry:
             "format": repr(self.format),
             "learning_rate": self.learning_rate,
             "callback": None if self.callback is None else repr(self.callback),
+            **({} if self.completions is None else {"completions": self.completions}),
         }
 
     def callbacks(self) -> list[Callback]:
@@ -117,6 +125,7 @@ FAMILIES = (
     "reward column",
     "modified",
     "moving reference",
+    "lists of four",
 )
 
 # Completions of the lab have 15 nats, those that the papers train on hundreds: what a log-ratio is multiplied with is
@@ -131,6 +140,12 @@ _SCALE = "DPO's scale"
 _MOVES = "DPO's quickstart scale: each of the three moves of the reference lets the policy go as far again"
 _TARGET = "IPO's target"
 _STAY = "nothing but a small learning rate keeps the policy near where it began"
+
+
+def _of_four(name: str, objective: AnyObjective, why: str, reads: Format | None = None) -> Entry:
+    reads = reads or ScoredListFormat(score="true_rewards")
+    return Entry(name, "lists of four", objective, why, reads, completions=4)
+
 
 CATALOGUE: tuple[Entry, ...] = (
     Entry("DPO", "logistic", DPO(_BETA), "best of the sweep"),
@@ -215,6 +230,14 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("TR-DPO, soft", "moving reference", DPO(1.0), _MOVES, callback=partial(TrustRegionReference, 0.6, every=64)),
     Entry("EMA reference", "moving reference", DPO(1.0), _MOVES, callback=partial(EMAReference, 0.99)),
     Entry("BEMA reference", "moving reference", DPO(1.0), _MOVES, callback=partial(BEMAReference, every=64)),
+    _of_four("best against worst", DPO(_BETA), _SCALE, ScoredPairsFormat(score="true_rewards")),
+    _of_four("Plackett-Luce DPO", PlackettLuceDPO(_BETA), _SCALE),
+    _of_four("all pairs", AllPairs(DPO(_BETA)), _SCALE),
+    _of_four("all pairs, weighted", AllPairs(DPO(_BETA), weighted=True), _SCALE),
+    _of_four("β-DPO on all pairs", AllPairs(BetaDPO(_BETA)), _SCALE),
+    _of_four("QRPO", QRPO(_BETA), _SCALE),
+    _of_four("TPO", TPO(_BETA), _SCALE),
+    _of_four("Plackett-Luce per token", PerToken(PlackettLuceDPO(5.0)), "LN-DPO's"),
 )
 
 

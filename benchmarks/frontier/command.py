@@ -94,7 +94,8 @@ def _frontier(options: argparse.Namespace, base: Protocol) -> None:
 def _run(missing: Sequence[Task], wanted: int, store: RunStore, options: argparse.Namespace) -> int:
     """Make the missing runs and return how many failed."""
     world, failed = options.out / "lab", 0
-    prepare_world(world, missing[0].protocol)
+    lists = {each.entry.completions for each in missing if each.entry.completions is not None}
+    prepare_world(world, missing[0].protocol, lists)
     with _progress() as progress, _told_on_interrupt(store.path):
         bar = progress.add_task("", total=wanted, completed=wanted - len(missing))
         for task, result in work(missing, world, options.workers):

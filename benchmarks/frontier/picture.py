@@ -18,7 +18,7 @@ from dpo_lightning.utils.files import replaced
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = {family: f"C{n}" for n, family in enumerate(FAMILIES)}
+_COLOURS = dict(zip(FAMILIES, (*(f"C{n}" for n in range(10)), "black"), strict=True))
 _CURVES = ("-", "--", "-.", ":")
 
 

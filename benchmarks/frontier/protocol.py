@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch.optim import AdamW
 
 from benchmarks.frontier.catalogue import Entry
 from benchmarks.frontier.measure import Measurement, measure
-from dpo_lightning.data import Format, RowFormat
+from dpo_lightning.data import Format, RowFormat, ScoredListFormat
 from dpo_lightning.errors import InputError
 from dpo_lightning.lab.datamodule import LabDataModule
 from dpo_lightning.lab.policy import PolicyRecipe
@@ -87,8 +88,13 @@ class Run(NamedTuple):
     seconds: float
 
 
-def prepare_world(root: Path, protocol: Protocol) -> None:
+def prepare_world(root: Path, protocol: Protocol, lists: Iterable[int] = ()) -> None:
     """Make the pairs and the starting policy unless they are there, and tokenise them once for all runs.
+
+    Args:
+        root: Directory of the lab; those of lists are beside it.
+        protocol: What all runs have in common.
+        lists: How many completions a list has, for each lab of lists that a run reads.
 
     Raises:
         InputError: when `root` is there and holds no lab, or the lab has too few prompts.
@@ -96,6 +102,9 @@ def prepare_world(root: Path, protocol: Protocol) -> None:
     data = _data(root, protocol, RowFormat(), seed=0)
     data.prepare_data()
     _prompts(data, protocol)
+    for completions in sorted(set(lists)):
+        rows = ScoredListFormat(score="true_rewards")
+        _data(root, protocol, rows, seed=0, completions=completions).prepare_data()
 
 
 def run_task(task: Task, root: Path) -> Run:
@@ -114,7 +123,7 @@ def run_task(task: Task, root: Path) -> Run:
 
 def _measured(task: Task, root: Path) -> Measurement:
     entry, protocol = task.entry, task.protocol
-    data = _data(root, protocol, entry.format, task.seed)
+    data = _data(root, protocol, entry.format, task.seed, entry.completions)
     module = _module(root, entry, protocol)
     if entry.objective is None:
         data.prepare_data()
@@ -125,11 +134,21 @@ def _measured(task: Task, root: Path) -> Measurement:
         module.policy,
         module.policy_again(),
         data.tokenizer,
-        _prompts(data, protocol),
+        _prompts(_held_out(root, protocol, data), protocol),
         samples_per_prompt=protocol.samples_per_prompt,
         max_new_tokens=protocol.max_new_tokens,
         seed=task.seed,
     )
+
+
+def _held_out(root: Path, protocol: Protocol, data: LabDataModule) -> LabDataModule:
+    """Return the data of the pairs, whose held-out prompts all runs are measured on."""
+    if data.root == root:
+        return data
+    pairs = _data(root, protocol, RowFormat(), seed=0)
+    pairs.prepare_data()
+    pairs.setup("validate")
+    return pairs
 
 
 def _prompts(data: LabDataModule, protocol: Protocol) -> list[tuple[int, ...]]:
@@ -139,15 +158,19 @@ def _prompts(data: LabDataModule, protocol: Protocol) -> list[tuple[int, ...]]:
     return different[: protocol.prompts]
 
 
-def _data(root: Path, protocol: Protocol, row_format: Format, seed: int) -> LabDataModule:
+def _data(
+    root: Path, protocol: Protocol, row_format: Format, seed: int, completions: int | None = None
+) -> LabDataModule:
     rows_of_a_pair = 2 if row_format.gives is Compares.LABELLED else 1
+    shorter = (completions or 2) // 2
     return LabDataModule(
-        str(root),
-        train_pairs=protocol.pairs,
+        str(root if completions is None else root.with_name(f"{root.name}-lists-of-{completions}")),
+        train_pairs=protocol.pairs // shorter,
         val_pairs=_DRAWN * protocol.prompts,
         recipe=protocol.recipe,
+        completions=completions,
         format=row_format,
-        batch_pairs=rows_of_a_pair * protocol.batch_pairs,
+        batch_pairs=max(1, rows_of_a_pair * protocol.batch_pairs // shorter),
         length_grouped=False,
         seed=seed,
     )

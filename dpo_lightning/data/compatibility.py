@@ -87,7 +87,8 @@ def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
     for name in sorted(wanted - given.keys()):
         if not predicting:
             raise _not_given(name, row_format)
-    for name in sorted(given.keys() - wanted):
+    ranking = {"score"} if row_format.gives is Compares.LISTS else set()  # metrics rank the list by it
+    for name in sorted(given.keys() - wanted - ranking):
         if given[name].holds is not Holds.TEXT:
             raise InputError(
                 f"data.format.{name}: the objective does not read it: leave it out, or take one that does; a subclass "

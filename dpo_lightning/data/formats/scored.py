@@ -179,6 +179,10 @@ class ScoredListFormat(RankedFormat):
 
     A rank is taken as its negative. A row in which all have one score is dropped and counted.
 
+    Args:
+        quantile: Field of a completion, or column of numbers beside the completions, with the quantile of each one's
+            reward, between 0 and 1, for `QRPO(quantiles="column")`.
+
     Example:
         >>> row = {"prompt": "1 + 1?", "completions": ["3", "2"], "scores": [0.5, 4]}
         >>> example = ScoredListFormat(score="scores").examples(row)[0]
@@ -187,6 +191,7 @@ class ScoredListFormat(RankedFormat):
     """
 
     gives: ClassVar[Compares] = Compares.LISTS
+    quantile: Optional[str] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -195,8 +200,9 @@ class ScoredListFormat(RankedFormat):
 
     @property
     def columns(self) -> Mapping[str, Column]:
-        """The scores, and the columns that are given."""
-        return {"score": COLUMNS["score"], **super().columns}
+        """The scores, the quantiles where they are named, and the columns that are given."""
+        named = ("score",) if self.quantile is None else ("score", "quantile")
+        return {**{name: COLUMNS[name] for name in named}, **super().columns}
 
     def sides(self, row: Mapping[str, Any]) -> Iterable[tuple[Side, Side]]:
         """Return the best completion beside each."""
@@ -219,4 +225,7 @@ class ScoredListFormat(RankedFormat):
             )
         completions = [pairs[0].completions[0], *(pair.completions[1] for pair in pairs)]
         columns = {"score": [each.score for each in ranked], **self.values(read, best, best)}
+        if self.quantile is not None:
+            numbers = self.numbers(read, required(read, self.completions), self.quantile)
+            columns["quantile"] = [numbers[each.side.number] for each in ranked]
         return [pairs[0]._replace(completions=completions, columns=columns)]

@@ -7,9 +7,20 @@ import inspect
 from benchmarks.frontier.catalogue import CATALOGUE, FAMILIES, SWEEPS
 from dpo_lightning import callbacks, losses
 from dpo_lightning.callbacks.moving_reference import MovingReference
-from dpo_lightning.losses import BetaObjective, ChosenObjective, MarginObjective, Objective, UnpairedObjective
+from dpo_lightning.losses import (
+    AnyObjective,
+    BetaObjective,
+    ChosenObjective,
+    ListObjective,
+    MarginObjective,
+    Objective,
+    UnpairedObjective,
+)
 
-KINDS = (Objective, BetaObjective, ChosenObjective, MarginObjective, UnpairedObjective, MovingReference)
+KINDS = (
+    *(AnyObjective, Objective, BetaObjective, ChosenObjective, MarginObjective, UnpairedObjective, ListObjective),
+    MovingReference,
+)
 
 
 def exported(module) -> list[type]:

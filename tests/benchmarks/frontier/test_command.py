@@ -49,7 +49,7 @@ def made_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             yield task, ValueError("no luck") if failing else result
 
     monkeypatch.setattr(command, "work", work)
-    monkeypatch.setattr(command, "prepare_world", lambda root, protocol: root.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(command, "prepare_world", lambda root, protocol, lists: root.mkdir(parents=True, exist_ok=True))
     return ran
 
 

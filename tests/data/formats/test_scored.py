@@ -62,6 +62,16 @@ def test_a_list_has_its_best_completion_first() -> None:
     assert example.columns == {"score": [4.0, 3.0, 1.0, 1.0]}
 
 
+def test_quantiles_stay_with_their_completions() -> None:
+    read = ScoredListFormat(score="scores", quantile="shares")
+    row = {"prompt": "q", "completions": ["a", "b", "c"], "scores": ["1", " 3.5 ", 2], "shares": [0.1, "0.9", 0.4]}
+    (example,) = read.examples(row)
+    assert example.columns == {"score": [3.5, 2.0, 1.0], "quantile": [0.9, 0.4, 0.1]}
+    assert set(read.columns) == {"score", "quantile"}
+    with pytest.raises(InputError, match="field `shares`: 2 numbers for 3 completions"):
+        read.examples({**row, "shares": [0.1, 0.2]})
+
+
 def test_a_list_of_dialogues_has_one_prompt() -> None:
     dialogues = [[user("q"), assistant(text)] for text in "abc"]
     row = {"completions": dialogues, "scores": [1, 2, 3]}
