@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import pydoc
@@ -63,7 +64,11 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
         return start + _suggest(match["name"] or "", COMMAND_NAMES, "there are")
     if match := REQUIRED.search(complaint):
         return _required(match["names"], path)
-    said = _about_a_class(complaint, class_path, path, classes) or _wrong_kind(message, complaint, class_path, path)
+    said = (
+        _wrong_items(message, complaint, class_path, path)
+        or _about_a_class(complaint, class_path, path, classes)
+        or _wrong_kind(message, complaint, class_path, path)
+    )
     return f"{place}: {said or GOT_MADE.sub('', complaint)}" if place else complaint
 
 
@@ -83,6 +88,23 @@ def _about_a_class(complaint: str, class_path: str | None, path: Sequence[str], 
     if match["name"].rpartition(".")[2] in classes:
         return f"{match['name']} does not fit here{_fitting(class_path, path, classes)}"
     return _no_class(match["name"] or "''", class_path, path, classes)
+
+
+def _wrong_items(message: str, complaint: str, class_path: str | None, path: Sequence[str]) -> str | None:
+    """Say which keys the items of a list have that are mappings of one kind, such as the sources of a run.
+
+    The parser takes a text among them for the name of a class, a module or a file, and complains that it is none.
+    """
+    hint = _hint_of(class_path, path)
+    lists = [each for each in get_args(hint) if get_origin(each) is list]
+    in_lists = (each for inner in lists for each in _classes_of(inner))
+    kinds = [each for each in in_lists if dataclasses.is_dataclass(each) and not each.__subclasses__()]
+    if not kinds:
+        return None
+    got = _given(message, complaint)
+    said = "" if got is None else f", got {one_line(got, 80) or repr(got)}"
+    keys = ", ".join(field.name for field in dataclasses.fields(kinds[0]))
+    return f"expected {in_words(hint)}{said}; the keys of a {kinds[0].__name__} are {keys}"
 
 
 def _wrong_kind(message: str, complaint: str, class_path: str | None, path: Sequence[str]) -> str | None:

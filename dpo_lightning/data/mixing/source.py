@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.written import written_format
 from dpo_lightning.data.reading.sources import describe
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.arguments import wrong_kind
@@ -113,6 +114,8 @@ def _made(given: object, key: str) -> Source:
             said = f"did you mean `{close}`?" if close else f"its keys are {', '.join(fields)}"
             raise InputError(f"unknown key `{key}.{unknown}`; {said}")
         given = Source(**given)
+        if isinstance(given.format, str | Mapping):
+            given = dataclasses.replace(given, format=written_format(given.format, f"{key}.format"))
     if not isinstance(given, Source):
         raise InputError(f"{key}: give Source(...), or a mapping of its arguments, not {one_line(repr(given), 80)}")
     given.check(key)
