@@ -13,6 +13,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.compat.datasets import json_text
 from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.settled import FIRST_ROWS
+from dpo_lightning.data.formats.unread import names_in
 from dpo_lightning.data.streaming.loader import Start
 from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
 from dpo_lightning.data.streaming.shuffling import shuffled
@@ -33,7 +35,7 @@ from dpo_lightning.utils.ranks import DataRanks, from_all_ranks
 
 Settle = Callable[[Format, Sequence[Mapping[str, Any]], str], Format]
 
-_HEAD = 64
+_HEAD = 200
 """Rows that are looked at before the run begins."""
 
 
@@ -88,14 +90,21 @@ class TrainingStream:
         head = list(islice(rows.rows(), _HEAD))
         if not head:
             raise InputError(f"{place}: no rows")
-        columns = [dict(raw.columns()) for raw in head]
+        columns = [raw.columns() for raw in head]
         names = tuple(dict.fromkeys(name for each in columns for name in each))
-        row_format = settle(tokenize.row_format, columns, place)
-        look_first(_as_table(columns, names), row_format, tokenize.encode, place)
+        row_format = settle(tokenize.row_format, columns[:FIRST_ROWS], place)
+        table = _as_table(columns, names)
+        look_first(table, row_format, tokenize.encode, place)
         self.tokenize = RowTokenizer(row_format, tokenize.encode, tokenize.vocabulary, names)
         self._taken = self.tokenize.tokenized(Chunk(0, head)).taken
         self._head = head
+        self._table = table
         self._counted: Counter[Any] = Counter()
+
+    @property
+    def names(self) -> set[str]:
+        """What `Format.ignore` may name, of the first rows."""
+        return names_in(self._table)
 
     @property
     def first(self) -> TokenizedExample:
@@ -110,10 +119,9 @@ class TrainingStream:
 
     def content(self, settings: Any) -> str:
         """Return the hash of the first rows, of what is known of the others, and of what decides on their tokens."""
-        rows = [(raw.number, raw.content) for raw in self._head]
         from datasets.fingerprint import Hasher
 
-        return Hasher.hash((self.rows.identity, repr(rows), settings))
+        return Hasher.hash((self.rows.identity, repr([raw.columns() for raw in self._head]), settings))
 
     def epoch(self, settings: StreamSettings, start: Start, ranks: DataRanks, group: Any = None) -> Iterator[Step]:
         """Yield the steps of an epoch from a start on; the dropped rows are said at its end.
