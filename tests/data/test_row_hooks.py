@@ -30,7 +30,7 @@ def test_names_to_ignore_are_compared_with_all_splits(tmp_path):
     marked = write(tmp_path / "marked.jsonl", [{**row, "system": "s"} for row in rows(4)])
     plain = Dataset.from_list(rows(6))
     ready(plain, val_split=marked, format=RowFormat(ignore=["system"]))
-    with pytest.raises(InputError, match="data.format.ignore: there is no column `sistem` in the data: is `system`"):
+    with pytest.raises(InputError, match=r"data\.format\.ignore: there is no column `sistem` in the data: is `system`"):
         ready(plain, val_split=marked, format=RowFormat(ignore=["system", "sistem"]))
 
 

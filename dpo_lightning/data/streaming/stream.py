@@ -18,7 +18,7 @@ from dpo_lightning.data.formats.unread import names_in
 from dpo_lightning.data.streaming.loader import Start
 from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
 from dpo_lightning.data.streaming.shuffling import shuffled
-from dpo_lightning.data.streaming.steps import Step, Told, filled, steps
+from dpo_lightning.data.streaming.steps import Step, Surplus, Told, filled, steps
 from dpo_lightning.data.streaming.tokens import (
     Chunk,
     RowTokenizer,
@@ -100,6 +100,7 @@ class TrainingStream:
         self._head = head
         self._table = table
         self._counted: Counter[Any] = Counter()
+        self._surplus: list[Surplus] = []
 
     @property
     def names(self) -> set[str]:
@@ -143,7 +144,8 @@ class TrainingStream:
             batches = (list(islice(examples, size)) for size in start.rest[rank])
         window = start.accumulate - start.done % start.accumulate
         found_any = bool(start.done)
-        for step in steps(batches, _exchange(ranks, group), rank, window, start.accumulate):
+        self._surplus = []
+        for step in steps(batches, _exchange(ranks, group), rank, window, start.accumulate, self._surplus.extend):
             found_any = True
             yield step
         if not found_any:
@@ -156,13 +158,14 @@ class TrainingStream:
     def report(self, when: str, ranks: DataRanks) -> None:
         """Say how many examples were kept since the last report, and why others were not; nothing without any."""
         counted, self._counted = self._counted, Counter()
+        surplus, self._surplus = self._surplus, []
         dropped = [f"{counted[each]} {each.reason}" for each in Outcome if each and counted[each]]
         if not counted[Outcome.KEPT] and not dropped:
             return
         whose = "" if ranks.world_size == 1 else " on rank 0"
         rank_zero_info(
             f"{self.place}, {when}: {counted[Outcome.KEPT]} examples kept{whose} ({counted['truncated']} of them "
-            f"truncated)" + (f"; dropped {', '.join(dropped)}" if dropped else "")
+            f"truncated)" + (f"; dropped {', '.join(dropped)}" if dropped else "") + _left_out(surplus)
         )
 
 
@@ -178,6 +181,11 @@ def _too_few(ranks: DataRanks) -> str:
     if ranks.world_size == 1:
         return "no row is left to train on"
     return f"a rank has no row to train on: give {ranks.world_size} rows or more, or fewer devices"
+
+
+def _left_out(surplus: Sequence[Surplus]) -> str:
+    said = [f"{each.examples}{'' if each.ended else ' or more'} of rank {each.rank}" for each in surplus]
+    return f"; left out, since another rank had none left: {', '.join(said)}" if said else ""
 
 
 def _count(counted: Counter[Any], found: Tokenized) -> None:

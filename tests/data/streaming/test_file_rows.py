@@ -89,7 +89,7 @@ def test_values_are_not_read_before_they_are_asked_for(tmp_path):
     rows = stream(str(path)).rows()
     assert next(rows).columns() == {"prompt": "q" * 1000}
     with pytest.raises(InputError, match=r"a\.jsonl: line 10001: malformed JSON"):
-        [*rows]
+        list(rows)
 
 
 def test_a_damaged_file_is_named(tmp_path):
