@@ -52,7 +52,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
         sources: Several sources to train on, in place of `dataset`, `train_split` and `load_options`: a list of
             `Source`, or of mappings of its arguments. Each epoch has an exact number of rows of each. `val_split`, a
             fraction or a split of each of them, then makes a set of each, with metrics `val/<name>/...`.
-        streaming: Read the training rows as they come: of a `.jsonl` or `.parquet` file, a data set on the hub or an
+        streaming: Read the training rows as they come: of files, a data set on the hub or an
             `IterableDataset`. The Trainer needs `max_steps`.
         shuffle_buffer: Rows that the shuffle of a stream holds; null takes 10,000, and 1 keeps their order.
         train_split: Split to train on, a slice of one, as in `train[:1000]`, or a sum, as in `train+test`.

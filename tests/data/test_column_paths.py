@@ -68,7 +68,7 @@ def test_every_setting_of_a_column_takes_a_path() -> None:
     assert (pair.prompt, pair.completions) == ("q", ["a", "b"])
     assert pair.columns == {"margin": 3.0, "probability": 0.75, "input.kind": "x"}
     (one,) = UnpairedFormat(prompt="input.question", completion="up.answer", label="up.label").examples(NESTED)
-    assert (one.prompt, one.completions, one.label) == ("q", ["a"], True)
+    assert (one.prompt, one.completions, one.labels) == ("q", ["a"], [True])
 
 
 def test_paths_go_through_arrow_and_the_cache() -> None:

@@ -82,7 +82,7 @@ def test_no_prompt_of_pairs_in_two_completions_is_on_both_sides() -> None:
     module = ready(Dataset.from_list(rows(30)), format=UnpairedFormat(), val_split=0.5)
     sides = [{each.row for each in module.examples(split)} for split in ("train", "val")]
     assert not sides[0] & sides[1]
-    assert [len(module.examples(split)) for split in ("train", "val")] == [30, 30]
+    assert [len(module.examples(split)) for split in ("train", "val")] == [15, 15]
 
 
 def test_equal_prompts_of_several_rows_are_held_out_on_request() -> None:

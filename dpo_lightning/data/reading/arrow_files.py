@@ -65,8 +65,8 @@ def _blocks(batches: Any, stated: Mapping[str, Any]) -> Iterator[Block]:
     import pyarrow as pa
 
     for batch in batches:
-        if batch.num_rows:
-            yield plain_block(pa.Table.from_batches([batch]), stated)
+        for start in range(0, batch.num_rows, _ROWS):
+            yield plain_block(pa.Table.from_batches([batch.slice(start, _ROWS)]), stated)
 
 
 def _source(path: Path) -> Any:

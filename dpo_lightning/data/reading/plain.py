@@ -93,8 +93,8 @@ def _plain(name: str, column: Any, feature: Any) -> Any:
         raise InputError(f"column `{name}` of type {column.type} cannot be read: {one_line(error)}") from None
 
 
-def meant(value: Any, feature: Any) -> Any:
-    """Return what a stored value stands for: the name of a class, the value of a JSON text."""
+def meant(value: Any, feature: Any, *, decoded: bool = False) -> Any:
+    """Return what a stored value stands for: the name of a class, the value of a JSON text unless it is `decoded`."""
     from datasets import ClassLabel, Json
 
     if value is None or feature is None:
@@ -102,11 +102,11 @@ def meant(value: Any, feature: Any) -> Any:
     if isinstance(feature, ClassLabel):
         return feature.names[value] if isinstance(value, int) and value >= 0 else None  # -1 where a test set hides it
     if isinstance(feature, Json | JsonText):
-        return json.loads(value)
+        return value if decoded else json.loads(value)
     if isinstance(feature, Mapping):
-        return {name: meant(each, feature[name]) for name, each in value.items()}
+        return {name: meant(each, feature[name], decoded=decoded) for name, each in value.items()}
     inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
-    return [meant(each, inner) for each in value] if isinstance(value, list) else value
+    return [meant(each, inner, decoded=decoded) for each in value] if isinstance(value, list) else value
 
 
 def plain_rows(rows: Dataset, stated: Mapping[str, Any] | None = None) -> Dataset:

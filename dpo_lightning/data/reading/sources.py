@@ -136,10 +136,23 @@ def _plain(splits: Mapping[str, Dataset]) -> Splits:
     return {name: partial(plain_rows, rows) for name, rows in splits.items()}
 
 
-def _of_files(files: Mapping[str, list[ReadFile]], options: Mapping[str, Any]) -> Splits:
+def options_of_files(files: Mapping[str, list[ReadFile]], options: Mapping[str, Any]) -> FileOptions:
+    """Return how files are read, by `data.load_options`.
+
+    Args:
+        files: The files by split.
+        options: The options.
+
+    Raises:
+        InputError: for an option that means nothing for them, or a value that it cannot be.
+    """
     _check_unread(options, _UNREAD_OF_FILES, "files that data.dataset names")
     read = {name: value for name, value in options.items() if name not in ("cache_dir", "streaming")}
-    how = FileOptions.of(read, {file.kind for each in files.values() for file in each})
+    return FileOptions.of(read, {file.kind for each in files.values() for file in each})
+
+
+def _of_files(files: Mapping[str, list[ReadFile]], options: Mapping[str, Any]) -> Splits:
+    how = options_of_files(files, options)
     return {split: partial(read_files, each, how, options.get("cache_dir")) for split, each in files.items()}
 
 

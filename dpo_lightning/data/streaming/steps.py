@@ -12,6 +12,20 @@ Told = tuple[list[list[Position]], bool]
 """What a rank says before a window: the positions in each batch that it holds, and whether these are its last ones."""
 
 
+class Surplus(NamedTuple):
+    """Examples of a rank that an epoch leaves out, since another rank has none left.
+
+    Attributes:
+        rank: The rank.
+        examples: How many it holds.
+        ended: Whether these are all.
+    """
+
+    rank: int
+    examples: int
+    ended: bool
+
+
 class Step(NamedTuple):
     """A batch, and what all ranks know of theirs.
 
@@ -49,7 +63,12 @@ def filled(examples: Iterable[Taken], most: int, size: Callable[[Taken], int]) -
 
 
 def steps(
-    batches: Iterator[list[Taken]], exchange: Callable[[Told], list[Told]], rank: int, first: int, accumulate: int
+    batches: Iterator[list[Taken]],
+    exchange: Callable[[Told], list[Told]],
+    rank: int,
+    first: int,
+    accumulate: int,
+    leave: Callable[[list[Surplus]], None] = lambda surplus: None,
 ) -> Iterator[Step]:
     """Yield batches of this rank until one rank has none left.
 
@@ -63,6 +82,7 @@ def steps(
         rank: This rank.
         first: Batches of the first window.
         accumulate: Batches of an optimizer step.
+        leave: Is told what is left out at the end.
     """
     hand: list[list[Taken]] = []
     room = first
@@ -72,11 +92,20 @@ def steps(
         plans = [positions for positions, _ in told]
         if any(ended for _, ended in told):
             plans = equalised(plans)
+            leave(_surplus(told, plans))
             flat = [each for batch in hand for each in batch]
             yield from _last(_cut(flat, plans[rank]), plans, room, accumulate)
             return
         yield from _window(hand[:room], [plan[:room] for plan in plans], None)
         hand, room = hand[room:], accumulate
+
+
+def _surplus(told: list[Told], plans: list[list[list[Position]]]) -> list[Surplus]:
+    left = [
+        Surplus(rank, sum(map(len, had)) - sum(map(len, plan)), ended)
+        for rank, ((had, ended), plan) in enumerate(zip(told, plans, strict=True))
+    ]
+    return [each for each in left if each.examples or not each.ended]
 
 
 def equalised(plans: Sequence[list[list[Position]]]) -> list[list[list[Position]]]:

@@ -13,10 +13,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.compat.datasets import json_text
 from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.settled import FIRST_ROWS
+from dpo_lightning.data.formats.unread import names_in
 from dpo_lightning.data.streaming.loader import Start
 from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
 from dpo_lightning.data.streaming.shuffling import shuffled
-from dpo_lightning.data.streaming.steps import Step, Told, filled, steps
+from dpo_lightning.data.streaming.steps import Step, Surplus, Told, filled, steps
 from dpo_lightning.data.streaming.tokens import (
     Chunk,
     RowTokenizer,
@@ -33,7 +35,7 @@ from dpo_lightning.utils.ranks import DataRanks, from_all_ranks
 
 Settle = Callable[[Format, Sequence[Mapping[str, Any]], str], Format]
 
-_HEAD = 64
+_HEAD = 200
 """Rows that are looked at before the run begins."""
 
 
@@ -88,14 +90,22 @@ class TrainingStream:
         head = list(islice(rows.rows(), _HEAD))
         if not head:
             raise InputError(f"{place}: no rows")
-        columns = [dict(raw.columns()) for raw in head]
+        columns = [raw.columns() for raw in head]
         names = tuple(dict.fromkeys(name for each in columns for name in each))
-        row_format = settle(tokenize.row_format, columns, place)
-        look_first(_as_table(columns, names), row_format, tokenize.encode, place)
+        row_format = settle(tokenize.row_format, columns[:FIRST_ROWS], place)
+        table = _as_table(columns, names)
+        look_first(table, row_format, tokenize.encode, place)
         self.tokenize = RowTokenizer(row_format, tokenize.encode, tokenize.vocabulary, names)
         self._taken = self.tokenize.tokenized(Chunk(0, head)).taken
         self._head = head
+        self._table = table
         self._counted: Counter[Any] = Counter()
+        self._surplus: list[Surplus] = []
+
+    @property
+    def names(self) -> set[str]:
+        """What `Format.ignore` may name, of the first rows."""
+        return names_in(self._table)
 
     @property
     def first(self) -> TokenizedExample:
@@ -110,10 +120,9 @@ class TrainingStream:
 
     def content(self, settings: Any) -> str:
         """Return the hash of the first rows, of what is known of the others, and of what decides on their tokens."""
-        rows = [(raw.number, raw.content) for raw in self._head]
         from datasets.fingerprint import Hasher
 
-        return Hasher.hash((self.rows.identity, repr(rows), settings))
+        return Hasher.hash((self.rows.identity, repr([raw.columns() for raw in self._head]), settings))
 
     def epoch(self, settings: StreamSettings, start: Start, ranks: DataRanks, group: Any = None) -> Iterator[Step]:
         """Yield the steps of an epoch from a start on; the dropped rows are said at its end.
@@ -135,7 +144,8 @@ class TrainingStream:
             batches = (list(islice(examples, size)) for size in start.rest[rank])
         window = start.accumulate - start.done % start.accumulate
         found_any = bool(start.done)
-        for step in steps(batches, _exchange(ranks, group), rank, window, start.accumulate):
+        self._surplus = []
+        for step in steps(batches, _exchange(ranks, group), rank, window, start.accumulate, self._surplus.extend):
             found_any = True
             yield step
         if not found_any:
@@ -148,13 +158,14 @@ class TrainingStream:
     def report(self, when: str, ranks: DataRanks) -> None:
         """Say how many examples were kept since the last report, and why others were not; nothing without any."""
         counted, self._counted = self._counted, Counter()
+        surplus, self._surplus = self._surplus, []
         dropped = [f"{counted[each]} {each.reason}" for each in Outcome if each and counted[each]]
         if not counted[Outcome.KEPT] and not dropped:
             return
         whose = "" if ranks.world_size == 1 else " on rank 0"
         rank_zero_info(
             f"{self.place}, {when}: {counted[Outcome.KEPT]} examples kept{whose} ({counted['truncated']} of them "
-            f"truncated)" + (f"; dropped {', '.join(dropped)}" if dropped else "")
+            f"truncated)" + (f"; dropped {', '.join(dropped)}" if dropped else "") + _left_out(surplus)
         )
 
 
@@ -170,6 +181,11 @@ def _too_few(ranks: DataRanks) -> str:
     if ranks.world_size == 1:
         return "no row is left to train on"
     return f"a rank has no row to train on: give {ranks.world_size} rows or more, or fewer devices"
+
+
+def _left_out(surplus: Sequence[Surplus]) -> str:
+    said = [f"{each.examples}{'' if each.ended else ' or more'} of rank {each.rank}" for each in surplus]
+    return f"; left out, since another rank had none left: {', '.join(said)}" if said else ""
 
 
 def _count(counted: Counter[Any], found: Tokenized) -> None:

@@ -6,18 +6,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from datasets import Dataset, IterableDataset, IterableDatasetDict
 
-from dpo_lightning import RowFormat
-from dpo_lightning.data.streaming.opening import content_of, opened
-from dpo_lightning.data.tokenize import ExampleTokenizer
+from dpo_lightning import PreferenceDataModule, RowFormat
+from dpo_lightning.data.streaming.opening import content_of, open_rows, opened
 from dpo_lightning.errors import InputError
 from tests.data.common import rows, write
 from tests.helpers.tiny import tiny_tokenizer
 
 
+def reader(row_format=RowFormat(), length=40):  # noqa: B008 - frozen
+    module = PreferenceDataModule("unread", tiny_tokenizer(), max_length=length, format=row_format)
+    module._names = set()
+    return module._reader
+
+
 def made(tmp_path, given, row_format=RowFormat(), length=40):  # noqa: B008 - frozen
-    source = write(tmp_path / "rows.jsonl", given)
-    return opened(source, "train", {}, row_format, ExampleTokenizer(tiny_tokenizer(), length), None)
+    return opened(write(tmp_path / "rows.jsonl", given), "train", reader(row_format, length))
 
 
 def test_the_content_follows_from_all_that_decides_on_the_batches(tmp_path):
@@ -39,15 +44,15 @@ class Looks(RowFormat):
 
     seen: list[Any] = field(default_factory=list)
 
-    def found_in(self, rows):
+    def found_in(self, rows, wanted=None):
         self.seen.extend(rows)
         return RowFormat()
 
 
 def test_the_format_is_found_in_the_first_rows(tmp_path):
     looks = Looks()
-    stream = made(tmp_path, rows(100), looks)
-    assert looks.seen == rows(64)
+    stream = made(tmp_path, rows(120), looks)
+    assert looks.seen == rows(100)
     assert type(stream.tokenize.row_format) is RowFormat
     assert stream.tokenize.columns == ("prompt", "chosen", "rejected")
 
@@ -57,4 +62,57 @@ def test_first_rows_that_cannot_be_read_are_named(tmp_path):
         made(tmp_path, [rows(1)[0], {"prompt": "a", "chosen": "b"}])
     (tmp_path / "rows.jsonl").write_text("\n")
     with pytest.raises(InputError, match="split train: no rows"):
-        opened(str(tmp_path / "rows.jsonl"), "train", {}, RowFormat(), ExampleTokenizer(tiny_tokenizer(), 9), None)
+        opened(str(tmp_path / "rows.jsonl"), "train", reader())
+
+
+def test_names_to_ignore_are_those_of_the_first_rows(tmp_path):
+    given = [{**row, "images": "x.png"} for row in rows(5)]
+    with pytest.raises(InputError, match=r"^data\.dataset: .*rows\.jsonl, split train: column `images`"):
+        made(tmp_path, given)
+    source = write(tmp_path / "rows.jsonl", given)
+    for ignore in ("images", "imagse"):
+        module = PreferenceDataModule(
+            source, tiny_tokenizer(), max_length=40, format=RowFormat(ignore=[ignore, "images"]), streaming=True
+        )
+        if ignore == "images":
+            module.prepare_data()
+        else:
+            with pytest.raises(InputError, match=r"data\.format\.ignore: there is no column `imagse`"):
+                module.prepare_data()
+
+
+def test_iterable_datasets_are_streams_by_split():
+    given = IterableDataset.from_generator(lambda: iter(rows(5)))
+    stream = open_rows(IterableDatasetDict({"dpo": given}), "dpo", {})
+    assert [raw.columns() for raw in stream.rows()] == rows(5)
+    assert [*stream.rows()][4].named == "the stream, split dpo, row 4 (from 0)"
+    assert len([*open_rows(given, "train", {}).rows()]) == 5
+
+
+def test_what_does_not_stream_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("prompt\nq\n")
+    write(tmp_path / "a.jsonl", rows(3))
+    cases = {
+        "are in memory: leave data.streaming out": (Dataset.from_list(rows(3)), "train", {}),
+        r"is a directory: give its files, as in .*/\*\.jsonl": (tmp_path, "train", {}),
+        r"train_split 'train\[:3\]': a stream has the splits train, and no slices": (
+            tmp_path / "a.jsonl",
+            "train[:3]",
+            {},
+        ),
+        "data.load_options.field means nothing for these files": (tmp_path / "a.csv", "train", {"field": "x"}),
+        "data.load_options.cache_dir means nothing for files that stream": (
+            tmp_path / "a.csv",
+            "train",
+            {"cache_dir": "x"},
+        ),
+        "data.load_options: name mean nothing for a stream": (
+            IterableDataset.from_generator(lambda: iter(rows(5))),
+            "train",
+            {"name": "x"},
+        ),
+        "no such file": (tmp_path / "b.jsonl", "train", {}),
+    }
+    for said, given in cases.items():
+        with pytest.raises(InputError, match=said):
+            open_rows(*given)

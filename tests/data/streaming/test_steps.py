@@ -39,9 +39,11 @@ class Ranks:
 
     def run(self, batches: list[list[list[Taken]]], first: int, accumulate: int) -> list[list[Step]]:
         found: list[list[Step]] = [[] for _ in batches]
+        self.left: list[list[Any]] = [[] for _ in batches]
 
         def play(rank: int) -> None:
-            found[rank] = [*steps(iter(batches[rank]), self.exchange(rank), rank, first, accumulate)]
+            given = iter(batches[rank])
+            found[rank] = [*steps(given, self.exchange(rank), rank, first, accumulate, self.left[rank].extend)]
 
         threads = [threading.Thread(target=play, args=(rank,)) for rank in range(self.count)]
         for thread in threads:
@@ -92,6 +94,16 @@ def test_a_rank_far_behind_ends_the_epoch():
     found = Ranks(2).run([of_sizes([4]), of_sizes([4] * 9)], 1, 1)
     assert [[len(step.batch) for step in rank] for rank in found] == [[2, 2], [4, 4]]
     assert Ranks(2).run([[], of_sizes([4])], 1, 1) == [[], []]
+
+
+def test_what_a_rank_has_beyond_is_told_to_all_of_them():
+    ranks = Ranks(2)
+    ranks.run([of_sizes([1]), of_sizes([4] * 9)], 1, 1)
+    assert ranks.left == [[(1, 4, False)]] * 2
+    ranks.run([of_sizes([1]), of_sizes([4, 3])], 2, 2)
+    assert ranks.left == [[(1, 3, True)]] * 2
+    ranks.run([of_sizes([4, 4]), of_sizes([4, 3])], 1, 1)
+    assert ranks.left == [[], []]
 
 
 def test_batches_are_halved_until_there_are_enough():

@@ -141,7 +141,7 @@ def test_single_completions_of_a_stream(run, tmp_path):
 
 def test_nothing_left_to_train_on(tmp_path):
     empty = write(tmp_path / "empty.jsonl", [{"prompt": "a", "chosen": "", "rejected": "b"}] * 3)
-    with pytest.raises(InputError, match="no row is left to train on"):
+    with pytest.raises(InputError, match="none of the first 3 rows can be trained on"):
         record(Recorder(), stream(tmp_path, empty), max_steps=3)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 
 import pytest
 
-from dpo_lightning import RowFormat, UnpairedFormat
+from dpo_lightning import RowFormat
 from dpo_lightning.data.formats import Format
 from dpo_lightning.data.streaming.row_streams import RawRow
 from dpo_lightning.data.streaming.tokens import Chunk, RowTokenizer, chunks, examples_from, tokenized_chunks
@@ -18,7 +18,7 @@ from tests.helpers.tiny import tiny_tokenizer
 
 
 def raw(given, start=0):
-    return [RawRow(n, "f.jsonl", n, json.dumps(row).encode()) for n, row in enumerate(given, start)]
+    return [RawRow(n, "f.jsonl", n, row) for n, row in enumerate(given, start)]
 
 
 def tokenizer(row_format: Format = RowFormat(), size: int | None = None, length: int = 40, **settings) -> RowTokenizer:  # noqa: B008 - frozen
@@ -50,6 +50,7 @@ def test_what_is_dropped_is_counted():
         Outcome.IDENTICAL: 2,
         Outcome.NO_ROOM: 1,
         Outcome.EMPTY_PROMPT: 1,
+        Outcome.NO_PREFERENCE: 0,
     }
     assert chunk.truncated == 1
     assert [each.example.row for each in chunk.taken] == [0, 1, 2, 3, 4, 9, 11, 12, 13]
@@ -73,8 +74,16 @@ def test_a_missing_column_is_null_as_in_a_table():
         found([{"chosen": "b", "rejected": "c"}], columns=("prompt", "chosen"))
 
 
+@dataclass(frozen=True)
+class Twice(RowFormat):
+    """Two examples in a row."""
+
+    def examples(self, row, quote=lambda text: text):
+        return super().examples(row, quote) * 2
+
+
 def test_examples_behind_a_position_go_on_in_the_middle_of_a_row():
-    given = found(rows(3), first=5, row_format=UnpairedFormat())
+    given = found(rows(3), first=5, row_format=Twice())
     all_of_them = [each.position for each in examples_from(given, (0, 0), lambda _: None)]
     assert all_of_them == [(5, 1), (5, 2), (6, 1), (6, 2), (7, 1), (7, 2)]
     told = []
