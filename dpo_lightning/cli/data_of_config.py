@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
-from dpo_lightning import PreferenceDataModule
+from dpo_lightning import PreferenceDataModule, PreferenceModule
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
 from dpo_lightning.cli.values import refusals_of_others
 from dpo_lightning.compat.lightning_cli import ParsingOnly
+from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.policy.prepare import PolicyOptions
 
 NO_POLICY = "none"
@@ -27,11 +28,13 @@ class DataOfConfig(NamedTuple):
 
     Attributes:
         data: The DataModule; nothing is read yet.
+        read: What the objective reads of the rows.
         policy: Name or directory of the policy; None where the config has none.
         options: How the policy is loaded.
     """
 
     data: PreferenceDataModule
+    read: DataRead
     policy: str | None
     options: PolicyOptions
 
@@ -53,6 +56,9 @@ def data_of_config(words: Sequence[str]) -> DataOfConfig:
         config.data.init_args.tokenizer = policy
     parser = ArgumentParser()
     parser.add_subclass_arguments(PreferenceDataModule, "data")
+    parser.add_subclass_arguments(PreferenceModule, "model")
     with refusals_of_others(config.as_dict()):
-        data = parser.instantiate_classes(Namespace(data=config.data)).data
-    return DataOfConfig(data, policy, PolicyOptions(model_kwargs=model.get("model_kwargs")))
+        found = parser.instantiate_classes(Namespace(data=config.data, model=config.model))
+    return DataOfConfig(
+        found.data, found.model.data_read(), policy, PolicyOptions(model_kwargs=model.get("model_kwargs"))
+    )

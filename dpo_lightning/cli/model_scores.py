@@ -54,11 +54,10 @@ def model_scores(
 
 def _tokenized(seen: Seen) -> TokenizedExample:
     completions = [ids.tolist() for ids in seen.completion_ids]
-    return TokenizedExample(
-        seen.row, seen.prompt_ids.tolist(), completions, labels=None if seen.label is None else [seen.label]
-    )
+    masks = [mask.tolist() for mask in seen.scored]
+    return TokenizedExample(seen.row, seen.prompt_ids.tolist(), completions, labels=seen.labels, scored=masks)
 
 
 def _sums(seen: Seen, logps: np.ndarray) -> list[float]:
-    ends = np.cumsum([len(ids) for ids in seen.completion_ids])[:-1]
+    ends = np.cumsum([int(each.sum()) for each in seen.counts])[:-1]
     return [float(part.sum(dtype=np.float64)) for part in np.split(logps, ends)]

@@ -62,6 +62,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
     batching: Batching
     stream: TrainingStream | None
     _date: TemplateDate
+    _reader: SplitReader
     _tokenizer_source: Any
     _tokenizer: PreTrainedTokenizerBase | None
 
@@ -96,7 +97,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
         return self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
 
     def _load(self) -> None:
-        read = self._wanted
+        read = self._wanted(self._read)
         if self.sources:
             check_formats(self.sources, self.format)
         if read is not None:
@@ -104,27 +105,29 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
             check_before_rows(read, formats, predicting=self._predicting)
         if self._learner is not None:
             Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
-        self._date.settle(self.tokenizer)
-        self._names: set[str] = set()
+        self._reader = self.reader()
         if self.streaming:
             self._open_stream()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
-        if self._names:
-            check_ignored(self.format, self._names)
+        if self._reader.names:
+            check_ignored(self.format, self._reader.names)
 
-    @property
-    def _wanted(self) -> DataRead | None:
-        """The needs of the objective and of the order of the rows."""
-        read = self._read
+    def _wanted(self, read: DataRead | None) -> DataRead | None:
+        """Return the needs of the objective and of the order of the rows."""
         ordered_by = frozenset(self.order.reads if self.order is not None else ())
         return read and read._replace(columns=read.columns | ordered_by)
 
-    @property
-    def _reader(self) -> SplitReader:
+    def reader(self, read: DataRead | None = None) -> SplitReader:
+        """Return what reads its splits, by the settings in force.
+
+        Args:
+            read: What is read of the rows, where no Trainer says so.
+        """
+        self._date.settle(self.tokenizer)
         return SplitReader(
             self.tokenizer,
             self.format,
-            self._wanted,
+            self._wanted(self._read or read),
             self._predicting,
             None if self._learner is None else self._learner.vocabulary(),
             load_options=self.load_options,
@@ -135,7 +138,6 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
             scored=self.scored,
             eos=self.eos,
             num_proc=self.num_proc,
-            names=self._names,
         )
 
     def _open_stream(self) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lightning import RowFormat, UnpairedFormat
+from dpo_lightning import UnpairedFormat
 from dpo_lightning.cli.data_of_config import NO_POLICY, data_of_config
 from dpo_lightning.cli.main import main
+from dpo_lightning.data.formats import AutoFormat
 from tests.helpers.runs import saved_model, write_rows
 
 
@@ -18,7 +19,8 @@ def test_settings_reach_the_data_and_nothing_is_loaded(tmp_path: Path):
     assert (found.data.max_length, found.data.clean.duplicates) == (77, "near")
     assert found.data.splits.names.val == 0.25
     assert found.policy == str(tmp_path / "nowhere")
-    assert found.data.format == RowFormat()
+    assert found.data.format == AutoFormat()
+    assert found.read.objective == "DPO"
 
 
 def test_the_tokenizer_is_the_policys_unless_one_is_named(tmp_path: Path):

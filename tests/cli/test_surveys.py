@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lightning import InputError
+from dpo_lightning import InputError, PreferenceDataModule
 from dpo_lightning.cli.surveys import held_out_share, places, survey
 from tests.data.common import data, write
 from tests.data.inspect.common import clean_labelled, clean_rows
@@ -53,12 +53,27 @@ def test_without_a_tokenizer_words_are_counted(files):
     assert read.decode(first.completion_ids[0].tolist()) == first.completions[0].strip()
 
 
-def test_labelled_rows_are_recognised_where_that_is_asked_for(tmp_path: Path):
+def test_labelled_rows_are_recognised(tmp_path: Path):
     file = write(tmp_path / "labelled.jsonl", clean_labelled(10))
-    assert len(survey(data(file), None, bar=no_bar).train.refused) == 10
-    read = survey(data(file), None, recognise=True, bar=no_bar)
+    read = survey(data(file), None, bar=no_bar)
     assert read.format.startswith("UnpairedFormat, from the columns")
     assert len(read.train.kept) == 10
+
+
+def test_several_sources_have_a_place_each(files):
+    sources = [{"dataset": files["train"], "name": "a"}, {"dataset": files["more"], "name": "b"}]
+    module = PreferenceDataModule(tokenizer=tiny_tokenizer(), sources=sources, val_split=files["test"])
+    read = survey(module, tiny_tokenizer(), bar=no_bar)
+    assert {name: split.rows for name, split in read.splits.items()} == {"train/a": 30, "train/b": 6, "val": 8}
+    assert len(read.train.kept) == 36
+    assert [*read.others] == ["val"]
+
+
+def test_the_first_rows_of_a_stream_are_looked_at(files):
+    module = PreferenceDataModule(files["train"], tiny_tokenizer(), streaming=True)
+    read = survey(module, tiny_tokenizer(), most_rows=12, bar=no_bar)
+    assert (read.train.rows, read.train.looked_at) == (None, 12)
+    assert [each.row for each in read.train.kept] == [*range(12)]
 
 
 def test_a_sample_is_taken_of_each_split(files):

@@ -36,9 +36,12 @@ def data(arguments: Sequence[str]) -> None:
         )
     check_writable("data export --output", output, directory=False)
     module = data_of_config(words).data
+    for key, given in {"data.sources": module.sources, "data.streaming": module.streaming}.items():
+        if given:
+            raise InputError(f"data export: {key}: name one source of rows that do not stream in data.dataset")
     module.setup()
     train = next(places(module))
-    rows = load_rows(train.source, train.split, module.load_options, train.keys)
+    rows = load_rows(train.source.dataset, train.split, module.load_options, train.keys)
     numbers = sorted(set(module.splits["train"]["row"][:]))
     _write(rows, numbers, output)
     print(shown(f"{len(numbers)} of {len(rows)} rows in {output}"))

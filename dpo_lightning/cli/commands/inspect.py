@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.cli.data_of_config import NO_POLICY, DataOfConfig, data_of_config
 from dpo_lightning.cli.model_scores import model_scores
-from dpo_lightning.cli.surveys import survey
+from dpo_lightning.cli.surveys import MOST_ROWS, survey
 from dpo_lightning.data.inspect import EXIT_CODES, Report, Survey
 from dpo_lightning.data.inspect.page import write_page
 from dpo_lightning.data.inspect.scores import ModelScores
@@ -24,7 +24,6 @@ from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.settings import at_least
 from dpo_lightning.utils.text import shown
 
-_MOST_ROWS = 100_000
 _OF_A_FILE = ("tokenizer", "chat_template", "max_length")
 
 
@@ -72,7 +71,7 @@ def _parser(of_file: bool) -> argparse.ArgumentParser:
     parser.add_argument(
         "--most_rows",
         type=int,
-        default=_MOST_ROWS,
+        default=MOST_ROWS,
         metavar="N",
         help="of more rows take a sample; default: %(default)s",
     )
@@ -99,7 +98,7 @@ def _words_of_file(file: str, options: argparse.Namespace) -> list[str]:
 def _report(found: DataOfConfig, options: argparse.Namespace, *, of_file: bool) -> Report:
     has_tokenizer = not of_file or found.policy is not None or options.tokenizer is not None
     tokenizer = found.data.tokenizer if has_tokenizer else None
-    read = survey(found.data, tokenizer, most_rows=options.most_rows, recognise=of_file, bar=_bar)
+    read = survey(found.data, tokenizer, None if of_file else found.read, most_rows=options.most_rows, bar=_bar)
     return Report.of(read, _scores(found, read, options.scored_rows))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ class Side(NamedTuple):
         return self.seen.whole[self.place + 1]
 
 
+_PREFERRED, _OTHERS = attrgetter("preferred"), attrgetter("others")
+
 MOST = 20_000
 """Comparisons that are looked at: with so many, an accuracy is known to 0.7 %."""
 
@@ -38,16 +41,16 @@ MOST = 20_000
 def contrasts(split: Split, seed: int = 0, most: int = MOST) -> list[tuple[Side, Side]]:
     """Return the better and the worse completion of what a split compares, of so many at most, taken at random.
 
-    Of pairs these are the two sides. Of labelled completions a desirable and an undesirable one, put together at
-    random, each in one pair at most. Of lists the first and the last one, as formats put the best first.
+    Of pairs these are the two sides. Of lists the first and the last one, as formats put the best first. Of labelled
+    completions a desirable and an undesirable one of the same prompt; the others are put together at random, each in
+    one pair at most.
     """
     rng = np.random.default_rng(seed)
-    labelled = [each for each in split.kept if each.label is not None]
-    if labelled:
-        sides = [[each for each in labelled if each.label is label] for label in (True, False)]
-        shuffled = [[each[place] for place in rng.permutation(len(each))[:most]] for each in sides]
-        return [(Side(good, 0), Side(bad, 0)) for good, bad in zip(*shuffled, strict=False)]
-    several = [each for each in split.kept if len(each.completion_ids) > 1]
+    several = [(each, sides) for each in split.kept if (sides := each.sides) is not None]
     if len(several) > most:
         several = [several[place] for place in np.sort(rng.permutation(len(several))[:most])]
-    return [(Side(each, 0), Side(each, len(each.completion_ids) - 1)) for each in several]
+    own = [(Side(each, best), Side(each, worst)) for each, (best, worst) in several]
+    alone = [each for each in split.kept if each.labels is not None and each.sides is None]
+    labelled = [[Side(each, number) for each in alone for number in numbers(each)] for numbers in (_PREFERRED, _OTHERS)]
+    shuffled = [[each[place] for place in rng.permutation(len(each))[: most - len(own)]] for each in labelled]
+    return [*own, *zip(*shuffled, strict=False)]

@@ -31,11 +31,13 @@ class Found(NamedTuple):
         severity: How grave it is here.
         said: One sentence with the numbers.
         rows: The rows that show it; none where it is a property of all of them.
+        remedy: What to do here, in place of the check's own sentence.
     """
 
     severity: Severity
     said: str
     rows: Rows = {}  # noqa: RUF012 - nobody writes to it
+    remedy: str | None = None
 
 
 class Check(NamedTuple):
@@ -76,7 +78,7 @@ def run_checks(checks: Sequence[Check], survey: Survey) -> list[Finding]:
     """Return what checks find, the gravest first, otherwise in their order."""
     found = [(check, check.find(survey)) for check in checks]
     findings = [
-        Finding(check.name, each.severity, each.said, check.remedy, each.rows)
+        Finding(check.name, each.severity, each.said, each.remedy or check.remedy, each.rows)
         for check, each in found
         if each is not None
     ]

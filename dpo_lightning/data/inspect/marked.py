@@ -11,9 +11,6 @@ import numpy as np
 
 from dpo_lightning.data.inspect.survey import Seen, Survey
 
-ScoredTokens = Callable[[Seen], Sequence[Sequence[bool]]]
-"""Says of each token of each completion whether it counts."""
-
 _LONGEST = 600  # characters of a piece that are shown
 
 
@@ -36,32 +33,28 @@ class MarkedExample(NamedTuple):
     """An example in pieces.
 
     Attributes:
+        split: Name of its split.
         row: Row of the source data, from 0.
         prompt: The prompt, whose end is shown where it is long.
         completions: Each completion in pieces, with its name: `chosen`, `rejected`, `desirable`, ...
         trained: Number of tokens of each completion that count.
     """
 
+    split: str
     row: int
     prompt: Piece
     completions: list[tuple[str, list[Piece]]]
     trained: list[int]
 
 
-def every_token(seen: Seen) -> list[list[bool]]:
-    """Say that all tokens of completions count."""
-    return [[True] * len(ids) for ids in seen.completion_ids]
-
-
-def marked(seen: Seen, survey: Survey, scored: ScoredTokens = every_token) -> MarkedExample:
+def marked(seen: Seen, survey: Survey) -> MarkedExample:
     """Decode an example and mark which of its tokens count.
 
     Args:
         seen: The example.
         survey: Knows how tokens are decoded.
-        scored: Says which tokens count.
     """
-    counts = scored(seen)
+    counts = [each.tolist() for each in seen.counts]
     completions = [
         (name, _pieces(ids, each, survey.decode))
         for name, ids, each in zip(names_of(seen), seen.completion_ids, counts, strict=True)
@@ -69,13 +62,18 @@ def marked(seen: Seen, survey: Survey, scored: ScoredTokens = every_token) -> Ma
     prompt = survey.decode(seen.prompt_ids.tolist())
     if len(prompt) > _LONGEST:
         prompt = "[…] " + prompt[-_LONGEST:]
-    return MarkedExample(seen.row, Piece(Kind.PROMPT, prompt), completions, [sum(each) for each in counts])
+    return MarkedExample(seen.split, seen.row, Piece(Kind.PROMPT, prompt), completions, [sum(each) for each in counts])
 
 
 def names_of(seen: Seen) -> list[str]:
     """Return what the completions of an example are called."""
-    if seen.label is not None:
-        return ["desirable" if seen.label else "undesirable"]
+    if seen.labels is not None:
+        names = ["desirable" if label else "undesirable" for label in seen.labels]
+        before = [names[:number].count(name) for number, name in enumerate(names)]
+        return [
+            f"{name} {number + 1}" if names.count(name) > 1 else name
+            for name, number in zip(names, before, strict=True)
+        ]
     if len(seen.completion_ids) == 2:
         return ["chosen", "rejected"]
     return [f"completion {number}" for number in range(1, len(seen.completion_ids) + 1)]

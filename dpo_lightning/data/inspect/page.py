@@ -12,6 +12,7 @@ from dpo_lightning.data.inspect.marked import MarkedExample, Piece
 from dpo_lightning.data.inspect.phrases import (
     computed_note,
     computed_rows,
+    named,
     named_rows,
     sampled,
     score_lines,
@@ -129,7 +130,7 @@ def _example(example: MarkedExample) -> str:
         for (name, pieces), trained in zip(example.completions, example.trained, strict=True)
     )
     return (
-        f"<details class='example' open><summary>Row {example.row}</summary><h4>prompt</h4>"
+        f"<details class='example' open><summary>Row {text(named(example.split, example.row))}</summary><h4>prompt</h4>"
         f"<pre>{_piece(example.prompt)}</pre>{completions}</details>"
     )
 

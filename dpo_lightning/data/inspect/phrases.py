@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dpo_lightning.data.inspect.finding import Finding, Rows, Severity
 from dpo_lightning.data.inspect.report import Report, dropped
 from dpo_lightning.data.inspect.scores import ModelScores
+from dpo_lightning.data.inspect.survey import TRAIN
 
 _NAMED = 8
 
@@ -32,6 +33,11 @@ def named_rows(rows: Rows, most: int = _NAMED) -> str:
     return "; ".join(parts)
 
 
+def named(split: str, row: int) -> str:
+    """Name a row, and its split where it is of one of several sources."""
+    return f"{row}" if split == TRAIN else f"{split} {row}"
+
+
 def severity_of(finding: Finding) -> str:
     """Return the word for a finding's severity."""
     return finding.severity.name.lower()
@@ -48,8 +54,9 @@ def split_rows(report: Report) -> list[tuple[str, ...]]:
     table: list[tuple[str, ...]] = [header]
     for name, split in report.survey.splits.items():
         reasons = "; ".join(f"{count:,} {reason}" for reason, count in dropped(split).items()) or "none"
-        counts = (split.rows, split.looked_at, len(split.refused), len(split.examples), len(split.kept))
-        table.append((name, *(f"{count:,}" for count in counts), reasons))
+        counts = (split.looked_at, len(split.refused), len(split.examples), len(split.kept))
+        rows = "a stream" if split.rows is None else f"{split.rows:,}"
+        table.append((name, rows, *(f"{count:,}" for count in counts), reasons))
     return table
 
 
@@ -78,12 +85,17 @@ def computed_note(report: Report) -> str:
 
 
 def sampled(report: Report) -> str | None:
-    """Say that a sample was looked at; None where all rows were."""
-    less = [split for split in report.survey.splits.values() if split.looked_at < split.rows]
-    if not less:
+    """Say that some of the rows were looked at; None where all were."""
+    splits = report.survey.splits.values()
+    said = [
+        f"{split.looked_at:,} of {split.rows:,} rows of {split.place}, at random"
+        for split in splits
+        if split.rows is not None and split.looked_at < split.rows
+    ]
+    said += [f"the first {split.looked_at:,} rows of {split.place}, a stream" for split in splits if split.rows is None]
+    if not said:
         return None
-    counts = "; ".join(f"{split.looked_at:,} of {split.rows:,} rows of {split.place}" for split in less)
-    return f"A random sample was looked at: {counts}. Repeats are found among these alone (--most_rows)."
+    return f"Not all rows were looked at: {'; '.join(said)}. Repeats are found among these alone (--most_rows)."
 
 
 def score_lines(scores: ModelScores) -> Sequence[str]:
@@ -96,6 +108,6 @@ def score_lines(scores: ModelScores) -> Sequence[str]:
         )
     preferred, other = scores.nats
     lines.append(f"Mean log-prob of a token: {preferred:.3f} nats of preferred completions, {other:.3f} of the others.")
-    rows = ", ".join(f"{each.seen.row} ({each.loss:.2f})" for each in scores.largest())
+    rows = ", ".join(f"{named(each.seen.split, each.seen.row)} ({each.loss:.2f})" for each in scores.largest())
     lines.append(f"Largest loss in nats: rows {rows}.")
     return lines

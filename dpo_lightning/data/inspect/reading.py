@@ -2,123 +2,137 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from dpo_lightning.data.control_tokens import CLOSE, OPEN, ControlTokens
+from dpo_lightning.data.control_tokens import CLOSE, OPEN
 from dpo_lightning.data.formats import Example, Format
-from dpo_lightning.data.inspect.survey import Refused, Seen, Split
+from dpo_lightning.data.formats.as_messages import read_examples
+from dpo_lightning.data.formats.no_preference import NoPreference
+from dpo_lightning.data.inspect.columns import columns_of
+from dpo_lightning.data.inspect.row_sources import NumberedRow, RowSource
+from dpo_lightning.data.inspect.survey import TRAIN, Refused, Seen, Split
 from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome, RenderedExample
+from dpo_lightning.data.tokenize.boundary import Boundary
+from dpo_lightning.data.tokenize.rows import checked_example, render_row
 from dpo_lightning.errors import InputError
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
-
-_BLOCK = 256
-_WATCHED = 1000  # rows of which it is noted which columns are read
 _LONGEST_VALUE = 40  # characters of what may name a source
-_BOUNDARIES = 2000  # examples whose texts are tokenised once more as one
 _NO_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that were read.
+
+    Attributes:
+        examples: What they say.
+        refused: Rows that are not understood.
+        undecided: Rows without a preference.
+    """
+
+    examples: list[Seen] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    undecided: list[int] = field(default_factory=list)
 
 
 class ExampleReader(ABC):
     """Makes tokens, or what stands for them, of the examples of rows."""
 
-    quote: Callable[[str], str]
+    encode: ExampleTokenizer | None = None
+    """Tokenises the examples, where there is a tokenizer."""
 
     @abstractmethod
-    def read(self, examples: Sequence[tuple[int, Example]]) -> list[Seen | Refused]:
-        """Return what is seen of each example, which comes with its row, or why it is refused."""
+    def read(self, rows: Sequence[NumberedRow], row_format: Format) -> Block:
+        """Read some rows."""
 
 
 class TokenReader(ExampleReader):
-    """Reads examples as a training run would.
+    """Reads rows as a training run would.
 
     Args:
-        tokenizer: A Hugging Face tokenizer.
-        max_length: Most tokens of prompt and completion together.
-        max_prompt_length: Most tokens of the prompt.
+        encode: Tokenises examples, cut to the lengths of the run.
+
+    Attributes:
+        remedy: Argument of the chat template with which prompts end as answers begin, of the first prompt that does
+            not; empty where none is needed or known.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, max_length: int, max_prompt_length: int | None = None
-    ) -> None:
-        self._fitting = ExampleTokenizer(tokenizer, max_length, max_prompt_length)
-        self._whole = ExampleTokenizer(tokenizer, _NO_LIMIT)
-        self._control = ControlTokens(tokenizer)
-        self._boundaries = _BOUNDARIES
-        self.quote = self._fitting.quote
+    def __init__(self, encode: ExampleTokenizer) -> None:
+        self.encode: ExampleTokenizer = encode
+        self.remedy: Mapping[str, Any] | None = None
+        self._whole = replace(encode, max_length=_NO_LIMIT, max_prompt_length=None)
 
-    def read(self, examples: Sequence[tuple[int, Example]]) -> list[Seen | Refused]:
-        """Tokenise examples, cut to the lengths of the run; those that are cut are counted whole as well."""
-        found: list[Seen | Refused | None] = []
+    def read(self, rows: Sequence[NumberedRow], row_format: Format) -> Block:
+        """Tokenise the examples of rows; those that are cut are counted whole as well."""
+        found = Block()
         rendered: list[RenderedExample] = []
-        for row, example in examples:
+        for number, row in rows:
             try:
-                rendered.append(self._fitting.render(example, row))
-                found.append(None)
+                texts = render_row(number, row, row_format, self.encode, "")
             except InputError as error:
-                found.append(Refused(row, str(error)))
-        seen = iter(self._seen(rendered))
-        return [next(seen) if each is None else each for each in found]
+                found.refused.append(Refused(number, str(error).removeprefix(f", row {number} (from 0): ")))
+                continue
+            rendered += texts
+            if not texts:
+                found.undecided.append(number)
+        found.examples.extend(self._seen(rendered))
+        return found
 
-    def _seen(self, rendered: Sequence[RenderedExample]) -> list[Seen]:
-        encoded = self._fitting.encode(rendered)
+    def _seen(self, rendered: Sequence[RenderedExample]) -> Iterator[Seen]:
+        encoded = self.encode.encode(rendered)
         cut = [each for each, fitted in zip(rendered, encoded, strict=True) if fitted.truncated]
         whole = iter(self._whole.encode(cut))
-        merged = self._merged(rendered)
-        seen = []
-        for text, fitted, is_merged in zip(rendered, encoded, merged, strict=True):
+        for text, fitted in zip(rendered, encoded, strict=True):
             ids = fitted.example
             lengths = next(whole).example if fitted.truncated else ids
-            seen.append(
-                Seen(
-                    text.row,
-                    _unquoted(text.prompt),
-                    [_unquoted(_spoken(each)) for each in text.source.completions],
-                    ids.labels[0] if ids.labels else None,
-                    {},
-                    text.templated,
-                    text.quotes,
-                    _array(ids.prompt_ids),
-                    [_array(each) for each in ids.completion_ids],
-                    fitted.outcome,
-                    fitted.truncated,
-                    (len(lengths.prompt_ids), *map(len, lengths.completion_ids)),
-                    is_merged,
-                )
+            if fitted.boundary is Boundary.SHARED and self.remedy is None:
+                self.remedy = self.encode.remedy(text.source) or {}
+            yield Seen(
+                text.row,
+                _unquoted(text.prompt),
+                [_unquoted(_spoken(each)) for each in text.source.completions],
+                ids.labels,
+                {},
+                text.templated,
+                text.quotes,
+                _array(ids.prompt_ids),
+                [_array(each) for each in ids.completion_ids],
+                fitted.outcome,
+                fitted.truncated,
+                (len(lengths.prompt_ids), *map(len, lengths.completion_ids)),
+                fitted.boundary,
+                [np.array(mask, dtype=bool) for mask in ids.scored],
             )
-        return seen
-
-    def _merged(self, rendered: Sequence[RenderedExample]) -> list[bool | None]:
-        """Return of the first examples whether the tokens of prompt and completion together begin with the prompt's."""
-        looked_at = rendered[: self._boundaries]
-        self._boundaries -= len(looked_at)
-        prompts = self._control.encode([each.prompt for each in looked_at])
-        joint = iter(self._control.encode([each.prompt + text for each in looked_at for text in each.completions]))
-        merged: list[bool | None] = []
-        for each, prompt in zip(looked_at, prompts, strict=True):
-            begins = [next(joint)[: len(prompt)] == prompt for _ in each.completions]
-            merged.append(not all(begins))
-        return merged + [None] * (len(rendered) - len(looked_at))
 
 
 class WordReader(ExampleReader):
-    """Reads examples without a tokenizer: a word stands for a token, and nothing is cut."""
+    """Reads rows without a tokenizer: a word stands for a token, and nothing is cut."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._words: list[str] = []
-        self.quote = str
 
-    def read(self, examples: Sequence[tuple[int, Example]]) -> list[Seen | Refused]:
-        """Number the words of examples."""
-        return [self._seen(row, example) for row, example in examples]
+    def read(self, rows: Sequence[NumberedRow], row_format: Format) -> Block:
+        """Number the words of the examples of rows."""
+        found = Block()
+        for number, row in rows:
+            try:
+                examples = [checked_example(each, row_format) for each in read_examples(row_format, row, str)]
+            except NoPreference:
+                examples = []
+            except InputError as error:
+                found.refused.append(Refused(number, str(error)))
+                continue
+            found.examples.extend(self._seen(number, each) for each in examples)
+            if not examples:
+                found.undecided.append(number)
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words with a space between them."""
@@ -132,20 +146,7 @@ class WordReader(ExampleReader):
         if outcome == Outcome.KEPT and len(texts) > 1 and len(set(texts)) == 1:
             outcome = Outcome.IDENTICAL
         templated = not isinstance(example.prompt, str)
-        return Seen(
-            row,
-            prompt,
-            texts,
-            example.labels[0] if example.labels else None,
-            {},
-            templated,
-            False,
-            ids[0],
-            ids[1:],
-            outcome,
-            False,
-            whole,
-        )
+        return Seen(row, prompt, texts, example.labels, {}, templated, False, ids[0], ids[1:], outcome, False, whole)
 
     def _ids(self, text: str) -> np.ndarray:
         found = []
@@ -157,91 +158,56 @@ class WordReader(ExampleReader):
         return _array(found)
 
 
-class Watched(Mapping[str, Any]):
-    """A row that notes which of its columns are read.
-
-    Args:
-        row: Columns by name.
-        read: Names of the columns that were read, to which it adds.
-    """
-
-    def __init__(self, row: Mapping[str, Any], read: set[str]) -> None:
-        self._row = row
-        self._read = read
-
-    def __getitem__(self, name: str) -> Any:
-        self._read.add(name)
-        return self._row[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._row
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._row)
-
-    def __len__(self) -> int:
-        return len(self._row)
-
-
 def read_split(
-    rows: Dataset,
+    rows: RowSource,
     row_format: Format,
     reader: ExampleReader,
     place: str,
     *,
-    most_rows: int | None = None,
-    seed: int = 0,
+    name: str = TRAIN,
     advance: Callable[[int], Any] = lambda count: None,
 ) -> Split:
     """Read the rows of a split.
 
     Args:
-        rows: The split.
+        rows: The rows that are looked at.
         row_format: Finds the examples in a row.
         reader: Makes tokens of them.
         place: The split as messages name it.
-        most_rows: Read a sample of so many rows where there are more; null reads all.
-        seed: Seed of the sample.
+        name: Its name in reports.
         advance: Is told how many rows were read.
     """
-    numbers = np.arange(len(rows))
-    if most_rows is not None and len(rows) > most_rows:
-        numbers = np.sort(np.random.default_rng(seed).choice(numbers, most_rows, replace=False))
-    examples: list[Seen] = []
-    refused: list[Refused] = []
-    read: set[str] = set()
-    filled: Counter[str] = Counter()
-    for start in range(0, len(numbers), _BLOCK):
-        block = numbers[start : start + _BLOCK].tolist()
-        table = rows[block]
-        parsed: list[tuple[int, Example]] = []
-        kept_values: dict[int, dict[str, str]] = {}
-        for place_in_block, number in enumerate(block):
-            row = {name: values[place_in_block] for name, values in table.items()}
-            filled.update(name for name, value in row.items() if not _is_empty(value))
-            kept_values[number] = {name: value for name, value in row.items() if _may_name_a_source(value)}
-            watched = Watched(row, read) if start + place_in_block < _WATCHED else row
-            try:
-                parsed += [(number, example) for example in row_format.examples(watched, reader.quote)]
-            except InputError as error:
-                refused.append(Refused(number, str(error)))
-        for seen in reader.read(parsed):
-            if isinstance(seen, Refused):
-                refused.append(seen)
-            else:
-                examples.append(seen._replace(values=kept_values[seen.row]))
+    found = Block()
+    looked_at = 0
+    for block in rows.blocks():
+        looked_at += len(block)
+        found.refused.extend(each for each in block if isinstance(each, Refused))
+        numbered = [each for each in block if not isinstance(each, Refused)]
+        values = {number: _names_of_sources(row) for number, row in numbered}
+        read = reader.read(numbered, row_format)
+        found.examples.extend(each._replace(values=values[each.row], split=name) for each in read.examples)
+        found.refused.extend(read.refused)
+        found.undecided.extend(read.undecided)
         advance(len(block))
-    names = [name for name in rows.column_names if name in read]
-    unread = {name: count for name, count in filled.items() if name not in read} if examples else {}
-    return Split(place, len(rows), len(numbers), examples, refused, names, unread)
+    return Split(
+        place,
+        rows.total,
+        looked_at,
+        found.examples,
+        sorted(found.refused),
+        found.undecided,
+        columns_of(rows.table, row_format, reader.encode),
+        (reader.remedy or {}) if isinstance(reader, TokenReader) else {},
+    )
 
 
-def _may_name_a_source(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_VALUE
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str | list | dict) and not value)
+def _names_of_sources(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values that are short texts, which may name the source of a completion."""
+    return {
+        name: sys.intern(value)
+        for name, value in row.items()
+        if isinstance(value, str) and 0 < len(value) <= _LONGEST_VALUE
+    }
 
 
 def _spoken(part: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from dpo_lightning.data.inspect.checks import CHECKS
 from dpo_lightning.data.inspect.computed import Computed, histogram, tokens_computed
 from dpo_lightning.data.inspect.finding import Finding, Severity, run_checks
-from dpo_lightning.data.inspect.marked import MarkedExample, ScoredTokens, every_token, marked, samples
+from dpo_lightning.data.inspect.marked import MarkedExample, marked, samples
 from dpo_lightning.data.inspect.scores import ModelScores
 from dpo_lightning.data.inspect.survey import Split, Survey
 from dpo_lightning.data.tokenize import Outcome
@@ -41,16 +41,15 @@ class Report:
     scores: ModelScores | None = None
 
     @classmethod
-    def of(cls, survey: Survey, scores: ModelScores | None = None, scored: ScoredTokens = every_token) -> Report:
+    def of(cls, survey: Survey, scores: ModelScores | None = None) -> Report:
         """Run all checks.
 
         Args:
             survey: What was read.
             scores: What a model makes of the data.
-            scored: Says which tokens count.
         """
         computed = tokens_computed(survey.train.lengths, survey.batch_pairs, survey.seed)
-        examples = [marked(each, survey, scored) for each in samples(survey)]
+        examples = [marked(each, survey) for each in samples(survey)]
         return cls(survey, run_checks(CHECKS, survey), computed, examples, scores)
 
     @property
@@ -92,7 +91,8 @@ class Report:
 def dropped(split: Split) -> dict[str, int]:
     """Count the examples of a split that are not trained on, by reason."""
     counts = Counter(each.outcome for each in split.examples if not each.kept)
-    return {Outcome(outcome).reason: count for outcome, count in sorted(counts.items())}
+    counts[Outcome.NO_PREFERENCE] += len(split.undecided)
+    return {Outcome(outcome).reason: count for outcome, count in sorted(counts.items()) if count}
 
 
 def _split(split: Split) -> dict[str, Any]:
@@ -102,9 +102,11 @@ def _split(split: Split) -> dict[str, Any]:
         "looked_at": split.looked_at,
         "examples": len(split.examples),
         "kept": len(split.kept),
+        "rows_kept": split.rows_kept,
+        "rows_dropped": split.rows_dropped,
         "refused": len(split.refused),
         "dropped": dropped(split),
-        "unread": dict(split.unread),
+        "unread": split.columns.counts,
     }
 
 
@@ -118,7 +120,7 @@ def _example(example: MarkedExample) -> dict[str, Any]:
         name: [{"kind": piece.kind.value, "text": piece.text} for piece in pieces]
         for name, pieces in example.completions
     }
-    return {"row": example.row, "prompt": example.prompt.text, "completions": completions}
+    return {"split": example.split, "row": example.row, "prompt": example.prompt.text, "completions": completions}
 
 
 def _scores(scores: ModelScores) -> dict[str, Any]:
@@ -129,5 +131,7 @@ def _scores(scores: ModelScores) -> dict[str, Any]:
         "accuracy": scores.accuracy,
         "accuracy_per_token": scores.accuracy_per_token,
         "nats_per_token": {"preferred": preferred, "other": other},
-        "largest_loss": [{"row": each.seen.row, "loss": each.loss} for each in scores.largest()],
+        "largest_loss": [
+            {"split": each.seen.split, "row": each.seen.row, "loss": each.loss} for each in scores.largest()
+        ],
     }

@@ -23,15 +23,17 @@ class ScoredExample(NamedTuple):
 
     @property
     def per_token(self) -> list[float]:
-        """Mean log-prob of the tokens of each completion, nats."""
-        return [logp / max(len(ids), 1) for logp, ids in zip(self.logps, self.seen.completion_ids, strict=True)]
+        """Mean log-prob of the tokens of each completion that count, nats."""
+        counts = [max(int(each.sum()), 1) for each in self.seen.counts]
+        return [logp / count for logp, count in zip(self.logps, counts, strict=True)]
 
     @property
     def loss(self) -> float:
-        """Nats that are lost on it: of a pair -log sigmoid(log p(chosen) - log p(rejected)), else a token's mean."""
-        if len(self.logps) < 2:
-            return -self.per_token[0]
-        return float(np.logaddexp(0.0, self.logps[-1] - self.logps[0]))
+        """Nats that are lost: -log sigmoid(log p(best) - log p(worst)), or a token's mean where all are of one kind."""
+        if self.seen.sides is None:
+            return -_mean(self.per_token)
+        best, worst = self.seen.sides
+        return float(np.logaddexp(0.0, self.logps[worst] - self.logps[best]))
 
 
 class ModelScores(NamedTuple):
@@ -47,31 +49,34 @@ class ModelScores(NamedTuple):
 
     @property
     def pairs(self) -> list[ScoredExample]:
-        """Examples with more than one completion."""
-        return [each for each in self.examples if len(each.logps) > 1]
+        """Examples of which one completion is better than another."""
+        return [each for each in self.examples if each.seen.sides is not None]
 
     @property
     def accuracy(self) -> float | None:
-        """Share of pairs whose chosen completion is the more likely one; None without pairs."""
-        return _share([each.logps[0] > each.logps[-1] for each in self.pairs])
+        """Share of pairs whose chosen completion is the more likely one, of lists the best; None without pairs."""
+        return _share([_is_told(each, each.logps) for each in self.pairs])
 
     @property
     def accuracy_per_token(self) -> float | None:
         """The same by the mean over tokens, in which a short completion has no advantage."""
-        return _share([each.per_token[0] > each.per_token[-1] for each in self.pairs])
+        return _share([_is_told(each, each.per_token) for each in self.pairs])
 
     @property
     def nats(self) -> tuple[float, float]:
         """Mean log-prob of a token, of chosen or desirable completions and of the others; NaN where there are none."""
-        good = [each.per_token[0] for each in self.examples if each.seen.label is not False]
-        bad = [each.per_token[-1] for each in self.examples if each.seen.label is not True]
-        if not self.pairs:
-            bad = [each.per_token[0] for each in self.examples if each.seen.label is False]
+        good = [each.per_token[number] for each in self.examples for number in each.seen.preferred]
+        bad = [each.per_token[number] for each in self.examples for number in each.seen.others]
         return _mean(good), _mean(bad)
 
     def largest(self, count: int = 5) -> list[ScoredExample]:
         """Return the examples with the largest loss."""
         return sorted(self.examples, key=lambda each: -each.loss)[:count]
+
+
+def _is_told(example: ScoredExample, values: Sequence[float]) -> bool:
+    sides = example.seen.sides
+    return sides is not None and values[sides[0]] > values[sides[1]]
 
 
 def _share(holds: Sequence[bool]) -> float | None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dpo_lightning.data.cleaning import ExampleTokens
 from dpo_lightning.data.cleaning.sequences import Sequences
+from dpo_lightning.data.inspect.columns import Columns
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.tokenize import Outcome
+from dpo_lightning.data.tokenize.boundary import Boundary
 
 TRAIN = "train"
 
@@ -24,7 +27,7 @@ class Seen(NamedTuple):
         row: Row of the source data, from 0.
         prompt: Text of the prompt, as the model gets it.
         completions: Text of each completion, without what a chat template puts around it.
-        label: Whether a single completion is desirable; None for pairs and lists.
+        labels: Whether each completion is desirable; None for pairs and lists.
         values: Short texts of the row's own columns, by name.
         templated: Whether a chat template has written it.
         spells_control: Whether a text spells a control token, which stays text.
@@ -33,13 +36,16 @@ class Seen(NamedTuple):
         outcome: Whether it is trained on, or why not.
         truncated: Whether anything was cut off.
         whole: Tokens of prompt and completions before truncation.
-        merged: Whether tokens would merge across the boundary of prompt and completion; None where nobody has looked.
+        boundary: How the prompt ends.
+        scored: Whether each token of each completion counts, one array each, empty where all do; nothing where all of
+            all do.
+        split: Name of its split.
     """
 
     row: int
     prompt: str
     completions: list[str]
-    label: bool | None
+    labels: Sequence[bool] | None
     values: Mapping[str, str]
     templated: bool
     spells_control: bool
@@ -48,12 +54,39 @@ class Seen(NamedTuple):
     outcome: Outcome
     truncated: bool
     whole: tuple[int, ...]
-    merged: bool | None = None
+    boundary: Boundary = Boundary.CLEAN
+    scored: Sequence[np.ndarray] = ()
+    split: str = TRAIN
 
     @property
     def kept(self) -> bool:
         """True where it is trained on."""
         return self.outcome == Outcome.KEPT
+
+    @property
+    def counts(self) -> list[np.ndarray]:
+        """Whether each token of each completion counts, `[tokens]` bool each."""
+        masks = self.scored or [np.empty(0, bool)] * len(self.completion_ids)
+        return [
+            mask if len(mask) else np.ones(len(ids), bool) for mask, ids in zip(masks, self.completion_ids, strict=True)
+        ]
+
+    @property
+    def preferred(self) -> list[int]:
+        """Numbers of the completions that are desirable; of pairs and lists, that of the first one."""
+        return [0] if self.labels is None else [number for number, label in enumerate(self.labels) if label]
+
+    @property
+    def others(self) -> list[int]:
+        """Numbers of the completions that are not preferred."""
+        preferred = self.preferred
+        return [number for number in range(len(self.completions)) if number not in preferred]
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """Numbers of the best and of the worst completion; None where all are of one kind."""
+        preferred, others = self.preferred, self.others
+        return (preferred[0], others[-1]) if preferred and others else None
 
 
 class Refused(NamedTuple):
@@ -69,21 +102,35 @@ class Split:
 
     Args:
         place: The split as messages name it.
-        rows: Rows that it has.
-        looked_at: Rows that were read: all, or a sample of them.
+        rows: Rows that it has; None where it streams.
+        looked_at: Rows that were read: all, or some of them.
         examples: What the rows say, one or more a row.
         refused: Rows that are not understood.
-        read: Columns that the format reads.
-        unread: Columns that the format does not read, and how many of the rows looked at have a value there.
+        undecided: Rows without a preference, which have no example.
+        columns: What is read of the columns, and what is left.
+        remedy: Argument of the chat template with which prompts end as answers begin; none where none is needed.
     """
 
     place: str
-    rows: int
+    rows: int | None
     looked_at: int
     examples: Sequence[Seen]
     refused: Sequence[Refused] = ()
-    read: Sequence[str] = ()
-    unread: Mapping[str, int] = field(default_factory=dict)
+    undecided: Sequence[int] = ()
+    columns: Columns = Columns()  # noqa: RUF009 - frozen
+    remedy: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Split]) -> Split:
+        """Put the examples of splits one after the other; they know which one they are of."""
+        return cls(
+            ", ".join(part.place for part in parts),
+            sum(part.rows or 0 for part in parts),
+            sum(part.looked_at for part in parts),
+            list(chain.from_iterable(part.examples for part in parts)),
+            list(chain.from_iterable(part.refused for part in parts)),
+            list(chain.from_iterable(part.undecided for part in parts)),
+        )
 
     @cached_property
     def kept(self) -> list[Seen]:
@@ -94,14 +141,37 @@ class Split:
     def tokens(self) -> ExampleTokens:
         """Tokens of the examples that are trained on."""
         kept = self.kept
-        labels = [each.label for each in kept if each.label is not None]
+        labelled = any(each.labels is not None for each in kept)
+        preferred = [number in each.preferred for each in kept for number in range(len(each.completions))]
         return ExampleTokens(
             np.array([each.row for each in kept], dtype=np.int64),
             Sequences.of(each.prompt_ids for each in kept),
             Sequences.of(ids for each in kept for ids in each.completion_ids),
             np.array([len(each.completion_ids) for each in kept], dtype=np.int64),
-            np.array(labels, dtype=bool) if labels else None,
+            np.array(preferred, dtype=bool) if labelled else None,
         )
+
+    def rows_at(self, which: np.ndarray) -> dict[str, list[int]]:
+        """Return the rows of some of the examples that are trained on, by split.
+
+        Args:
+            which: Which ones, `[kept]` bool.
+        """
+        found: dict[str, set[int]] = {}
+        for place in np.flatnonzero(which).tolist():
+            found.setdefault(self.kept[place].split, set()).add(self.kept[place].row)
+        return {name: sorted(rows) for name, rows in found.items()}
+
+    @cached_property
+    def rows_kept(self) -> int:
+        """Rows of which something is trained on."""
+        return len({(each.split, each.row) for each in self.kept})
+
+    @cached_property
+    def rows_dropped(self) -> int:
+        """Rows that are understood, and of which nothing is trained on."""
+        read = {(each.split, each.row) for each in self.examples}
+        return len(read) - self.rows_kept + len(self.undecided)
 
     @cached_property
     def lengths(self) -> Lengths:
@@ -121,7 +191,7 @@ class Survey:
     Args:
         source: The source as messages name it.
         format: How rows were read, in words.
-        splits: What was read, `train` first; the others are held out.
+        splits: What was read, `train` first, or `train/<name>` of several sources; the others are held out.
         max_length: Most tokens of prompt and completion together; None where nothing is tokenised.
         batch_pairs: Examples of a micro-batch.
         seed: Seed of samples and of halves.
@@ -151,15 +221,16 @@ class Survey:
         """True where there was a tokenizer."""
         return self.max_length is not None
 
-    @property
+    @cached_property
     def train(self) -> Split:
-        """The split that is trained on."""
-        return self.splits[TRAIN]
+        """The split that is trained on; all of them where there are several sources."""
+        parts = [split for name, split in self.splits.items() if _is_trained_on(name)]
+        return parts[0] if len(parts) == 1 else Split.joined(parts)
 
     @property
     def others(self) -> dict[str, Split]:
         """The splits that are held out, by name."""
-        return {name: split for name, split in self.splits.items() if name != TRAIN}
+        return {name: split for name, split in self.splits.items() if not _is_trained_on(name)}
 
     @property
     def count(self) -> int:
@@ -178,3 +249,7 @@ class Survey:
             if holds(each) and found.setdefault(name, [])[-1:] != [each.row]:
                 found[name].append(each.row)
         return found
+
+
+def _is_trained_on(name: str) -> bool:
+    return name.partition("/")[0] == TRAIN

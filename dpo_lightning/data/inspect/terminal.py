@@ -13,6 +13,7 @@ from dpo_lightning.data.inspect.marked import Kind, MarkedExample, Piece
 from dpo_lightning.data.inspect.phrases import (
     computed_note,
     computed_rows,
+    named,
     named_rows,
     sampled,
     score_lines,
@@ -76,7 +77,7 @@ def _print_lengths(report: Report, console: Console) -> None:
 
 
 def _print_example(example: MarkedExample, unit: str, console: Console) -> None:
-    _heading(f"Row {example.row}", console)
+    _heading(f"Row {named(example.split, example.row)}", console)
     console.print(Text("prompt (not trained)"))
     console.print(_piece(example.prompt, console))
     for (name, pieces), trained in zip(example.completions, example.trained, strict=True):

@@ -35,7 +35,7 @@ from dpo_lightning.utils.ranks import DataRanks, from_all_ranks
 
 Settle = Callable[[Format, Sequence[Mapping[str, Any]], str], Format]
 
-_HEAD = 200
+HEAD = 200
 """Rows that are looked at before the run begins."""
 
 
@@ -87,13 +87,13 @@ class TrainingStream:
     def __init__(self, rows: RowStream, tokenize: RowTokenizer, place: str, settle: Settle) -> None:
         self.rows = rows
         self.place = place
-        head = list(islice(rows.rows(), _HEAD))
+        head = list(islice(rows.rows(), HEAD))
         if not head:
             raise InputError(f"{place}: no rows")
         columns = [raw.columns() for raw in head]
         names = tuple(dict.fromkeys(name for each in columns for name in each))
         row_format = settle(tokenize.row_format, columns[:FIRST_ROWS], place)
-        table = _as_table(columns, names)
+        table = as_table(columns, names)
         look_first(table, row_format, tokenize.encode, place)
         self.tokenize = RowTokenizer(row_format, tokenize.encode, tokenize.vocabulary, names)
         self._taken = self.tokenize.tokenized(Chunk(0, head)).taken
@@ -169,7 +169,7 @@ class TrainingStream:
         )
 
 
-def _as_table(columns: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def as_table(columns: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Return rows as a dataset that holds their very values."""
     from datasets import Dataset, Features
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+TEMPLATE_LEAVES = "the chat template leaves, of the messages,"
+
+
 def look_first(rows: datasets.Dataset, row_format: Format, encode: ExampleTokenizer, place: str) -> datasets.Dataset:
     """Return the rows without the columns that the format ignores, after a look at some of them.
 
@@ -47,7 +50,7 @@ def look_first(rows: datasets.Dataset, row_format: Format, encode: ExampleTokeni
         raise InputError(f"{place}: data.format.ignore leaves no column to read")
     looked = look_at(rows, row_format, lambda row: read_examples(row_format, row, encode.quote))
     if looked is not None:  # otherwise a row cannot be read, which is the first thing to say
-        look = _Look(rows, row_format, encode.tokenizer, looked, frozenset(ignored - columns))
+        look = Look(rows, row_format, encode.tokenizer, looked, frozenset(ignored - columns))
         try:
             look.refuse()
         except InputError as error:
@@ -58,7 +61,7 @@ def look_first(rows: datasets.Dataset, row_format: Format, encode: ExampleTokeni
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """A look at rows, beside the settings that it is compared with; `ignored` are names of parts of columns."""
 
     rows: datasets.Dataset
@@ -86,18 +89,22 @@ class _Look:
         for name in sorted(self.ignored & read):
             raise InputError(f"data.format.ignore: `{name}` is read: take it out of the data, or out of the list")
 
-    def tell_unread(self, place: str) -> None:
-        """Name what nobody reads, in one line: a warning where an answer says less than the data."""
-        keys = [key for key in self._keys if key not in self.ignored]
+    @cached_property
+    def unread_by(self) -> Mapping[str, Mapping[str, Sequence[Path]]]:
+        """The places of each field that nobody reads, by its name, by who leaves it."""
         arguments = {*unread_arguments(self.tokenizer, self.looked.examples)} - self.ignored
-        kinds: dict[str, Mapping[str, Sequence[Path]]] = {
+        return {
             f"{type(self.row_format).__name__} leaves": {shown_path(path): [path] for path in self._unread},
-            "the chat template leaves, of the messages,": {key: self._places(key) for key in keys},
+            TEMPLATE_LEAVES: {key: self._places(key) for key in self._keys if key not in self.ignored},
             "the chat template has no variable": {name: [(ARGUMENTS, name)] for name in sorted(arguments)},
         }
+
+    def tell_unread(self, place: str) -> None:
+        """Name what nobody reads, in one line: a warning where an answer says less than the data."""
+        kinds = self.unread_by
         said = [f"{who} {told(names, self.looked.found, self.rows)}" for who, names in kinds.items() if names]
         if said:
-            tell = rank_zero_warn if any(not is_blank({key: "x"}) for key in keys) else rank_zero_info
+            tell = rank_zero_warn if any(not is_blank({key: "x"}) for key in kinds[TEMPLATE_LEAVES]) else rank_zero_info
             tell(f"{place}: not read (in so many rows): {'; '.join(said)}")
 
     def tell_of_text(self, place: str) -> None:
@@ -109,7 +116,7 @@ class _Look:
                 f"{place}: most rows spell control tokens, which stay text: where a chat template was applied to them "
                 "already, set data.format.control_tokens: true"
             )
-        elif texts and getattr(self.tokenizer, "chat_template", None) is not None and not _is_meant(self.row_format):
+        elif texts and getattr(self.tokenizer, "chat_template", None) is not None and not is_meant(self.row_format):
             rank_zero_warn(
                 f"{place}: the rows are plain text, and the tokenizer has a chat template, which is not put around it: "
                 "set data.format.as_messages: true to write prompt and answers as messages, or false to train on the "
@@ -130,7 +137,7 @@ class _Look:
         return sorted({path[: path.index(key) + 1] for path in self.looked.found if key in path[1:]})
 
 
-def _is_meant(row_format: Format) -> bool:
+def is_meant(row_format: Format) -> bool:
     """Return whether the format says what stands around its text."""
     frames = {"prompt_template": "{prompt}", "completion_template": "{completion}"}
     framed = any(getattr(row_format, name, bare) != bare for name, bare in frames.items())

@@ -116,14 +116,14 @@ def render_row(
     """
     try:
         examples = read_examples(row_format, row, encode.quote)
-        return [encode.render(_checked(example, row_format), number) for example in examples]
+        return [encode.render(checked_example(example, row_format), number) for example in examples]
     except NoPreference:
         return []
     except InputError as error:
         raise InputError(f"{place}, row {number} (from 0): {error}") from None
 
 
-def _checked(example: Example, row_format: Format) -> Example:
+def checked_example(example: Example, row_format: Format) -> Example:
     """Return an example with its numbers as floats.
 
     Raises:

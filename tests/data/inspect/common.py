@@ -11,6 +11,9 @@ from dpo_lightning import RowFormat, UnpairedFormat
 from dpo_lightning.data import Format
 from dpo_lightning.data.inspect import CHECKS, Finding, Severity, Split, Survey, run_checks
 from dpo_lightning.data.inspect.reading import TokenReader, WordReader, read_split
+from dpo_lightning.data.inspect.row_sources import TableRows
+from dpo_lightning.data.tokenize import ExampleTokenizer
+from dpo_lightning.data.tokenize.scored import Scored
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.tokenizers import turn
 
@@ -54,10 +57,16 @@ def conversations(count: int = 20) -> list[Row]:
 
 
 def split(
-    rows: list[Row], tokenizer: Any = None, row_format: Format | None = None, max_length: int = 400, **settings: Any
+    rows: list[Row],
+    tokenizer: Any = None,
+    row_format: Format | None = None,
+    max_length: int = 400,
+    scored: Scored = "assistant",
+    **settings: Any,
 ) -> Split:
-    reader = TokenReader(tokenizer or tiny_tokenizer(), max_length)
-    return read_split(Dataset.from_list(rows), row_format or format_of(rows), reader, "here", **settings)
+    encode = ExampleTokenizer(tokenizer or tiny_tokenizer(), max_length, scored=scored)
+    source = TableRows(Dataset.from_list(rows))
+    return read_split(source, row_format or format_of(rows), TokenReader(encode), "here", **settings)
 
 
 def format_of(rows: list[Row]) -> Format:
@@ -70,13 +79,14 @@ def survey(
     tokenizer: Any = None,
     row_format: Format | None = None,
     max_length: int = 400,
+    scored: Scored = "assistant",
     **settings: Any,
 ) -> Survey:
     """Read rows as `train`, and those that are held out as `val`."""
     tokenizer = tokenizer or tiny_tokenizer()
-    splits = {"train": split(rows, tokenizer, row_format, max_length)}
+    splits = {"train": split(rows, tokenizer, row_format, max_length, scored)}
     if held_out is not None:
-        splits["val"] = split(held_out, tokenizer, row_format, max_length)
+        splits["val"] = split(held_out, tokenizer, row_format, max_length, scored, name="val")
     return Survey(
         "pairs.jsonl",
         "RowFormat",
@@ -93,7 +103,7 @@ def survey(
 def survey_in_words(rows: list[Row]) -> Survey:
     """Read rows without a tokenizer."""
     reader = WordReader()
-    read = read_split(Dataset.from_list(rows), format_of(rows), reader, "here")
+    read = read_split(TableRows(Dataset.from_list(rows)), format_of(rows), reader, "here")
     return Survey("pairs.jsonl", "RowFormat", {"train": read}, reader.decode, unit="words")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from dpo_lightning.data.inspect.marked import Kind, marked, names_of, samples
 from tests.data.inspect.common import clean_labelled, clean_rows, survey
+from tests.helpers.tokenizers import CHATML, chat, turn
 
 
 def test_by_default_all_of_the_completions_is_trained_on():
@@ -22,7 +24,8 @@ def test_by_default_all_of_the_completions_is_trained_on():
 def test_tokens_that_do_not_count_are_pieces_of_their_own():
     rows = [{"prompt": "a:", "chosen": "bcdef", "rejected": "gh"}]
     read = survey(rows)
-    example = marked(read.train.examples[0], read, lambda seen: [[False, False, True, True, False, True], [False] * 3])
+    masks = [np.array([False, False, True, True, False, True]), np.array([False] * 3)]
+    example = marked(read.train.examples[0]._replace(scored=masks), read)
     (_, chosen), (_, rejected) = example.completions
     assert chosen == [(Kind.UNSCORED, "bc"), (Kind.SCORED, "de"), (Kind.UNSCORED, "f"), (Kind.SCORED, "</s>")]
     assert rejected == [(Kind.UNSCORED, "gh</s>")]
@@ -43,6 +46,25 @@ def test_long_texts_are_shortened_where_nobody_misses_them():
 def test_labels_are_named(label):
     rows = [row for row in clean_labelled(6) if row["label"] is label]
     assert names_of(survey(rows).train.examples[0]) == ["desirable" if label else "undesirable"]
+
+
+def test_labels_that_stand_twice_are_numbered():
+    seen = survey(clean_rows(1)).train.examples[0]
+    assert names_of(seen._replace(labels=[True, False])) == ["desirable", "undesirable"]
+    assert names_of(seen._replace(labels=[True, False, True])) == ["desirable 1", "undesirable", "desirable 2"]
+
+
+def test_turns_of_others_are_marked():
+    row = {
+        "prompt": [turn("user", "a")],
+        "chosen": [turn("assistant", "one"), turn("user", "and?"), turn("assistant", "two")],
+        "rejected": [turn("assistant", "three")],
+    }
+    read = survey([row], tokenizer=chat(CHATML))
+    ((_, chosen), (_, rejected)) = marked(read.train.examples[0], read).completions
+    assert [piece.kind for piece in chosen] == [Kind.SCORED, Kind.UNSCORED, Kind.SCORED]
+    assert "and?" in chosen[1].text
+    assert [piece.kind for piece in rejected] == [Kind.SCORED]
 
 
 def test_lists_are_numbered():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from datasets import Dataset
 
-from dpo_lightning import RowFormat
+from dpo_lightning import RowFormat, ScoredListFormat, ScoredPairsFormat, UnpairedFormat
 from dpo_lightning.data import ExampleTokenizer
-from dpo_lightning.data.inspect.reading import TokenReader, Watched, WordReader, read_split
+from dpo_lightning.data.inspect.reading import WordReader, read_split
+from dpo_lightning.data.inspect.row_sources import TableRows
 from dpo_lightning.data.tokenize import Outcome
 from tests.data.inspect.common import clean_rows, conversations, split
 from tests.helpers.tiny import tiny_tokenizer
@@ -51,7 +52,7 @@ def test_lengths_before_truncation_are_known():
 
 def test_a_chat_row_that_the_template_refuses_is_refused_alone():
     rows = conversations(3)
-    template = "{% if 'sun' in messages[0].content %}{{ raise_exception('no sun') }}{% endif %}" + CHATML
+    template = "{% if 'sun' in messages[0].content|string %}{{ raise_exception('no sun') }}{% endif %}" + CHATML
     rows[1]["prompt"][0]["content"] = "the sun"
     rows[0]["prompt"][0]["content"] = rows[2]["prompt"][0]["content"] = "the moon"
     read = split(rows, chat(template))
@@ -68,46 +69,45 @@ def test_texts_are_shown_without_the_marks_of_control_tokens():
     assert seen.spells_control
 
 
-def test_a_sample_of_rows_is_read_and_said():
-    rows = Dataset.from_list(clean_rows(50))
-    advanced: list[int] = []
-    reader = TokenReader(TOKENIZER, 200)
-    read = read_split(rows, RowFormat(), reader, "here", most_rows=20, seed=3, advance=advanced.append)
-    numbers = [each.row for each in read.examples]
-    assert (read.rows, read.looked_at, len(set(numbers))) == (50, 20, 20)
-    assert numbers == sorted(numbers)
-    assert numbers != [*range(20)]
-    assert sum(advanced) == 20
-    again = read_split(rows, RowFormat(), TokenReader(TOKENIZER, 200), "here", most_rows=20, seed=3)
-    assert [each.row for each in again.examples] == numbers
-
-
 def test_columns_that_are_read_are_told_from_others():
     rows = [{**row, "id": f"n{number % 3}", "note": "x" * 60, "none": None} for number, row in enumerate(clean_rows(9))]
     read = split(rows)
-    assert read.read == ["prompt", "chosen", "rejected"]
-    assert dict(read.unread) == {"id": 9, "note": 9}
+    assert read.columns.read == ["prompt", "chosen", "rejected"]
+    assert read.columns.counts == {"id": 9, "note": 9}
     assert read.examples[4].values == {"id": "n1"} | {
         name: rows[4][name] for name in ("prompt", "chosen", "rejected") if len(rows[4][name]) <= 40
     }
 
 
-@pytest.mark.parametrize("read", [lambda row: row["a"], lambda row: row.get("a"), lambda row: dict(row)["a"]])
-def test_reading_is_noticed(read):
-    noted: set[str] = set()
-    row = Watched({"a": 1, "b": 2}, noted)
-    assert "a" in row
-    assert len(row) == 2
-    assert noted == set()
-    assert read(row) == 1
-    assert "a" in noted
+def test_rows_without_a_preference_are_counted():
+    rows = [
+        {"prompt": "p", "completions": [" a", " b"], "scores": scores}
+        for scores in ([1.0, 2.0], [1.0, 1.0], [3.0, 0.0])
+    ]
+    for row_format in (ScoredPairsFormat(score="scores"), ScoredListFormat(score="scores")):
+        read = split(rows, row_format=row_format)
+        assert read.undecided == [1]
+        assert [each.row for each in read.examples] == [0, 2]
+        assert [each.completions[0] for each in read.examples] == [" b", " a"], "the best one first"
+        assert (read.rows_kept, read.rows_dropped) == (2, 1)
+
+
+def test_a_pair_of_labels_is_one_example():
+    read = split(clean_rows(3), row_format=UnpairedFormat())
+    assert [tuple(each.labels) for each in read.examples] == [(True, False)] * 3
+
+
+def test_a_row_of_several_examples_is_refused_as_a_whole():
+    rows = [{"prompt": "p", "completions": [" a", " b", None], "scores": [1.0, 2.0, 3.0]}]
+    read = split(rows, row_format=ScoredPairsFormat(score="scores", take="all_pairs"))
+    assert ([each.row for each in read.refused], read.examples) == ([0], [])
 
 
 class TestWords:
     def test_a_word_stands_for_a_token(self):
         reader = WordReader()
         row = {"prompt": "so  it is", "chosen": "it is\nso", "rejected": "no"}
-        (seen,) = read_split(Dataset.from_list([row]), RowFormat(), reader, "here").examples
+        (seen,) = read_split(TableRows(Dataset.from_list([row])), RowFormat(), reader, "here").examples
         assert seen.whole == (3, 3, 1)
         assert reader.decode(seen.completion_ids[0].tolist()) == "it is so"
         assert seen.prompt_ids.tolist() == [0, 1, 2]
@@ -123,8 +123,10 @@ class TestWords:
     )
     def test_what_says_nothing_is_dropped(self, chosen, rejected, outcome):
         rows = Dataset.from_list([{"prompt": "p", "chosen": chosen, "rejected": rejected}])
-        assert read_split(rows, RowFormat(), WordReader(), "here").examples[0].outcome == outcome
+        assert read_split(TableRows(rows), RowFormat(), WordReader(), "here").examples[0].outcome == outcome
 
     def test_messages_are_read(self):
-        (seen, *_) = read_split(Dataset.from_list(conversations(2)), RowFormat(), WordReader(), "here").examples
+        (seen, *_) = read_split(
+            TableRows(Dataset.from_list(conversations(2))), RowFormat(), WordReader(), "here"
+        ).examples
         assert seen.completions[0] == conversations(2)[0]["chosen"][0]["content"]

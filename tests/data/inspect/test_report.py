@@ -31,6 +31,8 @@ def test_the_document_is_plain_ascii(report):
         "looked_at": 40,
         "examples": 39,
         "kept": 38,
+        "rows_kept": 38,
+        "rows_dropped": 1,
         "refused": 1,
         "dropped": {"with an empty completion": 1},
         "unread": {},
@@ -46,7 +48,7 @@ def test_the_document_is_plain_ascii(report):
 
 def test_numbers_that_are_none_are_null():
     read = survey(clean_labelled(4))
-    scored = [ScoredExample(each, [-1.0]) for each in read.train.kept if each.label]
+    scored = [ScoredExample(each, [-1.0]) for each in read.train.kept if each.labels == [True]]
     model = json.loads(Report.of(read, ModelScores("tiny", scored)).document())["model"]
     assert model["nats_per_token"]["other"] is None
     assert model["accuracy"] is None

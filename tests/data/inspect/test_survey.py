@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from datasets import Dataset
 
-from dpo_lightning import UnpairedFormat
+from dpo_lightning import ScoredPairsFormat
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.tokenize import Outcome
 from tests.data.common import ready
@@ -42,7 +42,8 @@ def test_rows_of_which_something_holds():
     assert len(read.train.kept) == 3
 
 
-def test_a_row_with_two_examples_is_named_once():
-    read = survey(clean_rows(3), row_format=UnpairedFormat())
-    assert read.count == 6
+def test_a_row_with_several_examples_is_named_once():
+    rows = [{"prompt": "p", "completions": [" a", " b", " c"], "scores": [n, 5, 9]} for n in range(3)]
+    read = survey(rows, row_format=ScoredPairsFormat(score="scores", take="all_pairs"))
+    assert read.count == 9
     assert read.where(lambda each: True) == {"train": [0, 1, 2]}

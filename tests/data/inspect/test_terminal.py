@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from dpo_lightning.data.inspect import Report
+from dpo_lightning.data.inspect import Report, Seen
 from dpo_lightning.data.inspect.terminal import print_report
 from tests.data.inspect.common import clean_rows, survey
 from tests.helpers.tokenizers import words
@@ -16,14 +19,16 @@ from tests.helpers.tokenizers import words
 EVIL = "\x1b[2J\u202eevil\u200b [red]markup[/red] </s>"
 
 
-def half_scored(seen):
-    return [[number % 2 == 0 for number in range(len(ids))] for ids in seen.completion_ids]
+def half_scored(seen: Seen) -> Seen:
+    return seen._replace(scored=[np.arange(len(ids)) % 2 == 0 for ids in seen.completion_ids])
 
 
-def printed(scored=None, evil: str = "", **settings) -> str:
+def printed(change: Callable[[Seen], Seen] = lambda seen: seen, evil: str = "", **settings) -> str:
     rows = [{**row, "chosen": row["chosen"] + evil} for row in clean_rows(20)]
     rows[3]["chosen"] = ""
-    report = Report.of(survey(rows, tokenizer=words()), **({} if scored is None else {"scored": scored}))
+    read = survey(rows, tokenizer=words())
+    train = replace(read.train, examples=[change(each) for each in read.train.examples])
+    report = Report.of(replace(read, splits={"train": train}))
     file = io.StringIO()
     print_report(report, Console(**{"file": file, "width": 80, "highlight": False, **settings}))
     return file.getvalue()

@@ -11,7 +11,7 @@ _RARE = 0.1
 
 def balance(survey: Survey) -> Found | None:
     """Find that one label is rare, or missing."""
-    labels = [each.label for each in survey.train.kept if each.label is not None]
+    labels = [label for each in survey.train.kept for label in each.labels or ()]
     good, count = sum(labels), len(labels)
     if not count:
         return None

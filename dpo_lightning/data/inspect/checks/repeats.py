@@ -13,26 +13,22 @@ from dpo_lightning.data.cleaning.repeats import contradictory as has_opposite
 from dpo_lightning.data.cleaning.repeats import duplicates as first_equal
 from dpo_lightning.data.cleaning.repeats import shared_with
 from dpo_lightning.data.inspect.checks.words import how_many, percent
-from dpo_lightning.data.inspect.finding import Check, Found, Severity
-from dpo_lightning.data.inspect.survey import TRAIN, Split, Survey
+from dpo_lightning.data.inspect.finding import Check, Found, Rows, Severity
+from dpo_lightning.data.inspect.survey import Split, Survey
 
 _MANY_NEAR = 0.01
 
 
-def _rows(tokens: ExampleTokens, which: np.ndarray) -> list[int]:
-    return np.unique(tokens.rows[which]).tolist()
-
-
-def _repeated(tokens: ExampleTokens, first: np.ndarray) -> list[int]:
-    return _rows(tokens, first != np.arange(len(first)))
+def _repeated(split: Split, first: np.ndarray) -> Rows:
+    return split.rows_at(first != np.arange(len(first)))
 
 
 def duplicates(survey: Survey) -> Found | None:
     """Find training examples that repeat an earlier one."""
-    rows = {TRAIN: _repeated(survey.train.tokens, first_equal(survey.train.tokens))}
-    if not rows[TRAIN]:
+    rows = _repeated(survey.train, first_equal(survey.train.tokens))
+    if not rows:
         return None
-    return Found(Severity.WARNING, f"{len(rows[TRAIN]):,} training rows repeat an earlier one", rows)
+    return Found(Severity.WARNING, f"{how_many(rows):,} training rows repeat an earlier one", rows)
 
 
 def near(survey: Survey) -> Found | None:
@@ -40,20 +36,20 @@ def near(survey: Survey) -> Found | None:
     tokens = survey.train.tokens
     close, equal = near_duplicates(tokens), first_equal(tokens)
     places = np.arange(len(tokens))
-    rows = _rows(tokens, (close != places) & (equal == places))
+    rows = survey.train.rows_at((close != places) & (equal == places))
+    count = how_many(rows)
     if not rows:
         return None
-    said = f"{len(rows):,} training rows ({percent(len(rows), len(tokens))}) nearly repeat an earlier one"
-    return Found(Severity.WARNING if len(rows) >= _MANY_NEAR * len(tokens) else Severity.INFO, said, {TRAIN: rows})
+    said = f"{count:,} training rows ({percent(count, len(tokens))}) nearly repeat an earlier one"
+    return Found(Severity.WARNING if count >= _MANY_NEAR * len(tokens) else Severity.INFO, said, rows)
 
 
 def contradictory(survey: Survey) -> Found | None:
     """Find pairs with the sides swapped, and completions with both labels."""
-    tokens = survey.train.tokens
-    rows = {TRAIN: _rows(tokens, has_opposite(tokens))}
-    if not rows[TRAIN]:
+    rows = survey.train.rows_at(has_opposite(survey.train.tokens))
+    if not rows:
         return None
-    return Found(Severity.WARNING, f"{len(rows[TRAIN]):,} training rows contradict one another", rows)
+    return Found(Severity.WARNING, f"{how_many(rows):,} training rows contradict one another", rows)
 
 
 def contaminated(survey: Survey) -> Found | None:
@@ -71,8 +67,9 @@ def near_contaminated(survey: Survey) -> Found | None:
 
 
 def _held_out(survey: Survey, holds: Callable[[ExampleTokens, ExampleTokens], np.ndarray], said: str) -> Found | None:
-    found = {name: _rows(split.tokens, holds(split.tokens, survey.train.tokens)) for name, split in _others(survey)}
-    rows = {name: each for name, each in found.items() if each}
+    rows: dict[str, list[int]] = {}
+    for _, split in _others(survey):
+        rows |= split.rows_at(holds(split.tokens, survey.train.tokens))
     if not rows:
         return None
     count = sum(len(split.tokens) for _, split in _others(survey))
@@ -81,12 +78,10 @@ def _held_out(survey: Survey, holds: Callable[[ExampleTokens, ExampleTokens], np
 
 def shared_prompts(survey: Survey) -> Found | None:
     """Find prompts of held-out examples that are trained on too."""
-    rows, count = {}, 0
-    for name, split in _others(survey):
-        known = np.isin(split.tokens.prompt_keys, survey.train.tokens.prompt_keys)
-        count += len(known)
-        if known.any():
-            rows[name] = _rows(split.tokens, known)
+    rows: dict[str, list[int]] = {}
+    for _, split in _others(survey):
+        rows |= split.rows_at(np.isin(split.tokens.prompt_keys, survey.train.tokens.prompt_keys))
+    count = sum(len(split.kept) for _, split in _others(survey))
     if not rows:
         return None
     said = f"{how_many(rows):,} of {count:,} held-out rows have a prompt that is trained on too"
@@ -100,14 +95,14 @@ def _others(survey: Survey) -> list[tuple[str, Split]]:
 def held_out_by_chance(survey: Survey) -> Found | None:
     """Find repeats in rows of which a random share is held out."""
     tokens = survey.train.tokens
-    rows = _repeated(tokens, first_of_answers(tokens)) if survey.held_out_share else []
+    rows = _repeated(survey.train, first_of_answers(tokens)) if survey.held_out_share else {}
     if not rows:
         return None
     said = (
-        f"{len(rows):,} rows share prompt and a completion with an earlier one, and {survey.held_out_share:g} of the "
-        "rows are held out at random: some land on both sides"
+        f"{how_many(rows):,} rows share prompt and a completion with an earlier one, and {survey.held_out_share:g} of "
+        "the rows are held out at random: some land on both sides"
     )
-    return Found(Severity.WARNING, said, {TRAIN: rows})
+    return Found(Severity.WARNING, said, rows)
 
 
 def first_of_answers(tokens: ExampleTokens) -> np.ndarray:

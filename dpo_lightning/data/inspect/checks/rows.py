@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from dpo_lightning.data.inspect.checks.words import of_rows, percent
+from collections import Counter
+
+from dpo_lightning.data.inspect.checks.words import of_rows, percent, share
 from dpo_lightning.data.inspect.finding import Check, Found, Severity
 from dpo_lightning.data.inspect.survey import Survey
+from dpo_lightning.data.tokenize.first_look import TEMPLATE_LEAVES
 
-# Columns that change what a row means, whoever wrote them.
-_KNOWN = frozenset(
-    [
-        "system",
-        "tools",
-        "images",
-        "image",
-        "videos",
-        "audios",
-        "label",
-        "labels",
-        "input",
-        "instruction",
-        "chat_template_kwargs",
-        "margin",
-        "weight",
-        "reasoning_content",
-    ]
-)
+_MANY_UNDECIDED = 0.1
 
 
 def refused(survey: Survey) -> Found | None:
@@ -40,23 +25,41 @@ def refused(survey: Survey) -> Found | None:
 
 def unread(survey: Survey) -> Found | None:
     """Find columns with values that the format does not read."""
-    counts: dict[str, int] = {}
+    counts: dict[str, Counter[str]] = {}
     for split in survey.splits.values():
-        for name, count in split.unread.items():
-            counts[name] = counts.get(name, 0) + count
+        for who, names in split.columns.unread.items():
+            counts.setdefault(who, Counter()).update(names)
     if not counts:
         return None
-    named = ", ".join(f"`{name}` ({count:,} rows)" for name, count in counts.items())
-    known = [name for name in counts if name.lower() in _KNOWN]
-    said = f"nobody reads {named}"
-    if known:
-        said += f"; {', '.join(f'`{name}`' for name in known)} may change what a row means"
-    return Found(Severity.WARNING if known else Severity.INFO, said)
+    said = [
+        f"{who} {', '.join(f'`{name}` ({count:,} rows)' for name, count in names.most_common())}"
+        for who, names in counts.items()
+    ]
+    return Found(Severity.WARNING if TEMPLATE_LEAVES in counts else Severity.INFO, "; ".join(said))
+
+
+def refused_columns(survey: Survey) -> Found | None:
+    """Find columns for which a run refuses the split."""
+    found = [(name, split.columns.refused) for name, split in survey.splits.items() if split.columns.refused]
+    if not found:
+        return None
+    return Found(Severity.ERROR, "; ".join(f"{name}: {reason}" for name, reason in found))
+
+
+def undecided(survey: Survey) -> Found | None:
+    """Find rows without a preference."""
+    rows = {name: list(split.undecided) for name, split in survey.splits.items() if split.undecided}
+    if not rows:
+        return None
+    severity = Severity.WARNING if share(rows, survey) >= _MANY_UNDECIDED else Severity.INFO
+    return Found(severity, f"{of_rows(rows, survey)} prefer none of their completions, and are not trained on", rows)
 
 
 def lost(survey: Survey) -> Found | None:
     """Find that a third of the examples is not trained on."""
-    dropped, count = sum(not each.kept for _, each in survey.examples()), survey.count
+    undecided = sum(len(split.undecided) for split in survey.splits.values())
+    dropped = sum(not each.kept for _, each in survey.examples()) + undecided
+    count = survey.count + undecided
     if dropped < count / 3 or not dropped:
         return None
     return Found(Severity.WARNING, f"{dropped:,} of {count:,} examples ({percent(dropped, count)}) are not trained on")
@@ -90,9 +93,22 @@ CHECKS = (
     ),
     Check(
         "unread columns",
-        "Columns that have values and that the format does not read. Some names, such as `system` or `tools`, usually "
-        "change what the model should see.",
-        "Name them in `data.format`, or take them out of the file so that nobody expects them to count.",
+        "Columns that have values and that the format does not read; a warning where a chat template leaves a key of "
+        "messages, which an answer then lacks.",
+        "Name them in `data.format`, or in `data.format.ignore` so that nobody expects them to count.",
         unread,
+    ),
+    Check(
+        "refused columns",
+        "A column that nobody reads and whose name says what it means, such as `system` or `tools`. A run stops there.",
+        "Do what it says: map the column, or name it in `data.format.ignore`.",
+        refused_columns,
+    ),
+    Check(
+        "no preference",
+        "Rows that prefer none of their completions, such as ties. They are not trained on. A warning from a tenth of "
+        "the rows on.",
+        "Nothing, unless there are more than you expect: look at the column of scores, or at the threshold.",
+        undecided,
     ),
 )

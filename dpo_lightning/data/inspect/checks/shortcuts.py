@@ -11,7 +11,7 @@ from dpo_lightning.data.inspect.checks.words import percent
 from dpo_lightning.data.inspect.contrasts import Side, contrasts
 from dpo_lightning.data.inspect.finding import Check, Found, Severity
 from dpo_lightning.data.inspect.statistics import Told, told_by, wilson
-from dpo_lightning.data.inspect.survey import TRAIN, Survey
+from dpo_lightning.data.inspect.survey import Survey
 from dpo_lightning.errors import visible
 
 _GRAVE = 0.6
@@ -80,10 +80,11 @@ def layout(survey: Survey) -> Found | None:
 def source(survey: Survey) -> Found | None:
     """Find that a column with few values, such as the name of a model, tells the better completion."""
     sides = contrasts(survey.train, survey.seed)
-    names = _columns_of_sides(sides)
+    of_rows = [[each for each in sides if (each[0].seen is each[1].seen) is own] for own in (True, False)]
+    named = [(names, compared) for compared in of_rows for names in _columns_of_sides(compared)]
     found = []
-    for good, bad in names:
-        pairs = [(a.seen.values.get(good), b.seen.values.get(bad)) for a, b in sides]
+    for (good, bad), compared in named:
+        pairs = [(a.seen.values.get(good), b.seen.values.get(bad)) for a, b in compared]
         if not 2 <= len({value for pair in pairs for value in pair} - {None}) <= _MOST_VALUES:
             continue
         told = told_by([a for a, _ in pairs], [b for _, b in pairs], survey.seed)
@@ -92,8 +93,8 @@ def source(survey: Survey) -> Found | None:
     if not found:
         return None
     (good, bad), told = max(found, key=lambda item: item[1].accuracy)
-    named = f"`{good}`" if good == bad else f"`{good}` and `{bad}`"
-    return _found(f"{named} tells the preferred completion ({told.best!r} most, {told.worst!r} least)", told)
+    said = f"`{good}`" if good == bad else f"`{good}` and `{bad}`"
+    return _found(f"{said} tells the preferred completion ({told.best!r} most, {told.worst!r} least)", told)
 
 
 def _columns_of_sides(sides: Sequence[tuple[Side, Side]]) -> list[tuple[str, str]]:
@@ -101,7 +102,7 @@ def _columns_of_sides(sides: Sequence[tuple[Side, Side]]) -> list[tuple[str, str
     if not sides:
         return []
     good, bad = sides[0]
-    if good.seen.label is not None:
+    if good.seen is not bad.seen:
         return [(name, name) for name in good.seen.values]
     swapped = {name: name.replace("chosen", "rejected") for name in good.seen.values if "chosen" in name}
     return [(name, other) for name, other in swapped.items() if other in bad.seen.values]
@@ -120,19 +121,17 @@ def _found(said: str, told: Told) -> Found:
 
 def overlap(survey: Survey) -> Found | None:
     """Find pairs whose sides are nearly the same tokens."""
-    rows, count = [], 0
-    for each in survey.train.kept:
-        if len(each.completion_ids) == 2:
-            count += 1
-            if _shared(*each.completion_ids) >= _ALIKE:
-                rows.append(each.row)
-    if not rows:
+    kept = survey.train.kept
+    pairs = [each.sides is not None and len(each.completion_ids) == 2 for each in kept]
+    alike = [pair and _shared(*each.completion_ids) >= _ALIKE for pair, each in zip(pairs, kept, strict=True)]
+    found, count = sum(alike), sum(pairs)
+    if not found:
         return None
     said = (
-        f"{len(rows):,} of {count:,} pairs ({percent(len(rows), count)}) have nine tenths of their {survey.unit} on "
-        "both sides"
+        f"{found:,} of {count:,} pairs ({percent(found, count)}) have nine tenths of their {survey.unit} on both sides"
     )
-    return Found(Severity.WARNING if len(rows) > count / 2 else Severity.INFO, said, {TRAIN: rows})
+    severity = Severity.WARNING if found > count / 2 else Severity.INFO
+    return Found(severity, said, survey.train.rows_at(np.array(alike)))
 
 
 def _shared(first: np.ndarray, second: np.ndarray) -> float:

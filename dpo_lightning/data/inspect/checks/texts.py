@@ -68,12 +68,10 @@ def is_refusal(text: str) -> bool:
 
 def refusals(survey: Survey) -> Found | None:
     """Find completions that are chosen, or labelled desirable, and only refuse."""
-    rows = survey.where(lambda each: each.label is not False and is_refusal(each.completions[0]))
+    rows = survey.where(lambda each: any(is_refusal(each.completions[number]) for number in each.preferred))
     if not rows:
         return None
-    others = survey.where(
-        lambda each: any(map(is_refusal, each.completions[each.label is None :])) and each.label is not True
-    )
+    others = survey.where(lambda each: any(is_refusal(each.completions[number]) for number in each.others))
     said = f"{of_rows(rows, survey)} prefer a refusal, {how_many(others):,} have one on the other side"
     return Found(Severity.WARNING if share(rows, survey) > 0.25 else Severity.INFO, said, rows)
 
@@ -175,7 +173,7 @@ CHECKS = (
         "template not applied",
         "The rows are plain text and the tokenizer has a chat template: the model is trained on prompts of another "
         "form than it gets in use.",
-        "Turn the rows into lists of messages, or write the template's text into `data.format.prompt_template`.",
+        "Set `data.format.as_messages: true` to write prompt and answers as messages, or false if the text is meant.",
         untemplated,
     ),
 )

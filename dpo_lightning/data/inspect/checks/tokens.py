@@ -6,6 +6,7 @@ from dpo_lightning.data.inspect.checks.words import of_rows, percent, share
 from dpo_lightning.data.inspect.finding import Check, Found, Severity
 from dpo_lightning.data.inspect.survey import Seen, Survey
 from dpo_lightning.data.tokenize import Outcome
+from dpo_lightning.data.tokenize.boundary import Boundary
 
 
 def truncated(survey: Survey) -> Found | None:
@@ -64,14 +65,44 @@ def _lacks(each: Seen, eos: int) -> bool:
 
 def merged(survey: Survey) -> Found | None:
     """Find boundaries of prompt and completion inside a token."""
-    rows = survey.where(lambda each: each.merged)
-    looked_at = sum(each.merged is not None for _, each in survey.examples())
-    count = sum(bool(each.merged) for _, each in survey.examples())
+    rows = survey.where(lambda each: each.boundary is Boundary.MERGED)
     if not rows:
         return None
-    said = f"in {count:,} of {looked_at:,} examples looked at ({percent(count, looked_at)}), prompt and completion meet"
-    severity = Severity.WARNING if count >= looked_at / 2 else Severity.INFO
-    return Found(severity, f"{said} inside what the tokenizer would make one token", rows)
+    said = f"in {of_rows(rows, survey)}, prompt and completion meet inside what the tokenizer would make one token"
+    return Found(Severity.WARNING if share(rows, survey) >= 0.5 else Severity.INFO, said, rows)
+
+
+def shared(survey: Survey) -> Found | None:
+    """Find prompts that end before what the template writes where an answer is to come."""
+    rows = survey.where(lambda each: each.boundary is Boundary.SHARED)
+    if not rows:
+        return None
+    said = f"in {of_rows(rows, survey)}, the chat template begins an answer otherwise than the prompt for it ends"
+    found = {name: value for split in survey.splits.values() for name, value in split.remedy.items()}
+    remedy = "".join(
+        f"Set `data.chat_template_kwargs.{name}: {str(value).lower()}`: answers then begin where prompts end."
+        for name, value in found.items()
+    )
+    return Found(Severity.WARNING, said, rows, remedy or None)
+
+
+def unscored(survey: Survey) -> Found | None:
+    """Find tokens of completions that do not count."""
+    rows = survey.where(lambda each: each.kept and not all(mask.all() for mask in each.scored))
+    if not rows:
+        return None
+    kept = [each for split in survey.splits.values() for each in split.kept]
+    tokens = sum(len(ids) for each in kept for ids in each.completion_ids)
+    count = sum(int((~mask).sum()) for each in kept for mask in each.scored)
+    said = f"{count:,} of {tokens:,} tokens of completions ({percent(count, tokens)}) do not count, in "
+    return Found(Severity.INFO, said + of_rows(rows, survey), rows)
+
+
+def nothing_counts(survey: Survey) -> Found | None:
+    """Find completions of which no token counts."""
+    rows = survey.where(lambda each: each.outcome == Outcome.NOTHING_COUNTS)
+    said = f"{of_rows(rows, survey)} have a completion of which no token counts, and are not trained on"
+    return Found(Severity.WARNING, said, rows) if rows else None
 
 
 CHECKS = (
@@ -118,8 +149,30 @@ CHECKS = (
         "merged boundary",
         "Prompt and completion meet inside what would be one token of the text as a whole. The completion is then "
         "tokenised apart, as a model in use would see it. Usual causes are a prompt that ends in a blank and a "
-        "completion that begins without one. A warning from half of the examples on.",
+        "completion that begins without one. A warning from half of the rows on.",
         "Move the white space from the end of the prompt to the beginning of the completion.",
         merged,
+    ),
+    Check(
+        "boundary of the template",
+        "The chat template writes something before an answer, such as an empty block of thoughts, that it does not "
+        "write where an answer is to come, or the other way round. The prompt then ends where both part: what the "
+        "model is trained to continue is not what it gets in use.",
+        "Look at the template: no argument of it is known to mend it.",
+        shared,
+    ),
+    Check(
+        "tokens that do not count",
+        "Tokens of completions that are in no log-prob and in no length: turns of users and tools, messages of weight "
+        "0, what stands outside of spans.",
+        "Nothing, if that is meant; `data.scored` says which turns count.",
+        unscored,
+    ),
+    Check(
+        "nothing counts",
+        "A completion of which no token counts, such as one that is cut before its last turn. The example is not "
+        "trained on.",
+        "Raise `data.max_length`, or set `data.scored: assistant`.",
+        nothing_counts,
     ),
 )

@@ -20,15 +20,15 @@ def test_columns_that_nobody_reads_are_named_with_their_rows():
     rows = [{**row, "id": number, "empty": None} for number, row in enumerate(clean_rows(20))]
     found = findings(survey(rows))["unread columns"]
     assert found.severity is Severity.INFO
-    assert found.said == "nobody reads `id` (20 rows)"
+    assert found.said == "RowFormat leaves `id` (20 rows)"
 
 
-def test_a_column_that_changes_the_row_is_a_warning():
+def test_a_column_that_changes_the_row_is_an_error():
     rows = clean_rows(20)
     rows = [{**row, "system": "be kind" if number < 5 else ""} for number, row in enumerate(rows)]
-    found = findings(survey(rows))["unread columns"]
-    assert found.severity is Severity.WARNING
-    assert "`system` (5 rows)" in found.said
+    found = findings(survey(rows))["refused columns"]
+    assert found.severity is Severity.ERROR
+    assert "column `system` (5 of 20 rows)" in found.said
 
 
 def test_a_third_that_is_lost_is_a_warning():

@@ -66,6 +66,6 @@ def test_boundaries_inside_a_token():
     rows[4] = {"prompt": "The quick brown fo", "chosen": "x jumps", "rejected": "g"}
     found = findings(survey(rows, tokenizer=words()))["merged boundary"]
     assert (found.severity, found.rows) == (Severity.INFO, {"train": [4]})
-    assert found.said.startswith("in 1 of 9 examples looked at")
+    assert found.said.startswith("in 1 of 9 rows (11.1 %)")
     most = findings(survey([rows[4]] * 6 + rows[:3], tokenizer=words()))["merged boundary"]
     assert most.severity is Severity.WARNING
