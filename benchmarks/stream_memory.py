@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 SIZES = (10_000, 100_000, 1_000_000)
 
@@ -26,12 +27,22 @@ def write(path: Path, count: int) -> None:
 def read(path: Path) -> dict[str, float]:
     """Read a whole epoch, and return its examples and the peak of this process in MiB."""
     from dpo_lightning import PreferenceDataModule
-    from tests.helpers.tiny import tiny_tokenizer
 
-    data = PreferenceDataModule(str(path), tiny_tokenizer(), streaming=True, batch_pairs=64, max_length=64)
+    data = PreferenceDataModule(str(path), _letters(), streaming=True, batch_pairs=64, max_length=64)
     data.setup()
     examples = sum(batch.examples for batch in data.train_dataloader())
     return {"examples": examples, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _letters() -> Any:
+    """Return a tokenizer with a token for each character."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = ["<unk>", "<s>", "</s>"] + [chr(code) for code in range(32, 127)]
+    backend = Tokenizer(models.WordLevel({letter: number for number, letter in enumerate(letters)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
 def main() -> None:

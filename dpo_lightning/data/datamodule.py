@@ -181,7 +181,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
         self.seed = seed
         self.order = checked_order(order, length_grouped)
         self.splits = Splits(
-            names, self._tokenize, self._cleaned, max_length=max_length, seed=seed, sources=self.sources
+            names, self.tokenize_split, self.without_unclean, max_length=max_length, seed=seed, sources=self.sources
         )
         self._epoch = TrainingEpoch(self.splits, self.batching, resume, self.order)
         self._tokenizer_source = tokenizer
@@ -190,7 +190,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
 
     def prepare_data(self) -> None:
         """Download, check and tokenise, into the cache of `datasets`."""
-        self._load()
+        self.read_all()
 
     def setup(self, stage: str | None = None) -> None:
         """Read the tokenised examples of every split, from the cache where `prepare_data` has run."""
@@ -201,7 +201,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
             self.batching.check_sought_in(TrainerFn(stage or "fit").value, in_each_stage, self.eval_batch_pairs)
         self._date.settle(self.tokenizer)
         self._date.share()
-        self._load()
+        self.read_all()
         self._epoch.forget()
         if self.trainer is not None and stage == "fit":
             self.show_first()
@@ -230,7 +230,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
             InputError: before `setup`, in a run that makes no other loader, in one with a `Precomputed` reference, or
                 naming the row that cannot be read.
         """
-        self._epoch.before_other_rows(self.trainer, self._learner)
+        self._epoch.before_other_rows(self.trainer, self.learner)
         self.splits.replace_training(dataset)
 
     def train_dataloader(self) -> Union[LazyLoader, StreamLoader]:
@@ -242,12 +242,15 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
             InputError: for a pair that has more than `batch_tokens` tokens, a layout that does not fit the model, or
                 other batches than those of the checkpoint that the run goes on from.
         """
-        layout, compared = self.settled_layout(), Compares.PAIRS if self._read is None else self._read.compares
+        layout, compared = (
+            self.settled_layout(),
+            Compares.PAIRS if self.read_by_module is None else self.read_by_module.compares,
+        )
         self._epoch.settle(layout, compared.most_completions, self.trainer)
         if self.streaming:
             return self.stream_loader(layout, compared.most_completions)
         overfit = self.trainer is not None and cast(Any, self.trainer).overfit_batches > 0
-        rows = self._rows_of_epochs(compared.most_completions, overfit=overfit)
+        rows = self.rows_of_epochs(compared.most_completions, overfit=overfit)
         plan = self.planned(
             "train",
             self.batching,
@@ -275,7 +278,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
         late = self.trainer is not None and self.trainer.strategy.restore_checkpoint_after_setup
         if not late and self._date.take(state_dict):
             self.splits.forget()
-            self._load()
+            self.read_all()
         if self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             if self.resume == "exact":
                 self._date.check(state_dict)

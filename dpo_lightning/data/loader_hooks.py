@@ -68,7 +68,8 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
 
     @property
     @abstractmethod
-    def _learner(self) -> PreferenceLearner | None: ...
+    def learner(self) -> PreferenceLearner | None:
+        """The module that trains, where it can be asked what it needs."""
 
     @property
     def batch_pairs(self) -> int | None:
@@ -191,7 +192,7 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
 
     def settled_layout(self) -> Layout:
         """Return the layout that is right for the run's module, and say once where it is not the one that is wanted."""
-        layout = settle_layout(self.layout, self._learner)
+        layout = settle_layout(self.layout, self.learner)
         if layout.problem and layout.reason != self._told:
             self._told = layout.reason
             rank_zero_warn(f"layout: padded, since {layout.reason}")
@@ -227,7 +228,7 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
             rows=rows,
         )
 
-    def _rows_of_epochs(self, completions: int | None, *, overfit: bool) -> EpochRows:
+    def rows_of_epochs(self, completions: int | None, *, overfit: bool) -> EpochRows:
         """Return the training rows of each epoch: exact numbers of each source, and in the order that is given."""
         lengths = self.splits.lengths("train").first(completions)
         rows = chosen_rows(self.splits.parts, lengths, self.seed)
@@ -249,8 +250,8 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         assert stream is not None, "`setup` has opened it"
         self.batching.check_layout(layout)
         collate = first_completions(COLLATE[layout.name], completions)
-        if self._learner is not None:
-            collate = self._learner.with_reference(collate)
+        if self.learner is not None:
+            collate = self.learner.with_reference(collate)
         ranks, group = data_ranks(self.trainer), host_group()
         settings = StreamSettings(
             self.shuffle_buffer,
@@ -277,13 +278,13 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
 
     def loader_of(self, split: str, plan: BatchPlan, collate: Collate) -> LazyLoader:
         """Make the loader of this rank's batches, with the reference's values where the module brings them."""
-        if self._learner is not None:
-            collate = self._learner.with_reference(collate)
+        if self.learner is not None:
+            collate = self.learner.with_reference(collate)
         sampler = ExampleBatchSampler(plan, data_ranks(self.trainer).rank, self._losses(split))
         return build_loader(self.examples(split), sampler, collate, num_workers=self.num_workers, seed=self.seed)
 
     def _losses(self, split: str) -> np.ndarray | None:
         """How many losses each example of the split has; None for one."""
-        if self._learner is None or not self._learner.data_read().compares.has_loss_of_completion:
+        if self.learner is None or not self.learner.data_read().compares.has_loss_of_completion:
             return None
         return self.splits.lengths(split).counts

@@ -78,33 +78,40 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
         return self._tokenizer
 
     def _policy_name(self) -> str:
-        name = None if self._learner is None else self._learner.policy_name
+        name = None if self.learner is None else self.learner.policy_name
         if not name:
             raise InputError("data.tokenizer: give a name or directory, since the policy has none to take it from")
         return name
 
     @property
-    def _learner(self) -> PreferenceLearner | None:
+    def learner(self) -> PreferenceLearner | None:
+        """The module that trains, where it can be asked what it needs."""
         module = None if self.trainer is None else self.trainer.lightning_module
         return module if isinstance(module, PreferenceLearner) else None
 
     @property
-    def _read(self) -> DataRead | None:
-        return None if self._learner is None else self._learner.data_read()
+    def read_by_module(self) -> DataRead | None:
+        """The needs of that module."""
+        return None if self.learner is None else self.learner.data_read()
 
     @property
     def _predicting(self) -> bool:
         return self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
 
-    def _load(self) -> None:
-        read = self._wanted(self._read)
+    def read_all(self) -> None:
+        """Read and tokenise every split, unless it is there.
+
+        Raises:
+            InputError: naming the key, the row and the field.
+        """
+        read = self._wanted(self.read_by_module)
         if self.sources:
             check_formats(self.sources, self.format)
         if read is not None:
             formats = [self.format, *(each.format for each in self.sources if each.format is not None)]
             check_before_rows(read, formats, predicting=self._predicting)
-        if self._learner is not None:
-            Vocabulary(self.tokenizer, self._learner.vocabulary()).check()
+        if self.learner is not None:
+            Vocabulary(self.tokenizer, self.learner.vocabulary()).check()
         self._reader = self.reader()
         if self.streaming:
             self._open_stream()
@@ -127,9 +134,9 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
         return SplitReader(
             self.tokenizer,
             self.format,
-            self._wanted(self._read or read),
+            self._wanted(self.read_by_module or read),
             self._predicting,
-            None if self._learner is None else self._learner.vocabulary(),
+            None if self.learner is None else self.learner.vocabulary(),
             load_options=self.load_options,
             max_length=self.max_length,
             max_prompt_length=self.max_prompt_length,
@@ -142,13 +149,17 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
 
     def _open_stream(self) -> None:
         self.stream = opened(self.dataset, self.train_split, self._reader)
-        check_examples(self._read, self.stream.tokenize.row_format, self.batching.batch_tokens, self.max_length)
+        check_examples(
+            self.read_by_module, self.stream.tokenize.row_format, self.batching.batch_tokens, self.max_length
+        )
         self.splits.stream_content = content_of(self.stream, self.shuffle_buffer)
 
-    def _tokenize(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
+    def tokenize_split(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
+        """Read and tokenise a split, see `SplitReader.tokenized`."""
         return self._reader.tokenized(given, split, keys)
 
-    def _cleaned(self, rows: Mapping[str, datasets.Dataset], place: str) -> dict[str, datasets.Dataset]:
+    def without_unclean(self, rows: Mapping[str, datasets.Dataset], place: str) -> dict[str, datasets.Dataset]:
+        """Leave out of the training rows what `clean` says."""
         return self.clean(rows, place, self.tokenizer.batch_decode)
 
     def show_first(self) -> None:
