@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Container
 from typing import NamedTuple
 
 from dpo_lightning.batch import Holds
@@ -74,7 +75,7 @@ def _check_reading(given: Format) -> None:
 def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
     """Compare what is read with what the format finds in a row; rewards, all that a prediction has, need no column.
 
-    Where the format has yet to look at rows, the kind of its examples is not compared.
+    Where the format has yet to look at rows, the kind of its examples is not compared, nor a column that it may find.
     Texts are there for whoever asked for them, since no loss here reads one.
 
     Raises:
@@ -85,7 +86,7 @@ def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
         raise _other_examples(read, row_format)
     wanted, given = read.reads.columns | read.columns, row_format.columns
     for name in sorted(wanted - given.keys()):
-        if not predicting:
+        if not predicting and (name in _settings(row_format) or not row_format.looks):
             raise _not_given(name, row_format)
     ranking = {"score"} if row_format.gives is Compares.LISTS else set()  # metrics rank the list by it
     for name in sorted(given.keys() - wanted - ranking):
@@ -96,8 +97,12 @@ def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
             )
 
 
+def _settings(row_format: Format) -> Container[str]:
+    return inspect.signature(type(row_format)).parameters
+
+
 def _not_given(name: str, row_format: Format) -> InputError:
-    if name in inspect.signature(type(row_format)).parameters:
+    if name in _settings(row_format):
         return InputError(f"the objective reads the {name} of each row: name its column in data.format.{name}")
     return InputError(
         f"the objective reads the {name} of each row, and data.format {type(row_format).__name__} gives none: take a "

@@ -114,11 +114,10 @@ class SplitReader:
 
 
 def check_before_rows(read: DataRead, formats: Sequence[Format], *, predicting: bool) -> None:
-    """Compare what is read with the formats that need no look at the rows.
+    """Compare what is read with the formats, as far as that needs no look at the rows.
 
     Raises:
         InputError: as `check_read` does.
     """
     for each in map(checked_format, formats):
-        if not each.looks:
-            check_read(read, each, predicting=predicting)
+        check_read(read, each, predicting=predicting)

@@ -20,7 +20,7 @@ PAIRS = DataRead.by(DPO())
 def reader(tokenizer=None, **settings):
     module = PreferenceDataModule("unread", tokenizer or tiny_tokenizer(), max_length=60, **settings)
     module._names = set()
-    return module._reader
+    return module.reader()
 
 
 def test_a_split_of_a_file_is_read_and_tokenised(tmp_path):

@@ -87,6 +87,8 @@ class ChatTemplate:
 
     def marked(self, example: Example, messages: Conversation) -> list[Span] | None:
         """Return the characters that the template marks as the assistant's; None where it has no `{% generation %}`."""
+        if self.writes_tokens:
+            return None
         tools = None if example.tools is None else list(example.tools)
         template = self.tokenizer.get_chat_template(None, tools)
         if not _GENERATION.search(template):

@@ -47,14 +47,14 @@ def counted(rendered: RenderedExample, template: ChatTemplate, scored: Scored) -
     for completion, text in zip(example.completions, rendered.completions, strict=True):
         answer = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
         says = [_counts(message, scored, message is answer[-1]) for message in answer]
+        if rendered.ids is not None and not all(says):
+            raise InputError(
+                "the tokenizer writes conversations as tokens, in which turns are not found: set data.scored to "
+                "`completion`, and take out weights of messages"
+            )
         dialogue = _dialogue(rendered, joined(prompt, answer), text, template)
         first = len(prompt) - continues(prompt)
         found.append(_of_turns(dialogue, first, says, scored, partial(template.marked, example)))
-    if rendered.ids is not None and any(found):
-        raise InputError(
-            "the tokenizer writes conversations as tokens, in which turns are not found: set data.scored to "
-            "`completion`, and take out rows whose messages have weights"
-        )
     begin = len(rendered.prompt)
     return [spans and _behind(begin, spans) for spans in found] if any(each is not None for each in found) else []
 

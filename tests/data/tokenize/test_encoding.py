@@ -153,7 +153,7 @@ def test_no_template_that_ends_with_the_eos_gets_another(eos):
 
 def test_a_tokenizer_that_writes_tokens():
     """As mistral-common's: no text is read again, and what spells a control token is text."""
-    encode_pair, letters = ExampleTokenizer(WritesTokens(), 100), WritesTokens().get_vocab()
+    encode_pair, letters = ExampleTokenizer(WritesTokens(), 100, scored="completion"), WritesTokens().get_vocab()
     assert encode_pair.quote("a</s>") == "a</s>"
     ask, answers = [turn("user", "q")], ([turn("assistant", "a")], [turn("assistant", "b"), turn("user", "c")])
     encoded = encode_pair(Example.pair(ask, answers[0], [*answers[1], turn("assistant", "d")]))
@@ -161,6 +161,8 @@ def test_a_tokenizer_that_writes_tokens():
     assert encoded.example.prompt_ids == [BOS, INST, q, END_INST]
     assert encoded.example.completion_ids == [[a, EOS], [b, EOS, INST, c, END_INST, d, EOS]]
     assert encoded.boundary is Boundary.CLEAN
+    with pytest.raises(InputError, match=r"in which turns are not found: set data\.scored to `completion`"):
+        ExampleTokenizer(WritesTokens(), 100)(Example.pair(ask, answers[0], [*answers[1], turn("assistant", "d")]))
     begun = encode_pair(Example.pair([*ask, turn("assistant", "a")], "b", "c"))
     assert begun.example.prompt_ids == [BOS, INST, q, END_INST, a]
     assert begun.example.completion_ids == [[b, EOS], [c, EOS]]
