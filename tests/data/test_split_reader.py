@@ -19,7 +19,6 @@ PAIRS = DataRead.by(DPO())
 
 def reader(tokenizer=None, **settings):
     module = PreferenceDataModule("unread", tokenizer or tiny_tokenizer(), max_length=60, **settings)
-    module._names = set()
     return module.reader()
 
 
