@@ -75,7 +75,10 @@ def test_sources_are_given_on_the_command_line_too(here: Path, caplog: pytest.Lo
             "data.sources[1].weight must be a finite number greater than",
         ),
         ({"dataset": "rare.jsonl", "weight": "much"}, "data.sources[1].weight must be a number or null, got 'much'"),
-        ({"dataset": "rare.jsonl", "format": {"class_path": "Nope"}}, "data.sources[1].format: {'class_path': 'Nope'}"),
+        (
+            {"dataset": "rare.jsonl", "format": {"class_path": "Nope"}},
+            "data.sources[1].format: no format Nope; there are",
+        ),
         ({"dataset": "rare.jsonl", "rows": 2, "weight": 1}, "data.sources[1]: give weight or rows, and not both"),
         ({"weight": 3}, "data.sources[1].dataset: give a hub name"),
     ],

@@ -8,7 +8,6 @@ reads it, a flag of `Reads` under its name in capitals. One of your own is decla
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from enum import Enum
 from numbers import Real
@@ -22,7 +21,6 @@ ColumnValue: TypeAlias = Union[float, Sequence[float], str]
 SOURCE = "data_source"
 """Column of text with the name of the source that a row is of, where several are mixed."""
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|nan)", re.IGNORECASE | re.ASCII)
 _LARGEST = 3.4028234e38  # of float32, which a batch holds
 
 
@@ -111,13 +109,11 @@ def checked_value(value: Any, holds: Holds, completions: int, place: str) -> Col
 
 
 def checked_number(value: Any, place: str) -> float:
-    """Return a number as float32 can hold it; a text that spells one, as every value of a CSV does, is that number.
+    """Return a number as float32 can hold it.
 
     Raises:
         InputError: naming the place.
     """
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{place}: {_kind(value)}, not a number")
     number = _as_float(value)

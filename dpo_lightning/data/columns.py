@@ -60,11 +60,13 @@ def read_columns(
 
 
 def check_column(column: Column, value: Any, completions: int, place: str) -> ColumnValue:
-    """Return the value of a column for an example with so many completions.
+    """Return the value of a column for an example with so many completions; a text that spells a number is that number.
 
     Raises:
         InputError: naming the place, for a value of another kind, out of range, or that cannot be stored.
     """
+    if column.holds is not Holds.TEXT:  # every value of a CSV is text
+        value = [*map(number_in, value)] if isinstance(value, list | tuple) else number_in(value)
     found = checked_value(value, column.holds, completions, place)
     if column.holds is Holds.TEXT:
         return check_text(cast(str, found), place)
@@ -154,7 +156,7 @@ def _are_names(given: object) -> bool:
 
 def _read(row: Mapping[str, Any], kind: str, source: ColumnSource) -> ColumnValue:
     if isinstance(source, str):
-        return check_column(COLUMNS[kind], number_in(required(row, source)), 1, f"field `{source}`")
+        return check_column(COLUMNS[kind], required(row, source), 1, f"field `{source}`")
     chosen, rejected = (checked_number(number_in(required(row, name)), f"field `{name}`") for name in source)
     return chosen - rejected
 

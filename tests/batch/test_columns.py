@@ -64,19 +64,6 @@ def test_a_number_is_a_float(value: Any) -> None:
     assert found == float(value)
 
 
-@pytest.mark.parametrize("text", ["8", "-1.5", "1e-3", " .5 ", "+2."])
-def test_a_text_that_spells_a_number_is_one(text: str) -> None:
-    assert checked_value(text, Holds.NUMBER, 2, "here") == float(text)
-
-
-@pytest.mark.parametrize("text", ["", "eight", "1_000", "0x1", "1,5", "٣"])
-def test_any_other_text_is_none(text: str) -> None:
-    with pytest.raises(InputError, match=r"^here: str, not a number$"):
-        checked_value(text, Holds.NUMBER, 2, "here")
-    with pytest.raises(InputError, match=r"^here: nan is no finite number$"):
-        checked_value("NaN", Holds.NUMBER, 2, "here")
-
-
 @pytest.mark.parametrize(
     ("value", "said"), [(10**400, "inf"), (-(10**400), "-inf"), (Fraction(10**400), "inf")], ids="imr"
 )

@@ -96,7 +96,7 @@ class HintsWhatIsNotThere:
         ("dpo_lightning.PreferenceModule", "objective", "Dpo", "did you mean `DPO`?"),
         ("dpo_lightning.PreferenceModule", "objective", "Zzzz", "there are DPO, SimPO, KTO, IPO"),
         ("dpo_lightning.WPO", "objective", "Zzzz", "there are DPO, SimPO, IPO"),
-        ("dpo_lightning.Weighted", "objectives", "Zzzz", "there are DPO, SimPO, IPO"),
+        ("dpo_lightning.Weighted", "objectives", "Zzzz", "there are DPO, SimPO, KTO, IPO"),
         ("dpo_lightning.PreferenceModule", "reference", "Frozen", "did you mean `FrozenCopy`?"),
         ("dpo_lightning.PreferenceModule", "reference", "Zzzz", "there are FrozenCopy, AdapterOff"),
         ("dpo_lightning.PreferenceModule", "lora", "lora", "did you mean `LoRA`?"),

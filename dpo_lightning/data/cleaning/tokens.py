@@ -69,7 +69,7 @@ class ExampleTokens:
 
     @property
     def preferred(self) -> np.ndarray:
-        """Whether each completion is labelled desirable or, without labels, the first one, `[completions]` bool."""
+        """Mask of the completions that are labelled desirable or, without labels, come first, `[completions]` bool."""
         if self.labels is not None:
             return self.labels
         found = np.zeros(self.completions.size, dtype=bool)

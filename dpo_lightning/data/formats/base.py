@@ -43,7 +43,7 @@ class Format(ABC):
 
     @property
     def judges(self) -> bool:
-        """Whether it reads a judgement of the completions, so that others may stand beside it."""
+        """True where it reads a judgement of the completions, so that others may stand beside it."""
         return False
 
     @property

@@ -48,7 +48,7 @@ class LabelledPairs(Format):
 
     @property
     def judges(self) -> bool:
-        """Whether the pairs' format reads a judgement."""
+        """True where the pairs' format reads a judgement."""
         return self.pairs.judges
 
     def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:

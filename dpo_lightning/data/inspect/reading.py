@@ -181,10 +181,8 @@ def read_split(
     looked_at = 0
     for block in rows.blocks():
         looked_at += len(block)
-        found.refused.extend(each for each in block if isinstance(each, Refused))
-        numbered = [each for each in block if not isinstance(each, Refused)]
-        values = {number: _names_of_sources(row) for number, row in numbered}
-        read = reader.read(numbered, row_format)
+        values = {number: _names_of_sources(row) for number, row in block}
+        read = reader.read(block, row_format)
         found.examples.extend(each._replace(values=values[each.row], split=name) for each in read.examples)
         found.refused.extend(read.refused)
         found.undecided.extend(read.undecided)

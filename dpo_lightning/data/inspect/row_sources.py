@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from dpo_lightning.data.inspect.survey import Refused
 from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
 from dpo_lightning.data.streaming.stream import HEAD, as_table
-from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,8 +39,12 @@ class RowSource(ABC):
         """Rows that stand for all of them in a look at their columns."""
 
     @abstractmethod
-    def blocks(self) -> Iterator[list[NumberedRow | Refused]]:
-        """Yield the rows, some at once; one that is no row says why."""
+    def blocks(self) -> Iterator[list[NumberedRow]]:
+        """Yield the rows, some at once.
+
+        Raises:
+            InputError: naming the line of a file that holds no row.
+        """
 
 
 class TableRows(RowSource):
@@ -68,7 +70,7 @@ class TableRows(RowSource):
         """The split."""
         return self._rows
 
-    def blocks(self) -> Iterator[list[NumberedRow | Refused]]:
+    def blocks(self) -> Iterator[list[NumberedRow]]:
         """Yield the rows of the sample."""
         for start in range(0, len(self._numbers), _BLOCK):
             numbers = self._numbers[start : start + _BLOCK].tolist()
@@ -109,7 +111,7 @@ class StreamRows(RowSource):
         """The first rows."""
         return as_table([self._without(row) for row in self.head], [*self._names])
 
-    def blocks(self) -> Iterator[list[NumberedRow | Refused]]:
+    def blocks(self) -> Iterator[list[NumberedRow]]:
         """Yield the rows in their order."""
         rows = islice(self._stream.rows(), self.looked_at)
         while block := list(islice(rows, _BLOCK)):
@@ -119,11 +121,8 @@ class StreamRows(RowSource):
     def _names(self) -> dict[str, None]:
         return self._without({name: None for row in self.head for name in row})
 
-    def _read(self, raw: RawRow) -> NumberedRow | Refused:
-        try:
-            return raw.row, {**self._names, **self._without(raw.columns())}
-        except InputError as error:
-            return Refused(raw.row, str(error))
+    def _read(self, raw: RawRow) -> NumberedRow:
+        return raw.row, {**self._names, **self._without(raw.columns())}
 
     def _without(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in row.items() if name not in self._ignored}

@@ -65,7 +65,7 @@ class Seen(NamedTuple):
 
     @property
     def counts(self) -> list[np.ndarray]:
-        """Whether each token of each completion counts, `[tokens]` bool each."""
+        """Masks of the tokens of each completion that count, `[tokens]` bool each."""
         masks = self.scored or [np.empty(0, bool)] * len(self.completion_ids)
         return [
             mask if len(mask) else np.ones(len(ids), bool) for mask, ids in zip(masks, self.completion_ids, strict=True)

@@ -104,7 +104,7 @@ class TrainingStream:
 
     @property
     def names(self) -> set[str]:
-        """What `Format.ignore` may name, of the first rows."""
+        """Names in the first rows that `Format.ignore` may have."""
         return names_in(self._table)
 
     @property

@@ -24,7 +24,7 @@ def report() -> Report:
     rows[3]["rejected"], rows[4]["chosen"] = "", None
     read = survey(rows, max_length=500)
     scores = ModelScores(f"tiny{EVIL}", [ScoredExample(each, [-1.0, -2.0]) for each in read.train.kept])
-    return Report.of(read, scores, lambda seen: [[n % 3 > 0 for n in range(len(ids))] for ids in seen.completion_ids])
+    return Report.of(read, scores)
 
 
 class Outline(HTMLParser):

@@ -10,8 +10,8 @@ from datasets import Dataset
 
 from dpo_lightning import RowFormat, ScoredListFormat, ScoredPairsFormat, UnpairedFormat
 from dpo_lightning.data.inspect.row_sources import StreamRows, TableRows
-from dpo_lightning.data.inspect.survey import Refused
-from dpo_lightning.data.streaming.row_streams import FileRows
+from dpo_lightning.data.streaming.opening import open_rows
+from dpo_lightning.errors import InputError
 from tests.data.inspect.common import clean_rows, split
 
 ROWS = Dataset.from_list(clean_rows(50))
@@ -33,14 +33,14 @@ def test_ignored_columns_are_left_out():
     assert TableRows(ROWS, ["prompt", "none"]).table.column_names == ["chosen", "rejected"]
 
 
-def test_a_line_of_a_stream_that_is_no_row_says_why(tmp_path: Path):
+def test_a_line_of_a_stream_that_is_no_row_is_named(tmp_path: Path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1, "b": 2}\n' * 70 + "[1]\n" + '{"a": 3}\n' * 9)
-    rows = [row for block in StreamRows(FileRows([path]), ["b"], 75).blocks() for row in block]
-    assert len(rows) == 75
-    assert rows[0] == (0, {"a": 1})
-    assert isinstance(rows[70], Refused)
-    assert "not a JSON object" in rows[70].reason
+    with pytest.raises(InputError, match="line 71: not a JSON object"):
+        list(StreamRows(open_rows(str(path), "train", {}), ["b"], 75).blocks())
+    path.write_text('{"a": 1, "b": 2}\n' * 70)
+    rows = [row for block in StreamRows(open_rows(str(path), "train", {}), ["b"], 75).blocks() for row in block]
+    assert rows == [(number, {"a": 1}) for number in range(70)]
 
 
 @pytest.mark.parametrize(

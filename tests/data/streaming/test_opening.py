@@ -17,8 +17,7 @@ from tests.helpers.tiny import tiny_tokenizer
 
 def reader(row_format=RowFormat(), length=40):  # noqa: B008 - frozen
     module = PreferenceDataModule("unread", tiny_tokenizer(), max_length=length, format=row_format)
-    module._names = set()
-    return module._reader
+    return module.reader()
 
 
 def made(tmp_path, given, row_format=RowFormat(), length=40):  # noqa: B008 - frozen
