@@ -155,7 +155,7 @@ def fit(shared: Path, run: Path, case: Case, rank: int = 0, fail_at: int | None 
     except ValueError as error:
         assert str(error) == "a fault"  # noqa: PT017 - injected above
         sys.exit(7)
-    if runner.max_epochs == runner.current_epoch or runner.max_steps == runner.global_step:
+    if runner.max_epochs == runner.current_epoch or case.trainer.get("max_steps") == runner.global_step:
         torch.save({key: _own_part(value) for key, value in module.state_dict().items()}, run / f"weights-{rank}.pt")
 
 
