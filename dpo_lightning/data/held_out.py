@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import datasets
 
 HeldOutBy: TypeAlias = Literal["row", "prompt"]
-"""What is on one side of a split as a whole: the examples of a source row, or those of a prompt too."""
+"""Groups that stay on one side of a split: the examples of a source row, or those of a prompt too."""
 
 _BLOCK = 10_000  # rows
 

@@ -24,7 +24,7 @@ class Comparison(ABC, Generic[ScoresT]):
     """The comparison that an objective makes of the completions of an example, with scores of the type `ScoresT`."""
 
     unit: ClassVar[str] = "example"
-    """Of which each has a loss, as messages name it."""
+    """Name of what has a loss of its own, in messages."""
 
     def size(self, batch: PreferenceBatch) -> int:
         """Return how many losses a batch has: one of each example."""

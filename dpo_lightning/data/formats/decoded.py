@@ -20,11 +20,16 @@ def decoded(row: Mapping[str, Any], columns: Sequence[str] | None) -> Mapping[st
     """
     if not columns:
         return row
-    there = {name: _read(name, value_at(row, name)) for name in columns if has(row, name)}
+    there = {name: read_json(name, value_at(row, name)) for name in columns if has(row, name)}
     return ChainMap(there, cast(dict[str, Any], row))
 
 
-def _read(name: str, value: Any) -> Any:
+def read_json(name: str, value: Any) -> Any:
+    """Return the value of a JSON text; what is no text stays.
+
+    Raises:
+        InputError: naming the field, for text that is not JSON.
+    """
     if not isinstance(value, str):
         return value
     try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
+from dpo_lightning.data.formats.decoded import read_json
 from dpo_lightning.data.formats.messages import kind, quoted, without_nulls
 from dpo_lightning.errors import InputError
 
@@ -69,14 +69,7 @@ def check_template_arguments(arguments: Mapping[str, Any], place: str) -> None:
 def _value(row: Mapping[str, Any], name: str, wanted: type, words: str) -> Any:
     value = row.get(name)
     if isinstance(value, str):
-        value = _decoded(value, name) if value.strip() else None
+        value = read_json(name, value) if value.strip() else None
     if value is not None and not isinstance(value, wanted):
         raise InputError(f"field `{name}`: {kind(value)}, not {words}")
     return without_nulls(value)
-
-
-def _decoded(text: str, name: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"field `{name}`: text that is not JSON: {error}") from None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dpo_lightning.data.streaming.tokens import Position, Taken
 
 Told = tuple[list[list[Position]], bool]
-"""What a rank says before a window: the positions in each batch that it holds, and whether these are its last ones."""
+"""A rank's word before a window: the positions in each batch that it holds, and whether these are its last ones."""
 
 
 class Surplus(NamedTuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dpo_lightning.data.control_tokens import OPEN
 from dpo_lightning.data.formats import Conversation, Example
 from dpo_lightning.data.formats.messages import is_blank
+from dpo_lightning.data.formats.turns import answer
 from dpo_lightning.data.tokenize.boundary import shared_length
 from dpo_lightning.data.tokenize.chat_template import ChatTemplate
 from dpo_lightning.data.tokenize.prefill import continues, joined
@@ -89,7 +90,7 @@ class Renderer:
             texts = [_text(completion) for completion in example.completions]
             return RenderedExample(row, example, example.prompt, texts, templated=False, fragment=self.open_ended)
         prompt = example.prompt
-        answers = [_messages(completion) for completion in example.completions]
+        answers = [answer(completion) for completion in example.completions]
         fragment = self.open_ended or continues(prompt)
         write = self._tokens if self.template.writes_tokens else self._texts
         return write(RenderedExample(row, example, "", [], templated=True, fragment=fragment), prompt, answers)
@@ -101,11 +102,11 @@ class Renderer:
 
     def _texts(self, begun: RenderedExample, messages: Conversation, answers: list[Conversation]) -> RenderedExample:
         template, example = self.template, begun.source
-        for place, checked in [("the prompt", messages), *(("a completion", answer) for answer in answers)]:
+        for place, checked in [("the prompt", messages), *(("a completion", each) for each in answers)]:
             template.check_roles(checked, place)
         prompt = template.text(example, messages, **_start(messages))
         end = {"continue_final_message": True} if self.open_ended else {}
-        dialogues = [template.text(example, joined(messages, answer), **end) for answer in answers]
+        dialogues = [template.text(example, joined(messages, each), **end) for each in answers]
         shared = prompt
         if not all(each.startswith(prompt) for each in dialogues):
             shared = prompt[: shared_length([prompt, *dialogues])]
@@ -146,10 +147,6 @@ def _text(completion: str | Conversation) -> str:
     if not isinstance(completion, str):
         raise InputError("the prompt is text, and a completion is a list of messages")
     return completion
-
-
-def _messages(completion: str | Conversation) -> Conversation:
-    return [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
 
 
 def _is_empty(completion: str | Conversation, fragment: bool) -> bool:

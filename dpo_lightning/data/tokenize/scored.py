@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 from dpo_lightning.data.formats import Conversation, Message
+from dpo_lightning.data.formats.turns import answer
 from dpo_lightning.data.special_tokens import special_tokens
 from dpo_lightning.data.tokenize.chat_template import ChatTemplate
 from dpo_lightning.data.tokenize.encoding import Continued, TextEncoder
@@ -45,14 +46,14 @@ def counted(rendered: RenderedExample, template: ChatTemplate, scored: Scored) -
     prompt = example.prompt
     found: list[Sequence[Span] | None] = []
     for completion, text in zip(example.completions, rendered.completions, strict=True):
-        answer = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
-        says = [_counts(message, scored, message is answer[-1]) for message in answer]
+        messages = answer(completion)
+        says = [_counts(message, scored, message is messages[-1]) for message in messages]
         if rendered.ids is not None and not all(says):
             raise InputError(
                 "the tokenizer writes conversations as tokens, in which turns are not found: set data.scored to "
                 "`completion`, and take out weights of messages"
             )
-        dialogue = _dialogue(rendered, joined(prompt, answer), text, template)
+        dialogue = _dialogue(rendered, joined(prompt, messages), text, template)
         first = len(prompt) - continues(prompt)
         found.append(_of_turns(dialogue, first, says, scored, partial(template.marked, example)))
     begin = len(rendered.prompt)

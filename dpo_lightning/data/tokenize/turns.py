@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from dpo_lightning.data.formats import Conversation
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.text import shared_start
 
 Span: TypeAlias = tuple[int, int]
 """Characters of a text, from the first one to the one behind the last."""
@@ -60,8 +60,8 @@ class Dialogue(NamedTuple):
                 f"the chat template does not write message {index} of the dialogue as one turn, so what counts cannot "
                 "be found: set data.scored to `completion`, or give a template with {% generation %}"
             )
-        before = len(_common([self.text, other]))
-        behind = len(_common([self.text[::-1], other[::-1]]))
+        before = len(shared_start(self.text, other))
+        behind = len(shared_start(self.text[::-1], other[::-1]))
         return before, max(before, len(self.text) - behind)
 
     def _closed(self, end: int) -> int:
@@ -70,10 +70,6 @@ class Dialogue(NamedTuple):
         blank = len(rest) - len(rest.lstrip())
         closing = next((token for token in self.special if rest.startswith(token, blank)), None)
         return end if closing is None else end + blank + len(closing)
-
-
-def _common(texts: list[str]) -> str:
-    return os.path.commonprefix(texts)  # noqa: RUF071 - of texts, character by character
 
 
 def without_weights(messages: Conversation) -> Conversation:
