@@ -13,6 +13,7 @@ from dpo_lightning.callbacks.moving_reference import (
     TrustRegionReference,
 )
 from dpo_lightning.callbacks.one_run_per_directory import OneRunPerDirectory
+from dpo_lightning.callbacks.progress_line import ProgressLine
 from dpo_lightning.callbacks.pruned_weights import PrunedWeights
 from dpo_lightning.callbacks.reference_cache import ReferenceCache
 from dpo_lightning.callbacks.resumed_settings import ResumedSettings
@@ -45,6 +46,7 @@ __all__ = [
     "Export",
     "GracefulStop",
     "MovingReference",
+    "ProgressLine",
     "ReferenceCache",
     "ResumableCheckpoint",
     "ResumedSettings",

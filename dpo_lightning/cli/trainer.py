@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pydoc
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Optional, cast
@@ -27,6 +28,9 @@ from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown
 from dpo_lightning.cli.config_files import check_config
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places
+from dpo_lightning.cli.quiet import leave_out_noise
+from dpo_lightning.cli.run_end import end_of_fit
+from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress
 from dpo_lightning.cli.values import check_values, refusals_of_others
 from dpo_lightning.compat.jsonargparse import booleans_as_written, defaults_of_their_own, option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
@@ -95,10 +99,15 @@ class SaveFitConfig(SaveConfigCallback):
         if not self.already_saved and trainer.log_dir is None:
             self.save_to_log_dir = False
             if trainer.is_global_zero:
-                path = Path(trainer.default_root_dir, self.config_filename)
+                path = saved_config(trainer, self.config_filename)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self.parser.save(self.config, str(path), skip_none=False, overwrite=self.overwrite)
         super().setup(trainer, pl_module, "fit")
+
+
+def saved_config(trainer: pl.Trainer, name: str = "config.yaml") -> Path:
+    """Return the file in which a fit's config is saved: beside the first logger's files, or in the run's directory."""
+    return Path(trainer.log_dir or trainer.default_root_dir, name)
 
 
 class PreferenceCLI(CheckedCheckpointCLI):
@@ -118,6 +127,11 @@ class PreferenceCLI(CheckedCheckpointCLI):
         super().parse_arguments(parser, args)
         check_values(self.config[self.config["subcommand"]].as_dict())
 
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Build the Trainer, with a line of progress."""
+        settings = self.config_init[self.config["subcommand"]]["trainer"]
+        return super().instantiate_trainer(callbacks=with_progress(settings), **kwargs)
+
     def instantiate_classes(self) -> None:
         """Build module, data and Trainer; what their classes refuse is one line with the key."""
         with refusals_of_others(self.config[self.config["subcommand"]].as_dict()):
@@ -131,7 +145,10 @@ class PreferenceCLI(CheckedCheckpointCLI):
         if "LOCAL_RANK" in os.environ:
             # Or it would wait for the others until the process group's timeout, and hold its GPU.
             end_with_parent()
+        leave_out_noise()
         refuse_masked(self.config[self.config["subcommand"]].as_dict())
+        if self.config["subcommand"] == "fit" and "trainer" in self.config["fit"]:
+            limit_epochs(self.config["fit"]["trainer"])
         threads = self.config[self.config["subcommand"]].get("torch_threads")
         if threads is not None:
             torch.set_num_threads(threads)
@@ -210,14 +227,15 @@ class PreferenceCLI(CheckedCheckpointCLI):
         refuse_code_settings(settings, said, f"checkpoint {path}")
         refuse_unknown_classes(settings, owner, f"checkpoint {path}", "name it as --model.{argument}, or in a config")
 
+    def before_fit(self) -> None:
+        """Look at the clock."""
+        self._began = time.monotonic()
+
     def after_fit(self) -> None:
-        """Say how the run ended on held-out pairs, and where its metrics lie."""
-        metrics = self.trainer.callback_metrics
-        if "val/loss" in metrics:
-            rank_zero_info(
-                f"held-out pairs: loss {metrics['val/loss']:.4f}, "
-                f"reward accuracy {metrics['val/rewards/accuracies']:.4f}; metrics in {self.trainer.log_dir}"
-            )
+        """Say how the run went, where everything lies, and the next commands."""
+        config = saved_config(self.trainer)
+        for line in end_of_fit(self.trainer, config, time.monotonic() - self._began):
+            rank_zero_info(line)
 
     def before_predict(self) -> None:
         """Write the rewards to a file, since the command returns nothing."""
@@ -273,5 +291,6 @@ def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = Preferenc
         subclass_mode_data=True,
         auto_configure_optimizers=False,
         seed_everything_default=0,
+        trainer_defaults={"log_every_n_steps": LOG_EVERY_N_STEPS},
         args=None if args is None else list(args),
     )

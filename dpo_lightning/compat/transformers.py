@@ -214,3 +214,22 @@ def dated(templates: Sequence[str], date: datetime.date) -> Iterator[None]:
     finally:
         for each, clock in zip(known, own, strict=True):
             each["strftime_now"] = clock
+
+
+def let_bars_go() -> None:
+    """Take bars of loaded and saved weights away when they are full, and show none where there is no terminal.
+
+    Uses `set_tqdm_hook` where transformers has it, from version 5; before, its bars stay as they are. The bars of
+    downloads are huggingface_hub's, and stay.
+    """
+    from transformers.utils import logging
+
+    def shown(make: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        return make(*args, **{**settings, "leave": False, "disable": settings.get("disable") or not _terminal()})
+
+    if hasattr(logging, "set_tqdm_hook"):
+        logging.set_tqdm_hook(shown)
+
+
+def _terminal() -> bool:
+    return sys.stderr.isatty()

@@ -41,7 +41,10 @@ def print_samples(rows: Sequence[SampledPrompt], reward: RewardFunction | None) 
     for row in rows:
         cells = (row.prompt, *(_with_reward(row.prompt, stage[0], reward) for stage in (row.before, row.after)))
         table.add_row(*(Text(visible(cell.strip())) for cell in cells))
-    Console().print(table)
+    console = Console()
+    with console.capture() as printed:  # rich would write past a progress line to the terminal; `print` does not
+        console.print(table)
+    print(printed.get(), end="")
 
 
 def write_samples(rows: Sequence[SampledPrompt], reward: RewardFunction | None, path: str | Path) -> None:

@@ -115,13 +115,17 @@ def test_a_prediction_is_written_once() -> None:
     assert sum(isinstance(callback, WriteRewards) for callback in run.callbacks) == 1
 
 
-def test_a_fit_says_how_it_ended_where_pairs_were_held_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fit_says_how_it_ended(caplog: pytest.LogCaptureFixture) -> None:
     metrics = {"val/loss": torch.tensor(0.25), "val/rewards/accuracies": torch.tensor(0.5)}
+    run = SimpleNamespace(callback_metrics=metrics, log_dir="runs/1", global_step=7, checkpoint_callback=None)
+    command = Part(run=run)
+    command.before_fit()
     with caplog.at_level(logging.INFO):
-        for found in ({}, metrics):
-            Part(run=SimpleNamespace(callback_metrics=found, log_dir="runs/1")).after_fit()
+        command.after_fit()
 
-    assert caplog.messages == ["held-out pairs: loss 0.2500, reward accuracy 0.5000; metrics in runs/1"]
+    steps, held_out = caplog.messages
+    assert steps.startswith("trained 7 optimizer steps in 0:0")
+    assert held_out == "held-out pairs: loss 0.25, reward accuracy 0.5"
 
 
 def with_secrets() -> tuple[OneLineParser, list[str]]:

@@ -1,0 +1,38 @@
+"""The Trainer's settings that a config leaves out: one pass over the data, and a line that shows how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities import rank_zero_info
+
+from dpo_lightning.callbacks import ProgressLine
+
+LOG_EVERY_N_STEPS = 10  # Lightning's 50 leave a run of 40 steps without a value
+
+
+def limit_epochs(trainer: Any) -> None:
+    """Let a fit without any limit make one pass over the data, and say so: Lightning's default is 1000.
+
+    Args:
+        trainer: Settings of the Trainer, as the parser read them; `max_epochs` is set in place.
+    """
+    if trainer.get("max_epochs") is None and trainer.get("max_steps", -1) == -1 and trainer.get("max_time") is None:
+        trainer["max_epochs"] = 1
+        rank_zero_info("trainer.max_epochs is not set: one pass over the data")
+
+
+def with_progress(trainer: Mapping[str, Any]) -> list[pl.Callback]:
+    """Return the Trainer's callbacks, behind a `ProgressLine` where no other progress bar is named and none unwanted.
+
+    It stands first, so that it is gone when the others say how the run ended.
+    """
+    named = trainer.get("callbacks") or []
+    callbacks = list(named) if isinstance(named, list) else [named]
+    unwanted = trainer.get("enable_progress_bar") is False or trainer.get("barebones")
+    if unwanted or any(isinstance(callback, ProgressBar) for callback in callbacks):
+        return callbacks
+    return [ProgressLine(), *callbacks]

@@ -1,0 +1,55 @@
+"""Messages that are left out, and those that are not."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import pytest
+
+from dpo_lightning.cli.quiet import leave_out_noise
+
+LIGHTNING = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+
+
+@pytest.fixture(autouse=True)
+def given_back(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Leave no filter behind."""
+    from transformers.utils import logging as bars
+
+    monkeypatch.setattr(LIGHTNING, "filters", [*LIGHTNING.filters])
+    hook = bars.set_tqdm_hook(None)
+    with warnings.catch_warnings():
+        yield
+    bars.set_tqdm_hook(hook)
+
+
+def test_tips_are_left_out_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    leave_out_noise()
+    with caplog.at_level(logging.INFO):
+        LIGHTNING.info("💡 Tip: buy %s", "this")
+        LIGHTNING.info("GPU available: False, used: False")
+
+    assert caplog.messages == ["GPU available: False, used: False"]
+
+
+def test_a_warning_of_other_peoples_code_is_left_out_and_no_other() -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        leave_out_noise()
+        warnings.warn("`isinstance(treespec, LeafSpec)` is deprecated, use something else", FutureWarning, stacklevel=1)
+        warnings.warn("the loss is deprecated", FutureWarning, stacklevel=1)
+
+    assert [str(each.message) for each in shown] == ["the loss is deprecated"]
+
+
+def test_bars_of_weights_are_none_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils.logging import tqdm
+
+    list(tqdm(range(3), desc="Loading weights"))
+    assert "Loading weights" in capsys.readouterr().err
+
+    leave_out_noise()
+    list(tqdm(range(3), desc="Loading weights"))
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,89 @@
+"""A whole fit as it is seen: in terminals of three widths, in a pipe, and its last lines as typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dpo_lightning.cli.main import main
+from tests.helpers.runs import saved_model, write_rows
+from tests.helpers.terminal import run_in_terminal
+
+FIT = ["-m", "dpo_lightning", "fit", "--config", "run.yaml"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a config of ten steps, two validations, samples and an export."""
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.chdir(tmp_path)
+    table = {"path": "samples.md", "prompts": 2, "samples_per_prompt": 1, "max_new_tokens": 4}
+    config = {
+        "model": {"policy": saved_model(tmp_path / "policy"), "optimizer": {"lr": 1e-3}},
+        "data": {"dataset": write_rows(tmp_path / "pairs.jsonl", 40), "val_split": "train[:8]", "batch_pairs": 4},
+        "trainer": {
+            "accelerator": "cpu",
+            "val_check_interval": 0.5,
+            "log_every_n_steps": 5,
+            "enable_model_summary": False,
+            "callbacks": [
+                {"class_path": "SampleTable", "init_args": table},
+                {"class_path": "Export", "init_args": {"path": "model"}},
+            ],
+        },
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_a_terminal_shows_one_line_and_loses_none(columns: int) -> None:
+    seen = run_in_terminal(FIT, columns)
+
+    assert seen.code == 0
+    said = ["samples in samples.md", "exported to model", "trained 10 optimizer steps in"]
+    for start in (*said, "held-out pairs: loss", "config in", "metrics in", "checkpoint in", "next: dpo-lightning"):
+        assert len([line for line in seen.lines if line.startswith(start)]) == 1, start
+    table = seen.lines[seen.lines.index("Samples before and after".center(columns).rstrip()) :]
+    assert table[1][0] == "┏"
+    assert len([line for line in table if line[0] == "└"]) == 1
+    assert not [line for line in seen.lines if re.match(r"(step|validation|check) \d", line)]
+    assert [moment for moment in seen.moments if re.match(r"step \d+/10  ", moment)]
+    text = "\n".join(seen.lines)
+    for noise in ("Tip", "LeafSpec", "deprecated", "v_num", "Epoch 0", "Writing model shards"):
+        assert noise not in text, noise
+
+
+@pytest.mark.usefixtures("here")
+def test_a_log_file_grows_by_a_line_each_interval() -> None:
+    done = subprocess.run([sys.executable, *FIT], capture_output=True, text=True, check=True)
+
+    lines = done.stderr.splitlines()
+    steps = [line.split("  ")[0] for line in lines if re.match(r"(step|validation) \d", line)]
+    assert steps == ["step 5/10", "validation 2/2", "step 10/10", "validation 2/2"]
+    assert "\r" not in done.stderr.replace("\r\n", "\n").split("step 5/10")[1]
+    assert "\x1b" not in done.stderr + done.stdout
+
+
+@pytest.mark.usefixtures("here")
+def test_the_next_commands_run_as_typed(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        main(FIT[2:])
+    commands = [message.split("dpo-lightning ")[1] for message in caplog.messages if "dpo-lightning " in message]
+    assert [command.split()[0] for command in commands] == ["validate", "export"]
+    Path("model").rename("exported by the callback")
+
+    held_out = [message for message in caplog.messages if message.startswith("held-out pairs: loss ")]
+    for command in commands:
+        main(shlex.split(command))
+    loss = held_out[0].split()[3].rstrip(",")
+    assert loss[:5] in capsys.readouterr().out
+    assert Path("model", "model.safetensors").exists()
