@@ -41,7 +41,7 @@ from dpo_lightning.utils.secrets import masked, masked_places
 from dpo_lightning.utils.text import shown
 
 _FOUND_LATER = ("last", "best", "hpc")  # words in the place of a path
-_CLASSES = [name for name in dpo_lightning.__all__ if name[0].isupper()]
+_CLASSES = [name for name in dpo_lightning.__all__ if isinstance(getattr(dpo_lightning, name), type)]  # loads them
 
 
 class OneLineParser(LightningArgumentParser):

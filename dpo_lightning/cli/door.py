@@ -1,0 +1,66 @@
+"""The command's door: it says what there is without loading anything, and loads what is asked for."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from dpo_lightning.utils.version import __version__
+
+FAMILY: Mapping[str, Mapping[str, str]] = {
+    "before a run": {
+        "inspect": "read the data as a fit would, and say what is wrong with it",
+        "plan": "tell the memory and the time of a run",
+        "data": "write the data as a fit would read it, cleaned",
+    },
+    "a run": {
+        "fit": "train a policy, or go on with --ckpt_path last",
+        "validate": "measure a policy on held-out pairs",
+        "test": "measure it on the test split",
+        "predict": "write the rewards of each completion",
+    },
+    "after a run": {
+        "export": "turn a checkpoint into a Hugging Face model",
+        "cache": "list, check and remove kept log-probs of references",
+    },
+}
+"""Commands by what they are for, with what each does."""
+
+_BESIDE = ("torch", "lightning", "transformers", "peft", "datasets")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command; exit 0 on success, 1 on wrong input or a stopped run, 2 on a wrong key or without a command."""
+    words = sys.argv[1:] if args is None else args
+    if words in ([], ["--help"], ["-h"]):
+        print(family_help())
+        sys.exit(0 if words else 2)
+    if words == ["--version"]:
+        print(versions())
+        return
+    from dpo_lightning.cli.main import main as run  # loads torch and Lightning, which takes seconds
+
+    run(args)
+
+
+def family_help() -> str:
+    """Return all commands, with a line for each."""
+    lines = ["usage: dpo-lightning COMMAND [--config FILE] [--key=value ...]", ""]
+    for purpose, commands in FAMILY.items():
+        lines += [f"{purpose}:", *(f"  {name:<10}{text}" for name, text in commands.items()), ""]
+    lines += [
+        "dpo-lightning COMMAND --help             the keys of a command",
+        "dpo-lightning fit --model.help           those of the module; also --data.help",
+        "dpo-lightning fit --model.objective.help DPO     those of a class by its name",
+        "dpo-lightning fit --config FILE --print_config   every key with its value",
+        "dpo-lightning --version                  what is installed",
+    ]
+    return "\n".join(lines)
+
+
+def versions() -> str:
+    """Return the version of the package, and of what a bug report should name."""
+    beside = ", ".join(f"{name} {version(name)}" for name in _BESIDE)
+    return f"dpo_lightning {__version__} ({beside}, Python {platform.python_version()})"
