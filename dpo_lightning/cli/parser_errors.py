@@ -15,6 +15,8 @@ from lightning.pytorch import Trainer
 
 import dpo_lightning
 from dpo_lightning import FrozenCopy, PreferenceDataModule, PreferenceModule
+from dpo_lightning.cli.door import FAMILY
+from dpo_lightning.cli.other_names import KEYS, LOSSES, here
 from dpo_lightning.compat.jsonargparse import (
     CALLABLE,
     CLASS,
@@ -38,7 +40,7 @@ from dpo_lightning.compat.jsonargparse import (
 from dpo_lightning.utils.kinds import in_words
 from dpo_lightning.utils.text import nearest, one_line
 
-COMMAND_NAMES = ("fit", "validate", "test", "predict", "cache", "data", "export", "inspect", "plan")
+_COMMANDS = [name for commands in FAMILY.values() for name in commands]
 _PROCESS = {"seed_everything": Union[bool, int], "torch_threads": Optional[int]}
 _SECTIONS = {"model": PreferenceModule, "data": PreferenceDataModule}
 
@@ -55,13 +57,15 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
     classes = list(classes)
     place = ".".join(path)
     if match := UNKNOWN_OPTION.search(complaint):
-        return f"unknown key `{_joined(path, match)}`{_suggest(match['name'], _arguments(class_path), 'its keys are')}"
+        known = here(match["name"], KEYS) or _suggest(match["name"], _arguments(class_path), "its keys are")
+        return f"unknown key `{_joined(path, match)}`{known}"
     if match := UNKNOWN_KEY.search(complaint):
         near = _arguments(class_path) if path else keys
-        return f"unknown key `{_joined(path, match)}`{_suggest(match['name'], near) or _section(match['name'], near)}"
+        known = here(match["name"], KEYS) or _suggest(match["name"], near) or _section(match["name"], near)
+        return f"unknown key `{_joined(path, match)}`{known}"
     if match := COMMAND.search(complaint):
         start = "give a command" if match["name"] is None else f"unknown command `{match['name']}`"
-        return start + _suggest(match["name"] or "", COMMAND_NAMES, "there are")
+        return start + _suggest(match["name"] or "", _COMMANDS, "there are")
     if match := REQUIRED.search(complaint):
         return _required(match["names"], path)
     said = (
@@ -169,6 +173,8 @@ def _no_class(name: str, class_path: str | None, path: Sequence[str], classes: S
         classes = _subclasses(wanted, classes)
     if FrozenCopy.__name__ in classes and hinted and "/" in name:
         return f"no class {name}; of a model write {{class_path: FrozenCopy, init_args: {{checkpoint: {name}}}}}"
+    if (known := here(name, LOSSES)) is not None:
+        return f"no class {name}{known}"
     if not classes:
         return f"no class {name}; write its whole path, such as torch.optim.AdamW"
     return f"no class {name}{_suggest(name, classes, 'there are' if all(map(_is_own, wanted)) else 'this package has')}"
