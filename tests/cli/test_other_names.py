@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 import dpo_lightning
@@ -20,7 +22,8 @@ class Parses(ParsingOnly, PreferenceCLI):
 def keys() -> set[str]:
     """Every key of `fit` as a flag, each part of it a key as well."""
     words = ["fit", "--model.policy=p", "--data.dataset=d", "--model.schedule=Cosine", "--model.lora={}"]
-    with pytest.warns(UserWarning, match="args parameter"):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
         config = run_trainer([*words, "--model.optimizer=torch.optim.AdamW"], Parses).config["fit"]
     flags = [key.replace("init_args.", "").removesuffix(".class_path") for key in config.keys()]  # noqa: SIM118
     return {".".join(flag.split(".")[: length + 1]) for flag in flags for length in range(flag.count(".") + 1)}
