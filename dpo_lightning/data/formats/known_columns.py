@@ -30,7 +30,7 @@ KNOWN = {
     **dict.fromkeys(("system", "system_prompt", "system_message"), _SYSTEM),
     **dict.fromkeys(("tools", "functions"), _TOOLS),
     **dict.fromkeys(("image", "images", "video", "videos", "audio", "audios"), _MEDIA),
-    **dict.fromkeys(("label", "labels", "winner", "preference", "better", "choice"), JUDGEMENT),
+    **dict.fromkeys(("label", "labels", "winner", "preference", "choice"), JUDGEMENT),
     **dict.fromkeys(("better_response_id", "safer_response_id"), JUDGEMENT),  # PKU-SafeRLHF
     **dict.fromkeys(("preference_strength", "overall_preference"), JUDGEMENT),  # HelpSteer2 and 3
     **dict.fromkeys(("input", "context"), _PROMPT),

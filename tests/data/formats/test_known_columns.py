@@ -20,4 +20,4 @@ def test_columns_of_data_that_is_complete_without_them_are_not_in_it():
 
 
 def test_earlier_turns_and_further_judgements_are_in_it():
-    assert {"context", "history", "chat_history", "better", "choice"} <= KNOWN.keys()
+    assert {"context", "history", "chat_history", "choice"} <= KNOWN.keys()
