@@ -20,8 +20,8 @@ def value(row: Mapping[str, Any], name: str) -> Any:
 
     Args:
         row: Columns by name.
-        name: A column, or a path such as `input.messages` to a field of one that holds mappings. A column whose very
-            name has the dots comes first.
+        name: A column, or a path such as `input.messages` to a field of one that holds mappings, or `answers.0.text`
+            to one of a list. A column whose very name has the dots comes first.
     """
     if name in row:
         return row[name]
@@ -67,6 +67,8 @@ def _inside(row: Mapping[str, Any], path: str) -> Any:
         held, rest = row[head], path[len(head) + 1 :]
         if held is None:
             return None
+        if isinstance(held, list | tuple):
+            held = {str(place): each for place, each in enumerate(held)}
         if isinstance(held, Mapping):
             return held[rest] if rest in held else _inside(held, rest)
     return _NOTHING

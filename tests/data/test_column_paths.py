@@ -11,6 +11,7 @@ from dpo_lightning.data.column_paths import has, missing, required, value
 from tests.data.common import ready
 
 ROW = {"a": {"b": {"c": 1}, "b.c": 2, "n": None}, "a.b": 3, "none": None, "text": "t"}
+ROW["list"] = [{"t": "first"}, {"t": "second"}]
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,8 @@ ROW = {"a": {"b": {"c": 1}, "b.c": 2, "n": None}, "a.b": 3, "none": None, "text"
         ("none", None),
         ("none.x", None),
         ("a.n.x", None),
+        ("list.1.t", "second"),
+        ("list.0", {"t": "first"}),
     ],
 )
 def test_a_name_with_dots_comes_before_the_path_that_it_looks_like(path: str, expected: Any) -> None:
@@ -30,7 +33,9 @@ def test_a_name_with_dots_comes_before_the_path_that_it_looks_like(path: str, ex
     assert value(ROW, path) == expected
 
 
-@pytest.mark.parametrize("path", ["b", "a.x", "text.x", "text.", ".a", "a..b", "", "a.b.x.y"])
+@pytest.mark.parametrize(
+    "path", ["b", "a.x", "text.x", "text.", ".a", "a..b", "", "a.b.x.y", "list.2", "list.-1.t", "list.t"]
+)
 def test_what_is_not_there_is_refused(path: str) -> None:
     assert not has(ROW, path)
     assert value(ROW, path) is None

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
+from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.found import find_format
 from dpo_lightning.data.formats.known import Known
 from dpo_lightning.data.formats.no_preference import NoPreference
+from dpo_lightning.data.formats.pair_halves import LabelledPairs
+from dpo_lightning.data.formats.recorded import holds
 from dpo_lightning.data.formats.row import RowFormat
-from dpo_lightning.data.formats.shapes import first_value
+from dpo_lightning.data.formats.shapes import TEXT, first_value
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
-SYSTEM = "system"
-"""Column of the text for the system, where nothing else is said."""
+SYSTEM = ("system", "system_prompt", "system_message")
+"""Columns of the text for the system, where nothing else is said."""
 
-_GO_ALONG = ("margin", "weight", "texts", "ignore", "as_messages", "system")
+_GO_ALONG = (
+    *("margin", "probability", "weight", "texts", "control_tokens", "completion_template", "repeats_prompt"),
+    *("ignore", "as_messages", "system"),
+)
 """Settings that mean the same to each format."""
 
 
@@ -26,9 +33,10 @@ _GO_ALONG = ("margin", "weight", "texts", "ignore", "as_messages", "system")
 class AutoFormat(RowFormat):
     """Looks at the first rows and takes the format that reads them; says which in one line.
 
-    As soon as a setting is given, these are pairs with the settings of `RowFormat`, but that `margin`, `weight`,
-    `texts`, `ignore`, `as_messages` and `system` go along with whatever is found. A column `system` beside messages is
-    their system prompt. What is found: `docs/formats.md`.
+    As soon as a setting is given, these are pairs with the settings of `RowFormat`, but that `margin`, `probability`,
+    `weight`, `texts`, `control_tokens`, `completion_template`, `repeats_prompt`, `ignore`, `as_messages` and `system`
+    go along with whatever is found. A column `system` is the system prompt of the messages beside it; texts beside one
+    are written as messages. What is found: `docs/formats.md`.
 
     Example:
         >>> rows = [{"messages": [{"role": "user", "content": "1 + 1?"}], "chosen": "2", "rejected": "3"}]
@@ -54,21 +62,58 @@ class AutoFormat(RowFormat):
             InputError: as `find_format` does, and for a setting that the format has not.
         """
         known = find_format(rows, wanted)
-        given = {name: value for name in _GO_ALONG if (value := getattr(self, name)) is not None}
-        for name in given:
-            if not hasattr(known.format, name):
-                raise InputError(f"data.format.{name}: {type(known.format).__name__}, which reads these rows, has none")
-        found = replace(known.format, **given)
-        if found.system is None and _has_system(found, rows):
-            found = replace(found, system=SYSTEM)
-        return known._replace(format=found.found_in(rows, wanted))
+        given = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name in _GO_ALONG and getattr(self, each.name) != each.default
+        }
+        found = _with(known.format, given)
+        if isinstance(getattr(found, "prompt", None), str) and found.prompt == "instruction":  # type: ignore[attr-defined]
+            found = _with_input(found, rows)
+        found = found.found_in(rows, wanted)
+        if found.system is not None:
+            return known._replace(format=found)
+        name = next((each for each in SYSTEM if _has_text(rows, each)), None)
+        return known._replace(format=found) if name is None else _with_system(known._replace(format=found), rows, name)
 
 
-def _has_system(row_format: Format, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether rows that are read as messages have a text for the system."""
-    if not isinstance(first_value(rows, SYSTEM), str):
-        return False
-    return bool(row_format.as_messages) or any(_is_dialogue(row_format, row) for row in rows)
+def _with(row_format: Format, given: Mapping[str, Any]) -> Format:
+    """Return a format with these settings, those of pairs on them.
+
+    Raises:
+        InputError: for a setting that the format has not.
+    """
+    if isinstance(row_format, LabelledPairs):
+        return LabelledPairs(_with(row_format.pairs, given))
+    for name in given:
+        if not hasattr(row_format, name):
+            raise InputError(f"data.format.{name}: {type(row_format).__name__}, which reads these rows, has none")
+    written = {"as_messages": None} if given.get("control_tokens") else {}  # the text has its template already
+    return replace(row_format, **{**written, **given})
+
+
+def _with_input(row_format: Format, rows: Sequence[Mapping[str, Any]]) -> Format:
+    """Return a format that puts the input below the instruction, as Alpaca has it, where there is one."""
+    if getattr(row_format, "input", "") is not None or not _has_text(rows, "input"):
+        return row_format
+    return replace(row_format, input="input")  # type: ignore[call-arg]
+
+
+def _has_text(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return isinstance(first_value(rows, name), str) and any(holds(row.get(name)) for row in rows)
+
+
+def _with_system(known: Known, rows: Sequence[Mapping[str, Any]], name: str) -> Known:
+    """Return the format with the column of the system prompt, which texts are written as messages for."""
+    found = replace(known.format, system=name)
+    reads = any(map(partial(_is_dialogue, known.format), rows))
+    if not found.as_messages and not reads:
+        found = replace(found, as_messages=True)
+        texts = known.format.as_messages is None and not getattr(found, "control_tokens", False)
+        reads = texts and any(map(partial(_reads, found), rows))
+    elif found.as_messages:
+        reads = True
+    return known._replace(format=found, needs={**known.needs, name: TEXT}) if reads else known
 
 
 def _is_dialogue(row_format: Format, row: Mapping[str, Any]) -> bool:
@@ -76,3 +121,10 @@ def _is_dialogue(row_format: Format, row: Mapping[str, Any]) -> bool:
         return any(isinstance(each.prompt, list) for each in row_format.examples(row))
     except (InputError, NoPreference):
         return False  # the reader says what is wrong with the row
+
+
+def _reads(row_format: Format, row: Mapping[str, Any]) -> bool:
+    try:
+        return bool(read_examples(row_format, row, str))
+    except (InputError, NoPreference):
+        return False

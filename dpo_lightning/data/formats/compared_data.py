@@ -13,9 +13,9 @@ _SHP: dict[str, Says] = {"1": "first", "0": "second"}
 _SAFE: dict[str, Says] = {"0": "first", "1": "second"}
 _EVAL: dict[str, Says] = {"0": "tie", "null": "tie", "nan": "tie"}
 _ARENA: dict[str, Says] = {
-    **dict.fromkeys(("model_a", "response_a", "a", "left"), "first"),
-    **dict.fromkeys(("model_b", "response_b", "b", "right"), "second"),
-    **dict.fromkeys(("tie", "tie (bothbad)", "both", "neither", "none"), "tie"),
+    **dict.fromkeys(("model_a", "response_a", "a", "left", "a>b", "a>>b"), "first"),
+    **dict.fromkeys(("model_b", "response_b", "b", "right", "b>a", "b>>a"), "second"),
+    **dict.fromkeys(("tie", "tie (bothbad)", "both", "neither", "none", "draw", "equal", "same", "c", "a=b"), "tie"),
 }
 
 
@@ -72,7 +72,9 @@ class HelpSteerFormat(ComparedFormat):
 
 @dataclass(frozen=True)
 class ArenaFormat(ComparedFormat):
-    """Battles of two models: `winner` is `model_a`, `model_b` or a tie. Source: the cards of the Chatbot Arena data.
+    """Battles of two models: `winner` is `model_a`, `model_b`, the name of one, or a tie.
+
+    Source: the cards of the Chatbot Arena data.
 
     Example:
         >>> row = {"prompt": "1 + 1?", "response_a": "3", "response_b": "2", "winner": "model_b"}
@@ -83,6 +85,7 @@ class ArenaFormat(ComparedFormat):
     first: str = "response_a"
     second: str = "response_b"
     preference: str = "winner"
+    names: Optional[list[str]] = field(default_factory=lambda: ["model_a", "model_b"])
     verdicts: Optional[dict[str, Says]] = field(default_factory=lambda: dict(_ARENA))
 
 

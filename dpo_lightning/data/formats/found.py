@@ -42,12 +42,13 @@ def find_format(rows: Rows, wanted: Compares | None = None) -> Known:
     """
     as_json = json_columns(rows)
     read = [_first_values([decoded(row, as_json) for row in rows])]
-    found = _wanted([each for each in known_formats() if not each.lacking(read)], wanted)
+    found = _wanted([each for each in known_formats() if each.fits(read)], wanted)
     if not found and rows and {"chosen", "rejected"} <= rows[0].keys():
         return known_formats()[0]  # it says what is wrong with the row
     if not found:
         raise _unknown(rows, read)
-    best = [each for each in found if each.first] or _most_specific(found)
+    best = _most_specific([each for each in found if each.first] or found)
+    best = [each for each in best if not each.last] or best
     if len(best) > 1:
         raise InputError(
             f"the rows may be read as {' or as '.join(each.said for each in best)}: say which in data.format"
@@ -103,13 +104,18 @@ def _unknown(rows: Rows, read: Rows) -> InputError:
     lacking: dict[str, list[str]] = {}
     for each in known_formats():
         missing = each.lacking(read)
-        if each.title not in lacking or len(missing) < len(lacking[each.title]):
+        if each.title not in lacking or _distance(missing) < _distance(lacking[each.title]):
             lacking[each.title] = missing
-    nearest = sorted(lacking, key=lambda title: len(lacking[title]))[:_NEAREST]
+    nearest = sorted(lacking, key=lambda title: _distance(lacking[title]))[:_NEAREST]
     said = "; ".join(f"{title} lack {' and '.join(lacking[title])}" for title in nearest)
     if not columns:
         return InputError("the rows have no columns: name them in data.format")
     return InputError(
-        f"the columns {columns} are of no known format ({said}): name the columns in data.format, or give a format "
-        "of your own"
+        f"the columns {columns} are of no known format ({said}): name the columns in data.format, as in "
+        "{{prompt: ..., chosen: ..., rejected: ...}}, or give a format of your own"
     )
+
+
+def _distance(missing: list[str]) -> tuple[int, int]:
+    """Return how much rows lack, and how much of it they have no column for."""
+    return len(missing), sum(said.count("`") == 2 and said.endswith("`") for said in missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
@@ -47,18 +48,25 @@ PAIRS = (
     ("chosen", "rejected"),
     ("chosen_response", "rejected_response"),
     ("response_j", "response_k"),
+    ("response", "rejected_response"),
+    ("accepted", "rejected"),
+    ("preferred", "rejected"),
     ("preferred", "dispreferred"),
     ("preferred_output", "non_preferred_output"),
 )
-SIDES = (
-    *(("response_a", "response_b"), ("answer_a", "answer_b"), ("completion_a", "completion_b")),
-    *(("output_a", "output_b"), ("response_1", "response_2"), ("answer_1", "answer_2"), ("output_1", "output_2")),
-)
+SIDES_OF = ("response", "answer", "completion", "output", "generation")
+ENDS = (("_a", "_b"), ("_A", "_B"), ("_1", "_2"), ("_0", "_1"), ("1", "2"))
 VERDICTS = ("winner", "preference", "preferred", "better", "chosen", "label", "choice")
+SCORES = ("score", "rating", "reward", "winner_model")
 LISTS_OF = ("completions", "responses", "answers", "candidates")
+TEXTS_OF = (*LISTS_OF, "generations", "all_generated_responses")
+BESIDE = ("scores", "ratings", "rating", "rewards", "all_rm_scores", "ranks", "ranking")
 TEXTS_IN = ("response", "text", "completion", "answer", "content", "output", "message", "messages")
 SINGLE = ("completion", "response", "output", "answer")
-LABELS = ("label", "kto_tag", "labels", "thumbs_up", "desirable", "rating", "stars", "score", "feedback", "helpfulness")
+SAID = ("label", "labels", "kto_tag", "thumbs_up", "desirable")
+LABELS = (*SAID, "rating", "stars", "score", "feedback", "helpfulness")
+LATE = ("input", "context", "history")
+"""Prompts of rows that have none under another name; beside one they are a further part of it."""
 
 
 class Known(NamedTuple):
@@ -69,12 +77,18 @@ class Known(NamedTuple):
         format: Reads such rows.
         needs: Its columns, or paths to their fields, and the kind of each.
         first: Whether it is taken before others that read the rows as well.
+        last: Whether it gives way to another that reads the rows as well.
     """
 
     title: str
     format: Format
     needs: Mapping[str, Kind]
     first: bool = False
+    last: bool = False
+
+    def fits(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether rows have what it needs."""
+        return not any(_lacking(rows, path, kind) for path, kind in self.needs.items())
 
     def lacking(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return what the rows have not of it, each in words; empty where they are of this format."""
@@ -106,8 +120,9 @@ def _pairs() -> Iterator[Known]:
     for prompt in PROMPTS:
         for chosen, rejected in PAIRS:
             read, answer = RowFormat(prompt, chosen, rejected), TEXT | PLAIN_ANSWER
-            yield Known("pairs", read, {prompt: TEXT, chosen: plain, rejected: plain})
-            yield Known("pairs", read, {prompt: PLAIN, chosen: answer, rejected: answer})
+            late = prompt in LATE
+            yield Known("pairs", read, {prompt: TEXT, chosen: plain, rejected: plain}, last=late)
+            yield Known("pairs", read, {prompt: PLAIN, chosen: answer, rejected: answer}, last=late)
 
 
 def _dialogues() -> Iterator[Known]:
@@ -135,9 +150,11 @@ def _questions() -> Iterator[Known]:
 
 
 def _compared() -> Iterator[Known]:
-    said = TEXT | MESSAGES
     helpsteer3 = HelpSteerFormat("context", first="response1", second="response2", preference="overall_preference")
-    arena = ArenaFormat("prompt", first="conversation_a", second="conversation_b")
+    prometheus = ArenaFormat(
+        "orig_instruction", first="orig_response_A", second="orig_response_B", preference="orig_preference"
+    )
+    summaries = ComparedFormat("info.post", first="summaries.0.text", second="summaries.1.text", preference="choice")
     for title, each in (
         ("SHP", SHPFormat()),
         ("PKU-SafeRLHF", SafeRLHFFormat()),
@@ -145,16 +162,35 @@ def _compared() -> Iterator[Known]:
         ("HelpSteer3 preferences", helpsteer3),
         ("arena battles", ArenaFormat()),
         ("AlpacaEval annotations", AlpacaEvalFormat()),
+        ("comparisons of summaries", summaries),
+        ("Prometheus preferences", prometheus),
     ):
-        yield _comparison(title, each, {each.prompt: said})
-    yield _comparison("arena battles", arena, {})
-    for prompt in PROMPTS:
-        for first, second in SIDES:
-            for preference in VERDICTS:
-                each = ArenaFormat(prompt, first=first, second=second, preference=preference)
-                words = {*(each.verdicts or {}), first.casefold(), second.casefold()}
-                needs = _comparison("", each, {prompt: said}).needs
-                yield Known("comparison in words", each, {**needs, preference: word_of(words)})
+        yield _comparison(title, each, {each.prompt: TEXT | MESSAGES})
+    safer = SafeRLHFFormat(preference="safer_response_id")
+    yield _comparison("PKU-SafeRLHF", safer, {safer.prompt: TEXT | MESSAGES})._replace(last=True)
+    yield _comparison("arena battles", ArenaFormat(first="conversation_a", second="conversation_b"), {})
+    for of, (one, other) in product(SIDES_OF, ENDS):
+        for prompt in PROMPTS:
+            read = ArenaFormat(prompt, first=of + one, second=of + other)
+            yield from _in_words(read)
+            yield from _by_scores(read, one, other) if prompt in PROMPTS[:6] else ()
+    yield from _by_scores(ComparedFormat("question.full_text", first="answer_0", second="answer_1"), "_0", "_1")
+
+
+def _in_words(read: ComparedFormat) -> Iterator[Known]:
+    for preference in VERDICTS:
+        each = replace(read, preference=preference)
+        needs = _comparison("", each, {read.prompt: TEXT | MESSAGES}).needs
+        late = read.prompt in LATE
+        yield Known("comparison in words", each, {**needs, preference: word_of(each.words)}, last=late)
+
+
+def _by_scores(read: ComparedFormat, one: str, other: str) -> Iterator[Known]:
+    for score in SCORES:
+        scores = [score + one, score + other]
+        said = {read.prompt: TEXT | MESSAGES, **dict.fromkeys((read.first, read.second), TEXT | MESSAGES)}
+        needs = {**said, **dict.fromkeys(scores, NUMBER)}
+        yield Known("comparison by scores", replace(read, scores=scores), needs, last=True)
 
 
 def _comparison(title: str, each: ComparedFormat, prompt: Mapping[str, Kind]) -> Known:
@@ -171,10 +207,10 @@ def _scored() -> Iterator[Known]:
     ):
         kind = items(**{text: TEXT | ANSWER, number: NUMBER})
         yield from _both(title, prompt, list_name, kind, {}, completion=text, **_number(rank, number))
-    for prompt, list_name in product(PROMPTS[:4], LISTS_OF):
-        for rank, number in ((False, "scores"), (False, "rewards"), (True, "ranks")):
-            kinds = {number: NUMBERS}
-            yield from _both("scored list", prompt, list_name, TEXTS | LISTS, kinds, **_number(rank, number))
+    for prompt, list_name, number in product(PROMPTS[:6], TEXTS_OF, BESIDE):
+        fields = _number(number.startswith("rank"), number)
+        yield from _both("scored list", prompt, list_name, TEXTS | LISTS, {number: NUMBERS}, **fields)
+    for prompt, list_name in (*product(PROMPTS[:5], LISTS_OF), ("prompt", "replies"), ("history", "replies")):
         for text, number in product(TEXTS_IN, ("score", "rating", "reward", "overall_score", "rank")):
             kind = items(**{text: TEXT | ANSWER, number: NUMBER})
             fields = _number(number == "rank", number)
@@ -190,19 +226,21 @@ def _both(
 ) -> Iterator[Known]:
     needs = {prompt: TEXT | MESSAGES, completions: kind, **beside}
     for form in (ScoredPairsFormat, ScoredListFormat):
-        yield Known(title, form(prompt, completions=completions, **settings), needs)  # type: ignore[arg-type]
+        read = form(prompt, completions=completions, **settings)  # type: ignore[arg-type]
+        yield Known(title, read, needs, last=title == "scored list" and prompt in LATE)
 
 
 def _labelled() -> Iterator[Known]:
     for label in LABELS:
+        first = label in SAID
         for dialogue in ("messages", "conversations"):
             read = UnpairedFormat("prompt", dialogue, label)
-            yield Known("labelled dialogues", read, {dialogue: ANSWERED, label: LABEL})
-        for completion in SINGLE:
-            for prompt in PROMPTS:
-                if prompt != completion:
-                    read = UnpairedFormat(prompt, completion, label)
-                    needs = {prompt: TEXT | MESSAGES, completion: TEXT | ANSWER, label: LABEL}
-                    yield Known("labelled completions", read, needs)
+            yield Known("labelled dialogues", read, {dialogue: ANSWERED, label: LABEL}, first)
+        for completion, prompt in product(SINGLE, PROMPTS):
+            if prompt != completion:
+                read = UnpairedFormat(prompt, completion, label)
+                needs = {prompt: TEXT | MESSAGES, completion: TEXT | ANSWER, label: LABEL}
+                late = prompt in LATE
+                yield Known("labelled completions", read, needs, first and not late, late)
         whole = {"completion": TEXT | ANSWERED, label: LABEL}
-        yield Known("labelled dialogues", UnpairedFormat(label=label), whole)
+        yield Known("labelled dialogues", UnpairedFormat(label=label), whole, first)

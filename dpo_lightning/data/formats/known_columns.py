@@ -22,6 +22,7 @@ _TOOLS = Meaning("definitions of tools", "the chat template of messages writes t
 _MEDIA = Meaning("what is no text, and only text is trained on", "take those rows out")
 JUDGEMENT = Meaning("a judgement of the completions", "give a format that reads which of them is the better one")
 _PROMPT = Meaning("a part of the prompt", "name it in data.format.prompt or in data.format.prompt_template")
+_TURNS = Meaning("earlier turns of the prompt", "write them as messages of the prompt")
 _TEMPLATE = Meaning("arguments of the chat template", "they are for rows of messages")
 _REJECTED = Meaning("the rejected completion", "name it in data.format.rejected")
 
@@ -29,10 +30,11 @@ KNOWN = {
     **dict.fromkeys(("system", "system_prompt", "system_message"), _SYSTEM),
     **dict.fromkeys(("tools", "functions"), _TOOLS),
     **dict.fromkeys(("image", "images", "video", "videos", "audio", "audios"), _MEDIA),
-    **dict.fromkeys(("label", "labels", "winner", "preference"), JUDGEMENT),
+    **dict.fromkeys(("label", "labels", "winner", "preference", "choice"), JUDGEMENT),
     **dict.fromkeys(("better_response_id", "safer_response_id"), JUDGEMENT),  # PKU-SafeRLHF
     **dict.fromkeys(("preference_strength", "overall_preference"), JUDGEMENT),  # HelpSteer2 and 3
-    **dict.fromkeys(("input", "history"), _PROMPT),
+    **dict.fromkeys(("input", "context"), _PROMPT),
+    **dict.fromkeys(("history", "chat_history"), _TURNS),
     "chat_template_kwargs": _TEMPLATE,
     "rejected_response": _REJECTED,
 }

@@ -10,12 +10,15 @@ from dpo_lightning.data.columns import number_in
 from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.errors import InputError
 
-WORDS: Mapping[str, bool] = {
-    **dict.fromkeys(("true", "yes", "desirable", "good", "1", "1.0", "👍", "thumbs_up", "thumbs up", "up"), True),
-    **dict.fromkeys(
-        ("false", "no", "undesirable", "bad", "0", "0.0", "👎", "thumbs_down", "thumbs down", "down"), False
-    ),
-}
+_GOOD = (
+    *("true", "yes", "y", "t", "1", "1.0", "+1", "good", "desirable", "positive", "pos", "correct", "chosen"),
+    *("accepted", "preferred", "like", "liked", "up", "thumbs_up", "thumbs up", "thumbsup", "👍"),
+)
+_BAD = (
+    *("false", "no", "n", "f", "0", "0.0", "bad", "undesirable", "negative", "neg", "incorrect", "wrong", "rejected"),
+    *("dispreferred", "dislike", "disliked", "down", "thumbs_down", "thumbs down", "thumbsdown", "👎"),
+)
+WORDS: Mapping[str, bool] = {**dict.fromkeys(_GOOD, True), **dict.fromkeys(_BAD, False)}
 """Labels as text, in small letters, and whether the completion is desirable."""
 
 _TONES = dict.fromkeys([*range(0x1F3FB, 0x1F400), 0xFE0F])  # skin tones and the mark of an emoji

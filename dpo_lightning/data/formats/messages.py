@@ -77,7 +77,10 @@ def text_or_messages(row: Mapping[str, Any], name: str) -> Any:
     if isinstance(value, str):
         return check_text(value, f"field `{name}`")
     if not isinstance(value, list):
-        raise InputError(f"field `{name}`: {kind(value)}, not text or a list of messages")
+        given = value.items() if isinstance(value, Mapping) else ()
+        inside = next((field for field, each in given if isinstance(each, str)), "")
+        remedy = f": name a field of it, as in `{name}.{inside}`" if inside else ""
+        raise InputError(f"field `{name}`: {kind(value)}, not text or a list of messages{remedy}")
     return [message_of(message, f"field `{name}`, message {index}") for index, message in enumerate(value)]
 
 

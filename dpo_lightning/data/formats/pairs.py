@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Optional, Union
@@ -11,17 +11,16 @@ from typing import Any, ClassVar, NamedTuple, Optional, Union
 from dpo_lightning.batch import Column, ColumnValue
 from dpo_lightning.data.column_paths import has, required
 from dpo_lightning.data.column_paths import value as value_at
-from dpo_lightning.data.columns import ColumnSource, check_sources, check_texts, declared, named_columns, read_columns
-from dpo_lightning.data.formats.base import Format
+from dpo_lightning.data.columns import ColumnSource, check_sources, declared, named_columns, read_columns
 from dpo_lightning.data.formats.decoded import decoded
 from dpo_lightning.data.formats.example import Example
+from dpo_lightning.data.formats.framed import FramedFormat
 from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.data.formats.spelling import respelled
 from dpo_lightning.data.formats.template_inputs import ARGUMENTS, TOOLS
-from dpo_lightning.data.formats.turns import answer
-from dpo_lightning.errors import InputError
+from dpo_lightning.data.formats.turns import answer, with_input
+from dpo_lightning.data.text_templates import fields
 from dpo_lightning.losses import Compares
-from dpo_lightning.utils.kinds import check_fields
 
 
 class Side(NamedTuple):
@@ -39,7 +38,7 @@ class Side(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PairFormat(Format):
+class PairFormat(FramedFormat):
     """A row that is read as TRL's: prompt, chosen and rejected are found, then `RowFormat` checks and splits them.
 
     A format of your own says in `sides` where the two completions are.
@@ -52,8 +51,8 @@ class PairFormat(Format):
         json_columns: Columns of text that hold JSON, such as lists of messages.
         roles: Names of roles beside the known ones, and what they are: `{customer: user}`.
         margin: Column of the margin, or two whose difference it is, as in `RowFormat`.
+        probability: Column of the probability that the chosen completion is the better one, as in `RowFormat`.
         weight: Column of the weight, as in `RowFormat`.
-        texts: Columns of text that go along, as in `RowFormat`.
     """
 
     gives: ClassVar[Compares] = Compares.PAIRS
@@ -64,14 +63,12 @@ class PairFormat(Format):
     json_columns: Optional[list[str]] = None
     roles: Optional[dict[str, str]] = None
     margin: Optional[Union[str, list[str]]] = None
+    probability: Optional[str] = None
     weight: Optional[str] = None
-    texts: Optional[list[str]] = None
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        check_sources(self.columns_named, name)
-        check_texts(self.texts, name)
-        check_fields(self, f"{name}.")
+        check_sources(self.columns_named, type(self).__name__)
+        super().__post_init__()
 
     @property
     def columns_named(self) -> Mapping[str, ColumnSource]:
@@ -99,6 +96,11 @@ class PairFormat(Format):
             self.pair(read, *sides, quote)._replace(columns=self.values(read, *sides)) for sides in self.sides(read)
         ]
 
+    def written(self, row: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
+        """Return the prompt of a row and the completions of its pairs as they stand in it."""
+        read = decoded(row, self.json_columns)
+        return self.prompt_of(read), [side.value for sides in self.sides(read) for side in sides]
+
     def values(self, row: Mapping[str, Any], chosen: Side, rejected: Side) -> Mapping[str, ColumnValue]:
         """Return the values of the named columns for a pair."""
         return read_columns(self.columns_named, self.texts, row)
@@ -114,21 +116,19 @@ class PairFormat(Format):
             sides = [answer(side) if isinstance(side, str) else side for side in sides]
         prompt = self.prompt_of(row)
         name = _IMPLICIT if prompt is None else self.prompt
-        fields = dict(zip((name, chosen.name, rejected.name), (prompt, *sides), strict=True))
+        texts = dict(zip((name, chosen.name, rejected.name), (prompt, *sides), strict=True))
         beside = {TOOLS: value_at(row, self.tools) if self.tools else None, ARGUMENTS: row.get(ARGUMENTS)}
-        given = {name: value for name, value in fields.items() if value is not None or name != _IMPLICIT}
-        return _reader(name, chosen.name, rejected.name).parse({**beside, **given}, quote)
+        named = [name for name in fields(self.prompt_template) if name != "prompt" and has(row, name)]
+        given = {name: value for name, value in texts.items() if value is not None or name != _IMPLICIT}
+        reader = _reader(name, chosen.name, rejected.name, tuple(self.framing.items()))
+        return reader.parse({**{name: value_at(row, name) for name in named}, **beside, **given}, quote)
 
     def prompt_of(self, row: Mapping[str, Any]) -> Any:
         """Return the prompt, a text or messages; None where the row has whole dialogues."""
         prompt = self._prompt(row)
-        further = None if self.input is None else value_at(row, self.input)
-        if further is None or (isinstance(further, str) and not further.strip()):
+        if self.input is None:
             return prompt
-        for name, value in ((self.prompt, prompt), (self.input, further)):
-            if not isinstance(value, str):
-                raise InputError(f"field `{name}`: not text, which a prompt of `{self.prompt}` and `{self.input}` is")
-        return f"{prompt}\n{further}" if prompt.strip() else further
+        return with_input(self.prompt, prompt, self.input, value_at(row, self.input))
 
     def _prompt(self, row: Mapping[str, Any]) -> Any:
         if self.prompt == _IMPLICIT and not has(row, self.prompt):
@@ -140,5 +140,5 @@ _IMPLICIT = RowFormat.prompt  # a column that `RowFormat` does without
 
 
 @lru_cache(maxsize=256)
-def _reader(prompt: str, chosen: str, rejected: str) -> RowFormat:
-    return RowFormat(prompt, chosen, rejected)
+def _reader(prompt: str, chosen: str, rejected: str, framing: tuple[tuple[str, Any], ...]) -> RowFormat:
+    return RowFormat(prompt, chosen, rejected, **dict(framing))

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Optional, Union
 
 from dpo_lightning.batch import Column
-from dpo_lightning.data.column_paths import has, missing
-from dpo_lightning.data.columns import (
-    ColumnSource,
-    check_framing,
-    check_sources,
-    check_texts,
-    declared,
-    named_columns,
-    read_columns,
-)
-from dpo_lightning.data.formats.base import Format
-from dpo_lightning.data.formats.example import Conversation, Example
-from dpo_lightning.data.formats.messages import check_completion, quoted, shared_turns, text_or_messages
+from dpo_lightning.data.column_paths import has, missing, value
+from dpo_lightning.data.columns import ColumnSource, check_sources, declared, named_columns, read_columns
+from dpo_lightning.data.formats.example import Conversation, Example, Message
+from dpo_lightning.data.formats.framed import FramedFormat
+from dpo_lightning.data.formats.messages import check_completion, is_blank, quoted, shared_turns, text_or_messages
 from dpo_lightning.data.formats.spans import check_spans, with_spans
+from dpo_lightning.data.formats.spelled import check_not_spelled
 from dpo_lightning.data.formats.template_inputs import template_inputs
-from dpo_lightning.data.formats.turns import answer, asked, continues, repeats
+from dpo_lightning.data.formats.turns import after, answer, asked, continues
 from dpo_lightning.data.text_templates import fields, fill
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -30,24 +23,17 @@ from dpo_lightning.utils.text import shared_start
 
 
 @dataclass(frozen=True)
-class RowFormat(Format):
+class RowFormat(FramedFormat):
     r"""A row with a preference triple: its columns, and the frame of plain text.
 
     A row without the prompt column has an *implicit prompt*: its two completions are whole dialogues, which are split
     at the last turn that both share, never inside a word. A column inside another one is named by its path, such as
-    `input.messages`.
+    `input.messages`. The settings of plain text are those of `FramedFormat`.
 
     Args:
         prompt: Column of the prompt: text, or a list of messages. One that is named must be there.
         chosen: Column of the preferred completion, or of the whole dialogue.
         rejected: Column of the other completion, or of the whole dialogue.
-        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it, every other name in braces for the
-            text of that column, as in `{prompt}\n{input?}`: with a question mark, null is an empty text. Without
-            `{prompt}` the columns that it names are the prompt, as in `{instruction}\n{input}`.
-        completion_template: Text around a plain-text completion; `{completion}` stands for it.
-        turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
-        control_tokens: Take control tokens that plain text spells, such as `<|im_start|>`, for the tokenizer's own: for
-            rows to which a chat template was applied already. Otherwise they stay text.
         margin: Column of the chosen completion's true reward minus the rejected one's, or the two columns whose
             difference that is, such as `[score_chosen, score_rejected]`; for objectives that read it.
         probability: Column of the probability that the chosen completion is the better one, for objectives that read
@@ -55,10 +41,6 @@ class RowFormat(Format):
         weight: Column of what a pair's loss is multiplied by, for objectives that read it.
         spans: Two columns with the characters of the chosen and of the rejected completion that count, `[start, end]`
             lists in the text or in the content of the one message; what else there is, is read and not trained on.
-        texts: Columns of text, such as `[source, category]`, that go along in `PreferenceBatch.texts`: for metrics of
-            your own, and beside predicted rewards.
-        repeats_prompt: Whether text completions begin with the prompt, which is then taken off; set by itself where
-            those of all first rows do.
 
     Example:
         >>> row = {"question": "1 + 1?", "chosen": "2", "rejected": "3", "good": 4, "bad": 1.5}
@@ -73,22 +55,15 @@ class RowFormat(Format):
     prompt: str = "prompt"
     chosen: str = "chosen"
     rejected: str = "rejected"
-    prompt_template: str = "{prompt}"
-    completion_template: str = "{completion}"
-    turn_marker: str = "\n\nAssistant:"
-    control_tokens: bool = False
     margin: Optional[Union[str, list[str]]] = None
     probability: Optional[str] = None
     weight: Optional[str] = None
     spans: Optional[list[str]] = None
-    texts: Optional[list[str]] = None
-    repeats_prompt: bool = False
 
     def __post_init__(self) -> None:
         check_sources(self.columns_named)
-        check_texts(self.texts, "RowFormat")
+        super().__post_init__()
         check_spans(self.spans, 2, "RowFormat")
-        check_framing(self)
 
     @property
     def columns_named(self) -> Mapping[str, ColumnSource]:
@@ -100,10 +75,9 @@ class RowFormat(Format):
         """The columns that are given."""
         return declared(self.columns_named, self.texts)
 
-    def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
-        """Return this format, with `repeats_prompt` where the completions of all rows begin with their prompt."""
-        repeated = bool(rows) and all(repeats(row, self.prompt, (self.chosen, self.rejected)) for row in rows)
-        return replace(self, repeats_prompt=True) if repeated else self
+    def written(self, row: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
+        """Return the prompt of a row and its completions as they stand in it."""
+        return value(row, self.prompt), [value(row, name) for name in (self.chosen, self.rejected)]
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
         """Return the row's pair, see `parse`, with the values of the named columns."""
@@ -126,6 +100,7 @@ class RowFormat(Format):
         reads_prompt = not isinstance(chosen, str) or "prompt" in fields(self.prompt_template)
         prompt = self._prompt(row) if reads_prompt else ""
         if isinstance(chosen, str) and not isinstance(prompt, list):
+            check_not_spelled(prompt, {self.chosen: chosen, self.rejected: rejected})
             texts = self._texts(prompt, chosen, rejected)
             return self._framed(texts, row, str if self.control_tokens else quote)
         if self.control_tokens:
@@ -136,6 +111,8 @@ class RowFormat(Format):
 
     def _prompt(self, row: Mapping[str, Any]) -> Union[str, Conversation, None]:
         if has(row, self.prompt):
+            if value(row, self.prompt) is None:
+                raise InputError(f"field `{self.prompt}`: null{self._without_prompt}")
             found: Union[str, Conversation] = text_or_messages(row, self.prompt)
             return found
         if self.prompt != "prompt":
@@ -147,10 +124,14 @@ class RowFormat(Format):
             return self._split_dialogues(chosen, rejected)
         if not self.repeats_prompt:
             return prompt, chosen, rejected
-        for name, text in ((self.chosen, chosen), (self.rejected, rejected)):
-            if not text.startswith(prompt):
-                raise InputError(f"field `{name}`: it does not begin with the prompt, as format.repeats_prompt says")
-        return prompt, chosen.removeprefix(prompt), rejected.removeprefix(prompt)
+        chosen, rejected = (self._after(prompt, *each) for each in ((self.chosen, chosen), (self.rejected, rejected)))
+        return prompt, chosen, rejected
+
+    def _after(self, prompt: str, name: str, completion: str) -> str:
+        rest = after(prompt, completion) if completion.strip() else completion
+        if rest is None:
+            raise InputError(f"field `{name}`: it does not begin with the prompt, as format.repeats_prompt says")
+        return rest
 
     def _framed(self, texts: tuple[str, str, str], row: Mapping[str, Any], quote: Callable[[str], str]) -> Example:
         prompt, *completions = map(quote, texts)
@@ -177,6 +158,11 @@ class RowFormat(Format):
         return shared[:end], chosen[end:], rejected[end:]
 
     @property
+    def _without_prompt(self) -> str:
+        """The way out for whole dialogues beside another prompt, or none."""
+        return ": for whole dialogues leave it out by data.format.ignore: [prompt]" if self.prompt == "prompt" else ""
+
+    @property
     def _both(self) -> str:
         """Subject and verb of what the dialogues have in common; of one dialogue, where it stands for both."""
         one = self.chosen == self.rejected
@@ -200,5 +186,24 @@ class RowFormat(Format):
                 f"assistant's, so there is none to answer: to continue it, give the prompt in `{self.prompt}`"
             )
         for name, completion in ((self.chosen, chosen), (self.rejected, rejected)):
-            check_completion(name, completion)
+            self._check_answer(given, name, completion)
         return prompt, chosen, rejected
+
+    def _check_answer(self, given: Union[str, Conversation, None], name: str, completion: Conversation) -> None:
+        if given and completion and completion[0]["role"] in ("system", "developer", "user"):
+            raise InputError(
+                f"field `{name}`: it begins with {completion[0]['role']!r}: a completion begins with an assistant "
+                f"message, a whole dialogue with the messages of the prompt, and those of `{self.prompt}` are others"
+                f"{self._without_prompt}"
+            )
+        check_completion(name, completion)
+        last = given[-1] if isinstance(given, list) and given else {}
+        if last.get("role") == "assistant" and not is_blank(last) and _said(last) == _said(completion[0]):
+            raise InputError(
+                f"field `{self.prompt}`: its last message is the answer in `{name}`: take it out of the prompt, or "
+                f"give SwiftFormat with messages: {self.prompt} and rejected_response: {self.rejected}"
+            )
+
+
+def _said(message: Message) -> Any:
+    return message.get("content", "").strip() or message

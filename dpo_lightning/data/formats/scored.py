@@ -195,8 +195,11 @@ class ScoredListFormat(RankedFormat):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.margin is not None:
-            raise InputError("ScoredListFormat.margin: a list has a score of each completion instead: leave it out")
+        for name in ("margin", "probability"):
+            if getattr(self, name) is not None:
+                raise InputError(
+                    f"ScoredListFormat.{name}: a list has a score of each completion instead: leave it out"
+                )
 
     @property
     def columns(self) -> Mapping[str, Column]:

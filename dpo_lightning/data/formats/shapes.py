@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from dpo_lightning.data.column_paths import value as value_at
 from dpo_lightning.data.columns import number_in
 from dpo_lightning.data.formats.spelling import ROLES, role_of
+from dpo_lightning.data.formats.verdict import as_word
 
 Row = Mapping[str, Any]
 
@@ -34,7 +35,11 @@ def _are_messages(value: Any) -> bool:
 
 def _are_plain(value: Any) -> bool:
     """Return whether messages have the keys and the roles of a chat template."""
-    return _are_messages(value) and all(each.get("role") in _PLAIN_ROLES for each in value)
+    return _are_messages(value) and all(each.get("role") in _PLAIN_ROLES and _is_said(each) for each in value)
+
+
+def _is_said(message: Mapping[str, Any]) -> bool:
+    return message.get("content") is not None or "text" not in message
 
 
 def _answers(value: Any) -> bool:
@@ -74,10 +79,10 @@ def items(**fields: Kind) -> Kind:
 
 
 def word_of(words: Collection[str]) -> Kind:
-    """Return the kind of texts that are one of these words, in small letters."""
+    """Return the kind of texts and whole numbers that are one of these words, see `as_word`."""
     return Kind(
-        f"one of {', '.join(sorted(words)[:4])}, ...",
-        lambda value: isinstance(value, str) and value.strip().casefold() in words,
+        f"one of {', '.join(sorted(words)[:4])}, ... (for others give ComparedFormat with verdicts)",
+        lambda value: isinstance(value, str | int | float) and as_word(value) in words,
     )
 
 
@@ -86,8 +91,8 @@ def _is_list(value: Any) -> bool:
 
 
 def first_value(rows: Sequence[Row], path: str) -> Any:
-    """Return the first value of a column, or of a path, that is not null; None where there is none."""
-    return next((value for row in rows if (value := value_at(row, path)) is not None), None)
+    """Return the first value of a column, or of a path, that is not null or an empty list; None where there is none."""
+    return next((value for row in rows if (value := value_at(row, path)) is not None and value != []), None)
 
 
 def json_columns(rows: Sequence[Row]) -> list[str]:

@@ -21,6 +21,9 @@ ROLES: Mapping[str, str] = {
 """Roles of ShareGPT's kin and the chat template's name of each, in small letters."""
 
 
+_CONTENT = ("content", "value", "text")
+
+
 def respelled(value: Any, place: str, roles: Mapping[str, str] | None = None) -> Any:
     """Return messages as a chat template reads them, a lone one as a list; what else there is stays.
 
@@ -54,8 +57,8 @@ def role_of(message: Any) -> str | None:
 def _message(message: Any, place: str, roles: Mapping[str, str]) -> Any:
     if not isinstance(message, Mapping):
         return message
-    role, content = _either(message, "role", "from"), _either(message, "content", "value")
-    others = {name: each for name, each in message.items() if name not in ("role", "from", "content", "value")}
+    role, content = _either(message, "role", "from"), _either(message, *_CONTENT)
+    others = {name: each for name, each in message.items() if name not in ("role", "from", *_CONTENT)}
     if role is None or (content is None and not others):
         return message
     role = _role(role, place, roles)

@@ -10,27 +10,29 @@ from typing import Any, ClassVar, Optional, cast
 from dpo_lightning.batch import Column
 from dpo_lightning.batch.columns import checked_number
 from dpo_lightning.data.column_paths import has, missing, value
-from dpo_lightning.data.columns import check_framing, check_texts, declared
+from dpo_lightning.data.columns import declared
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.decoded import decoded
 from dpo_lightning.data.formats.example import Example
+from dpo_lightning.data.formats.framed import FramedFormat
 from dpo_lightning.data.formats.labels import is_desirable, is_signed
 from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.data.formats.spans import with_spans
 from dpo_lightning.data.formats.spelling import respelled
-from dpo_lightning.data.formats.turns import repeats
+from dpo_lightning.data.formats.turns import with_input
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
 
 @dataclass(frozen=True)
-class UnpairedFormat(Format):
+class UnpairedFormat(FramedFormat):
     r"""A row with a completion and its label, for objectives such as KTO, which need no pairs.
 
     A label is true or false, 1 or 0, 1 or -1, or a word for it, such as yes, good or 👍. A row that has a pair
     instead, in the columns `chosen` and `rejected`, becomes a prompt with a desirable and an undesirable completion; a
     file may hold rows of both kinds. A row without the prompt column holds whole dialogues: those of a pair are split
-    as in `RowFormat`, a single one before its last assistant turn.
+    as in `RowFormat`, a single one before its last assistant turn. The settings of plain text are those of
+    `FramedFormat`.
 
     Args:
         prompt: Column of the prompt: text, or a list of messages.
@@ -38,18 +40,13 @@ class UnpairedFormat(Format):
         label: Column of the label: whether the completion is desirable.
         chosen: Column of a pair's preferred completion.
         rejected: Column of a pair's other completion.
-        prompt_template: Text around a plain-text prompt, as in `RowFormat`.
-        completion_template: Text around a plain-text completion, as in `RowFormat`.
-        turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
-        control_tokens: Take control tokens that plain text spells for the tokenizer's own, as in `RowFormat`.
         spans: Column with the characters of the completion that count, as in `RowFormat`.
-        texts: Columns of text that go along, as in `RowFormat`.
         threshold: Labels are numbers, such as stars: those above it are desirable, those below it are not, and rows
             with just that many are dropped and counted.
         labels: Further labels and whether they say desirable: `{helpful: true, harmful: false}`.
         roles: Names of the roles of messages beside the known ones, as in `PairFormat`.
         json_columns: Columns of text that hold JSON, such as lists of messages.
-        repeats_prompt: Whether text completions begin with the prompt, as in `RowFormat`.
+        input: Column of a further text of the prompt, as in `PairFormat`.
 
     Example:
         >>> read = UnpairedFormat(completion="answer", label="thumbs_up")
@@ -66,21 +63,15 @@ class UnpairedFormat(Format):
     label: str = "label"
     chosen: str = "chosen"
     rejected: str = "rejected"
-    prompt_template: str = "{prompt}"
-    completion_template: str = "{completion}"
-    turn_marker: str = "\n\nAssistant:"
-    control_tokens: bool = False
     spans: Optional[str] = None
-    texts: Optional[list[str]] = None
     threshold: Optional[float] = None
     labels: Optional[dict[str, bool]] = None
     roles: Optional[dict[str, str]] = None
     json_columns: Optional[list[str]] = None
-    repeats_prompt: bool = False
+    input: Optional[str] = None
 
     def __post_init__(self) -> None:
-        check_texts(self.texts, "UnpairedFormat")
-        check_framing(self)
+        super().__post_init__()
         if self.threshold is not None:
             checked_number(self.threshold, "UnpairedFormat.threshold")
 
@@ -92,12 +83,14 @@ class UnpairedFormat(Format):
     def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
         """Return this format, with a `threshold` of 0 where labels are 1 and -1, and `repeats_prompt` where they do."""
         signed = self.threshold is None and is_signed([value(row, self.label) for row in rows])
-        repeated = bool(rows) and all(repeats(row, self.prompt, self._completions(row)) for row in rows)
         found = replace(self, threshold=0.0) if signed else self
-        return replace(found, repeats_prompt=True) if repeated else found
+        return super(UnpairedFormat, found).found_in(rows, wanted)
 
-    def _completions(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        return (self.chosen, self.rejected) if self._is_pair(row) else (self.completion,)
+    def written(self, row: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
+        """Return the prompt of a row and its completions as they stand in it."""
+        read = self._respelled(decoded(row, self.json_columns))
+        names = (self.chosen, self.rejected) if self._is_pair(read) else (self.completion,)
+        return value(read, self.prompt), [value(read, name) for name in names]
 
     def examples(self, row: Mapping[str, Any], quote: Callable[[str], str] = str) -> list[Example]:
         """Check a row and turn it into a prompt with a labelled completion, or with two for a pair.
@@ -131,13 +124,8 @@ class UnpairedFormat(Format):
             self.prompt,
             chosen,
             rejected,
-            prompt_template=self.prompt_template,
-            completion_template=self.completion_template,
-            turn_marker=self.turn_marker,
-            control_tokens=self.control_tokens,
             texts=self.texts,
-            as_messages=self.as_messages,
-            repeats_prompt=self.repeats_prompt,
+            **self.framing,
         )
 
     def _label(self, row: Mapping[str, Any]) -> bool:
@@ -148,7 +136,7 @@ class UnpairedFormat(Format):
     def _respelled(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         names = (self.prompt, self.completion, self.chosen, self.rejected)
         there = {name: found for name in names if (found := value(row, name)) is not None}
-        return ChainMap(
-            {name: respelled(found, f"field `{name}`", self.roles) for name, found in there.items()},
-            cast(dict[str, Any], row),
-        )
+        read = {name: respelled(found, f"field `{name}`", self.roles) for name, found in there.items()}
+        if self.input is not None and self.prompt in read:
+            read[self.prompt] = with_input(self.prompt, read[self.prompt], self.input, value(row, self.input))
+        return ChainMap(read, cast(dict[str, Any], row))

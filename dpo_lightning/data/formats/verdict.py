@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from dpo_lightning.data.columns import number_in
 from dpo_lightning.errors import InputError
 
+_SHOWN = 6  # words that a refusal names
+
 
 class Better(Enum):
     """The better one of two completions; the values are those of a config."""
@@ -44,7 +46,7 @@ class Verdicts(NamedTuple):
             >>> Verdicts({"tie": Better.TIE}, boundary=0).of(-2, "field `preference`")
             <Better.FIRST: 'first'>
         """
-        word, number = _as_word(value), number_in(value)
+        word, number = as_word(value), number_in(value)
         if word in self.words:
             return self.words[word]
         if self.boundary is None or isinstance(number, bool) or not isinstance(number, int | float):
@@ -56,16 +58,21 @@ class Verdicts(NamedTuple):
         return Better.FIRST if number < self.boundary else Better.SECOND
 
     def _unknown(self, value: Any, place: str) -> InputError:
-        words = ", ".join(f"{word} ({better.value})" for word, better in self.words.items())
+        words = ", ".join(f"{word} ({better.value})" for word, better in [*self.words.items()][:_SHOWN])
+        words += ", ..." if len(self.words) > _SHOWN else ""
         numbers = "" if self.boundary is None else f"numbers from {self.least:g} to {self.most:g}"
         known = " and ".join(each for each in (words, numbers) if each)
         shown = "null" if value is None else repr(value)
-        return InputError(f"{place}: {shown:.40} does not say which completion is better: known are {known}")
+        return InputError(
+            f"{place}: {shown:.40} does not say which completion is better: known are {known}; say in "
+            "format.verdicts what others mean"
+        )
 
 
-def _as_word(value: Any) -> str:
+def as_word(value: Any) -> str:
+    """Return a verdict as a word in small letters; the brackets of a judge's `[[A]]` do not count."""
     if value is None:
         return "null"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip().casefold()
+    return str(value).strip().strip("[]").strip().casefold()

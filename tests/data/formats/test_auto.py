@@ -9,6 +9,7 @@ import pytest
 from dpo_lightning import DPO, KTO, AutoFormat, PreferenceDataModule, RowFormat, ShareGPTFormat, SHPFormat, SoftLabelDPO
 from dpo_lightning.data.formats import LabelledPairs, UnpairedFormat
 from dpo_lightning.errors import InputError
+from dpo_lightning.losses import Compares
 from tests.cli.test_every_wrong_value import parser_of
 from tests.data.formats.test_found import FOUND
 from tests.helpers.runs import module, trainer
@@ -80,3 +81,23 @@ def test_a_column_that_is_read_is_asked_for_before_rows_are() -> None:
 
 def test_unpaired_columns_of_trl_have_their_own_format() -> None:
     assert AutoFormat().found_in([{"prompt": "q", "completion": "a", "label": "yes"}]) == UnpairedFormat()
+
+
+def test_settings_of_text_go_along() -> None:
+    row = {"history": "q", "human_ref_A": "q a", "human_ref_B": "q b", "labels": 1}
+
+    assert AutoFormat(repeats_prompt=False).found_in([row] * 3) == SHPFormat(repeats_prompt=False)
+    halves = AutoFormat(control_tokens=True).found_in([row], Compares.LABELLED)
+    orca = {"system": "", "question": "<|im_start|>", "chosen": "a", "rejected": "b"}
+    assert AutoFormat(control_tokens=True).found_in([orca]).as_messages is None
+    assert halves == LabelledPairs(SHPFormat(control_tokens=True, repeats_prompt=True))
+
+
+def test_a_system_text_is_that_of_whatever_is_found() -> None:
+    pair = {"prompt": "q", "chosen": "a", "rejected": "b", "system": None}
+
+    found = AutoFormat().found_in([pair, {**pair, "system": "s"}])
+    assert (found.system, found.as_messages) == ("system", True)
+    assert AutoFormat().found_in([pair]) == AutoFormat().found_in([{**pair, "system": " "}]) == RowFormat()
+    plain = AutoFormat(as_messages=False).found_in([{**pair, "system": "s"}])
+    assert plain == RowFormat(as_messages=False)

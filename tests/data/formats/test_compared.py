@@ -82,3 +82,22 @@ def test_all_ties_are_refused(tmp_path: Any) -> None:
     data = PreferenceDataModule(write(tmp_path / "rows.jsonl", rows), words())
     with pytest.raises(InputError, match=r"no pair is left: 3 without a preference$"):
         data.setup()
+
+
+@pytest.mark.parametrize(("scores", "completions"), [((0, "0.5"), ["b", "a"]), ((1, -1), ["a", "b"])])
+def test_the_higher_score_is_the_better_one(scores: Any, completions: list[str]) -> None:
+    read = ComparedFormat(scores=["s", "t"])
+    row = {**ROW, "s": scores[0], "t": scores[1]}
+
+    assert read.examples(row)[0].completions == completions
+    with pytest.raises(NoPreference):
+        read.examples({**row, "s": 2, "t": 2.0})
+    with pytest.raises(InputError, match=r"^field `s`: null"):
+        read.examples({**row, "s": None})
+    with pytest.raises(InputError, match=r"^ComparedFormat\.scores: name two columns"):
+        ComparedFormat(scores=["s"])
+
+
+def test_a_number_of_a_scale_is_no_place() -> None:
+    (example,) = HelpSteerFormat().examples({**ROW, "preference_strength": 1})
+    assert example.completions == ["b", "a"]

@@ -11,6 +11,7 @@ import pytest
 import dpo_lightning
 from dpo_lightning.data import formats
 from dpo_lightning.data.formats import AutoFormat, Format, PairFormat
+from dpo_lightning.data.formats.framed import FramedFormat
 from dpo_lightning.data.formats.known import known_formats
 
 PAGE = (Path(dpo_lightning.__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -41,7 +42,7 @@ def test_it_has_every_format() -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_format_has_the_settings_that_it_says(name: str) -> None:
-    base = PairFormat if issubclass(CLASSES[name], PairFormat) else Format
+    base = next(each for each in (PairFormat, FramedFormat, Format) if issubclass(CLASSES[name], each))
     shared = {each.name for each in fields(base)}
     own = [each.name for each in fields(CLASSES[name]) if each.name not in shared]
     *_, has, _, gives, settings, _ = ROWS[name].split("|")
@@ -63,6 +64,8 @@ def test_what_is_found_is_there_with_its_columns() -> None:
     said = dict(re.findall(r"^\| ([^|`]+?) \| (.*) \|$", PAGE, re.MULTILINE))
     prompts = names(said["pairs"])
     labels = names(said["labelled completions"])
+    sides = names(said["comparison in words"])
     for known in known_formats():
         for column in known.needs:
-            assert column in [*names(said[known.title]), *prompts, *labels], (known.title, column)
+            allowed = [*names(said[known.title]), *sides, *prompts, *labels]
+            assert column in allowed or any(column == a + b for a in allowed for b in allowed), (known.title, column)

@@ -58,7 +58,7 @@ FOUND: dict[str, tuple[Row, Row, str]] = {
     "ShareGPT with a system text": (
         {**SHAREGPT, "system": "Be short."},
         turns(system("Be short."), user(Q)),
-        "ShareGPT ranking: conversations, chosen, rejected",
+        "ShareGPT ranking: conversations, chosen, rejected, system",
     ),
     "ShareGPT, whole": (WHOLE, turns(), "dialogues in ShareGPT's spelling: chosen, rejected"),
     "ShareGPT, observation": (
@@ -150,6 +150,49 @@ FOUND: dict[str, tuple[Row, Row, str]] = {
         pair(),
         "comparison in words: prompt, response_1, response_2, chosen",
     ),
+    "judge's place": (
+        {"instruction": Q, "output_1": "five", "output_2": "four", "label": 2, "idx": 3},
+        pair(),
+        "comparison in words: instruction, output_1, output_2, label",
+    ),
+    "WebGPT": (
+        {"question": {"full_text": Q}, "answer_0": "five", "score_0": -0.5, "answer_1": "four", "score_1": 0.5},
+        pair(),
+        "comparison by scores: question.full_text, answer_0, answer_1, score_0, score_1",
+    ),
+    "votes": (
+        {"prompt": Q, "response_a": "four", "response_b": "five", "winner_model_a": 1, "winner_model_b": 0},
+        pair(),
+        "comparison by scores: prompt, response_a, response_b, winner_model_a, winner_model_b",
+    ),
+    "summaries": (
+        {"info": {"post": Q}, "summaries": [{"text": "five"}, {"text": "four"}], "choice": 1},
+        pair(),
+        "comparisons of summaries: info.post, summaries.0.text, summaries.1.text, choice",
+    ),
+    "replies": (
+        {
+            "history": [{"role": "prompter", "text": Q}],
+            "replies": [{"text": "five", "rank": 1}, {"text": "four", "rank": 0}],
+        },
+        turns(),
+        "scored list: history, replies",
+    ),
+    "generations": (
+        {"input": Q, "generations": ["five", "four"], "rating": [1.0, 4.0]},
+        pair(),
+        "scored list: input, generations, rating",
+    ),
+    "system beside an input": (
+        {"system": "Be short.", "input": Q, "chosen": "four", "rejected": "five"},
+        turns(system("Be short."), user(Q)),
+        "pairs: input, chosen, rejected, system",
+    ),
+    "system prompt beside texts": (
+        {"system_prompt": "Be short.", "prompt": Q, "chosen": "four", "rejected": "five"},
+        turns(system("Be short."), user(Q)),
+        "pairs: prompt, chosen, rejected, system_prompt",
+    ),
     "AlpacaEval": (
         {"instruction": Q, "output_1": "five", "output_2": "four", "annotator": "x", "preference": 1.98},
         pair(),
@@ -220,6 +263,8 @@ LABELLED = {
     "TRL's": ({"prompt": Q, "completion": "four", "label": True}, pair()),
     "dialogues": ({"messages": [user(Q), assistant("four")], "label": 1}, turns()),
     "ShareGPT": ({"conversations": [said("human", Q), said("gpt", "four")], "kto_tag": "true"}, turns()),
+    "with a score": ({"prompt": Q, "completion": "four", "label": True, "rating": 5}, pair()),
+    "Alpaca": ({"instruction": "Two and", "input": "two?", "output": "four", "kto_tag": True}, pair("Two and\ntwo?")),
     "words": ({"instruction": Q, "output": "four", "feedback": "👍🏽"}, pair()),
     "JSON": ({"prompt": Q, "completion": as_json({"c": [assistant("four")]})["c"], "label": "yes"}, turns()),
 }

@@ -17,3 +17,7 @@ def test_columns_of_data_that_is_complete_without_them_are_not_in_it():
     ultrafeedback = {"prompt", "prompt_id", "messages", "score_chosen", "score_rejected"}
     others = {"question", "source", "dataset", "chosen_model", "chosen-rating", "id", "num_turns", "metadata"}
     assert not KNOWN.keys() & (ultrafeedback | others)
+
+
+def test_earlier_turns_and_further_judgements_are_in_it():
+    assert {"context", "history", "chat_history", "choice"} <= KNOWN.keys()

@@ -19,6 +19,7 @@ from tests.helpers.tokenizers import words
     [
         *[(True, False), (1, 0), (1.0, 0.0), ("true", "False"), ("1", "0"), (" YES\n", "no"), ("good", "Bad")],
         *[("desirable", "undesirable"), ("👍", "👎"), ("👍🏿", "👎🏻"), ("thumbs up", "thumbs_down")],
+        *[("chosen", "rejected"), ("accepted", "wrong"), ("positive", "negative"), ("Y", "n"), ("+1", "0")],
     ],
 )
 def test_a_label_in_words(good: Any, bad: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dpo_lightning.data.formats import AutoFormat
 from dpo_lightning.data.formats.spelling import respelled, role_of
 from dpo_lightning.errors import InputError
 
@@ -52,3 +53,9 @@ def test_a_role_that_is_not_known_is_refused_and_may_be_mapped() -> None:
 def test_what_is_no_message_stays_for_the_reader(value: Any) -> None:
     assert respelled(value, "x") == value
     assert role_of(value) is None
+
+
+def test_content_may_be_called_text() -> None:
+    assert respelled([{"role": "prompter", "text": "q"}], "x") == [{"role": "user", "content": "q"}]
+    row = {"prompt": [{"role": "user", "text": "q"}], "chosen": "a", "rejected": "b"}
+    assert AutoFormat().found_in([row]).examples(row)[0].prompt == [{"role": "user", "content": "q"}]

@@ -100,7 +100,8 @@ def test_completions_that_happen_to_begin_with_the_prompt_stay() -> None:
     rows = [{"prompt": "hi", "chosen": "hi there", "rejected": "hi!"}, {"prompt": "q", "chosen": "a", "rejected": "b"}]
 
     assert RowFormat().found_in(rows) == RowFormat()
-    assert not repeats({"prompt": "hi", "chosen": "hi", "rejected": "hi!"}, "prompt", ("chosen", "rejected"))
+    assert repeats("hi", ["hi", "hi!"]) is False
+    assert repeats("hi", ["", " "]) is repeats([], ["hi"]) is repeats(" ", ["hi"]) is None
 
 
 def test_one_that_does_not_repeat_it_is_refused_where_the_others_do() -> None:
@@ -109,3 +110,21 @@ def test_one_that_does_not_repeat_it_is_refused_where_the_others_do() -> None:
     assert found == RowFormat(repeats_prompt=True)
     with pytest.raises(InputError, match=r"^field `rejected`: it does not begin with the prompt"):
         found.examples({"prompt": "ab:", "chosen": "ab: c", "rejected": "d"})
+
+
+def test_a_prompt_that_has_the_answer_already_is_refused() -> None:
+    row = {"messages": [ASKED, A], "chosen": A["content"], "rejected": B["content"]}
+
+    with pytest.raises(InputError, match=r"^field `messages`: its last message is the answer in `chosen`: .*Swift"):
+        RowFormat("messages").examples(row)
+    prefilled = RowFormat("messages").examples({**row, "chosen": "c"})[0]
+    assert prefilled.prompt == [ASKED, A]
+
+
+def test_another_prompt_beside_whole_dialogues_is_left_out_on_request() -> None:
+    for prompt in (None, "<s>q"):
+        row = {"prompt": prompt, "chosen": [ASKED, A], "rejected": [ASKED, B]}
+        with pytest.raises(InputError, match=r"^field .*: for whole dialogues leave it out by data\.format\.ign"):
+            RowFormat().examples(row)
+        del row["prompt"]
+        assert RowFormat().examples(row)[0].prompt == [ASKED]

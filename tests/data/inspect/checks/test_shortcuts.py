@@ -84,6 +84,12 @@ def test_the_source_of_labelled_completions():
     assert found.said.startswith("`by` tells the preferred completion ('us' most, 'them' least): right in 100.0 %")
 
 
+def test_the_completions_are_no_source():
+    rows = [{"prompt": f"Is {n} even?", "chosen": f"yes {n % 2}", "rejected": f"no {n % 2}"} for n in range(200)]
+    assert "source column" not in findings(survey(rows))
+    assert "source column" in findings(survey([{**row, "chosen_by": "a", "rejected_by": "b"} for row in rows]))
+
+
 def test_sides_that_are_nearly_alike():
     rows = clean_rows(20)
     rows[4]["rejected"] = rows[4]["chosen"].replace("a", "e", 1)

@@ -1,0 +1,80 @@
+r"""Settings of plain text, for formats of any rows: what is put around it, and what is taken off it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Optional
+
+from dpo_lightning.data.columns import check_framing, check_texts
+from dpo_lightning.data.formats.base import Format
+from dpo_lightning.data.formats.no_preference import NoPreference
+from dpo_lightning.data.formats.turns import repeats
+from dpo_lightning.errors import InputError
+from dpo_lightning.losses import Compares
+
+
+@dataclass(frozen=True)
+class FramedFormat(Format):
+    r"""A format whose prompts and completions may be plain text.
+
+    Args:
+        prompt_template: Text around a plain-text prompt; `{prompt}` stands for it, every other name in braces for the
+            text of that column, as in `{prompt}\n{input?}`: with a question mark, null is an empty text. Without
+            `{prompt}` the columns that it names are the prompt, as in `{instruction}\n{input}`.
+        completion_template: Text around a plain-text completion; `{completion}` stands for it.
+        turn_marker: What opens the assistant's turns in plain-text dialogues with an implicit prompt.
+        control_tokens: Take control tokens that plain text spells, such as `<|im_start|>`, for the tokenizer's own: for
+            rows to which a chat template was applied already. Otherwise they stay text.
+        texts: Columns of text, such as `[source, category]`, that go along in `PreferenceBatch.texts`: for metrics of
+            your own, and beside predicted rewards.
+        repeats_prompt: True where text completions begin with the prompt, which is then taken off, and false where they
+            begin with the same words and these stay. Null takes it off where all of the first rows begin with it.
+    """
+
+    prompt_template: str = field(default="{prompt}", kw_only=True)
+    completion_template: str = field(default="{completion}", kw_only=True)
+    turn_marker: str = field(default="\n\nAssistant:", kw_only=True)
+    control_tokens: bool = field(default=False, kw_only=True)
+    texts: Optional[list[str]] = field(default=None, kw_only=True)
+    repeats_prompt: Optional[bool] = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_texts(self.texts, type(self).__name__)
+        check_framing(self)
+
+    @property
+    def framing(self) -> dict[str, Any]:
+        """Settings that say how text is read, by name: those above but the texts, and `as_messages`."""
+        names = [each.name for each in fields(FramedFormat) if each.name not in ("ignore", "system", "texts")]
+        return {name: getattr(self, name) for name in names}
+
+    @abstractmethod
+    def written(self, row: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
+        """Return the prompt of a row and its completions as they stand in it."""
+
+    def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
+        """Return this format, with `repeats_prompt` where the text completions of all rows begin with their prompt.
+
+        Raises:
+            InputError: where those of most rows do, and nothing is said of it.
+        """
+        if self.repeats_prompt is not None:
+            return self
+        said = [each for row in rows if (each := self._repeats(row)) is not None]
+        if not said or sum(said) * 2 <= len(said):
+            return self
+        if not all(said):
+            raise InputError(
+                f"the completions of {sum(said)} of the first {len(said)} rows begin with their prompt, the others do "
+                "not: set data.format.repeats_prompt: true to take it off and refuse the others, or false to train on "
+                "the texts as they are"
+            )
+        return replace(self, repeats_prompt=True)
+
+    def _repeats(self, row: Mapping[str, Any]) -> bool | None:
+        try:
+            return repeats(*self.written(row))
+        except (InputError, NoPreference):
+            return None  # the reader says what is wrong with the row
