@@ -1,7 +1,8 @@
 """Every key with every kind of value: it is taken, or refused in one line that names the key.
 
-The parser's keys are walked with their types; hypothesis draws the values. Building the whole parser costs a hundred
-milliseconds, so a case is parsed by that of its section: the same classes, checks and answers as in the command.
+The parser's keys are walked with their types; hypothesis draws the values. Most of the time to parse a section goes to
+arguments that a case does not set, so its parser has those that it sets: the same classes, checks and answers as in
+the command.
 """
 
 from __future__ import annotations
@@ -112,16 +113,21 @@ ONE_OF_TWO = {"dataset"}  # null beside `sources` alone
 
 
 @functools.cache
-def parser_of(section: str) -> OneLineParser:
-    parser = OneLineParser()
-    parser.add_lightning_class_args(SECTIONS[section], section, subclass_mode=section != "trainer")
+def parser_of(section: str, names: frozenset[str]) -> OneLineParser:
+    """What `add_lightning_class_args` adds, of these arguments alone."""
+    parser, kind = OneLineParser(), SECTIONS[section]
+    others = {name for name, _ in _parameters(kind)} - names
+    if section == "trainer":
+        parser.add_class_arguments(kind, section, fail_untyped=False, instantiate=False, sub_configs=True, skip=others)
+    else:
+        parser.add_subclass_arguments(kind, section, fail_untyped=False, required=True, skip=others)
     return parser
 
 
 def answer(config: dict[str, Any]) -> str | None:
     """What the command says of a config, None where it takes it; anything but a refusal is raised."""
-    (section,) = config
-    parser, said = parser_of(section), io.StringIO()
+    ((section, given),) = config.items()
+    parser, said = parser_of(section, frozenset(given)), io.StringIO()
     try:
         with contextlib.redirect_stderr(said), defaults_of_their_own(), booleans_as_written():
             parsed = parser.parse_object(config)

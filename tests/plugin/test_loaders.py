@@ -70,16 +70,21 @@ def test_combined_loader_in_each_mode(run, tmp_path, mode, steps, workers):
 @pytest.mark.parametrize("own", [True, False], ids=["loader_beside", "DataLoader"])
 @pytest.mark.parametrize("first", ["pairs", "texts"])
 def test_a_resumed_combined_loader_goes_on_where_every_loader_was(run, tmp_path, mode, own, first):
+    steps = min(MODES[mode], 10)  # of an epoch: two passes over the pairs and a half
+
+    def source() -> Beside:
+        return Beside(tmp_path, mode, own=own, first=first, texts=2 * steps)
+
     def part(**settings: Any) -> list[Any]:
-        source = Beside(tmp_path, mode, own=own, first=first)
-        fitted = run(module=WithText(), data=source, max_epochs=2, **settings)
+        fitted = run(module=WithText(), data=source(), max_epochs=2, **settings)
         return [fitted.module.seen, fitted.losses]
 
     every = ModelCheckpoint(tmp_path / "kept", "{step}", every_n_train_steps=1, save_top_k=-1)
     seen, losses = part()
-    fitted = run(every, module=WithText(), data=Beside(tmp_path, mode, own=own, first=first), enable_checkpointing=True)
+    assert len(losses) == 2 * steps
+    fitted = run(every, module=WithText(), data=source(), enable_checkpointing=True)
     assert fitted.losses == losses
-    for step in (2, MODES[mode] - 1, MODES[mode], MODES[mode] + 3):
+    for step in (2, steps - 1, steps, steps + 3):
         assert part(ckpt_path=tmp_path / f"kept/step={step}.ckpt") == [seen[step:], losses[step:]], step
 
 

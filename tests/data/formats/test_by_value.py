@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dpo_lightning.data.formats import by_value
 from dpo_lightning.data.formats.by_value import ByValue
 
 HELPERS = """
@@ -213,8 +215,12 @@ def test_other_processes_find_the_same(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text(text)
     program = textwrap.dedent(
         """
-        from dpo_lightning.data.formats.by_value import ByValue
+        import runpy
+        import sys
+
         from reads import Read
+
+        ByValue = runpy.run_path(sys.argv[1])["ByValue"]  # alone: the package takes seconds to import
 
         class Here(Read):
             names = {"a", "b", "c", "d"}
@@ -226,16 +232,13 @@ def test_other_processes_find_the_same(tmp_path: Path) -> None:
         """
     )
     (tmp_path / "script.py").write_text(program)
-    import os
-
-    root = str(Path(__file__).parents[3])
     outputs = {
         subprocess.run(
-            [sys.executable, str(tmp_path / "script.py")],
+            [sys.executable, str(tmp_path / "script.py"), by_value.__file__],
             capture_output=True,
             text=True,
             check=True,
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root},
+            env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
         for seed in ("1", "2")
     }
