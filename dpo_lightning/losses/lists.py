@@ -18,6 +18,7 @@ class ListObjective(AnyObjective):
     """An objective on all completions of a prompt, two or more, as many as each prompt has."""
 
     compares = Compares.LISTS
+    fewest_completions = 2
 
     @abstractmethod
     def __call__(self, scores: ListScores) -> Float[Tensor, " P"]:
