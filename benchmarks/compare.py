@@ -3,6 +3,7 @@
     python -m benchmarks.compare                                      # HH, full fine-tuning, bf16
     python -m benchmarks.compare --profile hh long-prompt long-completion --mode full lora --precision fp32 bf16
     python -m benchmarks.compare --sides tree padded trl-best --runs 1 --steps 4
+    python -m benchmarks.compare --profile four --batch-pairs 12 --sides list list-padded tree padded trl-best
     python -m benchmarks.compare --sweep length --sides tree-malloc padded-malloc trl-best --runs 1 --steps 4
 
 Prints tables, writes every run to `benchmarks/results/compare.json` as soon as it is done, and plots at the end.
@@ -33,7 +34,7 @@ from benchmarks.compare_plots import plot
 from benchmarks.compare_report import disagreements, ratio_table, side_table, summarise
 from benchmarks.compare_sides import LEARNING_RATE, LORA, MALLOC, RECIPE, SIDES, Spec
 from benchmarks.environment import describe
-from benchmarks.profiles import PROFILES, make_pairs, orders
+from benchmarks.profiles import PROFILES, as_lists, as_pairs, make_examples, orders, prompts_of_step
 from benchmarks.roofline import DTYPES, count_work, useful_flops
 from dpo_lightning.errors import DPOLightningError
 from dpo_lightning.utils.files import replaced
@@ -82,7 +83,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--profile", nargs="+", choices=PROFILES, default=["hh"], help="lengths of the pairs")
     parser.add_argument("--mode", nargs="+", choices=LEARNING_RATE, default=["full"])
     parser.add_argument("--precision", nargs="+", choices=DTYPES, default=["bf16"])
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="default: all")
+    of_pairs = [name for name, side in SIDES.items() if not side.lists]
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=of_pairs, help="default: all but those of lists")
     parser.add_argument("--runs", type=_at_least_one, default=3, help="runs of each side (default 3)")
     parser.add_argument("--steps", type=_at_least_one, default=8, help="measured steps of a run (default 8)")
     parser.add_argument("--warmup", type=_at_least_one, default=2, help="steps before them (default 2)")
@@ -136,14 +138,14 @@ class Comparison:
     def measure(self, case: Case) -> None:
         """Run all sides, alternating which goes first, so that a drift of the machine meets all alike."""
         arguments = self.arguments
-        result, pairs = self.prepare(case)
+        result, examples = self.prepare(case)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(case.name, total=arguments.runs * len(arguments.sides))
             for number in range(arguments.runs):
                 for side in arguments.sides[:: 1 if number % 2 == 0 else -1]:
                     progress.update(task, description=f"{case.name}, run {number + 1} of {arguments.runs}: {side}")
-                    run = self.run_side(side, case, pairs["grouped" if SIDES[side].grouped else "shuffled"])
+                    run = self.run_side(side, case, examples["grouped" if SIDES[side].grouped else "shuffled"])
                     result["runs"][side].append(run)
                     self.write(case, result)
                     progress.console.print(f"{side}: {outcome(run)}", markup=False)
@@ -151,13 +153,14 @@ class Comparison:
         self.report(case, result)
 
     def prepare(self, case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The case without its runs, and its pairs in both orders."""
+        """The case without its runs, and its examples in both orders."""
         arguments = self.arguments
         steps = arguments.warmup + arguments.steps
         vocabulary, length = self.config["vocab_size"], RECIPE["max_length"]
-        source, pool = make_pairs(case.profile, steps, case.batch_pairs, vocabulary, length, arguments.shared)
-        pairs = orders(pool, arguments.warmup, arguments.steps, case.batch_pairs)
-        work = count_work(pairs["shuffled"][arguments.warmup * case.batch_pairs :])
+        prompts = prompts_of_step(case.profile, case.batch_pairs)
+        source, pool = make_examples(case.profile, steps, case.batch_pairs, vocabulary, length, arguments.shared)
+        examples = orders(pool, arguments.warmup, arguments.steps, prompts)
+        work = count_work(examples["shuffled"][arguments.warmup * prompts :])
         rank = LORA["r"] if case.mode == "lora" else None
         adapter = {"lora": LORA} if rank else {}
         result = {
@@ -175,7 +178,7 @@ class Comparison:
             "malloc": MALLOC,
             "runs": {side: [] for side in arguments.sides},
         }
-        return result, pairs
+        return result, examples
 
     def peak(self, precision: str) -> float | None:
         """GFLOP/s of the fastest matrix product, measured once in a call."""
@@ -189,8 +192,9 @@ class Comparison:
             self.console.print(f"GEMM peak, {precision}: {run['gemm_gflops']:.0f} GFLOP/s")
         return self.peaks[precision]
 
-    def run_side(self, side: str, case: Case, pairs: list[Any]) -> dict[str, Any]:
+    def run_side(self, side: str, case: Case, examples: list[Any]) -> dict[str, Any]:
         """The figures of one side in a fresh process, or its error."""
+        rows = as_lists(examples) if SIDES[side].lists else as_pairs(examples)
         with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
             spec = Spec(
                 side=side,
@@ -199,8 +203,8 @@ class Comparison:
                 precision=case.precision,
                 device=self.arguments.device,
                 warmup=self.arguments.warmup,
-                batch_pairs=case.batch_pairs,
-                pairs=pairs,
+                batch=len(rows) // (self.arguments.warmup + self.arguments.steps),
+                examples=rows,
                 scratch=scratch,
             )
             run = run_process("side_run", asdict(spec), Path(scratch), malloc=SIDES[side].malloc)

@@ -118,6 +118,12 @@ def ratios(case: dict[str, Any], runs: Runs, sides: dict[str, dict[str, float]])
     padded = _fastest(sides, [name for name in sides if _is(name, layout="padded", bare=False)])
     if padded is not None:
         result["tree_over_padded"] = ours["pairs_per_s"] / sides[padded]["pairs_per_s"]
+    listed, of_pairs = (
+        _fastest(sides, [name for name in sides if _is(name, layout="tree", bare=False, lists=lists)])
+        for lists in (True, False)
+    )
+    if listed is not None and of_pairs is not None:
+        result["list_over_pairs"] = sides[listed]["pairs_per_s"] / sides[of_pairs]["pairs_per_s"]
     bare = [name for name in sides if _is(name, bare=True) and SIDES[name].malloc == SIDES[tree].malloc]
     if bare:
         result["loop_over_bare_step"] = sides[bare[0]]["pairs_per_s"] / ours["pairs_per_s"]
@@ -148,6 +154,7 @@ _RATIOS = {
     "pairs_per_s_with_reference_over_fastest_trl": "the same, with TRL's reference computed beforehand counted",
     "peak_over_leanest_trl": "peak memory over TRL's leanest run",
     "tree_over_padded": "pairs/s of tree over padded",
+    "list_over_pairs": "pairs/s of a prompt with its completions as one row over their pairs as rows",
     "loop_over_bare_step": "time of Lightning's loop over the bare step",
 }
 

@@ -41,6 +41,7 @@ class Side:
     bare: bool = False
     grouped: bool = False
     malloc: bool = False
+    lists: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -54,6 +55,10 @@ SIDES = {
     "bare-malloc": Side("ours", "tree", bare=True, malloc=True),
     "padded": Side("ours", grouped=True),
     "padded-malloc": Side("ours", grouped=True, malloc=True),
+    "list": Side("ours", "tree", lists=True),
+    "list-malloc": Side("ours", "tree", lists=True, malloc=True),
+    "list-padded": Side("ours", grouped=True, lists=True),
+    "list-padded-malloc": Side("ours", grouped=True, lists=True, malloc=True),
     "trl": Side("trl"),
     "trl-stored": Side("trl", settings=_STORED),
     "trl-stored-malloc": Side("trl", malloc=True, settings=_STORED),
@@ -63,7 +68,8 @@ SIDES = {
 }
 """`stored`: activations are kept, where TRL's default computes them again. `best` and `lean` compute the reference
 before the training. `grouped`: pairs of similar length in a batch; TRL gets our grouping, over 64 steps where its own
-takes 50, so that its batches are known."""
+takes 50, so that its batches are known. `list`: each prompt once with all its completions, under the mean of DPO over
+their pairs, where the other sides get the pairs as rows."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +82,17 @@ class Spec:
     precision: str
     device: str
     warmup: int
-    batch_pairs: int
-    pairs: list[TokenizedExample]
+    batch: int
+    examples: list[TokenizedExample]
     scratch: str
 
     @property
     def steps(self) -> int:
         """Steps of the run, warm-up included."""
-        return len(self.pairs) // self.batch_pairs
+        return len(self.examples) // self.batch
 
     @classmethod
     def read(cls, path: Path) -> Spec:
         """The inverse of `json.dumps(asdict(spec))`."""
         fields = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**fields, "pairs": [TokenizedExample(*pair) for pair in fields["pairs"]]})
+        return cls(**{**fields, "examples": [TokenizedExample(*each) for each in fields["examples"]]})

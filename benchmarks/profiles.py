@@ -1,12 +1,15 @@
-"""The pairs of `compare.py`: token ids of three length profiles, in two orders, the same for every side.
+"""The pairs of `compare.py`: token ids of four length profiles, in two orders, the same for every side.
 
-`hh` is Anthropic's HH (harmless-base, test) where the shared folder is there and the model's vocabulary holds GPT-2's
-ids, and otherwise random ids with its lengths.
+Of a profile with more than two completions of a prompt, the sides of lists get each prompt once, and the sides of pairs
+all pairs of its completions. `hh` is Anthropic's HH (harmless-base, test) where the shared folder is there and the
+model's vocabulary holds GPT-2's ids, and otherwise random ids with its lengths.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,17 +38,23 @@ class Lengths(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """How long prompts and completions are."""
+    """How long a prompt and its completions are, two or more."""
 
     prompt: Lengths
-    chosen: Lengths
-    rejected: Lengths
+    completions: tuple[Lengths, ...]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of the completions of a prompt."""
+        return math.comb(len(self.completions), 2)
 
 
+_HH = Profile(Lengths(124, 96, 845), (Lengths(41, 28, 281), Lengths(51, 37, 571)))
 PROFILES = {
-    "hh": Profile(Lengths(124, 96, 845), Lengths(41, 28, 281), Lengths(51, 37, 571)),
-    "long-prompt": Profile(Lengths(512, 480, 900), Lengths(48, 44, 120), Lengths(48, 44, 120)),
-    "long-completion": Profile(Lengths(32, 28, 120), Lengths(384, 350, 900), Lengths(384, 350, 900)),
+    "hh": _HH,
+    "long-prompt": Profile(Lengths(512, 480, 900), (Lengths(48, 44, 120),) * 2),
+    "long-completion": Profile(Lengths(32, 28, 120), (Lengths(384, 350, 900),) * 2),
+    "four": Profile(_HH.prompt, _HH.completions * 2),
 }
 
 
@@ -55,31 +64,58 @@ def profile_named(name: str) -> Profile:
         return PROFILES[name]
     half = int(name.removeprefix("fixed-")) // 2
     fixed = Lengths(half, half, half)
-    return Profile(fixed, fixed, fixed)
+    return Profile(fixed, (fixed, fixed))
 
 
-def make_pairs(
+def make_examples(
     name: str, steps: int, batch_pairs: int, vocab_size: int, max_length: int, shared: Path
 ) -> tuple[str, list[TokenizedExample]]:
-    """What the pairs of a profile are, and a pool of them that is enough for `steps` steps."""
-    count = max(POOL_STEPS, steps) * batch_pairs
+    """What the examples of a profile are, and a pool of them that is enough for `steps` steps."""
+    count = max(POOL_STEPS, steps) * prompts_of_step(name, batch_pairs)
     if name == "hh" and vocab_size >= GPT2_VOCABULARY and hh_file(shared).is_file():
         return "HH", hh_pairs(shared, count, max_length)
-    return "random ids", random_pairs(name, count, vocab_size, max_length)
+    return "random ids", random_examples(name, count, vocab_size, max_length)
 
 
-def random_pairs(name: str, count: int, vocab_size: int, max_length: int) -> list[TokenizedExample]:
+def prompts_of_step(name: str, batch_pairs: int) -> int:
+    """Prompts whose completions make so many pairs.
+
+    Raises:
+        InputError: for a number of pairs that no number of prompts makes.
+    """
+    pairs = profile_named(name).pairs
+    if batch_pairs % pairs:
+        raise InputError(
+            f"profile {name} has {pairs} pairs of a prompt: give a multiple of it as --batch-pairs, not {batch_pairs}"
+        )
+    return batch_pairs // pairs
+
+
+def random_examples(name: str, count: int, vocab_size: int, max_length: int) -> list[TokenizedExample]:
     """Random ids with the lengths of a profile; completions are cut at `max_length`."""
     rng = np.random.default_rng(0)
-    prompts, chosen, rejected = (lengths.draw(rng, count) for lengths in profile_named(name))
-    pairs = []
+    profile = profile_named(name)
+    prompts, *completions = (lengths.draw(rng, count) for lengths in (profile.prompt, *profile.completions))
+    examples = []
     for number, prompt in enumerate(np.minimum(prompts, max_length - 1)):
-        room = max_length - prompt
-        lengths = (prompt, min(chosen[number], room), min(rejected[number], room))
-        pairs.append(
-            TokenizedExample.pair(number, *(rng.integers(vocab_size, size=length).tolist() for length in lengths))
-        )
-    return pairs
+        lengths = (prompt, *(min(each[number], max_length - prompt) for each in completions))
+        ids = [rng.integers(vocab_size, size=length).tolist() for length in lengths]
+        examples.append(TokenizedExample(number, ids[0], ids[1:]))
+    return examples
+
+
+def as_pairs(examples: Iterable[TokenizedExample]) -> list[TokenizedExample]:
+    """All pairs of the completions of each prompt, the one that stands first as the chosen one."""
+    return [
+        TokenizedExample.pair(each.row, each.prompt_ids, chosen, rejected)
+        for each in examples
+        for chosen, rejected in combinations(each.completion_ids, 2)
+    ]
+
+
+def as_lists(examples: Iterable[TokenizedExample]) -> list[TokenizedExample]:
+    """The examples with scores that fall from the first completion to the last."""
+    return [each._replace(columns={"score": [float(-k) for k in range(len(each.completion_ids))]}) for each in examples]
 
 
 def hh_file(shared: Path) -> Path:
@@ -106,29 +142,27 @@ def hh_pairs(shared: Path, count: int, max_length: int) -> list[TokenizedExample
     return ExampleDataset(encoded).__getitems__(order.tolist())
 
 
-def orders(
-    pairs: list[TokenizedExample], warmup: int, steps: int, batch_pairs: int
-) -> dict[str, list[TokenizedExample]]:
-    """The pairs of the run, `shuffled` and `grouped`: the same warm-up steps, then the same pairs.
+def orders(examples: list[TokenizedExample], warmup: int, steps: int, batch: int) -> dict[str, list[TokenizedExample]]:
+    """The examples of the run, `shuffled` and `grouped`: the same warm-up steps, then the same examples.
 
-    All pairs are sorted by length and cut into batches, and the run takes batches at even distances: they hold as
-    little padding as those of a long run, and have the lengths of all pairs, however few steps are measured.
+    All examples are sorted by length and cut into batches, and the run takes batches at even distances: they hold as
+    little padding as those of a long run, and have the lengths of all examples, however few steps are measured.
 
     Raises:
-        InputError: for fewer pairs than `warmup + steps` batches.
+        InputError: for fewer examples than `warmup + steps` batches.
     """
     total = warmup + steps
-    batches = len(pairs) // batch_pairs
+    batches = len(examples) // batch
     if batches < total:
-        raise InputError(f"{len(pairs)} pairs are too few for {total} steps of {batch_pairs}")
-    by_length = sorted(pairs[: batches * batch_pairs], key=_length)
+        raise InputError(f"{len(examples)} prompts are too few for {total} steps of {batch}")
+    by_length = sorted(examples[: batches * batch], key=_length)
     rng = np.random.default_rng(0)
     chosen = rng.permutation([(2 * step + 1) * batches // (2 * total) for step in range(total)])
-    grouped = [pair for batch in chosen for pair in by_length[batch * batch_pairs : (batch + 1) * batch_pairs]]
-    first = warmup * batch_pairs
-    shuffled = grouped[:first] + [grouped[first + row] for row in rng.permutation(steps * batch_pairs)]
+    grouped = [each for number in chosen for each in by_length[number * batch : (number + 1) * batch]]
+    first = warmup * batch
+    shuffled = grouped[:first] + [grouped[first + row] for row in rng.permutation(steps * batch)]
     return {"shuffled": shuffled, "grouped": grouped}
 
 
-def _length(pair: TokenizedExample) -> int:
-    return len(pair.prompt_ids) + max(map(len, pair.completion_ids))
+def _length(example: TokenizedExample) -> int:
+    return len(example.prompt_ids) + max(map(len, example.completion_ids))

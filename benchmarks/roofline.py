@@ -25,28 +25,28 @@ REPEATS = 8
 
 
 class Work(NamedTuple):
-    """Tokens in a set of pairs: every token once, those that are scored, and (query, key) pairs in causal sight."""
+    """Tokens in a set of examples: every token once, those that are scored, and (query, key) pairs in causal sight."""
 
     tokens: int
     scored: int
     visible: int
 
 
-def count_work(pairs: Iterable[TokenizedExample]) -> Work:
+def count_work(examples: Iterable[TokenizedExample]) -> Work:
     """Count without padding, each prompt once: the least that any implementation has to do."""
     tokens = scored = visible = 0
-    for pair in pairs:
-        prompt, (chosen, rejected) = len(pair.prompt_ids), map(len, pair.completion_ids)
-        tokens += prompt + chosen + rejected
-        scored += chosen + rejected
-        # Σ over the queries of [P C] of what stands before them, themselves included; then the queries of R.
-        visible += (prompt + chosen) * (prompt + chosen + 1) // 2
-        visible += rejected * prompt + rejected * (rejected + 1) // 2
+    for each in examples:
+        prompt, completions = len(each.prompt_ids), [*map(len, each.completion_ids)]
+        tokens += prompt + sum(completions)
+        scored += sum(completions)
+        # Σ over the queries of what stands before them in their own sequence, themselves included.
+        visible += prompt * (prompt + 1) // 2
+        visible += sum(length * prompt + length * (length + 1) // 2 for length in completions)
     return Work(tokens, scored, visible)
 
 
 def useful_flops(work: Work, config: Mapping[str, Any], lora_rank: int | None) -> float:
-    """Floating-point operations of training on these pairs once, with an online reference, for a Llama.
+    """Floating-point operations of training on these examples once, with an online reference, for a Llama.
 
     A product of `[m, k]` and `[k, n]` is 2mkn. A forward has 2 × body weights × tokens, 2VD × scored tokens in the head
     and 4 × heads × head size × visible pairs in each layer's attention. The backward repeats a product once for its

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from benchmarks.compare_sides import LEARNING_RATE, LORA, RECIPE, SIDES, Spec
 from benchmarks.recording import Recorder
-from dpo_lightning import DPO, LoRA, PairScores, PreferenceBatch, PreferenceModule
+from dpo_lightning import DPO, AllPairs, ListScores, LoRA, PairScores, PreferenceBatch, PreferenceModule
 from dpo_lightning.data import collate_padded, collate_tree
+from dpo_lightning.losses.lists import listed_pairs
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -24,10 +25,18 @@ class RecordedModule(PreferenceModule):
 
     recorder: Recorder
 
-    def pair_losses(self, batch: PreferenceBatch, scores: PairScores) -> Tensor:
+    def pair_losses(self, batch: PreferenceBatch, scores: Any) -> Tensor:
         """Show them on the way."""
-        self.recorder.see_logps(torch.cat([scores.policy_chosen_logps, scores.policy_rejected_logps]))
+        self.recorder.see_logps(torch.cat(_logps_of_pairs(scores)))
         return super().pair_losses(batch, scores)
+
+
+def _logps_of_pairs(scores: PairScores | ListScores) -> tuple[Tensor, Tensor]:
+    """Those of the chosen and of the rejected completions; of lists, of all pairs."""
+    if isinstance(scores, PairScores):
+        return scores.policy_chosen_logps, scores.policy_rejected_logps
+    first, second = listed_pairs(scores)
+    return scores.policy_logps[first], scores.policy_logps[second]
 
 
 class Clock(pl.Callback):
@@ -84,9 +93,10 @@ def run_bare(spec: Spec) -> dict[str, Any]:
 
 
 def _module(spec: Spec) -> RecordedModule:
+    of_pairs = DPO(beta=RECIPE["beta"])
     module = RecordedModule(
         spec.model,
-        DPO(beta=RECIPE["beta"]),
+        AllPairs(of_pairs) if SIDES[spec.side].lists else of_pairs,
         lora=LoRA(**LORA) if spec.mode == "lora" else None,
         optimizer=lambda parameters: _optimizer(parameters, spec.mode),
     )
@@ -99,11 +109,11 @@ def _optimizer(parameters: Any, mode: str) -> AdamW:
 
 
 def _loader(spec: Spec) -> DataLoader[PreferenceBatch]:
-    """The pairs as they stand."""
+    """The examples as they stand."""
     collate = collate_tree if SIDES[spec.side].layout == "tree" else collate_padded
     return DataLoader(
-        spec.pairs,  # type: ignore[arg-type]
-        batch_size=spec.batch_pairs,
+        spec.examples,  # type: ignore[arg-type]
+        batch_size=spec.batch,
         shuffle=False,
         collate_fn=collate,
         pin_memory=spec.device == "cuda",

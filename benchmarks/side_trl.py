@@ -72,7 +72,7 @@ def run_trl(spec: Spec) -> dict[str, Any]:
     trainer = RecordedTrainer(
         model=AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32),
         args=_config(spec),
-        train_dataset=Dataset.from_list([_triple(pair) for pair in spec.pairs]),
+        train_dataset=Dataset.from_list([_triple(pair) for pair in spec.examples]),
         processing_class=_tokenizer(),
         peft_config=_lora() if spec.mode == "lora" else None,
         callbacks=[Clock(recorder)],
@@ -93,7 +93,7 @@ def _config(spec: Spec) -> DPOConfig:
         weight_decay=RECIPE["weight_decay"],
         max_grad_norm=0.0,
         optim="adamw_torch_fused",
-        per_device_train_batch_size=spec.batch_pairs,
+        per_device_train_batch_size=spec.batch,
         max_steps=spec.steps,
         train_sampling_strategy="sequential",
         logging_steps=RECIPE["log_every_n_steps"],

@@ -197,7 +197,7 @@ def test_without_a_reference(tmp_path: Path, objective: Any) -> None:
 
 
 def test_a_list_of_two_is_none_for_tpo(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="objective TPO compares three completions of a prompt or more"):
+    with pytest.raises(InputError, match=r"row \d+ \(from 0\): 2 completions, and objective TPO compares 3"):
         trainer(max_steps=3).fit(module(objective=TPO()), data(tmp_path))
 
 

@@ -24,7 +24,7 @@ MASKS = ("scored", "mismatched_scored")
 TOKENS = ("row", "prompt_ids", "completion_ids", "mismatched_ids", "labels", *MASKS)
 """Columns of tokenised rows that `TokenizedExample` has."""
 
-NOTES = ("outcome", "truncated", "quotes", "boundary")
+NOTES = ("outcome", "truncated", "repeats", "quotes", "boundary")
 """Columns of tokenised rows that reports are made of."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)

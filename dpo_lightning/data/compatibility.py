@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Container
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dpo_lightning.batch import Holds
 from dpo_lightning.data.columns import check_declared
@@ -15,6 +15,9 @@ from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.kinds import annotations_of, check_kinds
 from dpo_lightning.utils.text import one_line
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 class DataRead(NamedTuple):
     """The needs of a module: which examples and columns it reads.
@@ -24,17 +27,20 @@ class DataRead(NamedTuple):
         compares: The completions that its loss compares.
         reads: What its loss reads; columns of the data and mismatched completions count here.
         columns: Names of further columns that it reads, which are declared by the format alone.
+        fewest: Completions of an example that its loss needs at least.
     """
 
     objective: str
     compares: Compares
     reads: Reads
     columns: frozenset[str] = frozenset()
+    fewest: int = 1
 
     @classmethod
     def by(cls, objective: AnyObjective) -> DataRead:
         """Return the needs of an objective."""
-        return cls(type(objective).__name__, objective.compares, objective.reads, objective.reads_columns)
+        name, fewest = type(objective).__name__, objective.fewest_completions
+        return cls(name, objective.compares, objective.reads, objective.reads_columns, fewest)
 
 
 def checked_format(given: object) -> Format:
@@ -95,6 +101,25 @@ def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
                 f"data.format.{name}: the objective does not read it: leave it out, or take one that does; a subclass "
                 "whose pair_losses reads it says so in data_read"
             )
+
+
+def check_fewest(read: DataRead, encoded: Dataset, place: str) -> None:
+    """Check that every list has as many completions as the loss needs, before a run is under way.
+
+    Raises:
+        InputError: naming the first row that has fewer, and how many have.
+    """
+    if read.compares is not Compares.LISTS or read.fewest <= 2:  # two are what makes a list
+        return
+    lists = encoded.select_columns("completion_ids").iter(1000)
+    counts = [len(each) for batch in lists for each in batch["completion_ids"]]
+    few = [number for number, count in enumerate(counts) if count < read.fewest]
+    if few:
+        raise InputError(
+            f"{place}, row {encoded[few[0]]['row']} (from 0): {counts[few[0]]} completions, and objective "
+            f"{read.objective} compares {read.fewest} of a prompt or more ({len(few)} of {len(counts)} rows have "
+            "fewer): leave such rows out, or take PlackettLuceDPO"
+        )
 
 
 def _settings(row_format: Format) -> Container[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
+from dpo_lightning.data.compatibility import DataRead, check_fewest, check_read, checked_format
 from dpo_lightning.data.formats import Format
 from dpo_lightning.data.formats.settled import first_rows, settled_format
 from dpo_lightning.data.formats.unread import check_ignored, names_in
@@ -82,7 +82,10 @@ class SplitReader:
                 if source.format is not None:
                     check_ignored(row_format, names)
             encode = self.encode(source.chat_template_kwargs or {})
-            return tokenize_rows(rows, row_format, encode, place, self.size, self.num_proc)
+            encoded = tokenize_rows(rows, row_format, encode, place, self.size, self.num_proc)
+            if self.read is not None and not self.predicting:
+                check_fewest(self.read, encoded, place)
+            return encoded
 
     def settled(self, row_format: Format, first: Sequence[Mapping[str, Any]], place: str) -> Format:
         """Return the format that rows are read by, after a look at the first of them.

@@ -1,5 +1,6 @@
 """Preference losses: pure functions, and objectives that hold their settings."""
 
+from dpo_lightning.losses.adaptive_beta import AdaptiveBeta
 from dpo_lightning.losses.all_pairs import AllPairs
 from dpo_lightning.losses.aot import AOTPaired, AOTUnpaired, aot_paired, aot_unpaired
 from dpo_lightning.losses.apo import APODown, APOZero, apo_down, apo_zero
@@ -85,6 +86,7 @@ __all__ = [
     "APODown",
     "APOZero",
     "APOZeroUnpaired",
+    "AdaptiveBeta",
     "AllPairs",
     "AlphaDivergence",
     "AlphaPO",

@@ -60,6 +60,11 @@ class AllPairs(ListObjective):
         """The columns that the objective reads, and the scores."""
         return (self.objective.reads_columns - {"margin"}) | self.reads.columns
 
+    @property
+    def scales_with_beta(self) -> bool:
+        """True where the objective's loss reads log-ratios only times its beta."""
+        return self.objective.scales_with_beta
+
     def __call__(self, scores: ListScores) -> Float[Tensor, " P"]:
         """Return the mean over the pairs of each list, `[P]`; 0 for a list without a pair whose scores differ."""
         pairs, untied, example = _pairs_of(scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -75,6 +76,7 @@ class APOZero(BetaObjective):
     """
 
     beta: float = 0.1
+    scales_with_beta: ClassVar[bool] = True
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """Return the loss `[P]`, see `apo_zero`."""
@@ -92,6 +94,7 @@ class APODown(BetaObjective):
     """
 
     beta: float = 0.1
+    scales_with_beta: ClassVar[bool] = True
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """Return the loss `[P]`, see `apo_down`."""

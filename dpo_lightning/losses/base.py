@@ -97,6 +97,16 @@ class AnyObjective(ABC):
         """The objective itself, or the one inside of a modifier that takes any kind."""
         return self
 
+    @property
+    def scales_with_beta(self) -> bool:
+        """True where the loss reads log-ratios only times its beta, so that a factor of the one is one of the other."""
+        return False
+
+    @property
+    def fewest_completions(self) -> int:
+        """Completions of an example that the loss needs at least."""
+        return self.compares.completions or 1
+
     @abstractmethod
     def __call__(self, scores: Any) -> Float[Tensor, " _"]:
         """Return the loss of each example `[P]`, or of each labelled completion `[C]`, unreduced."""
@@ -159,42 +169,6 @@ class MarginObjective(Objective):
 
     Terms that both completions of a prompt share cancel in the difference, such as the partition function.
     """
-
-
-class Modifier(Objective):
-    """An objective that wraps another one.
-
-    It may transform the scores passed in or the loss returned; `reads`, `rewards` and `observe` delegate. It compares
-    pairs, whatever the other one does, unless it says otherwise.
-    """
-
-    objective: Objective
-
-    @property
-    def reads(self) -> Reads:
-        """The inputs of the wrapped objective."""
-        return self.objective.reads
-
-    @property
-    def reads_columns(self) -> frozenset[str]:
-        """The columns that the wrapped objective reads, and those of `reads`."""
-        return self.reads.columns | self.objective.reads_columns
-
-    def given(self, scores: PairScores) -> PairScores:
-        """Return the scores that are passed to the wrapped objective."""
-        return scores
-
-    def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
-        """Return the wrapped objective's loss of these scores, `[P]`."""
-        return self.objective(self.given(scores))
-
-    def rewards(self, scores: PairScores) -> Rewards:
-        """Return the wrapped objective's rewards of these scores, each `[P]`."""
-        return self.objective.rewards(self.given(scores))
-
-    def observe(self, scores: PairScores) -> Observation | None:
-        """Return the wrapped objective's observation of these scores."""
-        return self.objective.observe(self.given(scores))
 
 
 class ChosenObjective(Objective):

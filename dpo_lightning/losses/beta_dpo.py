@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor
 from dpo_lightning.losses.base import MarginObjective, Observation, Reads, baseline_of, logratios
 from dpo_lightning.losses.beta import BetaObjective
 from dpo_lightning.losses.precision import margin
-from dpo_lightning.losses.scores import PairScores
+from dpo_lightning.losses.scores import Baseline, PairScores
 from dpo_lightning.utils.settings import MOMENTUM, NOT_NEGATIVE, POSITIVE, Rule, require
 
 SMALLEST_SHARE = 0.01
@@ -46,8 +46,24 @@ def beta_dpo(
     Returns:
         `[P]`; ln 2 where the two log-ratios are equal.
     """
-    share = (1 + alpha * (batch_margin - usual_margin)).clamp(min=SMALLEST_SHARE)
+    share = share_of_beta(Baseline(batch_margin, usual_margin), alpha=alpha)
     return -F.logsigmoid(beta * share * margin(chosen_logratio, rejected_logratio))
+
+
+def require_following(owner: Any) -> None:
+    """Check `alpha` and `momentum` of an objective whose beta follows the margin.
+
+    Raises:
+        InputError: naming the field.
+    """
+    require(owner, alpha=NOT_NEGATIVE, momentum=MOMENTUM)
+    past = Rule("above 0", lambda value: value > 0, ": without a past, the usual margin is the batch's own")
+    require(owner, momentum=past)
+
+
+def share_of_beta(margins: Baseline, *, alpha: float) -> Float[Tensor, ""]:
+    """Return beta / beta_0, 0-d, without a graph, from the mean margin of the batch and the usual one, in nats."""
+    return (1 + alpha * (margins.batch - margins.running)).clamp(min=SMALLEST_SHARE)
 
 
 @dataclass(frozen=True)
@@ -69,9 +85,8 @@ class BetaDPO(BetaObjective, MarginObjective):
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.BASELINE
 
     def __post_init__(self) -> None:
-        require(self, beta=POSITIVE, alpha=NOT_NEGATIVE, momentum=MOMENTUM)
-        past = Rule("above 0", lambda value: value > 0, ": without a past, the usual margin is the batch's own")
-        require(self, momentum=past)
+        require(self, beta=POSITIVE)
+        require_following(self)
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """Return the loss `[P]`, see `beta_dpo`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -62,6 +63,7 @@ class EXO(BetaObjective, MarginObjective):
 
     beta: float = 0.5
     label_smoothing: float = 4.54e-5
+    scales_with_beta: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self, beta=POSITIVE, label_smoothing=Rule("in (0, 0.5)", lambda value: 0 < value < 0.5))

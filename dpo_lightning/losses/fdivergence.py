@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import MarginObjective, Modifier
+from dpo_lightning.losses.any_modifier import Modifier
+from dpo_lightning.losses.base import MarginObjective
 from dpo_lightning.losses.precision import at_least_float32, expm1_with_straight_tail
 from dpo_lightning.losses.scores import PairScores
 from dpo_lightning.utils.arguments import wrong_kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -46,6 +47,7 @@ class Hinge(BetaObjective, MarginObjective):
     """
 
     beta: float = 0.1
+    scales_with_beta: ClassVar[bool] = True
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """Return the loss `[P]`, see `hinge`."""

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.losses.any_modifier import Modifier
 from dpo_lightning.losses.base import (
     AnyObjective,
-    Modifier,
     Objective,
     Observation,
     Reads,
@@ -43,12 +43,12 @@ class LDDPO(Modifier):
     An objective that divides by lengths divides by those of the whole completions.
 
     Args:
-        objective: A loss of log-ratios, such as DPO.
+        objective: A loss of log-ratios, such as DPO or `PerToken(DPO(beta=5.0))`.
         alpha: Weight of a token beyond the length of the shorter completion, in [0, 1]; 1 is the objective itself. The
             paper chooses it for each model.
     """
 
-    objective: Objective
+    objective: AnyObjective
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
@@ -110,7 +110,7 @@ class WPO(Modifier):
         objective: An objective with a loss for each pair by itself, such as DPO or SimPO.
     """
 
-    objective: Objective
+    objective: AnyObjective
 
     def __post_init__(self) -> None:
         require_own_losses("WPO.objective", self.objective)
@@ -158,7 +158,7 @@ class RowWeighted(Modifier):
         objective: An objective with a loss for each pair by itself, such as DPO.
     """
 
-    objective: Objective
+    objective: AnyObjective
 
     def __post_init__(self) -> None:
         require_own_losses("RowWeighted.objective", self.objective)
@@ -184,7 +184,8 @@ class RowWeighted(Modifier):
 
     def chosen_rewards(self, scores: ChosenScores) -> Float[Tensor, " P"]:
         """Return the objective's rewards, `[P]`."""
-        return self.objective.chosen_rewards(scores)
+        inner: Any = self.objective
+        return inner.chosen_rewards(scores)
 
 
 @dataclass(frozen=True)

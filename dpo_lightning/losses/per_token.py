@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
-
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses.base import AnyObjective, Observation, Reads
+from dpo_lightning.losses.any_modifier import AnyModifier, require_any
+from dpo_lightning.losses.base import AnyObjective, Reads
 from dpo_lightning.losses.compares import Compares
-from dpo_lightning.losses.wrapped import require_complete
 
 _OF_TOKENS = Reads.LENGTHS | Reads.TOKENS | Reads.COLLISIONS | Reads.MISMATCHED
 
 
 @dataclass(frozen=True)
-class PerToken(AnyObjective):
+class PerToken(AnyModifier):
     r"""Length normalisation of any objective, as in arXiv:2411.15124; reward = the objective's, of log-probs per token.
 
     Divides the log-probs of each completion, the policy's and the reference's, by its tokens before the objective reads
@@ -34,9 +31,7 @@ class PerToken(AnyObjective):
     objective: AnyObjective
 
     def __post_init__(self) -> None:
-        if not isinstance(self.objective, AnyObjective):
-            raise InputError(f"PerToken.objective must be an objective, such as DPO(...), got {self.objective!r:.60}")
-        require_complete("PerToken.objective", self.objective)
+        require_any("PerToken.objective", self.objective)
         name, reads = type(self.objective).__name__, self.objective.reads
         if self.objective.compares is Compares.CHOSEN or reads & _OF_TOKENS:
             raise InputError(
@@ -45,41 +40,10 @@ class PerToken(AnyObjective):
             )
 
     @property
-    def unmodified(self) -> AnyObjective:
-        """The objective inside."""
-        return self.objective.unmodified
-
-    @property
-    def compares(self) -> Compares:
-        """The completions that the objective compares."""
-        return self.objective.compares
-
-    @property
     def reads(self) -> Reads:
         """The scores that the objective reads, and lengths."""
         return self.objective.reads | Reads.LENGTHS
 
-    @property
-    def reads_columns(self) -> frozenset[str]:
-        """The columns that the objective reads."""
-        return self.objective.reads_columns
-
-    def __call__(self, scores: Any) -> Float[Tensor, " _"]:
-        """Return the objective's losses of log-probs per token."""
-        return self.objective(scores.per_token())
-
-    def rewards(self, scores: Any) -> Any:
-        """Return the objective's rewards of log-probs per token."""
-        return self._inner.rewards(scores.per_token())
-
-    def reference_point(self, scores: Any) -> Float[Tensor, ""]:
-        """Return the objective's reference point, of completions with a label."""
-        return self._inner.reference_point(scores.per_token())
-
-    def observe(self, scores: Any) -> Observation | None:
-        """Return the objective's observation of log-probs per token."""
-        return self.objective.observe(scores.per_token())
-
-    @property
-    def _inner(self) -> Any:
-        return self.objective
+    def given(self, scores: Any) -> Any:
+        """Return the scores with log-probs per token."""
+        return scores.per_token()

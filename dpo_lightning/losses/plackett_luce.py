@@ -78,6 +78,7 @@ class PlackettLuceDPO(ListObjective):
 
     beta: float = 0.1
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.SCORE
+    scales_with_beta: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self, beta=POSITIVE)

@@ -84,4 +84,4 @@ class QRPO(ListObjective):
 def quantiles_in_list(score: Float[Tensor, " C"], example: Int[Tensor, " C"]) -> Float[Tensor, " C"]:
     """Return the share of each completion's list whose scores are not greater, itself included, `[C]`."""
     listed = example[:, None] == example
-    return (listed & (score <= score[:, None])).sum(1) / at_least_float32(listed.sum(1))
+    return (listed & (score <= score[:, None])).sum(1) / listed.sum(1).to(at_least_float32(score).dtype)

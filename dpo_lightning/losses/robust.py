@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -58,6 +59,7 @@ class RobustDPO(BetaObjective, MarginObjective):
 
     beta: float = 0.1
     label_smoothing: float = 0.1
+    scales_with_beta: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(self, beta=POSITIVE, label_smoothing=SHARE_OF_FLIPS)

@@ -93,6 +93,16 @@ class PairScores(NamedTuple):
             tokens=None,
         )
 
+    def with_logratios_times(self, factor: Float[Tensor, ""]) -> PairScores:
+        """Return the scores with log-ratios times a factor, against a reference of 0."""
+        nothing = torch.zeros_like(self.reference_chosen_logps)
+        return self._replace(
+            policy_chosen_logps=factor * self.chosen_logratio,
+            policy_rejected_logps=factor * self.rejected_logratio,
+            reference_chosen_logps=nothing,
+            reference_rejected_logps=nothing,
+        )
+
     def without_difference(self) -> PairScores:
         """Return the scores with a reference that agrees with the policy, as before training."""
         return self._replace(
@@ -249,6 +259,12 @@ class ListScores(NamedTuple):
             policy_logps=per_token(self.policy_logps, self.lengths),
             reference_logps=per_token(self.reference_logps, self.lengths),
             tokens=None,
+        )
+
+    def with_logratios_times(self, factor: Float[Tensor, ""]) -> ListScores:
+        """Return the scores with log-ratios times a factor, against a reference of 0."""
+        return self._replace(
+            policy_logps=factor * self.logratio, reference_logps=torch.zeros_like(self.reference_logps)
         )
 
     def without_difference(self) -> ListScores:

@@ -57,6 +57,7 @@ class SoftLabelDPO(BetaObjective, MarginObjective):
 
     beta: float = 0.1
     reads: ClassVar[Reads] = Reads.REFERENCE | Reads.PROBABILITY
+    scales_with_beta: ClassVar[bool] = True
 
     def __call__(self, scores: PairScores) -> Float[Tensor, " P"]:
         """Return the loss `[P]`, see `soft_label_dpo`."""

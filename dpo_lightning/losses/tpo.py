@@ -17,8 +17,6 @@ from dpo_lightning.losses.precision import margin, per_token, require_one_shape
 from dpo_lightning.losses.scores import ListScores
 from dpo_lightning.utils.settings import NOT_NEGATIVE, POSITIVE, require
 
-_THREE = 3
-
 
 def tpo(
     gold_logps: Float[Tensor, " P"],
@@ -74,6 +72,7 @@ class TPO(ListObjective):
     gamma: float = 0.0
     length_normalized: bool = False
     reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS | Reads.SCORE
+    fewest_completions: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         require(self, beta=POSITIVE, nll_weight=NOT_NEGATIVE, gamma=NOT_NEGATIVE)
@@ -84,7 +83,7 @@ class TPO(ListObjective):
         Raises:
             InputError: for a list of fewer than three completions.
         """
-        if min(scores.completions) < _THREE:
+        if min(scores.completions) < self.fewest_completions:
             raise InputError(
                 f"objective TPO compares three completions of a prompt or more, and a list has "
                 f"{min(scores.completions)}: leave such rows out, or take PlackettLuceDPO"

@@ -8,7 +8,17 @@ from statistics import mean, median
 import numpy as np
 import pytest
 
-from benchmarks.profiles import PROFILES, Lengths, hh_pairs, make_pairs, orders, random_pairs
+from benchmarks.profiles import (
+    PROFILES,
+    Lengths,
+    as_lists,
+    as_pairs,
+    hh_pairs,
+    make_examples,
+    orders,
+    prompts_of_step,
+    random_examples,
+)
 from dpo_lightning import TokenizedExample
 from dpo_lightning.errors import InputError
 
@@ -29,21 +39,21 @@ def test_lengths_have_the_mean_and_the_median() -> None:
 
 
 @pytest.mark.parametrize("name", [*PROFILES, "fixed-256"])
-def test_random_pairs_fit(name: str) -> None:
-    pairs = random_pairs(name, 300, vocab_size=50, max_length=400)
+def test_random_examples_fit(name: str) -> None:
+    pairs = random_examples(name, 300, vocab_size=50, max_length=400)
     assert max(map(length, pairs)) <= 400
     parts = [ids for pair in pairs for ids in (pair.prompt_ids, *pair.branches)]
-    assert len(parts) == 3 * 300
+    assert len(parts) == (5 if name == "four" else 3) * 300
     assert min(map(len, parts)) >= 1
     assert {token for ids in parts for token in ids} == set(range(50))
 
 
 def test_a_fixed_profile_has_one_length() -> None:
-    assert {length(pair) for pair in random_pairs("fixed-64", 20, vocab_size=50, max_length=400)} == {64}
+    assert {length(pair) for pair in random_examples("fixed-64", 20, vocab_size=50, max_length=400)} == {64}
 
 
 def test_the_standin_has_the_lengths_of_hh(shared: Path) -> None:
-    real, drawn = hh_pairs(shared, 2000, 1024), random_pairs("hh", 2000, 50_257, 1024)
+    real, drawn = hh_pairs(shared, 2000, 1024), random_examples("hh", 2000, 50_257, 1024)
     for part in range(3):
         ours, theirs = ([len([pair.prompt_ids, *pair.branches][part]) for pair in pairs] for pairs in (drawn, real))
         assert mean(ours) == pytest.approx(mean(theirs), rel=0.15)
@@ -51,14 +61,14 @@ def test_the_standin_has_the_lengths_of_hh(shared: Path) -> None:
 
 
 def test_without_the_folder_hh_is_generated(tmp_path: Path) -> None:
-    source, pairs = make_pairs("hh", 3, 2, vocab_size=50_257, max_length=64, shared=tmp_path)
+    source, pairs = make_examples("hh", 3, 2, vocab_size=50_257, max_length=64, shared=tmp_path)
     assert source == "random ids"
     assert len(pairs) == 64 * 2
 
 
 def test_both_orders_hold_the_same_pairs_after_the_same_warmup() -> None:
-    pool = random_pairs("hh", 256, vocab_size=50, max_length=1024)
-    order = orders(pool, warmup=2, steps=6, batch_pairs=4)
+    pool = random_examples("hh", 256, vocab_size=50, max_length=1024)
+    order = orders(pool, warmup=2, steps=6, batch=4)
     shuffled, grouped = order["shuffled"], order["grouped"]
     assert shuffled[:8] == grouped[:8]
     assert sorted(shuffled) == sorted(grouped)
@@ -67,11 +77,22 @@ def test_both_orders_hold_the_same_pairs_after_the_same_warmup() -> None:
 
 
 def test_few_steps_have_the_lengths_of_the_pool() -> None:
-    pool = random_pairs("hh", 512, vocab_size=50, max_length=1024)
-    chosen = orders(pool, warmup=2, steps=6, batch_pairs=8)["grouped"]
+    pool = random_examples("hh", 512, vocab_size=50, max_length=1024)
+    chosen = orders(pool, warmup=2, steps=6, batch=8)["grouped"]
     assert mean(map(length, chosen)) == pytest.approx(mean(map(length, pool)), rel=0.1)
 
 
 def test_too_few_pairs_are_named() -> None:
-    with pytest.raises(InputError, match="7 pairs are too few for 4 steps of 2"):
-        orders(random_pairs("hh", 7, 50, 64), warmup=1, steps=3, batch_pairs=2)
+    with pytest.raises(InputError, match="7 prompts are too few for 4 steps of 2"):
+        orders(random_examples("hh", 7, 50, 64), warmup=1, steps=3, batch=2)
+
+
+def test_four_completions_are_one_list_or_six_pairs() -> None:
+    example = TokenizedExample(7, [1], [[2], [3, 4], [5], [6]])
+    (listed,) = as_lists([example])
+    assert listed == example._replace(columns={"score": [0.0, -1.0, -2.0, -3.0]})
+    chosen_rejected = [([2], [3, 4]), ([2], [5]), ([2], [6]), ([3, 4], [5]), ([3, 4], [6]), ([5], [6])]
+    assert as_pairs([example]) == [TokenizedExample.pair(7, [1], *each) for each in chosen_rejected]
+    assert (prompts_of_step("four", 12), prompts_of_step("hh", 12)) == (2, 12)
+    with pytest.raises(InputError, match=r"^profile four has 6 pairs of a prompt: give a multiple .*, not 8$"):
+        prompts_of_step("four", 8)

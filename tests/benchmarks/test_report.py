@@ -46,6 +46,7 @@ def test_ratios_take_our_median_and_trls_best_run() -> None:
         bare=[run(1.9)],
         bare_malloc=[run(0.8)],
         padded=[run(1.6)],
+        list=[run(5.0)],
         trl=[run(9.0, 200.0), run(8.0, 400.0)],
         trl_best=[run(4.0, 800.0, precompute_s=24.0), run(7.0, 800.0, precompute_s=24.0)],
     )
@@ -56,6 +57,7 @@ def test_ratios_take_our_median_and_trls_best_run() -> None:
             "pairs_per_s_with_reference_over_fastest_trl": 8.0,
             "peak_over_leanest_trl": 0.25,
             "tree_over_padded": 1.6,
+            "list_over_pairs": 0.2,
             "loop_over_bare_step": 1.25,
         }
     )

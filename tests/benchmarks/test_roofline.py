@@ -21,6 +21,8 @@ def test_work_of_one_pair_by_hand() -> None:
     # P C = 3 + 2 queries see 1 + 2 + 3 + 4 + 5, the one of R the prompt and itself.
     pair = TokenizedExample.pair(0, [1, 2, 3], [4, 5], [6])
     assert count_work([pair]) == Work(tokens=6, scored=3, visible=15 + 4)
+    four = TokenizedExample(0, [1, 2, 3], [[4, 5], [6], [7], [8, 9]])
+    assert count_work([four]) == Work(tokens=9, scored=6, visible=15 + 4 + 4 + (2 * 3 + 3))
 
 
 def test_work_is_the_tree_batch() -> None:

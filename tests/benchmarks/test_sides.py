@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks.compare_models import save_model
 from benchmarks.compare_sides import SIDES, Spec
-from benchmarks.profiles import orders, random_pairs
+from benchmarks.profiles import as_lists, as_pairs, orders, random_examples
 from benchmarks.side_run import run
 
-WARMUP, STEPS, BATCH_PAIRS = 1, 3, 2
+WARMUP, STEPS, PROMPTS = 1, 3, 2
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step`"),
@@ -27,8 +27,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def figures(side: str, mode: str, precision: str, model: Path, scratch: Path) -> dict[str, Any]:
-    pairs = orders(random_pairs("hh", 32, 512, 256), WARMUP, STEPS, BATCH_PAIRS)
+def figures(side: str, mode: str, precision: str, model: Path, scratch: Path, profile: str = "hh") -> dict[str, Any]:
+    """Figures of steps of two prompts."""
+    order = orders(random_examples(profile, 32, 512, 256), WARMUP, STEPS, PROMPTS)
+    examples = (as_lists if SIDES[side].lists else as_pairs)(order["grouped" if SIDES[side].grouped else "shuffled"])
     spec = Spec(
         side=side,
         model=str(model),
@@ -36,8 +38,8 @@ def figures(side: str, mode: str, precision: str, model: Path, scratch: Path) ->
         precision=precision,
         device="cpu",
         warmup=WARMUP,
-        batch_pairs=BATCH_PAIRS,
-        pairs=pairs["grouped" if SIDES[side].grouped else "shuffled"],
+        batch=len(examples) // (WARMUP + STEPS),
+        examples=examples,
         scratch=str(scratch),
     )
     return run(spec)
@@ -62,3 +64,12 @@ def test_grouped_sides_agree_and_the_reference_has_a_cost(model: Path, tmp_path:
     assert ours["first_logps"] == pytest.approx(trl["first_logps"], rel=1e-3)
     assert ours["losses"] == pytest.approx(trl["losses"], rel=1e-2)
     assert trl["precompute_s"] > 0
+
+
+def test_a_list_of_four_trains_as_its_six_pairs_do(model: Path, tmp_path: Path) -> None:
+    pairs = figures("tree", "full", "fp32", model, tmp_path, "four")
+    listed = figures("list", "full", "fp32", model, tmp_path, "four")
+    assert len(listed["first_logps"]) == 2 * 6 * PROMPTS
+    assert listed["first_logps"] == pytest.approx(pairs["first_logps"], rel=1e-5)
+    assert listed["losses"] == pytest.approx(pairs["losses"], rel=1e-5)
+    assert max(abs(loss - listed["losses"][0]) for loss in listed["losses"]) > 5e-4

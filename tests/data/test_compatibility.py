@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
-from dpo_lightning import DPO, KTO, SFT, Compares, Format, RowFormat, UnpairedBCO, UnpairedFormat
-from dpo_lightning.data.compatibility import DataRead, check_read, checked_format
+from dpo_lightning import DPO, KTO, SFT, TPO, Compares, Format, RowFormat, UnpairedBCO, UnpairedFormat
+from dpo_lightning.data.compatibility import DataRead, check_fewest, check_read, checked_format
 from dpo_lightning.errors import InputError
-from dpo_lightning.losses import AnyObjective, Reads, RowWeighted, SoftLabelDPO
+from dpo_lightning.losses import AllPairs, AnyObjective, PerToken, PlackettLuceDPO, Reads, RowWeighted, SoftLabelDPO
 from tests.data.common import data
 
 WEIGHTED = RowWeighted(SoftLabelDPO())
@@ -17,7 +18,7 @@ NAMED = RowFormat(weight="times", probability="share")
 
 
 def test_an_objective_says_what_it_reads() -> None:
-    assert DataRead.by(KTO()) == ("KTO", Compares.LABELLED, KTO.reads, frozenset())
+    assert DataRead.by(KTO()) == ("KTO", Compares.LABELLED, KTO.reads, frozenset(), 1)
     assert DataRead.by(WEIGHTED).columns == {"probability", "weight"}
     assert Reads.PROBABILITY in WEIGHTED.reads
 
@@ -104,3 +105,17 @@ def test_a_format_that_says_it_is_taken(given: Format) -> None:
 def test_another_one_is_refused_where_it_is_given(given: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         data(format=given)
+
+
+def test_a_list_that_is_too_short_is_named_before_the_run() -> None:
+    lists = Dataset.from_dict({"row": [4, 7, 9], "completion_ids": [[[1]] * 3, [[1]] * 2, [[1]] * 2]})
+    with pytest.raises(InputError) as refused:
+        check_fewest(DataRead.by(TPO()), lists, "train")
+    assert str(refused.value) == (
+        "train, row 7 (from 0): 2 completions, and objective TPO compares 3 of a prompt or more (2 of 3 rows have "
+        "fewer): leave such rows out, or take PlackettLuceDPO"
+    )
+    check_fewest(DataRead.by(TPO()), lists.select([0]), "train")
+    for objective in (PlackettLuceDPO(), PerToken(AllPairs(DPO())), DPO(), KTO()):
+        check_fewest(DataRead.by(objective), lists, "train")
+    assert [DataRead.by(each).fewest for each in (DPO(), SFT(), PerToken(PlackettLuceDPO()))] == [2, 1, 2]

@@ -129,3 +129,23 @@ def test_batches_are_chosen_as_for_any_data():
     assert (by_tokens.batching.batch_pairs, by_tokens.batching.batch_tokens, by_tokens.layout) == (None, 512, "tree")
     with pytest.raises(InputError, match="give one of them"):
         LabDataModule("lab", batch_pairs=4, batch_tokens=512)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_lists_of_four_have_their_true_rewards(tmp_path, monkeypatch):
+    def no_fit(recipe, tokenizer, texts, directory, *, progress_bar):
+        tokenizer.save_pretrained(directory)
+
+    monkeypatch.setattr(lab_module, "fit_policy", no_fit)
+    lab = LabDataModule(str(tmp_path / "lab"), completions=4, **{**SMALL, "train_pairs": 12})
+    lab.prepare_data()
+    lab.setup("fit")
+    rows = [json.loads(line) for line in (tmp_path / "lab/train.jsonl").read_text().splitlines()]
+    batches = list(lab.train_dataloader())
+    assert sum(batch.examples for batch in batches) == len(rows) == 12
+    for batch in batches:
+        assert set(batch.completions) == {4}
+        scores = batch.columns["score"].view(4, -1).T.tolist()
+        assert scores == [sorted(rows[row]["true_rewards"], reverse=True) for row in batch.row_ids.tolist()]
+    with pytest.raises(InputError, match=r"^data\.completions must be at least 2, got 1$"):
+        LabDataModule(str(tmp_path / "other"), completions=1)

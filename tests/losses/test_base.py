@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dpo_lightning.batch import COLUMNS
 from dpo_lightning.losses import Objective, PairedBCO, Reads
-from dpo_lightning.losses.base import Modifier, baseline_of, column_of, tokens_of
+from dpo_lightning.losses.any_modifier import Modifier
+from dpo_lightning.losses.base import baseline_of, column_of, tokens_of
 from dpo_lightning.losses.scores import PairScores
 from tests.losses.battery import some_scores
 

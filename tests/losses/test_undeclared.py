@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import DPO, KTO, Reads
-from dpo_lightning.losses.base import Modifier, Objective, baseline_of, column_of
+from dpo_lightning.losses.any_modifier import Modifier
+from dpo_lightning.losses.base import Objective, baseline_of, column_of
 from dpo_lightning.losses.scores import PairScores, TokenScores, UnpairedScores
 from dpo_lightning.losses.undeclared import with_inputs
 from tests.helpers import runs

@@ -23,6 +23,7 @@ from dpo_lightning.losses import (
     LDDPO,
     ORPO,
     SFT,
+    TPO,
     WPO,
     AlphaDivergence,
     AlphaPO,
@@ -43,8 +44,11 @@ from tests.parity.trl_side import (
     make_cpo_trainer,
     make_kto_trainer,
     make_orpo_trainer,
+    make_tpo_trainer,
     make_trainer,
     score,
+    triples,
+    triples_as_lists,
 )
 from tools.docs.deviations import DEVIATIONS
 
@@ -223,6 +227,19 @@ def test_orpo_has_the_likelihood_of_the_completion(scene: Scene, tmp_path: Path)
     assert abs(ours - theirs) > APART
 
 
+def test_tpo_imitates_each_gold_completion_alike(scene: Scene, tmp_path: Path) -> None:
+    rows = triples(scene.world, gold=(1, 9))
+    trainer = make_tpo_trainer(scene.world, tmp_path, rows, beta=BETA, **sgd(scene))
+    loader, theirs = triples_as_lists(trainer.train_dataset, BATCH), _first_loss(trainer)
+    module = make_module(scene, TPO(beta=BETA))
+    ours = fit_module(scene, module, loader).losses[0]
+    gold = [(row["prompt_ids"], row["reference_ids"]) for row in trainer.train_dataset][:BATCH]
+    nlls = [-_token_logps(scene.world.policy(), *ids) for ids in gold]
+    over_tokens, over_prompts = torch.cat(nlls).mean(), torch.stack([each.mean() for each in nlls]).mean()
+    _is_close(ours - theirs, over_prompts - over_tokens)
+    assert abs(ours - theirs) > APART
+
+
 def test_mismatched_completions_are_of_other_prompts(scene: Scene, tmp_path: Path) -> None:
     texts = [("x", "a"), ("x", "b"), ("y", "c"), ("z", "d"), ("z", "e")]
     rows = [{"prompt": prompt, "completion": completion, "label": completion != "b"} for prompt, completion in texts]
@@ -255,6 +272,12 @@ def _trl_scores(scene: Scene, directory: Path, **settings: Any) -> TRLScores:
 def _first_loss(trainer: Any) -> float:
     trainer.train()
     return trainer.losses[0]
+
+
+@torch.no_grad()
+def _token_logps(model: Any, prompt: list[int], completion: list[int]) -> Tensor:
+    logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1)[range(len(completion)), completion]
 
 
 def _over_tokens(scores: PairScores) -> Tensor:

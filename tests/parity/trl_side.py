@@ -11,15 +11,18 @@ from unittest.mock import patch
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.utils.data import DataLoader
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from trl.import_utils import TRLExperimentalWarning
 
+from dpo_lightning.batch import TokenizedExample, collate_tree
 from tests.parity.worlds import Rows, World
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", TRLExperimentalWarning)
     from trl.experimental.cpo import CPOConfig, CPOTrainer
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+    from trl.experimental.tpo import TPOConfig, TPOTrainer
 
 
 class Recording:
@@ -58,6 +61,10 @@ class RecordingCPOTrainer(Recording, CPOTrainer):
 
 class RecordingORPOTrainer(Recording, ORPOTrainer):
     """ORPO."""
+
+
+class RecordingTPOTrainer(Recording, TPOTrainer):
+    """TPO: triples."""
 
 
 class TRLScores(NamedTuple):
@@ -110,6 +117,38 @@ def make_cpo_trainer(world: World, output_dir: Path, **settings: Any) -> Recordi
 
 def make_orpo_trainer(world: World, output_dir: Path, **settings: Any) -> RecordingORPOTrainer:
     return _unreferenced(RecordingORPOTrainer, ORPOConfig, world, output_dir, settings)
+
+
+def make_tpo_trainer(world: World, output_dir: Path, rows: Rows, **settings: Any) -> RecordingTPOTrainer:
+    return RecordingTPOTrainer(
+        model=world.policy(),
+        args=TPOConfig(**plain_settings(world, output_dir, settings)),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=world.tokenizer(),
+    )
+
+
+def triples(world: World, gold: Sequence[int]) -> Rows:
+    """The rows with a gold completion, whose numbers of letters come round again and again."""
+    lengths = [gold[number % len(gold)] for number in range(len(world.rows))]
+    return [
+        {**row, "reference": (row["chosen"] + row["prompt"] + "abc")[:length]}
+        for row, length in zip(world.rows, lengths, strict=True)
+    ]
+
+
+def triples_as_lists(rows: Any, batch: int) -> DataLoader[Any]:
+    """TRL's tokenised triples as lists of three, the gold one with the highest score."""
+    lists = [
+        TokenizedExample(
+            number,
+            row["prompt_ids"],
+            [row["rejected_ids"], row["chosen_ids"], row["reference_ids"]],
+            columns={"score": [0.0, 1.0, 2.0]},
+        )
+        for number, row in enumerate(rows)
+    ]
+    return DataLoader(lists, batch_size=batch, collate_fn=collate_tree)  # type: ignore[arg-type]
 
 
 def _unreferenced(trainer: Any, config: Any, world: World, output_dir: Path, settings: dict[str, Any]) -> Any:

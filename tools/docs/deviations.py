@@ -116,6 +116,12 @@ DEVIATIONS = (
         "test_orpo_has_the_likelihood_of_the_completion",
     ),
     Deviation(
+        "TPO",
+        "the likelihood term is the mean over the gold tokens of the micro-batch: a prompt counts by its length",
+        "an expectation over prompts, arXiv:2405.16681; ours is per token of each gold completion, mean over prompts",
+        "test_tpo_imitates_each_gold_completion_alike",
+    ),
+    Deviation(
         "KTO",
         "a mismatched completion is that of the row before in the micro-batch: it may answer the same prompt, and in a "
         "last batch of one row it is the row's own",

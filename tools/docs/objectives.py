@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpo_lightning import losses
-from dpo_lightning.losses import ListObjective, Objective, PerToken, Reads, UnpairedObjective
+from dpo_lightning.losses import ListObjective, Objective, Reads, UnpairedObjective
+from dpo_lightning.losses.any_modifier import AnyModifier
 from tools.docs.deviations import DEVIATIONS
 from tools.docs.objective_plots import draw
 
@@ -66,7 +67,7 @@ blue the best and red the worst.
 """
 
 
-_ANY = Objective | UnpairedObjective | ListObjective | PerToken
+_ANY = Objective | UnpairedObjective | ListObjective | AnyModifier
 
 
 class Entry(NamedTuple):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar, Literal, NamedTuple, Optional
 
+import numpy as np
+
 from dpo_lightning.batch import COLUMNS, Column, ColumnValue
 from dpo_lightning.batch.columns import checked_number
 from dpo_lightning.data.column_paths import required
@@ -58,7 +60,8 @@ class RankedFormat(PairFormat):
     """A prompt and the list of its completions, each with a score, or with a rank of which the smallest is best.
 
     The further settings are those of `PairFormat`. The score of a completion stands in it; where the completions are
-    texts, or lists of messages, scores are a list of their own beside them.
+    texts, or lists of messages, scores are a list of their own beside them. They are taken as float32: two that are one
+    number there are equal.
 
     Args:
         completions: Column of the list of completions.
@@ -113,8 +116,9 @@ class RankedFormat(PairFormat):
         return Side(name, value_at(completion, self.completion), k)
 
     def _scores(self, row: Mapping[str, Any], completions: Sequence[Any]) -> list[float]:
+        """Return the scores as a batch holds them, so that what differs here does so in a loss."""
         name, sign = (self.score, 1.0) if self.rank is None else (self.rank, -1.0)
-        return [sign * number for number in self.numbers(row, completions, str(name))]
+        return [sign * float(np.float32(number)) for number in self.numbers(row, completions, str(name))]
 
     def numbers(self, row: Mapping[str, Any], completions: Sequence[Any], name: str) -> list[float]:
         """Return a number of each completion: those of a column, or a field's of each.

@@ -30,6 +30,7 @@ from dpo_lightning.data.streaming.tokens import (
 )
 from dpo_lightning.data.tokenize import Outcome
 from dpo_lightning.data.tokenize.first_look import look_first
+from dpo_lightning.data.tokenize.outcomes import REPEATS
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import DataRanks, from_all_ranks
 
@@ -165,7 +166,10 @@ class TrainingStream:
         whose = "" if ranks.world_size == 1 else " on rank 0"
         rank_zero_info(
             f"{self.place}, {when}: {counted[Outcome.KEPT]} examples kept{whose} ({counted['truncated']} of them "
-            f"truncated)" + (f"; dropped {', '.join(dropped)}" if dropped else "") + _left_out(surplus)
+            f"truncated)"
+            + (f"; dropped {', '.join(dropped)}" if dropped else "")
+            + (f"; {counted['repeats']} {REPEATS}" if counted["repeats"] else "")
+            + _left_out(surplus)
         )
 
 
@@ -191,6 +195,7 @@ def _left_out(surplus: Sequence[Surplus]) -> str:
 def _count(counted: Counter[Any], found: Tokenized) -> None:
     counted.update(found.outcomes)
     counted["truncated"] += found.truncated
+    counted["repeats"] += found.repeats
 
 
 def _exchange(ranks: DataRanks, group: Any) -> Callable[[Told], list[Told]]:

@@ -47,12 +47,14 @@ class Tokenized(NamedTuple):
         taken: The examples that are kept.
         outcomes: How many examples had which fate.
         truncated: How many of those that are kept were cut.
+        repeats: How many of them are lists with completions of the same tokens.
         error: What is wrong with a row, to be raised where it is read.
     """
 
     taken: list[Taken]
     outcomes: Mapping[Outcome, int]
     truncated: int = 0
+    repeats: int = 0
     error: InputError | None = None
 
 
@@ -98,7 +100,7 @@ class RowTokenizer(Dataset[Tokenized]):
         outcomes = Counter(each.outcome for each in encoded)
         outcomes[Outcome.NO_PREFERENCE] += len(chunk.rows) - len({number for number, _, _ in given})
         truncated = sum(each.truncated for each in encoded if each.outcome == Outcome.KEPT)
-        return Tokenized(taken, outcomes, truncated)
+        return Tokenized(taken, outcomes, truncated, sum(each.repeats for each in encoded))
 
     def _rendered(self, number: int, raw: RawRow) -> list[tuple[int, RawRow, RenderedExample]]:
         ignored = self.row_format.ignore or ()

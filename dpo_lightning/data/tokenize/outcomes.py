@@ -34,6 +34,10 @@ class Outcome(IntEnum):
         }[self]
 
 
+REPEATS = "have completions of the same tokens, which no policy ranks"
+"""Words of the report about lists that have `Encoded.repeats`."""
+
+
 class Encoded(NamedTuple):
     """An example as token ids, what became of it, whether anything was cut off, and how its prompt ends."""
 
@@ -41,6 +45,13 @@ class Encoded(NamedTuple):
     outcome: Outcome
     truncated: bool
     boundary: Boundary = Boundary.CLEAN
+
+    @property
+    def repeats(self) -> bool:
+        """True for a list that is kept and has completions of the same tokens, which no policy tells apart."""
+        ids = self.example.completion_ids
+        is_list = self.outcome == Outcome.KEPT and self.example.labels is None and len(ids) > 2
+        return is_list and len({*map(tuple, ids)}) < len(ids)
 
 
 def outcome_of(example: TokenizedExample, *, empty: bool) -> Outcome:

@@ -20,6 +20,7 @@ from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenize.boundary import Boundary, boundary_report
 from dpo_lightning.data.tokenize.first_look import look_first
+from dpo_lightning.data.tokenize.outcomes import REPEATS
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
@@ -28,7 +29,7 @@ from dpo_lightning.utils.text import shown
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-_TOKENS_VERSION = "8"  # part of the cache key: change it with anything that changes the tokens
+_TOKENS_VERSION = "9"  # part of the cache key: change it with anything that changes the tokens
 
 
 def tokenize_rows(
@@ -50,9 +51,9 @@ def tokenize_rows(
         num_proc: Processes that tokenise; None tokenises in this one.
 
     Returns:
-        Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `quotes`, `labels` of
-        labelled completions, and the format's `columns`. `row` is the row in `rows`, counted from 0. It comes from the
-        cache when rows, format, tokenizer and lengths are those of an earlier run.
+        Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `repeats`, `quotes`,
+        `labels` of labelled completions, and the format's `columns`. `row` is the row in `rows`, counted from 0. It
+        comes from the cache when rows, format, tokenizer and lengths are those of an earlier run.
 
     Raises:
         InputError: naming the row and the field, for a token that the model does not have, or when no example is left.
@@ -168,6 +169,7 @@ def _arrow_columns(
         "scored": [each.scored for each in examples],
         "outcome": [each.outcome for each in encoded],
         "truncated": [each.truncated for each in encoded],
+        "repeats": [each.repeats for each in encoded],
         "quotes": [each.quotes for each in rendered],
         "boundary": [each.boundary for each in encoded],
         **{name: [each.columns[name] for each in examples] for name in row_format.columns},
@@ -184,6 +186,7 @@ def _with_dropped(columns: dict[str, list[Any]], rows: Sequence[int]) -> dict[st
         "completion_ids": [],
         "outcome": Outcome.NO_PREFERENCE,
         "truncated": False,
+        "repeats": False,
         "quotes": False,
         "scored": [],
         "boundary": Boundary.CLEAN,
@@ -208,6 +211,7 @@ def _features(row_format: Format) -> Features:
             "scored": List(List(Value("bool"))),
             "outcome": Value("int8"),
             "truncated": Value("bool"),
+            "repeats": Value("bool"),
             "quotes": Value("bool"),
             "boundary": Value("int8"),
             **({"labels": List(Value("bool"))} if row_format.gives is Compares.LABELLED else {}),
@@ -229,12 +233,13 @@ def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
     kept = [row for row, outcome in enumerate(outcomes) if outcome == Outcome.KEPT]
     cut = encoded["truncated"][:]
     truncated = sum(sizes[row] for row in kept if cut[row])
-    quotes = sum(encoded["quotes"][:])
+    repeats, quotes = sum(encoded["repeats"][:]), sum(encoded["quotes"][:])
     kind = {Compares.LABELLED: "completions", Compares.LISTS: "lists"}.get(row_format.gives, "pairs")
     rank_zero_info(
         f"{place}: {sum(sizes)} {kind}, {counts[Outcome.KEPT]} kept ({truncated} of them truncated"
         f"{_labels(labels, kept)})"
         + (f"; dropped {', '.join(dropped)}" if dropped else "")
+        + (f"; {repeats} {REPEATS}" if repeats else "")
         + (f"; {quotes} spell control tokens, which stay text (data.format.control_tokens)" if quotes else "")
     )
     if kept and len(kept) * 3 <= len(encoded) * 2:

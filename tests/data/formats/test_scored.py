@@ -108,3 +108,17 @@ def test_a_bad_row_is_named(change: dict[str, Any], message: str) -> None:
 def test_a_bad_setting_is_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ScoredPairsFormat(**settings)
+
+
+def test_scores_that_are_one_number_in_a_batch_are_equal() -> None:
+    """Sums of 0.1 and 0.2, and of a number in one, and whole numbers above 2^24: float32 has one for both."""
+    for scores in ([0.3, 0.1 + 0.2], [2**24, 2**24 + 1]):
+        row = {"prompt": "q", "completions": ["a", "b"], "scores": scores}
+        for read in (ScoredPairsFormat(score="scores"), ScoredListFormat(score="scores")):
+            with pytest.raises(NoPreference):
+                read.examples(row)
+    row = {"prompt": "q", "completions": ["a", "b", "c"], "scores": [0.3, 0.1 + 0.2, 1.0]}
+    assert ScoredPairsFormat(score="scores", take="all_pairs").examples(row)[1].completions == ["c", "b"]
+    (example,) = ScoredListFormat(score="scores").examples(row)
+    assert example.columns["score"] == [1.0, pytest.approx(0.3), pytest.approx(0.3)]
+    assert len(set(example.columns["score"])) == 2  # type: ignore[arg-type]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dpo_lightning.data.tokenize import Outcome
+from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.data.tokenize import Encoded, Outcome
 from tests.data.tokenize.common import encode
 from tests.helpers.tiny import tiny_tokenizer
 
@@ -33,3 +34,13 @@ def test_outcomes(texts, lengths, outcome):
 
 def test_every_outcome_has_words():
     assert len({outcome.reason for outcome in Outcome}) == len(Outcome)
+
+
+@pytest.mark.parametrize(
+    ("completions", "repeats"), [([[3], [4], [3]], True), ([[3], [4], [5]], False), ([[3, 4], [3]], False)]
+)
+def test_lists_with_completions_of_the_same_tokens_are_known(completions, repeats):
+    example = TokenizedExample(0, [1], completions)
+    assert Encoded(example, Outcome.KEPT, truncated=False).repeats is repeats
+    assert not Encoded(example, Outcome.IDENTICAL, truncated=False).repeats
+    assert not Encoded(example._replace(labels=[True] * len(completions)), Outcome.KEPT, truncated=False).repeats

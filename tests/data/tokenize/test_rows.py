@@ -15,7 +15,7 @@ import datasets
 import pytest
 from datasets import Dataset, DatasetDict
 
-from dpo_lightning import PreferenceDataModule, RowFormat
+from dpo_lightning import PreferenceDataModule, RowFormat, ScoredListFormat
 from dpo_lightning.compat.datasets import fingerprint
 from dpo_lightning.data import Example, ExampleTokenizer, Format
 from dpo_lightning.errors import InputError
@@ -362,3 +362,12 @@ def test_arguments_and_eos_are_in_the_key_of_the_cache(recwarn):
     assert [each[-1:] for each in thought.examples("train")[0].completion_ids] == [
         each[-2:-1] for each in before.examples("train")[0].completion_ids
     ]
+
+
+def test_lists_with_completions_of_the_same_tokens_are_counted(tmp_path, said):
+    """Two of the first row are the same after truncation, and two of the second are as they stand."""
+    texts = [["aaaab", "aaaac", "d"], ["a", "b", "a"], ["a", "b", "c"]]
+    lists = [{"prompt": "q", "completions": each, "scores": [3, 2, 1]} for each in texts]
+    ready(write(tmp_path / "lists.jsonl", lists), format=ScoredListFormat(score="scores"), max_length=5)
+    (told,) = said
+    assert told.endswith("3 kept (1 of them truncated); 2 have completions of the same tokens, which no policy ranks")
