@@ -28,7 +28,7 @@ from dpo_lightning.utils.text import shown
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-_TOKENS_VERSION = "8"  # part of the cache key: change it with anything that changes the tokens
+_TOKENS_VERSION = "9"  # part of the cache key: change it with anything that changes the tokens
 
 
 def tokenize_rows(
