@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dpo_lightning.compat.chat_templates import TemplateWords, template_words
+from dpo_lightning.compat.transformers import template_fault
 from dpo_lightning.data.formats import Conversation, Example, Message
 from dpo_lightning.data.formats.recorded import holds
 from dpo_lightning.data.tokenize.template_dates import templates_of
@@ -20,7 +21,7 @@ _ALWAYS = {"role", "content", *WEIGHTS}
 def words_of(tokenizer: PreTrainedTokenizerBase) -> TemplateWords | None:
     """Return the words of a tokenizer's chat templates; None where it has none that can be read."""
     templates = templates_of(tokenizer)
-    if not templates or not all(isinstance(each, str) for each in templates):
+    if not templates or not all(isinstance(each, str) and template_fault(each) is None for each in templates):
         return None
     words = [template_words(each) for each in templates]
     return TemplateWords(
