@@ -9,6 +9,9 @@ from dpo_lightning.compat.chat_templates import TemplateWords, template_words
 from dpo_lightning.compat.transformers import template_fault
 from dpo_lightning.data.formats import Conversation, Example, Message
 from dpo_lightning.data.formats.recorded import holds
+from dpo_lightning.data.formats.turns import answer
+from dpo_lightning.data.tokenize.message_forms import says
+from dpo_lightning.data.tokenize.rendering import RenderedExample
 from dpo_lightning.data.tokenize.template_dates import templates_of
 from dpo_lightning.data.tokenize.turns import WEIGHTS
 
@@ -55,6 +58,19 @@ def unread_arguments(tokenizer: PreTrainedTokenizerBase, examples: Iterable[Exam
     words = words_of(tokenizer)
     given = {name for each in examples for name, value in each.template_arguments.items() if value is not None}
     return [] if words is None else sorted(given - words.variables)
+
+
+def leaves_words(rendered: RenderedExample) -> bool:
+    """Return whether the chat template has left words out of an answer, as thoughts, or a text beside a call."""
+    if not rendered.templated or rendered.ids is not None:
+        return False
+    answers = zip(map(answer, rendered.source.completions), rendered.completions, strict=True)
+    said = [(text, each.get("content")) for messages, text in answers for each in messages if _is_own(each)]
+    return not all(says(text, content) for text, content in said)
+
+
+def _is_own(message: Message) -> bool:
+    return message["role"] == "assistant"
 
 
 def reads_tools(tokenizer: PreTrainedTokenizerBase) -> bool:
