@@ -12,7 +12,8 @@ from dpo_lightning.errors import InputError
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 """Roles that chat templates know, as a rule; further ones are known by those that name them."""
-_SAY = {"content", "tool_calls", "reasoning_content", "thinking", "reasoning"}
+SAY = {"content", "tool_calls", "reasoning_content", "thinking", "reasoning"}
+"""Fields in which a message says something."""
 
 
 def check_completion(name: str, completion: Conversation) -> None:
@@ -93,7 +94,7 @@ def message_of(message: Any, place: str) -> Message:
         InputError: naming the place, for what is no message, and for content that is not text. Which roles there are
             is the chat template's to say.
     """
-    if not isinstance(message, Mapping) or "role" not in message or not _SAY & message.keys():
+    if not isinstance(message, Mapping) or "role" not in message or not SAY & message.keys():
         raise InputError(f"{place}: not a mapping with `role` and `content`")
     found = without_nulls(message)
     role = message["role"]
@@ -101,7 +102,7 @@ def message_of(message: Any, place: str) -> Message:
         raise InputError(f"{place}: role {role!r:.40} is no name of a role")
     if "content" in found:
         found["content"] = _text_of(found["content"], place)
-    elif not _SAY & found.keys():
+    elif not SAY & found.keys():
         raise InputError(f"{place}: content is null, not text")
     _check_texts_of(found, place)
     return found
@@ -109,7 +110,7 @@ def message_of(message: Any, place: str) -> Message:
 
 def is_blank(message: Message) -> bool:
     """Return whether a message says nothing."""
-    said = (message.get(name) for name in _SAY)
+    said = (message.get(name) for name in SAY)
     return not any(each.strip() if isinstance(each, str) else each for each in said)
 
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from dpo_lightning.compat.transformers import dated, generated_spans
 from dpo_lightning.data.formats import Conversation, Example
 from dpo_lightning.data.formats.messages import ROLES
 from dpo_lightning.data.special_tokens import writes_tokens
-from dpo_lightning.data.tokenize.message_forms import forms, left_out
+from dpo_lightning.data.tokenize.message_forms import forms, left_out, marked
 from dpo_lightning.data.tokenize.template_dates import reads_clock, templates_of
 from dpo_lightning.data.tokenize.turns import Span, without_weights
 from dpo_lightning.errors import InputError
@@ -63,19 +64,33 @@ class ChatTemplate:
                 f"the rows are message lists, but tokenizer {self.tokenizer.name_or_path!r} has no chat template: "
                 "give one in `data.chat_template`"
             )
-        faults: list[str] = []
+        faults: list[tuple[int, str]] = []
         messages = without_weights(messages)
+        from jinja2 import UndefinedError
+
         for form in forms(messages):
             try:
                 text: str = self._apply(example, form, tokenize=False, **how)
             except Exception as error:  # a template is a program, and raises whatever it likes
-                faults.append(f"the chat template does not take these messages: {one_line(error, 1000)}")
+                fault = f"the chat template does not take these messages: {one_line(error, 1000)}"
+                faults.append((2 if isinstance(error, UndefinedError) else 1, fault))
                 continue
-            lacking = left_out(messages, text)
+            lacking = left_out(messages, text) or self._left_out(example, form, how)
             if lacking is None:
                 return text
-            faults.insert(0, f"the chat template leaves out {lacking}: take it out of the rows, or {_OTHER}")
-        raise InputError(faults[0])
+            faults.append((0, f"the chat template leaves out {lacking}: take it out of the rows, or {_OTHER}"))
+        raise InputError(min(faults, key=itemgetter(0))[1])  # its own words before those of Jinja
+
+    def _left_out(self, example: Example, messages: Conversation, how: Mapping[str, bool]) -> str | None:
+        """Return what of a dialogue with calls is not written, by marks in it."""
+        messages, marks = marked(messages)
+        if not marks:
+            return None
+        try:
+            text = self._apply(example, messages, tokenize=False, **how)
+        except Exception:  # of a template that compares what it gets, which it reads then
+            return None
+        return next((what for mark, what in marks.items() if mark not in text), None)
 
     def tokens(self, example: Example, messages: Conversation, **how: bool) -> list[int]:
         """Write messages as tokens, as `text` does as text."""

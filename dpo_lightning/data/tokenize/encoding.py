@@ -107,7 +107,7 @@ class TextEncoder:
         ]
 
     def _place(self, prompt: list[int], ids: list[int], before: list[int]) -> Place:
-        shared = next((n for n, (a, b) in enumerate(zip(ids, before, strict=False)) if a != b), len(before))
+        shared = shared_length([ids, before])
         if shared == len(before):
             return Place(shared, shared)
 

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from dpo_lightning.data.control_tokens import OPEN
-from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.data.formats.messages import is_blank
 from dpo_lightning.data.formats.recorded import Path, shown_path
 from dpo_lightning.data.formats.template_inputs import ARGUMENTS, TOOLS
 from dpo_lightning.data.formats.unread import Looked, check_known, look_at, told
 from dpo_lightning.data.tokenize.examples import ExampleTokenizer
-from dpo_lightning.data.tokenize.template_use import message_keys, reads_tools, unread_arguments, unread_keys
+from dpo_lightning.data.tokenize.template_use import (
+    leaves_words,
+    message_keys,
+    reads_tools,
+    unread_arguments,
+    unread_keys,
+)
 from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +63,22 @@ def look_first(rows: datasets.Dataset, row_format: Format, encode: ExampleTokeni
             raise InputError(f"{place}: {error}") from None
         look.tell_unread(place)
         look.tell_of_text(place)
+        _tell_of_words(looked.examples, encode, place)
     return rows
+
+
+def _tell_of_words(examples: Sequence[Example], encode: ExampleTokenizer, place: str) -> None:
+    """Warn of words of answers that the chat template leaves out: nobody trains on them."""
+    try:
+        left = sum(leaves_words(encode.render(each, 0)) for each in examples)
+    except InputError:  # of which tokenising tells, with its row
+        return
+    if left:
+        rank_zero_warn(
+            f"{place}: the chat template leaves out words of the answers in {left} of {len(examples)} examples looked "
+            "at, such as thoughts, or a text beside a call, which are not trained on: give another template in "
+            "data.chat_template, or take them out"
+        )
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpo_lightning.compat.chat_templates import template_words
 from dpo_lightning.compat.transformers import template_fault
 from dpo_lightning.data.special_tokens import added_tokens, writes_tokens
 from dpo_lightning.data.tokenize.template_defaults import with_defaults
@@ -64,8 +64,10 @@ def _check_read(
 ) -> None:
     """Refuse arguments that no chat template reads; of a tokenizer that has none and writes tokens nobody knows."""
     texts = list(template.values()) if isinstance(template, Mapping) else [template or ""]
+    for fault in filter(None, map(template_fault, texts if arguments else ())):
+        raise InputError(f"data.chat_template: the tokenizer's own: {fault}")
     for name in () if writes_tokens(tokenizer) else arguments:
-        if not any(re.search(rf"\b{re.escape(name)}\b", text) for text in texts):
+        if not any(name in template_words(text).variables for text in texts):
             raise InputError(f"data.chat_template_kwargs.{name}: the chat template does not read it: leave it out")
 
 

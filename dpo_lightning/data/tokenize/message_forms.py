@@ -9,6 +9,9 @@ from typing import Any
 
 from dpo_lightning.data.formats import Conversation, Message
 
+_CALL = "a tool call"
+_MARK = "qzmark"  # letters, which every spelling of a text keeps
+
 
 def forms(messages: Conversation) -> Iterator[Conversation]:
     """Yield messages in the forms that a chat template may read, the usual one first.
@@ -28,46 +31,69 @@ def forms(messages: Conversation) -> Iterator[Conversation]:
 
 
 def left_out(messages: Conversation, text: str) -> str | None:
-    """Return what of messages a written dialogue lacks, in words: what somebody says, or a call; None for nothing.
+    """Return what of messages a written dialogue lacks, in words: what others than the assistant say; None for nothing.
 
-    Templates leave thoughts out of the assistant's messages, so of these only calls are looked for. One may spell a
-    text in its own way: where the whole is not found, words are looked for.
+    A template may spell a text in its own way: where the whole is not found, words are looked for.
     """
-    for message in messages:
-        content, role = message.get("content"), message["role"]
-        if role == "assistant":
-            if not all(name in text for name in _called(message)):
-                return "a tool call"
-        elif isinstance(content, str) and content.strip() not in text and not _has_words(content, text):
-            return f"a message of role {role!r}"
-    return None
+    missing = (each for each in messages if each["role"] != "assistant" and not says(text, each.get("content")))
+    return next((_message_of(each) for each in missing), None)
 
 
-def _has_words(content: str, text: str) -> bool:
+def says(text: str, content: Any) -> bool:
+    """Return whether a text has another one in it, or all of its words; True where the other is no text."""
+    if not isinstance(content, str) or content.strip() in text:
+        return True
     return all(word in text for word in re.findall(r"\w+", content))
 
 
-def _called(message: Message) -> Iterator[str]:
-    """Yield the names of the functions that a message calls."""
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function", call) if isinstance(call, Mapping) else {}
-        name = function.get("name") if isinstance(function, Mapping) else None
-        if isinstance(name, str):
-            yield name
+def marked(messages: Conversation) -> tuple[Conversation, Mapping[str, str]]:
+    """Return messages of a dialogue with calls, each text and call that a template must write with a mark of its own.
+
+    The name of a call stands in the definitions of the tools as well, and its result may be a single digit: only a mark
+    tells whether they were written.
+
+    Returns:
+        The messages, and by its mark what bears it, in words; no mark where nobody calls.
+    """
+    marks: dict[str, str] = {}
+
+    def mark(text: str, what: str) -> str:
+        marks[f"{_MARK}{len(marks)}z"] = what
+        return text + [*marks][-1]
+
+    if not any("tool_calls" in each or each["role"] == "tool" for each in messages):
+        return messages, marks
+    return [_marked(each, mark) for each in messages], marks
+
+
+def _marked(message: Message, mark: Callable[[str, str], str]) -> Message:
+    content, calls, what = message.get("content"), message.get("tool_calls"), _message_of(message)
+    if message["role"] != "assistant" and isinstance(content, str):
+        return {**message, "content": mark(content, what)}
+    if message["role"] != "assistant" and isinstance(content, list):
+        return {**message, "content": [{**part, "text": mark(part["text"], what)} for part in content]}
+    if not isinstance(calls, list):
+        return message
+    return {**message, "tool_calls": [_of_call(each, "name", lambda name: mark(str(name), _CALL)) for each in calls]}
+
+
+def _message_of(message: Message) -> str:
+    return f"a message of role {message['role']!r}"
 
 
 def _with_arguments(message: Message, change: Callable[[Any], Any]) -> Message:
     calls = message.get("tool_calls")
-    return {**message, "tool_calls": [_of_call(call, change) for call in calls]} if isinstance(calls, list) else message
+    if not isinstance(calls, list):
+        return message
+    return {**message, "tool_calls": [_of_call(call, "arguments", change) for call in calls]}
 
 
-def _of_call(call: Any, change: Callable[[Any], Any]) -> Any:
-    """Change the arguments of a call, which are its own or those of its `function`."""
+def _of_call(call: Any, field: str, change: Callable[[Any], Any]) -> Any:
+    """Change a field of a call, which is its own or that of its `function`."""
     if not isinstance(call, Mapping):
         return call
-    changed = {name: _of_call(each, change) if name == "function" else each for name, each in call.items()}
-    return {**changed, "arguments": change(call["arguments"])} if "arguments" in call else changed
+    changed = {name: _of_call(each, field, change) if name == "function" else each for name, each in call.items()}
+    return {**changed, field: change(call[field])} if field in call else changed
 
 
 def _mapping(arguments: Any) -> Any:

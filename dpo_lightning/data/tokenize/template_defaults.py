@@ -31,7 +31,7 @@ def with_defaults(template: Template, arguments: Mapping[str, Any]) -> Template:
 def _literal(value: Any) -> str:
     """Write a value as Jinja reads it: as JSON, but for null."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(name))}: {_literal(each)}" for name, each in value.items()) + "}"
+        return "{" + ", ".join(f"{_literal(str(name))}: {_literal(each)}" for name, each in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_literal, value)) + "]"
-    return "none" if value is None else json.dumps(value)
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)

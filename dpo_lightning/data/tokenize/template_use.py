@@ -6,8 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dpo_lightning.compat.chat_templates import TemplateWords, template_words
+from dpo_lightning.compat.transformers import template_fault
 from dpo_lightning.data.formats import Conversation, Example, Message
 from dpo_lightning.data.formats.recorded import holds
+from dpo_lightning.data.formats.turns import answer
+from dpo_lightning.data.tokenize.message_forms import says
+from dpo_lightning.data.tokenize.rendering import RenderedExample
 from dpo_lightning.data.tokenize.template_dates import templates_of
 from dpo_lightning.data.tokenize.turns import WEIGHTS
 
@@ -20,7 +24,7 @@ _ALWAYS = {"role", "content", *WEIGHTS}
 def words_of(tokenizer: PreTrainedTokenizerBase) -> TemplateWords | None:
     """Return the words of a tokenizer's chat templates; None where it has none that can be read."""
     templates = templates_of(tokenizer)
-    if not templates or not all(isinstance(each, str) for each in templates):
+    if not templates or not all(isinstance(each, str) and template_fault(each) is None for each in templates):
         return None
     words = [template_words(each) for each in templates]
     return TemplateWords(
@@ -54,6 +58,19 @@ def unread_arguments(tokenizer: PreTrainedTokenizerBase, examples: Iterable[Exam
     words = words_of(tokenizer)
     given = {name for each in examples for name, value in each.template_arguments.items() if value is not None}
     return [] if words is None else sorted(given - words.variables)
+
+
+def leaves_words(rendered: RenderedExample) -> bool:
+    """Return whether the chat template has left words out of an answer, as thoughts, or a text beside a call."""
+    if not rendered.templated or rendered.ids is not None:
+        return False
+    answers = zip(map(answer, rendered.source.completions), rendered.completions, strict=True)
+    said = [(text, each.get("content")) for messages, text in answers for each in messages if _is_own(each)]
+    return not all(says(text, content) for text, content in said)
+
+
+def _is_own(message: Message) -> bool:
+    return message["role"] == "assistant"
 
 
 def reads_tools(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from dpo_lightning.data.formats import Conversation
+from dpo_lightning.data.formats.messages import SAY
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import shared_start
 
@@ -52,17 +53,21 @@ class Dialogue(NamedTuple):
         return start, len(closed) if self.text.startswith(closed) else self._closed(self._content(index)[1])
 
     def _content(self, index: int) -> Span:
-        """Return where the content of a message stands, by what changes with it."""
-        message = self.messages[index]
-        other = self.write([*self.messages[:index], {**message, "content": _MARK}, *self.messages[index + 1 :]], True)
-        if _MARK not in other:
+        """Return where what a message says stands, by what changes where it says something else."""
+        said = {name: each for name, each in self.messages[index].items() if name not in SAY} | {"content": _MARK}
+        whole = self.write(self.messages, True)  # `text` may end within its last message
+        try:
+            other = self.write([*self.messages[:index], said, *self.messages[index + 1 :]], True)
+        except InputError:  # of a template that wants the call before its result
+            other = ""
+        if _MARK not in other or not whole.startswith(self.text):
             raise InputError(
                 f"the chat template does not write message {index} of the dialogue as one turn, so what counts cannot "
                 "be found: set data.scored to `completion`, or give a template with {% generation %}"
             )
-        before = len(shared_start(self.text, other))
-        behind = len(shared_start(self.text[::-1], other[::-1]))
-        return before, max(before, len(self.text) - behind)
+        before = len(shared_start(whole, other))
+        behind = len(shared_start(whole[::-1], other[::-1]))
+        return before, max(before, len(whole) - behind)
 
     def _closed(self, end: int) -> int:
         """Return the end of the first special token behind an answer, where nothing else is in between."""

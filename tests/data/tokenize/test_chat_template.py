@@ -51,6 +51,36 @@ def test_what_a_template_leaves_out_is_refused_and_thoughts_may_be():
     assert written(spelled, [turn("tool", 'a "b"\n\nc')]) == '"a \\"b\\"\\n\\nc"'
 
 
+@pytest.mark.parametrize("content", [None, "f, I say"])
+def test_a_call_is_left_out_also_where_its_name_stands_elsewhere(content):
+    """In the definitions of the tools, or in what the message says beside it."""
+    message = CALL if content is None else {**CALL, "content": content}
+    template = "{{ tools }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    with pytest.raises(InputError, match="leaves out a tool call"):
+        written(template, [*ASK, message], Example(ASK, [], tools=[{"name": "f"}]))
+
+
+def test_a_short_result_is_not_taken_for_written():
+    template = (
+        "{% for m in messages if m.role != 'tool' %}{{ m.content }}{% for c in m.tool_calls %}{{ c }}{% endfor %}"
+    )
+    with pytest.raises(InputError, match="leaves out a message of role 'tool'"):
+        written(template + "{% endfor %}1", [*ASK, CALL, turn("tool", "1")])
+
+
+def test_a_template_that_knows_its_functions_is_taken_to_read_them():
+    template = "{{ messages[1].tool_calls[0].function.name if f else raise_exception('?') }}{{ messages[0].content }}"
+    template = template.replace("if f", "if messages[1].tool_calls[0].function.name == 'f'")
+    assert written(template, [*ASK, CALL]) == "fq"
+
+
+def test_the_words_of_a_template_come_before_those_of_jinja():
+    with pytest.raises(InputError, match="does not take these messages: Only users"):
+        written(
+            "{% for m in messages %}{{ 'x' + m.content }}{% endfor %}{{ raise_exception('Only users') }}", [*ASK, CALL]
+        )
+
+
 @pytest.mark.parametrize("arguments", [{"x": 1}, '{"x": 1}'])
 @pytest.mark.parametrize(
     ("template", "expected"),

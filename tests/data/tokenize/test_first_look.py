@@ -150,3 +150,12 @@ def test_unpaired_data_as_trl_has_it_gives_no_warning(name: str, said: list[str]
 
 def test_no_key_is_unread_without_messages() -> None:
     assert unread_keys(chat(CHATML), []) == []
+
+
+def test_words_that_the_template_leaves_out_of_answers_are_counted() -> None:
+    """As DeepSeek's leaves out thoughts, and Llama's what stands beside a call."""
+    thoughtless = CHATML.replace("m.content", "m.content.split('</think>')[-1]")
+    thinking = [pair(content=f"<think>\nCounting {n}\n</think>\n\na") for n in range(3)]
+    (warning,) = look([*thinking, pair()], chat(thoughtless))
+    assert "leaves out words of the answers in 3 of 4 examples looked at" in warning
+    assert look([*thinking, pair()], chat(CHATML)) == []

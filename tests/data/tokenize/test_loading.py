@@ -16,6 +16,7 @@ from tests.data.common import (
 )
 from tests.helpers.runs import saved_model, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
+from tests.helpers.tokenizers import chat
 from tests.helpers.writes_tokens import WritesTokens
 
 
@@ -175,3 +176,12 @@ def test_the_identity_of_a_tokenizer_that_writes_tokens_has_what_it_writes():
     other = WritesTokens()
     other._ids = lambda text: [4] * len(text)
     assert tokenizer_identity(WritesTokens()) == tokenizer_identity(WritesTokens()) != tokenizer_identity(other)
+
+
+def test_an_argument_in_a_text_of_the_template_is_not_read():
+    """Where the name is a word of a comment or of a text, nothing happens by it."""
+    template = "{# thinking #}{{ 'thinking' }}{{ messages[0].content }}"
+    with pytest.raises(InputError, match=r"^data.chat_template_kwargs.thinking: the chat template does not read it"):
+        load_tokenizer(chat(template), template_arguments={"thinking": True})
+    with pytest.raises(InputError, match=r"^data.chat_template: the tokenizer's own: line 1"):
+        load_tokenizer(chat("{% for %}"), template_arguments={"thinking": True})

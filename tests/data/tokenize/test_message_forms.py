@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dpo_lightning.data.tokenize.message_forms import forms, left_out
+from dpo_lightning.data.tokenize.message_forms import forms, left_out, marked
 from tests.helpers.tokenizers import turn
 
 
@@ -44,5 +44,14 @@ def test_what_is_left_out():
     assert left_out([turn("user", "a\nb")], "a\\nb") is None, "in the spelling of JSON"
     assert left_out([turn("user", "a c")], "a b") == "a message of role 'user'"
     assert left_out([turn("user", "?!")], "a b") is None, "nothing to look for"
-    assert left_out([call({})], "g") == "a tool call"
     assert left_out([turn("assistant", "thought")], "") is None
+
+
+def test_marks_stand_in_what_a_template_must_write():
+    messages = [turn("user", "a"), call({}), turn("tool", "4"), turn("assistant", "b")]
+    found, marks = marked(messages)
+    assert [*marks.values()] == ["a message of role 'user'", "a tool call", "a message of role 'tool'"]
+    one, two, three = marks
+    assert [each.get("content") for each in found] == [f"a{one}", None, f"4{three}", "b"]
+    assert found[1]["tool_calls"][0]["function"]["name"] == f"f{two}"
+    assert marked(messages[:1]) == (messages[:1], {})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import logging
+from types import SimpleNamespace
 
 import datasets
 import pytest
+from lightning.pytorch.trainer.states import TrainerFn
 
 from dpo_lightning.data.tokenize import template_dates
 from dpo_lightning.data.tokenize.template_dates import STATE, TemplateDate, date_of, reads_clock, templates_of
@@ -129,3 +131,15 @@ def test_a_job_that_is_put_back_in_the_queue_goes_on_tomorrow(clock, tmp_path):
     next_epoch = pairs(chat_template_date="2026-12-01", resume="next_epoch")
     fit(4, next_epoch, ckpt_path=checkpoint)
     assert next_epoch.prompts("train") == other.prompts("train")
+
+
+def test_a_strategy_that_restores_behind_the_rows_is_told_which_date_to_set(clock):
+    """As FSDP does: its hooks have read the rows, so the run starts again, with the date of the checkpoint."""
+    strategy, state = SimpleNamespace(restore_checkpoint_after_setup=True), SimpleNamespace(fn=TrainerFn.FITTING)
+    rows = pairs()
+    rows.setup()
+    before = rows.prompts("train")
+    rows.trainer = SimpleNamespace(strategy=strategy, state=state)
+    with pytest.raises(InputError, match=r"set data\.chat_template_date=2026-11-29, or .* data\.resume=next_epoch"):
+        rows.load_state_dict({STATE: "2026-11-29"})
+    assert rows.prompts("train") == before

@@ -30,3 +30,10 @@ def test_several_templates_and_none():
     assert with_defaults({"a": "x"}, {"b": 1})["a"].endswith("x")
     assert with_defaults(None, {"b": 1}) is None
     assert with_defaults("x", {}) == "x"
+
+
+def test_a_text_beyond_the_basic_plane_stays_itself():
+    from jinja2 import Environment
+
+    written = with_defaults("{{ x }}{{ y['ü'] }}", {"x": "\U0001f642 é", "y": {"ü": 'a"%}'}})
+    assert Environment().from_string(written).render() == '\U0001f642 éa"%}'

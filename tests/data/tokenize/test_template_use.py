@@ -60,3 +60,7 @@ def test_several_templates_count_together_and_none_is_not_guessed_at() -> None:
     assert words_of(chat(None)) is None
     assert unread_keys(chat(None), [example(name="n")]) == unread_arguments(chat(None), [example()]) == []
     assert reads_tools(chat(None))
+
+
+def test_a_template_that_cannot_be_read_has_no_words():
+    assert words_of(chat("{% for %}")) is None

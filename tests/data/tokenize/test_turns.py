@@ -37,5 +37,28 @@ def test_a_turn_that_is_not_written_is_refused():
         Dialogue(MESSAGES, last_only(MESSAGES, True), last_only, ["<end>"]).turn(1)
 
 
+def thinking(messages, answered):
+    """Opens the last answer with a block that no earlier one has, and writes calls behind a text, as Qwen3's does."""
+    text = ""
+    for number, each in enumerate(messages, 1):
+        block = "<think></think>" if each["role"] == "assistant" and number == len(messages) else ""
+        calls = "".join(f"<call>{call}</call>" for call in each.get("tool_calls", ()))
+        text += f"<{each['role']}>{block}{each.get('content', '')}{calls}<end>\n"
+    return text if answered else f"{text}<assistant>"
+
+
+def test_a_call_belongs_to_its_turn_where_the_turn_is_written_otherwise_alone():
+    called = [turn("user", "a"), {"role": "assistant", "tool_calls": ["f"]}, turn("tool", "4"), turn("assistant", "d")]
+    text = thinking(called, True)
+    start, end = Dialogue(called, text, thinking, ["<end>"]).turn(1)
+    assert text[start:end] == "<call>f</call><end>"
+
+
+def test_turns_of_a_dialogue_that_ends_within_its_last_one():
+    text = thinking(MESSAGES, True).removesuffix("<end>\n")
+    spans = [Dialogue(MESSAGES, text, thinking, ["<end>"]).turn(index) for index in (1, 3)]
+    assert [text[start:end] for start, end in spans] == ["bb<end>", "<think></think>dd"]
+
+
 def test_weights_are_not_the_templates():
     assert without_weights([{**MESSAGES[0], "weight": 0, "train": 1, "name": "x"}]) == [{**MESSAGES[0], "name": "x"}]
