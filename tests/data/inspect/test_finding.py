@@ -10,6 +10,7 @@ import pytest
 from dpo_lightning.data.inspect import CHECKS, Check, Found, Severity, run_checks
 from tests.data.inspect.common import clean_labelled, clean_rows, findings, names_above_info, survey, survey_in_words
 
+PLANTED = Path(__file__).parent / "checks"
 DOCTOR = Path(__file__).parents[3] / "docs/doctor.md"
 
 
@@ -40,6 +41,13 @@ def test_names_are_unique_and_sentences_end():
     for check in CHECKS:
         assert check.meaning.endswith("."), check.name
         assert re.fullmatch(r"[A-Z][^\n]+\.", check.remedy), check.name
+
+
+def test_every_check_has_a_fault_that_is_planted():
+    tests = "".join(file.read_text(encoding="utf-8") for file in sorted(PLANTED.glob("test_*.py")))
+    looked_up = {*re.findall(r'\["([^"\n]+)"\]|^ +\("([^"\n]+)", \{', tests, re.MULTILINE)}
+    named = {name for names in looked_up for name in names}
+    assert [check.name for check in CHECKS if check.name not in named] == []
 
 
 def test_the_page_explains_every_check():
