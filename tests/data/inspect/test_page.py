@@ -91,7 +91,7 @@ def test_it_is_written_whole(tmp_path: Path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["page.html"]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_nothing_sticks_out_and_it_is_as_dark_as_the_system(width, scheme, tmp_path: Path):
     file = tmp_path / "page.html"
