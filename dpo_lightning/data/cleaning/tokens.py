@@ -80,7 +80,9 @@ class ExampleTokens:
         for place, (first, last) in enumerate(pairwise(starts)):
             ids = self.prompts.one(place), *(self.completions.one(each) for each in range(first, last))
             prompt, *completions = decode([each.tolist() for each in ids])
-            words[place] = words_key(prompt, completions, None if self.labels is None else self.labels[first:last])
+            words[place] = words_key(
+                prompt, completions, None if self.labels is None else self.labels[first:last].tolist()
+            )
         return ExampleTokens(self.rows, self.prompts, self.completions, self.counts, self.labels, words)
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from dpo_lightning.data.inspect.survey import Seen
@@ -25,8 +25,18 @@ class Origins:
 
     def of(self, row: Mapping[str, Any]) -> Mapping[str, str]:
         """Return the names in a row by column; equal ones are one object."""
-        names = {name: value for name, value in row.items() if self._is_name(name, value)}
+        names = {name: value for name, value in self._inner(row) if self._is_name(name, value)}
         return self._known.setdefault(tuple(names.items()), names)
+
+    def _inner(self, row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield the values of a row, and those of the mappings in it by path, as in `chosen_meta.model`."""
+        for name, value in row.items():
+            if name in self._passed_over:
+                continue
+            if isinstance(value, Mapping):
+                yield from ((f"{name}.{field}", inner) for field, inner in value.items())
+            else:
+                yield name, value
 
     def _is_name(self, column: str, value: Any) -> bool:
         if column in self._passed_over or not isinstance(value, str) or not 0 < len(value) <= _LONGEST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from dpo_lightning.data.cleaning.words import squeezed, words_key
 from dpo_lightning.data.inspect.refusals import is_refusal
@@ -44,14 +44,18 @@ class Fact(IntEnum):
     OPEN_END = 4096
     """It ends in a letter or a digit."""
     PARAGRAPHS = 8192
+    TABLE = 16384
+    EMOJI = 32768
 
 
+_Facts: TypeAlias = tuple[tuple[Fact, Callable[[str], Any]], ...]
+_OF_PROMPTS: _Facts = ((Fact.UNSEEN, _UNSEEN.search), (Fact.MARKUP, _MARKUP.search))
 # White space that a line begins with has no line breaks here: a run of them would be looked at once for each.
-_FACTS: tuple[tuple[Fact, Callable[[str], Any]], ...] = (
+_OF_COMPLETIONS: _Facts = (
+    *_OF_PROMPTS,
     (Fact.EMPTY, lambda text: not text),
     (Fact.BLANK, str.isspace),
-    (Fact.UNSEEN, _UNSEEN.search),
-    (Fact.MARKUP, _MARKUP.search),
+    (Fact.REFUSAL, is_refusal),
     (Fact.BULLETS, re.compile(r"^[^\S\n]*[-*•] ", re.MULTILINE).search),
     (Fact.NUMBERED, re.compile(r"^[^\S\n]*\d+[.)] ", re.MULTILINE).search),
     (Fact.CODE, lambda text: "```" in text),
@@ -60,6 +64,8 @@ _FACTS: tuple[tuple[Fact, Callable[[str], Any]], ...] = (
     (Fact.EXCLAMATION, lambda text: "!" in text),
     (Fact.QUESTION, lambda text: text.rstrip().endswith("?")),
     (Fact.OPEN_END, lambda text: _LAST_MARK.search(text.rstrip()[-1:])),
+    (Fact.TABLE, lambda text: "|" in text and re.search(r"^[^\S\n]*\|.*\|", text, re.MULTILINE)),
+    (Fact.EMOJI, re.compile("[\u2600-\u27bf\U0001f300-\U0001faff]").search),
     (Fact.PARAGRAPHS, re.compile(r"\n[^\S\n]*\n").search),
 )
 
@@ -68,7 +74,7 @@ class Said(NamedTuple):
     """Facts about the texts of an example.
 
     Attributes:
-        prompt: Sum of the facts of the prompt.
+        prompt: Sum of the facts of the prompt, as far as they are asked for: unseen characters and markup.
         completions: Sum of the facts of each completion.
         same: Whether there are several completions, all of the same text.
         same_words: Whether they are several different texts that differ in white space or in capital letters alone.
@@ -86,7 +92,7 @@ class Said(NamedTuple):
         """Take the facts of texts, as the model gets them."""
         differ = len(set(completions)) > 1
         return cls(
-            facts(prompt),
+            _sum(prompt, _OF_PROMPTS),
             tuple(map(facts, completions)),
             len(completions) > 1 and not differ,
             differ and len(set(map(squeezed, completions))) == 1,
@@ -99,6 +105,9 @@ class Said(NamedTuple):
 
 
 def facts(text: str) -> int:
-    """Return the sum of the facts that hold of a text."""
-    found = sum(fact for fact, holds in _FACTS if holds(text))
-    return found + (Fact.REFUSAL if is_refusal(text) else 0)
+    """Return the sum of the facts that hold of a completion."""
+    return _sum(text, _OF_COMPLETIONS)
+
+
+def _sum(text: str, of: _Facts) -> int:
+    return sum(fact for fact, holds in of if holds(text))

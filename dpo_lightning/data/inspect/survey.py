@@ -85,6 +85,8 @@ class Seen(NamedTuple):
     @property
     def sides(self) -> tuple[int, int] | None:
         """Numbers of the best and of the worst completion; None where all are of one kind."""
+        if self.labels is None:
+            return (0, len(self.completion_ids) - 1) if len(self.completion_ids) > 1 else None
         preferred, others = self.preferred, self.others
         return (preferred[0], others[-1]) if preferred and others else None
 
@@ -142,7 +144,11 @@ class Split:
         """Tokens of the examples that are trained on."""
         kept = self.kept
         labelled = any(each.labels is not None for each in kept)
-        preferred = [number in each.preferred for each in kept for number in range(len(each.completion_ids))]
+        preferred = [
+            number in each.preferred
+            for each in (kept if labelled else ())
+            for number in range(len(each.completion_ids))
+        ]
         return ExampleTokens(
             np.array([each.row for each in kept], dtype=np.int64),
             Sequences.of(each.prompt_ids for each in kept),

@@ -58,7 +58,7 @@ def test_without_cleaning_what_is_trained_on_is_written(words):
 def test_rows_are_cleaned_as_the_objective_reads_them(words, capsys):
     """Pairs that share a completion on other sides do not contradict one another; its two labels do."""
     write(Path("pairs.jsonl"), [ROWS[8], {"prompt": "plain?", "chosen": "no", "rejected": "never"}, ROWS[2], ROWS[5]])
-    given = [*words, "--data.clean={contradictory: true}", "--output"]
+    given = [*words, "--data.val_split=null", "--data.clean={contradictory: true}", "--output"]
     main([*given, "of_pairs.jsonl"])
     assert len(written("of_pairs.jsonl")) == 4
     assert "4 of 4 rows in of_pairs.jsonl, as DPO reads them" in capsys.readouterr().out

@@ -20,6 +20,7 @@ def test_short_texts_of_columns_that_nobody_reads_are_names():
     row = {"by": "us", "label": "good", "note": "x" * 41, "none": None, "n": 3, "score": "-1.5", "empty": ""}
     assert origins.of(row) == {"by": "us"}
     assert origins.of(row) is origins.of({"by": "us"}), "kept once"
+    assert origins.of({"meta": {"model": "big", "n": 3}, "label": {"by": "us"}}) == {"meta.model": "big"}
 
 
 def test_a_column_with_many_values_names_nothing():

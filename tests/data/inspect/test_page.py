@@ -79,6 +79,13 @@ def test_every_finding_and_split_is_there():
     assert "not trained" in shown
 
 
+def test_columns_of_numbers_are_marked_as_such():
+    outline = Outline(page(report()))
+    names = [attrs["data-name"] for tag, attrs in outline.tags if tag == "td" and attrs.get("class") == "number"]
+    assert {*names} == {"rows", "looked at", "refused", "examples", "kept", "tokens", "times the tree"}
+    assert any(re.search(r"^chosen \(\d+ tokens trained\)$", each) for each in outline.texts)
+
+
 def test_code_is_marked():
     assert text("set `data.clean` to `<b>`") == "set <code>data.clean</code> to <code>&lt;b&gt;</code>"
 

@@ -71,6 +71,12 @@ def test_texts_are_looked_at_without_the_marks_of_control_tokens():
     assert seen.spells_control
 
 
+def test_no_text_of_a_row_is_kept():
+    (seen,) = split(clean_rows(1)).examples
+    assert [name for name, value in seen._asdict().items() if isinstance(value, str)] == ["split"]
+    assert {type(value) for value in seen.said} == {int, bool, tuple}
+
+
 def test_columns_that_are_read_are_told_from_others():
     rows = [{**row, "id": f"n{number % 3}", "note": "x" * 60, "none": None} for number, row in enumerate(clean_rows(9))]
     read = split(rows)

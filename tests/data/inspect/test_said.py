@@ -25,6 +25,8 @@ from dpo_lightning.data.inspect.said import Fact, Said, facts
         ("2 # 3.", set()),
         ("**so**.", {Fact.BOLD}),
         ("2 ** 3.", set()),
+        ("so.\n | a | b |\n.", {Fact.TABLE}),
+        ("so \U0001f600.", {Fact.EMOJI}),
         ("```py```", {Fact.CODE}),
         ("a\u200bb.", {Fact.UNSEEN}),
         ("[INST] a.", {Fact.MARKUP}),
@@ -48,7 +50,9 @@ def test_texts_are_compared():
     assert len({alike.key, Said.of("so", ["It is", " it  IS"]).key, Said.of("so?", ["ItisItis", ""]).key}) == 3
 
 
-@pytest.mark.parametrize("text", ["\n" * 200_000, " " * 200_000, "* " * 100_000, "\n " * 100_000, "1" * 200_000])
+@pytest.mark.parametrize(
+    "text", ["\n" * 200_000, " " * 200_000, "* " * 100_000, "\n " * 100_000, "1" * 200_000, "|" * 200_000]
+)
 def test_a_huge_text_is_looked_at_in_one_pass(text):
     start = time.process_time()
     facts(text + "x")

@@ -32,6 +32,8 @@ _LAYOUT: dict[str, Fact] = {
     "an exclamation mark": Fact.EXCLAMATION,
     "no mark at the end": Fact.OPEN_END,
     "several paragraphs": Fact.PARAGRAPHS,
+    "tables": Fact.TABLE,
+    "emoji": Fact.EMOJI,
 }
 
 

@@ -15,7 +15,7 @@ def truncated(survey: Survey) -> Found | None:
     if not rows:
         return None
     severity = Severity.WARNING if share(rows, survey) >= 0.1 else Severity.INFO
-    return Found(severity, f"{of_rows(rows, survey)} are cut to {survey.max_length} tokens", rows)
+    return Found(severity, f"{of_rows(rows, survey)} are cut to {survey.max_length:,} tokens", rows)
 
 
 def same_after_truncation(survey: Survey) -> Found | None:
