@@ -7,8 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from dpo_lightning import ScoredListFormat, ScoredPairsFormat
 from dpo_lightning.data.inspect import CHECKS, Check, Found, Severity, run_checks
-from tests.data.inspect.common import clean_labelled, clean_rows, findings, names_above_info, survey, survey_in_words
+from tests.data.inspect.common import (
+    clean_labelled,
+    clean_lists,
+    clean_rows,
+    conversations,
+    findings,
+    names_above_info,
+    survey,
+    survey_in_words,
+)
+from tests.helpers.tokenizers import CHATML, chat
 
 PLANTED = Path(__file__).parent / "checks"
 DOCTOR = Path(__file__).parents[3] / "docs/doctor.md"
@@ -30,6 +41,19 @@ def test_clean_data_has_nothing_above_information(rows):
     held_out = clean_rows(50, seed=7) if "chosen" in rows[0] else clean_labelled(50, seed=7)
     assert names_above_info(survey(rows, held_out)) == []
     assert names_above_info(survey_in_words(rows)) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings"),
+    [
+        (conversations(200), {"tokenizer": chat(CHATML)}),
+        (clean_lists(), {"row_format": ScoredListFormat(score="scores")}),
+        (clean_lists(), {"row_format": ScoredPairsFormat(score="scores")}),
+    ],
+    ids=["conversations", "lists", "scored pairs"],
+)
+def test_of_clean_data_of_each_kind_there_is_nothing_to_say(rows, settings):
+    assert findings(survey(rows, **settings)) == {}
 
 
 def test_clean_data_has_nothing_to_say_of_pairs():
