@@ -1,4 +1,4 @@
-"""What a large file costs before training: tokenising, keys, plans, the second start, and memory.
+"""What a large file costs before training: the doctor, tokenising, keys, plans, the second start, and memory.
 
     python -m benchmarks.data_scale                      # 1,000,000 rows like HH's, one core
     python -m benchmarks.data_scale --rows 20000         # does it work here?
@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ GOALS = {
     "index_rows_s": 3,
     "plan_s": 5,
     "start_s": 5,
+    "inspect_s": 60,
+    "inspect_peak_mib": 1024,
 }
 
 
@@ -107,6 +110,8 @@ def figures(stages: dict[str, dict[str, Any]]) -> dict[str, float]:
         "index_rows_s": second["index_rows_s"],
         "plan_s": second["plan_s"],
         "start_s": second["start_s"],
+        "inspect_s": stages["inspect"]["inspect_s"],
+        "inspect_peak_mib": stages["inspect"]["peak_mib"],
     }
 
 
@@ -258,11 +263,29 @@ def start(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def inspect(spec: dict[str, Any]) -> dict[str, Any]:
+    """The doctor's look at as many rows as it takes without being asked for more, 100,000."""
+    from dpo_lightning import PreferenceDataModule
+    from dpo_lightning.cli.surveys import survey
+    from dpo_lightning.data.inspect import Report
+    from dpo_lightning.data.tokenize.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(spec["tokenizer"])
+    peak = Peak()
+    data = PreferenceDataModule(spec["data"], tokenizer)
+
+    def look() -> str:
+        return Report.of(survey(data, tokenizer, bar=lambda text, rows: nullcontext(lambda count: None))).document()
+
+    return {"inspect_s": clocked(look)[0], "peak_mib": peak.mib()}
+
+
 STAGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "read": read,
     "turns": turns,
     "first": start,
     "second": start,
+    "inspect": inspect,
 }
 
 

@@ -98,13 +98,16 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
     def _predicting(self) -> bool:
         return self.trainer is not None and self.trainer.state.fn == TrainerFn.PREDICTING
 
-    def read_all(self) -> None:
+    def read_all(self, read: DataRead | None = None) -> None:
         """Read and tokenise every split, unless it is there.
+
+        Args:
+            read: What is read of the rows, where no Trainer says so.
 
         Raises:
             InputError: naming the key, the row and the field.
         """
-        read = self._wanted(self.read_by_module)
+        read = self._wanted(self.read_by_module or read)
         if self.sources:
             check_formats(self.sources, self.format)
         if read is not None:
@@ -112,7 +115,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
             check_before_rows(read, formats, predicting=self._predicting)
         if self.learner is not None:
             Vocabulary(self.tokenizer, self.learner.vocabulary()).check()
-        self._reader = self.reader()
+        self._reader = self.reader(read)
         if self.streaming:
             self._open_stream()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)

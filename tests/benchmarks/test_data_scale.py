@@ -28,8 +28,13 @@ def test_each_row_has_a_prompt_of_its_own(tmp_path: Path, kind: str) -> None:
 def test_the_figures_are_those_that_have_goals() -> None:
     second = {"start_s": 4.0, "index_rows_s": 2.0, "content_hash_s": 2.5, "plan_s": 1.0, "peak_mib": 9.0}
     turns = [{"tokenizer_s": 10.0, "ours_s": ours} for ours in (11.0, 12.0, 20.0)]
-    peaks = {"read": {"peak_mib": 700.0}, "first": {"peak_mib": 500.0}}
+    peaks = {
+        "read": {"peak_mib": 700.0},
+        "first": {"peak_mib": 500.0},
+        "inspect": {"inspect_s": 40.0, "peak_mib": 800.0},
+    }
     found = figures({**peaks, "turns": {"turns": turns}, "second": second})
     assert found.keys() == GOALS.keys()
+    assert (found["inspect_s"], found["inspect_peak_mib"]) == (40.0, 800.0)
     assert (found["tokenise_ratio"], found["tokenise_peak_mib"], found["start_s"]) == (1.2, 500.0, 4.0)
     assert table({"rows": 10, "file_mib": 1.0, "figures": found}).row_count == len(GOALS)

@@ -50,7 +50,7 @@ def test_without_a_tokenizer_words_are_counted(files):
     read = survey(data(files["train"]), None, bar=no_bar)
     assert (read.unit, read.max_length, read.tokenized) == ("words", None, False)
     first = read.train.examples[0]
-    assert read.decode(first.completion_ids[0].tolist()) == first.completions[0].strip()
+    assert read.decode(first.completion_ids[0].tolist()) == clean_rows(1)[0]["chosen"].strip()
 
 
 def test_labelled_rows_are_recognised(tmp_path: Path):

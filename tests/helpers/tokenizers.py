@@ -96,6 +96,12 @@ OTHER_END = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+# Opens a block of thoughts for an answer to come, unless told not to; an answer without thoughts has none.
+THINKING = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% if enable_thinking is not defined or enable_thinking %}T:{% endif %}"
+    "{% endif %}"
+)
 TEMPLATES = {
     "chatml": CHATML,
     "no generation prompt": NO_GENERATION_PROMPT,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def data(arguments: Sequence[str]) -> None:
-    """Write the training rows of a config that are left after `data.clean`.
+    """Write the training rows of a config that are left after `data.clean`, as its objective reads them.
 
     Raises:
         InputError: for rows that cannot be read or written, and for a file that is there already.
@@ -35,16 +35,17 @@ def data(arguments: Sequence[str]) -> None:
             f"data export --output: {output}: rows are written as JSON lines: give a path that ends in .jsonl"
         )
     check_writable("data export --output", output, directory=False)
-    module = data_of_config(words).data
+    found = data_of_config(words)
+    module = found.data
     for key, given in {"data.sources": module.sources, "data.streaming": module.streaming}.items():
         if given:
             raise InputError(f"data export: {key}: name one source of rows that do not stream in data.dataset")
-    module.setup()
+    module.read_all(found.read)
     train = next(places(module))
     rows = load_rows(train.source.dataset, train.split, module.load_options, train.keys)
     numbers = sorted(set(module.splits["train"]["row"][:]))
     _write(rows, numbers, output)
-    print(shown(f"{len(numbers)} of {len(rows)} rows in {output}"))
+    print(shown(f"{len(numbers)} of {len(rows)} rows in {output}, as {found.read.objective} reads them"))
 
 
 def _parser() -> argparse.ArgumentParser:

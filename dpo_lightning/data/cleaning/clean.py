@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Optional
 
@@ -11,16 +11,14 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.data.cleaning.near import near_duplicates
 from dpo_lightning.data.cleaning.repeats import contradictory, duplicates, shared_with
-from dpo_lightning.data.cleaning.tokens import ExampleTokens
+from dpo_lightning.data.cleaning.tokens import Decode, ExampleTokens
+from dpo_lightning.data.cleaning.words import squeezed
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.settings import require
 
 if TYPE_CHECKING:
     import datasets
-
-Decode = Callable[[Sequence[Sequence[int]]], list[str]]
-"""Token ids of many texts -> the texts."""
 
 _NAMED = 5  # rows that a line of the log quotes
 
@@ -49,7 +47,8 @@ class Clean:
         contradictory: Leave out both of two pairs that have one prompt and the sides swapped, and a completion that has
             both labels.
         duplicates: Leave out what repeats an example before it: `exact`, or `near`, which has 0.7 of the runs of three
-            tokens in common with it, in the prompt as in the completions.
+            tokens in common with it, in the prompt as in the completions, or the same text but for white space and
+            capital letters.
         contaminated: Leave out what shares its prompt and a completion with an example of validation or test; with
             `duplicates: near` also what is a near-duplicate of one.
     """
@@ -82,6 +81,8 @@ class Clean:
             return dict(rows)
         tokens = ExampleTokens.of_rows(rows["train"])
         held_out = [ExampleTokens.of_rows(each) for name, each in rows.items() if name != "train"]
+        if self.duplicates == "near":
+            tokens, *held_out = (each.with_words(decode) for each in (tokens, *held_out))
         left = np.ones(len(tokens), dtype=bool)
         said = []
         for found in self.left_out(tokens, held_out, decode):
@@ -141,7 +142,7 @@ def identical(tokens: ExampleTokens, decode: Decode) -> np.ndarray:
     for example in several.tolist():
         spans = range(tokens.starts[example], tokens.starts[example + 1])
         texts = decode([tokens.completions.one(each).tolist() for each in spans])
-        if len({"".join(text.split()).lower() for text in texts}) == 1:
+        if len(set(map(squeezed, texts))) == 1:
             found.append(example)
     return np.array(found, dtype=np.int64)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+_BLOCK = 1 << 18  # integers
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
@@ -31,10 +33,9 @@ class Sequences(NamedTuple):
 
     @classmethod
     def of(cls, sequences: Iterable[np.ndarray]) -> Sequences:
-        """Join arrays."""
-        parts = [np.asarray(each, dtype=np.int64) for each in sequences]
-        ends = np.cumsum([0, *map(len, parts)])
-        return cls(np.concatenate([np.empty(0, np.int64), *parts]), ends)
+        """Join arrays of one type of integers."""
+        parts = [*sequences]
+        return cls(np.concatenate(parts or [np.empty(0, np.int64)]), np.cumsum([0, *map(len, parts)]))
 
     def one(self, place: int) -> np.ndarray:
         """Return the integers of one sequence."""
@@ -56,6 +57,9 @@ class Sequences(NamedTuple):
         A hash is the sum of those of its integers with their places, modulo 2^64; two of a million different sequences
         share one with a probability below 1e-7.
         """
+        return np.concatenate([np.empty(0, np.uint64), *(block._hashes() for block in self.blocks())])
+
+    def _hashes(self) -> np.ndarray:
         lengths = self.lengths
         places = np.arange(len(self.values), dtype=np.uint64) - np.repeat(self.ends[:-1], lengths).astype(np.uint64)
         terms = mixed(mixed(self.values.astype(np.uint64) + _ODD) + places * _ODD)
@@ -64,8 +68,21 @@ class Sequences(NamedTuple):
 
     def runs(self, width: int) -> Sequences:
         """Return hashes of all runs of so many integers of each sequence; a shorter sequence is one run, as it is."""
+        ends = np.concatenate([[0], np.cumsum(_runs_in(self.lengths, width))])
+        return Sequences(np.concatenate([np.empty(0, np.uint64), *(each._runs(width) for each in self.blocks())]), ends)
+
+    def blocks(self) -> Iterator[Sequences]:
+        """Yield some sequences at a time: what is computed of each integer then takes little memory."""
+        start = 0
+        while start < self.size:
+            stop = max(start + 1, int(np.searchsorted(self.ends, self.ends[start] + _BLOCK, side="right")) - 1)
+            ends = self.ends[start : stop + 1]
+            yield Sequences(self.values[ends[0] : ends[-1]], ends - ends[0])
+            start = stop
+
+    def _runs(self, width: int) -> np.ndarray:
         lengths = self.lengths
-        counts = np.where(lengths == 0, 0, np.maximum(lengths - width + 1, 1))
+        counts = _runs_in(lengths, width)
         ends = np.concatenate([[0], np.cumsum(counts)])
         offsets = np.arange(ends[-1]) - np.repeat(ends[:-1], counts)
         starts = np.repeat(self.ends[:-1], counts) + offsets
@@ -74,4 +91,8 @@ class Sequences(NamedTuple):
         padded = np.concatenate([self.values.astype(np.uint64) + np.uint64(1), np.zeros(width, np.uint64)])
         for place in range(width):  # 0 stands for what a short sequence lacks
             hashes = mixed(hashes * _ODD + np.where(left > place, padded[starts + place], np.uint64(0)))
-        return Sequences(hashes, ends)
+        return hashes
+
+
+def _runs_in(lengths: np.ndarray, width: int) -> np.ndarray:
+    return np.where(lengths == 0, 0, np.maximum(lengths - width + 1, 1))

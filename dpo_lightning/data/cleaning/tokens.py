@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dpo_lightning.data.blocks import BLOCK
 from dpo_lightning.data.cleaning.sequences import Sequences, mixed
+from dpo_lightning.data.cleaning.words import words_key
 
 if TYPE_CHECKING:
     import datasets
+
+Decode = Callable[[Sequence[Sequence[int]]], list[str]]
+"""Token ids of many texts -> the texts."""
 
 
 class ExampleTokens:
@@ -24,6 +29,7 @@ class ExampleTokens:
         completions: Tokens of all completions, example after example.
         counts: Completions of each example, `[examples]`.
         labels: Label of each completion, `[completions]` bool; None for pairs and lists.
+        words: The `words_key` of each example, `[examples]` int64; None where nobody has looked at texts.
     """
 
     def __init__(
@@ -33,12 +39,14 @@ class ExampleTokens:
         completions: Sequences,
         counts: np.ndarray,
         labels: np.ndarray | None = None,
+        words: np.ndarray | None = None,
     ) -> None:
         self.rows = rows
         self.prompts = prompts
         self.completions = completions
         self.counts = counts
         self.labels = labels
+        self.words = words
 
     @classmethod
     def of_rows(cls, rows: datasets.Dataset) -> ExampleTokens:
@@ -51,13 +59,31 @@ class ExampleTokens:
         """Put examples one after the other."""
         none = np.empty(0, np.int64)
         labelled = any(part.labels is not None for part in parts)
+        words = [part.words for part in parts if part.words is not None]
         return cls(
             np.concatenate([none, *(part.rows for part in parts)]),
             _joined([part.prompts for part in parts]),
             _joined([part.completions for part in parts]),
             np.concatenate([none, *(part.counts for part in parts)]),
             np.concatenate([none.astype(bool), *(part.preferred for part in parts)]) if labelled else None,
+            np.concatenate([none, *words]) if len(words) == len(parts) else None,
         )
+
+    def with_words(self, decode: Decode) -> ExampleTokens:
+        """Return the same with `words`.
+
+        Args:
+            decode: Makes text of tokens.
+        """
+        words = np.empty(len(self), np.int64)
+        starts = self.starts.tolist()
+        for place, (first, last) in enumerate(pairwise(starts)):
+            ids = self.prompts.one(place), *(self.completions.one(each) for each in range(first, last))
+            prompt, *completions = decode([each.tolist() for each in ids])
+            words[place] = words_key(
+                prompt, completions, None if self.labels is None else self.labels[first:last].tolist()
+            )
+        return ExampleTokens(self.rows, self.prompts, self.completions, self.counts, self.labels, words)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -17,9 +17,9 @@ class Side(NamedTuple):
     place: int
 
     @property
-    def text(self) -> str:
-        """Text of the completion."""
-        return self.seen.completions[self.place]
+    def facts(self) -> int:
+        """Sum of the facts of its text."""
+        return self.seen.said.completions[self.place]
 
     @property
     def ids(self) -> np.ndarray:

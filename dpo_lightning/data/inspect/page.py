@@ -27,6 +27,7 @@ from dpo_lightning.utils.files import replaced
 from dpo_lightning.utils.text import shown, visible
 
 _MOST_ROWS = 200
+_NUMBER = re.compile(r"[\d,.]*$")
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -58,7 +59,7 @@ def _parts(report: Report) -> Iterator[str]:
     yield from _section("Tokens to compute", [_table(computed_rows(report)), f"<p>{text(computed_note(report))}</p>"])
     if report.scores is not None:
         yield from _section("Model", [f"<p>{text(line)}</p>" for line in score_lines(report.scores)])
-    yield from _section("Examples", [_legend(), *map(_example, report.examples)])
+    yield from _section("Examples", [_legend(), *(_example(each, report.survey.unit) for each in report.examples)])
     yield "</main>\n</body>\n</html>"
 
 
@@ -87,10 +88,14 @@ def _finding(finding: Finding) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{text(cell)}</th>" for cell in rows[0])
+    kinds = [" class=number" if all(map(_NUMBER.match, column[1:])) else "" for column in zip(*rows, strict=True)]
+    head = "".join(f"<th{kind}>{text(cell)}</th>" for kind, cell in zip(kinds, rows[0], strict=True))
     body = "".join(
         "<tr>"
-        + "".join(f'<td data-name="{text(name)}">{text(cell)}</td>' for name, cell in zip(rows[0], row, strict=True))
+        + "".join(
+            f'<td{kind} data-name="{text(name)}">{text(cell)}</td>'
+            for kind, name, cell in zip(kinds, rows[0], row, strict=True)
+        )
         + "</tr>"
         for row in rows[1:]
     )
@@ -124,14 +129,14 @@ def _legend() -> str:
     )
 
 
-def _example(example: MarkedExample) -> str:
+def _example(example: MarkedExample, unit: str) -> str:
     completions = "".join(
-        f"<h4>{text(name)}, {trained:,} trained</h4><pre>{''.join(map(_piece, pieces))}</pre>"
+        f"<h4>{text(name)} ({trained:,} {unit} trained)</h4><pre>{''.join(map(_piece, pieces))}</pre>"
         for (name, pieces), trained in zip(example.completions, example.trained, strict=True)
     )
     return (
-        f"<details class='example' open><summary>Row {text(named(example.split, example.row))}</summary><h4>prompt</h4>"
-        f"<pre>{_piece(example.prompt)}</pre>{completions}</details>"
+        f"<details class='example' open><summary>Row {text(named(example.split, example.row))}</summary>"
+        f"<h4>prompt (not trained)</h4><pre>{_piece(example.prompt)}</pre>{completions}</details>"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,14 +14,15 @@ from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.inspect.columns import columns_of
+from dpo_lightning.data.inspect.origins import Origins
 from dpo_lightning.data.inspect.row_sources import NumberedRow, RowSource
+from dpo_lightning.data.inspect.said import Said
 from dpo_lightning.data.inspect.survey import TRAIN, Refused, Seen, Split
 from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenize.boundary import Boundary
 from dpo_lightning.data.tokenize.rows import checked_example, render_row
 from dpo_lightning.errors import InputError
 
-_LONGEST_VALUE = 40  # characters of what may name a source
 _NO_LIMIT = 1 << 30
 
 
@@ -95,8 +95,11 @@ class TokenReader(ExampleReader):
                 self.remedy = self.encode.remedy(text.source) or {}
             yield Seen(
                 text.row,
-                _unquoted(text.prompt),
-                [_unquoted(_spoken(each)) for each in text.source.completions],
+                Said.of(
+                    _unquoted(text.prompt),
+                    [_unquoted(_spoken(each)) for each in text.source.completions],
+                    text.source.labels,
+                ),
                 ids.labels,
                 {},
                 text.templated,
@@ -146,7 +149,8 @@ class WordReader(ExampleReader):
         if outcome == Outcome.KEPT and len(texts) > 1 and len(set(texts)) == 1:
             outcome = Outcome.IDENTICAL
         templated = not isinstance(example.prompt, str)
-        return Seen(row, prompt, texts, example.labels, {}, templated, False, ids[0], ids[1:], outcome, False, whole)
+        said = Said.of(prompt, texts, example.labels)
+        return Seen(row, said, example.labels, {}, templated, False, ids[0], ids[1:], outcome, False, whole)
 
     def _ids(self, text: str) -> np.ndarray:
         found = []
@@ -177,11 +181,13 @@ def read_split(
         name: Its name in reports.
         advance: Is told how many rows were read.
     """
+    columns = columns_of(rows.table, row_format, reader.encode)
+    origins = Origins(columns.read)
     found = Block()
     looked_at = 0
     for block in rows.blocks():
         looked_at += len(block)
-        values = {number: _names_of_sources(row) for number, row in block}
+        values = {number: origins.of(row) for number, row in block}
         read = reader.read(block, row_format)
         found.examples.extend(each._replace(values=values[each.row], split=name) for each in read.examples)
         found.refused.extend(read.refused)
@@ -191,21 +197,12 @@ def read_split(
         place,
         rows.total,
         looked_at,
-        found.examples,
+        origins.with_few(found.examples),
         sorted(found.refused),
         found.undecided,
-        columns_of(rows.table, row_format, reader.encode),
+        columns,
         (reader.remedy or {}) if isinstance(reader, TokenReader) else {},
     )
-
-
-def _names_of_sources(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values that are short texts, which may name the source of a completion."""
-    return {
-        name: sys.intern(value)
-        for name, value in row.items()
-        if isinstance(value, str) and 0 < len(value) <= _LONGEST_VALUE
-    }
 
 
 def _spoken(part: Any) -> str:

@@ -37,6 +37,7 @@ summary { cursor: pointer; padding: .25rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; }
+.number { text-align: right; padding-right: 1.5rem; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.5 ui-monospace, monospace; }
 .piece { border-radius: .2rem; padding: .05rem .15rem; box-decoration-break: clone; }
 .prompt { background: var(--prompt); }
@@ -50,7 +51,7 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.
 @media (max-width: 40rem) {
   thead { display: none; }
   tr { display: block; border-bottom: 1px solid var(--line); padding: .35rem 0; }
-  td { display: grid; grid-template-columns: 7rem 1fr; border: 0; padding: .1rem 0; }
+  td, td.number { display: grid; grid-template-columns: 7rem 1fr; border: 0; padding: .1rem 0; text-align: left; }
   td::before { content: attr(data-name); color: var(--soft); }
 }
 """

@@ -13,6 +13,7 @@ import numpy as np
 from dpo_lightning.data.cleaning import ExampleTokens
 from dpo_lightning.data.cleaning.sequences import Sequences
 from dpo_lightning.data.inspect.columns import Columns
+from dpo_lightning.data.inspect.said import Said
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.tokenize import Outcome
 from dpo_lightning.data.tokenize.boundary import Boundary
@@ -25,10 +26,10 @@ class Seen(NamedTuple):
 
     Attributes:
         row: Row of the source data, from 0.
-        prompt: Text of the prompt, as the model gets it.
-        completions: Text of each completion, without what a chat template puts around it.
+        said: Facts about the text of the prompt, as the model gets it, and of each completion, without what a chat
+            template puts around it.
         labels: Whether each completion is desirable; None for pairs and lists.
-        values: Short texts of the row's own columns, by name.
+        values: Texts of the row's own columns that may name a source, by name.
         templated: Whether a chat template has written it.
         spells_control: Whether a text spells a control token, which stays text.
         prompt_ids: Tokens of the prompt, after truncation.
@@ -43,8 +44,7 @@ class Seen(NamedTuple):
     """
 
     row: int
-    prompt: str
-    completions: list[str]
+    said: Said
     labels: Sequence[bool] | None
     values: Mapping[str, str]
     templated: bool
@@ -80,11 +80,13 @@ class Seen(NamedTuple):
     def others(self) -> list[int]:
         """Numbers of the completions that are not preferred."""
         preferred = self.preferred
-        return [number for number in range(len(self.completions)) if number not in preferred]
+        return [number for number in range(len(self.completion_ids)) if number not in preferred]
 
     @property
     def sides(self) -> tuple[int, int] | None:
         """Numbers of the best and of the worst completion; None where all are of one kind."""
+        if self.labels is None:
+            return (0, len(self.completion_ids) - 1) if len(self.completion_ids) > 1 else None
         preferred, others = self.preferred, self.others
         return (preferred[0], others[-1]) if preferred and others else None
 
@@ -142,13 +144,18 @@ class Split:
         """Tokens of the examples that are trained on."""
         kept = self.kept
         labelled = any(each.labels is not None for each in kept)
-        preferred = [number in each.preferred for each in kept for number in range(len(each.completions))]
+        preferred = [
+            number in each.preferred
+            for each in (kept if labelled else ())
+            for number in range(len(each.completion_ids))
+        ]
         return ExampleTokens(
             np.array([each.row for each in kept], dtype=np.int64),
             Sequences.of(each.prompt_ids for each in kept),
             Sequences.of(ids for each in kept for ids in each.completion_ids),
             np.array([len(each.completion_ids) for each in kept], dtype=np.int64),
             np.array(preferred, dtype=bool) if labelled else None,
+            np.array([each.said.key for each in kept], dtype=np.int64),
         )
 
     def rows_at(self, which: np.ndarray) -> dict[str, list[int]]:

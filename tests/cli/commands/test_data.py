@@ -55,6 +55,39 @@ def test_without_cleaning_what_is_trained_on_is_written(words):
     assert [row["meta"]["n"] for row in written()] == [*range(9)]
 
 
+def test_rows_are_cleaned_as_the_objective_reads_them(words, capsys):
+    """Pairs that share a completion on other sides do not contradict one another; its two labels do."""
+    write(Path("pairs.jsonl"), [ROWS[8], {"prompt": "plain?", "chosen": "no", "rejected": "never"}, ROWS[2], ROWS[5]])
+    given = [*words, "--data.val_split=null", "--data.clean={contradictory: true}", "--output"]
+    main([*given, "of_pairs.jsonl"])
+    assert len(written("of_pairs.jsonl")) == 4
+    assert "4 of 4 rows in of_pairs.jsonl, as DPO reads them" in capsys.readouterr().out
+    main([*given, "of_labels.jsonl", "--model.objective=KTO"])
+    assert written("of_labels.jsonl") == [ROWS[2], ROWS[5]]
+    assert "2 of 4 rows in of_labels.jsonl, as KTO reads them" in capsys.readouterr().out
+
+
+def test_rows_that_the_objective_does_not_read_are_refused(words):
+    write(Path("pairs.jsonl"), [{"prompt": "p", "completion": "c", "label": label} for label in (True, False)])
+    with pytest.raises(SystemExit, match=r"error: .*DPO"):
+        main([*words, "--output", "cleaned.jsonl"])
+    assert not Path("cleaned.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        (["--data.streaming=true", "--data.val_split=null"], "data.streaming"),
+        (["--data.dataset=null", "--data.sources=[{dataset: pairs.jsonl}, {dataset: held_out.jsonl}]"], "data.sources"),
+    ],
+)
+def test_several_sources_and_streams_are_refused(words, given, key, tmp_path: Path):
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(SystemExit, match=rf"error: data export: {key}: name one source.*\Z"):
+        main([*words, *given, "--output", "cleaned.jsonl"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_a_file_that_is_there_stays(words):
     Path("cleaned.jsonl").write_text("mine")
     with pytest.raises(SystemExit, match=r"error: data export --output: cleaned\.jsonl is there already"):

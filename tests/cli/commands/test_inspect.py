@@ -121,6 +121,13 @@ def test_a_sample_is_said(project, capsys):
         (["pairs.jsonl", "--most_rows", "0"], "inspect --most_rows must be at least 1, got 0"),
         (["pairs.jsonl", "--html", "."], "inspect --html"),
         (["pairs.jsonl", "--data.train_split", "other"], "data.train_split"),
+        (["pairs.jsonl", "--html", "pairs.jsonl"], "inspect --html: pairs.jsonl: the report is a page: give a path"),
+        (["--config", "run.yaml", "--html", "run.yaml"], "give a path that ends in .html"),
+        (["pairs.jsonl", "--config", "run.yaml"], "inspect pairs.jsonl: --config names data too"),
+        (["pairs.jsonl", "--data.dataset=held_out.jsonl"], "inspect pairs.jsonl: --data.dataset names data too"),
+        (["pairs.jsonl", "--max_length", "5"], "inspect: data.max_length is about tokens"),
+        (["pairs.jsonl", "--data.scored", "completion"], "inspect: data.scored is about tokens"),
+        (["pairs.jsonl", "--scored_rows", "3"], "inspect --scored_rows: there is no model to score with"),
     ],
 )
 def test_what_cannot_be_is_one_line(project, words, said):
@@ -128,6 +135,8 @@ def test_what_cannot_be_is_one_line(project, words, said):
         main(["inspect", *words])
     assert str(stopped.value.code).startswith("error: ")
     assert said in str(stopped.value.code)
+    assert "\n" not in str(stopped.value.code)
+    assert (project / "pairs.jsonl").read_text().startswith('{"prompt"'), "and nothing is overwritten"
     assert not (project / "report.html").exists()
 
 

@@ -19,8 +19,8 @@ def pairs(*examples: Pair) -> ExampleTokens:
 def tokens(examples: list[tuple[list[int], list[list[int]]]], labels: Any = None) -> ExampleTokens:
     return ExampleTokens(
         np.arange(len(examples)) * 10,  # rows of the source, of which some gave nothing
-        Sequences.of(np.array(prompt) for prompt, _ in examples),
-        Sequences.of(np.array(each) for _, completions in examples for each in completions),
+        Sequences.of(np.array(prompt, dtype=np.int64) for prompt, _ in examples),
+        Sequences.of(np.array(each, dtype=np.int64) for _, completions in examples for each in completions),
         np.array([len(completions) for _, completions in examples], dtype=np.int64),
         None if labels is None else np.array(labels),
     )

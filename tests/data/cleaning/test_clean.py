@@ -79,6 +79,13 @@ def test_near_duplicates_of_held_out_rows_are_contaminated_where_near_is_asked_f
     assert left(files, Clean(contaminated=True, duplicates="near")) == [1]
 
 
+def test_other_white_space_is_near(tmp_path):
+    spaced = {"prompt": " why? ", "chosen": " so", "rejected": "n o"}
+    file = write(tmp_path / "a.jsonl", [ROWS[2], ROWS[8], spaced])
+    assert ready(file, clean=Clean(duplicates="exact")).splits["train"]["row"][:] == [0, 1, 2]
+    assert ready(file, clean=Clean(duplicates="near")).splits["train"]["row"][:] == [0, 1]
+
+
 def test_labels_that_contradict(tmp_path):
     rows = [{"prompt": "a", "completion": "b", "label": label} for label in (True, False)]
     rows += [{"prompt": "a", "completion": "c", "label": True}]

@@ -12,7 +12,7 @@ LISTS = [[], [1], [1, 2], [2, 1], [1, 2, 3], [], [0], [0, 0], [1, 2, 3], [3, 2, 
 
 @pytest.fixture
 def sequences() -> Sequences:
-    return Sequences.of(np.array(each) for each in LISTS)
+    return Sequences.of(np.array(each, dtype=np.int64) for each in LISTS)
 
 
 def test_a_sequence_is_what_it_was(sequences):
@@ -64,3 +64,15 @@ def test_there_may_be_none():
 
 def test_mixing_is_one_to_one():
     assert len(set(mixed(np.arange(10_000, dtype=np.uint64)).tolist())) == 10_000
+
+
+@pytest.mark.parametrize("block", [1, 5, 12])
+def test_some_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch, block):
+    lengths = [4, 0, 0, 11, 1, 2, 30, 0]
+    many = Sequences.of(np.random.default_rng(length).integers(0, 99, length) for length in lengths)
+    hashes, runs = many.hashes(), many.runs(3)
+    monkeypatch.setattr("dpo_lightning.data.cleaning.sequences._BLOCK", block)
+    assert [each for part in many.blocks() for each in part.lengths.tolist()] == lengths
+    assert np.array_equal(many.hashes(), hashes)
+    assert np.array_equal(many.runs(3).values, runs.values)
+    assert np.array_equal(many.runs(3).ends, runs.ends)

@@ -56,6 +56,20 @@ def conversations(count: int = 20) -> list[Row]:
     ]
 
 
+def clean_lists(count: int = 200) -> list[Row]:
+    """Four completions of each prompt, with scores that say nothing of their looks."""
+    rng = random.Random(1)
+    drawn = zip(*(clean_rows(count, seed) for seed in (0, 2)), strict=True)
+    return [
+        {
+            "prompt": one["prompt"],
+            "completions": [each[side] for each in (one, other) for side in ("chosen", "rejected")],
+            "scores": rng.sample([1.0, 2.0, 3.0, 4.0], 4),
+        }
+        for one, other in drawn
+    ]
+
+
 def split(
     rows: list[Row],
     tokenizer: Any = None,

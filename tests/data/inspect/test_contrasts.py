@@ -8,6 +8,7 @@ import pytest
 
 from dpo_lightning import UnpairedFormat
 from dpo_lightning.data.inspect.contrasts import contrasts
+from dpo_lightning.data.inspect.said import Said, facts
 from tests.data.inspect.common import clean_labelled, clean_rows, split
 
 
@@ -15,9 +16,8 @@ def test_the_sides_of_pairs():
     rows = clean_rows(5)
     rows[2]["chosen"] = ""
     found = contrasts(split(rows))
-    assert [(good.text, bad.text) for good, bad in found] == [
-        (row["chosen"], row["rejected"]) for number, row in enumerate(rows) if number != 2
-    ]
+    lengths = [(len(row["chosen"]) + 1, len(row["rejected"]) + 1) for number, row in enumerate(rows) if number != 2]
+    assert [(good.length, bad.length) for good, bad in found] == lengths, "with the EOS"
     good, _ = found[0]
     assert good.length == len(good.ids) == len(rows[0]["chosen"]) + 1
 
@@ -51,9 +51,9 @@ def test_of_lists_the_first_and_the_last():
     read = split(clean_rows(2))
     example = read.examples[0]
     three = example._replace(
-        completions=[*example.completions, "the worst"],
+        said=Said.of("", ["the best", "", "the worst!"]),
         completion_ids=[*example.completion_ids, example.completion_ids[0]],
         whole=(*example.whole, 9),
     )
     ((good, bad),) = contrasts(replace(read, examples=[three]))
-    assert (good.text, bad.text, bad.length) == (example.completions[0], "the worst", 9)
+    assert (good.facts, bad.facts, bad.length) == (facts("the best"), facts("the worst!"), 9)

@@ -7,9 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from dpo_lightning import ScoredListFormat, ScoredPairsFormat
 from dpo_lightning.data.inspect import CHECKS, Check, Found, Severity, run_checks
-from tests.data.inspect.common import clean_labelled, clean_rows, findings, names_above_info, survey, survey_in_words
+from tests.data.inspect.common import (
+    clean_labelled,
+    clean_lists,
+    clean_rows,
+    conversations,
+    findings,
+    names_above_info,
+    survey,
+    survey_in_words,
+)
+from tests.helpers.tokenizers import CHATML, chat
 
+PLANTED = Path(__file__).parent / "checks"
 DOCTOR = Path(__file__).parents[3] / "docs/doctor.md"
 
 
@@ -31,6 +43,19 @@ def test_clean_data_has_nothing_above_information(rows):
     assert names_above_info(survey_in_words(rows)) == []
 
 
+@pytest.mark.parametrize(
+    ("rows", "settings"),
+    [
+        (conversations(200), {"tokenizer": chat(CHATML)}),
+        (clean_lists(), {"row_format": ScoredListFormat(score="scores")}),
+        (clean_lists(), {"row_format": ScoredPairsFormat(score="scores")}),
+    ],
+    ids=["conversations", "lists", "scored pairs"],
+)
+def test_of_clean_data_of_each_kind_there_is_nothing_to_say(rows, settings):
+    assert findings(survey(rows, **settings)) == {}
+
+
 def test_clean_data_has_nothing_to_say_of_pairs():
     assert findings(survey(clean_rows(300), clean_rows(50, seed=7))) == {}
 
@@ -40,6 +65,13 @@ def test_names_are_unique_and_sentences_end():
     for check in CHECKS:
         assert check.meaning.endswith("."), check.name
         assert re.fullmatch(r"[A-Z][^\n]+\.", check.remedy), check.name
+
+
+def test_every_check_has_a_fault_that_is_planted():
+    tests = "".join(file.read_text(encoding="utf-8") for file in sorted(PLANTED.glob("test_*.py")))
+    looked_up = {*re.findall(r'\["([^"\n]+)"\]|^ +\("([^"\n]+)", \{', tests, re.MULTILINE)}
+    named = {name for names in looked_up for name in names}
+    assert [check.name for check in CHECKS if check.name not in named] == []
 
 
 def test_the_page_explains_every_check():

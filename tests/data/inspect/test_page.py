@@ -79,6 +79,13 @@ def test_every_finding_and_split_is_there():
     assert "not trained" in shown
 
 
+def test_columns_of_numbers_are_marked_as_such():
+    outline = Outline(page(report()))
+    names = [attrs["data-name"] for tag, attrs in outline.tags if tag == "td" and attrs.get("class") == "number"]
+    assert {*names} == {"rows", "looked at", "refused", "examples", "kept", "tokens", "times the tree"}
+    assert any(re.search(r"^chosen \(\d+ tokens trained\)$", each) for each in outline.texts)
+
+
 def test_code_is_marked():
     assert text("set `data.clean` to `<b>`") == "set <code>data.clean</code> to <code>&lt;b&gt;</code>"
 
@@ -91,7 +98,7 @@ def test_it_is_written_whole(tmp_path: Path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["page.html"]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_nothing_sticks_out_and_it_is_as_dark_as_the_system(width, scheme, tmp_path: Path):
     file = tmp_path / "page.html"

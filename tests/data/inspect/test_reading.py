@@ -9,6 +9,7 @@ from dpo_lightning import RowFormat, ScoredListFormat, ScoredPairsFormat, Unpair
 from dpo_lightning.data import ExampleTokenizer
 from dpo_lightning.data.inspect.reading import WordReader, read_split
 from dpo_lightning.data.inspect.row_sources import TableRows
+from dpo_lightning.data.inspect.said import Said
 from dpo_lightning.data.tokenize import Outcome
 from tests.data.inspect.common import clean_rows, conversations, split
 from tests.helpers.tiny import tiny_tokenizer
@@ -58,15 +59,22 @@ def test_a_chat_row_that_the_template_refuses_is_refused_alone():
     read = split(rows, chat(template))
     assert [each.row for each in read.refused] == [1]
     assert [each.row for each in read.examples] == [0, 2]
-    assert read.examples[0].completions[0] == rows[0]["chosen"][0]["content"]
+    contents = [rows[0][side][0]["content"] for side in ("chosen", "rejected")]
+    assert read.examples[0].said.completions == Said.of("", contents).completions
     assert read.examples[0].templated
 
 
-def test_texts_are_shown_without_the_marks_of_control_tokens():
+def test_texts_are_looked_at_without_the_marks_of_control_tokens():
     row = {"prompt": "say </s>", "chosen": " <s>", "rejected": " no"}
     seen = split([row]).examples[0]
-    assert (seen.prompt, seen.completions) == ("say </s>", [" <s>", " no"])
+    assert seen.said == Said.of("say </s>", [" <s>", " no"]), "whose marks are characters that cannot be seen"
     assert seen.spells_control
+
+
+def test_no_text_of_a_row_is_kept():
+    (seen,) = split(clean_rows(1)).examples
+    assert [name for name, value in seen._asdict().items() if isinstance(value, str)] == ["split"]
+    assert {type(value) for value in seen.said} == {int, bool, tuple}
 
 
 def test_columns_that_are_read_are_told_from_others():
@@ -74,9 +82,7 @@ def test_columns_that_are_read_are_told_from_others():
     read = split(rows)
     assert read.columns.read == ["prompt", "chosen", "rejected"]
     assert read.columns.counts == {"id": 9, "note": 9}
-    assert read.examples[4].values == {"id": "n1"} | {
-        name: rows[4][name] for name in ("prompt", "chosen", "rejected") if len(rows[4][name]) <= 40
-    }
+    assert read.examples[4].values == {"id": "n1"}, "a short text that is read says something else"
 
 
 def test_rows_without_a_preference_are_counted():
@@ -88,7 +94,8 @@ def test_rows_without_a_preference_are_counted():
         read = split(rows, row_format=row_format)
         assert read.undecided == [1]
         assert [each.row for each in read.examples] == [0, 2]
-        assert [each.completions[0] for each in read.examples] == [" b", " a"], "the best one first"
+        best = [TOKENIZER.decode(each.completion_ids[0], skip_special_tokens=True) for each in read.examples]
+        assert best == [" b", " a"], "the best one first"
         assert (read.rows_kept, read.rows_dropped) == (2, 1)
 
 
@@ -126,7 +133,6 @@ class TestWords:
         assert read_split(TableRows(rows), RowFormat(), WordReader(), "here").examples[0].outcome == outcome
 
     def test_messages_are_read(self):
-        (seen, *_) = read_split(
-            TableRows(Dataset.from_list(conversations(2))), RowFormat(), WordReader(), "here"
-        ).examples
-        assert seen.completions[0] == conversations(2)[0]["chosen"][0]["content"]
+        reader = WordReader()
+        (seen, *_) = read_split(TableRows(Dataset.from_list(conversations(2))), RowFormat(), reader, "here").examples
+        assert reader.decode(seen.completion_ids[0].tolist()) == conversations(2)[0]["chosen"][0]["content"].strip()

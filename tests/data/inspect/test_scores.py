@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from dpo_lightning.data.inspect.said import Said
 from dpo_lightning.data.inspect.scores import ModelScores, ScoredExample
 from dpo_lightning.data.inspect.survey import Seen
 from dpo_lightning.data.tokenize import Outcome
@@ -14,7 +15,8 @@ from dpo_lightning.data.tokenize import Outcome
 
 def seen(row: int, *lengths: int, labels: list[bool] | None = None) -> Seen:
     ids = [np.zeros(length, dtype=np.int32) for length in lengths]
-    return Seen(row, "", [""] * len(ids), labels, {}, False, False, ids[0], ids, Outcome.KEPT, False, (1, *lengths))
+    said = Said.of("", [""] * len(ids))
+    return Seen(row, said, labels, {}, False, False, ids[0], ids, Outcome.KEPT, False, (1, *lengths))
 
 
 PAIRS = ModelScores(

@@ -8,14 +8,8 @@ from dpo_lightning.data import Example, ExampleTokenizer
 from dpo_lightning.data.tokenize.boundary import Boundary, boundary_report, remedy, shared_length
 from dpo_lightning.errors import InputError
 from tests.data.tokenize.common import encode, ids
-from tests.helpers.tokenizers import chat, turn
+from tests.helpers.tokenizers import THINKING, chat, turn
 
-# Opens a block of thoughts for an answer to come, unless told not to; an answer without thoughts has none.
-THINKING = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% if enable_thinking is not defined or enable_thinking %}T:{% endif %}"
-    "{% endif %}"
-)
 ASK = [turn("user", "q")]
 
 

@@ -125,7 +125,7 @@ CHECKS = (
     Check(
         "near-duplicates",
         "Training examples whose prompt and completions have 0.7 of their runs of three tokens in common with those of "
-        "an earlier one. A warning from 1 % of the rows on.",
+        "an earlier one, or are the same but for white space and capital letters. A warning from 1 % of the rows on.",
         "Set `data.clean.duplicates: near`, after a look at some of them.",
         near,
     ),

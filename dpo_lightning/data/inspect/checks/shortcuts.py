@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from dpo_lightning.data.inspect.checks.words import percent
 from dpo_lightning.data.inspect.contrasts import Side, contrasts
 from dpo_lightning.data.inspect.finding import Check, Found, Severity
+from dpo_lightning.data.inspect.said import Fact
 from dpo_lightning.data.inspect.statistics import Told, told_by, wilson
 from dpo_lightning.data.inspect.survey import Survey
 from dpo_lightning.errors import visible
@@ -20,19 +20,20 @@ _GRAVE = 0.6
 _SLIGHT = 0.52
 """Accuracy below which nothing is said of it, however sure it is."""
 
-_MOST_VALUES = 50
 _ALIKE = 0.9
 
-_LAYOUT: dict[str, Callable[[str], Hashable]] = {
-    "bullet points": re.compile(r"^\s*[-*•] ", re.MULTILINE).search,
-    "numbered lists": re.compile(r"^\s*\d+[.)] ", re.MULTILINE).search,
-    "code blocks": re.compile(r"```").search,
-    "headings": re.compile(r"^#{1,6} ", re.MULTILINE).search,
-    "bold text": re.compile(r"\*\*\S").search,
-    "a question at the end": re.compile(r"\?\s*$").search,
-    "an exclamation mark": re.compile(r"!").search,
-    "no mark at the end": re.compile(r"\w\s*$").search,
-    "several paragraphs": re.compile(r"\n\s*\n").search,
+_LAYOUT: dict[str, Fact] = {
+    "bullet points": Fact.BULLETS,
+    "numbered lists": Fact.NUMBERED,
+    "code blocks": Fact.CODE,
+    "headings": Fact.HEADINGS,
+    "bold text": Fact.BOLD,
+    "a question at the end": Fact.QUESTION,
+    "an exclamation mark": Fact.EXCLAMATION,
+    "no mark at the end": Fact.OPEN_END,
+    "several paragraphs": Fact.PARAGRAPHS,
+    "tables": Fact.TABLE,
+    "emoji": Fact.EMOJI,
 }
 
 
@@ -65,8 +66,8 @@ def layout(survey: Survey) -> Found | None:
     """Find that a form, such as a list, tells the better completion."""
     sides = contrasts(survey.train, survey.seed)
     found = {}
-    for name, has in _LAYOUT.items():
-        told = _told(sides, lambda side, has=has: bool(has(side.text)), survey)  # type: ignore[misc]
+    for name, fact in _LAYOUT.items():
+        told = _told(sides, lambda side, fact=fact: bool(side.facts & fact), survey)  # type: ignore[misc]
         if told is not None:
             found[name] = told
     if not found:
@@ -85,7 +86,7 @@ def source(survey: Survey) -> Found | None:
     found = []
     for (good, bad), compared in named:
         pairs = [(a.seen.values.get(good), b.seen.values.get(bad)) for a, b in compared]
-        if not 2 <= len({value for pair in pairs for value in pair} - {None}) <= _MOST_VALUES:
+        if len({value for pair in pairs for value in pair} - {None}) < 2:
             continue
         told = told_by([a for a, _ in pairs], [b for _, b in pairs], survey.seed)
         if not told.is_noise and told.accuracy >= _SLIGHT:

@@ -2,83 +2,50 @@
 
 from __future__ import annotations
 
-import re
-
 from dpo_lightning.data.inspect.checks.words import how_many, of_rows, percent, share
 from dpo_lightning.data.inspect.finding import Check, Found, Severity
+from dpo_lightning.data.inspect.said import Fact
 from dpo_lightning.data.inspect.survey import Seen, Survey
-
-_REFUSAL = re.compile(
-    r"(?:as an? (?:ai|(?:large )?language model)\b|(?:i(?:['’]m| am) )?(?:very |really |so )?sorry,?\b.{0,40}?"
-    r"\b(?:can(?:['’]t|not)|(?:am|['’]m) (?:not able|unable)|won['’]t)"
-    r"|i (?:can(?:['’]t|not)|won['’]t|am unable to|am not able to) "
-    r"(?:help|assist|provide|do|answer|comply|fulfil|discuss))",
-    re.IGNORECASE,
-)
-_LONGEST_REFUSAL = 300  # characters: a longer answer says more than that it will not
-# All of Cc but tabs and line breaks, and what turns or hides text: marks of direction, zero width, tags, private use.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ue000-\uf8ff"
-    "\U000e0000-\U000e007f]"
-)
-_MARKUP = re.compile(
-    r"<\|(?:im_start|im_end|start_header_id|end_header_id|eot_id|endoftext|assistant|user|system|end)\|>|\[/?INST\]"
-    r"|<</?SYS>>|<(?:start|end)_of_turn>|^### (?:Instruction|Response|Human|Assistant):",
-    re.MULTILINE,
-)
 
 
 def empty(survey: Survey) -> Found | None:
     """Find completions without a character."""
-    rows = survey.where(lambda each: "" in each.completions)
+    rows = survey.where(lambda each: each.said.any(Fact.EMPTY))
     return Found(Severity.WARNING, f"{of_rows(rows, survey)} have an empty completion", rows) if rows else None
 
 
 def blank(survey: Survey) -> Found | None:
     """Find completions of white space alone."""
-    rows = survey.where(lambda each: any(text and not text.strip() for text in each.completions))
+    rows = survey.where(lambda each: each.said.any(Fact.BLANK))
     return Found(Severity.WARNING, f"{of_rows(rows, survey)} have a completion of white space", rows) if rows else None
 
 
 def identical(survey: Survey) -> Found | None:
     """Find pairs that are the same on both sides."""
-    rows = survey.where(lambda each: len(each.completions) > 1 and len(set(each.completions)) == 1)
+    rows = survey.where(lambda each: each.said.same)
     return Found(Severity.WARNING, f"{of_rows(rows, survey)} are the same on both sides", rows) if rows else None
 
 
 def same_words(survey: Survey) -> Found | None:
     """Find pairs whose sides differ in white space or in capital letters alone."""
-    rows = survey.where(_same_words)
+    rows = survey.where(lambda each: each.said.same_words)
     said = f"{of_rows(rows, survey)} differ between their sides in white space or capital letters alone"
     return Found(Severity.WARNING, said, rows) if rows else None
 
 
-def _same_words(each: Seen) -> bool:
-    return len(set(each.completions)) > 1 and len({_squeezed(text) for text in each.completions}) == 1
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.split()).lower()
-
-
-def is_refusal(text: str) -> bool:
-    """Return whether a text says only that it does not answer."""
-    return len(text) <= _LONGEST_REFUSAL and _REFUSAL.match(text.lstrip()) is not None
-
-
 def refusals(survey: Survey) -> Found | None:
     """Find completions that are chosen, or labelled desirable, and only refuse."""
-    rows = survey.where(lambda each: any(is_refusal(each.completions[number]) for number in each.preferred))
+    rows = survey.where(lambda each: any(each.said.completions[number] & Fact.REFUSAL for number in each.preferred))
     if not rows:
         return None
-    others = survey.where(lambda each: any(is_refusal(each.completions[number]) for number in each.others))
+    others = survey.where(lambda each: any(each.said.completions[number] & Fact.REFUSAL for number in each.others))
     said = f"{of_rows(rows, survey)} prefer a refusal, {how_many(others):,} have one on the other side"
     return Found(Severity.WARNING if share(rows, survey) > 0.25 else Severity.INFO, said, rows)
 
 
 def unseen(survey: Survey) -> Found | None:
     """Find characters that nobody sees."""
-    rows = survey.where(lambda each: any(map(_UNSEEN.search, (each.prompt, *each.completions))))
+    rows = survey.where(lambda each: (each.said.prompt & Fact.UNSEEN) or each.said.any(Fact.UNSEEN))
     said = f"{of_rows(rows, survey)} hold characters that cannot be seen: control characters, zero width, direction"
     return Found(Severity.INFO, said, rows) if rows else None
 
@@ -102,8 +69,8 @@ def markup(survey: Survey) -> Found | None:
 
 
 def _has_markup(each: Seen) -> bool:
-    texts = each.completions if each.templated else (each.prompt, *each.completions)
-    return any(map(_MARKUP.search, texts))
+    in_prompt = not each.templated and bool(each.said.prompt & Fact.MARKUP)
+    return in_prompt or each.said.any(Fact.MARKUP)
 
 
 def untemplated(survey: Survey) -> Found | None:

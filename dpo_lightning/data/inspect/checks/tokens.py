@@ -15,14 +15,12 @@ def truncated(survey: Survey) -> Found | None:
     if not rows:
         return None
     severity = Severity.WARNING if share(rows, survey) >= 0.1 else Severity.INFO
-    return Found(severity, f"{of_rows(rows, survey)} are cut to {survey.max_length} tokens", rows)
+    return Found(severity, f"{of_rows(rows, survey)} are cut to {survey.max_length:,} tokens", rows)
 
 
 def same_after_truncation(survey: Survey) -> Found | None:
     """Find pairs that are different texts and become the same tokens."""
-    rows = survey.where(
-        lambda each: each.outcome == Outcome.IDENTICAL and each.truncated and len(set(each.completions)) > 1
-    )
+    rows = survey.where(lambda each: each.outcome == Outcome.IDENTICAL and each.truncated and not each.said.same)
     said = f"{of_rows(rows, survey)} are the same on both sides after they are cut, and not trained on"
     return Found(Severity.WARNING, said, rows) if rows else None
 

@@ -7,7 +7,7 @@ import numpy as np
 from dpo_lightning.data.inspect import Severity
 from dpo_lightning.data.inspect.checks.repeats import first_of_answers
 from tests.data.cleaning.common import pairs
-from tests.data.inspect.common import clean_labelled, clean_rows, findings, survey
+from tests.data.inspect.common import clean_labelled, clean_rows, findings, survey, survey_in_words
 
 
 def near(row: dict) -> dict:
@@ -28,6 +28,19 @@ def test_near_duplicates():
     assert "duplicates" not in found
     many = findings(survey([*rows, *map(near, rows[:3])]))["near-duplicates"]
     assert many.severity is Severity.WARNING
+
+
+def test_other_white_space_and_capital_letters_are_near():
+    rows = clean_rows(200)
+    shouted = {name: f" {value.upper()}\n".replace(" ", "  ") for name, value in rows[3].items()}
+    labelled = clean_labelled(200)
+    other = {**labelled[3], "completion": labelled[3]["completion"].upper()}
+    assert findings(survey([*rows, shouted]))["near-duplicates"].rows == {"train": [200]}
+    assert findings(survey_in_words([*rows, shouted]))["near-duplicates"].rows == {"train": [200]}
+    assert findings(survey(rows, [shouted]))["nearly contaminated"].rows == {"val": [0]}
+    assert findings(survey([*labelled, other]))["near-duplicates"].rows == {"train": [200]}
+    other["label"] = not other["label"]
+    assert "near-duplicates" not in findings(survey([*labelled, other]))
 
 
 def test_contradictory_pairs():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpo_lightning import ScoredPairsFormat
 from dpo_lightning.data.inspect import Severity
 from tests.data.inspect.common import clean_rows, findings, survey
 
@@ -45,3 +46,12 @@ def test_a_third_that_is_lost_is_a_warning():
 def test_nothing_left_is_an_error():
     rows = [{**row, "chosen": ""} for row in clean_rows(3)]
     assert findings(survey(rows))["nothing left"].severity is Severity.ERROR
+
+
+def test_rows_that_prefer_nothing():
+    rows = [{"prompt": f"{n}?", "completions": [" a", " b"], "scores": [1.0, 2.0 - (n == 4)]} for n in range(20)]
+    row_format = ScoredPairsFormat(score="scores")
+    found = findings(survey(rows, row_format=row_format))["no preference"]
+    assert (found.severity, found.rows) == (Severity.INFO, {"train": [4]})
+    rows[7]["scores"] = [2.0, 2.0]
+    assert findings(survey(rows, row_format=row_format))["no preference"].severity is Severity.WARNING, "a tenth"

@@ -78,6 +78,19 @@ def test_the_source():
     assert found.said.startswith("`chosen_model` and `rejected_model` tells the preferred completion ('big' most")
 
 
+def test_the_source_in_a_mapping():
+    rows = [{**row, "chosen_meta": {"by": "us"}, "rejected_meta": {"by": "them"}} for row in clean_rows(100)]
+    said = findings(survey(rows))["source column"].said
+    assert said.startswith("`chosen_meta.by` and `rejected_meta.by` tells the preferred completion ('us' most")
+
+
+def test_a_label_and_a_score_are_no_source():
+    labelled = [{**row, "label": "good" if row["label"] else "bad"} for row in clean_labelled(200)]
+    assert "source column" not in findings(survey(labelled))
+    rows = [{**row, "chosen_score": "4.5", "rejected_score": "-1"} for row in clean_rows(100)]
+    assert "source column" not in findings(survey(rows)), "as in a CSV"
+
+
 def test_the_source_of_labelled_completions():
     rows = [{**row, "by": "us" if row["label"] else "them", "set": "one"} for row in clean_labelled(200)]
     found = findings(survey(rows))["source column"]

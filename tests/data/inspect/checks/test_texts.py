@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from dpo_lightning.data.inspect import Severity
-from dpo_lightning.data.inspect.checks.texts import is_refusal
 from tests.data.inspect.common import clean_labelled, clean_rows, conversations, findings, survey
 from tests.helpers.tokenizers import CHATML, chat
 
@@ -47,23 +46,6 @@ def test_refusals_with_labels():
     found = findings(survey(rows))["preferred refusals"]
     assert found.rows == {"train": [2]}
     assert found.said.endswith("1 have one on the other side")
-
-
-@pytest.mark.parametrize(
-    ("said", "is_one"),
-    [
-        ("I'm sorry, but I can't do that.", True),
-        ("I’m really sorry, but I’m not able to say.", True),
-        ("  As an AI, I do not know.", True),
-        ("I cannot provide that.", True),
-        ("I'm sorry to hear that! Tell me more.", False),
-        ("I cannot wait to see you.", False),
-        ("Sorry, I can't. " + "But here is how: " * 40, False),
-        ("You say: I'm sorry, I can't.", False),
-    ],
-)
-def test_a_refusal_says_nothing_else(said, is_one):
-    assert is_refusal(said) is is_one
 
 
 @pytest.mark.parametrize("character", ["\x1b", "\u202e", "\u200b", "\ufeff", "\x00", "\U000e0041"])
