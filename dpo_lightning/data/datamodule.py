@@ -17,7 +17,6 @@ from dpo_lightning.data.held_out import HeldOutBy
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.mixing.order import Order, checked_order
-from dpo_lightning.data.mixing.reading import check_cleaned
 from dpo_lightning.data.mixing.source import Source, check_alone, checked_sources
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.row_hooks import RowHooks
@@ -163,7 +162,6 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
         self.shuffle_buffer = checked_buffer(shuffle_buffer, streams=self.streaming)
         if self.streaming:
             check_stream(names, self.batching, sources=self.sources, order=order, clean=self.clean)
-        check_cleaned(self.clean, self.sources)
         self.dataset = dataset
         self.format = checked_format(format)
         self.chat_template = chat_template

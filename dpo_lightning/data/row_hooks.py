@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.data.batching import Batching
-from dpo_lightning.data.cleaning import Clean
+from dpo_lightning.data.cleaning import Clean, Cleaned
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.example_shown import example_shown
@@ -158,9 +158,9 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
         """Read and tokenise a split, see `SplitReader.tokenized`."""
         return self._reader.tokenized(given, split, keys)
 
-    def without_unclean(self, rows: Mapping[str, datasets.Dataset], place: str) -> dict[str, datasets.Dataset]:
+    def without_unclean(self, rows: Mapping[str, datasets.Dataset], place: str, sizes: Mapping[str, int]) -> Cleaned:
         """Leave out of the training rows what `clean` says."""
-        return self.clean(rows, place, self.tokenizer.batch_decode)
+        return self.clean(rows, place, self.tokenizer.batch_decode, sizes)
 
     def show_first(self) -> None:
         """Say what the first training example is, decoded, with what is scored marked."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpo_lightning.batch.columns import SOURCE
-from dpo_lightning.data.cleaning import Clean
 from dpo_lightning.data.formats import AutoFormat, Format
 from dpo_lightning.data.mixing.epoch_rows import Part
 from dpo_lightning.data.mixing.shares import rows_taken
@@ -26,25 +25,12 @@ class MixedTables(NamedTuple):
     """Tokenised rows of several sources.
 
     Attributes:
-        rows: By split: `train`, and the sets of `val` and `test` as `val/<name>`.
-        parts: The sources' rows in `train`.
+        rows: By split: `train`, in the order of the sources, and the sets of `val` and `test` as `val/<name>`.
+        sizes: How many rows each source has in `train`, by name.
     """
 
     rows: dict[str, datasets.Dataset]
-    parts: tuple[Part, ...]
-
-
-def check_cleaned(clean: Clean, sources: Sequence[Source]) -> None:
-    """Refuse to clean what is mixed, since an epoch has numbers of rows of each source.
-
-    Raises:
-        InputError: with the way to clean each.
-    """
-    if sources and clean.cleans:
-        raise InputError(
-            "data.clean with data.sources: `dpo-lightning data export` writes the clean rows of each source: name "
-            "their files in data.sources"
-        )
+    sizes: dict[str, int]
 
 
 def check_formats(sources: Sequence[Source], default: Format) -> None:
@@ -120,8 +106,8 @@ def read_sources(
                 for source in sources:
                     rows[f"{split}/{source.name}"] = tokenize(source, place, Keys(key, key))
     _check_alike(sources, tables)
-    taken = rows_taken(sources, [len(table) for table in tables])
-    return MixedTables({"train": _joined(tables), **rows}, _parts(sources, tables, taken))
+    sizes = {str(source.name): len(table) for source, table in zip(sources, tables, strict=True)}
+    return MixedTables({"train": _joined(tables), **rows}, sizes)
 
 
 def _check_alone(name: str, key: str) -> None:
@@ -150,9 +136,16 @@ def _joined(tables: Sequence[datasets.Dataset]) -> datasets.Dataset:
     return concatenate_datasets(list(tables))
 
 
-def _parts(sources: Sequence[Source], tables: Sequence[Any], taken: Sequence[int]) -> tuple[Part, ...]:
-    parts, start = [], 0
-    for source, table, count in zip(sources, tables, taken, strict=True):
-        parts.append(Part(str(source.name), start, len(table), count))
-        start += len(table)
-    return tuple(parts)
+def parts_of(sources: Sequence[Source], sizes: Mapping[str, int]) -> tuple[Part, ...]:
+    """Return the sources' rows in `train`, and how many of them an epoch takes.
+
+    Args:
+        sources: The sources.
+        sizes: How many rows each has in `train`, by name, one after the other.
+
+    Raises:
+        InputError: for a weight so small that a source has no row in an epoch.
+    """
+    counts = [*sizes.values()]
+    starts = [sum(counts[:number]) for number in range(len(counts))]
+    return tuple(map(Part, sizes, starts, counts, rows_taken(sources, counts)))

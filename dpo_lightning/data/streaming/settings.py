@@ -58,7 +58,11 @@ def check_stream(
     keys = {
         "data.sources": (bool(sources), "shares of an epoch need the number of rows of each source"),
         "data.order": (order is not None, "an order needs all rows"),
-        "data.clean": (clean.cleans, "repeats are found among all rows: `dpo-lightning data export` writes clean ones"),
+        "data.clean": (
+            clean.cleans,
+            "repeats are found among all rows: write the clean ones with `dpo-lightning data export`, in whose config "
+            "nothing streams, and stream that file",
+        ),
         "data.length_grouped": (bool(batching.length_grouped), "batches of similar length need all lengths"),
         "data.val_split": (_has_share(names), "a fraction needs the number of rows: name a split or a file"),
     }

@@ -6,6 +6,7 @@ import pytest
 from datasets import Dataset, IterableDataset
 
 from dpo_lightning import KTO, ByLength, Precomputed, PreferenceDataModule, PreferenceModule, Source, UnpairedFormat
+from dpo_lightning.data.cleaning import Clean
 from dpo_lightning.data.streaming.settings import wants_stream
 from dpo_lightning.errors import InputError
 from tests.data.common import Recorder, rows, write
@@ -38,6 +39,10 @@ def test_a_stream_is_asked_for_in_three_ways():
     [
         ({"order": ByLength()}, r"data\.order with data\.streaming: an order needs all rows"),
         ({"length_grouped": True}, r"data\.length_grouped with data\.streaming"),
+        (
+            {"clean": Clean(identical=True)},
+            r"data\.clean with data\.streaming: .*`dpo-lightning data export`, in whose",
+        ),
         ({"val_split": 0.1}, r"data\.val_split with data\.streaming: a fraction needs the number of rows"),
         ({"val_split": {"a": 0.1}}, r"data\.val_split with data\.streaming"),
         ({"streaming": False, "shuffle_buffer": 5}, r"data\.shuffle_buffer: the rows do not stream"),
