@@ -24,7 +24,7 @@ from dpo_lightning.data.reading.sources import Keys
 from dpo_lightning.data.split_reader import SplitReader, check_before_rows
 from dpo_lightning.data.splits import Splits
 from dpo_lightning.data.streaming import TrainingStream
-from dpo_lightning.data.streaming.opening import content_of, opened
+from dpo_lightning.data.streaming.opening import opened
 from dpo_lightning.data.streaming.settings import check_examples
 from dpo_lightning.data.tokenize.encoding import EosRule
 from dpo_lightning.data.tokenize.loading import load_tokenizer
@@ -148,11 +148,13 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
         )
 
     def _open_stream(self) -> None:
-        self.stream = opened(self.dataset, self.train_split, self._reader)
-        check_examples(
-            self.read_by_module, self.stream.tokenize.row_format, self.batching.batch_tokens, self.max_length
-        )
-        self.splits.stream_content = content_of(self.stream, self.shuffle_buffer)
+        own = Source(self.dataset, self.train_split, load_options=self.load_options)
+        self.stream = opened(self.sources or (own,), self._reader)
+        for source in self.stream.sources:
+            row_format = source.tokenize.row_format
+            check_examples(self.read_by_module, row_format, self.batching.batch_tokens, self.max_length)
+        self.splits.stream_content = self.stream.content(self.shuffle_buffer)
+        self.splits.stream_sources = self.stream.states()
 
     def tokenize_split(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
         """Read and tokenise a split, see `SplitReader.tokenized`."""

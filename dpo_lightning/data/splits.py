@@ -102,6 +102,7 @@ class Splits:
     Attributes:
         parts: The rows of each of the sources in `train`; empty without sources.
         stream_content: Hash of the training rows where they stream; null otherwise.
+        stream_sources: What is said of several sources that stream, see `TrainingStream.states`.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Splits:
     ) -> None:
         self.parts: tuple[Part, ...] = ()
         self.stream_content: str | None = None
+        self.stream_sources: dict[str, Any] | None = None
         self.names = names
         self._clean = clean
         self._sources = sources
@@ -186,8 +188,10 @@ class Splits:
         """Return the sources of a split's rows: all of them of `train`, and one of a set that was taken from it."""
         if split == "train":
             return self.parts
-        name = split.partition("/")[2]
-        return tuple(Part(name, 0, len(self[split]), 0) for part in self.parts if part.name == name)
+        kind, _, name = split.partition("/")
+        if name in self.names.sets(kind):
+            return ()  # a file, which may have the name of a source
+        return tuple(Part(name, 0, len(self[split]), 0) for source in self._sources if source.name == name)
 
     def place(self, split: str, position: int) -> str:
         """Return the row at a position, and its source, as messages name them."""
@@ -196,7 +200,7 @@ class Splits:
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint says of the training rows: how many they are, and their hashes."""
         if self.stream_content is not None:
-            return {"pairs": None, "content": self.stream_content, "columns": {}, "sources": None}
+            return {"pairs": None, "content": self.stream_content, "columns": {}, "sources": self.stream_sources}
         return {
             "pairs": len(self["train"]),
             "content": self.content,
@@ -253,7 +257,8 @@ class Splits:
     def _read(self, source: Any) -> MixedTables:
         if self._sources:
             sets = {split: self.names.sets(split) for split in ("val", "test")}
-            return read_sources(self._sources, sets, self._tokenize, self._held_out)
+            train = self.names.train is not None
+            return read_sources(self._sources, sets, self._tokenize, self._held_out, train=train)
         rows = {} if self.names.train is None else {"train": self._tokenize(source, self.names.train, Keys())}
         for split in ("val", "test"):
             for name, place in self.names.sets(split).items():

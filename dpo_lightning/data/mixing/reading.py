@@ -30,42 +30,53 @@ class MixedTables(NamedTuple):
     """
 
     rows: dict[str, datasets.Dataset]
-    sizes: dict[str, int]
+    sizes: Mapping[str, int]
 
 
 def check_formats(sources: Sequence[Source], default: Format) -> None:
-    """Check that all sources give examples of one kind, with the same columns.
+    """Check the formats of sources as far as that needs no look at the rows.
 
     Args:
         sources: The sources.
         default: The format of those that name none.
 
     Raises:
-        InputError: naming two sources that differ, for a format with a column of the name of the source's, and for a
-            default that no source takes.
+        InputError: as `check_alike` does, and for a default that no source takes.
     """
     if default != AutoFormat() and all(source.format is not None for source in sources):
         raise InputError("data.format: each of data.sources has a format of its own: leave data.format out")
-    first = sources[0]
-    for source in sources:
-        given, other = source.format or default, first.format or default
+    check_alike([str(source.name) for source in sources], [source.format or default for source in sources])
+
+
+def check_alike(names: Sequence[str], formats: Sequence[Format]) -> None:
+    """Check that formats give examples of one kind, with the same columns; those that look at rows have yet to say it.
+
+    Args:
+        names: Names of the sources, one or more.
+        formats: The format of each.
+
+    Raises:
+        InputError: naming two sources that differ, and for a format with a column of the name of the source's.
+    """
+    first, other = names[0], formats[0]
+    for name, given in zip(names, formats, strict=True):
         if given.looks or other.looks:
-            continue  # the tables are compared
+            continue
         if SOURCE in given.columns:
             raise InputError(
-                f"data.sources: the format of {source.name!r} has a column `{SOURCE}`, in which the name of the source "
+                f"data.sources: the format of {name!r} has a column `{SOURCE}`, in which the name of the source "
                 "stands: take the column out"
             )
         if given.gives is not other.gives:
             raise InputError(
-                f"data.sources: {first.name!r} gives examples of the kind {other.gives.value}, and {source.name!r} of "
+                f"data.sources: {first!r} gives examples of the kind {other.gives.value}, and {name!r} of "
                 f"the kind {given.gives.value}: all sources must give the same: set the `format` of one of them"
             )
         kinds = [{name: column.holds for name, column in each.columns.items()} for each in (other, given)]
         if kinds[0] != kinds[1]:
             said = [", ".join(sorted(each)) or "none" for each in kinds]
             raise InputError(
-                f"data.sources: {first.name!r} gives the columns {said[0]}, and {source.name!r} {said[1]}: all "
+                f"data.sources: {first!r} gives the columns {said[0]}, and {name!r} {said[1]}: all "
                 "sources must give the same: name the columns in the `format` of each"
             )
 
@@ -75,6 +86,8 @@ def read_sources(
     sets: Mapping[str, Mapping[str, float | str]],
     tokenize: Tokenize,
     hold_out: HoldOut,
+    *,
+    train: bool = True,
 ) -> MixedTables:
     """Read and tokenise all sources.
 
@@ -83,6 +96,7 @@ def read_sources(
         sets: For `val` and `test`, the places of the sets by name, the name of a single one being empty.
         tokenize: Reads and tokenises a split of a source, or a file.
         hold_out: Takes a share out of rows.
+        train: Whether the training rows are read; False where they stream, of which no share is held out.
 
     Raises:
         InputError: naming the source and the row, or for a named set that is no file.
@@ -90,7 +104,7 @@ def read_sources(
     rows: dict[str, datasets.Dataset] = {}
     tables = [
         tokenize(source, source.split, Keys(f"data.sources[{number}].dataset", f"data.sources[{number}].split"))
-        for number, source in enumerate(sources)
+        for number, source in enumerate(sources if train else ())
     ]
     for split, places in sets.items():
         for name, place in places.items():
@@ -105,6 +119,8 @@ def read_sources(
                 _check_alone(name, key)
                 for source in sources:
                     rows[f"{split}/{source.name}"] = tokenize(source, place, Keys(key, key))
+    if not train:
+        return MixedTables(rows, {})
     _check_alike(sources, tables)
     sizes = {str(source.name): len(table) for source, table in zip(sources, tables, strict=True)}
     return MixedTables({"train": _joined(tables), **rows}, sizes)

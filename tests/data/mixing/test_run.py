@@ -93,6 +93,14 @@ def mixed_sets(**settings: Any) -> list[Any]:
     return source.examples_used("validate")
 
 
+def test_a_file_to_validate_on_is_of_no_source_even_under_its_name(tmp_path):
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in runs.rows(3)))
+    source = mixed(val_split={"a": str(tmp_path / "held.jsonl"), "c": str(tmp_path / "held.jsonl")})
+    source.setup()
+    assert "data_source" not in source.examples("val/a")[0].columns
+    assert source.examples("train")[0].columns["data_source"] == "a"
+
+
 def test_predictions_name_source_and_row(tmp_path):
     path = tmp_path / "rewards.jsonl"
     fit = runs.trainer(callbacks=[WriteRewards(str(path))])
