@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpo_lightning.batch.columns import SOURCE
@@ -112,7 +113,8 @@ def read_sources(
             if not isinstance(place, str):
                 _check_alone(name, key)
                 for number, source in enumerate(sources):
-                    tables[number], rows[f"{split}/{source.name}"] = hold_out(tables[number], place)
+                    with _of(source):
+                        tables[number], rows[f"{split}/{source.name}"] = hold_out(tables[number], place)
             elif (file := source_and_split(None, place))[0] is not None:
                 rows[f"{split}/{name}" if name else split] = tokenize(*file, Keys(key, key))
             else:
@@ -124,6 +126,14 @@ def read_sources(
     _check_alike(sources, tables)
     sizes = {str(source.name): len(table) for source, table in zip(sources, tables, strict=True)}
     return MixedTables({"train": _joined(tables), **rows}, sizes)
+
+
+@contextmanager
+def _of(source: Source) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"source {source.name}: {error}") from None
 
 
 def _check_alone(name: str, key: str) -> None:

@@ -10,7 +10,7 @@ from dpo_lightning.data.formats.unread import check_ignored
 from dpo_lightning.data.mixing.reading import check_alike
 from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.reading.local_files import files_by_split
-from dpo_lightning.data.reading.sources import Keys, describe, keyed, options_of_files
+from dpo_lightning.data.reading.sources import Keys, describe, keyed, options_key, options_of_files
 from dpo_lightning.data.split_reader import SplitReader
 from dpo_lightning.data.streaming.file_rows import FileRows
 from dpo_lightning.data.streaming.row_streams import DatasetRows, RowStream
@@ -78,18 +78,19 @@ def open_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys = 
 
     if isinstance(source, Dataset | DatasetDict):
         raise InputError(f"data.streaming: the rows of {keys.source} are in memory: leave data.streaming out")
-    options_key = f"{keys.source.removesuffix('dataset')}load_options"
     if isinstance(source, IterableDataset):
         source = IterableDatasetDict({"train": source})
     if isinstance(source, IterableDatasetDict):
         if options:
-            raise InputError(f"{options_key}: {', '.join(options)} mean nothing for a stream that is given")
+            raise InputError(
+                f"{options_key(keys.source)}: {', '.join(options)} mean nothing for a stream that is given"
+            )
         return DatasetRows(_split(source, split, keys.split), f"the stream, split {split}")
     files = files_by_split(source)
     if files:
         _split(files, split, keys.split)
         if "cache_dir" in options:
-            raise InputError(f"{options_key}.cache_dir means nothing for files that stream: leave it out")
+            raise InputError(f"{options_key(keys.source)}.cache_dir means nothing for files that stream: leave it out")
         return FileRows(files[split], options_of_files({split: files[split]}, options))
     if Path(str(source)).is_dir():
         raise InputError(f"data.streaming: {source} is a directory: give its files, as in {source}/*.jsonl")

@@ -122,6 +122,16 @@ def test_errors_name_source_and_row():
         source.train_dataloader()
 
 
+def test_options_and_shares_of_a_source_are_named_as_its_own(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps(runs.rows(1)[0]) + "\n")
+    own = {"dataset": str(tmp_path / "a.jsonl"), "name": "rare"}
+    for settings in ({}, {"streaming": True}):
+        with pytest.raises(InputError, match=r"^data\.sources\[0\]\.load_options\.sep means nothing for these files"):
+            mixed({**own, "weight": 1, "load_options": {"sep": ";"}}, **settings).setup()
+    with pytest.raises(InputError, match=r"^source rare: data\.val_split: 0\.1 of 1 pairs"):
+        mixed(Source(FIRST, name="a"), own, val_split=0.1).setup()
+
+
 def test_sources_have_formats_and_template_arguments_of_their_own(tmp_path):
     template = "{{ style }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
     tokenizer = chat(template + "{% if add_generation_prompt %}<|assistant|>{% endif %}")
