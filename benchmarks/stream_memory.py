@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import describe
+from benchmarks.recording import peak_mib
+
 SIZES = (10_000, 100_000, 1_000_000)
+_EVERY = 100_000  # examples between two looks at the peak
 
 
 def write(path: Path, count: int) -> None:
@@ -24,14 +27,18 @@ def write(path: Path, count: int) -> None:
             file.write(json.dumps({"prompt": f"q {row}:", "chosen": " yes", "rejected": " no"}) + "\n")
 
 
-def read(path: Path) -> dict[str, float]:
-    """Read a whole epoch, and return its examples and the peak of this process in MiB."""
+def read(path: Path) -> dict[str, Any]:
+    """Read a whole epoch, and return its examples, the peak of this process in MiB, and what it was on the way."""
     from dpo_lightning import PreferenceDataModule
 
     data = PreferenceDataModule(str(path), _letters(), streaming=True, batch_pairs=64, max_length=64)
     data.setup()
-    examples = sum(batch.examples for batch in data.train_dataloader())
-    return {"examples": examples, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    examples, on_the_way = 0, list[float]()
+    for batch in data.train_dataloader():
+        examples += batch.examples
+        if examples // _EVERY > len(on_the_way):
+            on_the_way.append(round(peak_mib(), 1))
+    return {"examples": examples, "peak_mib": round(peak_mib(), 1), "peak_mib_each_100k": on_the_way}
 
 
 def _letters() -> Any:
@@ -50,17 +57,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="rows of each file")
     parser.add_argument("--read", type=Path, help="read one file, in this process")
+    parser.add_argument("--output", type=Path, help="write the figures of all sizes, and where they were taken")
     given = parser.parse_args()
     if given.read is not None:
         print(json.dumps(read(given.read)))
         return
+    found = []
     for size in given.sizes:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "rows.jsonl"
             write(path, size)
             own = [sys.executable, "-m", "benchmarks.stream_memory", "--read", str(path)]
             line = subprocess.run(own, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-            print(json.dumps({"rows": size, **json.loads(line)}), flush=True)
+            found.append({"rows": size, **json.loads(line)})
+            print(json.dumps(found[-1]), flush=True)
+    if given.output is not None:
+        given.output.write_text(json.dumps({**describe(), "sizes": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from dpo_lightning.data.held_out import HeldOutBy
 from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.mixing.order import Order, checked_order
-from dpo_lightning.data.mixing.reading import check_cleaned
 from dpo_lightning.data.mixing.source import Source, check_alone, checked_sources
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.row_hooks import RowHooks
@@ -25,7 +24,13 @@ from dpo_lightning.data.saved_arguments import SavedArguments
 from dpo_lightning.data.settings import check_settings
 from dpo_lightning.data.splits import SplitNames, Splits
 from dpo_lightning.data.streaming import StreamLoader
-from dpo_lightning.data.streaming.settings import check_run, check_stream, checked_buffer, wants_stream
+from dpo_lightning.data.streaming.settings import (
+    check_run,
+    check_stream,
+    checked_buffer,
+    streamed_sources,
+    wants_stream,
+)
 from dpo_lightning.data.tokenize.encoding import EosRule
 from dpo_lightning.data.tokenize.scored import Scored
 from dpo_lightning.data.tokenize.template_dates import TemplateDate
@@ -53,7 +58,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
             `Source`, or of mappings of its arguments. Each epoch has an exact number of rows of each. `val_split`, a
             fraction or a split of each of them, then makes a set of each, with metrics `val/<name>/...`.
         streaming: Read the training rows as they come: of files, a data set on the hub or an
-            `IterableDataset`. The Trainer needs `max_steps`.
+            `IterableDataset`, or of `sources` of these, each with a weight. The Trainer needs `max_steps`.
         shuffle_buffer: Rows that the shuffle of a stream holds; null takes 10,000, and 1 keeps their order.
         train_split: Split to train on, a slice of one, as in `train[:1000]`, or a sum, as in `train+test`.
         val_split: Split or slice to validate on, a file, or the fraction of the training split to hold out; null for
@@ -151,6 +156,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
         check_alone(self.sources, dataset=dataset, train_split=own_split, load_options=load_options or None)
         self.load_options = dict(load_options or {})
         self.streaming = wants_stream(dataset, streaming, self.load_options)
+        self.streaming, self.sources = streamed_sources(self.sources, streaming=self.streaming)
         names = SplitNames(None if self.streaming else train_split, val_split, test_split, val_split_by)
         names.check()
         by_default = batch_pairs is None and batch_tokens is None
@@ -162,8 +168,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
         self.clean = checked_clean(clean)
         self.shuffle_buffer = checked_buffer(shuffle_buffer, streams=self.streaming)
         if self.streaming:
-            check_stream(names, self.batching, sources=self.sources, order=order, clean=self.clean)
-        check_cleaned(self.clean, self.sources)
+            check_stream(names, self.batching, order=order, clean=self.clean)
         self.dataset = dataset
         self.format = checked_format(format)
         self.chat_template = chat_template

@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.data.batching import Batching
-from dpo_lightning.data.cleaning import Clean
+from dpo_lightning.data.cleaning import Clean, Cleaned
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.example_shown import example_shown
@@ -24,7 +24,7 @@ from dpo_lightning.data.reading.sources import Keys
 from dpo_lightning.data.split_reader import SplitReader, check_before_rows
 from dpo_lightning.data.splits import Splits
 from dpo_lightning.data.streaming import TrainingStream
-from dpo_lightning.data.streaming.opening import content_of, opened
+from dpo_lightning.data.streaming.opening import opened
 from dpo_lightning.data.streaming.settings import check_examples
 from dpo_lightning.data.tokenize.encoding import EosRule
 from dpo_lightning.data.tokenize.loading import load_tokenizer
@@ -151,19 +151,21 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
         )
 
     def _open_stream(self) -> None:
-        self.stream = opened(self.dataset, self.train_split, self._reader)
-        check_examples(
-            self.read_by_module, self.stream.tokenize.row_format, self.batching.batch_tokens, self.max_length
-        )
-        self.splits.stream_content = content_of(self.stream, self.shuffle_buffer)
+        own = Source(self.dataset, self.train_split, load_options=self.load_options)
+        self.stream = opened(self.sources or (own,), self._reader)
+        for source in self.stream.sources:
+            row_format = source.tokenize.row_format
+            check_examples(self.read_by_module, row_format, self.batching.batch_tokens, self.max_length)
+        self.splits.stream_content = self.stream.content(self.shuffle_buffer)
+        self.splits.stream_sources = self.stream.states()
 
     def tokenize_split(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
         """Read and tokenise a split, see `SplitReader.tokenized`."""
         return self._reader.tokenized(given, split, keys)
 
-    def without_unclean(self, rows: Mapping[str, datasets.Dataset], place: str) -> dict[str, datasets.Dataset]:
+    def without_unclean(self, rows: Mapping[str, datasets.Dataset], place: str, sizes: Mapping[str, int]) -> Cleaned:
         """Leave out of the training rows what `clean` says."""
-        return self.clean(rows, place, self.tokenizer.batch_decode)
+        return self.clean(rows, place, self.tokenizer.batch_decode, sizes)
 
     def show_first(self) -> None:
         """Say what the first training example is, decoded, with what is scored marked."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
+from dpo_lightning.data.cleaning import Cleaned
 from dpo_lightning.data.content_hash import column_hashes, content_hash
 from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.held_out import HeldOutBy, hold_out
@@ -12,7 +13,7 @@ from dpo_lightning.data.kto_pairing import with_mismatched
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.mixing.epoch_rows import Part
 from dpo_lightning.data.mixing.parts import states
-from dpo_lightning.data.mixing.reading import read_sources
+from dpo_lightning.data.mixing.reading import MixedTables, parts_of, read_sources
 from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.reading.local_files import source_and_split
 from dpo_lightning.data.reading.sources import Keys, describe
@@ -92,7 +93,8 @@ class Splits:
     Args:
         names: Where each is.
         tokenize: Reads and tokenises a split of a source, given by these keys.
-        clean: Leaves rows of a split mapping's `train` out, which it calls by a name.
+        clean: Leaves rows of a split mapping's `train` out, which it calls by a name, and of which so many are of each
+            source.
         max_length: Most tokens of prompt and completion together, for completions of other prompts.
         seed: Seed of the held-out share, and of the choice of completions of other prompts.
         sources: Sources that are mixed, in place of a single one.
@@ -100,13 +102,14 @@ class Splits:
     Attributes:
         parts: The rows of each of the sources in `train`; empty without sources.
         stream_content: Hash of the training rows where they stream; null otherwise.
+        stream_sources: What is said of several sources that stream, see `TrainingStream.states`.
     """
 
     def __init__(
         self,
         names: SplitNames,
         tokenize: Callable[[Any, str, Keys], datasets.Dataset],
-        clean: Callable[[Mapping[str, datasets.Dataset], str], dict[str, datasets.Dataset]],
+        clean: Callable[[Mapping[str, datasets.Dataset], str, Mapping[str, int]], Cleaned],
         *,
         max_length: int,
         seed: int,
@@ -114,6 +117,7 @@ class Splits:
     ) -> None:
         self.parts: tuple[Part, ...] = ()
         self.stream_content: str | None = None
+        self.stream_sources: dict[str, Any] | None = None
         self.names = names
         self._clean = clean
         self._sources = sources
@@ -184,8 +188,10 @@ class Splits:
         """Return the sources of a split's rows: all of them of `train`, and one of a set that was taken from it."""
         if split == "train":
             return self.parts
-        name = split.partition("/")[2]
-        return tuple(Part(name, 0, len(self[split]), 0) for part in self.parts if part.name == name)
+        kind, _, name = split.partition("/")
+        if name in self.names.sets(kind):
+            return ()  # a file, which may have the name of a source
+        return tuple(Part(name, 0, len(self[split]), 0) for source in self._sources if source.name == name)
 
     def place(self, split: str, position: int) -> str:
         """Return the row at a position, and its source, as messages name them."""
@@ -194,7 +200,7 @@ class Splits:
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint says of the training rows: how many they are, and their hashes."""
         if self.stream_content is not None:
-            return {"pairs": None, "content": self.stream_content, "columns": {}, "sources": None}
+            return {"pairs": None, "content": self.stream_content, "columns": {}, "sources": self.stream_sources}
         return {
             "pairs": len(self["train"]),
             "content": self.content,
@@ -210,10 +216,13 @@ class Splits:
             mismatched: Whether the objective reads completions of other prompts.
         """
         if not self._tokenized:
-            tokenized = self._read(source)
+            tokenized, sizes = self._read(source)
             place = "data.sources" if self._sources else describe(source)
             self._places = {split: f"{place}, {split} rows" for split in tokenized}
-            self._tokenized = self._clean(tokenized, self._places["train"]) if "train" in tokenized else tokenized
+            if "train" in tokenized:
+                tokenized, sizes = self._clean(tokenized, self._places["train"], sizes)
+                self.parts = parts_of(self._sources, sizes)
+            self._tokenized = tokenized
             if "train" in self._tokenized:
                 warn_of_one_label(self._tokenized["train"], self._places["train"])
         if not self._rows or mismatched != self._mismatched:
@@ -239,18 +248,17 @@ class Splits:
             raise InputError("data.replace_dataset: nothing was read yet: give the first dataset to the constructor")
         rows = self._tokenize(source, self.names.train, Keys())
         self._places["train"] = f"{describe(source)}, train rows"
-        self._tokenized = self._clean({**self._tokenized, "train": rows}, self._places["train"])
+        self._tokenized = self._clean({**self._tokenized, "train": rows}, self._places["train"], {}).rows
         warn_of_one_label(self._tokenized["train"], self._places["train"])
         self._rows["train"] = self._paired("train")
         self._lengths.pop("train", None)
         self._content = self._columns = None
 
-    def _read(self, source: Any) -> dict[str, datasets.Dataset]:
+    def _read(self, source: Any) -> MixedTables:
         if self._sources:
             sets = {split: self.names.sets(split) for split in ("val", "test")}
-            tables = read_sources(self._sources, sets, self._tokenize, self._held_out)
-            self.parts = tables.parts
-            return tables.rows
+            train = self.names.train is not None
+            return read_sources(self._sources, sets, self._tokenize, self._held_out, train=train)
         rows = {} if self.names.train is None else {"train": self._tokenize(source, self.names.train, Keys())}
         for split in ("val", "test"):
             for name, place in self.names.sets(split).items():
@@ -259,7 +267,7 @@ class Splits:
                     rows[key] = self._tokenize_set(source, place, f"data.{split}_split{name and f'.{name}'}")
                 else:
                     rows["train"], rows[key] = self._held_out(rows["train"], place)
-        return rows
+        return MixedTables(rows, {})
 
     def _tokenize_set(self, source: Any, place: str, key: str) -> datasets.Dataset:
         own, split = source_and_split(source, place)

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 _NAMED = 5  # rows that a line of the log quotes
 
 
+class Cleaned(NamedTuple):
+    """Rows of all splits, without what was left out of `train`.
+
+    Attributes:
+        rows: Tokenised rows by split.
+        sizes: How many rows of `train` are of each source, by name and in their order; empty without sources.
+    """
+
+    rows: dict[str, datasets.Dataset]
+    sizes: Mapping[str, int]
+
+
 class LeftOut(NamedTuple):
     """Training examples that are left out for one reason.
 
@@ -39,7 +51,8 @@ class LeftOut(NamedTuple):
 class Clean:
     """Kinds of training rows that are left out. Examples are compared by their tokens, as they are trained on.
 
-    Rows of validation and test stay as they are, so that numbers of different runs can be compared.
+    Rows of validation and test stay as they are, so that numbers of different runs can be compared. Several sources
+    are looked at together: of a repeat, the first one stays, in the order of the sources.
 
     Args:
         identical: Leave out pairs whose completions differ in white space or in capital letters alone. (Those that do
@@ -66,19 +79,23 @@ class Clean:
         """True where anything is asked for."""
         return bool(self.identical or self.contradictory or self.duplicates or self.contaminated)
 
-    def __call__(self, rows: Mapping[str, datasets.Dataset], place: str, decode: Decode) -> dict[str, datasets.Dataset]:
-        """Return the tokenised rows of all splits, with what is left out missing from `train`; says how much that is.
+    def __call__(
+        self, rows: Mapping[str, datasets.Dataset], place: str, decode: Decode, sizes: Mapping[str, int] | None = None
+    ) -> Cleaned:
+        """Leave rows out of `train`, and say how many, and of which source.
 
         Args:
             rows: Tokenised rows by split; those that are not `train` are held out.
             place: The training rows, as messages name them.
             decode: Makes text of tokens.
+            sizes: How many of them are of each source, by name and in their order; None without sources.
 
         Raises:
-            InputError: when nothing is left.
+            InputError: when nothing is left, also of one source.
         """
+        sizes = sizes or {}
         if not self.cleans:
-            return dict(rows)
+            return Cleaned(dict(rows), sizes)
         tokens = ExampleTokens.of_rows(rows["train"])
         held_out = [ExampleTokens.of_rows(each) for name, each in rows.items() if name != "train"]
         if self.duplicates == "near":
@@ -89,12 +106,16 @@ class Clean:
             new = found.which[left[found.which]]
             left[new] = False
             if len(new):
-                said.append(f"{len(new)} {found.reason} ({_named(tokens.rows[new])})")
+                said.append(f"{len(new)} {found.reason} ({_named(tokens.rows, new, sizes)})")
+        ends = np.cumsum([0, *sizes.values()])
+        kept = {name: int(left[start:end].sum()) for name, start, end in zip(sizes, ends, ends[1:], strict=False)}
         report = f"{place}: data.clean left out {'; '.join(said) or 'nothing'}; {left.sum()} of {len(left)} are left"
-        if not left.any():
+        if kept:
+            report += f": {', '.join(f'{kept[name]} of {sizes[name]} of {name}' for name in kept)}"
+        if not left.any() or 0 in kept.values():
             raise InputError(report)
         rank_zero_info(report)
-        return {**rows, "train": rows["train"].select(np.flatnonzero(left))}
+        return Cleaned({**rows, "train": rows["train"].select(np.flatnonzero(left))}, kept)
 
     def left_out(self, tokens: ExampleTokens, held_out: Sequence[ExampleTokens], decode: Decode) -> Iterator[LeftOut]:
         """Yield what is left out, reason by reason; an example may have several.
@@ -153,6 +174,19 @@ def near_to(tokens: ExampleTokens, others: ExampleTokens) -> np.ndarray:
     return np.isin(group[len(others) :], group[: len(others)])
 
 
-def _named(rows: np.ndarray) -> str:
-    named = ", ".join(map(str, np.unique(rows)[:_NAMED].tolist()))
-    return f"rows {named}{', ...' if len(np.unique(rows)) > _NAMED else ''}, from 0"
+def _named(rows: np.ndarray, which: np.ndarray, sizes: Mapping[str, int]) -> str:
+    """Name source rows of examples, source by source where there are several."""
+    if not sizes:
+        return f"rows {_first(rows[which])}, from 0"
+    of = np.searchsorted(np.cumsum([*sizes.values()]), which, side="right")
+    said = [
+        f"{(of == number).sum()} of {name}: rows {_first(rows[which[of == number]])}"
+        for number, name in enumerate(sizes)
+        if (of == number).any()
+    ]
+    return f"{'; '.join(said)}; from 0"
+
+
+def _first(rows: np.ndarray) -> str:
+    different = np.unique(rows)
+    return ", ".join([*map(str, different[:_NAMED].tolist()), *["..."] * (len(different) > _NAMED)])

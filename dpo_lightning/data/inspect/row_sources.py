@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
-from dpo_lightning.data.streaming.stream import HEAD, as_table
+from dpo_lightning.data.streaming.source import HEAD, as_table
 
 if TYPE_CHECKING:
     from datasets import Dataset

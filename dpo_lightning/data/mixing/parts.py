@@ -36,7 +36,8 @@ def check_same(before: Mapping[str, Mapping[str, Any]] | None, now: Mapping[str,
     """Compare the sources of a checkpoint with those of this run.
 
     Args:
-        before: What `states` gave for the checkpoint's run; None where it had one source without a name.
+        before: What `states`, or that of a stream, gave for the checkpoint's run; None where it had one source without
+            a name.
         now: The same for this run.
 
     Raises:
@@ -48,9 +49,12 @@ def check_same(before: Mapping[str, Mapping[str, Any]] | None, now: Mapping[str,
     for name in [each for each in now if each in before]:
         was, has = before[name], now[name]
         if was["content"] != has["content"]:
-            said.append(f"{name!r} has other rows ({was['size']} before, {has['size']} now)")
-        elif was["taken"] != has["taken"]:
+            sizes = f" ({was['size']} before, {has['size']} now)" if "size" in was and "size" in has else ""
+            said.append(f"{name!r} has other rows{sizes}")
+        elif was.get("taken") != has.get("taken"):
             said.append(f"{name!r} gives {has['taken']} rows to an epoch, and gave {was['taken']}")
+        elif was.get("weight") != has.get("weight"):
+            said.append(f"{name!r} has the weight {has['weight']:g}, and had {was['weight']:g}")
     if not said and [*before] != [*now]:
         said.append("they stand in another order")
     if said:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpo_lightning.batch.columns import SOURCE
-from dpo_lightning.data.cleaning import Clean
 from dpo_lightning.data.formats import AutoFormat, Format
 from dpo_lightning.data.mixing.epoch_rows import Part
 from dpo_lightning.data.mixing.shares import rows_taken
@@ -26,60 +26,58 @@ class MixedTables(NamedTuple):
     """Tokenised rows of several sources.
 
     Attributes:
-        rows: By split: `train`, and the sets of `val` and `test` as `val/<name>`.
-        parts: The sources' rows in `train`.
+        rows: By split: `train`, in the order of the sources, and the sets of `val` and `test` as `val/<name>`.
+        sizes: How many rows each source has in `train`, by name.
     """
 
     rows: dict[str, datasets.Dataset]
-    parts: tuple[Part, ...]
-
-
-def check_cleaned(clean: Clean, sources: Sequence[Source]) -> None:
-    """Refuse to clean what is mixed, since an epoch has numbers of rows of each source.
-
-    Raises:
-        InputError: with the way to clean each.
-    """
-    if sources and clean.cleans:
-        raise InputError(
-            "data.clean with data.sources: `dpo-lightning data export` writes the clean rows of each source: name "
-            "their files in data.sources"
-        )
+    sizes: Mapping[str, int]
 
 
 def check_formats(sources: Sequence[Source], default: Format) -> None:
-    """Check that all sources give examples of one kind, with the same columns.
+    """Check the formats of sources as far as that needs no look at the rows.
 
     Args:
         sources: The sources.
         default: The format of those that name none.
 
     Raises:
-        InputError: naming two sources that differ, for a format with a column of the name of the source's, and for a
-            default that no source takes.
+        InputError: as `check_alike` does, and for a default that no source takes.
     """
     if default != AutoFormat() and all(source.format is not None for source in sources):
         raise InputError("data.format: each of data.sources has a format of its own: leave data.format out")
-    first = sources[0]
-    for source in sources:
-        given, other = source.format or default, first.format or default
+    check_alike([str(source.name) for source in sources], [source.format or default for source in sources])
+
+
+def check_alike(names: Sequence[str], formats: Sequence[Format]) -> None:
+    """Check that formats give examples of one kind, with the same columns; those that look at rows have yet to say it.
+
+    Args:
+        names: Names of the sources, one or more.
+        formats: The format of each.
+
+    Raises:
+        InputError: naming two sources that differ, and for a format with a column of the name of the source's.
+    """
+    first, other = names[0], formats[0]
+    for name, given in zip(names, formats, strict=True):
         if given.looks or other.looks:
-            continue  # the tables are compared
+            continue
         if SOURCE in given.columns:
             raise InputError(
-                f"data.sources: the format of {source.name!r} has a column `{SOURCE}`, in which the name of the source "
+                f"data.sources: the format of {name!r} has a column `{SOURCE}`, in which the name of the source "
                 "stands: take the column out"
             )
         if given.gives is not other.gives:
             raise InputError(
-                f"data.sources: {first.name!r} gives examples of the kind {other.gives.value}, and {source.name!r} of "
+                f"data.sources: {first!r} gives examples of the kind {other.gives.value}, and {name!r} of "
                 f"the kind {given.gives.value}: all sources must give the same: set the `format` of one of them"
             )
         kinds = [{name: column.holds for name, column in each.columns.items()} for each in (other, given)]
         if kinds[0] != kinds[1]:
             said = [", ".join(sorted(each)) or "none" for each in kinds]
             raise InputError(
-                f"data.sources: {first.name!r} gives the columns {said[0]}, and {source.name!r} {said[1]}: all "
+                f"data.sources: {first!r} gives the columns {said[0]}, and {name!r} {said[1]}: all "
                 "sources must give the same: name the columns in the `format` of each"
             )
 
@@ -89,6 +87,8 @@ def read_sources(
     sets: Mapping[str, Mapping[str, float | str]],
     tokenize: Tokenize,
     hold_out: HoldOut,
+    *,
+    train: bool = True,
 ) -> MixedTables:
     """Read and tokenise all sources.
 
@@ -97,6 +97,7 @@ def read_sources(
         sets: For `val` and `test`, the places of the sets by name, the name of a single one being empty.
         tokenize: Reads and tokenises a split of a source, or a file.
         hold_out: Takes a share out of rows.
+        train: Whether the training rows are read; False where they stream, of which no share is held out.
 
     Raises:
         InputError: naming the source and the row, or for a named set that is no file.
@@ -104,7 +105,7 @@ def read_sources(
     rows: dict[str, datasets.Dataset] = {}
     tables = [
         tokenize(source, source.split, Keys(f"data.sources[{number}].dataset", f"data.sources[{number}].split"))
-        for number, source in enumerate(sources)
+        for number, source in enumerate(sources if train else ())
     ]
     for split, places in sets.items():
         for name, place in places.items():
@@ -112,16 +113,27 @@ def read_sources(
             if not isinstance(place, str):
                 _check_alone(name, key)
                 for number, source in enumerate(sources):
-                    tables[number], rows[f"{split}/{source.name}"] = hold_out(tables[number], place)
+                    with _of(source):
+                        tables[number], rows[f"{split}/{source.name}"] = hold_out(tables[number], place)
             elif (file := source_and_split(None, place))[0] is not None:
                 rows[f"{split}/{name}" if name else split] = tokenize(*file, Keys(key, key))
             else:
                 _check_alone(name, key)
                 for source in sources:
                     rows[f"{split}/{source.name}"] = tokenize(source, place, Keys(key, key))
+    if not train:
+        return MixedTables(rows, {})
     _check_alike(sources, tables)
-    taken = rows_taken(sources, [len(table) for table in tables])
-    return MixedTables({"train": _joined(tables), **rows}, _parts(sources, tables, taken))
+    sizes = {str(source.name): len(table) for source, table in zip(sources, tables, strict=True)}
+    return MixedTables({"train": _joined(tables), **rows}, sizes)
+
+
+@contextmanager
+def _of(source: Source) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"source {source.name}: {error}") from None
 
 
 def _check_alone(name: str, key: str) -> None:
@@ -150,9 +162,16 @@ def _joined(tables: Sequence[datasets.Dataset]) -> datasets.Dataset:
     return concatenate_datasets(list(tables))
 
 
-def _parts(sources: Sequence[Source], tables: Sequence[Any], taken: Sequence[int]) -> tuple[Part, ...]:
-    parts, start = [], 0
-    for source, table, count in zip(sources, tables, taken, strict=True):
-        parts.append(Part(str(source.name), start, len(table), count))
-        start += len(table)
-    return tuple(parts)
+def parts_of(sources: Sequence[Source], sizes: Mapping[str, int]) -> tuple[Part, ...]:
+    """Return the sources' rows in `train`, and how many of them an epoch takes.
+
+    Args:
+        sources: The sources.
+        sizes: How many rows each has in `train`, by name, one after the other.
+
+    Raises:
+        InputError: for a weight so small that a source has no row in an epoch.
+    """
+    counts = [*sizes.values()]
+    starts = [sum(counts[:number]) for number in range(len(counts))]
+    return tuple(map(Part, sizes, starts, counts, rows_taken(sources, counts)))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.template_inputs import check_template_arguments
 from dpo_lightning.data.formats.written import written_format
 from dpo_lightning.data.reading.sources import describe
 from dpo_lightning.errors import InputError
@@ -73,6 +74,7 @@ class Source:
         if self.format is not None and not isinstance(self.format, Format):
             raise wrong_kind(f"{key}.format", self.format, Format, "give RowFormat(...) or UnpairedFormat(...)")
         check_rules(f"{key}.", values, weight=POSITIVE, rows=at_least(1))
+        check_template_arguments(self.chat_template_kwargs or {}, f"{key}.chat_template_kwargs")
         if self.weight is not None and self.rows is not None:
             raise InputError(f"{key}: give weight or rows, and not both: rows is a number, weight a share")
         if not self.split.strip():

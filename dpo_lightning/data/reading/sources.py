@@ -69,7 +69,7 @@ def load_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys = 
 
 @contextmanager
 def keyed(key: str) -> Iterator[None]:
-    """Put the key before what is said of a source, where it has none yet.
+    """Put the key before what is said of a source, where it has none yet; its options are those beside the key.
 
     Raises:
         InputError: in the place of another one.
@@ -77,9 +77,16 @@ def keyed(key: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
+        if str(error).startswith("data.load_options"):
+            raise InputError(str(error).replace("data.load_options", options_key(key), 1)) from error.__cause__
         if str(error).startswith("data."):
             raise
         raise InputError(f"{key}: {error}") from error.__cause__
+
+
+def options_key(key: str) -> str:
+    """Return the key of the options that a source is read with: of several, those of its own."""
+    return f"{key.removesuffix('dataset')}load_options" if key.endswith(".dataset") else "data.load_options"
 
 
 def describe(source: Any) -> str:

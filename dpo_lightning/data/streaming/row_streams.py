@@ -17,11 +17,12 @@ class RawRow(NamedTuple):
     """A row as it was read, some of whose values may still have to be decoded.
 
     Attributes:
-        row: Its number in the stream, counted from 0.
+        row: Its number in the stream of its source, counted from 0.
         place: The file, or the data set, that it stands in.
         number: Its number there.
         values: The columns by name.
         coded: Names of those that are JSON text, in a fraction of the memory that their values take.
+        source: Number of its source, where there are several.
     """
 
     row: int
@@ -29,6 +30,7 @@ class RawRow(NamedTuple):
     number: int
     values: Mapping[str, Any]
     coded: tuple[str, ...] = ()
+    source: int = 0
 
     @property
     def named(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -29,6 +30,32 @@ def wants_stream(dataset: Any, streaming: bool, load_options: dict[str, Any]) ->
     return bool(streaming or asked or isinstance(dataset, IterableDataset | IterableDatasetDict))
 
 
+def streamed_sources(sources: Sequence[Source], *, streaming: bool) -> tuple[bool, tuple[Source, ...]]:
+    """Return whether several sources stream, and the sources without the options that say so.
+
+    Raises:
+        InputError: where one of them streams and another one does not, and for one that streams without a weight.
+    """
+    options = [dict(source.load_options or {}) for source in sources]
+    asked = [wants_stream(each.dataset, streaming, own) for each, own in zip(sources, options, strict=True)]
+    made = tuple(replace(each, load_options=own or None) for each, own in zip(sources, options, strict=True))
+    if not any(asked):
+        return streaming, made
+    if not all(asked):
+        raise InputError(
+            f"data.sources[{asked.index(True)}] streams, and data.sources[{asked.index(False)}] does not: all sources "
+            "of a run stream, or none: set data.streaming: true, which needs files or data sets on the hub"
+        )
+    for number, source in enumerate(sources):
+        if source.weight is None:
+            given = "" if source.rows is None else f" in place of rows {source.rows}"
+            raise InputError(
+                f"data.sources[{number}].weight with data.streaming: nobody knows how many rows a source has: give "
+                f"each source a weight{given}"
+            )
+    return True, made
+
+
 def checked_buffer(given: int | None, *, streams: bool) -> int:
     """Return how many rows the shuffle of a stream holds.
 
@@ -40,15 +67,12 @@ def checked_buffer(given: int | None, *, streams: bool) -> int:
     return BUFFER if given is None else given
 
 
-def check_stream(
-    names: SplitNames, batching: Batching, *, sources: Sequence[Source], order: Order | None, clean: Clean
-) -> None:
+def check_stream(names: SplitNames, batching: Batching, *, order: Order | None, clean: Clean) -> None:
     """Refuse what needs all rows before the first one is trained on.
 
     Args:
         names: The splits.
         batching: The batches.
-        sources: Several sources that are mixed.
         order: The order of the rows.
         clean: What is left out of them.
 
@@ -56,9 +80,12 @@ def check_stream(
         InputError: naming the key, and why.
     """
     keys = {
-        "data.sources": (bool(sources), "shares of an epoch need the number of rows of each source"),
         "data.order": (order is not None, "an order needs all rows"),
-        "data.clean": (clean.cleans, "repeats are found among all rows: `dpo-lightning data export` writes clean ones"),
+        "data.clean": (
+            clean.cleans,
+            "repeats are found among all rows: write the clean ones with `dpo-lightning data export`, in whose config "
+            "nothing streams, and stream that file",
+        ),
         "data.length_grouped": (bool(batching.length_grouped), "batches of similar length need all lengths"),
         "data.val_split": (_has_share(names), "a fraction needs the number of rows: name a split or a file"),
     }

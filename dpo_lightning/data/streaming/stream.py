@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.batch import TokenizedExample
-from dpo_lightning.compat.datasets import json_text
-from dpo_lightning.data.formats import Format
-from dpo_lightning.data.formats.settled import FIRST_ROWS
-from dpo_lightning.data.formats.unread import names_in
+from dpo_lightning.data.streaming.interleaving import interleaved
 from dpo_lightning.data.streaming.loader import Start
-from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
+from dpo_lightning.data.streaming.row_streams import RawRow
 from dpo_lightning.data.streaming.shuffling import shuffled
+from dpo_lightning.data.streaming.source import StreamSource
 from dpo_lightning.data.streaming.steps import Step, Surplus, Told, filled, steps
 from dpo_lightning.data.streaming.tokens import (
-    Chunk,
-    RowTokenizer,
+    TRUNCATED,
+    StreamTokenizer,
     Taken,
-    Tokenized,
     chunks,
     examples_from,
     tokenized_chunks,
 )
 from dpo_lightning.data.tokenize import Outcome
-from dpo_lightning.data.tokenize.first_look import look_first
 from dpo_lightning.data.tokenize.outcomes import REPEATS
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import DataRanks, from_all_ranks
 
-Settle = Callable[[Format, Sequence[Mapping[str, Any]], str], Format]
-
-HEAD = 200
-"""Rows that are looked at before the run begins."""
+_AGAIN = "begun again"
 
 
 @dataclass(frozen=True)
@@ -76,70 +70,61 @@ class StreamSettings:
 
 
 class TrainingStream:
-    """Rows to train on, of which nobody knows how many there are.
+    """Rows to train on, of one source or of several, of which nobody knows how many there are.
 
     Args:
-        rows: The rows.
-        tokenize: Makes examples of them; its columns are found here.
-        place: What messages call the rows.
-        settle: Gives the format of the rows from the first of them, and from what messages call them.
+        sources: The sources, one without a name or several with one.
     """
 
-    def __init__(self, rows: RowStream, tokenize: RowTokenizer, place: str, settle: Settle) -> None:
-        self.rows = rows
-        self.place = place
-        head = list(islice(rows.rows(), HEAD))
-        if not head:
-            raise InputError(f"{place}: no rows")
-        columns = [raw.columns() for raw in head]
-        names = tuple(dict.fromkeys(name for each in columns for name in each))
-        row_format = settle(tokenize.row_format, columns[:FIRST_ROWS], place)
-        table = as_table(columns, names)
-        look_first(table, row_format, tokenize.encode, place)
-        self.tokenize = RowTokenizer(row_format, tokenize.encode, tokenize.vocabulary, names)
-        self._taken = self.tokenize.tokenized(Chunk(0, head)).taken
-        self._head = head
-        self._table = table
+    def __init__(self, sources: Sequence[StreamSource]) -> None:
+        self.sources = sources
+        self.tokenize = StreamTokenizer([each.tokenize for each in sources])
         self._counted: Counter[Any] = Counter()
         self._surplus: list[Surplus] = []
-
-    @property
-    def names(self) -> set[str]:
-        """Names in the first rows that `Format.ignore` may have."""
-        return names_in(self._table)
 
     @property
     def first(self) -> TokenizedExample:
         """The first example that is kept.
 
         Raises:
-            InputError: where none of the first rows has one.
+            InputError: where none of the first rows of a source has one.
         """
-        if not self._taken:
-            raise InputError(f"{self.place}: none of the first {len(self._head)} rows can be trained on")
-        return self._taken[0].example
+        for source in self.sources:
+            if not source.taken:
+                raise InputError(f"{source.place}: none of the first {len(source.head)} rows can be trained on")
+        return self.sources[0].taken[0].example
 
-    def content(self, settings: Any) -> str:
-        """Return the hash of the first rows, of what is known of the others, and of what decides on their tokens."""
+    def states(self) -> dict[str, dict[str, Any]] | None:
+        """Return what a checkpoint says of several sources: content and weight of each; None of a single one."""
+        if self.sources[0].name is None:
+            return None
+        return {str(each.name): {"content": each.content, "weight": each.weight} for each in self.sources}
+
+    def content(self, shuffle_buffer: int) -> str:
+        """Return the hash of all that decides on the tokens, and of the shuffle."""
         from datasets.fingerprint import Hasher
 
-        return Hasher.hash((self.rows.identity, repr([raw.columns() for raw in self._head]), settings))
+        return Hasher.hash(([(each.content, each.weight) for each in self.sources], shuffle_buffer))
 
     def epoch(self, settings: StreamSettings, start: Start, ranks: DataRanks, group: Any = None) -> Iterator[Step]:
         """Yield the steps of an epoch from a start on; the dropped rows are said at its end.
 
-        Every rank must call. Row `i` is of rank `i mod world_size`, and in its order by a shuffle of all of them with a
-        buffer, whose first rows are read again and left out where the run goes on in the middle.
+        Every rank must call. Row `i` of a source is of rank `i mod world_size`, and in its order by a shuffle of all of
+        them with a buffer, whose first rows are read again and left out where the run goes on in the middle.
+
+        Raises:
+            InputError: naming a row that cannot be read, or a source without a row for each rank.
         """
+        self._check_ranks(ranks)
         counted = self._counted = Counter()
         rank = ranks.rank
         position = start.positions[rank] if start.positions else (0, 0)
         # The row of the position may have given an example already.
         first = max(position[0], 0)
-        order = shuffled(self._own(ranks), settings.shuffle_buffer, f"{settings.seed} {start.epoch}")
+        order = shuffled(self._own(ranks, counted), settings.shuffle_buffer, f"{settings.seed} {start.epoch}")
         given = chunks(islice(order, first, None), first)
         found = tokenized_chunks(self.tokenize, given, num_workers=settings.num_workers, seed=settings.seed)
-        examples = examples_from(found, position, lambda each: _count(counted, each))
+        examples = examples_from(found, position, lambda each: counted.update(each.counted))
         batches = filled(examples, settings.most, settings.size)
         if start.rest is not None:
             batches = (list(islice(examples, size)) for size in start.rest[rank])
@@ -150,35 +135,44 @@ class TrainingStream:
             found_any = True
             yield step
         if not found_any:
-            raise InputError(f"{self.place}: {_too_few(ranks)}")
+            raise InputError(f"{'; '.join(each.place for each in self.sources)}: {_too_few(ranks)}")
         self.report(f"epoch {start.epoch}", ranks)
 
-    def _own(self, ranks: DataRanks) -> Iterator[RawRow]:
-        return islice(self.rows.rows(), ranks.rank, None, ranks.world_size)
+    def _check_ranks(self, ranks: DataRanks) -> None:
+        for source in self.sources:
+            if len(source.head) < ranks.world_size:
+                raise InputError(f"{source.place}: {_too_few(ranks)}")
+
+    def _own(self, ranks: DataRanks, counted: Counter[Any]) -> Iterator[RawRow]:
+        def begin(number: int) -> Iterator[RawRow]:
+            return islice(self.sources[number].rows(number), ranks.rank, None, ranks.world_size)
+
+        begins = [partial(begin, number) for number in range(len(self.sources))]
+        return interleaved(
+            begins, [each.weight for each in self.sources], lambda number: counted.update({(number, _AGAIN): 1})
+        )
 
     def report(self, when: str, ranks: DataRanks) -> None:
         """Say how many examples were kept since the last report, and why others were not; nothing without any."""
         counted, self._counted = self._counted, Counter()
         surplus, self._surplus = self._surplus, []
-        dropped = [f"{counted[each]} {each.reason}" for each in Outcome if each and counted[each]]
-        if not counted[Outcome.KEPT] and not dropped:
+        if not any(counted[key] for key in counted):
             return
         whose = "" if ranks.world_size == 1 else " on rank 0"
-        rank_zero_info(
-            f"{self.place}, {when}: {counted[Outcome.KEPT]} examples kept{whose} ({counted['truncated']} of them "
-            f"truncated)"
-            + (f"; dropped {', '.join(dropped)}" if dropped else "")
-            + (f"; {counted['repeats']} {REPEATS}" if counted["repeats"] else "")
-            + _left_out(surplus)
-        )
+        for number, source in enumerate(self.sources):
+            own = Counter({key: count for (of, key), count in counted.items() if of == number})
+            last = _left_out(surplus) if number == len(self.sources) - 1 else ""
+            rank_zero_info(f"{source.place}, {when}: {_said(own, whose)}{last}")
 
 
-def as_table(columns: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Return rows as a dataset that holds their very values."""
-    from datasets import Dataset, Features
-
-    kinds = Features(dict.fromkeys(names, json_text()))
-    return Dataset.from_dict({name: [each.get(name) for each in columns] for name in names}, features=kinds)
+def _said(counted: Counter[Any], whose: str) -> str:
+    dropped = [f"{counted[each]} {each.reason}" for each in Outcome if each and counted[each]]
+    return (
+        f"{counted[Outcome.KEPT]} examples kept{whose} ({counted[TRUNCATED]} of them truncated)"
+        + (f"; dropped {', '.join(dropped)}" if dropped else "")
+        + (f"; {counted[REPEATS]} {REPEATS}" if counted[REPEATS] else "")
+        + (f"; begun again {counted[_AGAIN]} times before the others ended" if counted[_AGAIN] else "")
+    )
 
 
 def _too_few(ranks: DataRanks) -> str:
@@ -190,12 +184,6 @@ def _too_few(ranks: DataRanks) -> str:
 def _left_out(surplus: Sequence[Surplus]) -> str:
     said = [f"{each.examples}{'' if each.ended else ' or more'} of rank {each.rank}" for each in surplus]
     return f"; left out, since another rank had none left: {', '.join(said)}" if said else ""
-
-
-def _count(counted: Counter[Any], found: Tokenized) -> None:
-    counted.update(found.outcomes)
-    counted["truncated"] += found.truncated
-    counted["repeats"] += found.repeats
 
 
 def _exchange(ranks: DataRanks, group: Any) -> Callable[[Told], list[Told]]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dpo_lightning.batch import TokenizedExample
+from dpo_lightning.batch.columns import SOURCE
 from dpo_lightning.data.formats import Format
 from dpo_lightning.data.streaming.row_streams import RawRow
 from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome, RenderedExample
+from dpo_lightning.data.tokenize.outcomes import REPEATS
 from dpo_lightning.data.tokenize.rows import render_row
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
@@ -33,6 +35,10 @@ class Taken(NamedTuple):
     position: Position
 
 
+NumberedRow = tuple[int, RawRow]
+"""A row with its number among the shuffled rows of its rank."""
+
+
 class Chunk(NamedTuple):
     """Raw rows in a row of a rank's shuffled rows, the first of which has this number."""
 
@@ -40,54 +46,54 @@ class Chunk(NamedTuple):
     rows: list[RawRow]
 
 
+TRUNCATED = "truncated"
+
+Fate = tuple[int, Union[Outcome, str]]
+"""Number of a source, and what became of an example of it; those that are kept may be `TRUNCATED` or `REPEATS` too."""
+
+
 class Tokenized(NamedTuple):
     """Examples of a chunk, and the fate of all of them.
 
     Attributes:
         taken: The examples that are kept.
-        outcomes: How many examples had which fate.
-        truncated: How many of those that are kept were cut.
-        repeats: How many of them are lists with completions of the same tokens.
+        counted: How many examples had which fate.
         error: What is wrong with a row, to be raised where it is read.
     """
 
     taken: list[Taken]
-    outcomes: Mapping[Outcome, int]
-    truncated: int = 0
-    repeats: int = 0
+    counted: Mapping[Fate, int]
     error: InputError | None = None
 
 
 @dataclass(frozen=True)
-class RowTokenizer(Dataset[Tokenized]):
-    """Tokenises chunks; a process of a loader gets the rows themselves in place of their numbers.
+class RowTokenizer:
+    """Tokenises rows of a source.
 
     Args:
         row_format: Finds the examples in a row.
         encode: Tokenises them.
         vocabulary: The tokens that the model has.
         columns: Columns that rows have; a row without one has null there.
+        name: Name of the source where there are several; examples then say it as `data_source`.
     """
 
     row_format: Format
     encode: ExampleTokenizer
     vocabulary: Vocabulary
     columns: tuple[str, ...] = ()
+    name: str | None = None
 
-    def __getitem__(self, chunk: Chunk) -> Tokenized:
-        """Tokenise a chunk; an error goes along, since torch would put a traceback around it."""
-        try:
-            return self.tokenized(chunk)
-        except InputError as error:
-            return Tokenized([], {}, error=error)
+    def tokenized(self, rows: Sequence[NumberedRow]) -> Tokenized:
+        """Tokenise rows of the source, one or more.
 
-    def tokenized(self, chunk: Chunk) -> Tokenized:
-        """Tokenise a chunk.
+        Args:
+            rows: The rows, each with its number among the shuffled rows of the rank.
 
         Raises:
             InputError: naming the row.
         """
-        given = [each for number, raw in enumerate(chunk.rows, chunk.first) for each in self._rendered(number, raw)]
+        given = [each for number, raw in rows for each in self._rendered(number, raw)]
         encoded = self.encode.encode([rendered for _, _, rendered in given])
         taken: list[Taken] = []
         kept_of_row: Counter[int] = Counter()
@@ -96,11 +102,18 @@ class RowTokenizer(Dataset[Tokenized]):
                 ids = chain(found.example.prompt_ids, *found.example.completion_ids)
                 self.vocabulary.check_ids(ids, raw.named)
                 kept_of_row[number] += 1
-                taken.append(Taken(found.example._replace(row=raw.row), (number, kept_of_row[number])))
-        outcomes = Counter(each.outcome for each in encoded)
-        outcomes[Outcome.NO_PREFERENCE] += len(chunk.rows) - len({number for number, _, _ in given})
-        truncated = sum(each.truncated for each in encoded if each.outcome == Outcome.KEPT)
-        return Tokenized(taken, outcomes, truncated, sum(each.repeats for each in encoded))
+                taken.append(Taken(self._named(found.example._replace(row=raw.row)), (number, kept_of_row[number])))
+        of = rows[0][1].source
+        counted: Counter[Fate] = Counter((of, each.outcome) for each in encoded)
+        counted[of, Outcome.NO_PREFERENCE] += len(rows) - len({number for number, _, _ in given})
+        counted[of, TRUNCATED] = sum(each.truncated for each in encoded if each.outcome == Outcome.KEPT)
+        counted[of, REPEATS] = sum(each.repeats for each in encoded)
+        return Tokenized(taken, counted)
+
+    def _named(self, example: TokenizedExample) -> TokenizedExample:
+        if self.name is None:
+            return example
+        return example._replace(columns={**example.columns, SOURCE: self.name})
 
     def _rendered(self, number: int, raw: RawRow) -> list[tuple[int, RawRow, RenderedExample]]:
         ignored = self.row_format.ignore or ()
@@ -113,6 +126,37 @@ class RowTokenizer(Dataset[Tokenized]):
         return [(number, raw, each) for each in rendered]
 
 
+@dataclass(frozen=True)
+class StreamTokenizer(Dataset[Tokenized]):
+    """Tokenises chunks; a process of a loader gets the rows themselves in place of their numbers.
+
+    Args:
+        sources: Tokenise the rows of each source.
+    """
+
+    sources: Sequence[RowTokenizer]
+
+    def __getitem__(self, chunk: Chunk) -> Tokenized:
+        """Tokenise a chunk; an error goes along, since torch would put a traceback around it."""
+        try:
+            return self.tokenized(chunk)
+        except InputError as error:
+            return Tokenized([], {}, error=error)
+
+    def tokenized(self, chunk: Chunk) -> Tokenized:
+        """Tokenise a chunk; its examples keep their order.
+
+        Raises:
+            InputError: naming the row.
+        """
+        rows: dict[int, list[NumberedRow]] = {}
+        for number, raw in enumerate(chunk.rows, chunk.first):
+            rows.setdefault(raw.source, []).append((number, raw))
+        found = [self.sources[source].tokenized(own) for source, own in rows.items()]
+        taken = sorted((each for part in found for each in part.taken), key=lambda each: each.position)
+        return Tokenized(taken, {fate: count for part in found for fate, count in part.counted.items()})
+
+
 def chunks(rows: Iterable[RawRow], first: int) -> Iterator[Chunk]:
     """Cut rows into chunks; `first` is the number of the first one."""
     rest = iter(rows)
@@ -122,7 +166,7 @@ def chunks(rows: Iterable[RawRow], first: int) -> Iterator[Chunk]:
 
 
 def tokenized_chunks(
-    tokenize: RowTokenizer, given: Iterator[Chunk], *, num_workers: int, seed: int
+    tokenize: StreamTokenizer, given: Iterator[Chunk], *, num_workers: int, seed: int
 ) -> Iterator[Tokenized]:
     """Tokenise chunks in their order, whatever the number of processes.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import Dataset
 
-from dpo_lightning import InputError, PreferenceDataModule, UnpairedFormat
+from dpo_lightning import InputError, PreferenceDataModule, Source, UnpairedFormat
 from dpo_lightning.data.cleaning import Clean
 from tests.data.common import data, ready, write
 from tests.helpers.tiny import tiny_tokenizer
@@ -112,6 +113,34 @@ def test_the_content_hash_is_that_of_what_is_left(files, tmp_path):
 def test_nothing_left_is_refused():
     with pytest.raises(InputError, match=r"data\.clean left out 2 that another one contradicts.*; 0 of 2 are left"):
         ready(Dataset.from_list(ROWS[:2]), clean=Clean(contradictory=True))
+
+
+def mixed(*tables: list[dict[str, str]], **settings: Any) -> PreferenceDataModule:
+    sources = [Source(Dataset.from_list(table), weight=1, name=name) for name, table in zip("ab", tables, strict=True)]
+    module = PreferenceDataModule(tokenizer=tiny_tokenizer(), sources=sources, **settings)
+    module.setup()
+    return module
+
+
+def test_sources_are_cleaned_together(tmp_path, said):
+    clean = Clean(contradictory=True, duplicates="exact", contaminated=True)
+    first, second = ROWS[1:4], [ROWS[8], ROWS[7], ROWS[0], ROWS[2], ROWS[5]]
+    module = mixed(first, second, clean=clean, val_split=write(tmp_path / "held.jsonl", HELD_OUT))
+    found = [(each.columns["data_source"], each.row) for each in module.examples("train")]
+    assert found == [("a", 1), ("b", 0), ("b", 4)]
+    assert [(part.name, part.start, part.size, part.taken) for part in module.splits.parts] == [
+        ("a", 0, 1, 2),
+        ("b", 1, 2, 1),
+    ]
+    (line,) = [line for line in said if "data.clean" in line]
+    assert "2 that another one contradicts (1 of a: rows 0; 1 of b: rows 2; from 0)" in line
+    assert "2 duplicates (1 of a: rows 2; 1 of b: rows 3; from 0); 1 that are held out too (1 of b: rows 1; " in line
+    assert line.endswith("3 of 8 are left: 1 of 3 of a, 2 of 5 of b")
+
+
+def test_a_source_without_rows_left_is_named():
+    with pytest.raises(InputError, match="4 of 6 are left: 4 of 4 of a, 0 of 2 of b"):
+        mixed(ROWS[5:], [ROWS[5], ROWS[8]], clean=Clean(duplicates="exact"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from dpo_lightning import RowFormat, Source, UnpairedFormat
-from dpo_lightning.data.mixing.reading import check_formats, read_sources
+from dpo_lightning.data.mixing.reading import check_formats, parts_of, read_sources
 from dpo_lightning.data.mixing.source import checked_sources
 from dpo_lightning.errors import InputError
 
@@ -34,7 +34,12 @@ def test_sources_stand_one_after_the_other():
         "a train data.sources[0].split 8",
         "b train[:9] data.sources[1].split 0",
     ]
-    assert [(part.name, part.start, part.size, part.taken) for part in tables.parts] == [
+    assert tables.sizes == {"a": 9, "b": 9}
+
+
+def test_parts_stand_one_after_the_other():
+    parts = parts_of(SOURCES, {"a": 9, "b": 9})
+    assert [(part.name, part.start, part.size, part.taken) for part in parts] == [
         ("a", 0, 9, 6),
         ("b", 9, 9, 12),
     ]
@@ -44,7 +49,7 @@ def test_a_share_is_held_out_of_each_and_a_split_is_of_each():
     tables = read(val={"": 0.3}, test={"": "test"})
     assert [len(tables.rows[name]) for name in ("train", "val/a", "val/b")] == [12, 3, 3]
     assert tables.rows["test/b"]["said"][0] == "b test data.test_split 0"
-    assert [part.size for part in tables.parts] == [6, 6]
+    assert tables.sizes == {"a": 6, "b": 6}
     assert not {*tables.rows["train"]["said"]} & {*tables.rows["val/a"]["said"], *tables.rows["val/b"]["said"]}
 
 

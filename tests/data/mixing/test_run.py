@@ -93,6 +93,14 @@ def mixed_sets(**settings: Any) -> list[Any]:
     return source.examples_used("validate")
 
 
+def test_a_file_to_validate_on_is_of_no_source_even_under_its_name(tmp_path):
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in runs.rows(3)))
+    source = mixed(val_split={"a": str(tmp_path / "held.jsonl"), "c": str(tmp_path / "held.jsonl")})
+    source.setup()
+    assert "data_source" not in source.examples("val/a")[0].columns
+    assert source.examples("train")[0].columns["data_source"] == "a"
+
+
 def test_predictions_name_source_and_row(tmp_path):
     path = tmp_path / "rewards.jsonl"
     fit = runs.trainer(callbacks=[WriteRewards(str(path))])
@@ -112,6 +120,16 @@ def test_errors_name_source_and_row():
     source.setup()
     with pytest.raises(InputError, match=r"data.batch_tokens 20: the pair of row \d+ of [ab] \(from 0\) has"):
         source.train_dataloader()
+
+
+def test_options_and_shares_of_a_source_are_named_as_its_own(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps(runs.rows(1)[0]) + "\n")
+    own = {"dataset": str(tmp_path / "a.jsonl"), "name": "rare"}
+    for settings in ({}, {"streaming": True}):
+        with pytest.raises(InputError, match=r"^data\.sources\[0\]\.load_options\.sep means nothing for these files"):
+            mixed({**own, "weight": 1, "load_options": {"sep": ";"}}, **settings).setup()
+    with pytest.raises(InputError, match=r"^source rare: data\.val_split: 0\.1 of 1 pairs"):
+        mixed(Source(FIRST, name="a"), own, val_split=0.1).setup()
 
 
 def test_sources_have_formats_and_template_arguments_of_their_own(tmp_path):

@@ -34,6 +34,10 @@ def test_mappings_are_sources():
     ("given", "said"),
     [
         ([], r"data\.sources: give a list of sources, got \[\]"),
+        (
+            [{"dataset": "a", "chat_template_kwargs": {"messages": 1}}],
+            r"^data\.sources\[0\]\.chat_template_kwargs.*messages",
+        ),
         ("a.jsonl", "give a list of sources, got 'a.jsonl'"),
         (["a.jsonl"], r"data\.sources\[0\]: give Source\(\.\.\.\), or a mapping"),
         ([{"dataset": "a", "wieght": 1}], r"unknown key `data\.sources\[0\]\.wieght`; did you mean `weight`"),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from datasets import Dataset, IterableDataset, IterableDatasetDict
 
-from dpo_lightning import PreferenceDataModule, RowFormat
-from dpo_lightning.data.streaming.opening import content_of, open_rows, opened
+from dpo_lightning import PreferenceDataModule, RowFormat, Source, UnpairedFormat
+from dpo_lightning.data.streaming.opening import open_rows, opened
 from dpo_lightning.errors import InputError
 from tests.data.common import rows, write
 from tests.helpers.tiny import tiny_tokenizer
@@ -21,18 +21,18 @@ def reader(row_format=RowFormat(), length=40):  # noqa: B008 - frozen
 
 
 def made(tmp_path, given, row_format=RowFormat(), length=40):  # noqa: B008 - frozen
-    return opened(write(tmp_path / "rows.jsonl", given), "train", reader(row_format, length))
+    return opened([Source(write(tmp_path / "rows.jsonl", given))], reader(row_format, length))
 
 
 def test_the_content_follows_from_all_that_decides_on_the_batches(tmp_path):
-    first = content_of(made(tmp_path, rows(9)), 7)
-    assert content_of(made(tmp_path, rows(9)), 7) == first
+    first = made(tmp_path, rows(9)).content(7)
+    assert made(tmp_path, rows(9)).content(7) == first
     others = [
-        content_of(made(tmp_path, rows(9)), 8),
-        content_of(made(tmp_path, rows(9), length=39), 7),
-        content_of(made(tmp_path, rows(9), RowFormat(completion_template="{completion}!")), 7),
-        content_of(made(tmp_path, rows(9)[::-1]), 7),
-        content_of(made(tmp_path, rows(10)), 7),
+        made(tmp_path, rows(9)).content(8),
+        made(tmp_path, rows(9), length=39).content(7),
+        made(tmp_path, rows(9), RowFormat(completion_template="{completion}!")).content(7),
+        made(tmp_path, rows(9)[::-1]).content(7),
+        made(tmp_path, rows(10)).content(7),
     ]
     assert len({first, *others}) == 6
 
@@ -52,8 +52,9 @@ def test_the_format_is_found_in_the_first_rows(tmp_path):
     looks = Looks()
     stream = made(tmp_path, rows(120), looks)
     assert looks.seen == rows(100)
-    assert type(stream.tokenize.row_format) is RowFormat
-    assert stream.tokenize.columns == ("prompt", "chosen", "rejected")
+    (source,) = stream.sources
+    assert type(source.tokenize.row_format) is RowFormat
+    assert source.tokenize.columns == ("prompt", "chosen", "rejected")
 
 
 def test_first_rows_that_cannot_be_read_are_named(tmp_path):
@@ -61,7 +62,7 @@ def test_first_rows_that_cannot_be_read_are_named(tmp_path):
         made(tmp_path, [rows(1)[0], {"prompt": "a", "chosen": "b"}])
     (tmp_path / "rows.jsonl").write_text("\n")
     with pytest.raises(InputError, match="split train: no rows"):
-        opened(str(tmp_path / "rows.jsonl"), "train", reader())
+        opened([Source(str(tmp_path / "rows.jsonl"))], reader())
 
 
 def test_names_to_ignore_are_those_of_the_first_rows(tmp_path):
@@ -115,3 +116,36 @@ def test_what_does_not_stream_is_refused(tmp_path):
     for said, given in cases.items():
         with pytest.raises(InputError, match=said):
             open_rows(*given)
+
+
+def sources(tmp_path, **second):
+    return [
+        Source(write(tmp_path / f"{name}.jsonl", rows(9)), name=name, weight=1, **own)
+        for name, own in {"a": {}, "b": second}.items()
+    ]
+
+
+def test_sources_are_known_by_content_and_weight(tmp_path):
+    stream = opened(sources(tmp_path), reader())
+    assert {name: state["weight"] for name, state in stream.states().items()} == {"a": 1, "b": 1}
+    other = opened(sources(tmp_path, format=RowFormat(prompt_template="{prompt}!")), reader())
+    assert stream.states()["a"] == other.states()["a"]
+    assert stream.states()["b"]["content"] != other.states()["b"]["content"]
+    assert stream.content(7) != other.content(7)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"format": UnpairedFormat()}, "'a' gives examples of the kind pairs, and 'b' of the kind labelled"),
+        ({"split": "test"}, r"data\.sources\[1\]\.split 'test': a stream has the splits train"),
+        ({"load_options": {"cache_dir": "x"}}, r"data\.sources\[1\]\.load_options\.cache_dir means nothing"),
+        (
+            {"format": RowFormat(prompt="q")},
+            r"^data\.sources\[1\]\.dataset: source b: .*b\.jsonl, row 0 \(from 0\): no col",
+        ),
+    ],
+)
+def test_faults_of_a_source_are_named_by_its_key(tmp_path, second, said):
+    with pytest.raises(InputError, match=said):
+        opened(sources(tmp_path, **second), reader())

@@ -6,7 +6,8 @@ import pytest
 from datasets import Dataset, IterableDataset
 
 from dpo_lightning import KTO, ByLength, Precomputed, PreferenceDataModule, PreferenceModule, Source, UnpairedFormat
-from dpo_lightning.data.streaming.settings import wants_stream
+from dpo_lightning.data.cleaning import Clean
+from dpo_lightning.data.streaming.settings import streamed_sources, wants_stream
 from dpo_lightning.errors import InputError
 from tests.data.common import Recorder, rows, write
 from tests.data.common import run as record
@@ -38,6 +39,10 @@ def test_a_stream_is_asked_for_in_three_ways():
     [
         ({"order": ByLength()}, r"data\.order with data\.streaming: an order needs all rows"),
         ({"length_grouped": True}, r"data\.length_grouped with data\.streaming"),
+        (
+            {"clean": Clean(identical=True)},
+            r"data\.clean with data\.streaming: .*`dpo-lightning data export`, in whose",
+        ),
         ({"val_split": 0.1}, r"data\.val_split with data\.streaming: a fraction needs the number of rows"),
         ({"val_split": {"a": 0.1}}, r"data\.val_split with data\.streaming"),
         ({"streaming": False, "shuffle_buffer": 5}, r"data\.shuffle_buffer: the rows do not stream"),
@@ -50,9 +55,37 @@ def test_what_needs_all_rows_is_refused_with_the_reason(stream, settings, said):
         stream(**settings)
 
 
-def test_sources_do_not_stream():
-    with pytest.raises(InputError, match=r"data\.sources with data\.streaming: shares of an epoch"):
-        PreferenceDataModule(tokenizer=tiny_tokenizer(), sources=[Source("a.jsonl")], streaming=True)
+STREAM = IterableDataset.from_generator(lambda: iter(rows(2)))
+
+
+@pytest.mark.parametrize(
+    ("sources", "streaming", "said"),
+    [
+        (
+            [Source("a.jsonl", rows=3)],
+            True,
+            r"data\.sources\[0\]\.weight .* give each source a weight in place of rows 3",
+        ),
+        ([Source("a.jsonl", weight=1), Source("b.jsonl")], True, r"data\.sources\[1\]\.weight with data\.streaming"),
+        ([Source(STREAM, weight=1), Source("b.jsonl")], False, r"data\.sources\[0\] streams, and .*\[1\] does not"),
+        (
+            [Source("a.jsonl", weight=1), Source("b", weight=1, load_options={"streaming": True})],
+            False,
+            r"data\.sources\[1\] streams, and data\.sources\[0\] does not",
+        ),
+    ],
+)
+def test_sources_stream_together_by_weights(sources, streaming, said):
+    with pytest.raises(InputError, match=said):
+        PreferenceDataModule(tokenizer=tiny_tokenizer(), sources=sources, streaming=streaming)
+
+
+def test_sources_stream_where_each_of_them_does():
+    given = [Source("a", weight=1, load_options={"streaming": True, "name": "x"}), Source(STREAM, weight=2)]
+    assert streamed_sources(given, streaming=False)[0]
+    assert streamed_sources(given, streaming=False)[1][0].load_options == {"name": "x"}
+    assert streamed_sources((), streaming=True) == (True, ())
+    assert not streamed_sources([Source("a")], streaming=False)[0]
 
 
 @pytest.mark.parametrize(

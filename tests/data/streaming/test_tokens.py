@@ -9,7 +9,15 @@ import pytest
 from dpo_lightning import RowFormat
 from dpo_lightning.data.formats import Format
 from dpo_lightning.data.streaming.row_streams import RawRow
-from dpo_lightning.data.streaming.tokens import Chunk, RowTokenizer, chunks, examples_from, tokenized_chunks
+from dpo_lightning.data.streaming.tokens import (
+    TRUNCATED,
+    Chunk,
+    RowTokenizer,
+    StreamTokenizer,
+    chunks,
+    examples_from,
+    tokenized_chunks,
+)
 from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
@@ -28,13 +36,13 @@ def tokenizer(row_format: Format = RowFormat(), size: int | None = None, length:
 
 
 def found(given, *, first=0, num_workers=0, **settings):
-    tokenize = tokenizer(**settings)
+    tokenize = StreamTokenizer([tokenizer(**settings)])
     return [*tokenized_chunks(tokenize, chunks(iter(raw(given)), first), num_workers=num_workers, seed=0)]
 
 
 def test_the_tokens_are_those_of_a_row_alone_whatever_the_processes():
     given = rows(150)
-    alone = [tokenizer().tokenized(Chunk(n, [each])).taken for n, each in enumerate(raw(given))]
+    alone = [tokenizer().tokenized([(n, each)]).taken for n, each in enumerate(raw(given))]
     for num_workers in (0, 3):
         assert [each.taken for each in found(given, num_workers=num_workers)] == [
             [taken for row in alone[start : start + 64] for taken in row] for start in (0, 64, 128)
@@ -44,15 +52,15 @@ def test_the_tokens_are_those_of_a_row_alone_whatever_the_processes():
 
 def test_what_is_dropped_is_counted():
     chunk = found(MIXED)[0]
-    assert dict(chunk.outcomes) == {
-        Outcome.KEPT: 9,
-        Outcome.EMPTY_COMPLETION: 1,
-        Outcome.IDENTICAL: 2,
-        Outcome.NO_ROOM: 1,
-        Outcome.EMPTY_PROMPT: 1,
-        Outcome.NO_PREFERENCE: 0,
+    assert dict(chunk.counted) == {
+        (0, Outcome.KEPT): 9,
+        (0, Outcome.EMPTY_COMPLETION): 1,
+        (0, Outcome.IDENTICAL): 2,
+        (0, Outcome.NO_ROOM): 1,
+        (0, Outcome.EMPTY_PROMPT): 1,
+        (0, Outcome.NO_PREFERENCE): 0,
+        (0, TRUNCATED): 1,
     }
-    assert chunk.truncated == 1
     assert [each.example.row for each in chunk.taken] == [0, 1, 2, 3, 4, 9, 11, 12, 13]
 
 
@@ -72,6 +80,18 @@ def test_a_token_that_the_model_lacks_is_named_with_its_row():
 def test_a_missing_column_is_null_as_in_a_table():
     with pytest.raises(InputError, match="field `prompt`: null"):
         found([{"chosen": "b", "rejected": "c"}], columns=("prompt", "chosen"))
+
+
+def test_rows_of_sources_are_tokenised_by_their_own_formats_and_keep_their_order():
+    own = [tokenizer(name="a"), tokenizer(RowFormat(prompt_template="{prompt}!"), name="b")]
+    mixed = [each._replace(source=number % 2) for number, each in enumerate(raw(rows(6)))]
+    chunk = StreamTokenizer(own).tokenized(Chunk(10, mixed))
+    assert [(each.example.columns["data_source"], each.example.row) for each in chunk.taken] == [
+        ("ab"[n % 2], n) for n in range(6)
+    ]
+    assert [each.position for each in chunk.taken] == [(n, 1) for n in range(10, 16)]
+    assert [tiny_tokenizer().decode(each.example.prompt_ids)[-1] == "!" for each in chunk.taken] == [False, True] * 3
+    assert chunk.counted[0, Outcome.KEPT] == chunk.counted[1, Outcome.KEPT] == 3
 
 
 @dataclass(frozen=True)
