@@ -26,7 +26,7 @@ def draw(frontier: Frontier, path: Path) -> None:
     """Draw a numbered point for each entry, with standard errors, and a curve for each sweep, as a PNG file."""
     from matplotlib.figure import Figure
 
-    start, entries, sweeps = frontier
+    start, entries, sweeps, _ = frontier
     figure = Figure(figsize=(14, 10), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("function", functions=(_root, _square))
