@@ -27,7 +27,7 @@ def draw(frontier: Frontier, path: Path) -> None:
     from matplotlib.figure import Figure
 
     start, entries, sweeps, _ = frontier
-    figure = Figure(figsize=(14, 10), layout="constrained")
+    figure = Figure(figsize=(14, 11.5), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("function", functions=(_root, _square))
     for style, (name, curve) in zip(_CURVES, sweeps.items(), strict=False):

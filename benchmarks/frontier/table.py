@@ -69,10 +69,10 @@ class Frontier(NamedTuple):
         return [point for point in self.entries if not point.raises_reward(self.start)]
 
     def _row(self, number: str, point: Point) -> tuple[str, ...]:
-        over = self._over_yardstick(point)
+        over, seeds = self._over_yardstick(point), self.start.seeds
         return (
             number,
-            _named(point),
+            _named(point) + (f" ({point.seeds} of {seeds} seeds)" if point.seeds < seeds else ""),
             _shown(point.reward),
             _shown(point.kl),
             "" if over is None else f"{over:+.2f}",
