@@ -74,7 +74,8 @@ def _point(entry: Entry, runs: Sequence[Measurement]) -> Point:
     """Average runs; a single one keeps its own errors."""
     if len(runs) == 1:
         return Point(entry, 1, *runs[0])
-    return Point(entry, len(runs), *(estimate([run[field].mean for run in runs]) for field in range(3)))
+    reward, kl, tokens = (estimate([run[field].mean for run in runs]) for field in range(3))
+    return Point(entry, len(runs), reward, kl, tokens)
 
 
 def over_curve(point: Point, curve: Sequence[Point]) -> float | None:

@@ -138,7 +138,7 @@ def worth(policy: torch.nn.Module, lab: LabDataModule) -> float:
 @pytest.mark.parametrize("objective", [PlackettLuceDPO(0.3), AllPairs(DPO(0.3))], ids=lambda each: type(each).__name__)
 def test_lists_raise_the_true_reward(lists_of_four, objective):
     """Some 2.5 more, where the starting policy has -2.3; the standard error is a fifth."""
-    run = trainer(max_epochs=1, gradient_clip_val=1.0, limit_val_batches=0)
+    run = trainer(max_epochs=1, max_steps=-1, gradient_clip_val=1.0, limit_val_batches=0)
     trained = module(
         str(lists_of_four.root / "policy"),
         objective=objective,
