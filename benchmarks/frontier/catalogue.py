@@ -6,7 +6,7 @@ To add one, add an `Entry` to `CATALOGUE`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, cast
 
@@ -100,7 +100,7 @@ class Entry:
             return {"objective": None}
         return {
             "objective": repr(self.objective),
-            "format": repr(self.format),
+            "format": _set_in(self.format),
             "learning_rate": self.learning_rate,
             "callback": None if self.callback is None else repr(self.callback),
             **({} if self.completions is None else {"completions": self.completions}),
@@ -109,6 +109,13 @@ class Entry:
     def callbacks(self) -> list[Callback]:
         """Make new callbacks for a Trainer."""
         return [] if self.callback is None else [self.callback()]
+
+
+def _set_in(row_format: Format) -> str:
+    """Show a format without what is at its default, so that a new option of formats makes no run another one."""
+    given = ((field, getattr(row_format, field.name)) for field in fields(row_format))
+    told = (f"{field.name}={value!r}" for field, value in given if value != field.default)
+    return f"{type(row_format).__name__}({', '.join(told)})"
 
 
 START = Entry("starting policy", "", None)
@@ -235,7 +242,11 @@ CATALOGUE: tuple[Entry, ...] = (
     _of_four("all pairs", AllPairs(DPO(_BETA)), _SCALE),
     _of_four("all pairs, weighted", AllPairs(DPO(_BETA), weighted=True), _SCALE),
     _of_four("β-DPO on all pairs", AllPairs(BetaDPO(_BETA)), _SCALE),
-    _of_four("QRPO", QRPO(_BETA), _SCALE),
+    _of_four(
+        "QRPO",
+        QRPO(0.1),
+        "the scale of quantiles; at 0.06 it goes twice as far, at 0.03 too far",
+    ),
     _of_four("TPO", TPO(_BETA), _SCALE),
     _of_four("Plackett-Luce per token", PerToken(PlackettLuceDPO(5.0)), "LN-DPO's"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ def _parser(base: Protocol) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path("runs/frontier"), help="where world, runs and picture go; default %(default)s")
+    add("--runs", type=Path, metavar="FILE", help="what is in it is not run again; default runs.jsonl of --out")
     add("--seeds", type=_positive, default=3, metavar="N", help="runs of each objective; default %(default)s")
     add("--first_seed", type=_natural, default=0, metavar="N", help="the others follow it; default %(default)s")
     add("--objectives", type=_names, metavar="NAME,...", help="only these of the catalogue")
@@ -74,7 +76,7 @@ _natural, _positive = partial(_at_least, 0), partial(_at_least, 1)
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+    return [name.strip() for name in re.split(r",(?! )", text)]  # a comma within a name has a space after it
 
 
 def _frontier(options: argparse.Namespace, base: Protocol) -> None:
@@ -82,7 +84,8 @@ def _frontier(options: argparse.Namespace, base: Protocol) -> None:
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     protocol = replace(base, pairs=options.pairs, prompts=options.prompts)
     experiment = Experiment(entries, seeds, protocol, sweeping=not options.no_sweep)
-    store = RunStore(options.out / "runs.jsonl")
+    options.runs = options.runs or options.out / "runs.jsonl"
+    store = RunStore(options.runs)
     missing = experiment.missing(store)
     failed = _run(missing, len(experiment.tasks()), store, options) if missing else 0
     if frontier := experiment.frontier(store):
@@ -131,7 +134,7 @@ def _show(frontier: Frontier, protocol: Protocol, options: argparse.Namespace) -
     console.print(table)
     picture = options.out / "frontier.png"
     draw(frontier, picture)
-    console.print(f"picture in {picture}, runs in {options.out / 'runs.jsonl'}", soft_wrap=True)
+    console.print(f"picture in {picture}, runs in {options.runs}", soft_wrap=True)
     if options.docs is not None:
         write_page(frontier, protocol, options.docs)
         console.print(f"page in {options.docs}", soft_wrap=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.frontier.catalogue import CATALOGUE, START, SWEEPS, Entry
-from benchmarks.frontier.points import Point, points
+from benchmarks.frontier.points import Point, kept_point, points
 from benchmarks.frontier.protocol import Protocol, Task
 from benchmarks.frontier.store import RunStore
 from benchmarks.frontier.table import Frontier
@@ -39,20 +39,30 @@ class Experiment:
         return list(tasks.values())
 
     def missing(self, store: RunStore) -> list[Task]:
-        """Return the tasks that were not run."""
-        return [task for task in self.tasks() if not store.find(task.key())]
+        """Return the tasks that were not run, and of which no mean over these seeds was kept."""
+        return [
+            task
+            for task in self.tasks()
+            if not (store.find(task.key()) or kept_point(task.entry, self.seeds, self.protocol, store))
+        ]
 
     def frontier(self, store: RunStore) -> Frontier | None:
         """Return what was run so far; None before the starting policy and an entry were."""
         start, entries = self._points([START], store), self._points(self.entries, store)
         if not (start and entries):
             return None
-        return Frontier(start[0], entries, {name: self._points(sweep, store) for name, sweep in self._sweeps().items()})
+        sweeps = {name: self._points(sweep, store) for name, sweep in self._sweeps().items()}
+        return Frontier(start[0], entries, sweeps, self._twice([*start, *entries], store))
 
     def _sweeps(self) -> dict[str, tuple[Entry, ...]]:
         if not self.sweeping:
             return {}
         return {entry.name: SWEEPS[entry.name] for entry in self.entries if entry.name in SWEEPS}
+
+    def _twice(self, now: Sequence[Point], store: RunStore) -> list[tuple[Point, Point]]:
+        """Return points of which a mean was kept from before, each after that mean."""
+        before = ((kept_point(point.entry, self.seeds, self.protocol, store), point) for point in now if not point.kept)
+        return [(kept, point) for kept, point in before if kept is not None]
 
     def _points(self, entries: Sequence[Entry], store: RunStore) -> list[Point]:
         return points(entries, self.seeds, self.protocol, store)

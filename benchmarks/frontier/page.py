@@ -18,7 +18,9 @@ _TEXT = """\
 # The frontier: true reward against KL
 
 Every objective trained on the same pairs of the preference lab, and what its policy is then worth: the form of Figure 2
-of the DPO paper (arXiv:2305.18290). Written by `python -m benchmarks.frontier --docs {page}`.
+of the DPO paper (arXiv:2305.18290). Written by
+`python -m benchmarks.frontier --runs benchmarks/results/frontier.jsonl --docs {page}`, which makes the runs that are
+not in that file.
 
 ![true reward against KL divergence from the reference]({picture})
 
@@ -27,8 +29,9 @@ of the DPO paper (arXiv:2305.18290). Written by `python -m benchmarks.frontier -
 * **The world** is the lab's: {pairs} preference pairs about a creature in need, labelled by a true reward that is known
   and that no run sees, but for the objectives that read a column made of it. The best completion is worth {best}. The
   starting policy is a small Llama fitted on text of mixed quality; it is the reference, and the star in the picture.
-* **A run** reads the pairs once, {batch} in a step: AdamW, peak learning rate {rate:g} unless the settings below say
-  otherwise, {warmup:.0%} warm-up, then a cosine, gradients clipped at {clip:g}.
+* **A run** reads the pairs once, {batch} in a step, or half as many lists of four, {lists} in a step: AdamW, peak
+  learning rate {rate:g} unless the settings below say otherwise, {warmup:.0%} warm-up, then a cosine, gradients clipped
+  at {clip:g}.
 * **True reward and KL** are measured on {samples} fresh completions of the trained policy, {each} of each of {prompts}
   prompts whose scenes occur in no training pair, at temperature 1. The KL is KL(policy ‖ reference) in nats per
   completion: at each token of a sample it is summed exactly over the vocabulary, then along the sample.
@@ -75,6 +78,7 @@ def _about(frontier: Frontier, protocol: Protocol, path: Path, picture: Path) ->
         pairs=f"{protocol.pairs:,}",
         best=BEST_REWARD,
         batch=protocol.batch_pairs,
+        lists=protocol.batch_pairs // 2,
         rate=LEARNING_RATE,
         warmup=protocol.warmup,
         clip=protocol.clip,

@@ -26,8 +26,8 @@ def draw(frontier: Frontier, path: Path) -> None:
     """Draw a numbered point for each entry, with standard errors, and a curve for each sweep, as a PNG file."""
     from matplotlib.figure import Figure
 
-    start, entries, sweeps = frontier
-    figure = Figure(figsize=(14, 10), layout="constrained")
+    start, entries, sweeps, _ = frontier
+    figure = Figure(figsize=(14, 11.5), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("function", functions=(_root, _square))
     for style, (name, curve) in zip(_CURVES, sweeps.items(), strict=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,11 @@ class Task(NamedTuple):
     def settings(self) -> dict[str, Any]:
         """Return all that the result depends on, in the types of JSON."""
         return {**self.entry.settings(), "seed": self.seed, "protocol": asdict(self.protocol)}
+
+
+def key_of_mean(entry: Entry, seeds: Sequence[int], protocol: Protocol) -> str:
+    """Return the key of a mean over the runs of these seeds, kept where the runs themselves are not."""
+    return json.dumps({**Task(entry, 0, protocol).settings(), "seed": [*seeds]}, sort_keys=True)
 
 
 class Run(NamedTuple):

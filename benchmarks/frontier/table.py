@@ -10,6 +10,7 @@ from benchmarks.frontier.points import Point, over_curve
 
 HEADER = ("#", "objective", "true reward", "KL, nats", "over DPO", "tokens", "")
 SWEEP_HEADER = ("objective", "true reward", "KL, nats", "tokens")
+_KEPT = "†"
 _YARDSTICK = "DPO"  # whose sweep the others are compared with
 
 
@@ -20,11 +21,13 @@ class Frontier(NamedTuple):
         start: The starting policy.
         entries: Objectives of the catalogue, which are numbered from 1.
         sweeps: Points of one objective with several settings, by its name.
+        twice: What was measured again, as the kept mean and the new one.
     """
 
     start: Point
     entries: Sequence[Point]
     sweeps: Mapping[str, Sequence[Point]]
+    twice: Sequence[tuple[Point, Point]] = ()
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return cells under `HEADER`: the starting policy, then the objectives, best reward first."""
@@ -34,7 +37,7 @@ class Frontier(NamedTuple):
     def sweep_rows(self) -> list[tuple[str, ...]]:
         """Return cells under `SWEEP_HEADER`."""
         curve = [point for points in self.sweeps.values() for point in points]
-        return [(point.name, _shown(point.reward), _shown(point.kl), f"{point.tokens.mean:.1f}") for point in curve]
+        return [(_named(point), _shown(point.reward), _shown(point.kl), f"{point.tokens.mean:.1f}") for point in curve]
 
     def summary(self) -> list[str]:
         """Say in sentences what the numbers show."""
@@ -52,17 +55,24 @@ class Frontier(NamedTuple):
                 lines.append(f"More than two standard errors {side} DPO at the same KL: {'; '.join(names)}.")
         failed = [point.name for point in self.failed()]
         lines.append(f"Not above the starting policy: {'; '.join(failed) or 'none'}.")
+        if any(point.kept for points in (self.entries, *self.sweeps.values()) for point in points):
+            lines.append(f"{_KEPT} A mean of earlier runs, on another fit of the starting policy{self._again()}.")
         return lines
+
+    def _again(self) -> str:
+        """Say how the means of before compare with what was measured again."""
+        each = [f"{now.name} {_shown(kept.reward)} and {_shown(now.reward)}" for kept, now in self.twice]
+        return f"; true reward then and now: {', '.join(each)}" if each else ""
 
     def failed(self) -> list[Point]:
         """Return the objectives whose true reward is not above that of the starting policy by two standard errors."""
         return [point for point in self.entries if not point.raises_reward(self.start)]
 
     def _row(self, number: str, point: Point) -> tuple[str, ...]:
-        over = self._over_yardstick(point)
+        over, seeds = self._over_yardstick(point), self.start.seeds
         return (
             number,
-            point.name,
+            _named(point) + (f" ({point.seeds} of {seeds} seeds)" if point.seeds < seeds else ""),
             _shown(point.reward),
             _shown(point.kl),
             "" if over is None else f"{over:+.2f}",
@@ -77,6 +87,10 @@ class Frontier(NamedTuple):
         """Return the distance from the yardstick, or 0 where it is within the errors."""
         over = self._over_yardstick(point) or 0.0
         return over if abs(over) > 2 * point.reward.error else 0.0
+
+
+def _named(point: Point) -> str:
+    return f"{point.name} {_KEPT}" if point.kept else point.name
 
 
 def _shown(value: Estimate) -> str:

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning import Format, InputError, PreferenceDataModule, RowFormat, ScoredListFormat
-from dpo_lightning.lab.pairs import draw_lists, draw_pairs, draw_texts, split_scenes
+from dpo_lightning.lab.pairs import LABELS, draw_lists, draw_pairs, draw_texts, split_scenes
 from dpo_lightning.lab.policy import PolicyRecipe, fit_policy
 from dpo_lightning.lab.tokenizer import build_tokenizer
 from dpo_lightning.lab.world import WORLD_VERSION, Scene
@@ -43,8 +43,8 @@ class LabDataModule(PreferenceDataModule):
         world_seed: Seed of the pairs and texts.
         completions: Completions of a prompt; null writes pairs, a number lists of that many with their true rewards.
         format: What is read of a row. A pair also has `chosen_reward`, `rejected_reward` and `chosen_probability`; a
-            list has `completions` and `true_rewards`. Null reads pairs of the former and lists of the latter; for the
-            best against the worst of a list, take `ScoredPairsFormat(score="true_rewards")`.
+            list has `completions` and `true_rewards`. Null reads pairs of the former without these columns, and lists
+            of the latter; for the best against the worst of a list, take `ScoredPairsFormat(score="true_rewards")`.
         batch_pairs: Most pairs of a micro-batch on each device; null takes 16, unless `batch_tokens` is given.
         batch_tokens: Instead, as many pairs as have that many tokens: prompt, chosen and rejected, each once.
         eval_batch_pairs: Most pairs in validation, test and prediction; null takes what training takes.
@@ -82,7 +82,7 @@ class LabDataModule(PreferenceDataModule):
             {split: str(self.root / f"{split}.jsonl") for split in ("train", "validation")},
             str(self.root / "policy"),
             val_split="validation",
-            format=format or (RowFormat() if completions is None else ScoredListFormat(score="true_rewards")),
+            format=format or _read_by_default(completions),
             batch_pairs=batch_pairs,
             batch_tokens=batch_tokens,
             eval_batch_pairs=eval_batch_pairs,
@@ -140,6 +140,12 @@ class LabDataModule(PreferenceDataModule):
 
     def _shows_progress(self) -> bool:
         return self.trainer is None or self.trainer.progress_bar_callback is not None
+
+
+def _read_by_default(completions: int | None) -> Format:
+    if completions is None:
+        return RowFormat(ignore=[*LABELS])
+    return ScoredListFormat(score="true_rewards")
 
 
 def _run_apart(call: Callable[[], None]) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 from dpo_lightning.lab.reward import true_reward
 from dpo_lightning.lab.world import OPENINGS, SCENES, Scene, write_completion
 
+LABELS = ("chosen_reward", "rejected_reward", "chosen_probability")
+"""Columns of a pair that say what it is worth, for the objectives that read one."""
+
 _HELD_OUT = 0.1
 # The objective SFT reads the chosen completion only; a pair needs another one, and the shortest costs least.
 _UNREAD = "."
@@ -57,14 +60,8 @@ def draw_texts(scenes: Sequence[Scene], count: int, rng: random.Random) -> list[
 def _draw_pair(scene: Scene, rng: random.Random) -> dict[str, Any]:
     prompt, drawn, rewards = _draw_list(scene, 2, rng)
     (chosen_reward, chosen), (rejected_reward, rejected) = sorted(zip(rewards, drawn, strict=True), reverse=True)
-    return {
-        "prompt": prompt,
-        "chosen": chosen,
-        "rejected": rejected,
-        "chosen_reward": chosen_reward,
-        "rejected_reward": rejected_reward,
-        "chosen_probability": 1 / (1 + math.exp(rejected_reward - chosen_reward)),
-    }
+    labels = chosen_reward, rejected_reward, 1 / (1 + math.exp(rejected_reward - chosen_reward))
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **dict(zip(LABELS, labels, strict=True))}
 
 
 def _draw_list(scene: Scene, completions: int, rng: random.Random) -> tuple[str, list[str], list[float]]:

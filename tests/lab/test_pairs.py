@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 
-from dpo_lightning.lab.pairs import draw_lists, draw_pairs, draw_texts, split_scenes
+from dpo_lightning.lab.pairs import LABELS, draw_lists, draw_pairs, draw_texts, split_scenes
 from dpo_lightning.lab.reward import prompts, sentences, split_sentences, true_reward
 
 
@@ -18,6 +18,7 @@ def drawn(seed: int, count: int = 300) -> list[dict[str, object]]:
 
 def test_the_true_reward_labels_the_pairs():
     for row in drawn(0):
+        assert tuple(row) == ("prompt", "chosen", "rejected", *LABELS)
         rewards = [true_reward(row["prompt"], row[name]) for name in ("chosen", "rejected")]
         assert rewards == [row["chosen_reward"], row["rejected_reward"]]
         assert rewards[0] > rewards[1]

@@ -143,6 +143,17 @@ def test_a_run_that_fails_is_told_and_tried_again(made_up, project, capsys):
     assert made_up == ["DPO 0"]
 
 
+def test_runs_are_taken_from_another_file(made_up, project):
+    """A name may have a comma with a space after it."""
+    words = ("--objectives", "DPO,BCO, unpaired", "--no_sweep", "--seeds", "1", "--runs", "kept.jsonl")
+    assert run(*SMALL, *words) == 0
+    assert made_up == ["starting policy 0", "DPO 0", "BCO, unpaired 0"]
+    made_up.clear()
+    assert run(*SMALL, *words) == 0
+    assert made_up == []
+    assert not (project / "out/runs.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

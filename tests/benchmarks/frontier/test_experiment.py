@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from benchmarks.frontier import Experiment, entries_named
 from benchmarks.frontier.catalogue import START, SWEEPS
+from benchmarks.frontier.protocol import key_of_mean
 from dpo_lightning.errors import InputError
-from tests.benchmarks.frontier.made_up import PROTOCOL, run, store
+from tests.benchmarks.frontier.made_up import PROTOCOL, measured, run, store
 
 DPO, SFT = entries_named(["DPO", "SFT"])
 
@@ -38,6 +41,27 @@ def test_there_is_a_frontier_with_the_start_and_an_entry(tmp_path):
     (point,) = frontier.sweeps["DPO"]
     assert point.reward.mean == 2.0
     assert experiment.frontier(store(tmp_path / "other.jsonl", run(START, 0, -1.0, 0.0))) is None
+
+
+def test_a_kept_mean_stands_for_its_seeds(tmp_path):
+    """Of other seeds it is nothing; what was run again is shown beside it."""
+    path = tmp_path / "runs.jsonl"
+    experiment = Experiment([DPO, SFT], range(2), PROTOCOL, sweeping=False)
+    kept = measured(-1.0, 0.0)
+    for entry in (START, SFT):
+        settings = json.loads(key_of_mean(entry, range(2), PROTOCOL))
+        row = {"settings": settings, **{name: value._asdict() for name, value in kept._asdict().items()}}
+        with path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    made = store(path, run(START, 0, -2.0, 0.0), run(START, 1, -2.0, 0.0))
+    assert [(task.name, task.seed) for task in experiment.missing(made)] == [("DPO", 0), ("DPO", 1)]
+    assert len(Experiment([SFT], range(3), PROTOCOL, sweeping=False).missing(made)) == 4
+    frontier = experiment.frontier(made)
+    assert frontier is not None
+    assert (frontier.start.kept, frontier.start.reward.mean) == (False, -2.0)
+    assert [(point.name, point.kept, point.seeds) for point in frontier.entries] == [("SFT", True, 2)]
+    assert frontier.rows()[1][1] == "SFT †"
+    assert "true reward then and now: starting policy -1.00 ± 0.10 and -2.00 ± 0.00" in frontier.summary()[-1]
 
 
 def test_entries_come_in_the_order_of_their_names():

@@ -61,6 +61,12 @@ def test_what_does_not_raise_the_reward_is_marked():
     assert rows[1]["true reward"] == "1.50 ± 0.10"
 
 
+def test_fewer_seeds_are_told():
+    start, (low, *others), sweeps, _ = small()
+    rows = Frontier(start, [low._replace(seeds=2), *others], sweeps).rows()
+    assert [row[1] for row in rows] == ["starting policy", "high", "on", "low (2 of 3 seeds)"]
+
+
 def test_the_summary_names_them():
     text = "\n".join(small().summary())
     assert "high gets the most true reward, 1.50 ± 0.10 at 1.00 nats" in text
