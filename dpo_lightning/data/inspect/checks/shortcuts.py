@@ -103,16 +103,10 @@ def _columns_of_sides(sides: Sequence[tuple[Side, Side]]) -> list[tuple[str, str
     if not sides:
         return []
     good, bad = sides[0]
-    names = [name for name in good.seen.values if not _is_text(name, sides)]
     if good.seen is not bad.seen:
-        return [(name, name) for name in names]
-    swapped = {name: name.replace("chosen", "rejected") for name in names if "chosen" in name}
+        return [(name, name) for name in good.seen.values]
+    swapped = {name: name.replace("chosen", "rejected") for name in good.seen.values if "chosen" in name}
     return [(name, other) for name, other in swapped.items() if other in bad.seen.values]
-
-
-def _is_text(name: str, sides: Sequence[tuple[Side, Side]]) -> bool:
-    """Return whether a column is that of the completions themselves."""
-    return all(str(good.seen.values.get(name)).strip() in good.text for good, _ in sides)
 
 
 def _told(sides: Sequence[tuple[Side, Side]], feature: Callable[[Side], Hashable], survey: Survey) -> Told | None:
