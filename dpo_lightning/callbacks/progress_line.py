@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Optional
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from dpo_lightning.compat.lightning_loops import logs_this_step
 from dpo_lightning.report.progress_line import Progress, fitted_line, plain_line
+from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.logs import handlers_follow
 
 _INTERVAL = 0.2  # seconds between two drawings
@@ -32,6 +33,9 @@ class ProgressLine(ProgressBar):
 
     The command adds it where the config names no other progress bar.
 
+    Args:
+        shown: Names of the values that are shown, as they are logged; all of them where it is left out.
+
     Example:
         >>> from lightning.pytorch import Trainer
         >>> from dpo_lightning.callbacks import ProgressLine
@@ -40,8 +44,10 @@ class ProgressLine(ProgressBar):
         'ProgressLine'
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Optional[list[str]] = None) -> None:
+        check_arguments(ProgressLine, locals(), "ProgressLine.")
         super().__init__()
+        self.shown = shown
         self._enabled = True
         self._opened = ExitStack()
         self._live: Live | None = None
@@ -74,7 +80,7 @@ class ProgressLine(ProgressBar):
         moved = trainer.global_step != self._training.done
         self._training.done = trainer.global_step
         if moved and logs_this_step(trainer):
-            self._values = _numbers(trainer.progress_bar_metrics)
+            self._values = self._shown(trainer)
             self._write(trainer)
         self._draw(trainer)
 
@@ -139,6 +145,10 @@ class ProgressLine(ProgressBar):
         self._training = self._evaluation = None
         self._close()
 
+    def _shown(self, trainer: pl.Trainer) -> dict[str, float]:
+        values = trainer.progress_bar_metrics
+        return {name: float(value) for name, value in values.items() if self.shown is None or name in self.shown}
+
     def _evaluate(self, what: str, batches: list[int | float]) -> None:
         whole = sum(batches)
         self._evaluation = _Loop(what, None if math.isinf(whole) else int(whole))
@@ -155,7 +165,7 @@ class ProgressLine(ProgressBar):
         if not self._enabled or ended is None:
             return
         if trainer.training or trainer.validating:
-            self._values = {**self._values, **_numbers(trainer.progress_bar_metrics)}
+            self._values = {**self._values, **self._shown(trainer)}
         if self._training is None:
             self._close()
         elif self._live is None:
@@ -229,10 +239,6 @@ def _epoch(trainer: pl.Trainer) -> str:
         return ""
     last = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
     return f"epoch {trainer.current_epoch + 1}{last}"
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items()}
 
 
 def _rates(trainer: pl.Trainer) -> list[float]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import AdamW
 
 from dpo_lightning import SFT, Cosine, InputError, PreferenceDataModule, PreferenceModule
+from dpo_lightning.callbacks import ProgressLine
 from dpo_lightning.utils.logs import log_level
 from dpo_lightning.utils.settings import POSITIVE, SEED, at_least, require
 
@@ -112,14 +112,6 @@ def _new_model(recipe: PolicyRecipe, tokenizer: PreTrainedTokenizerBase) -> PreT
     return LlamaForCausalLM(config)
 
 
-class _LossBar(RichProgressBar):
-    """A progress bar with the loss alone: rewards mean nothing in this fit."""
-
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        return {name: value for name, value in metrics.items() if name == "loss"}
-
-
 def _trainer(progress_bar: bool) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu",
@@ -127,10 +119,10 @@ def _trainer(progress_bar: bool) -> pl.Trainer:
         max_epochs=1,
         gradient_clip_val=1.0,
         limit_val_batches=0,
-        log_every_n_steps=10,
+        log_every_n_steps=50,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=progress_bar,
-        callbacks=[_LossBar()] if progress_bar else [],
+        callbacks=[ProgressLine(["loss"])] if progress_bar else [],  # rewards mean nothing in this fit
     )

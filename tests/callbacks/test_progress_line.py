@@ -113,6 +113,15 @@ def test_a_file_has_a_line_each_interval_and_each_validation(
     assert f"val_loss {float(run.callback_metrics['val/loss']):.4g}" in lines[-1]
 
 
+def test_values_that_are_not_asked_for_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ProgressLine(["loss"])
+    trainer(enable_progress_bar=True, callbacks=[line]).fit(module(), datamodule=data(tmp_path))
+
+    lines = capsys.readouterr().err
+    assert re.search(r"step 3/3  epoch 1  loss \S+  lr 0.001", lines)
+    assert "accuracy" not in lines
+
+
 def test_values_are_read_at_the_interval_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading them waits for the device."""
     read: list[int] = []
