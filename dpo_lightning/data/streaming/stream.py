@@ -13,8 +13,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.compat.datasets import json_text
 from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.recorded import held
 from dpo_lightning.data.formats.settled import FIRST_ROWS
 from dpo_lightning.data.formats.unread import names_in
+from dpo_lightning.data.reading.sources import Keys, keyed
 from dpo_lightning.data.streaming.loader import Start
 from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
 from dpo_lightning.data.streaming.shuffling import shuffled
@@ -34,6 +36,8 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import DataRanks, from_all_ranks
 
 Settle = Callable[[Format, Sequence[Mapping[str, Any]], str], Format]
+
+_NAMED = 12  # fields that a line names
 
 HEAD = 200
 """Rows that are looked at before the run begins."""
@@ -95,11 +99,13 @@ class TrainingStream:
         row_format = settle(tokenize.row_format, columns[:FIRST_ROWS], place)
         table = as_table(columns, names)
         look_first(table, row_format, tokenize.encode, place)
-        self.tokenize = RowTokenizer(row_format, tokenize.encode, tokenize.vocabulary, names)
+        found = frozenset(path for each in columns for path in held(each))
+        self.tokenize = RowTokenizer(row_format, tokenize.encode, tokenize.vocabulary, names, found)
         self._taken = self.tokenize.tokenized(Chunk(0, head)).taken
         self._head = head
         self._table = table
         self._counted: Counter[Any] = Counter()
+        self._unread: Counter[str] = Counter()
         self._surplus: list[Surplus] = []
 
     @property
@@ -115,7 +121,8 @@ class TrainingStream:
             InputError: where none of the first rows has one.
         """
         if not self._taken:
-            raise InputError(f"{self.place}: none of the first {len(self._head)} rows can be trained on")
+            place = f"{Keys().source}: {self.place}"
+            raise InputError(f"{place}: none of the first {len(self._head)} rows can be trained on")
         return self._taken[0].example
 
     def content(self, settings: Any) -> str:
@@ -130,7 +137,7 @@ class TrainingStream:
         Every rank must call. Row `i` is of rank `i mod world_size`, and in its order by a shuffle of all of them with a
         buffer, whose first rows are read again and left out where the run goes on in the middle.
         """
-        counted = self._counted = Counter()
+        counted, unread = self._counted, self._unread = Counter(), Counter()
         rank = ranks.rank
         position = start.positions[rank] if start.positions else (0, 0)
         # The row of the position may have given an example already.
@@ -138,18 +145,19 @@ class TrainingStream:
         order = shuffled(self._own(ranks), settings.shuffle_buffer, f"{settings.seed} {start.epoch}")
         given = chunks(islice(order, first, None), first)
         found = tokenized_chunks(self.tokenize, given, num_workers=settings.num_workers, seed=settings.seed)
-        examples = examples_from(found, position, lambda each: _count(counted, each))
+        examples = examples_from(found, position, lambda each: _count(counted, unread, each))
         batches = filled(examples, settings.most, settings.size)
         if start.rest is not None:
             batches = (list(islice(examples, size)) for size in start.rest[rank])
         window = start.accumulate - start.done % start.accumulate
         found_any = bool(start.done)
         self._surplus = []
-        for step in steps(batches, _exchange(ranks, group), rank, window, start.accumulate, self._surplus.extend):
-            found_any = True
-            yield step
-        if not found_any:
-            raise InputError(f"{self.place}: {_too_few(ranks)}")
+        with keyed(Keys().source):
+            for step in steps(batches, _exchange(ranks, group), rank, window, start.accumulate, self._surplus.extend):
+                found_any = True
+                yield step
+            if not found_any:
+                raise InputError(f"{self.place}: {_too_few(ranks)}")
         self.report(f"epoch {start.epoch}", ranks)
 
     def _own(self, ranks: DataRanks) -> Iterator[RawRow]:
@@ -159,6 +167,7 @@ class TrainingStream:
         """Say how many examples were kept since the last report, and why others were not; nothing without any."""
         counted, self._counted = self._counted, Counter()
         surplus, self._surplus = self._surplus, []
+        unread, self._unread = self._unread, Counter()
         dropped = [f"{counted[each]} {each.reason}" for each in Outcome if each and counted[each]]
         if not counted[Outcome.KEPT] and not dropped:
             return
@@ -167,6 +176,9 @@ class TrainingStream:
             f"{self.place}, {when}: {counted[Outcome.KEPT]} examples kept{whose} ({counted['truncated']} of them "
             f"truncated)" + (f"; dropped {', '.join(dropped)}" if dropped else "") + _left_out(surplus)
         )
+        if unread:
+            said = ", ".join(f"`{name}` ({count})" for name, count in unread.most_common(_NAMED))
+            rank_zero_info(f"{self.place}, {when}: not read (in so many rows), and not in the first {HEAD}: {said}")
 
 
 def as_table(columns: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
@@ -188,8 +200,9 @@ def _left_out(surplus: Sequence[Surplus]) -> str:
     return f"; left out, since another rank had none left: {', '.join(said)}" if said else ""
 
 
-def _count(counted: Counter[Any], found: Tokenized) -> None:
+def _count(counted: Counter[Any], unread: Counter[str], found: Tokenized) -> None:
     counted.update(found.outcomes)
+    unread.update(found.unread or {})
     counted["truncated"] += found.truncated
 
 

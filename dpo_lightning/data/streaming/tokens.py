@@ -13,6 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.as_messages import read_examples
+from dpo_lightning.data.formats.recorded import Path
+from dpo_lightning.data.formats.unread import unread_beyond
 from dpo_lightning.data.streaming.row_streams import RawRow
 from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenize.rows import render_row
@@ -48,12 +51,14 @@ class Tokenized(NamedTuple):
         outcomes: How many examples had which fate.
         truncated: How many of those that are kept were cut.
         error: What is wrong with a row, to be raised where it is read.
+        unread: What nobody reads and the first rows do not have, by name, in how many rows.
     """
 
     taken: list[Taken]
     outcomes: Mapping[Outcome, int]
     truncated: int = 0
     error: InputError | None = None
+    unread: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,14 @@ class RowTokenizer(Dataset[Tokenized]):
         encode: Tokenises them.
         vocabulary: The tokens that the model has.
         columns: Columns that rows have; a row without one has null there.
+        found: Where the first rows, which were looked at, have values.
     """
 
     row_format: Format
     encode: ExampleTokenizer
     vocabulary: Vocabulary
     columns: tuple[str, ...] = ()
+    found: frozenset[Path] | None = None
 
     def __getitem__(self, chunk: Chunk) -> Tokenized:
         """Tokenise a chunk; an error goes along, since torch would put a traceback around it."""
@@ -86,6 +93,7 @@ class RowTokenizer(Dataset[Tokenized]):
             InputError: naming the row.
         """
         given = [each for number, raw in enumerate(chunk.rows, chunk.first) for each in self._rendered(number, raw)]
+        unread = Counter(name for raw in chunk.rows for name in self._unread(raw))
         encoded = self.encode.encode([rendered for _, _, rendered in given])
         taken: list[Taken] = []
         kept_of_row: Counter[int] = Counter()
@@ -98,16 +106,30 @@ class RowTokenizer(Dataset[Tokenized]):
         outcomes = Counter(each.outcome for each in encoded)
         outcomes[Outcome.NO_PREFERENCE] += len(chunk.rows) - len({number for number, _, _ in given})
         truncated = sum(each.truncated for each in encoded if each.outcome == Outcome.KEPT)
-        return Tokenized(taken, outcomes, truncated)
+        return Tokenized(taken, outcomes, truncated, unread=unread)
+
+    def _columns(self, raw: RawRow) -> dict[str, Any]:
+        ignored = self.row_format.ignore or ()
+        columns = {**dict.fromkeys(self.columns), **raw.columns()}
+        return {name: value for name, value in columns.items() if name not in ignored}
+
+    def _unread(self, raw: RawRow) -> list[str]:
+        """Return what nobody reads of a row, by name, where the first rows have no values."""
+        if self.found is None:
+            return []
+        try:
+            return unread_beyond(
+                self._columns(raw),
+                self.row_format,
+                self.found,
+                lambda row: read_examples(self.row_format, row, self.encode.quote),
+            )
+        except InputError as error:
+            raise InputError(f"{raw.named}: {error}") from None
 
     def _rendered(self, number: int, raw: RawRow) -> list[tuple[int, RawRow, RenderedExample]]:
-        ignored = self.row_format.ignore or ()
-        columns = {
-            name: value
-            for name, value in {**dict.fromkeys(self.columns), **raw.columns()}.items()
-            if name not in ignored
-        }
-        rendered = render_row(raw.number, columns, self.row_format, self.encode, raw.place)
+        columns = self._columns(raw)
+        rendered = render_row(raw.row, columns, self.row_format, self.encode, lambda number: raw.named)
         return [(number, raw, each) for each in rendered]
 
 
