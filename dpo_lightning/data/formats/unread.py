@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +112,11 @@ def check_known(unread: Iterable[Path], row_format: Format, rows: datasets.Datas
         InputError: naming the column, its rows, and what to set.
     """
     for path in unread:
-        _check_meaning(path, row_format, lambda path=path: f" ({count(rows, [path])} of {len(rows)} rows)")
+        _check_meaning(path, row_format, partial(_of_all, rows, path))
+
+
+def _of_all(rows: datasets.Dataset, path: Path) -> str:
+    return f" ({count(rows, [path])} of {len(rows)} rows)"
 
 
 def _check_meaning(path: Path, row_format: Format, rows: Callable[[], str]) -> None:

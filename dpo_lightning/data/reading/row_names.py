@@ -16,12 +16,12 @@ class FileRows(NamedTuple):
     Attributes:
         path: The file.
         first: Number of the first one in it, from 0.
-        count: How many they are.
+        rows: How many they are.
     """
 
     path: str
     first: int
-    count: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class RowNames:
 
     @cached_property
     def _starts(self) -> list[int]:
-        return [0, *accumulate(each.count for each in self.files)]
+        return [0, *accumulate(each.rows for each in self.files)]
 
 
 def rows_between(files: Iterable[FileRows], start: int, stop: int) -> list[FileRows]:
     """Return where the rows of a slice stand."""
     files = [*files]
     found = []
-    for file, (begin, end) in zip(files, pairwise([0, *accumulate(each.count for each in files)]), strict=True):
+    for file, (begin, end) in zip(files, pairwise([0, *accumulate(each.rows for each in files)]), strict=True):
         first, last = max(start, begin), min(stop, end)
         if first < last:
             found.append(FileRows(file.path, file.first + first - begin, last - first))

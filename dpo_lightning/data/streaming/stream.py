@@ -137,7 +137,8 @@ class TrainingStream:
         Every rank must call. Row `i` is of rank `i mod world_size`, and in its order by a shuffle of all of them with a
         buffer, whose first rows are read again and left out where the run goes on in the middle.
         """
-        counted, unread = self._counted, self._unread = Counter(), Counter()
+        self._counted, self._unread = Counter(), Counter()
+        counted, unread = self._counted, self._unread
         rank = ranks.rank
         position = start.positions[rank] if start.positions else (0, 0)
         # The row of the position may have given an example already.
