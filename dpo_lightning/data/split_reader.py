@@ -12,7 +12,8 @@ from dpo_lightning.data.formats import Format
 from dpo_lightning.data.formats.settled import first_rows, settled_format
 from dpo_lightning.data.formats.unread import check_ignored, names_in
 from dpo_lightning.data.mixing.source import Source
-from dpo_lightning.data.reading.sources import Keys, describe, keyed, load_rows
+from dpo_lightning.data.reading.row_names import RowNames
+from dpo_lightning.data.reading.sources import Keys, describe, keyed, load_split
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenize.encoding import EosRule
 from dpo_lightning.data.tokenize.rows import tokenize_rows
@@ -71,9 +72,10 @@ class SplitReader:
             InputError: naming the key, the file, the row and the field.
         """
         source = given if isinstance(given, Source) else Source(given, load_options=dict(self.load_options))
-        rows = load_rows(source.dataset, split, source.load_options or {}, keys)
-        named = "" if source.name is None else f"source {source.name}: "
-        place = f"{named}{describe(source.dataset)}, split {split}"
+        rows, files = load_split(source.dataset, split, source.load_options or {}, keys)
+        said = "" if source.name is None else f"source {source.name}: "
+        place = f"{said}{describe(source.dataset)}, split {split}"
+        named = RowNames(place, [each._replace(path=f"{said}{each.path}") for each in files])
         with keyed(keys.source):
             row_format = self.settled(self.format_of(source), first_rows(rows, place), place)
             if row_format.ignore:
@@ -82,7 +84,7 @@ class SplitReader:
                 if source.format is not None:
                     check_ignored(row_format, names)
             encode = self.encode(source.chat_template_kwargs or {})
-            encoded = tokenize_rows(rows, row_format, encode, place, self.size, self.num_proc)
+            encoded = tokenize_rows(rows, row_format, encode, place, self.size, self.num_proc, named)
             if self.read is not None and not self.predicting:
                 check_fewest(self.read, encoded, place)
             return encoded

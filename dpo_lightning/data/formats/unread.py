@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,14 +112,51 @@ def check_known(unread: Iterable[Path], row_format: Format, rows: datasets.Datas
         InputError: naming the column, its rows, and what to set.
     """
     for path in unread:
-        meaning = KNOWN.get(path[-1].lower())
-        if meaning is not None and not (row_format.judges and meaning is JUDGEMENT):
-            name = shown_path(path)
-            raise InputError(
-                f"column `{name}` ({count(rows, [path])} of {len(rows)} rows) is {meaning.words}, and "
-                f"{type(row_format).__name__} does not read it: {meaning.remedy}, or leave it out by "
-                f"data.format.ignore: [{name}]"
-            )
+        _check_meaning(path, row_format, partial(_of_all, rows, path))
+
+
+def _of_all(rows: datasets.Dataset, path: Path) -> str:
+    return f" ({count(rows, [path])} of {len(rows)} rows)"
+
+
+def _check_meaning(path: Path, row_format: Format, rows: Callable[[], str]) -> None:
+    meaning = KNOWN.get(path[-1].lower())
+    if meaning is not None and not (row_format.judges and meaning is JUDGEMENT):
+        name = shown_path(path)
+        raise InputError(
+            f"column `{name}`{rows()} is {meaning.words}, and {type(row_format).__name__} does not read it: "
+            f"{meaning.remedy}, or leave it out by data.format.ignore: [{name}]"
+        )
+
+
+def unread_beyond(
+    row: Mapping[str, Any],
+    row_format: Format,
+    found: Collection[Path],
+    read: Callable[[Mapping[str, Any]], list[Example]],
+) -> list[str]:
+    """Return what of a row its format leaves, by name, where rows that were looked at had no values.
+
+    Args:
+        row: The row.
+        row_format: The format.
+        found: Where those rows had values.
+        read: Gives the examples of a row.
+
+    Raises:
+        InputError: for a column that is left and whose name says what it means.
+    """
+    there = held(row)
+    if there <= {*found}:
+        return []
+    noted: set[Path] = set()
+    note_all(_read(read, Recorded(row, noted)))
+    before = {path[:end] for path in found for end in range(1, len(path) + 1)}
+    ignored = row_format.ignore or ()
+    unread = [path for path in left(there, noted) if path not in before and shown_path(path) not in ignored]
+    for path in unread:
+        _check_meaning(path, row_format, str)
+    return [*map(shown_path, unread)]
 
 
 def told(kinds: Mapping[str, Sequence[Path]], found: Collection[Path], rows: datasets.Dataset) -> str:

@@ -74,9 +74,9 @@ class TokenReader(ExampleReader):
         rendered: list[RenderedExample] = []
         for number, row in rows:
             try:
-                texts = render_row(number, row, row_format, self.encode, "")
+                texts = render_row(number, row, row_format, self.encode, lambda number: "")
             except InputError as error:
-                found.refused.append(Refused(number, str(error).removeprefix(f", row {number} (from 0): ")))
+                found.refused.append(Refused(number, str(error).removeprefix(": ")))
                 continue
             rendered += texts
             if not texts:

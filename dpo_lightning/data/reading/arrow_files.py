@@ -10,7 +10,7 @@ from typing import Any
 from dpo_lightning.data.reading.exact import Block
 from dpo_lightning.data.reading.options import FileOptions
 from dpo_lightning.data.reading.packed import SUFFIXES, opened, readable
-from dpo_lightning.data.reading.plain import plain_block
+from dpo_lightning.data.reading.plain import check_names, plain_block
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 
@@ -32,8 +32,11 @@ def parquet_blocks(path: Path, options: FileOptions, advance: Callable[[int], An
 
     with _whole(path), parquet.ParquetFile(_source(path)) as file:
         stated = _stated(file.schema_arrow)
+        check_names(file.schema_arrow)
+        row = 0
         for batch in file.iter_batches(_ROWS):
-            yield from _blocks([batch], stated)
+            yield from _blocks([batch], stated, row)
+            row += batch.num_rows
             advance(path.stat().st_size * batch.num_rows // file.metadata.num_rows)
 
 
@@ -57,16 +60,23 @@ def arrow_blocks(path: Path, options: FileOptions, advance: Callable[[int], Any]
         except pa.ArrowInvalid:
             file = pa.ipc.open_file(source)
             schema, batches = file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
+        check_names(schema)
         yield from _blocks(batches, _stated(schema))
     advance(path.stat().st_size)
 
 
-def _blocks(batches: Any, stated: Mapping[str, Any]) -> Iterator[Block]:
+def _blocks(batches: Any, stated: Mapping[str, Any], row: int = 0) -> Iterator[Block]:
+    """Yield the rows of batches, the first of which has this number in its file."""
     import pyarrow as pa
 
     for batch in batches:
         for start in range(0, batch.num_rows, _ROWS):
-            yield plain_block(pa.Table.from_batches([batch.slice(start, _ROWS)]), stated)
+            try:
+                yield plain_block(pa.Table.from_batches([batch.slice(start, _ROWS)]), stated)
+            except InputError as error:
+                last = min(row + start + _ROWS, row + batch.num_rows) - 1
+                raise InputError(f"rows {row + start} to {last} (from 0): {error}") from None
+        row += batch.num_rows
 
 
 def _source(path: Path) -> Any:
@@ -101,7 +111,8 @@ def _whole(path: Path) -> Iterator[None]:
     try:
         with readable(path):
             yield
-    except InputError:
-        raise
+    except InputError as error:
+        said = str(error)
+        raise InputError(said if said.startswith(str(path)) else f"{path}: {said}") from None
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"{path}: cannot be loaded: {one_line(error)}") from None

@@ -6,19 +6,16 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.data.reading.local_files import READERS, kind_of
 from dpo_lightning.data.reading.options import FileOptions
 from dpo_lightning.data.reading.plain import plain_rows
-from dpo_lightning.data.reading.store import ReadFile, read_files
+from dpo_lightning.data.reading.store import Loaded, ReadFile, read_files
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _GUESSED = {"json", "csv"}  # kinds of files that state no types
 _MAY_LIE_BESIDE = (".json",)  # what downloads and configs leave beside rows of another kind
@@ -52,7 +49,7 @@ class Built:
         local = all(Path(path).is_file() for paths in self.files.values() for path in paths)
         return bool(self.files) and (self._kind in _GUESSED or (local and self._kind in READERS))
 
-    def read(self, split: str) -> Dataset:
+    def read(self, split: str) -> Loaded:
         """Return the rows of a split.
 
         Raises:
@@ -68,8 +65,8 @@ class Built:
         )
         paths = DownloadManager(download_config=download).download(self.files[split])
         files = [ReadFile(Path(path), self._kind, READERS[self._kind]) for path in paths]
-        rows = read_files(files, FileOptions.of(self._given(), {self._kind}), self._options.get("cache_dir"))
-        return plain_rows(rows, self._builder.info.features)
+        read = read_files(files, FileOptions.of(self._given(), {self._kind}), self._options.get("cache_dir"))
+        return read._replace(rows=plain_rows(read.rows, self._builder.info.features))
 
     def _given(self) -> dict[str, Any]:
         """Return the options of the reader that the user or the dataset's card has set."""

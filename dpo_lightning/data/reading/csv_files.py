@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 
 from dpo_lightning.data.reading.exact import Block, block_of_columns
 from dpo_lightning.data.reading.options import FileOptions
-from dpo_lightning.data.reading.packed import opened, readable
+from dpo_lightning.data.reading.packed import opened_text, suffix_of
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 
 _ROWS, _CHARACTERS = 8192, 1 << 22  # of a block
+_OTHER_SEPARATORS = ",;\t|"
 _LONGEST = (1 << 31) - 1  # characters of a field; the module of CSV takes 131,072 unless told
 
 
@@ -31,10 +31,12 @@ def csv_blocks(path: Path, options: FileOptions, advance: Callable[[int], Any]) 
         InputError: naming the line of a row that has more or fewer fields than the header, or of a stray quote, and a
             column without a name or with that of another one.
     """
-    separator = options.sep or ("\t" if ".tsv" in path.suffixes else ",")
-    with readable(path), io.TextIOWrapper(opened(path, advance), options.encoding, newline="") as text:
+    separator = options.sep or ("\t" if suffix_of(path) == ".tsv" else ",")
+    with opened_text(path, options.encoding, "", advance) as text:
         reader = csv.reader(text, delimiter=separator, quotechar=options.quotechar, strict=True)
         header = _header(path, reader)
+        if options.sep is None:
+            _check_separated(path, header)
         while rows := _rows(path, reader, len(header)):
             columns = zip(header, zip(*rows, strict=True), strict=True)
             yield block_of_columns({name: _values(column, options.empty_is_null) for name, column in columns})
@@ -55,6 +57,16 @@ def _header(path: Path, reader: Any) -> list[str]:
                 f"{path}: the header names `{one_line(name, 60)}` twice: give each column a name of its own"
             )
     return names
+
+
+def _check_separated(path: Path, header: list[str]) -> None:
+    """Refuse a header of one name that looks like several."""
+    found = next((mark for mark in _OTHER_SEPARATORS if len(header) == 1 and mark in header[0]), None)
+    if found is not None:
+        raise InputError(
+            f"{path}: line 1: the header is one name, `{one_line(header[0], 60)}`: say what separates the columns in "
+            f"data.load_options.sep, such as {found!r}"
+        )
 
 
 def _rows(path: Path, reader: Any, width: int | None) -> list[list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from dpo_lightning.data.reading.exact import Block, block_of
 from dpo_lightning.data.reading.options import FileOptions
-from dpo_lightning.data.reading.packed import opened, readable
+from dpo_lightning.data.reading.packed import opened_text
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
 
@@ -37,7 +38,7 @@ def json_blocks(path: Path, options: FileOptions, advance: Callable[[int], Any])
     Raises:
         InputError: naming the line of what is malformed, nested deeper than 512 levels, or no object.
     """
-    with readable(path), io.TextIOWrapper(opened(path, advance), options.encoding, newline="\n") as text:
+    with opened_text(path, options.encoding, "\n", advance) as text:
         if options.field is not None:
             yield from _in_blocks(path, _items_of(path, text.read(), options.field))
             return
@@ -85,7 +86,7 @@ def _rows(path: Path, start: int, lines: list[str]) -> Iterator[dict[str, Any]]:
             value = _DECODER.decode(row)
         except json.JSONDecodeError as error:
             raise InputError(f"{place}: malformed JSON: {error.msg} (column {error.colno})") from None
-        except (RecursionError, _TwiceError) as error:
+        except (RecursionError, ValueError, _TwiceError) as error:
             raise _refused(place, error) from None
         _check_depth(row, place)
         yield _object(value, place)
@@ -146,7 +147,7 @@ class _Values:
                 cut = error.msg.startswith("Unterminated") or error.pos > len(self._buffer) - _TAIL
                 if not (cut and self._refill()):
                     raise self._malformed(error.msg, error.pos) from None
-            except (RecursionError, _TwiceError) as error:
+            except (RecursionError, ValueError, _TwiceError) as error:
                 raise _refused(self._place(self._position), error) from None
         _check_depth(self._buffer[self._position : end], self._place(self._position))
         self._position = end
@@ -197,7 +198,17 @@ def _in_blocks(path: Path, values: Iterator[Any] | list[Any]) -> Iterator[Block]
 def _object(value: Any, place: str) -> dict[str, Any]:
     if type(value) is not dict:
         raise InputError(f"{place}: not a JSON object, but {one_line(json.dumps(value), 40)}")
+    for name in value:
+        if not name.isascii():
+            _check_name(name, place)
     return value
+
+
+def _check_name(name: str, place: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{place}: the field `{one_line(name, 60)}` has half a character in its name") from None
 
 
 class _TwiceError(Exception):
@@ -217,8 +228,11 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_without_doubles)
 
 
 def _refused(place: str, error: Exception) -> InputError:
-    deep = isinstance(error, RecursionError)
-    return InputError(f"{place}: {f'nested deeper than {_DEEPEST} levels' if deep else error}")
+    if isinstance(error, RecursionError):
+        return InputError(f"{place}: nested deeper than {_DEEPEST} levels")
+    if isinstance(error, ValueError):  # of Python, which does not read longer ones
+        return InputError(f"{place}: a number has more than {sys.get_int_max_str_digits()} digits: write it as text")
+    return InputError(f"{place}: {error}")
 
 
 def _check_depth(row: str, place: str) -> None:

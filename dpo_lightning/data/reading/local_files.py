@@ -12,7 +12,7 @@ from typing import Any
 from dpo_lightning.data.reading.arrow_files import arrow_blocks, parquet_blocks
 from dpo_lightning.data.reading.csv_files import csv_blocks
 from dpo_lightning.data.reading.json_files import json_blocks
-from dpo_lightning.data.reading.packed import SUFFIXES
+from dpo_lightning.data.reading.packed import SUFFIXES, suffix_of
 from dpo_lightning.data.reading.store import Reader, ReadFile
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line
@@ -82,10 +82,19 @@ def _paths(files: Any, split: object) -> list[Path]:
     if not given or not all(isinstance(each, str | os.PathLike) and str(each).strip() for each in given):
         raise _no_mapping(split, files)
     paths = [path for each in given for path in _matching(each)]
-    twice = next((path for path in paths if paths.count(path) > 1), None)
-    if twice is not None:
-        raise InputError(f"{one_line(twice, 200)}: the file is named twice")
+    _check_twice(paths)
     return paths
+
+
+def _check_twice(paths: Sequence[Path]) -> None:
+    """Refuse a file that is named twice, also by another path or a link."""
+    named: dict[Any, Path] = {}
+    for path in paths:
+        stat = path.stat() if os.path.isfile(path) else None
+        other = named.setdefault(path if stat is None else (stat.st_dev, stat.st_ino), path)
+        if other is not path:
+            also = "" if other == path else f", also as {one_line(other, 200)}"
+            raise InputError(f"{one_line(path, 200)}: the file is named twice{also}")
 
 
 def _matching(name: str | os.PathLike[str]) -> list[Path]:
@@ -119,8 +128,7 @@ def _checked(path: Path) -> ReadFile:
 
 def kind_of(path: Path) -> str | None:
     """Return the kind of a file by its name; None for one that is none of rows."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in SUFFIXES]
-    return _KINDS.get(suffixes[-1]) if suffixes else None
+    return _KINDS.get(suffix_of(path))
 
 
 def shown_files(source: Sequence[Any] | Mapping[str, Any]) -> str:

@@ -17,6 +17,9 @@ _OPTIONS_OF = {
 }
 
 
+_MARKS = ("sep", "delimiter", "quotechar")
+
+
 @dataclass(frozen=True)
 class FileOptions:
     """How files are read; each is an entry of `data.load_options`.
@@ -49,6 +52,7 @@ class FileOptions:
                 raise InputError(f"data.load_options.{name} means nothing for these files: {has}")
         if options.get("keep_default_na") is True:
             raise InputError("data.load_options.keep_default_na: words such as NA always stay text: leave it out")
+        options = _marks(options)
         _check_texts(options)
         given = {name: value for name, value in options.items() if name in {each.name for each in fields(cls)}}
         made = replace(cls(), **given, empty_is_null=options.get("keep_default_na") is None)
@@ -61,13 +65,25 @@ def _check_texts(options: Mapping[str, Any]) -> None:
             raise InputError(f"data.load_options.{name}: {value!r:.60} is no true or false")
         if name != "keep_default_na" and not isinstance(value, str):
             raise InputError(f"data.load_options.{name}: {value!r:.60} is no text")
-        if name in ("sep", "delimiter", "quotechar") and len(value) != 1:
-            raise InputError(f"data.load_options.{name} must be one character, got {value!r:.60}")
+        if name in _MARKS and (len(value) != 1 or value in "\r\n"):
+            ends = ", which ends a line" if value in ("\r", "\n") else ""
+            raise InputError(f"data.load_options.{name} must be one character, got {value!r:.60}{ends}")
+    if "sep" in options and "delimiter" in options:
+        raise InputError("data.load_options.sep and data.load_options.delimiter: give one of them")
+    separator = options.get("sep", options.get("delimiter", ","))
+    if options.get("quotechar", '"') == separator:
+        raise InputError(f"data.load_options.quotechar: {separator!r} separates the fields: take another one")
+
+
+def _marks(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with a tabulator for its escape, as a shell or a card spells it."""
+    return {name: "\t" if name in _MARKS and value == r"\t" else value for name, value in options.items()}
 
 
 def _encoding(name: str) -> str:
     try:
+        "".encode(name)
         codec = codecs.lookup(name).name
-    except LookupError:
+    except (LookupError, UnicodeError, ValueError):
         raise InputError(f"data.load_options.encoding: there is no encoding {name!r:.60}") from None
     return "utf-8-sig" if codec == "utf-8" else codec

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dpo_lightning.compat.datasets import JsonText, fingerprint, json_text
@@ -14,6 +16,8 @@ from dpo_lightning.utils.text import one_line
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
+
+_NUMBER = re.compile(r"-?\d+")
 
 
 def plain_block(table: pa.Table, stated: Mapping[str, Any]) -> Block:
@@ -31,10 +35,58 @@ def plain_block(table: pa.Table, stated: Mapping[str, Any]) -> Block:
     arrays, features = {}, {}
     for name in table.column_names:
         column = _decoded(table[name])
-        feature = stated.get(name) or _type_of(column.type)
+        _check_text(name, column)
+        feature = undecoded(stated.get(name) or _type_of(column.type))
         features[name] = plain_type(feature)
         arrays[name] = column if features[name] == feature else _plain(name, column, feature)
     return Block(pa.table(arrays), features)
+
+
+def check_names(schema: pa.Schema) -> None:
+    """Check that columns, and fields inside them, have names of their own.
+
+    Raises:
+        InputError: naming one that is there twice.
+    """
+    _check_fields([*schema], "")
+
+
+def _check_fields(fields: Sequence[pa.Field], inside: str) -> None:
+    from pyarrow import types
+
+    names = [each.name for each in fields]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        where = f"in column `{inside}`" if inside else "of the columns"
+        raise InputError(f"two {where} are called `{one_line(twice, 60)}`: give each a name of its own")
+    for each in fields:
+        if types.is_nested(each.type) and not types.is_union(each.type):
+            inner = [each.type.field(number) for number in range(each.type.num_fields)]
+            _check_fields(inner, f"{inside}.{each.name}" if inside else each.name)
+
+
+def _check_text(name: str, column: Any) -> None:
+    """Check that texts are UTF-8, which Arrow takes a file's word for."""
+    import pyarrow as pa
+
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"column `{name}` is damaged: {one_line(error)}") from None
+
+
+def undecoded(feature: Any) -> Any:
+    """Return a type whose pictures, sounds and the like stay bytes and paths, which no format reads."""
+    from datasets import Json
+
+    if isinstance(feature, Mapping):
+        return {name: undecoded(each) for name, each in feature.items()}
+    if isinstance(feature, list):
+        return [undecoded(feature[0])]
+    if getattr(feature, "decode", False) is True and not isinstance(feature, Json | JsonText):
+        return replace(feature, decode=False)
+    inner = getattr(feature, "feature", None)
+    return feature if inner is None else replace(feature, feature=undecoded(inner))
 
 
 def _decoded(column: Any) -> Any:
@@ -84,12 +136,12 @@ def _plain(name: str, column: Any, feature: Any) -> Any:
     import pyarrow as pa
     from datasets import ClassLabel
 
-    values = [meant(value, feature) for value in pylist(column)]
-    if isinstance(feature, ClassLabel):
-        return pa.array(values, pa.string())
     try:
-        return json_array(values)
-    except (TypeError, ValueError) as error:
+        values = [meant(value, feature) for value in pylist(column)]
+        return pa.array(values, pa.string()) if isinstance(feature, ClassLabel) else json_array(values)
+    except InputError as error:
+        raise InputError(f"column `{name}`: {error}") from None
+    except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"column `{name}` of type {column.type} cannot be read: {one_line(error)}") from None
 
 
@@ -100,13 +152,24 @@ def meant(value: Any, feature: Any, *, decoded: bool = False) -> Any:
     if value is None or feature is None:
         return value
     if isinstance(feature, ClassLabel):
-        return feature.names[value] if isinstance(value, int) and value >= 0 else None  # -1 where a test set hides it
+        return _class_name(value, feature.names)
     if isinstance(feature, Json | JsonText):
         return value if decoded else json.loads(value)
     if isinstance(feature, Mapping):
         return {name: meant(each, feature[name], decoded=decoded) for name, each in value.items()}
     inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
     return [meant(each, inner, decoded=decoded) for each in value] if isinstance(value, list) else value
+
+
+def _class_name(value: Any, names: Sequence[str]) -> str | None:
+    """Return the name of a class from its number, as a CSV has it in text; from its name, that name."""
+    if value in names:
+        return str(value)
+    number = int(value) if isinstance(value, int) or _NUMBER.fullmatch(str(value)) else len(names)
+    if number >= len(names):
+        said = one_line(", ".join(names), 100)
+        raise InputError(f"{one_line(repr(value), 40)} is none of its {len(names)} classes, which are {said}")
+    return names[number] if number >= 0 else None  # -1 where a test set hides it
 
 
 def plain_rows(rows: Dataset, stated: Mapping[str, Any] | None = None) -> Dataset:
@@ -119,9 +182,11 @@ def plain_rows(rows: Dataset, stated: Mapping[str, Any] | None = None) -> Datase
     from datasets import Features
     from datasets.fingerprint import Hasher
 
-    had = {name: _classes(feature, (stated or {}).get(name)) for name, feature in rows.features.items()}
+    had = {name: _classes(undecoded(feature), (stated or {}).get(name)) for name, feature in rows.features.items()}
     features = Features({name: plain_type(feature) for name, feature in had.items()})
-    if features == rows.features:
+    if any(undecoded(feature) != feature for feature in rows.features.values()):
+        rows = rows.cast(Features({name: undecoded(feature) for name, feature in rows.features.items()}))
+    if features == rows.features and had == {**rows.features}:
         return rows
     made = rows.with_format("arrow").map(
         lambda table: plain_block(table, had).table.cast(features.arrow_schema),
@@ -136,4 +201,4 @@ def plain_rows(rows: Dataset, stated: Mapping[str, Any] | None = None) -> Datase
 def _classes(feature: Any, stated: Any) -> Any:
     from datasets import ClassLabel, Value
 
-    return stated if isinstance(stated, ClassLabel) and feature == Value("int64") else feature
+    return stated if isinstance(stated, ClassLabel) and feature in (Value("int64"), Value("string")) else feature

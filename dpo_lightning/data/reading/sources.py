@@ -15,7 +15,8 @@ from dpo_lightning.data.reading.built import Built, check_directory, loader_opti
 from dpo_lightning.data.reading.local_files import files_by_split, shown_files
 from dpo_lightning.data.reading.options import FileOptions
 from dpo_lightning.data.reading.plain import plain_rows
-from dpo_lightning.data.reading.store import ReadFile, read_files
+from dpo_lightning.data.reading.row_names import rows_between
+from dpo_lightning.data.reading.store import Loaded, ReadFile, read_files
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.hub import check_source
 from dpo_lightning.utils.logs import log_level
@@ -29,7 +30,7 @@ _NO_ROWS = "BatchSize must be greater than 0"  # what the reader of Parquet says
 _UNREAD = ("path", "revision", "trust_remote_code")  # of a local source; code of a data set never runs
 _UNREAD_OF_FILES = (*_UNREAD, "name", "data_files", "data_dir")
 
-Splits = Mapping[str, Callable[[], "Dataset"]]
+Splits = Mapping[str, Callable[[], Loaded]]
 """How each split of a source is read."""
 
 
@@ -41,7 +42,12 @@ class Keys(NamedTuple):
 
 
 def load_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys = Keys()) -> Dataset:  # noqa: B008 - frozen
-    """Load one split.
+    """Load the rows of one split, see `load_split`."""
+    return load_split(source, split, options, keys).rows
+
+
+def load_split(source: Any, split: str, options: Mapping[str, Any], keys: Keys = Keys()) -> Loaded:  # noqa: B008 - frozen
+    """Load one split, and where its rows stand, unless that is the source itself.
 
     Every value is what the file says. Columns of text, of booleans, of whole numbers, or of other numbers are columns
     of these types; any other one, such as lists of messages, is kept as JSON text and is its values again in a row. A
@@ -64,7 +70,9 @@ def load_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys = 
         splits = _splits_of(source, options)
         rows = {name: read() if name in _names_in(split) else None for name, read in splits.items()}
     with keyed(keys.split):
-        return _take(rows, split, describe(source))
+        taken = _take(rows, split, describe(source))
+    named = {each.path for each in taken.files}
+    return taken._replace(files=()) if named == {str(source)} else taken
 
 
 @contextmanager
@@ -101,19 +109,20 @@ def _names_in(split: str) -> set[str]:
     return {part.partition("[")[0].strip() for part in split.split("+")}
 
 
-def _take(splits: Mapping[str, Dataset | None], split: str, place: str) -> Dataset:
+def _take(splits: Mapping[str, Loaded | None], split: str, place: str) -> Loaded:
     from datasets import ReadInstruction, concatenate_datasets
 
-    sizes = {name: 0 if rows is None else len(rows) for name, rows in splits.items()}
+    sizes = {name: 0 if read is None else len(read.rows) for name, read in splits.items()}
     try:
         parts = ReadInstruction.from_spec(split).to_absolute(sizes)
     except ValueError as error:
         raise InputError(f"{place}: split {split!r}: {_first_line(error)}") from None
     named = [(splits[part.splitname], part) for part in parts if part.from_ < part.to]
-    taken = [rows.select(range(part.from_, part.to)) for rows, part in named if rows is not None]
+    taken = [read.rows.select(range(part.from_, part.to)) for read, part in named if read is not None]
     if not taken:
         raise InputError(f"{place}: split {split!r} has no rows")
-    return taken[0] if len(taken) == 1 else concatenate_datasets(taken)
+    files = [each for read, part in named if read is not None for each in rows_between(read.files, part.from_, part.to)]
+    return Loaded(taken[0] if len(taken) == 1 else concatenate_datasets(taken), files)
 
 
 def _splits_of(source: Any, options: Mapping[str, Any]) -> Splits:
@@ -140,7 +149,11 @@ def _splits_of(source: Any, options: Mapping[str, Any]) -> Splits:
 
 
 def _plain(splits: Mapping[str, Dataset]) -> Splits:
-    return {name: partial(plain_rows, rows) for name, rows in splits.items()}
+    return {name: partial(_in_memory, rows) for name, rows in splits.items()}
+
+
+def _in_memory(rows: Dataset) -> Loaded:
+    return Loaded(plain_rows(rows))
 
 
 def options_of_files(files: Mapping[str, list[ReadFile]], options: Mapping[str, Any]) -> FileOptions:

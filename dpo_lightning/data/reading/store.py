@@ -18,14 +18,15 @@ from filelock import FileLock
 from dpo_lightning.compat.datasets import json_text
 from dpo_lightning.data.reading.exact import Block, converted, widened
 from dpo_lightning.data.reading.options import FileOptions
+from dpo_lightning.data.reading.row_names import FileRows
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_VERSION = "1"  # part of the key: change it with anything that changes what is read of a file
-_COUNT = "rows"  # name of the file with the number of rows
+_VERSION = "2"  # part of the key: change it with anything that changes what is read of a file
+_COUNT = "rows"  # name of the file with the number of rows of each file
 _PIECE = 1 << 24
 _SLOW = 3.0  # seconds until a progress bar is shown
 
@@ -47,7 +48,19 @@ class ReadFile(NamedTuple):
     reader: Reader
 
 
-def read_files(files: Sequence[ReadFile], options: FileOptions, cache: str | None = None) -> Dataset:
+class Loaded(NamedTuple):
+    """Rows of a split.
+
+    Attributes:
+        rows: The rows.
+        files: Where they stand, in their order; empty where that is in no file.
+    """
+
+    rows: Dataset
+    files: Sequence[FileRows] = ()
+
+
+def read_files(files: Sequence[ReadFile], options: FileOptions, cache: str | None = None) -> Loaded:
     """Return the rows of files, one file after the other: from the cache where these bytes were read before.
 
     Several processes may ask at once: one of them reads, and nothing half-written has the name of what is whole.
@@ -66,15 +79,16 @@ def read_files(files: Sequence[ReadFile], options: FileOptions, cache: str | Non
     parts = [(file.kind, file.path.suffixes[-2:], _digest(file.path, *_identity(file.path))) for file in files]
     key = blake2b(json.dumps([_VERSION, asdict(options), parts]).encode(), digest_size=16).hexdigest()
     directory = Path(cache or datasets.config.HF_DATASETS_CACHE).expanduser() / "dpo_lightning" / key
-    rows = _opened(directory, key)
-    if rows is None:
+    found = _opened(directory, key)
+    if found is None:
         with _writable(directory.parent), FileLock(f"{directory}.lock"):
-            if (rows := _opened(directory, key)) is None:
+            if (found := _opened(directory, key)) is None:
                 _fill(directory, files, options)
-                rows = _opened(directory, key)
-    if rows is None:
+                found = _opened(directory, key)
+    if found is None:
         raise InputError(f"the cache {directory} was removed while it was read: start again")
-    return rows
+    rows, counts = found
+    return Loaded(rows, [FileRows(str(file.path), 0, count) for file, count in zip(files, counts, strict=True)])
 
 
 def _identity(path: Path) -> tuple[int, ...]:
@@ -110,43 +124,65 @@ def _fill(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> N
     made.mkdir()
     try:
         before = [_identity(file.path) for file in files]
-        _write(made, files, options)
+        counts = _write(made, files, options)
         for file, identity in zip(files, before, strict=True):
             if _identity(file.path) != identity:
                 raise InputError(f"{file.path}: the file has changed while it was read")
-        (made / _COUNT).write_text(str(sum(_rows_in(path) for path in _parts(made))))
+        (made / _COUNT).write_text(json.dumps(counts))
         shutil.rmtree(directory, ignore_errors=True)  # one that is not whole
         os.replace(made, directory)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _write(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> None:
-    """Write parts, each under the types that its blocks needed, and then those again whose types became wider."""
+def _write(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> list[int]:
+    """Write parts, each under the types that its blocks needed, and then those again whose types became wider.
+
+    Returns:
+        The number of rows of each file.
+    """
+    counts = [0] * len(files)
     parts: list[tuple[Path, Mapping[str, Any]]] = []
     features: dict[str, Any] = {}
     with ExitStack() as stack:
-        for block in _blocks(files, options):
+        for number, block in _blocks(files, options):
+            counts[number] += block.table.num_rows
             wider = widened(features, block.features)
             if not parts or wider != features:
                 stack.close()
                 features = wider
                 parts.append((directory / f"part-{len(parts):05d}.arrow", features))
                 stream = stack.enter_context(_stream(*parts[-1]))
-            stream.write_table(converted(block, features))
+            with of_file(files[number].path):
+                stream.write_table(converted(block, features))
     for path, had in parts:
         if had != features:
             _rewrite(path, had, features)
+    return counts
 
 
-def _blocks(files: Sequence[ReadFile], options: FileOptions) -> Iterator[Block]:
+@contextmanager
+def of_file(path: Path) -> Iterator[None]:
+    """Name the file in what is said of its columns.
+
+    Raises:
+        InputError: in the place of another one.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _blocks(files: Sequence[ReadFile], options: FileOptions) -> Iterator[tuple[int, Block]]:
     from datasets.utils import tqdm
 
     name = files[0].path.name if len(files) == 1 else f"{len(files)} files"
     size = sum(file.path.stat().st_size for file in files)
     with tqdm(total=size, unit="B", unit_scale=True, desc=shown(f"reading {name}"), delay=_SLOW) as bar:
-        for file in files:
-            yield from file.reader(file.path, options, bar.update)
+        for number, file in enumerate(files):
+            for block in file.reader(file.path, options, bar.update):
+                yield number, block
 
 
 def _stream(path: Path, features: Mapping[str, Any]) -> Any:
@@ -170,22 +206,15 @@ def _parts(directory: Path) -> list[Path]:
     return sorted(directory.glob("part-*.arrow"))
 
 
-def _rows_in(path: Path) -> int:
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as file:
-        return sum(batch.num_rows for batch in pa.ipc.open_stream(file))
-
-
-def _opened(directory: Path, key: str) -> Dataset | None:
+def _opened(directory: Path, key: str) -> tuple[Dataset, list[int]] | None:
     """Return what is in the cache; None where that is nothing, or not whole, since a file of it was removed."""
     from datasets import Dataset
     from datasets.table import MemoryMappedTable, concat_tables
 
     try:
-        count = int((directory / _COUNT).read_text())
+        counts: list[int] = json.loads((directory / _COUNT).read_text())
     except (OSError, ValueError):
         return None
     parts = [MemoryMappedTable.from_file(str(path)) for path in _parts(directory)]
     rows = Dataset(concat_tables(parts), fingerprint=key) if parts else Dataset.from_dict({})
-    return rows if len(rows) == count else None
+    return (rows, counts) if len(rows) == sum(counts) else None

@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from dpo_lightning.data.reading.exact import Block, is_json, pylist
+from dpo_lightning.data.reading.exact import Block, converted, is_json, pylist, widened
 from dpo_lightning.data.reading.options import FileOptions
 from dpo_lightning.data.reading.packed import SUFFIXES, readable
-from dpo_lightning.data.reading.store import ReadFile
+from dpo_lightning.data.reading.store import ReadFile, of_file
 from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
 from dpo_lightning.errors import InputError
 
@@ -41,6 +40,7 @@ class FileRows(RowStream):
                     f"{file.path}: data.streaming cannot read a packed {file.kind} file in parts: unpack it"
                 )
         self._files = files
+        self._states = [_state(file.path) for file in files]
         self._options = options
 
     @property
@@ -52,14 +52,41 @@ class FileRows(RowStream):
         """Read the files.
 
         Raises:
-            InputError: naming the file, and the line or the row that cannot be read.
+            InputError: naming the file, and the line or the row that cannot be read, or a file that has changed.
         """
         row = 0
-        for file in self._files:
-            blocks = file.reader(file.path, self._options, _no_bar)
-            for number, (values, coded) in enumerate(chain.from_iterable(map(_rows_of, blocks))):
-                yield RawRow(row, str(file.path), number, values, coded)
-                row += 1
+        features: dict[str, Any] = {}
+        for file, state in zip(self._files, self._states, strict=True):
+            _check_state(file.path, state)
+            number = 0
+            for block in file.reader(file.path, self._options, _no_bar):
+                features = widened(features, block.features)
+                for values, coded in _rows_of(_as_in_table(block, features, file.path)):
+                    yield RawRow(row, str(file.path), number, values, coded)
+                    row, number = row + 1, number + 1
+            _check_state(file.path, state)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    with readable(path):
+        stat = path.stat()
+        return stat.st_size, stat.st_mtime_ns
+
+
+def _check_state(path: Path, state: tuple[int, int]) -> None:
+    if _state(path) != state:
+        raise InputError(f"{path}: the file has changed since the run began, or while it was read: start again")
+
+
+def _as_in_table(block: Block, features: Mapping[str, Any], path: Path) -> Block:
+    """Return a block whose values are those that a table of all rows has, which keeps what is of two types as JSON."""
+    from datasets import Value
+
+    wider = {name for name, had in block.features.items() if had not in (features[name], Value("null"))}
+    if not wider:
+        return block
+    with of_file(path):
+        return Block(converted(block, features), features)
 
 
 def _no_bar(count: int) -> None:

@@ -52,7 +52,9 @@ def _opened(source: Source, reader: SplitReader, keys: Keys) -> StreamSource:
     rows = open_rows(source.dataset, source.split, source.load_options or {}, keys)
     named = "" if source.name is None else f"source {source.name}: "
     place = f"{named}{describe(source.dataset)}, split {source.split}"
-    opened = StreamSource(rows, tokenize, place, reader.settled, name=source.name, weight=source.weight or 1)
+    opened = StreamSource(
+        rows, tokenize, place, reader.settled, name=source.name, weight=source.weight or 1, key=keys.source
+    )
     if opened.tokenize.row_format.ignore:
         reader.names.update(opened.names)
         if source.format is not None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from dpo_lightning.compat.datasets import json_text
 from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.recorded import held
 from dpo_lightning.data.formats.settled import FIRST_ROWS
 from dpo_lightning.data.formats.unread import names_in
+from dpo_lightning.data.reading.sources import Keys, keyed
 from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
 from dpo_lightning.data.streaming.tokens import RowTokenizer, Taken
 from dpo_lightning.data.tokenize.first_look import look_first
@@ -32,6 +34,7 @@ class StreamSource:
         settle: Gives the format of the rows from the first of them, and from what messages call them.
         name: Name of the source where there are several.
         weight: Its share of the rows, beside the weights of the others.
+        key: Key of the config that gave it, for messages.
 
     Attributes:
         head: The first rows.
@@ -50,11 +53,13 @@ class StreamSource:
         *,
         name: str | None = None,
         weight: float = 1,
+        key: str = Keys().source,
     ) -> None:
         self._stream = rows
         self.place = place
         self.name = name
         self.weight = weight
+        self.key = key
         self.head = list(islice(self.rows(), HEAD))
         if not self.head:
             raise InputError(f"{place}: no rows")
@@ -63,16 +68,16 @@ class StreamSource:
         row_format = settle(tokenize.row_format, columns[:FIRST_ROWS], place)
         self._table = as_table(columns, names)
         look_first(self._table, row_format, tokenize.encode, place)
-        self.tokenize = RowTokenizer(row_format, tokenize.encode, tokenize.vocabulary, names, name)
+        found = frozenset(path for each in columns for path in held(each))
+        self.tokenize = RowTokenizer(row_format, tokenize.encode, tokenize.vocabulary, names, name, found, key)
         self.taken: list[Taken] = self.tokenize.tokenized([*enumerate(self.head)]).taken
 
     def rows(self, number: int = 0) -> Iterator[RawRow]:
         """Read all rows, as those of the source of this number."""
-        if self.name is None:
-            yield from self._stream.rows()
-            return
-        for raw in self._stream.rows():
-            yield raw._replace(place=f"source {self.name}: {raw.place}", source=number)
+        with keyed(self.key):
+            for raw in self._stream.rows():
+                named = raw.place if self.name is None else f"source {self.name}: {raw.place}"
+                yield raw._replace(place=named, source=number)
 
     @property
     def names(self) -> set[str]:

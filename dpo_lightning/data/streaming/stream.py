@@ -16,12 +16,13 @@ from dpo_lightning.data.streaming.interleaving import interleaved
 from dpo_lightning.data.streaming.loader import Start
 from dpo_lightning.data.streaming.row_streams import RawRow
 from dpo_lightning.data.streaming.shuffling import shuffled
-from dpo_lightning.data.streaming.source import StreamSource
+from dpo_lightning.data.streaming.source import HEAD, StreamSource
 from dpo_lightning.data.streaming.steps import Step, Surplus, Told, filled, steps
 from dpo_lightning.data.streaming.tokens import (
     TRUNCATED,
     StreamTokenizer,
     Taken,
+    Tokenized,
     chunks,
     examples_from,
     tokenized_chunks,
@@ -32,6 +33,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import DataRanks, from_all_ranks
 
 _AGAIN = "begun again"
+_NAMED = 12  # fields that a line names
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class TrainingStream:
         self.sources = sources
         self.tokenize = StreamTokenizer([each.tokenize for each in sources])
         self._counted: Counter[Any] = Counter()
+        self._unread: Counter[Any] = Counter()
         self._surplus: list[Surplus] = []
 
     @property
@@ -91,7 +94,8 @@ class TrainingStream:
         """
         for source in self.sources:
             if not source.taken:
-                raise InputError(f"{source.place}: none of the first {len(source.head)} rows can be trained on")
+                place = f"{source.key}: {source.place}"
+                raise InputError(f"{place}: none of the first {len(source.head)} rows can be trained on")
         return self.sources[0].taken[0].example
 
     def states(self) -> dict[str, dict[str, Any]] | None:
@@ -116,7 +120,8 @@ class TrainingStream:
             InputError: naming a row that cannot be read, or a source without a row for each rank.
         """
         self._check_ranks(ranks)
-        counted = self._counted = Counter()
+        self._counted, self._unread = Counter(), Counter()
+        counted, unread = self._counted, self._unread
         rank = ranks.rank
         position = start.positions[rank] if start.positions else (0, 0)
         # The row of the position may have given an example already.
@@ -124,7 +129,7 @@ class TrainingStream:
         order = shuffled(self._own(ranks, counted), settings.shuffle_buffer, f"{settings.seed} {start.epoch}")
         given = chunks(islice(order, first, None), first)
         found = tokenized_chunks(self.tokenize, given, num_workers=settings.num_workers, seed=settings.seed)
-        examples = examples_from(found, position, lambda each: counted.update(each.counted))
+        examples = examples_from(found, position, lambda each: _count(counted, unread, each))
         batches = filled(examples, settings.most, settings.size)
         if start.rest is not None:
             batches = (list(islice(examples, size)) for size in start.rest[rank])
@@ -135,13 +140,13 @@ class TrainingStream:
             found_any = True
             yield step
         if not found_any:
-            raise InputError(f"{'; '.join(each.place for each in self.sources)}: {_too_few(ranks)}")
+            raise InputError(f"{'; '.join(f'{each.key}: {each.place}' for each in self.sources)}: {_too_few(ranks)}")
         self.report(f"epoch {start.epoch}", ranks)
 
     def _check_ranks(self, ranks: DataRanks) -> None:
         for source in self.sources:
             if len(source.head) < ranks.world_size:
-                raise InputError(f"{source.place}: {_too_few(ranks)}")
+                raise InputError(f"{source.key}: {source.place}: {_too_few(ranks)}")
 
     def _own(self, ranks: DataRanks, counted: Counter[Any]) -> Iterator[RawRow]:
         def begin(number: int) -> Iterator[RawRow]:
@@ -155,6 +160,7 @@ class TrainingStream:
     def report(self, when: str, ranks: DataRanks) -> None:
         """Say how many examples were kept since the last report, and why others were not; nothing without any."""
         counted, self._counted = self._counted, Counter()
+        unread, self._unread = self._unread, Counter()
         surplus, self._surplus = self._surplus, []
         if not any(counted[key] for key in counted):
             return
@@ -163,6 +169,11 @@ class TrainingStream:
             own = Counter({key: count for (of, key), count in counted.items() if of == number})
             last = _left_out(surplus) if number == len(self.sources) - 1 else ""
             rank_zero_info(f"{source.place}, {when}: {_said(own, whose)}{last}")
+            late = Counter({name: count for (of, name), count in unread.items() if of == number})
+            if late:
+                said = ", ".join(f"`{name}` ({count})" for name, count in late.most_common(_NAMED))
+                beyond = f"not read (in so many rows), and not in the first {HEAD}"
+                rank_zero_info(f"{source.place}, {when}: {beyond}: {said}")
 
 
 def _said(counted: Counter[Any], whose: str) -> str:
@@ -184,6 +195,11 @@ def _too_few(ranks: DataRanks) -> str:
 def _left_out(surplus: Sequence[Surplus]) -> str:
     said = [f"{each.examples}{'' if each.ended else ' or more'} of rank {each.rank}" for each in surplus]
     return f"; left out, since another rank had none left: {', '.join(said)}" if said else ""
+
+
+def _count(counted: Counter[Any], unread: Counter[Any], found: Tokenized) -> None:
+    counted.update(found.counted)
+    unread.update(found.unread or {})
 
 
 def _exchange(ranks: DataRanks, group: Any) -> Callable[[Told], list[Told]]:

@@ -14,6 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.batch.columns import SOURCE
 from dpo_lightning.data.formats import Format
+from dpo_lightning.data.formats.as_messages import read_examples
+from dpo_lightning.data.formats.recorded import Path
+from dpo_lightning.data.formats.unread import unread_beyond
+from dpo_lightning.data.reading.sources import Keys, keyed
 from dpo_lightning.data.streaming.row_streams import RawRow
 from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenize.outcomes import REPEATS
@@ -59,11 +63,13 @@ class Tokenized(NamedTuple):
         taken: The examples that are kept.
         counted: How many examples had which fate.
         error: What is wrong with a row, to be raised where it is read.
+        unread: What nobody reads and the first rows do not have, by number of the source and name, in how many rows.
     """
 
     taken: list[Taken]
     counted: Mapping[Fate, int]
     error: InputError | None = None
+    unread: Mapping[tuple[int, str], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class RowTokenizer:
         vocabulary: The tokens that the model has.
         columns: Columns that rows have; a row without one has null there.
         name: Name of the source where there are several; examples then say it as `data_source`.
+        found: Where the first rows, which were looked at, have values.
+        key: Key of the config that gave the source, for messages.
     """
 
     row_format: Format
@@ -83,6 +91,8 @@ class RowTokenizer:
     vocabulary: Vocabulary
     columns: tuple[str, ...] = ()
     name: str | None = None
+    found: frozenset[Path] | None = None
+    key: str = Keys().source
 
     def tokenized(self, rows: Sequence[NumberedRow]) -> Tokenized:
         """Tokenise rows of the source, one or more.
@@ -91,8 +101,12 @@ class RowTokenizer:
             rows: The rows, each with its number among the shuffled rows of the rank.
 
         Raises:
-            InputError: naming the row.
+            InputError: naming the key and the row.
         """
+        with keyed(self.key):
+            return self._tokenized(rows)
+
+    def _tokenized(self, rows: Sequence[NumberedRow]) -> Tokenized:
         given = [each for number, raw in rows for each in self._rendered(number, raw)]
         encoded = self.encode.encode([rendered for _, _, rendered in given])
         taken: list[Taken] = []
@@ -108,21 +122,35 @@ class RowTokenizer:
         counted[of, Outcome.NO_PREFERENCE] += len(rows) - len({number for number, _, _ in given})
         counted[of, TRUNCATED] = sum(each.truncated for each in encoded if each.outcome == Outcome.KEPT)
         counted[of, REPEATS] = sum(each.repeats for each in encoded)
-        return Tokenized(taken, counted)
+        return Tokenized(taken, counted, unread=Counter((of, name) for _, raw in rows for name in self._unread(raw)))
 
     def _named(self, example: TokenizedExample) -> TokenizedExample:
         if self.name is None:
             return example
         return example._replace(columns={**example.columns, SOURCE: self.name})
 
-    def _rendered(self, number: int, raw: RawRow) -> list[tuple[int, RawRow, RenderedExample]]:
+    def _columns(self, raw: RawRow) -> dict[str, Any]:
         ignored = self.row_format.ignore or ()
-        columns = {
-            name: value
-            for name, value in {**dict.fromkeys(self.columns), **raw.columns()}.items()
-            if name not in ignored
-        }
-        rendered = render_row(raw.number, columns, self.row_format, self.encode, raw.place)
+        columns = {**dict.fromkeys(self.columns), **raw.columns()}
+        return {name: value for name, value in columns.items() if name not in ignored}
+
+    def _unread(self, raw: RawRow) -> list[str]:
+        """Return what nobody reads of a row, by name, where the first rows have no values."""
+        if self.found is None:
+            return []
+        try:
+            return unread_beyond(
+                self._columns(raw),
+                self.row_format,
+                self.found,
+                lambda row: read_examples(self.row_format, row, self.encode.quote),
+            )
+        except InputError as error:
+            raise InputError(f"{raw.named}: {error}") from None
+
+    def _rendered(self, number: int, raw: RawRow) -> list[tuple[int, RawRow, RenderedExample]]:
+        columns = self._columns(raw)
+        rendered = render_row(raw.row, columns, self.row_format, self.encode, lambda number: raw.named)
         return [(number, raw, each) for each in rendered]
 
 
@@ -154,7 +182,8 @@ class StreamTokenizer(Dataset[Tokenized]):
             rows.setdefault(raw.source, []).append((number, raw))
         found = [self.sources[source].tokenized(own) for source, own in rows.items()]
         taken = sorted((each for part in found for each in part.taken), key=lambda each: each.position)
-        return Tokenized(taken, {fate: count for part in found for fate, count in part.counted.items()})
+        counted = {fate: count for part in found for fate, count in part.counted.items()}
+        return Tokenized(taken, counted, unread={key: n for part in found for key, n in (part.unread or {}).items()})
 
 
 def chunks(rows: Iterable[RawRow], first: int) -> Iterator[Chunk]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from dpo_lightning.data.formats import Example, Format
 from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.data.formats.code import format_identity
 from dpo_lightning.data.formats.no_preference import NoPreference
+from dpo_lightning.data.reading.row_names import RowNames
 from dpo_lightning.data.tokenize import Encoded, ExampleTokenizer, Outcome, RenderedExample
 from dpo_lightning.data.tokenize.boundary import Boundary, boundary_report
 from dpo_lightning.data.tokenize.first_look import look_first
@@ -39,6 +40,7 @@ def tokenize_rows(
     place: str,
     size: int | None = None,
     num_proc: int | None = None,
+    named: RowNames | None = None,
 ) -> Dataset:
     """Tokenise a split, drop what cannot be trained on, and report once how much that was.
 
@@ -49,6 +51,7 @@ def tokenize_rows(
         place: The split as messages name it.
         size: Rows of the model's embedding; None for those of a model that is not known.
         num_proc: Processes that tokenise; None tokenises in this one.
+        named: The rows as messages name them; None for their number in the split.
 
     Returns:
         Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `repeats`, `quotes`,
@@ -61,16 +64,17 @@ def tokenize_rows(
     from datasets.fingerprint import Hasher
 
     vocabulary = Vocabulary(encode.tokenizer, size)
+    named = named or RowNames(place)
     rows = look_first(rows, row_format, encode, place)
 
     def encode_batch(columns: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, list[Any]]:
         table = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        found = [render_row(number, row, row_format, encode, place) for number, row in zip(indices, table, strict=True)]
+        found = [render_row(number, row, row_format, encode, named) for number, row in zip(indices, table, strict=True)]
         rendered = list(chain.from_iterable(found))
         encoded = encode.encode(rendered)
         for example, *_ in encoded:
             ids = chain(example.prompt_ids, *example.completion_ids)
-            vocabulary.check_ids(ids, f"{place}, row {example.row} (from 0)")
+            vocabulary.check_ids(ids, named(example.row))
         dropped = [number for number, examples in zip(indices, found, strict=True) if not examples]
         return _with_dropped(_arrow_columns(row_format, rendered, encoded), dropped)
 
@@ -101,19 +105,19 @@ def tokens_identity(row_format: Format, encode: ExampleTokenizer) -> tuple[Any, 
 
 
 def render_row(
-    number: int, row: Mapping[str, Any], row_format: Format, encode: ExampleTokenizer, place: str
+    number: int, row: Mapping[str, Any], row_format: Format, encode: ExampleTokenizer, named: Callable[[int], str]
 ) -> list[RenderedExample]:
     """Write the examples of a row as text.
 
     Args:
-        number: The row, as messages name it beside the place.
+        number: The row.
         row: Its columns.
         row_format: Finds the examples in it.
         encode: Writes them.
-        place: The split, or the file.
+        named: Gives the row as messages name it.
 
     Raises:
-        InputError: naming place, row and field.
+        InputError: naming row and field.
     """
     try:
         examples = read_examples(row_format, row, encode.quote)
@@ -121,7 +125,7 @@ def render_row(
     except NoPreference:
         return []
     except InputError as error:
-        raise InputError(f"{place}, row {number} (from 0): {error}") from None
+        raise InputError(f"{named(number)}: {error}") from None
 
 
 def checked_example(example: Example, row_format: Format) -> Example:

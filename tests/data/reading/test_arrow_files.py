@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from datasets import ClassLabel, Dataset, Features, Json, List, Value
+from datasets import ClassLabel, Dataset, Features, Image, Json, List, Value
 from pyarrow import parquet
 
 from dpo_lightning.data.reading.arrow_files import arrow_blocks, parquet_blocks
@@ -29,7 +29,7 @@ def write(path: Path, table: pa.Table, kind: str) -> None:
 
 
 def read(path: Path, kind: str) -> list[dict[str, Any]]:
-    return [*read_files([ReadFile(path, kind, READERS[kind])], FileOptions(), str(path.parent / "cache"))]
+    return [*read_files([ReadFile(path, kind, READERS[kind])], FileOptions(), str(path.parent / "cache")).rows]
 
 
 @pytest.fixture(params=[*READERS])
@@ -93,3 +93,28 @@ def test_a_file_without_rows_and_a_damaged_one(tmp_path: Path, kind: str) -> Non
     (tmp_path / "cut").write_bytes((tmp_path / "rows").read_bytes()[:40])
     with pytest.raises(InputError, match=r"cut: cannot be loaded: "):
         read(tmp_path / "cut", kind)
+
+
+def test_names_that_are_there_twice_and_damaged_texts_are_named(tmp_path: Path) -> None:
+    twins = pa.StructArray.from_arrays([pa.array(["x"]), pa.array(["y"])], ["b", "b"])
+    offsets = pa.py_buffer(b"\x00\0\0\0\x01\0\0\0\x02\0\0\0")
+    keys = pa.array([[("k", "1"), ("k", "2")]], pa.map_(pa.string(), pa.string()))
+    cases = {
+        "two of the columns are called `a`": pa.Table.from_arrays([pa.array(["x"]), pa.array(["y"])], ["a", "a"]),
+        "two in column `a` are called `b`": pa.table({"a": twins}),
+        r"rows 0 to 1 \(from 0\): column `a` is damaged: .*UTF8": pa.table(
+            {"a": pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"a\xe9")])}
+        ),
+        r"rows 0 to 0 \(from 0\): column `a` of type map.* cannot be read: .*duplicate": pa.table({"a": keys}),
+    }
+    for said, table in cases.items():
+        write(tmp_path / "rows", table, "stream")
+        with pytest.raises(InputError, match=f"rows: {said}"):
+            read(tmp_path / "rows", "stream")
+
+
+def test_pictures_stay_bytes(tmp_path: Path, kind: str) -> None:
+    rows = [{"picture": {"bytes": b"no picture", "path": None}, "pictures": []}]
+    table = Dataset.from_list(rows, features=Features({"picture": Image(), "pictures": List(Image())})).data.table
+    write(tmp_path / "rows", table, kind)
+    assert read(tmp_path / "rows", kind) == rows

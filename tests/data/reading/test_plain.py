@@ -8,6 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Json, List, Value
 
 from dpo_lightning.compat.datasets import fingerprint, json_text
 from dpo_lightning.data.reading.plain import meant, plain_block, plain_rows
+from dpo_lightning.errors import InputError
 
 LABEL = ClassLabel(names=["bad", "good"])
 ROWS = [{"text": "a", "label": 1, "deep": [{"label": 0}]}, {"text": "b", "label": None, "deep": []}]
@@ -36,9 +37,20 @@ def test_a_dataset_of_plain_columns_stays_as_it_is() -> None:
     assert plain_rows(rows) is rows
 
 
-def test_the_classes_of_a_card_name_numbers_and_leave_texts() -> None:
-    rows = Dataset.from_list([{"text": "0", "label": 1}])
-    assert [*plain_rows(rows, {"text": LABEL, "label": LABEL, "gone": LABEL})] == [{"text": "0", "label": "good"}]
+def test_the_classes_of_a_card_name_numbers_and_texts_of_numbers() -> None:
+    card = {"text": LABEL, "label": LABEL, "gone": LABEL}
+    rows = Dataset.from_list([{"text": "0", "label": 1}, {"text": "good", "label": -1}, {"text": "-1", "label": None}])
+    assert [*plain_rows(rows, card)] == [
+        {"text": "bad", "label": "good"},
+        {"text": "good", "label": None},
+        {"text": None, "label": None},
+    ]
+
+
+@pytest.mark.parametrize("value", [2, "2", "goood", ""])
+def test_a_value_that_is_none_of_the_classes_is_named(value: object) -> None:
+    with pytest.raises(InputError, match=f"column `label`: {value!r} is none of its 2 classes, which are bad, good"):
+        plain_rows(Dataset.from_list([{"label": value}]), {"label": LABEL})
 
 
 @pytest.mark.parametrize(

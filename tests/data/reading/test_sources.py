@@ -336,3 +336,35 @@ def test_a_dataset_that_streams():
 def test_a_number_of_processes_that_is_none_is_refused_before_anything_is_read(tmp_path, count):
     write(tmp_path / "rows.jsonl")
     refused(r"^data.load_options.num_proc must be at least 1, got", str(tmp_path / "rows.jsonl"), num_proc=count)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "said"),
+    [
+        ("a.jsonl", b'{"a": 1}\n{"a": ' + b"9" * 5000 + b"}\n", {}, "line 2: a number has more than 4300 digits"),
+        ("a.jsonl", b'{"a": 1}\n{"\\ud800": 1}\n', {}, "line 2: the field `.*` has half a character in its name"),
+        ("a.jsonl", b'{"a": "\xc3\xa9"}\n', {"encoding": "ascii"}, "line 1: not ascii: "),
+        ("a.csv", b"a,b\n1,\xc3\xa9\n", {"encoding": "ascii"}, "line 2: not ascii: "),
+        ("a.csv", b"a,b\n1,2\n3", {"encoding": "utf-16"}, "line 1: not utf-16: "),
+        ("a.csv", b"a;b\n1;2\n", {}, "line 1: the header is one name, `a;b`: say what separates .* such as ';'"),
+        ("a.jsonl", b"PAR1\xff\xff", {}, "no text, but what a .parquet file holds: give it that ending"),
+        ("a.jsonl.bz2", bz2.compress(b'{"a": 1}\n') + b"garbage", {}, ".*: the file is damaged, or no .bz2"),
+        ("a.jsonl.gz.gz", gzip.compress(gzip.compress(b"{}")), {}, "not one of .jsonl"),
+    ],
+)
+def test_what_the_bytes_of_a_file_cannot_be_is_one_line(tmp_path, name, content, options, said):
+    (tmp_path / name).write_bytes(content)
+    refused(f"^data.dataset: .*{name}: {said}", str(tmp_path / name), **options)
+
+
+def test_a_file_under_two_names_is_named_twice(tmp_path):
+    file = Path(write(tmp_path / "a.jsonl"))
+    (tmp_path / "b.jsonl").symlink_to(file)
+    refused(r"b.jsonl: the file is named twice, also as .*a.jsonl", [str(file), str(tmp_path / "b.jsonl")])
+
+
+def test_the_last_ending_says_what_separates(tmp_path):
+    (tmp_path / "a.tsv.csv").write_text("a,b\n1,2\n")
+    assert load(str(tmp_path / "a.tsv.csv")) == [{"a": "1", "b": "2"}]
+    (tmp_path / "a.csv").write_text("a\tb\n1\t2\n")
+    assert load(str(tmp_path / "a.csv"), sep=r"\t") == [{"a": "1", "b": "2"}]

@@ -40,7 +40,7 @@ def file(path: Path, text: str = "", reader: Callable[..., Any] = json_blocks) -
 
 
 def read(*files: ReadFile) -> Any:
-    return read_files(files, FileOptions(), str(files[0].path.parent / "cache"))
+    return read_files(files, FileOptions(), str(files[0].path.parent / "cache")).rows
 
 
 def left(path: Path) -> list[str]:
@@ -85,7 +85,7 @@ def test_other_bytes_under_the_same_name_size_and_time_are_noticed(tmp_path: Pat
 
 def test_options_and_kinds_are_in_the_key(tmp_path: Path) -> None:
     given = file(tmp_path / "a.jsonl", lines([{"data": [{"a": 1}]}]))
-    under = read_files([given], FileOptions(field="data"), str(tmp_path / "cache"))
+    under = read_files([given], FileOptions(field="data"), str(tmp_path / "cache")).rows
     assert [*under] != [*read(given)]
     assert len(left(tmp_path)) == 2
 

@@ -120,3 +120,15 @@ def test_what_needs_a_whole_file_is_refused(tmp_path):
     (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(b"PAR1"))
     with pytest.raises(InputError, match=r"a\.parquet\.gz: .* a packed parquet file in parts: unpack it"):
         stream(str(tmp_path / "a.parquet.gz"))
+
+
+def test_a_file_that_changes_is_noticed(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(ROWS[:3]))
+    given = stream(str(path))
+    rows = given.rows()
+    next(rows)
+    path.write_bytes(lines(ROWS[:4]))
+    for left in (rows, given.rows()):
+        with pytest.raises(InputError, match=r"a\.jsonl: the file has changed since the run began"):
+            list(left)

@@ -80,7 +80,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(run, tmp_path):
 def test_late_faults_name_source_and_row(tmp_path):
     source = mixed(tmp_path)
     write(tmp_path / "b.jsonl", [*({"q": each["prompt"], **each} for each in rows(250)), {"q": "a", "chosen": 3}])
-    with pytest.raises(InputError, match=r"^source b: .*b\.jsonl, row 250 \(from 0\): "):
+    with pytest.raises(InputError, match=r"^data\.sources\[1\]\.dataset: source b: .*b\.jsonl, row 250 \(from 0\): "):
         read(source)
 
 

@@ -9,8 +9,11 @@ import pytest
 from datasets import Dataset, IterableDataset, IterableDatasetDict
 
 from dpo_lightning import PreferenceDataModule, RowFormat, Source, UnpairedFormat
+from dpo_lightning.data.streaming.loader import Start
 from dpo_lightning.data.streaming.opening import open_rows, opened
+from dpo_lightning.data.streaming.stream import StreamSettings
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.ranks import DataRanks
 from tests.data.common import rows, write
 from tests.helpers.tiny import tiny_tokenizer
 
@@ -149,3 +152,16 @@ def test_sources_are_known_by_content_and_weight(tmp_path):
 def test_faults_of_a_source_are_named_by_its_key(tmp_path, second, said):
     with pytest.raises(InputError, match=said):
         opened(sources(tmp_path, **second), reader())
+
+
+def test_what_is_bad_or_unread_behind_the_first_rows_is_told_as_in_a_table(tmp_path, caplog):
+    late = [{**rows(1)[0], "source": "x"}] * 3
+    caplog.set_level("INFO")
+    settings = StreamSettings(1, 0, 0, 4, None)
+    stream = made(tmp_path, rows(250) + late)
+    assert len([*stream.epoch(settings, Start(0, 0, 1), DataRanks(1, 0))]) > 1
+    assert "not read (in so many rows), and not in the first 200: `source` (3)" in caplog.text
+    for row, said in (({**rows(1)[0], "images": "x.png"}, "column `images` is"), ({"prompt": "a"}, "field `chosen`")):
+        stream = made(tmp_path, [*rows(250), row])
+        with pytest.raises(InputError, match=rf"^data\.dataset: .*rows\.jsonl, row 250 \(from 0\): .*{said}"):
+            [*stream.epoch(settings, Start(0, 0, 1), DataRanks(1, 0))]

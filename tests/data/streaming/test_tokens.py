@@ -19,6 +19,7 @@ from dpo_lightning.data.streaming.tokens import (
     tokenized_chunks,
 )
 from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome
+from dpo_lightning.data.tokenize.outcomes import REPEATS
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
 from tests.data.common import MIXED, rows
@@ -60,13 +61,14 @@ def test_what_is_dropped_is_counted():
         (0, Outcome.EMPTY_PROMPT): 1,
         (0, Outcome.NO_PREFERENCE): 0,
         (0, TRUNCATED): 1,
+        (0, REPEATS): 0,
     }
     assert [each.example.row for each in chunk.taken] == [0, 1, 2, 3, 4, 9, 11, 12, 13]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_bad_row_is_named_in_one_line_from_any_process(num_workers):
-    with pytest.raises(InputError, match=r"^f\.jsonl, row 70 \(from 0\): field `chosen`: null$"):
+    with pytest.raises(InputError, match=r"^data\.dataset: f\.jsonl, row 70 \(from 0\): field `chosen`: null$"):
         found([*rows(70), {"prompt": "a", "chosen": None, "rejected": "b"}], num_workers=num_workers)
 
 
