@@ -4,29 +4,10 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
 from importlib.metadata import version
 
+from dpo_lightning.cli.family import FAMILY
 from dpo_lightning.utils.version import __version__
-
-FAMILY: Mapping[str, Mapping[str, str]] = {
-    "before a run": {
-        "inspect": "read the data as a fit would, and say what is wrong with it",
-        "plan": "tell the memory and the time of a run",
-        "data": "write the data as a fit would read it, cleaned",
-    },
-    "a run": {
-        "fit": "train a policy, or go on with --ckpt_path last",
-        "validate": "measure a policy on held-out pairs",
-        "test": "measure it on the test split",
-        "predict": "write the rewards of each completion",
-    },
-    "after a run": {
-        "export": "turn a checkpoint into a Hugging Face model",
-        "cache": "list, check and remove kept log-probs of references",
-    },
-}
-"""Commands by what they are for, with what each does."""
 
 _BESIDE = ("torch", "lightning", "transformers", "peft", "datasets")
 

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 
 import dpo_lightning
 from dpo_lightning import FrozenCopy, PreferenceDataModule, PreferenceModule
-from dpo_lightning.cli.door import FAMILY
+from dpo_lightning.cli.family import FAMILY
 from dpo_lightning.cli.other_names import KEYS, LOSSES, here
 from dpo_lightning.compat.jsonargparse import (
     CALLABLE,

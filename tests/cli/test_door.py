@@ -7,11 +7,9 @@ import sys
 from importlib.metadata import version
 
 import pytest
-from lightning.pytorch.cli import LightningCLI
 
 import dpo_lightning
-from dpo_lightning.cli.commands import COMMANDS
-from dpo_lightning.cli.door import FAMILY, family_help, main
+from dpo_lightning.cli.door import family_help, main
 
 _LOADS_NOTHING = """
 import sys
@@ -30,11 +28,6 @@ def test_help_and_version_load_neither_torch_nor_lightning() -> None:
     done = subprocess.run([sys.executable, "-c", _LOADS_NOTHING], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(family_help())
-
-
-def test_every_command_is_of_the_family() -> None:
-    listed = [name for commands in FAMILY.values() for name in commands]
-    assert sorted(listed) == sorted([*COMMANDS, *LightningCLI.subcommands()])
 
 
 def test_the_help_fits_a_terminal() -> None:
