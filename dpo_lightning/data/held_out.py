@@ -38,9 +38,10 @@ def hold_out(
             parts = rows.train_test_split(test_size=fraction, seed=seed)
             return parts["train"], parts["test"]
         chosen = _numbers(count).train_test_split(test_size=fraction, seed=seed)
-    except ValueError as error:
+    except ValueError:
         what = "pairs" if count == len(rows) else f"{by}s"
-        raise InputError(f"data.val_split: {fraction} of {count} {what}: {error}") from None
+        problem = f"{fraction} of {count} {what} leaves none to train on, or to hold out"
+        raise InputError(f"data.val_split: {problem}: give another share, more rows, or a split of its own") from None
     return _select(rows, groups, chosen["train"]["group"][:]), _select(rows, groups, chosen["test"]["group"][:])
 
 

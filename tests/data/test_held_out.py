@@ -74,7 +74,7 @@ def test_examples_keep_their_order_within_a_row() -> None:
 
 
 def test_one_group_cannot_be_split() -> None:
-    with pytest.raises(InputError, match=r"^data.val_split: 0.5 of 1 prompts: "):
+    with pytest.raises(InputError, match=r"^data.val_split: 0.5 of 1 prompts leaves none to train on"):
         hold_out(table((0, [1]), (1, [1])), 0.5, 0, "prompt")
 
 
