@@ -3,7 +3,7 @@
     python -m benchmarks.compare                                      # HH, full fine-tuning, bf16
     python -m benchmarks.compare --profile hh long-prompt long-completion --mode full lora --precision fp32 bf16
     python -m benchmarks.compare --sides tree padded trl-best --runs 1 --steps 4
-    python -m benchmarks.compare --profile four --batch-pairs 12 --sides list list-padded tree padded trl-best
+    python -m benchmarks.compare --profile four --batch-pairs 12 --sides list list-padded tree padded --steps 3
     python -m benchmarks.compare --sweep length --sides tree-malloc padded-malloc trl-best --runs 1 --steps 4
 
 Prints tables, writes every run to `benchmarks/results/compare.json` as soon as it is done, and plots at the end.

@@ -104,7 +104,7 @@ def disagreements(case: dict[str, Any]) -> list[str]:
 
 def ratios(case: dict[str, Any], runs: Runs, sides: dict[str, dict[str, float]]) -> dict[str, float]:
     """Our fastest tree side, in the median, over TRL's fastest single run, its leanest, and our own other sides."""
-    tree = _fastest(sides, [name for name in sides if _is(name, layout="tree", bare=False)])
+    tree = _fastest(sides, [name for name in sides if _is(name, layout="tree", bare=False, lists=False)])
     if tree is None:
         return {}
     ours = sides[tree]
@@ -115,7 +115,7 @@ def ratios(case: dict[str, Any], runs: Runs, sides: dict[str, dict[str, float]])
         for label in ("pairs_per_s", "pairs_per_s_with_reference"):
             result[f"{label}_over_fastest_trl"] = ours[label] / max(run[label] for run in theirs)
         result["peak_over_leanest_trl"] = ours["peak_mib"] / min(memory(run) for run in trl)
-    padded = _fastest(sides, [name for name in sides if _is(name, layout="padded", bare=False)])
+    padded = _fastest(sides, [name for name in sides if _is(name, layout="padded", bare=False, lists=False)])
     if padded is not None:
         result["tree_over_padded"] = ours["pairs_per_s"] / sides[padded]["pairs_per_s"]
     listed, of_pairs = (

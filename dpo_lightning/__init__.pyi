@@ -1,5 +1,16 @@
 """Names of the package, each with the module that it is loaded from when it is first asked for."""
 
+from . import attention as attention
+from . import batch as batch
+from . import callbacks as callbacks
+from . import checkpoints as checkpoints
+from . import data as data
+from . import logprobs as logprobs
+from . import losses as losses
+from . import policy as policy
+from . import reference as reference
+from . import report as report
+from . import training as training
 from .batch import Column, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from .callbacks import (
     BEMAReference,
@@ -127,8 +138,8 @@ from .reference import (
 )
 from .report import PlotLogger
 from .training import Constant, Cosine, Linear, Schedule, schedules
-from .utils.lines import show_lines
-from .utils.version import __version__ as __version__
+
+__version__: str
 
 __all__ = [
     "CPO",
@@ -265,5 +276,3 @@ __all__ = [
     "schedules",
     "sequence_logps",
 ]
-
-show_lines()

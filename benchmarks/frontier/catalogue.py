@@ -245,7 +245,7 @@ CATALOGUE: tuple[Entry, ...] = (
     _of_four(
         "QRPO",
         QRPO(0.1),
-        "the scale of quantiles; at 0.06 it goes twice as far, at 0.03 too far",
+        "the scale of quantiles",
     ),
     _of_four("TPO", TPO(_BETA), _SCALE),
     _of_four("Plackett-Luce per token", PerToken(PlackettLuceDPO(5.0)), "LN-DPO's"),

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from dpo_lightning.compat.lightning_loops import logs_this_step
 from dpo_lightning.report.progress_line import Progress, fitted_line, plain_line
+from dpo_lightning.training.schedules import optimizer_steps
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.logs import handlers_follow
 
@@ -56,6 +57,11 @@ class ProgressLine(ProgressBar):
         self._evaluation: _Loop | None = None
         self._drawn = 0.0
 
+    @property
+    def is_enabled(self) -> bool:
+        """True where the progress is shown: `LightningModule.print` asks."""
+        return self._enabled
+
     def enable(self) -> None:
         """Show the progress."""
         self._enabled = True
@@ -67,7 +73,7 @@ class ProgressLine(ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin at the step that the run goes on from."""
-        whole = trainer.estimated_stepping_batches
+        whole = optimizer_steps(trainer) if pl_module.automatic_optimization else math.inf
         self._training = _Loop("step", None if math.isinf(whole) else int(whole), trainer.global_step)
         self._open()
 
@@ -89,13 +95,11 @@ class ProgressLine(ProgressBar):
         self._training = None
         self._close()
 
-    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count the batches of the check."""
-        self._evaluate("check", trainer.num_sanity_val_batches)
-
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the batches of all loaders."""
-        if not trainer.sanity_checking:
+        if trainer.sanity_checking:
+            self._evaluate("check", trainer.num_sanity_val_batches)
+        else:
             self._evaluate("validation", trainer.num_val_batches)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -138,11 +142,15 @@ class ProgressLine(ProgressBar):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Take the line away before the error is printed."""
-        self._close()
+        self._forget()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the line away, however the run ended."""
+        self._forget()
+
+    def _forget(self) -> None:
         self._training = self._evaluation = None
+        self._values = {}
         self._close()
 
     def _shown(self, trainer: pl.Trainer) -> dict[str, float]:
@@ -160,22 +168,23 @@ class ProgressLine(ProgressBar):
             self._draw(trainer)
 
     def _end_evaluation(self, trainer: pl.Trainer) -> None:
-        """Say the values of an evaluation that ended; the training's own ones are of an earlier step."""
+        """Take the values of a validation beside those of the training; in a file they are a line."""
         ended, self._evaluation = self._evaluation, None
-        if not self._enabled or ended is None:
-            return
-        if trainer.training or trainer.validating:
-            self._values = {**self._values, **self._shown(trainer)}
         if self._training is None:
             self._close()
-        elif self._live is None:
-            values = {name: value for name, value in self._values.items() if name.startswith("val_")}
-            self._say(plain_line(ended.progress("", values)))
+        elif self._enabled and ended is not None:
+            shown = self._shown(trainer)
+            own = {name: shown[name] for name in shown if name.startswith("val") or name not in self._values}
+            self._values = {**self._values, **shown}
+            if self._live is None:
+                self._say(plain_line(ended.progress("", own)))
 
     def _open(self) -> None:
         """Begin the line at the bottom, where there is a terminal that has one."""
-        console = Console(stderr=True, force_jupyter=False, soft_wrap=True)
-        if not self._enabled or self._live is not None or not console.is_terminal or console.is_dumb_terminal:
+        plain: Any = {"soft_wrap": True, "markup": False, "emoji": False, "highlight": False}
+        console = Console(stderr=True, force_jupyter=False, **plain)  # what others print is shown as it is
+        terminal = sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
+        if not self._enabled or self._live is not None or not terminal:
             return
         self._live = Live(
             get_renderable=self._line,
@@ -205,7 +214,8 @@ class ProgressLine(ProgressBar):
         console = self._live.console
         cells = "━─" if console.encoding.startswith("utf") else "=-"
         width = console.width - 1  # a full row wraps in some terminals
-        return Text(fitted_line(loop.progress(_epoch(self.trainer), self._values), width, cells), no_wrap=True)
+        epoch = "" if self._training is None else _epoch(self.trainer)
+        return Text(fitted_line(loop.progress(epoch, self._values), width, cells), no_wrap=True)
 
     def _write(self, trainer: pl.Trainer) -> None:
         """Write a line of the training to a stream that is no terminal."""
@@ -229,7 +239,7 @@ class _Loop:
         elapsed = time.monotonic() - self._began
         total = self.total if self.total is not None and self.total >= self.done else None
         own = self.done - self._first
-        left = elapsed / own * (total - self.done) if total is not None and own else None
+        left = elapsed / own * (total - self.done) if total is not None and own and self.done < total else None
         return Progress(self.what, self.done, total, epoch, values, elapsed, left)
 
 

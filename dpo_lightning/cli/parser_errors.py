@@ -57,11 +57,11 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
     classes = list(classes)
     place = ".".join(path)
     if match := UNKNOWN_OPTION.search(complaint):
-        known = here(match["name"], KEYS) or _suggest(match["name"], _arguments(class_path), "its keys are")
+        known = _elsewhere(path, match) or _suggest(match["name"], _arguments(class_path), "its keys are")
         return f"unknown key `{_joined(path, match)}`{known}"
     if match := UNKNOWN_KEY.search(complaint):
         near = _arguments(class_path) if path else keys
-        known = here(match["name"], KEYS) or _suggest(match["name"], near) or _section(match["name"], near)
+        known = _elsewhere(path, match) or _suggest(match["name"], near) or _section(match["name"], near)
         return f"unknown key `{_joined(path, match)}`{known}"
     if match := COMMAND.search(complaint):
         start = "give a command" if match["name"] is None else f"unknown command `{match['name']}`"
@@ -173,7 +173,7 @@ def _no_class(name: str, class_path: str | None, path: Sequence[str], classes: S
         classes = _subclasses(wanted, classes)
     if FrozenCopy.__name__ in classes and hinted and "/" in name:
         return f"no class {name}; of a model write {{class_path: FrozenCopy, init_args: {{checkpoint: {name}}}}}"
-    if (known := here(name, LOSSES)) is not None:
+    if "." not in name and (known := here(name, LOSSES)) is not None:
         return f"no class {name}{known}"
     if not classes:
         return f"no class {name}; write its whole path, such as torch.optim.AdamW"
@@ -229,6 +229,13 @@ def _arguments(class_path: str | None) -> list[str]:
 
 def _joined(path: Sequence[str], match: re.Match[str]) -> str:
     return ".".join([*path, match["name"]])
+
+
+def _elsewhere(path: Sequence[str], match: re.Match[str]) -> str | None:
+    """Say where the value of another trainer's key goes, unless that is the very place that has no such key."""
+    known = here(match["name"], KEYS)
+    written = ".".join(part for part in _joined(path, match).split(".") if part != "init_args")
+    return None if known is None or f" {written} " in known.replace(",", " ") else known
 
 
 def _section(name: str, candidates: Iterable[str]) -> str:

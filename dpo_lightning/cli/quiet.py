@@ -34,4 +34,4 @@ def leave_out_noise() -> None:
 
 
 def _tells_something(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(_LOGGED)
+    return not str(record.msg).startswith(_LOGGED)  # its arguments may not fit, of which logging tells

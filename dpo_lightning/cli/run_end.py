@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def end_of_fit(trainer: pl.Trainer, config: Path, seconds: float) -> list[str]:
         for key, name in _HELD_OUT.items()
         if key in trainer.callback_metrics
     ]
-    lines = [f"trained {trainer.global_step} optimizer steps in {clock(seconds)}"]
+    lines = [f"ended at optimizer step {trainer.global_step}, after {clock(seconds)}"]
     lines += [f"held-out pairs: {', '.join(values)}"] if values else []
     return [*lines, *_places(trainer, config), *_next_commands(trainer, config)]
 
@@ -57,7 +58,12 @@ def _next_commands(trainer: pl.Trainer, config: Path) -> Iterator[str]:
         return
     run, file = (shlex.quote(_from_here(path)) for path in (config, checkpoint))
     yield f"next: dpo-lightning validate --config {run} --ckpt_path {file}"
-    yield f"      dpo-lightning export {file} --config {run} --out model"
+    yield f"      dpo-lightning export {file} --config {run} --out {_free('model')}"
+
+
+def _free(name: str) -> str:
+    """Return a name that nothing has here: an export replaces a model that is there."""
+    return next(each for each in chain([name], (f"{name}-{n}" for n in count(2))) if not Path(each).exists())
 
 
 def _checkpoint(trainer: pl.Trainer) -> Path | None:

@@ -99,15 +99,15 @@ class SaveFitConfig(SaveConfigCallback):
         if not self.already_saved and trainer.log_dir is None:
             self.save_to_log_dir = False
             if trainer.is_global_zero:
-                path = saved_config(trainer, self.config_filename)
+                path = Path(trainer.default_root_dir, self.config_filename)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self.parser.save(self.config, str(path), skip_none=False, overwrite=self.overwrite)
         super().setup(trainer, pl_module, "fit")
 
 
-def saved_config(trainer: pl.Trainer, name: str = "config.yaml") -> Path:
-    """Return the file in which a fit's config is saved: beside the first logger's files, or in the run's directory."""
-    return Path(trainer.log_dir or trainer.default_root_dir, name)
+def saved_config(trainer: pl.Trainer) -> Path:
+    """Return the file in which a fit's config is saved; every rank must call, since they agree on the directory."""
+    return Path(trainer.log_dir or trainer.default_root_dir, "config.yaml")
 
 
 class PreferenceCLI(CheckedCheckpointCLI):
@@ -147,7 +147,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
             end_with_parent()
         leave_out_noise()
         refuse_masked(self.config[self.config["subcommand"]].as_dict())
-        if self.config["subcommand"] == "fit" and "trainer" in self.config["fit"]:
+        if self.config["subcommand"] == "fit":
             limit_epochs(self.config["fit"]["trainer"])
         threads = self.config[self.config["subcommand"]].get("torch_threads")
         if threads is not None:
@@ -282,9 +282,6 @@ def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = Preferenc
         PreferenceModule,
         PreferenceDataModule,
         parser_class=OneLineParser,
-        parser_kwargs={
-            "epilog": "Beside these: dpo-lightning cache | data | export | inspect | plan, each with --help."
-        },
         save_config_callback=SaveFitConfig,
         save_config_kwargs={"overwrite": True},
         subclass_mode_model=True,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ProgressBar, Timer
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.callbacks import ProgressLine
@@ -20,9 +20,15 @@ def limit_epochs(trainer: Any) -> None:
     Args:
         trainer: Settings of the Trainer, as the parser read them; `max_epochs` is set in place.
     """
-    if trainer.get("max_epochs") is None and trainer.get("max_steps", -1) == -1 and trainer.get("max_time") is None:
+    limited = trainer.get("max_epochs") is not None or trainer.get("max_steps", -1) != -1
+    timed = trainer.get("max_time") is not None or any(map(_is_timer, trainer.get("callbacks") or []))
+    if not (limited or timed or trainer.get("fast_dev_run")):
         trainer["max_epochs"] = 1
         rank_zero_info("trainer.max_epochs is not set: one pass over the data")
+
+
+def _is_timer(callback: Any) -> bool:
+    return str(callback.get("class_path")).rpartition(".")[2] == Timer.__name__
 
 
 def with_progress(trainer: Mapping[str, Any]) -> list[pl.Callback]:

@@ -32,6 +32,7 @@ from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader
 from dpo_lightning.data.mixing import ByLength, ByMargin, Order, Source
 from dpo_lightning.data.tokenize import ExampleTokenizer
+from dpo_lightning.utils.lines import show_lines
 
 __all__ = [
     "AlpacaEvalFormat",
@@ -74,3 +75,5 @@ __all__ = [
     "collate_padded",
     "collate_tree",
 ]
+
+show_lines()

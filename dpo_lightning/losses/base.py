@@ -99,7 +99,10 @@ class AnyObjective(ABC):
 
     @property
     def scales_with_beta(self) -> bool:
-        """True where the loss reads log-ratios only times its beta, so that a factor of the one is one of the other."""
+        """True where the loss reads log-ratios only times its beta, so that a factor of the one is one of the other.
+
+        A subclass of such a loss whose own loss reads more says False.
+        """
         return False
 
     @property

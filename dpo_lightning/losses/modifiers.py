@@ -184,8 +184,7 @@ class RowWeighted(Modifier):
 
     def chosen_rewards(self, scores: ChosenScores) -> Float[Tensor, " P"]:
         """Return the objective's rewards, `[P]`."""
-        inner: Any = self.objective
-        return inner.chosen_rewards(scores)
+        return self._inner.chosen_rewards(scores)
 
 
 @dataclass(frozen=True)

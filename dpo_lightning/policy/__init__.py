@@ -3,5 +3,8 @@
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions
 from dpo_lightning.policy.source import PolicySource
+from dpo_lightning.utils.lines import show_lines
 
 __all__ = ["LoRA", "PolicyOptions", "PolicySource"]
+
+show_lines()

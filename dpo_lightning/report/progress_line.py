@@ -15,7 +15,7 @@ class Progress(NamedTuple):
     """Position of a run, with its last values.
 
     Attributes:
-        what: Word for the loop: `step`, `validation`, `test`, `prediction`.
+        what: Word for the loop: `step`, `validation`, `test`, `prediction`; `check` of a validation before the run.
         done: Steps or batches that are done.
         total: All of them; None where nobody knows.
         epoch: Number of the epoch, from 1, and of all epochs; empty where it says nothing.

@@ -29,6 +29,9 @@ class Talks(pl.Callback):
             print(f"printed at {trainer.global_step}")
             NOTED.info("logged at %d", trainer.global_step)
             print(f"warned at {trainer.global_step}", file=sys.stderr)
+            pl_module.print(f"said at {trainer.global_step}")
+            print("[/red] :smile:", trainer.global_step, end="\n", flush=True)
+            print("[/red] in a piece", end="", flush=True)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         print("printed_at_the_end_" + "x" * 100)
@@ -75,7 +78,9 @@ def test_nothing_is_lost_and_the_line_is_one(columns: int, tmp_path: Path) -> No
     text = "".join(screen.lines)  # a long line goes on in the next row
     for step in (2, 5):
         assert screen.lines.count(f"printed at {step}") == screen.lines.count(f"logged at {step}") == 1
-        assert text.count(f"warned at {step}") == 1
+        assert text.count(f"warned at {step}") == text.count(f"said at {step}") == 1
+        assert f"[/red] :smile: {step}" in text
+    assert text.count("[/red] in a piece") == 2
     assert "printed_at_the_end_" + "x" * 100 in text
     assert not [line for line in screen.lines if re.match(r"(step|validation|check) \d", line)]
     shown = [moment for moment in screen.moments if moment.startswith("step")]
@@ -99,7 +104,7 @@ def test_a_file_has_a_line_each_interval_and_each_validation(
     number = r"-?[\d.e+-]+"
     values = rf"loss {number}  margin {number}  accuracy {number}"
     held_out = rf"val_loss {number}  val_margin {number}  val_accuracy {number}"
-    times = r"\d:\d\d  \d:\d\d left"
+    times = r"\d:\d\d(  \d:\d\d left)?"
     patterns = [
         rf"step 2/6  epoch 1/2  {values}  lr 0.001  {times}",
         rf"validation 2/2  {held_out}  {times}",
@@ -147,6 +152,31 @@ def test_evaluations_end_with_a_line_of_their_own(loop: str, tmp_path: Path) -> 
     word = {"validate": "validation", "test": "test", "predict": "prediction"}[loop]
     assert any(moment.startswith(f"{word} 2/2") for moment in screen.moments)
     assert not [line for line in screen.lines if line.startswith(word)]
+
+
+def test_what_forces_colours_makes_no_terminal_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with_line(tmp_path)
+
+    assert "step 6/6" in written.getvalue()
+    assert "\x1b" not in written.getvalue()
+
+
+def test_a_check_before_the_run_is_counted_and_leaves_no_value(tmp_path: Path) -> None:
+    with screen_of(80) as screen:
+        line: Any = [ProgressLine()]
+        running = trainer(enable_progress_bar=True, callbacks=line, num_sanity_val_steps=2, limit_train_batches=1)
+        running.fit(module(), datamodule=data(tmp_path, 12))
+        fitted = len(screen.moments)
+        running.validate(module(), datamodule=data(tmp_path, 12))
+
+    assert any(moment.startswith("check 1/2") for moment in screen.moments)
+    assert "val_" not in next(moment for moment in screen.moments if moment.startswith("step "))
+    validated = [moment for moment in screen.moments[fitted:] if moment.startswith("validation ")]
+    assert validated
+    assert not [moment for moment in validated if "loss" in moment or "epoch" in moment]
 
 
 def test_other_ranks_show_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

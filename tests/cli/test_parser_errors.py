@@ -35,6 +35,14 @@ IN_MODULE_ITSELF = """Parser key "model":
     [
         (IN_DPO.format("bta"), "unknown key `model.objective.bta`; did you mean `beta`?"),
         (IN_DPO.format("x"), "unknown key `model.objective.x`; its keys are beta, label_smoothing"),
+        (
+            IN_DPO.format("weight_decay").replace("objective", "optimizer"),
+            "unknown key `model.optimizer.weight_decay`; its keys are beta, label_smoothing",
+        ),
+        (
+            'Parser key "model.objective":\n  - Expected a dot import path string: my_losses.Robust',
+            "model.objective: no class my_losses.Robust; there are DPO, SimPO",
+        ),
         ("Unrecognized arguments: --data.sed=3", "unknown key `data.sed`; did you mean `data.seed`?"),
         ("Unrecognized arguments: --nowhere=3", "unknown key `nowhere`"),
         (
@@ -53,7 +61,20 @@ IN_MODULE_ITSELF = """Parser key "model":
         ),
         ('Parser key "a":\n  Parser key "b.c": Expected a number', "a.b.c: Expected a number"),
     ],
-    ids=["near", "far", "top", "nowhere", "section", "argument", "class", "other class", "wrong class", "nested"],
+    ids=[
+        "near",
+        "far",
+        "here",
+        "own class",
+        "top",
+        "nowhere",
+        "section",
+        "argument",
+        "class",
+        "other class",
+        "wrong class",
+        "nested",
+    ],
 )
 def test_the_innermost_complaint_is_told_with_the_way_to_it(message: str, line: str) -> None:
     assert explain(message, ["data.seed", "model.policy"], CLASSES) == line
@@ -89,7 +110,7 @@ class HintsWhatIsNotThere:
     [
         ("dpo_lightning.PreferenceModule", "objective", "Dpo", "did you mean `DPO`?"),
         ("dpo_lightning.PreferenceModule", "objective", "Zzzz", "there are DPO, SimPO, KTO, IPO"),
-        ("dpo_lightning.WPO", "objective", "Zzzz", "there are DPO, SimPO, IPO"),
+        ("dpo_lightning.WPO", "objective", "Zzzz", "there are DPO, SimPO, KTO, IPO"),
         ("dpo_lightning.Weighted", "objectives", "Zzzz", "there are DPO, SimPO, KTO, IPO"),
         ("dpo_lightning.PreferenceModule", "reference", "Frozen", "did you mean `FrozenCopy`?"),
         ("dpo_lightning.PreferenceModule", "reference", "Zzzz", "there are FrozenCopy, AdapterOff"),

@@ -22,7 +22,7 @@ def ended(checkpoint: str = "", log_dir: str | None = None, **metrics: float) ->
 
 
 def test_a_run_without_validation_and_files_says_how_long_it_was() -> None:
-    assert end_of_fit(ended(), Path("nowhere/config.yaml"), 75.0) == ["trained 12 optimizer steps in 1:15"]
+    assert end_of_fit(ended(), Path("nowhere/config.yaml"), 75.0) == ["ended at optimizer step 12, after 1:15"]
 
 
 def test_how_far_the_completions_went_is_said_beside_the_accuracy() -> None:
@@ -36,6 +36,7 @@ def test_places_and_commands_are_as_one_types_them(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "my runs"
     run.mkdir()
+    (tmp_path / "model").mkdir()
     for name in ("config.yaml", "step=12.ckpt"):
         (run / name).touch()
     lines = end_of_fit(ended(str(run / "step=12.ckpt"), str(run)), run / "config.yaml", 1.0)
@@ -45,7 +46,7 @@ def test_places_and_commands_are_as_one_types_them(tmp_path: Path, monkeypatch: 
         "metrics in my runs",
         "checkpoint in my runs/step=12.ckpt",
         "next: dpo-lightning validate --config 'my runs/config.yaml' --ckpt_path 'my runs/step=12.ckpt'",
-        "      dpo-lightning export 'my runs/step=12.ckpt' --config 'my runs/config.yaml' --out model",
+        "      dpo-lightning export 'my runs/step=12.ckpt' --config 'my runs/config.yaml' --out model-2",
     ]
 
 

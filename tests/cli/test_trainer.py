@@ -23,7 +23,7 @@ class Part(PreferenceCLI):
     """The command with a config and a Trainer, without having parsed or built them."""
 
     def __init__(self, subcommand: str = "fit", run: Any = None, **settings: Any) -> None:
-        self.config = Namespace({"subcommand": subcommand, subcommand: Namespace(settings)})
+        self.config = Namespace({"subcommand": subcommand, subcommand: Namespace({"trainer": Namespace(), **settings})})
         self.trainer = run
 
 
@@ -124,7 +124,7 @@ def test_a_fit_says_how_it_ended(caplog: pytest.LogCaptureFixture) -> None:
         command.after_fit()
 
     steps, held_out = caplog.messages
-    assert steps.startswith("trained 7 optimizer steps in 0:0")
+    assert steps.startswith("ended at optimizer step 7, after 0:0")
     assert held_out == "held-out pairs: loss 0.25, reward accuracy 0.5"
 
 

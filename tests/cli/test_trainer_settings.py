@@ -20,6 +20,9 @@ from dpo_lightning.cli.trainer_settings import limit_epochs, with_progress
         ({"max_epochs": -1}, -1),
         ({"max_steps": 100}, None),
         ({"max_time": "00:01:00:00"}, None),
+        ({"callbacks": [{"class_path": "lightning.pytorch.callbacks.Timer"}]}, None),
+        ({"callbacks": [{"class_path": "SampleTable"}]}, 1),
+        ({"fast_dev_run": True}, None),
     ],
 )
 def test_a_fit_without_a_limit_is_one_pass(

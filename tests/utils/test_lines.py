@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -36,3 +38,13 @@ def test_a_second_time_changes_nothing() -> None:
     show_lines()
 
     assert (warnings.formatwarning, rank_zero_module.log.filters) == before
+
+
+def test_a_part_of_the_package_alone_shows_its_lines() -> None:
+    """Names of the package are loaded one by one, and each that may say something brings the filter."""
+    for name in ("PreferenceDataModule", "LoRA", "PlotLogger"):
+        code = (
+            f"import warnings; from dpo_lightning import {name}; print(warnings.formatwarning('\\x07', Warning, '', 1))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert r"\x07" in done.stdout, name
