@@ -104,8 +104,7 @@ def read_sources(
     """
     rows: dict[str, datasets.Dataset] = {}
     tables = [
-        tokenize(source, source.split, Keys(f"data.sources[{number}].dataset", f"data.sources[{number}].split"))
-        for number, source in enumerate(sources if train else ())
+        tokenize(source, source.split, Keys.of_source(number)) for number, source in enumerate(sources if train else ())
     ]
     for split, places in sets.items():
         for name, place in places.items():
@@ -133,7 +132,7 @@ def _of(source: Source) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"source {source.name}: {error}") from None
+        raise InputError(f"{source.prefix}{error}") from None
 
 
 def _check_alone(name: str, key: str) -> None:
