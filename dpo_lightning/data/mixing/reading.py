@@ -122,9 +122,24 @@ def read_sources(
                     rows[f"{split}/{source.name}"] = tokenize(source, place, Keys(key, key))
     if not train:
         return MixedTables(rows, {})
-    _check_alike(sources, tables)
+    _check_same_columns(sources, tables)
     sizes = {str(source.name): len(table) for source, table in zip(sources, tables, strict=True)}
     return MixedTables({"train": _joined(tables), **rows}, sizes)
+
+
+def parts_of(sources: Sequence[Source], sizes: Mapping[str, int]) -> tuple[Part, ...]:
+    """Return the sources' rows in `train`, and how many of them an epoch takes.
+
+    Args:
+        sources: The sources.
+        sizes: How many rows each has in `train`, by name, one after the other.
+
+    Raises:
+        InputError: for a weight so small that a source has no row in an epoch.
+    """
+    counts = [*sizes.values()]
+    starts = [sum(counts[:number]) for number in range(len(counts))]
+    return tuple(map(Part, sizes, starts, counts, rows_taken(sources, counts)))
 
 
 @contextmanager
@@ -143,7 +158,7 @@ def _check_alone(name: str, key: str) -> None:
         )
 
 
-def _check_alike(sources: Sequence[Source], tables: Sequence[datasets.Dataset]) -> None:
+def _check_same_columns(sources: Sequence[Source], tables: Sequence[datasets.Dataset]) -> None:
     """Refuse tables of other examples, where their formats were found by looking at rows."""
     first = {*tables[0].column_names}
     for source, table in zip(sources, tables, strict=True):
@@ -159,18 +174,3 @@ def _joined(tables: Sequence[datasets.Dataset]) -> datasets.Dataset:
     from datasets import concatenate_datasets
 
     return concatenate_datasets(list(tables))
-
-
-def parts_of(sources: Sequence[Source], sizes: Mapping[str, int]) -> tuple[Part, ...]:
-    """Return the sources' rows in `train`, and how many of them an epoch takes.
-
-    Args:
-        sources: The sources.
-        sizes: How many rows each has in `train`, by name, one after the other.
-
-    Raises:
-        InputError: for a weight so small that a source has no row in an epoch.
-    """
-    counts = [*sizes.values()]
-    starts = [sum(counts[:number]) for number in range(len(counts))]
-    return tuple(map(Part, sizes, starts, counts, rows_taken(sources, counts)))
