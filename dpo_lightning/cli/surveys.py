@@ -47,16 +47,14 @@ class Place(NamedTuple):
     @property
     def said(self) -> str:
         """The split as messages name it."""
-        named = "" if self.source.name is None else f"source {self.source.name}: "
-        return f"{named}{describe(self.source.dataset)}, split {self.split}"
+        return f"{self.source.prefix}{describe(self.source.dataset)}, split {self.split}"
 
 
 def places(data: PreferenceDataModule) -> Iterator[Place]:
     """Yield the splits of a DataModule that are read; a share of `train` that is held out is none."""
     own = data.sources or (Source(data.dataset, split=data.train_split, load_options=data.load_options),)
     for number, source in enumerate(own):
-        of_source = f"data.sources[{number}]."
-        keys = Keys(f"{of_source}dataset", f"{of_source}split") if data.sources else Keys()
+        keys = Keys.of_source(number) if data.sources else Keys()
         yield Place(_named(TRAIN, source), source, source.split, keys, data.streaming)
     for split in ("val", "test"):
         for name, place in data.splits.names.sets(split).items():

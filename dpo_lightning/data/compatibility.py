@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Container
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from dpo_lightning.batch import Holds
+from dpo_lightning.data.blocks import read_blocks
 from dpo_lightning.data.columns import check_declared
 from dpo_lightning.data.formats import Format
 from dpo_lightning.errors import InputError
@@ -103,23 +106,47 @@ def check_read(read: DataRead, row_format: Format, *, predicting: bool) -> None:
             )
 
 
-def check_fewest(read: DataRead, encoded: Dataset, place: str) -> None:
+def check_fewest(read: DataRead, encoded: Dataset, named: Callable[[int], str]) -> None:
     """Check that every list has as many completions as the loss needs, before a run is under way.
+
+    Args:
+        read: What is read.
+        encoded: Tokenised rows.
+        named: Gives a row of the source as messages name it.
 
     Raises:
         InputError: naming the first row that has fewer, and how many have.
     """
-    if read.compares is not Compares.LISTS or read.fewest <= 2:  # two are what makes a list
+    if read.fewest <= 2:  # two are what makes a list
         return
-    lists = encoded.select_columns("completion_ids").iter(1000)
-    counts = [len(each) for batch in lists for each in batch["completion_ids"]]
-    few = [number for number, count in enumerate(counts) if count < read.fewest]
+    blocks = read_blocks(encoded, ["completion_ids"], _completions)
+    counts = np.concatenate([np.empty(0, np.int64), *blocks.parts])[blocks.order]
+    few = np.flatnonzero(counts < read.fewest).tolist()
     if few:
-        raise InputError(
-            f"{place}, row {encoded[few[0]]['row']} (from 0): {counts[few[0]]} completions, and objective "
-            f"{read.objective} compares {read.fewest} of a prompt or more ({len(few)} of {len(counts)} rows have "
-            "fewer): leave such rows out, or take PlackettLuceDPO"
-        )
+        beside = f" ({len(few)} of {len(counts)} rows have fewer)"
+        raise too_few(read, int(counts[few[0]]), named(encoded[few[0]]["row"]), beside)
+
+
+def too_few(read: DataRead, completions: int, named: str, beside: str = "") -> InputError:
+    """Return the error of a row that has fewer completions than the loss needs.
+
+    Args:
+        read: What is read.
+        completions: How many it has.
+        named: The row as messages name it.
+        beside: Words on other rows, in brackets.
+    """
+    return InputError(
+        f"{named}: {completions} completions, and objective {read.objective} compares {read.fewest} of a prompt or "
+        f"more{beside}: leave such rows out, or take PlackettLuceDPO"
+    )
+
+
+def _completions(table: Any) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    counts: np.ndarray = pc.list_value_length(table["completion_ids"]).to_numpy()
+    return counts
 
 
 def _settings(row_format: Format) -> Container[str]:

@@ -107,7 +107,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
         Raises:
             InputError: naming the key, the row and the field.
         """
-        read = self._wanted(self.read_by_module or read)
+        read = self._wanted(read)
         if self.sources:
             check_formats(self.sources, self.format)
         if read is not None:
@@ -115,7 +115,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
             check_before_rows(read, formats, predicting=self._predicting)
         if self.learner is not None:
             Vocabulary(self.tokenizer, self.learner.vocabulary()).check()
-        self._reader = self.reader(read)
+        self._reader = self._reader_of(read)
         if self.streaming:
             self._open_stream()
         self.splits.load(self.dataset, mismatched=read is not None and Reads.MISMATCHED in read.reads)
@@ -123,7 +123,8 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
             check_ignored(self.format, self._reader.names)
 
     def _wanted(self, read: DataRead | None) -> DataRead | None:
-        """Return the needs of the objective and of the order of the rows."""
+        """Return the needs of the objective, which `read` says where no Trainer does, and of the order of the rows."""
+        read = self.read_by_module or read
         ordered_by = frozenset(self.order.reads if self.order is not None else ())
         return read and read._replace(columns=read.columns | ordered_by)
 
@@ -133,11 +134,14 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
         Args:
             read: What is read of the rows, where no Trainer says so.
         """
+        return self._reader_of(self._wanted(read))
+
+    def _reader_of(self, read: DataRead | None) -> SplitReader:
         self._date.settle(self.tokenizer)
         return SplitReader(
             self.tokenizer,
             self.format,
-            self._wanted(self.read_by_module or read),
+            read,
             self._predicting,
             None if self.learner is None else self.learner.vocabulary(),
             load_options=self.load_options,

@@ -73,9 +73,8 @@ class SplitReader:
         """
         source = given if isinstance(given, Source) else Source(given, load_options=dict(self.load_options))
         rows, files = load_split(source.dataset, split, source.load_options or {}, keys)
-        said = "" if source.name is None else f"source {source.name}: "
-        place = f"{said}{describe(source.dataset)}, split {split}"
-        named = RowNames(place, [each._replace(path=f"{said}{each.path}") for each in files])
+        place = f"{source.prefix}{describe(source.dataset)}, split {split}"
+        named = RowNames(place, [each._replace(path=f"{source.prefix}{each.path}") for each in files])
         with keyed(keys.source):
             row_format = self.settled(self.format_of(source), first_rows(rows, place), place)
             if row_format.ignore:
@@ -85,9 +84,14 @@ class SplitReader:
                     check_ignored(row_format, names)
             encode = self.encode(source.chat_template_kwargs or {})
             encoded = tokenize_rows(rows, row_format, encode, place, self.size, self.num_proc, named)
-            if self.read is not None and not self.predicting:
-                check_fewest(self.read, encoded, place)
+            if self.fitted is not None:
+                check_fewest(self.fitted, encoded, named)
             return encoded
+
+    @property
+    def fitted(self) -> DataRead | None:
+        """The needs of the loss; None where none is taken."""
+        return None if self.predicting else self.read
 
     def settled(self, row_format: Format, first: Sequence[Mapping[str, Any]], place: str) -> Format:
         """Return the format that rows are read by, after a look at the first of them.

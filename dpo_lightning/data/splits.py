@@ -87,19 +87,17 @@ def _check_place(key: str, place: object, *, may_hold_out: bool) -> None:
 class Splits:
     """Tokenised rows of `train`, `val` and `test`, as far as there are any.
 
-    Attributes:
-        names: Where each is.
-
     Args:
         names: Where each is.
         tokenize: Reads and tokenises a split of a source, given by these keys.
-        clean: Leaves rows of a split mapping's `train` out, which it calls by a name, and of which so many are of each
-            source.
+        clean: Gets the rows by split, what messages call those of `train`, and how many of them each source has;
+            returns what is left of them.
         max_length: Most tokens of prompt and completion together, for completions of other prompts.
         seed: Seed of the held-out share, and of the choice of completions of other prompts.
         sources: Sources that are mixed, in place of a single one.
 
     Attributes:
+        names: Where each is.
         parts: The rows of each of the sources in `train`; empty without sources.
         stream_content: Hash of the training rows where they stream; null otherwise.
         stream_sources: What is said of several sources that stream, see `TrainingStream.states`.

@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from dpo_lightning import DPO, KTO, SFT, TPO, Compares, Format, RowFormat, UnpairedBCO, UnpairedFormat
 from dpo_lightning.data.compatibility import DataRead, check_fewest, check_read, checked_format
+from dpo_lightning.data.reading.row_names import RowNames, RowsInFile
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AllPairs, AnyObjective, PerToken, PlackettLuceDPO, Reads, RowWeighted, SoftLabelDPO
 from tests.data.common import data
@@ -109,13 +110,16 @@ def test_another_one_is_refused_where_it_is_given(given: Any, message: str) -> N
 
 def test_a_list_that_is_too_short_is_named_before_the_run() -> None:
     lists = Dataset.from_dict({"row": [4, 7, 9], "completion_ids": [[[1]] * 3, [[1]] * 2, [[1]] * 2]})
+    named = RowNames("train", [RowsInFile("a.jsonl", 0, 7), RowsInFile("b.jsonl", 0, 9)])
     with pytest.raises(InputError) as refused:
-        check_fewest(DataRead.by(TPO()), lists, "train")
+        check_fewest(DataRead.by(TPO()), lists, named)
     assert str(refused.value) == (
-        "train, row 7 (from 0): 2 completions, and objective TPO compares 3 of a prompt or more (2 of 3 rows have "
+        "b.jsonl, row 0 (from 0): 2 completions, and objective TPO compares 3 of a prompt or more (2 of 3 rows have "
         "fewer): leave such rows out, or take PlackettLuceDPO"
     )
-    check_fewest(DataRead.by(TPO()), lists.select([0]), "train")
+    check_fewest(DataRead.by(TPO()), lists.select([0]), named)
     for objective in (PlackettLuceDPO(), PerToken(AllPairs(DPO())), DPO(), KTO()):
-        check_fewest(DataRead.by(objective), lists, "train")
+        check_fewest(DataRead.by(objective), lists, named)
+    with pytest.raises(InputError, match=r"^b\.jsonl, row 2 .*\(2 of 3 rows"):
+        check_fewest(DataRead.by(TPO()), lists.select([2, 0, 1]), named)
     assert [DataRead.by(each).fewest for each in (DPO(), SFT(), PerToken(PlackettLuceDPO()))] == [2, 1, 2]

@@ -85,8 +85,6 @@ class Seen(NamedTuple):
     @property
     def sides(self) -> tuple[int, int] | None:
         """Numbers of the best and of the worst completion; None where all are of one kind."""
-        if self.labels is None:
-            return (0, len(self.completion_ids) - 1) if len(self.completion_ids) > 1 else None
         preferred, others = self.preferred, self.others
         return (preferred[0], others[-1]) if preferred and others else None
 

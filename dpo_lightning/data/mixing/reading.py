@@ -104,8 +104,7 @@ def read_sources(
     """
     rows: dict[str, datasets.Dataset] = {}
     tables = [
-        tokenize(source, source.split, Keys(f"data.sources[{number}].dataset", f"data.sources[{number}].split"))
-        for number, source in enumerate(sources if train else ())
+        tokenize(source, source.split, Keys.of_source(number)) for number, source in enumerate(sources if train else ())
     ]
     for split, places in sets.items():
         for name, place in places.items():
@@ -123,43 +122,9 @@ def read_sources(
                     rows[f"{split}/{source.name}"] = tokenize(source, place, Keys(key, key))
     if not train:
         return MixedTables(rows, {})
-    _check_alike(sources, tables)
+    _check_same_columns(sources, tables)
     sizes = {str(source.name): len(table) for source, table in zip(sources, tables, strict=True)}
     return MixedTables({"train": _joined(tables), **rows}, sizes)
-
-
-@contextmanager
-def _of(source: Source) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"source {source.name}: {error}") from None
-
-
-def _check_alone(name: str, key: str) -> None:
-    if name:
-        raise InputError(
-            f"{key}: with data.sources, a set with a name is a file: a split, or a fraction, is of each source, and "
-            "its sets have the names of the sources"
-        )
-
-
-def _check_alike(sources: Sequence[Source], tables: Sequence[datasets.Dataset]) -> None:
-    """Refuse tables of other examples, where their formats were found by looking at rows."""
-    first = {*tables[0].column_names}
-    for source, table in zip(sources, tables, strict=True):
-        if {*table.column_names} != first:
-            differ = ", ".join(f"`{name}`" for name in sorted(first.symmetric_difference(table.column_names)))
-            raise InputError(
-                f"data.sources: {sources[0].name!r} and {source.name!r} give other examples: one of them alone has "
-                f"{differ}: set the `format` of one of them"
-            )
-
-
-def _joined(tables: Sequence[datasets.Dataset]) -> datasets.Dataset:
-    from datasets import concatenate_datasets
-
-    return concatenate_datasets(list(tables))
 
 
 def parts_of(sources: Sequence[Source], sizes: Mapping[str, int]) -> tuple[Part, ...]:
@@ -175,3 +140,37 @@ def parts_of(sources: Sequence[Source], sizes: Mapping[str, int]) -> tuple[Part,
     counts = [*sizes.values()]
     starts = [sum(counts[:number]) for number in range(len(counts))]
     return tuple(map(Part, sizes, starts, counts, rows_taken(sources, counts)))
+
+
+@contextmanager
+def _of(source: Source) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source.prefix}{error}") from None
+
+
+def _check_alone(name: str, key: str) -> None:
+    if name:
+        raise InputError(
+            f"{key}: with data.sources, a set with a name is a file: a split, or a fraction, is of each source, and "
+            "its sets have the names of the sources"
+        )
+
+
+def _check_same_columns(sources: Sequence[Source], tables: Sequence[datasets.Dataset]) -> None:
+    """Refuse tables of other examples, where their formats were found by looking at rows."""
+    first = {*tables[0].column_names}
+    for source, table in zip(sources, tables, strict=True):
+        if {*table.column_names} != first:
+            differ = ", ".join(f"`{name}`" for name in sorted(first.symmetric_difference(table.column_names)))
+            raise InputError(
+                f"data.sources: {sources[0].name!r} and {source.name!r} give other examples: one of them alone has "
+                f"{differ}: set the `format` of one of them"
+            )
+
+
+def _joined(tables: Sequence[datasets.Dataset]) -> datasets.Dataset:
+    from datasets import concatenate_datasets
+
+    return concatenate_datasets(list(tables))

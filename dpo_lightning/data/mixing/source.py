@@ -57,6 +57,11 @@ class Source:
     name: Optional[str] = None
     load_options: Optional[dict[str, Any]] = None
 
+    @property
+    def prefix(self) -> str:
+        """The source as messages name it before a place of it; empty for one without a name."""
+        return "" if self.name is None else f"source {self.name}: "
+
     def check(self, key: str) -> None:
         """Check the fields, before anything is read.
 

@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 
-class FileRows(NamedTuple):
+class RowsInFile(NamedTuple):
     """Rows of a file, one after the other.
 
     Attributes:
@@ -33,12 +33,12 @@ class RowNames:
         files: Where its rows stand, in their order; empty where the name of the split says so already.
 
     Example:
-        >>> RowNames("a.jsonl, b.jsonl", (FileRows("a.jsonl", 0, 2), FileRows("b.jsonl", 7, 9)))(3)
+        >>> RowNames("a.jsonl, b.jsonl", (RowsInFile("a.jsonl", 0, 2), RowsInFile("b.jsonl", 7, 9)))(3)
         'b.jsonl, row 8 (from 0)'
     """
 
     place: str
-    files: Sequence[FileRows] = ()
+    files: Sequence[RowsInFile] = ()
 
     def __call__(self, number: int) -> str:
         """Return the name of a row of the split."""
@@ -53,12 +53,12 @@ class RowNames:
         return [0, *accumulate(each.rows for each in self.files)]
 
 
-def rows_between(files: Iterable[FileRows], start: int, stop: int) -> list[FileRows]:
+def rows_between(files: Iterable[RowsInFile], start: int, stop: int) -> list[RowsInFile]:
     """Return where the rows of a slice stand."""
     files = [*files]
     found = []
     for file, (begin, end) in zip(files, pairwise([0, *accumulate(each.rows for each in files)]), strict=True):
         first, last = max(start, begin), min(stop, end)
         if first < last:
-            found.append(FileRows(file.path, file.first + first - begin, last - first))
+            found.append(RowsInFile(file.path, file.first + first - begin, last - first))
     return found

@@ -40,6 +40,11 @@ class Keys(NamedTuple):
     source: str = "data.dataset"
     split: str = "data.train_split"
 
+    @classmethod
+    def of_source(cls, number: int) -> Keys:
+        """Return the keys of one of several sources, counted from 0."""
+        return cls(f"data.sources[{number}].dataset", f"data.sources[{number}].split")
+
 
 def load_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys = Keys()) -> Dataset:  # noqa: B008 - frozen
     """Load the rows of one split, see `load_split`."""

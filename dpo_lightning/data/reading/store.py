@@ -18,7 +18,7 @@ from filelock import FileLock
 from dpo_lightning.compat.datasets import json_text
 from dpo_lightning.data.reading.exact import Block, converted, widened
 from dpo_lightning.data.reading.options import FileOptions
-from dpo_lightning.data.reading.row_names import FileRows
+from dpo_lightning.data.reading.row_names import RowsInFile
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line, shown
 
@@ -57,7 +57,7 @@ class Loaded(NamedTuple):
     """
 
     rows: Dataset
-    files: Sequence[FileRows] = ()
+    files: Sequence[RowsInFile] = ()
 
 
 def read_files(files: Sequence[ReadFile], options: FileOptions, cache: str | None = None) -> Loaded:
@@ -88,7 +88,7 @@ def read_files(files: Sequence[ReadFile], options: FileOptions, cache: str | Non
     if found is None:
         raise InputError(f"the cache {directory} was removed while it was read: start again")
     rows, counts = found
-    return Loaded(rows, [FileRows(str(file.path), 0, count) for file, count in zip(files, counts, strict=True)])
+    return Loaded(rows, [RowsInFile(str(file.path), 0, count) for file, count in zip(files, counts, strict=True)])
 
 
 def _identity(path: Path) -> tuple[int, ...]:

@@ -36,9 +36,7 @@ def opened(sources: Sequence[Source], reader: SplitReader) -> TrainingStream:
     """
     found = []
     for number, source in enumerate(sources):
-        keys = (
-            Keys() if source.name is None else Keys(*(f"data.sources[{number}].{key}" for key in ("dataset", "split")))
-        )
+        keys = Keys() if source.name is None else Keys.of_source(number)
         with keyed(keys.source):
             found.append(_opened(source, reader, keys))
     if found[0].name is not None:
@@ -48,18 +46,18 @@ def opened(sources: Sequence[Source], reader: SplitReader) -> TrainingStream:
 
 def _opened(source: Source, reader: SplitReader, keys: Keys) -> StreamSource:
     encode = reader.encode(source.chat_template_kwargs or {})
-    tokenize = RowTokenizer(reader.format_of(source), encode, Vocabulary(encode.tokenizer, reader.size))
+    vocabulary = Vocabulary(encode.tokenizer, reader.size)
+    tokenize = RowTokenizer(reader.format_of(source), encode, vocabulary, fitted=reader.fitted)
     rows = open_rows(source.dataset, source.split, source.load_options or {}, keys)
-    named = "" if source.name is None else f"source {source.name}: "
-    place = f"{named}{describe(source.dataset)}, split {source.split}"
-    opened = StreamSource(
+    place = f"{source.prefix}{describe(source.dataset)}, split {source.split}"
+    stream = StreamSource(
         rows, tokenize, place, reader.settled, name=source.name, weight=source.weight or 1, key=keys.source
     )
-    if opened.tokenize.row_format.ignore:
-        reader.names.update(opened.names)
+    if stream.tokenize.row_format.ignore:
+        reader.names.update(stream.names)
         if source.format is not None:
-            check_ignored(opened.tokenize.row_format, opened.names)
-    return opened
+            check_ignored(stream.tokenize.row_format, stream.names)
+    return stream
 
 
 def open_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys = Keys()) -> RowStream:  # noqa: B008 - frozen

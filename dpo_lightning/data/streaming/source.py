@@ -69,7 +69,9 @@ class StreamSource:
         self._table = as_table(columns, names)
         look_first(self._table, row_format, tokenize.encode, place)
         found = frozenset(path for each in columns for path in held(each))
-        self.tokenize = RowTokenizer(row_format, tokenize.encode, tokenize.vocabulary, names, name, found, key)
+        self.tokenize = RowTokenizer(
+            row_format, tokenize.encode, tokenize.vocabulary, names, name, found, key, tokenize.fitted
+        )
         self.taken: list[Taken] = self.tokenize.tokenized([*enumerate(self.head)]).taken
 
     def rows(self, number: int = 0) -> Iterator[RawRow]:

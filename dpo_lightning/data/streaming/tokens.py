@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.batch.columns import SOURCE
+from dpo_lightning.data.compatibility import DataRead, too_few
 from dpo_lightning.data.formats import Format
 from dpo_lightning.data.formats.as_messages import read_examples
 from dpo_lightning.data.formats.recorded import Path
@@ -84,6 +85,7 @@ class RowTokenizer:
         name: Name of the source where there are several; examples then say it as `data_source`.
         found: Where the first rows, which were looked at, have values.
         key: Key of the config that gave the source, for messages.
+        fitted: The needs of the loss, which say how many completions an example has at least; None for no loss.
     """
 
     row_format: Format
@@ -93,6 +95,7 @@ class RowTokenizer:
     name: str | None = None
     found: frozenset[Path] | None = None
     key: str = Keys().source
+    fitted: DataRead | None = None
 
     def tokenized(self, rows: Sequence[NumberedRow]) -> Tokenized:
         """Tokenise rows of the source, one or more.
@@ -115,6 +118,8 @@ class RowTokenizer:
             if found.outcome == Outcome.KEPT:
                 ids = chain(found.example.prompt_ids, *found.example.completion_ids)
                 self.vocabulary.check_ids(ids, raw.named)
+                if self.fitted is not None and len(found.example.completion_ids) < self.fitted.fewest:
+                    raise too_few(self.fitted, len(found.example.completion_ids), raw.named)
                 kept_of_row[number] += 1
                 taken.append(Taken(self._named(found.example._replace(row=raw.row)), (number, kept_of_row[number])))
         of = rows[0][1].source

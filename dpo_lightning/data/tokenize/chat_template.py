@@ -88,7 +88,7 @@ class ChatTemplate:
             return None
         try:
             text = self._apply(example, messages, tokenize=False, **how)
-        except Exception:  # of a template that compares what it gets, which it reads then
+        except Exception:  # a template that refuses a text with a mark has read it
             return None
         return next((what for mark, what in marks.items() if mark not in text), None)
 

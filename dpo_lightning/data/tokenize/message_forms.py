@@ -58,8 +58,9 @@ def marked(messages: Conversation) -> tuple[Conversation, Mapping[str, str]]:
     marks: dict[str, str] = {}
 
     def mark(text: str, what: str) -> str:
-        marks[f"{_MARK}{len(marks)}z"] = what
-        return text + [*marks][-1]
+        own = f"{_MARK}{len(marks)}z"
+        marks[own] = what
+        return text + own
 
     if not any("tool_calls" in each or each["role"] == "tool" for each in messages):
         return messages, marks

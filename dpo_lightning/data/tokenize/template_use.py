@@ -65,12 +65,12 @@ def leaves_words(rendered: RenderedExample) -> bool:
     if not rendered.templated or rendered.ids is not None:
         return False
     answers = zip(map(answer, rendered.source.completions), rendered.completions, strict=True)
-    said = [(text, each.get("content")) for messages, text in answers for each in messages if _is_own(each)]
-    return not all(says(text, content) for text, content in said)
-
-
-def _is_own(message: Message) -> bool:
-    return message["role"] == "assistant"
+    return not all(
+        says(text, each.get("content"))
+        for messages, text in answers
+        for each in messages
+        if each["role"] == "assistant"
+    )
 
 
 def reads_tools(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from dpo_lightning import UnpairedFormat
 from dpo_lightning.data.inspect.contrasts import contrasts
-from dpo_lightning.data.inspect.said import Said, facts
+from dpo_lightning.data.inspect.said import Fact, Said
 from tests.data.inspect.common import clean_labelled, clean_rows, split
 
 
@@ -56,4 +56,4 @@ def test_of_lists_the_first_and_the_last():
         whole=(*example.whole, 9),
     )
     ((good, bad),) = contrasts(replace(read, examples=[three]))
-    assert (good.facts, bad.facts, bad.length) == (facts("the best"), facts("the worst!"), 9)
+    assert (good.facts, bad.facts, bad.length) == (Fact.OPEN_END, Fact.EXCLAMATION, 9)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dpo_lightning.data.inspect.said import Fact, Said, facts
+from dpo_lightning.data.inspect.said import Fact, Said
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,8 @@ from dpo_lightning.data.inspect.said import Fact, Said, facts
     ],
 )
 def test_what_holds_of_a_text(text, holds):
-    assert {fact for fact in Fact if facts(text) & fact} == holds
+    (facts,) = Said.of("", [text]).completions
+    assert {fact for fact in Fact if facts & fact} == holds
 
 
 def test_facts_are_apart():
@@ -55,5 +56,5 @@ def test_texts_are_compared():
 )
 def test_a_huge_text_is_looked_at_in_one_pass(text):
     start = time.process_time()
-    facts(text + "x")
+    Said.of("", [text + "x"])
     assert time.process_time() - start < 1, "what is quadratic takes minutes"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lightning.data.reading.row_names import FileRows, RowNames, rows_between
+from dpo_lightning.data.reading.row_names import RowNames, RowsInFile, rows_between
 from dpo_lightning.data.reading.sources import Keys, load_split
 from dpo_lightning.errors import InputError
 from tests.data.test_split_reader import reader
 
-FILES = [FileRows("a", 0, 3), FileRows("b", 0, 0), FileRows("c", 0, 5)]
+FILES = [RowsInFile("a", 0, 3), RowsInFile("b", 0, 0), RowsInFile("c", 0, 5)]
 
 
 def test_each_row_is_named_by_its_file() -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from datasets import Dataset, IterableDataset, IterableDatasetDict
 
-from dpo_lightning import PreferenceDataModule, RowFormat, Source, UnpairedFormat
+from dpo_lightning import TPO, PreferenceDataModule, RowFormat, Source, UnpairedFormat
+from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.streaming.loader import Start
 from dpo_lightning.data.streaming.opening import open_rows, opened
 from dpo_lightning.data.streaming.stream import StreamSettings
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import DataRanks
 from tests.data.common import rows, write
+from tests.helpers.ranked import RankedRows
 from tests.helpers.tiny import tiny_tokenizer
 
 
@@ -165,3 +167,10 @@ def test_what_is_bad_or_unread_behind_the_first_rows_is_told_as_in_a_table(tmp_p
         stream = made(tmp_path, [*rows(250), row])
         with pytest.raises(InputError, match=rf"^data\.dataset: .*rows\.jsonl, row 250 \(from 0\): .*{said}"):
             [*stream.epoch(settings, Start(0, 0, 1), DataRanks(1, 0))]
+
+
+def test_a_list_that_is_too_short_is_found_in_the_first_rows(tmp_path):
+    source = write(tmp_path / "a.jsonl", [{**rows(1)[0], "prompt": "abc"}, {**rows(1)[0], "prompt": "ab"}])
+    module = PreferenceDataModule(source, tiny_tokenizer(), max_length=90, format=RankedRows(), streaming=True)
+    with pytest.raises(InputError, match=r"^data\.dataset: .*a\.jsonl, row 1 \(from 0\): 2 completions, and objective"):
+        module.read_all(DataRead.by(TPO()))

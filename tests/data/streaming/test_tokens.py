@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from dpo_lightning import RowFormat
+from dpo_lightning import TPO, RowFormat
+from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.formats import Format
 from dpo_lightning.data.streaming.row_streams import RawRow
 from dpo_lightning.data.streaming.tokens import (
@@ -22,7 +23,9 @@ from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome
 from dpo_lightning.data.tokenize.outcomes import REPEATS
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
+from dpo_lightning.losses import PlackettLuceDPO
 from tests.data.common import MIXED, rows
+from tests.helpers.ranked import RankedRows
 from tests.helpers.tiny import tiny_tokenizer
 
 
@@ -77,6 +80,13 @@ def test_a_token_that_the_model_lacks_is_named_with_its_row():
         found(
             [{"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "}", "chosen": "b", "rejected": "c"}], size=60
         )
+
+
+def test_a_list_that_is_too_short_for_the_loss_is_named():
+    given = [*enumerate(raw({"prompt": text, "chosen": "c", "rejected": "d"} for text in ("abc", "ab")))]
+    with pytest.raises(InputError, match=r"f\.jsonl, row 1 \(from 0\): 2 completions, and objective TPO compares 3 of"):
+        tokenizer(RankedRows(), fitted=DataRead.by(TPO())).tokenized(given)
+    assert len(tokenizer(RankedRows(), fitted=DataRead.by(PlackettLuceDPO())).tokenized(given).taken) == 2
 
 
 def test_a_missing_column_is_null_as_in_a_table():
