@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from itertools import combinations
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,7 +18,7 @@ class ListObjective(AnyObjective):
     """An objective on all completions of a prompt, two or more, as many as each prompt has."""
 
     compares = Compares.LISTS
-    fewest_completions: ClassVar[int] = 2
+    fewest_completions = 2
 
     @abstractmethod
     def __call__(self, scores: ListScores) -> Float[Tensor, " P"]:

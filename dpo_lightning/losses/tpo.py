@@ -72,7 +72,7 @@ class TPO(ListObjective):
     gamma: float = 0.0
     length_normalized: bool = False
     reads: ClassVar[Reads] = Reads.LIKELIHOOD | Reads.LENGTHS | Reads.SCORE
-    fewest_completions: ClassVar[int] = 3
+    fewest_completions = 3
 
     def __post_init__(self) -> None:
         require(self, beta=POSITIVE, nll_weight=NOT_NEGATIVE, gamma=NOT_NEGATIVE)

@@ -27,7 +27,7 @@ from tests.helpers.runs import saved_model, trainer
 
 
 def test_a_fraction_that_leaves_nothing_to_train_on():
-    with pytest.raises(InputError, match=r"data.val_split: 0.9 of 2 pairs: "):
+    with pytest.raises(InputError, match=r"data.val_split: 0.9 of 2 pairs leaves none to train on"):
         ready(Dataset.from_list(rows(2)), val_split=0.9)
 
 
