@@ -157,8 +157,9 @@ class _WordOpener:
         ignored = given.ignore or ()
         options = source.load_options or {}
         if place.streams:
-            stream = StreamRows(open_rows(source.dataset, place.split, options), ignored, most)
-            return stream, self.settled(given, stream.head, place.said)
+            with keyed(place.keys.source):
+                stream = StreamRows(open_rows(source.dataset, place.split, options, place.keys), ignored, most)
+                return stream, self.settled(given, stream.head, place.said)
         rows = load_rows(source.dataset, place.split, options, place.keys)
         with keyed(place.keys.source):
             found = self.settled(given, first_rows(rows, place.said), place.said)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lightning import InputError, PreferenceDataModule
+from dpo_lightning import InputError, PreferenceDataModule, Source
 from dpo_lightning.cli.surveys import held_out_share, places, survey
 from tests.data.common import data, write
 from tests.data.inspect.common import clean_labelled, clean_rows
@@ -74,6 +74,16 @@ def test_the_first_rows_of_a_stream_are_looked_at(files):
     read = survey(module, tiny_tokenizer(), most_rows=12, bar=no_bar)
     assert (read.train.rows, read.train.looked_at) == (None, 12)
     assert [each.row for each in read.train.kept] == [*range(12)]
+
+
+def test_what_cannot_stream_is_told_with_the_key_of_its_source(files, tmp_path: Path):
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("[1]\n")
+    for dataset, said in (({"test": files["test"]}, "split 'train': a stream has"), (str(broken), "dataset: .*row 0")):
+        sources = [Source(each, name=name, weight=1) for name, each in (("a", files["train"]), ("b", dataset))]
+        module = PreferenceDataModule(tokenizer=tiny_tokenizer(), sources=sources, streaming=True)
+        with pytest.raises(InputError, match=rf"^data\.sources\[1\]\.{said}"):
+            survey(module, None, bar=no_bar)
 
 
 def test_a_sample_is_taken_of_each_split(files):

@@ -132,7 +132,7 @@ def _check_meaning(path: Path, row_format: Format, rows: Callable[[], str]) -> N
 def unread_beyond(
     row: Mapping[str, Any],
     row_format: Format,
-    found: Collection[Path],
+    found: frozenset[Path],
     read: Callable[[Mapping[str, Any]], list[Example]],
 ) -> list[str]:
     """Return what of a row its format leaves, by name, where rows that were looked at had no values.
@@ -147,7 +147,7 @@ def unread_beyond(
         InputError: for a column that is left and whose name says what it means.
     """
     there = held(row)
-    if there <= {*found}:
+    if there <= found:
         return []
     noted: set[Path] = set()
     note_all(_read(read, Recorded(row, noted)))
@@ -155,7 +155,7 @@ def unread_beyond(
     ignored = row_format.ignore or ()
     unread = [path for path in left(there, noted) if path not in before and shown_path(path) not in ignored]
     for path in unread:
-        _check_meaning(path, row_format, str)
+        _check_meaning(path, row_format, lambda: "")
     return [*map(shown_path, unread)]
 
 

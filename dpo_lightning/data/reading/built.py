@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,13 @@ class Built:
         return bool(self.files) and (self._kind in _GUESSED or (local and self._kind in READERS))
 
     def read(self, split: str) -> Loaded:
-        """Return the rows of a split.
+        """Return the rows of a split, which stand in its files, not in copies that were downloaded.
+
+        Args:
+            split: Its name.
 
         Raises:
-            InputError: of a reader, and for an option that none has.
+            InputError: of a reader, naming such a file, and for an option that none has.
         """
         from datasets import DownloadConfig, DownloadManager
 
@@ -63,10 +67,14 @@ class Built:
             storage_options=self._options.get("storage_options") or {},
             num_proc=self._options.get("num_proc"),
         )
-        paths = DownloadManager(download_config=download).download(self.files[split])
+        names = self.files[split]
+        paths = DownloadManager(download_config=download).download(names)
         files = [ReadFile(Path(path), self._kind, READERS[self._kind]) for path in paths]
-        read = read_files(files, FileOptions.of(self._given(), {self._kind}), self._options.get("cache_dir"))
-        return read._replace(rows=plain_rows(read.rows, self._builder.info.features))
+        options = FileOptions.of(self._given(), {self._kind})
+        with _named(paths, names):
+            read = read_files(files, options, self._options.get("cache_dir"))
+        stand = [each._replace(path=name) for each, name in zip(read.files, names, strict=True)]
+        return Loaded(plain_rows(read.rows, self._builder.info.features), stand)
 
     def _given(self) -> dict[str, Any]:
         """Return the options of the reader that the user or the dataset's card has set."""
@@ -76,6 +84,22 @@ class Built:
         other = {field.name for field in fields(BuilderConfig)} | {"features"}
         values = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in other}
         return {name: value for name, value in values.items() if value != getattr(default, name)}
+
+
+@contextmanager
+def _named(paths: Sequence[str], names: Sequence[str]) -> Iterator[None]:
+    """Put the names of files in the place of their paths in what is said of them.
+
+    Raises:
+        InputError: in the place of another one.
+    """
+    try:
+        yield
+    except InputError as error:
+        said = str(error)
+        for path, name in zip(paths, names, strict=True):
+            said = said.replace(path, name)
+        raise InputError(said) from None
 
 
 def loader_options() -> set[str]:

@@ -29,9 +29,11 @@ def csv_blocks(path: Path, options: FileOptions, advance: Callable[[int], Any]) 
 
     Raises:
         InputError: naming the line of a row that has more or fewer fields than the header, or of a stray quote, and a
-            column without a name or with that of another one.
+            column without a name or with that of another one; for a quote that is the separator.
     """
     separator = options.sep or ("\t" if suffix_of(path) == ".tsv" else ",")
+    if options.quotechar == separator:
+        raise InputError(f"data.load_options.quotechar: {separator!r} separates the fields of {path}: take another one")
     with opened_text(path, options.encoding, "", advance) as text:
         reader = csv.reader(text, delimiter=separator, quotechar=options.quotechar, strict=True)
         header = _header(path, reader)

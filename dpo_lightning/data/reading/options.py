@@ -70,9 +70,6 @@ def _check_texts(options: Mapping[str, Any]) -> None:
             raise InputError(f"data.load_options.{name} must be one character, got {value!r:.60}{ends}")
     if "sep" in options and "delimiter" in options:
         raise InputError("data.load_options.sep and data.load_options.delimiter: give one of them")
-    separator = options.get("sep", options.get("delimiter", ","))
-    if options.get("quotechar", '"') == separator:
-        raise InputError(f"data.load_options.quotechar: {separator!r} separates the fields: take another one")
 
 
 def _marks(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dpo_lightning.utils.text import one_line
 
 SUFFIXES = (".gz", ".bz2", ".zst")
 _OTHER_KINDS = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"PK\x03\x04": ".zip"}
+_PIECE = 1 << 16
 _FIRST_BYTES = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\x28\xb5\x2f\xfd": ".zst"}
 
 
@@ -81,11 +82,12 @@ def readable(path: Path, encoding: str = "utf-8") -> Iterator[None]:
         InputError: for such an error.
     """
     try:
-        yield
+        try:
+            yield
+        except UnicodeError as error:
+            raise _no_text(path, encoding, error) from None
     except InputError:
         raise
-    except UnicodeError as error:
-        raise _no_text(path, encoding, error) from None
     except (OSError, EOFError, zlib.error) as error:
         of_file = isinstance(error, OSError) and error.errno is not None  # what an unpacker says has no number
         damaged = "" if of_file else f": the file is damaged, or no {path.suffix}: take a whole one"
@@ -94,7 +96,17 @@ def readable(path: Path, encoding: str = "utf-8") -> Iterator[None]:
 
 @contextmanager
 def opened_text(path: Path, encoding: str, newline: str, advance: Callable[[int], Any]) -> Iterator[IO[str]]:
-    """Open a file for its text, see `opened` and `readable`."""
+    """Open a file for its text, see `opened` and `readable`.
+
+    Args:
+        path: The file.
+        encoding: The encoding of its text.
+        newline: What ends a line, as `io.TextIOWrapper` takes it.
+        advance: Is told the number of bytes that were read, of the file as it is.
+
+    Raises:
+        InputError: for an error of reading or unpacking it, and for bytes that are no text.
+    """
     with readable(path, encoding), io.TextIOWrapper(opened(path, advance), encoding, newline=newline) as text:
         yield text
 
@@ -116,9 +128,10 @@ def _line_of_fault(path: Path, encoding: str) -> str:
     decoder = codecs.getincrementaldecoder(encoding)()
     line = 1
     with opened(path) as file:
-        for piece in file:
-            try:
-                line += decoder.decode(piece).count("\n")
-            except UnicodeError:
-                return f"line {line}"
+        while piece := file.read(_PIECE):  # an unpacker of pyarrow reads no lines
+            for part in io.BytesIO(piece):
+                try:
+                    line += decoder.decode(part).count("\n")
+                except UnicodeError:
+                    return f"line {line}"
     return "its end"

@@ -35,7 +35,7 @@ def plain_block(table: pa.Table, stated: Mapping[str, Any]) -> Block:
     arrays, features = {}, {}
     for name in table.column_names:
         column = _decoded(table[name])
-        _check_text(name, column)
+        _check_whole(name, column)
         feature = undecoded(stated.get(name) or _type_of(column.type))
         features[name] = plain_type(feature)
         arrays[name] = column if features[name] == feature else _plain(name, column, feature)
@@ -65,8 +65,8 @@ def _check_fields(fields: Sequence[pa.Field], inside: str) -> None:
             _check_fields(inner, f"{inside}.{each.name}" if inside else each.name)
 
 
-def _check_text(name: str, column: Any) -> None:
-    """Check that texts are UTF-8, which Arrow takes a file's word for."""
+def _check_whole(name: str, column: Any) -> None:
+    """Check that values are what their types say, such as texts of UTF-8, for which Arrow takes a file's word."""
     import pyarrow as pa
 
     try:

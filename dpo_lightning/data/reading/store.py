@@ -18,6 +18,7 @@ from filelock import FileLock
 from dpo_lightning.compat.datasets import json_text
 from dpo_lightning.data.reading.exact import Block, converted, widened
 from dpo_lightning.data.reading.options import FileOptions
+from dpo_lightning.data.reading.packed import readable
 from dpo_lightning.data.reading.row_names import RowsInFile
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import one_line, shown
@@ -29,6 +30,23 @@ _VERSION = "2"  # part of the key: change it with anything that changes what is 
 _COUNT = "rows"  # name of the file with the number of rows of each file
 _PIECE = 1 << 24
 _SLOW = 3.0  # seconds until a progress bar is shown
+
+
+class FileState(NamedTuple):
+    """Numbers that change with the content of a file.
+
+    Attributes:
+        inode: Its inode.
+        size: Its bytes.
+        written: When it was written, in ns, which can be set back.
+        changed: When it, or what is known of it, was changed, in ns, which cannot.
+    """
+
+    inode: int
+    size: int
+    written: int
+    changed: int
+
 
 Reader = Callable[[Path, FileOptions, Callable[[int], Any]], Iterator[Block]]
 """Reads a file in blocks, and tells how many of its bytes were read."""
@@ -76,7 +94,7 @@ def read_files(files: Sequence[ReadFile], options: FileOptions, cache: str | Non
     import datasets
 
     json_text()
-    parts = [(file.kind, file.path.suffixes[-2:], _digest(file.path, *_identity(file.path))) for file in files]
+    parts = [(file.kind, file.path.suffixes[-2:], _digest(file.path, state_of(file.path))) for file in files]
     key = blake2b(json.dumps([_VERSION, asdict(options), parts]).encode(), digest_size=16).hexdigest()
     directory = Path(cache or datasets.config.HF_DATASETS_CACHE).expanduser() / "dpo_lightning" / key
     found = _opened(directory, key)
@@ -91,14 +109,19 @@ def read_files(files: Sequence[ReadFile], options: FileOptions, cache: str | Non
     return Loaded(rows, [RowsInFile(str(file.path), 0, count) for file, count in zip(files, counts, strict=True)])
 
 
-def _identity(path: Path) -> tuple[int, ...]:
-    """Return what changes with the content; the last of them cannot be set back."""
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+def state_of(path: Path) -> FileState:
+    """Return what changes with the content of a file.
+
+    Raises:
+        InputError: for a file that cannot be found.
+    """
+    with readable(path):
+        stat = path.stat()
+        return FileState(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=4096)  # each split of a run asks again
-def _digest(path: Path, *identity: int) -> str:
+def _digest(path: Path, state: FileState) -> str:
     digest = blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
@@ -123,10 +146,10 @@ def _fill(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> N
     shutil.rmtree(made, ignore_errors=True)  # of a process that was killed
     made.mkdir()
     try:
-        before = [_identity(file.path) for file in files]
+        before = [state_of(file.path) for file in files]
         counts = _write(made, files, options)
-        for file, identity in zip(files, before, strict=True):
-            if _identity(file.path) != identity:
+        for file, state in zip(files, before, strict=True):
+            if state_of(file.path) != state:
                 raise InputError(f"{file.path}: the file has changed while it was read")
         (made / _COUNT).write_text(json.dumps(counts))
         shutil.rmtree(directory, ignore_errors=True)  # one that is not whole
@@ -153,7 +176,7 @@ def _write(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> 
                 features = wider
                 parts.append((directory / f"part-{len(parts):05d}.arrow", features))
                 stream = stack.enter_context(_stream(*parts[-1]))
-            with of_file(files[number].path):
+            with _of_file(files[number].path):
                 stream.write_table(converted(block, features))
     for path, had in parts:
         if had != features:
@@ -162,7 +185,7 @@ def _write(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> 
 
 
 @contextmanager
-def of_file(path: Path) -> Iterator[None]:
+def _of_file(path: Path) -> Iterator[None]:
     """Name the file in what is said of its columns.
 
     Raises:

@@ -9,10 +9,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from dpo_lightning.data.reading.exact import Block, converted, is_json, pylist, widened
+from dpo_lightning.data.reading.exact import Block, is_json, pylist
 from dpo_lightning.data.reading.options import FileOptions
 from dpo_lightning.data.reading.packed import SUFFIXES, readable
-from dpo_lightning.data.reading.store import ReadFile, of_file
+from dpo_lightning.data.reading.store import FileState, ReadFile, state_of
 from dpo_lightning.data.streaming.row_streams import RawRow, RowStream
 from dpo_lightning.errors import InputError
 
@@ -40,7 +40,7 @@ class FileRows(RowStream):
                     f"{file.path}: data.streaming cannot read a packed {file.kind} file in parts: unpack it"
                 )
         self._files = files
-        self._states = [_state(file.path) for file in files]
+        self._states = [state_of(file.path) for file in files]
         self._options = options
 
     @property
@@ -55,38 +55,19 @@ class FileRows(RowStream):
             InputError: naming the file, and the line or the row that cannot be read, or a file that has changed.
         """
         row = 0
-        features: dict[str, Any] = {}
         for file, state in zip(self._files, self._states, strict=True):
             _check_state(file.path, state)
             number = 0
             for block in file.reader(file.path, self._options, _no_bar):
-                features = widened(features, block.features)
-                for values, coded in _rows_of(_as_in_table(block, features, file.path)):
+                for values, coded in _rows_of(block):
                     yield RawRow(row, str(file.path), number, values, coded)
                     row, number = row + 1, number + 1
             _check_state(file.path, state)
 
 
-def _state(path: Path) -> tuple[int, int]:
-    with readable(path):
-        stat = path.stat()
-        return stat.st_size, stat.st_mtime_ns
-
-
-def _check_state(path: Path, state: tuple[int, int]) -> None:
-    if _state(path) != state:
+def _check_state(path: Path, state: FileState) -> None:
+    if state_of(path) != state:
         raise InputError(f"{path}: the file has changed since the run began, or while it was read: start again")
-
-
-def _as_in_table(block: Block, features: Mapping[str, Any], path: Path) -> Block:
-    """Return a block whose values are those that a table of all rows has, which keeps what is of two types as JSON."""
-    from datasets import Value
-
-    wider = {name for name, had in block.features.items() if had not in (features[name], Value("null"))}
-    if not wider:
-        return block
-    with of_file(path):
-        return Block(converted(block, features), features)
 
 
 def _no_bar(count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -29,7 +30,7 @@ def interleaved(
     shares = _whole(weights)
     rows = [_Turns(begin) for begin in sources]
     given = [0] * len(rows)
-    for count in range(1, 1 << 62):
+    for count in itertools.count(1):
         number = _due(given, shares, count)
         if rows[number].ended:
             begun_again(number)

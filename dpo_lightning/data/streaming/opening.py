@@ -60,7 +60,7 @@ def _opened(source: Source, reader: SplitReader, keys: Keys) -> StreamSource:
     return stream
 
 
-def open_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys = Keys()) -> RowStream:  # noqa: B008 - frozen
+def open_rows(source: Any, split: str, options: Mapping[str, Any], keys: Keys) -> RowStream:
     """Find the rows of a source, without reading them.
 
     Args:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -86,7 +88,7 @@ class StreamSource:
         """Names in the first rows that `Format.ignore` may have."""
         return names_in(self._table)
 
-    @property
+    @cached_property
     def content(self) -> str:
         """Hash of the first rows, of what is known of the others, and of what decides on their tokens."""
         from datasets.fingerprint import Hasher
@@ -98,8 +100,15 @@ class StreamSource:
 
 
 def as_table(columns: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Return rows as a dataset that holds their very values."""
+    """Return rows as a dataset that holds their very values, and of those that JSON has not the names of their types.
+
+    Such values are times and bytes, beside which the look at columns goes on.
+    """
     from datasets import Dataset, Features
 
     kinds = Features(dict.fromkeys(names, json_text()))
-    return Dataset.from_dict({name: [each.get(name) for each in columns] for name in names}, features=kinds)
+    return Dataset.from_dict({name: [_in_json(each.get(name)) for each in columns] for name in names}, features=kinds)
+
+
+def _in_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=lambda inner: type(inner).__name__))

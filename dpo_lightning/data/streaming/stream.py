@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
@@ -32,7 +32,6 @@ from dpo_lightning.data.tokenize.outcomes import REPEATS
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import DataRanks, from_all_ranks
 
-_AGAIN = "begun again"
 _NAMED = 12  # fields that a line names
 
 
@@ -83,6 +82,7 @@ class TrainingStream:
         self.tokenize = StreamTokenizer([each.tokenize for each in sources])
         self._counted: Counter[Any] = Counter()
         self._unread: Counter[Any] = Counter()
+        self._again: Counter[int] = Counter()
         self._surplus: list[Surplus] = []
 
     @property
@@ -117,16 +117,16 @@ class TrainingStream:
         them with a buffer, whose first rows are read again and left out where the run goes on in the middle.
 
         Raises:
-            InputError: naming a row that cannot be read, or a source without a row for each rank.
+            InputError: naming a row that cannot be read, or a source without a row for this rank.
         """
         self._check_ranks(ranks)
-        self._counted, self._unread = Counter(), Counter()
+        self._counted, self._unread, self._again = Counter(), Counter(), Counter()
         counted, unread = self._counted, self._unread
         rank = ranks.rank
         position = start.positions[rank] if start.positions else (0, 0)
         # The row of the position may have given an example already.
         first = max(position[0], 0)
-        order = shuffled(self._own(ranks, counted), settings.shuffle_buffer, f"{settings.seed} {start.epoch}")
+        order = shuffled(self._own(ranks), settings.shuffle_buffer, f"{settings.seed} {start.epoch}")
         given = chunks(islice(order, first, None), first)
         found = tokenized_chunks(self.tokenize, given, num_workers=settings.num_workers, seed=settings.seed)
         examples = examples_from(found, position, lambda each: _count(counted, unread, each))
@@ -145,30 +145,34 @@ class TrainingStream:
 
     def _check_ranks(self, ranks: DataRanks) -> None:
         for source in self.sources:
-            if len(source.head) < ranks.world_size:
-                raise InputError(f"{source.key}: {source.place}: {_too_few(ranks)}")
+            if len(source.head) < min(ranks.world_size, HEAD):
+                raise _no_row(source, ranks)
 
-    def _own(self, ranks: DataRanks, counted: Counter[Any]) -> Iterator[RawRow]:
+    def _own(self, ranks: DataRanks) -> Iterator[RawRow]:
         def begin(number: int) -> Iterator[RawRow]:
-            return islice(self.sources[number].rows(number), ranks.rank, None, ranks.world_size)
+            rows = islice(self.sources[number].rows(number), ranks.rank, None, ranks.world_size)
+            first = next(rows, None)
+            if first is None:
+                raise _no_row(self.sources[number], ranks)
+            return chain([first], rows)
 
         begins = [partial(begin, number) for number in range(len(self.sources))]
-        return interleaved(
-            begins, [each.weight for each in self.sources], lambda number: counted.update({(number, _AGAIN): 1})
-        )
+        again = self._again
+        return interleaved(begins, [each.weight for each in self.sources], lambda number: again.update([number]))
 
     def report(self, when: str, ranks: DataRanks) -> None:
         """Say how many examples were kept since the last report, and why others were not; nothing without any."""
         counted, self._counted = self._counted, Counter()
         unread, self._unread = self._unread, Counter()
+        again, self._again = self._again, Counter()
         surplus, self._surplus = self._surplus, []
-        if not any(counted[key] for key in counted):
+        if not any(counted.values()):
             return
         whose = "" if ranks.world_size == 1 else " on rank 0"
         for number, source in enumerate(self.sources):
             own = Counter({key: count for (of, key), count in counted.items() if of == number})
             last = _left_out(surplus) if number == len(self.sources) - 1 else ""
-            rank_zero_info(f"{source.place}, {when}: {_said(own, whose)}{last}")
+            rank_zero_info(f"{source.place}, {when}: {_said(own, whose)}{_said_again(again[number])}{last}")
             late = Counter({name: count for (of, name), count in unread.items() if of == number})
             if late:
                 said = ", ".join(f"`{name}` ({count})" for name, count in late.most_common(_NAMED))
@@ -182,8 +186,15 @@ def _said(counted: Counter[Any], whose: str) -> str:
         f"{counted[Outcome.KEPT]} examples kept{whose} ({counted[TRUNCATED]} of them truncated)"
         + (f"; dropped {', '.join(dropped)}" if dropped else "")
         + (f"; {counted[REPEATS]} {REPEATS}" if counted[REPEATS] else "")
-        + (f"; begun again {counted[_AGAIN]} times before the others ended" if counted[_AGAIN] else "")
     )
+
+
+def _said_again(times: int) -> str:
+    return f"; begun again {times} times before the others ended" if times else ""
+
+
+def _no_row(source: StreamSource, ranks: DataRanks) -> InputError:
+    return InputError(f"{source.key}: {source.place}: {_too_few(ranks)}")
 
 
 def _too_few(ranks: DataRanks) -> str:
@@ -199,7 +210,7 @@ def _left_out(surplus: Sequence[Surplus]) -> str:
 
 def _count(counted: Counter[Any], unread: Counter[Any], found: Tokenized) -> None:
     counted.update(found.counted)
-    unread.update(found.unread or {})
+    unread.update(found.unread)
 
 
 def _exchange(ranks: DataRanks, group: Any) -> Callable[[Told], list[Told]]:

@@ -63,14 +63,14 @@ class Tokenized(NamedTuple):
     Attributes:
         taken: The examples that are kept.
         counted: How many examples had which fate.
-        error: What is wrong with a row, to be raised where it is read.
         unread: What nobody reads and the first rows do not have, by number of the source and name, in how many rows.
+        error: What is wrong with a row, to be raised where it is read.
     """
 
     taken: list[Taken]
     counted: Mapping[Fate, int]
+    unread: Mapping[tuple[int, str], int]
     error: InputError | None = None
-    unread: Mapping[tuple[int, str], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,12 @@ class RowTokenizer:
             return self._tokenized(rows)
 
     def _tokenized(self, rows: Sequence[NumberedRow]) -> Tokenized:
-        given = [each for number, raw in rows for each in self._rendered(number, raw)]
+        columns = [self._columns(raw) for _, raw in rows]
+        given = [
+            (number, raw, rendered)
+            for (number, raw), each in zip(rows, columns, strict=True)
+            for rendered in self._rendered(raw, each)
+        ]
         encoded = self.encode.encode([rendered for _, _, rendered in given])
         taken: list[Taken] = []
         kept_of_row: Counter[int] = Counter()
@@ -127,7 +132,10 @@ class RowTokenizer:
         counted[of, Outcome.NO_PREFERENCE] += len(rows) - len({number for number, _, _ in given})
         counted[of, TRUNCATED] = sum(each.truncated for each in encoded if each.outcome == Outcome.KEPT)
         counted[of, REPEATS] = sum(each.repeats for each in encoded)
-        return Tokenized(taken, counted, unread=Counter((of, name) for _, raw in rows for name in self._unread(raw)))
+        unread = Counter(
+            (of, name) for (_, raw), each in zip(rows, columns, strict=True) for name in self._unread(raw, each)
+        )
+        return Tokenized(taken, counted, unread)
 
     def _named(self, example: TokenizedExample) -> TokenizedExample:
         if self.name is None:
@@ -139,13 +147,13 @@ class RowTokenizer:
         columns = {**dict.fromkeys(self.columns), **raw.columns()}
         return {name: value for name, value in columns.items() if name not in ignored}
 
-    def _unread(self, raw: RawRow) -> list[str]:
+    def _unread(self, raw: RawRow, columns: Mapping[str, Any]) -> list[str]:
         """Return what nobody reads of a row, by name, where the first rows have no values."""
         if self.found is None:
             return []
         try:
             return unread_beyond(
-                self._columns(raw),
+                columns,
                 self.row_format,
                 self.found,
                 lambda row: read_examples(self.row_format, row, self.encode.quote),
@@ -153,10 +161,8 @@ class RowTokenizer:
         except InputError as error:
             raise InputError(f"{raw.named}: {error}") from None
 
-    def _rendered(self, number: int, raw: RawRow) -> list[tuple[int, RawRow, RenderedExample]]:
-        columns = self._columns(raw)
-        rendered = render_row(raw.row, columns, self.row_format, self.encode, lambda number: raw.named)
-        return [(number, raw, each) for each in rendered]
+    def _rendered(self, raw: RawRow, columns: Mapping[str, Any]) -> list[RenderedExample]:
+        return render_row(raw.row, columns, self.row_format, self.encode, lambda number: raw.named)
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,7 @@ class StreamTokenizer(Dataset[Tokenized]):
         try:
             return self.tokenized(chunk)
         except InputError as error:
-            return Tokenized([], {}, error=error)
+            return Tokenized([], {}, {}, error)
 
     def tokenized(self, chunk: Chunk) -> Tokenized:
         """Tokenise a chunk; its examples keep their order.
@@ -188,7 +194,7 @@ class StreamTokenizer(Dataset[Tokenized]):
         found = [self.sources[source].tokenized(own) for source, own in rows.items()]
         taken = sorted((each for part in found for each in part.taken), key=lambda each: each.position)
         counted = {fate: count for part in found for fate, count in part.counted.items()}
-        return Tokenized(taken, counted, unread={key: n for part in found for key, n in (part.unread or {}).items()})
+        return Tokenized(taken, counted, {name: count for part in found for name, count in part.unread.items()})
 
 
 def chunks(rows: Iterable[RawRow], first: int) -> Iterator[Chunk]:

@@ -108,7 +108,7 @@ class TextEncoder:
 
     def _place(self, prompt: list[int], ids: list[int], before: list[int]) -> Place:
         shared = shared_length([ids, before])
-        if shared == len(before):
+        if shared in (len(before), len(ids)):
             return Place(shared, shared)
 
         def length(count: int, of: list[int] = ids) -> int:

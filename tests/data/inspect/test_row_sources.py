@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from dpo_lightning import RowFormat, ScoredListFormat, ScoredPairsFormat, UnpairedFormat
 from dpo_lightning.data.inspect.row_sources import StreamRows, TableRows
+from dpo_lightning.data.reading.sources import Keys
 from dpo_lightning.data.streaming.opening import open_rows
 from dpo_lightning.errors import InputError
 from tests.data.inspect.common import clean_rows, split
@@ -37,9 +38,9 @@ def test_a_line_of_a_stream_that_is_no_row_is_named(tmp_path: Path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1, "b": 2}\n' * 70 + "[1]\n" + '{"a": 3}\n' * 9)
     with pytest.raises(InputError, match="line 71: not a JSON object"):
-        list(StreamRows(open_rows(str(path), "train", {}), ["b"], 75).blocks())
+        list(StreamRows(open_rows(str(path), "train", {}, Keys()), ["b"], 75).blocks())
     path.write_text('{"a": 1, "b": 2}\n' * 70)
-    rows = [row for block in StreamRows(open_rows(str(path), "train", {}), ["b"], 75).blocks() for row in block]
+    rows = [row for block in StreamRows(open_rows(str(path), "train", {}, Keys()), ["b"], 75).blocks() for row in block]
     assert rows == [(number, {"a": 1}) for number in range(70)]
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import DownloadManager
 
 from dpo_lightning.data.reading.built import Built, loader_options
-from dpo_lightning.data.reading.sources import load_rows
+from dpo_lightning.data.reading.sources import load_rows, load_split
 from dpo_lightning.errors import InputError
 
 MESSAGES = [{"role": "user", "content": "2024-01-02"}]
@@ -67,3 +68,18 @@ def test_files_of_no_rows_are_left_to_datasets(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     assert not Built(str(tmp_path), {}).is_read_here
     assert rows(tmp_path) == [{"text": "one"}, {"text": "two"}]
+
+
+def test_rows_of_a_file_that_was_downloaded_are_named_by_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(tmp_path / f"{name}.jsonl") for name in ("a", "b", "broken")]
+    copies = {name: str(tmp_path / f"hash-{number}") for number, name in enumerate(names)}
+    for name, content in zip(names, ('{"a": 1}\n{"a": 2}\n', '{"a": 3}\n', '{"a": 1}\n{\n'), strict=True):
+        Path(copies[name]).write_text(content)
+        Path(name).touch()
+    monkeypatch.setattr(DownloadManager, "download", lambda self, given: [copies[name] for name in given])
+    split = load_split("json", "train", {"data_files": names[:2], "cache_dir": str(tmp_path)})
+    assert [tuple(each) for each in split.files] == [(names[0], 0, 2), (names[1], 0, 1)]
+    with pytest.raises(InputError, match=rf"^data\.dataset: {names[2]}: line 2: malformed JSON"):
+        load_split("json", "train", {"data_files": names[2], "cache_dir": str(tmp_path)})

@@ -74,3 +74,11 @@ def test_options_of_a_csv(tmp_path: Path) -> None:
 def test_a_file_without_rows(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     assert read(tmp_path / "a.csv") == []
+
+
+def test_a_quote_is_compared_with_what_separates_the_fields_of_that_file(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("p\tq\n,a\tb,\tc\n")
+    assert read(tmp_path / "a.tsv", quotechar=",") == [{"p": "a\tb", "q": "c"}]
+    for sep, mark in ((None, "\t"), (",", ",")):
+        with pytest.raises(InputError, match=r"^data\.load_options\.quotechar: '.*' separates the fields of .*a\.tsv"):
+            read(tmp_path / "a.tsv", sep=sep, quotechar=mark)

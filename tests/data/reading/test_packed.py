@@ -55,13 +55,19 @@ def test_progress_is_that_of_the_file_as_it_is(tmp_path: Path) -> None:
     assert sum(told) == len(packed)
 
 
-def test_the_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes("é\n".encode() * 3 + b"x\xff\n")
-    with (
-        pytest.raises(InputError, match=r"a.jsonl: line 4: not UTF-8: .* save it as UTF-8"),
-        readable(tmp_path / "a.jsonl"),
-    ):
-        read(tmp_path / "a.jsonl").decode()
+@pytest.mark.parametrize("before", [3, 50_000])
+@packers
+def test_the_line_that_is_not_utf_8_is_named(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes], before: int
+) -> None:
+    content = "éa\n".encode() * before + b"x\xff\n"
+    for path, written in ((tmp_path / "a.jsonl", content), (tmp_path / f"b.jsonl{suffix}", pack(content))):
+        path.write_bytes(written)
+        with (
+            pytest.raises(InputError, match=rf"{path}: line {before + 1}: not UTF-8: .* save it as UTF-8"),
+            readable(path),
+        ):
+            read(path).decode()
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:

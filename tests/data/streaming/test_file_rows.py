@@ -6,8 +6,11 @@ import bz2
 import csv
 import gzip
 import json
+import os
+from datetime import datetime
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
@@ -132,3 +135,22 @@ def test_a_file_that_changes_is_noticed(tmp_path):
     for left in (rows, given.rows()):
         with pytest.raises(InputError, match=r"a\.jsonl: the file has changed since the run began"):
             list(left)
+
+
+def test_a_file_that_changes_and_has_its_old_time_and_size_is_noticed(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(ROWS[:3]))
+    before, given = path.stat(), stream(str(path))
+    path.write_bytes(lines(ROWS[:3]).replace(b"007", b"008"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match=r"a\.jsonl: the file has changed since the run began"):
+        next(given.rows())
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_column_of_another_type_in_each_file_has_the_values_of_the_files(tmp_path, order):
+    values = [datetime(2024, 1, 2), "2024-01-02"]
+    for number in order:
+        pq.write_table(pa.table({"when": [values[number]]}), tmp_path / f"{number}.parquet")
+    rows = stream([str(tmp_path / f"{number}.parquet") for number in order]).rows()
+    assert [raw.columns()["when"] for raw in rows] == [values[number] for number in order]

@@ -10,8 +10,10 @@ from datasets import Dataset, IterableDataset, IterableDatasetDict
 
 from dpo_lightning import TPO, PreferenceDataModule, RowFormat, Source, UnpairedFormat
 from dpo_lightning.data.compatibility import DataRead
+from dpo_lightning.data.reading.sources import Keys
 from dpo_lightning.data.streaming.loader import Start
 from dpo_lightning.data.streaming.opening import open_rows, opened
+from dpo_lightning.data.streaming.source import HEAD
 from dpo_lightning.data.streaming.stream import StreamSettings
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import DataRanks
@@ -88,10 +90,10 @@ def test_names_to_ignore_are_those_of_the_first_rows(tmp_path):
 
 def test_iterable_datasets_are_streams_by_split():
     given = IterableDataset.from_generator(lambda: iter(rows(5)))
-    stream = open_rows(IterableDatasetDict({"dpo": given}), "dpo", {})
+    stream = open_rows(IterableDatasetDict({"dpo": given}), "dpo", {}, Keys())
     assert [raw.columns() for raw in stream.rows()] == rows(5)
     assert [*stream.rows()][4].named == "the stream, split dpo, row 4 (from 0)"
-    assert len([*open_rows(given, "train", {}).rows()]) == 5
+    assert len([*open_rows(given, "train", {}, Keys()).rows()]) == 5
 
 
 def test_what_does_not_stream_is_refused(tmp_path):
@@ -120,7 +122,7 @@ def test_what_does_not_stream_is_refused(tmp_path):
     }
     for said, given in cases.items():
         with pytest.raises(InputError, match=said):
-            open_rows(*given)
+            open_rows(*given, Keys())
 
 
 def sources(tmp_path, **second):
@@ -174,3 +176,17 @@ def test_a_list_that_is_too_short_is_found_in_the_first_rows(tmp_path):
     module = PreferenceDataModule(source, tiny_tokenizer(), max_length=90, format=RankedRows(), streaming=True)
     with pytest.raises(InputError, match=r"^data\.dataset: .*a\.jsonl, row 1 \(from 0\): 2 completions, and objective"):
         module.read_all(DataRead.by(TPO()))
+
+
+def test_more_ranks_than_first_rows_share_the_rows_that_there_are(tmp_path, monkeypatch):
+    stream = made(tmp_path, rows(HEAD + 3))
+    settings = StreamSettings(7, 0, 0, batch_pairs=4, batch_tokens=None)
+    ranks = DataRanks(HEAD + 50, HEAD + 2)
+    monkeypatch.setattr(
+        "dpo_lightning.data.streaming.stream.from_all_ranks",
+        lambda told, group: [(rank, told[1]) for rank in range(ranks.world_size)],
+    )
+    (step,) = stream.epoch(settings, Start(0, 0, 1), ranks)
+    assert [each.example.row for each in step.batch] == [HEAD + 2]
+    with pytest.raises(InputError, match=r"^data\.dataset: .*: a rank has no row to train on: give 250 rows or more"):
+        next(stream.epoch(settings, Start(0, 0, 1), ranks._replace(rank=HEAD + 3)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
+from datasets import Dataset
 
 from dpo_lightning import RowFormat
 from dpo_lightning.data.reading.local_files import files_by_split
 from dpo_lightning.data.reading.options import FileOptions
 from dpo_lightning.data.streaming.file_rows import FileRows
-from dpo_lightning.data.streaming.source import HEAD, StreamSource
+from dpo_lightning.data.streaming.source import HEAD, StreamSource, as_table
 from dpo_lightning.data.streaming.tokens import RowTokenizer
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
@@ -44,3 +47,15 @@ def test_a_source_without_rows_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("prompt,chosen,rejected\n")
     with pytest.raises(InputError, match="the rows: no rows"):
         made(str(tmp_path / "a.csv"))
+
+
+def test_columns_that_json_has_not_are_looked_at_and_left(tmp_path):
+    given = [{**row, "made": date(2024, 1, 2), "seal": b"\xff"} for row in rows(3)]
+    Dataset.from_list(given).to_parquet(tmp_path / "a.parquet")
+    source = made(str(tmp_path / "a.parquet"))
+    assert len(source.taken) == 3
+    assert source.head[0].columns() == given[0]
+    assert as_table([{"a": 2**70, "b": [b"x"]}, {"a": None}], ["a", "b"])[:] == {
+        "a": [2**70, None],
+        "b": [["bytes"], None],
+    }

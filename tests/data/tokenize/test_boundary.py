@@ -21,6 +21,8 @@ def test_the_length_that_sequences_share():
     assert shared_length(["abc", "abd"]) == 2
     assert shared_length([[1], [1, 2]]) == 1
     assert shared_length([[], [1]]) == 0
+    assert shared_length(["abcd", "abcx", "ab", "abc"]) == 2
+    assert shared_length(["abc"]) == 3
 
 
 def test_a_block_that_the_answers_do_not_have_is_no_part_of_the_prompt():

@@ -10,6 +10,8 @@ from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data import Example, ExampleTokenizer
 from dpo_lightning.data.tokenize import Outcome
 from dpo_lightning.data.tokenize.boundary import Boundary
+from dpo_lightning.data.tokenize.encoding import TextEncoder
+from dpo_lightning.data.tokenize.rendering import RenderedExample
 from dpo_lightning.errors import InputError
 from tests.data.tokenize.common import BOS, EOS, TOKENIZERS, A, B, encode, ids, longest, real
 from tests.helpers.tiny import tiny_tokenizer
@@ -173,3 +175,13 @@ def test_a_tokenizer_that_writes_tokens():
 def test_a_token_across_the_boundary_is_noted():
     assert encode(merging(), "The quick brown fox jum", "ps over", " no").boundary is Boundary.MERGED
     assert encode(tiny_tokenizer(), "a", "b", "c").boundary is Boundary.CLEAN
+
+
+def test_no_character_stands_behind_the_tokens_that_there_are():
+    tokenizer = tiny_tokenizer()
+    rendered = RenderedExample(0, Example("ab:", ("cdefgh",)), "ab:", ["cdefgh"], templated=False)
+    encoder = TextEncoder(tokenizer)
+    (whole,) = encoder.encode([rendered])
+    cut = whole._replace(completions=[whole.completions[0][:3]])
+    assert encoder.places(rendered, whole, 0, [2, 5]) == [(2, 2), (5, 5)]
+    assert encoder.places(rendered, cut, 0, [2, 5]) == [(2, 2), (3, 3)]
