@@ -14,10 +14,14 @@ from dpo_lightning.data.formats.turns import repeats
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
+_OF_TEXT = ("control_tokens", "prompt_template", "completion_template", "turn_marker")
+
 
 @dataclass(frozen=True)
 class FramedFormat(Format):
     r"""A format whose prompts and completions may be plain text.
+
+    Rows of messages, to which these settings mean nothing, are refused beside one of them; `texts` aside.
 
     Args:
         prompt_template: Text around a plain-text prompt; `{prompt}` stands for it, every other name in braces for the
@@ -50,6 +54,16 @@ class FramedFormat(Format):
         names = [each.name for each in fields(FramedFormat) if each.name not in ("ignore", "system", "texts")]
         return {name: getattr(self, name) for name in names}
 
+    def check_of_text(self) -> None:
+        """Refuse a row of messages where settings say how text is read.
+
+        Raises:
+            InputError: naming the setting.
+        """
+        for name in _OF_TEXT:
+            if getattr(self, name) != getattr(FramedFormat, name):
+                raise _of_text(name)
+
     @abstractmethod
     def written(self, row: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
         """Return the prompt of a row and its completions as they stand in it."""
@@ -58,9 +72,11 @@ class FramedFormat(Format):
         """Return this format, with `repeats_prompt` where the text completions of all rows begin with their prompt.
 
         Raises:
-            InputError: where those of most rows do, and nothing is said of it.
+            InputError: where those of most rows do, and nothing is said of it; where it is said, and all are messages.
         """
         if self.repeats_prompt is not None:
+            if rows and all(map(self._has_messages, rows)):
+                raise _of_text("repeats_prompt")
             return self
         said = [each for row in rows if (each := self._repeats(row)) is not None]
         if not said or sum(said) * 2 <= len(said):
@@ -78,3 +94,13 @@ class FramedFormat(Format):
             return repeats(*self.written(row))
         except (InputError, NoPreference):
             return None  # the reader says what is wrong with the row
+
+    def _has_messages(self, row: Mapping[str, Any]) -> bool:
+        try:
+            return any(isinstance(each, list | Mapping) for each in self.written(row)[1])
+        except (InputError, NoPreference):
+            return False
+
+
+def _of_text(name: str) -> InputError:
+    return InputError(f"format.{name} is for rows of text: the rows are messages, so leave it out")

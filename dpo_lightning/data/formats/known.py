@@ -190,7 +190,8 @@ def _by_scores(read: ComparedFormat, one: str, other: str) -> Iterator[Known]:
         scores = [score + one, score + other]
         said = {read.prompt: TEXT | MESSAGES, **dict.fromkeys((read.first, read.second), TEXT | MESSAGES)}
         needs = {**said, **dict.fromkeys(scores, NUMBER)}
-        yield Known("comparison by scores", replace(read, scores=scores), needs, last=True)
+        by_scores = ComparedFormat(read.prompt, first=read.first, second=read.second, scores=scores)
+        yield Known("comparison by scores", by_scores, needs, last=True)
 
 
 def _comparison(title: str, each: ComparedFormat, prompt: Mapping[str, Kind]) -> Known:

@@ -77,7 +77,7 @@ def _check_sides(row_format: RowFormat, rows: Rows) -> None:
     sides = {row_format.chosen, row_format.rejected}
     for known in known_formats():
         read = known.format
-        if not isinstance(read, ComparedFormat) or sides != {read.first, read.second}:
+        if not isinstance(read, ComparedFormat) or read.scores or sides != {read.first, read.second}:
             continue
         if first_value(rows, read.preference) is not None:
             raise InputError(
