@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
-from dpo_lightning.data.columns import check_framing, check_texts
+from dpo_lightning.data import text_templates
+from dpo_lightning.data.columns import are_names
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.formats.turns import repeats
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
+from dpo_lightning.utils.kinds import check_fields
+from dpo_lightning.utils.text import one_line
 
 _OF_TEXT = ("control_tokens", "prompt_template", "completion_template", "turn_marker")
 
@@ -45,8 +48,8 @@ class FramedFormat(Format):
     repeats_prompt: Optional[bool] = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_texts(self.texts, type(self).__name__)
-        check_framing(self)
+        self._check_texts()
+        self._check_framing()
 
     @property
     def framing(self) -> dict[str, Any]:
@@ -88,6 +91,28 @@ class FramedFormat(Format):
                 "the texts as they are"
             )
         return replace(self, repeats_prompt=True)
+
+    def _check_texts(self) -> None:
+        name, given = f"{type(self).__name__}.texts", self.texts
+        if isinstance(given, str):
+            raise InputError(f"{name}: name a list of columns, got {given!r}: write [{one_line(given)}]")
+        if given is not None and not are_names(given):
+            raise InputError(f"{name}: name a list of columns, got {one_line(repr(given), 80)}")
+
+    def _check_framing(self) -> None:
+        """Refuse a setting of another kind, a template without its field, and no turn marker."""
+        name = type(self).__name__
+        check_fields(self, f"{name}.")
+        for template, field_name in (("prompt_template", "prompt"), ("completion_template", "completion")):
+            given = getattr(self, template)
+            found = text_templates.fields(given) if isinstance(given, str) else []  # a path is text elsewhere
+            of_columns = field_name == "prompt" == getattr(self, "prompt", None) and found and field_name not in found
+            if found.count(field_name) != 1 and not of_columns:
+                raise InputError(
+                    f"{name}.{template} must contain {{{field_name}}} once, got {one_line(repr(given), 80)}"
+                )
+        if not self.turn_marker:
+            raise InputError(f"{name}.turn_marker must not be empty")
 
     def _repeats(self, row: Mapping[str, Any]) -> bool | None:
         try:

@@ -158,7 +158,7 @@ class RowFormat(FramedFormat):
 
     @property
     def _without_prompt(self) -> str:
-        """The way out for whole dialogues beside another prompt, or none."""
+        """End of a refusal: how to read whole dialogues without the column `prompt`; empty where another is named."""
         return ": for whole dialogues leave it out by data.format.ignore: [prompt]" if self.prompt == "prompt" else ""
 
     @property

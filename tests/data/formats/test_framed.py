@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,18 @@ def test_a_repeated_prompt_is_one_of_text(bare):
             replace(bare, repeats_prompt=said).found_in([row])
         given = replace(RowFormat(), repeats_prompt=said)
         assert given.found_in([row, {"prompt": "q", "chosen": "a", "rejected": "b"}]) == given
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            {"prompt_template": Path("p")},
+            r"RowFormat\.prompt_template must contain \{prompt\} once, got PosixPath\('p'\)",
+        ),
+        ({"texts": "a\nb"}, r"RowFormat\.texts: name a list of columns, got 'a\\nb': write \[a b\]"),
+    ],
+)
+def test_what_frames_a_text_is_refused_in_one_line(settings, line):
+    with pytest.raises(InputError, match=rf"^{line}$"):
+        RowFormat(**settings)
