@@ -10,10 +10,8 @@ from dpo_lightning.batch import COLUMNS, Column, ColumnValue, Holds, checked_val
 from dpo_lightning.batch.columns import checked_number
 from dpo_lightning.data.column_paths import required
 from dpo_lightning.data.control_tokens import check_text
-from dpo_lightning.data.text_templates import fields
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.arguments import wrong_kind
-from dpo_lightning.utils.kinds import check_fields
 from dpo_lightning.utils.text import one_line
 
 ColumnSource: TypeAlias = Union[str, list[str]]  # a column, or two whose difference counts
@@ -113,44 +111,15 @@ def check_sources(named: Mapping[str, object], format_name: str = "RowFormat") -
             continue
         if name != "margin":
             raise InputError(f"{format_name}.{name}: name one column, got {one_line(repr(source), 80)}")
-        if not _are_names(source) or len(cast(Sequence[str], source)) != 2:
+        if not are_names(source) or len(cast(Sequence[str], source)) != 2:
             raise InputError(
                 f"{format_name}.margin: name one column, or two whose difference it is, got "
                 f"{one_line(repr(source), 80)}"
             )
 
 
-def check_framing(settings: Any) -> None:
-    """Check what a format puts around plain text.
-
-    Raises:
-        InputError: for a field of another kind, a template without its field, and for no turn marker.
-    """
-    name = type(settings).__name__
-    check_fields(settings, f"{name}.")
-    for template, field in (("prompt_template", "prompt"), ("completion_template", "completion")):
-        given = getattr(settings, template)
-        found = fields(given) if isinstance(given, str) else []  # a path is text elsewhere
-        of_columns = field == "prompt" == settings.prompt and found and field not in found
-        if found.count(field) != 1 and not of_columns:
-            raise InputError(f"{name}.{template} must contain {{{field}}} once, got {one_line(repr(given), 80)}")
-    if not settings.turn_marker:
-        raise InputError(f"{name}.turn_marker must not be empty")
-
-
-def check_texts(texts: object, format_name: str) -> None:
-    """Check what a format names as texts.
-
-    Raises:
-        InputError: for a single name, and for what is no name.
-    """
-    if isinstance(texts, str):
-        raise InputError(f"{format_name}.texts: name a list of columns, got {texts!r}: write [{one_line(texts)}]")
-    if texts is not None and not _are_names(texts):
-        raise InputError(f"{format_name}.texts: name a list of columns, got {one_line(repr(texts), 80)}")
-
-
-def _are_names(given: object) -> bool:
+def are_names(given: object) -> bool:
+    """Return whether a setting is a list of names of columns."""
     return isinstance(given, list | tuple) and all(isinstance(name, str) for name in given)
 
 

@@ -248,18 +248,3 @@ def test_a_module_without_the_method_is_not_asked() -> None:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
     trainer(max_steps=1).fit(Own(), data(val_split=0.25))
-
-
-@pytest.mark.parametrize(
-    ("settings", "line"),
-    [
-        (
-            {"prompt_template": Path("p")},
-            r"RowFormat\.prompt_template must contain \{prompt\} once, got PosixPath\('p'\)",
-        ),
-        ({"texts": "a\nb"}, r"RowFormat\.texts: name a list of columns, got 'a\\nb': write \[a b\]"),
-    ],
-)
-def test_what_frames_a_text_is_refused_in_one_line(settings: Any, line: str) -> None:
-    with pytest.raises(InputError, match=rf"^{line}$"):
-        RowFormat(**settings)

@@ -62,6 +62,12 @@ class AutoFormat(RowFormat):
             InputError: as `find_format` does, and for a setting that the format has not.
         """
         known = find_format(rows, wanted)
+        if not isinstance(known.format, LabelledPairs):
+            return self._settled(known, rows, wanted)
+        pairs = self._settled(known._replace(format=known.format.pairs), rows, wanted)
+        return pairs._replace(format=LabelledPairs(pairs.format))
+
+    def _settled(self, known: Known, rows: Sequence[Mapping[str, Any]], wanted: Compares | None) -> Known:
         given = {
             each.name: getattr(self, each.name)
             for each in fields(self)
@@ -70,11 +76,11 @@ class AutoFormat(RowFormat):
         found = _with(known.format, given)
         if isinstance(getattr(found, "prompt", None), str) and found.prompt == "instruction":  # type: ignore[attr-defined]
             found = _with_input(found, rows)
-        found = found.found_in(rows, wanted)
-        if found.system is not None:
-            return known._replace(format=found)
+        known = known._replace(format=found.found_in(rows, wanted))
+        if known.format.system is not None:
+            return known
         name = next((each for each in SYSTEM if _has_text(rows, each)), None)
-        return known._replace(format=found) if name is None else _with_system(known._replace(format=found), rows, name)
+        return known if name is None else _with_system(known, rows, name)
 
 
 def _with(row_format: Format, given: Mapping[str, Any]) -> Format:
@@ -83,8 +89,6 @@ def _with(row_format: Format, given: Mapping[str, Any]) -> Format:
     Raises:
         InputError: for a setting that the format has not.
     """
-    if isinstance(row_format, LabelledPairs):
-        return LabelledPairs(_with(row_format.pairs, given))
     for name in given:
         if not hasattr(row_format, name):
             raise InputError(f"data.format.{name}: {type(row_format).__name__}, which reads these rows, has none")
@@ -106,14 +110,13 @@ def _has_text(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
 def _with_system(known: Known, rows: Sequence[Mapping[str, Any]], name: str) -> Known:
     """Return the format with the column of the system prompt, which texts are written as messages for."""
     found = replace(known.format, system=name)
-    reads = any(map(partial(_is_dialogue, known.format), rows))
-    if not found.as_messages and not reads:
+    if not found.as_messages and not any(map(partial(_is_dialogue, found), rows)):
+        if found.as_messages is False or getattr(found, "control_tokens", False):
+            return known
         found = replace(found, as_messages=True)
-        texts = known.format.as_messages is None and not getattr(found, "control_tokens", False)
-        reads = texts and any(map(partial(_reads, found), rows))
-    elif found.as_messages:
-        reads = True
-    return known._replace(format=found, needs={**known.needs, name: TEXT}) if reads else known
+        if not any(map(partial(_reads, found), rows)):
+            return known
+    return known._replace(format=found, needs={**known.needs, name: TEXT})
 
 
 def _is_dialogue(row_format: Format, row: Mapping[str, Any]) -> bool:

@@ -16,6 +16,8 @@ from dpo_lightning.data.formats.pairs import PairFormat, Side
 from dpo_lightning.data.formats.verdict import Better, Verdicts
 from dpo_lightning.errors import InputError
 
+_OF_PREFERENCES = ("preference", "names", "verdicts", "boundary", "scale")
+
 
 @dataclass(frozen=True)
 class ComparedFormat(PairFormat):
@@ -30,7 +32,7 @@ class ComparedFormat(PairFormat):
         second: Column of the other.
         preference: Column that says which is better.
         scores: Two columns with a number of each, in place of a preference: the higher one is better, equal ones are a
-            tie.
+            tie. The settings of a preference, which follow, mean nothing beside them and are refused.
         names: Two columns with the name of each, such as that of its model, by which the preference may call it.
         verdicts: Values of it, as text in small letters, and what they say: `first`, `second` or `tie`. The name of
             one of the two columns says that one, and so does the letter or the digit in which the two names differ.
@@ -63,6 +65,12 @@ class ComparedFormat(PairFormat):
         for key in ("scores", "names"):
             if (given := getattr(self, key)) is not None and len(given) != 2:
                 raise InputError(f"{name}.{key}: name two columns, that of `{self.first}` and that of `{self.second}`")
+        for key in _OF_PREFERENCES if self.scores is not None else ():
+            if getattr(self, key) != getattr(ComparedFormat, key):
+                raise InputError(
+                    f"{name}.scores: `{key}` means nothing beside scores: leave it out, or give the columns to "
+                    "ComparedFormat"
+                )
 
     @property
     def judges(self) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from dpo_lightning.data.formats.base import Format
 from dpo_lightning.data.formats.decoded import decoded
-from dpo_lightning.data.formats.known import Known, known_formats
+from dpo_lightning.data.formats.known import Known, Rank, known_formats
 from dpo_lightning.data.formats.pair_halves import LabelledPairs
 from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.data.formats.shapes import first_value, json_columns
@@ -47,8 +48,9 @@ def find_format(rows: Rows, wanted: Compares | None = None) -> Known:
         return known_formats()[0]  # it says what is wrong with the row
     if not found:
         raise _unknown(rows, read)
-    best = _most_specific([each for each in found if each.first] or found)
-    best = [each for each in best if not each.last] or best
+    best = _most_specific([each for each in found if each.rank is Rank.FIRST] or found)
+    foremost = min(each.rank for each in best)
+    best = [each for each in best if each.rank is foremost]
     if len(best) > 1:
         raise InputError(
             f"the rows may be read as {' or as '.join(each.said for each in best)}: say which in data.format"
@@ -101,13 +103,10 @@ def _halves(pairs: Format) -> Format:
 
 def _unknown(rows: Rows, read: Rows) -> InputError:
     columns = ", ".join(f"`{name}`" for name in (rows[0] if rows else ()))
-    lacking: dict[str, list[str]] = {}
-    for each in known_formats():
-        missing = each.lacking(read)
-        if each.title not in lacking or _distance(missing) < _distance(lacking[each.title]):
-            lacking[each.title] = missing
-    nearest = sorted(lacking, key=lambda title: _distance(lacking[title]))[:_NEAREST]
-    said = "; ".join(f"{title} lack {' and '.join(lacking[title])}" for title in nearest)
+    nearest: dict[str, Known] = {}
+    for each in sorted(known_formats(), key=partial(_distance, read)):
+        nearest.setdefault(each.title, each)
+    said = "; ".join(f"{each.title} lack {' and '.join(each.lacking(read))}" for each in [*nearest.values()][:_NEAREST])
     if not columns:
         return InputError("the rows have no columns: name them in data.format")
     return InputError(
@@ -116,6 +115,6 @@ def _unknown(rows: Rows, read: Rows) -> InputError:
     )
 
 
-def _distance(missing: list[str]) -> tuple[int, int]:
-    """Return how much rows lack, and how much of it they have no column for."""
-    return len(missing), sum(said.count("`") == 2 and said.endswith("`") for said in missing)
+def _distance(rows: Rows, known: Known) -> tuple[int, int]:
+    """Return how much rows lack of a format, and how much of it they have no value for."""
+    return len(known.lacking(rows)), len(known.absent(rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import IntEnum
 from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
@@ -43,7 +44,14 @@ from dpo_lightning.data.formats.sharegpt import ShareGPTFormat
 from dpo_lightning.data.formats.swift import SwiftFormat
 from dpo_lightning.data.formats.unpaired import UnpairedFormat
 
-PROMPTS = ("prompt", "question", "instruction", "query", "input", "context", "history", "messages", "conversations")
+QUESTIONS = ("question", "instruction", "query")
+ITEM_PROMPTS = ("prompt", *QUESTIONS, "input")
+"""Prompts of lists whose items hold a completion and its score."""
+
+SCORED_PROMPTS = (*ITEM_PROMPTS, "context")
+"""Prompts of completions whose scores stand beside them."""
+
+PROMPTS = (*SCORED_PROMPTS, "history", "messages", "conversations")
 PAIRS = (
     ("chosen", "rejected"),
     ("chosen_response", "rejected_response"),
@@ -69,6 +77,14 @@ LATE = ("input", "context", "history")
 """Prompts of rows that have none under another name; beside one they are a further part of it."""
 
 
+class Rank(IntEnum):
+    """Ranks of formats that read the same rows: one before the others, and one that gives way to them."""
+
+    FIRST = 0
+    USUAL = 1
+    LAST = 2
+
+
 class Known(NamedTuple):
     """A format that rows may have.
 
@@ -76,15 +92,13 @@ class Known(NamedTuple):
         title: Its name for the reader.
         format: Reads such rows.
         needs: Its columns, or paths to their fields, and the kind of each.
-        first: Whether it is taken before others that read the rows as well.
-        last: Whether it gives way to another that reads the rows as well.
+        rank: Its rank among others that read the rows as well.
     """
 
     title: str
     format: Format
     needs: Mapping[str, Kind]
-    first: bool = False
-    last: bool = False
+    rank: Rank = Rank.USUAL
 
     def fits(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """Return whether rows have what it needs."""
@@ -93,6 +107,10 @@ class Known(NamedTuple):
     def lacking(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return what the rows have not of it, each in words; empty where they are of this format."""
         return [said for path, kind in self.needs.items() if (said := _lacking(rows, path, kind))]
+
+    def absent(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the columns that it needs and of which rows have no value."""
+        return [path for path in self.needs if first_value(rows, path) is None]
 
     @property
     def said(self) -> str:
@@ -115,14 +133,13 @@ def known_formats() -> tuple[Known, ...]:
 
 def _pairs() -> Iterator[Known]:
     plain = TEXT | PLAIN
-    yield Known("pairs", RowFormat(), {"prompt": plain, "chosen": plain, "rejected": plain}, first=True)
+    yield Known("pairs", RowFormat(), {"prompt": plain, "chosen": plain, "rejected": plain}, Rank.FIRST)
     yield Known("dialogues with an implicit prompt", RowFormat(), dict.fromkeys(("chosen", "rejected"), plain))
     for prompt in PROMPTS:
         for chosen, rejected in PAIRS:
             read, answer = RowFormat(prompt, chosen, rejected), TEXT | PLAIN_ANSWER
-            late = prompt in LATE
-            yield Known("pairs", read, {prompt: TEXT, chosen: plain, rejected: plain}, last=late)
-            yield Known("pairs", read, {prompt: PLAIN, chosen: answer, rejected: answer}, last=late)
+            yield Known("pairs", read, {prompt: TEXT, chosen: plain, rejected: plain}, _rank(prompt))
+            yield Known("pairs", read, {prompt: PLAIN, chosen: answer, rejected: answer}, _rank(prompt))
 
 
 def _dialogues() -> Iterator[Known]:
@@ -141,7 +158,7 @@ def _dialogues() -> Iterator[Known]:
 
 
 def _questions() -> Iterator[Known]:
-    for prompt in PROMPTS[1:4]:
+    for prompt in QUESTIONS:
         texts = dict.fromkeys((prompt, "chosen", "rejected"), TEXT)
         yield Known("question with a system text", QuestionFormat(prompt, system="system"), {"system": TEXT, **texts})
         if prompt == "instruction":
@@ -167,13 +184,13 @@ def _compared() -> Iterator[Known]:
     ):
         yield _comparison(title, each, {each.prompt: TEXT | MESSAGES})
     safer = SafeRLHFFormat(preference="safer_response_id")
-    yield _comparison("PKU-SafeRLHF", safer, {safer.prompt: TEXT | MESSAGES})._replace(last=True)
+    yield _comparison("PKU-SafeRLHF", safer, {safer.prompt: TEXT | MESSAGES})._replace(rank=Rank.LAST)
     yield _comparison("arena battles", ArenaFormat(first="conversation_a", second="conversation_b"), {})
     for of, (one, other) in product(SIDES_OF, ENDS):
         for prompt in PROMPTS:
             read = ArenaFormat(prompt, first=of + one, second=of + other)
             yield from _in_words(read)
-            yield from _by_scores(read, one, other) if prompt in PROMPTS[:6] else ()
+            yield from _by_scores(read, one, other) if prompt in SCORED_PROMPTS else ()
     yield from _by_scores(ComparedFormat("question.full_text", first="answer_0", second="answer_1"), "_0", "_1")
 
 
@@ -181,8 +198,8 @@ def _in_words(read: ComparedFormat) -> Iterator[Known]:
     for preference in VERDICTS:
         each = replace(read, preference=preference)
         needs = _comparison("", each, {read.prompt: TEXT | MESSAGES}).needs
-        late = read.prompt in LATE
-        yield Known("comparison in words", each, {**needs, preference: word_of(each.words)}, last=late)
+        needs = {**needs, preference: word_of(each.words)}
+        yield Known("comparison in words", each, needs, _rank(read.prompt))
 
 
 def _by_scores(read: ComparedFormat, one: str, other: str) -> Iterator[Known]:
@@ -190,7 +207,8 @@ def _by_scores(read: ComparedFormat, one: str, other: str) -> Iterator[Known]:
         scores = [score + one, score + other]
         said = {read.prompt: TEXT | MESSAGES, **dict.fromkeys((read.first, read.second), TEXT | MESSAGES)}
         needs = {**said, **dict.fromkeys(scores, NUMBER)}
-        yield Known("comparison by scores", replace(read, scores=scores), needs, last=True)
+        by_scores = ComparedFormat(read.prompt, first=read.first, second=read.second, scores=scores)
+        yield Known("comparison by scores", by_scores, needs, Rank.LAST)
 
 
 def _comparison(title: str, each: ComparedFormat, prompt: Mapping[str, Kind]) -> Known:
@@ -207,10 +225,10 @@ def _scored() -> Iterator[Known]:
     ):
         kind = items(**{text: TEXT | ANSWER, number: NUMBER})
         yield from _both(title, prompt, list_name, kind, {}, completion=text, **_number(rank, number))
-    for prompt, list_name, number in product(PROMPTS[:6], TEXTS_OF, BESIDE):
+    for prompt, list_name, number in product(SCORED_PROMPTS, TEXTS_OF, BESIDE):
         fields = _number(number.startswith("rank"), number)
         yield from _both("scored list", prompt, list_name, TEXTS | LISTS, {number: NUMBERS}, **fields)
-    for prompt, list_name in (*product(PROMPTS[:5], LISTS_OF), ("prompt", "replies"), ("history", "replies")):
+    for prompt, list_name in (*product(ITEM_PROMPTS, LISTS_OF), ("prompt", "replies"), ("history", "replies")):
         for text, number in product(TEXTS_IN, ("score", "rating", "reward", "overall_score", "rank")):
             kind = items(**{text: TEXT | ANSWER, number: NUMBER})
             fields = _number(number == "rank", number)
@@ -227,20 +245,23 @@ def _both(
     needs = {prompt: TEXT | MESSAGES, completions: kind, **beside}
     for form in (ScoredPairsFormat, ScoredListFormat):
         read = form(prompt, completions=completions, **settings)  # type: ignore[arg-type]
-        yield Known(title, read, needs, last=title == "scored list" and prompt in LATE)
+        yield Known(title, read, needs, _rank(prompt) if title == "scored list" else Rank.USUAL)
 
 
 def _labelled() -> Iterator[Known]:
     for label in LABELS:
-        first = label in SAID
+        rank = Rank.FIRST if label in SAID else Rank.USUAL
         for dialogue in ("messages", "conversations"):
             read = UnpairedFormat("prompt", dialogue, label)
-            yield Known("labelled dialogues", read, {dialogue: ANSWERED, label: LABEL}, first)
+            yield Known("labelled dialogues", read, {dialogue: ANSWERED, label: LABEL}, rank)
         for completion, prompt in product(SINGLE, PROMPTS):
             if prompt != completion:
                 read = UnpairedFormat(prompt, completion, label)
                 needs = {prompt: TEXT | MESSAGES, completion: TEXT | ANSWER, label: LABEL}
-                late = prompt in LATE
-                yield Known("labelled completions", read, needs, first and not late, late)
+                yield Known("labelled completions", read, needs, _rank(prompt, rank))
         whole = {"completion": TEXT | ANSWERED, label: LABEL}
-        yield Known("labelled dialogues", UnpairedFormat(label=label), whole, first)
+        yield Known("labelled dialogues", UnpairedFormat(label=label), whole, rank)
+
+
+def _rank(prompt: str, usual: Rank = Rank.USUAL) -> Rank:
+    return Rank.LAST if prompt in LATE else usual

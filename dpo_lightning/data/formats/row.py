@@ -103,8 +103,7 @@ class RowFormat(FramedFormat):
             check_not_spelled(prompt, {self.chosen: chosen, self.rejected: rejected})
             texts = self._texts(prompt, chosen, rejected)
             return self._framed(texts, row, str if self.control_tokens else quote)
-        if self.control_tokens:
-            raise InputError("format.control_tokens is for rows of text: the rows are messages, so leave it out")
+        self.check_of_text()
         triple = self._messages(prompt, answer(chosen), answer(rejected))
         pair = Example.pair(*(quoted(part, quote) for part in triple))
         return pair._replace(**template_inputs(row, quote))
@@ -159,7 +158,7 @@ class RowFormat(FramedFormat):
 
     @property
     def _without_prompt(self) -> str:
-        """The way out for whole dialogues beside another prompt, or none."""
+        """End of a refusal: how to read whole dialogues without the column `prompt`; empty where another is named."""
         return ": for whole dialogues leave it out by data.format.ignore: [prompt]" if self.prompt == "prompt" else ""
 
     @property

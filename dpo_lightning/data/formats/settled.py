@@ -14,7 +14,8 @@ from dpo_lightning.data.formats.found import find_format
 from dpo_lightning.data.formats.known import Known, known_formats
 from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.formats.row import RowFormat
-from dpo_lightning.data.formats.shapes import first_value, json_columns
+from dpo_lightning.data.formats.shapes import first_value, spells_messages
+from dpo_lightning.data.formats.spelled import spelled_messages
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import Compares
 
@@ -77,7 +78,7 @@ def _check_sides(row_format: RowFormat, rows: Rows) -> None:
     sides = {row_format.chosen, row_format.rejected}
     for known in known_formats():
         read = known.format
-        if not isinstance(read, ComparedFormat) or sides != {read.first, read.second}:
+        if not isinstance(read, ComparedFormat) or read.scores or sides != {read.first, read.second}:
             continue
         if first_value(rows, read.preference) is not None:
             raise InputError(
@@ -88,12 +89,9 @@ def _check_sides(row_format: RowFormat, rows: Rows) -> None:
 
 def _check_text(row_format: RowFormat, rows: Rows) -> None:
     """Refuse messages that are spelled as JSON in a text, which would be trained on as they stand."""
-    names = {row_format.prompt, row_format.chosen, row_format.rejected}
-    if as_json := [name for name in json_columns(rows) if name in names]:
-        raise InputError(
-            f"field `{as_json[0]}`: the text is JSON of messages: take a format that is told so, such as "
-            f"ShareGPTFormat with json_columns: [{', '.join(as_json)}]"
-        )
+    names = dict.fromkeys((row_format.prompt, row_format.chosen, row_format.rejected))
+    if spelled := [name for name in names if spells_messages(first_value(rows, name))]:
+        raise spelled_messages(spelled)
 
 
 def _check_first(row_format: Format, rows: Rows, place: str) -> None:

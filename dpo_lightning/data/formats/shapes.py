@@ -100,12 +100,26 @@ def json_columns(rows: Sequence[Row]) -> list[str]:
     return [name for name in (rows[0] if rows else ()) if _is_json(first_value(rows, name))]
 
 
+def spells_messages(value: Any) -> bool:
+    """Return whether a value is a text that holds the JSON of messages."""
+    return _of_messages(_json(value))
+
+
 def _is_json(value: Any) -> bool:
+    read = _json(value)
+    return _of_messages(read) or (_is_list(read) and all(isinstance(each, Mapping) for each in read))
+
+
+def _of_messages(read: Any) -> bool:
+    within = read.get("messages") if isinstance(read, Mapping) else read
+    return role_of(read) is not None or _are_messages(within)
+
+
+def _json(value: Any) -> Any:
+    """Return what a text holds as JSON where that is a mapping, or a list of such; None otherwise."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[{", "{", "[ {", "[\n")):
-        return False
+        return None
     try:
-        read = json.loads(value)
+        return json.loads(value)
     except (ValueError, RecursionError):
-        return False
-    messages = role_of(read) is not None or (isinstance(read, Mapping) and _are_messages(read.get("messages")))
-    return messages or (_is_list(read) and all(isinstance(each, Mapping) for each in read))
+        return None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from dpo_lightning.data.formats.shapes import ANSWER, ANSWERED
 from dpo_lightning.errors import InputError
 
 _MESSAGES = re.compile(r"""\s*\[?\s*\{\s*(["'])(role|from|content|value)\1\s*:""")
-_PYTHON = re.compile(r"\s*\[\s*\{\s*'(role|from|content|value)'\s*:")
+_PYTHON = re.compile(r"\s*\[\s*\{\s*'((content|value)'\s*:.*')?(role|from)'\s*:", re.DOTALL)
 _TURNS = re.compile(r'\s*\[\s*".*"\s*\]\s*', re.DOTALL)
 
 
@@ -27,15 +28,20 @@ def check_not_spelled(prompt: str | None, completions: dict[str, str]) -> None:
     """
     name = next(iter(completions))
     if all(map(_spells_messages, completions.values())):
-        raise InputError(
-            f"field `{name}`: the text spells messages: write them as a list, or as JSON and name the columns in "
-            "json_columns of ShareGPTFormat or another format that has it"
-        )
+        raise spelled_messages([*completions])
     if prompt is not None and all(map(_spells_turns, (prompt, *completions.values()))):
         raise InputError(
             f"field `{name}`: this text and its prompt are JSON lists of turns: write the turns as messages, with "
             "`role` and `content`"
         )
+
+
+def spelled_messages(names: Sequence[str]) -> InputError:
+    """Return the refusal of texts in these fields that spell messages."""
+    return InputError(
+        f"field `{names[0]}`: the text spells messages: write them as a list, or as JSON and take a format that is "
+        f"told so, such as ShareGPTFormat with json_columns: [{', '.join(names)}]"
+    )
 
 
 def _spells_messages(text: str) -> bool:

@@ -21,11 +21,14 @@ ROLES: Mapping[str, str] = {
 """Roles of ShareGPT's kin and the chat template's name of each, in small letters."""
 
 
+_ROLE = ("role", "from")
 _CONTENT = ("content", "value", "text")
 
 
 def respelled(value: Any, place: str, roles: Mapping[str, str] | None = None) -> Any:
     """Return messages as a chat template reads them, a lone one as a list; what else there is stays.
+
+    So does a second name of the role or of the content, such as `text` beside `content`, unless it is null.
 
     Args:
         value: A text, a message, a list of messages, or anything else of a row.
@@ -50,15 +53,16 @@ def role_of(message: Any) -> str | None:
     """Return the role of a message in any spelling, as a chat template names it where it is one of `ROLES`."""
     if not isinstance(message, Mapping):
         return None
-    role = _either(message, "role", "from")
+    _, role = _either(message, _ROLE)
     return ROLES.get(role.strip().casefold(), role) if isinstance(role, str) else None
 
 
 def _message(message: Any, place: str, roles: Mapping[str, str]) -> Any:
     if not isinstance(message, Mapping):
         return message
-    role, content = _either(message, "role", "from"), _either(message, *_CONTENT)
-    others = {name: each for name, each in message.items() if name not in ("role", "from", *_CONTENT)}
+    (role_name, role), (content_name, content) = _either(message, _ROLE), _either(message, _CONTENT)
+    left = {name: each for name, each in message.items() if name not in (role_name, content_name)}
+    others = {name: each for name, each in left.items() if each is not None or name not in (*_ROLE, *_CONTENT)}
     if role is None or (content is None and not others):
         return message
     role = _role(role, place, roles)
@@ -67,8 +71,8 @@ def _message(message: Any, place: str, roles: Mapping[str, str]) -> Any:
     return {**others, "role": role, **({} if content is None else {"content": content})}
 
 
-def _either(message: Mapping[str, Any], *names: str) -> Any:
-    return next((message[name] for name in names if message.get(name) is not None), None)
+def _either(message: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str | None, Any]:
+    return next(((name, message[name]) for name in names if message.get(name) is not None), (None, None))
 
 
 def _role(role: Any, place: str, roles: Mapping[str, str]) -> str:

@@ -81,7 +81,11 @@ class UnpairedFormat(FramedFormat):
         return declared({}, self.texts)
 
     def found_in(self, rows: Sequence[Mapping[str, Any]], wanted: Compares | None = None) -> Format:
-        """Return this format, with a `threshold` of 0 where labels are 1 and -1, and `repeats_prompt` where they do."""
+        """Return this format, settled by the first rows.
+
+        It has a `threshold` of 0 where labels are 1 and -1, and `repeats_prompt` where text completions begin with
+        their prompt.
+        """
         signed = self.threshold is None and is_signed([value(row, self.label) for row in rows])
         found = replace(self, threshold=0.0) if signed else self
         return super(UnpairedFormat, found).found_in(rows, wanted)

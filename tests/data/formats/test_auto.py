@@ -52,7 +52,7 @@ def test_columns_of_numbers_go_along_with_what_is_found() -> None:
     ],
 )
 def test_a_config_names_settings_or_a_class(given: Any, wanted: Any) -> None:
-    parser = parser_of("data")
+    parser = parser_of("data", frozenset({"dataset", "format"}))
     parsed = parser.parse_object(
         {"data": {"class_path": "dpo_lightning.PreferenceDataModule", "init_args": {"dataset": "x", "format": given}}}
     )
@@ -101,3 +101,16 @@ def test_a_system_text_is_that_of_whatever_is_found() -> None:
     assert AutoFormat().found_in([pair]) == AutoFormat().found_in([{**pair, "system": " "}]) == RowFormat()
     plain = AutoFormat(as_messages=False).found_in([{**pair, "system": "s"}])
     assert plain == RowFormat(as_messages=False)
+
+
+@pytest.mark.parametrize("settings", [{}, {"as_messages": False}, {"control_tokens": True}])
+@pytest.mark.parametrize("system", ["s", " "])
+def test_labelled_halves_are_read_as_the_pairs_are(settings: dict[str, Any], system: str) -> None:
+    sides = {"response_a": "a", "response_b": "b", "winner": "a"}
+    row = {"instruction": "q", "input": "i", **sides, "system": system}
+
+    pairs = AutoFormat(**settings).found_in([row])
+    halves = AutoFormat(**settings).found_in([row], Compares.LABELLED)
+    assert halves == LabelledPairs(pairs)
+    assert (halves.system, halves.as_messages) == (pairs.system, pairs.as_messages)
+    assert halves.examples(row)[0].prompt == pairs.examples(row)[0].prompt == "q\ni"

@@ -101,3 +101,15 @@ def test_the_higher_score_is_the_better_one(scores: Any, completions: list[str])
 def test_a_number_of_a_scale_is_no_place() -> None:
     (example,) = HelpSteerFormat().examples({**ROW, "preference_strength": 1})
     assert example.completions == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"preference": "p"}, {"names": ["m", "n"]}, {"verdicts": {"a": "first"}}, {"boundary": 0.0}],
+)
+def test_settings_of_a_preference_mean_nothing_beside_scores(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(InputError, match=rf"^ComparedFormat\.scores: `{name}` means nothing beside scores"):
+        ComparedFormat(scores=["s", "t"], **settings)
+    with pytest.raises(InputError, match=r"^SHPFormat\.scores: .* give the columns to ComparedFormat$"):
+        SHPFormat(scores=["s", "t"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from dpo_lightning.data.formats import (
     AlpacaFormat,
     ArenaFormat,
+    AutoFormat,
     RowFormat,
     ScoredListFormat,
     ScoredPairsFormat,
@@ -114,3 +116,33 @@ def test_labelled_completions_have_an_input_as_pairs_do():
     pairs = AlpacaFormat(as_messages=False).examples({**row, "chosen": "2", "rejected": "3"})
     assert unpaired.examples(row)[0].prompt == pairs[0].prompt == "Add.\n1 + 1"
     assert unpaired.examples({**row, "input": ""})[0].prompt == "Add."
+
+
+@pytest.mark.parametrize(
+    "bare",
+    [RowFormat(), UnpairedFormat(), AutoFormat(), ShareGPTFormat("prompt")],
+    ids=lambda bare: type(bare).__name__,
+)
+def test_a_repeated_prompt_is_one_of_text(bare):
+    row = {"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assistant("b")]}
+
+    for said in (True, False):
+        with pytest.raises(InputError, match=r"^format\.repeats_prompt is for rows of text: the rows are messages"):
+            replace(bare, repeats_prompt=said).found_in([row])
+        given = replace(RowFormat(), repeats_prompt=said)
+        assert given.found_in([row, {"prompt": "q", "chosen": "a", "rejected": "b"}]) == given
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            {"prompt_template": Path("p")},
+            r"RowFormat\.prompt_template must contain \{prompt\} once, got PosixPath\('p'\)",
+        ),
+        ({"texts": "a\nb"}, r"RowFormat\.texts: name a list of columns, got 'a\\nb': write \[a b\]"),
+    ],
+)
+def test_what_frames_a_text_is_refused_in_one_line(settings, line):
+    with pytest.raises(InputError, match=rf"^{line}$"):
+        RowFormat(**settings)

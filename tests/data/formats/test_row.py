@@ -55,10 +55,20 @@ def test_a_blank_completion_is_not_framed_so_that_it_counts_as_empty():
     assert pair == Example.pair("", " \n", "Output: b")
 
 
-def test_templates_do_not_touch_messages():
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prompt_template": "Instruct: {prompt}"},
+        {"completion_template": "Output: {completion}"},
+        {"turn_marker": "A:"},
+        {"control_tokens": True},
+    ],
+)
+def test_settings_of_text_mean_nothing_to_messages(settings):
     row = {"prompt": [user("q")], "chosen": [assistant("a")], "rejected": [assistant("b")]}
-    pair = parse(row, prompt_template="Instruct: {prompt}", completion_template="Output: {completion}")
-    assert pair == Example.pair([user("q")], [assistant("a")], [assistant("b")])
+    (name,) = settings
+    with pytest.raises(InputError, match=rf"^format\.{name} is for rows of text: the rows are messages"):
+        parse(row, **settings)
 
 
 # Text with an implicit prompt

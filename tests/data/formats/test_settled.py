@@ -46,9 +46,10 @@ def test_two_sides_without_their_verdict_are_refused(name: str) -> None:
 
 
 def test_json_of_messages_is_not_taken_for_text() -> None:
-    with pytest.raises(InputError, match=r"^pairs\.jsonl: field `(chosen|prompt)`: the text is JSON of messages: "):
+    with pytest.raises(InputError, match=r"^pairs\.jsonl: field `(chosen|prompt)`: the text spells messages: "):
         settled(RowFormat(), as_json(turns()))
     assert settled(RowFormat(), {"prompt": "[1]", "chosen": "{}", "rejected": '[{"a": 1}'}) == RowFormat()
+    assert settled(RowFormat(), {"prompt": "q", "chosen": '[{"a": 1}]', "rejected": "[{}]"}) == RowFormat()
 
 
 def test_a_fault_of_one_row_is_left_to_the_reader() -> None:

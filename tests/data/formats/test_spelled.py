@@ -39,7 +39,15 @@ def test_lists_of_turns_as_text_are_refused():
 
 
 @pytest.mark.parametrize(
-    "text", ['{"value": 3}', '[{"from": "Berlin", "to": "Rome"}]', '{"role": "user"', "[{'a': 1}]"]
+    "text",
+    [
+        '{"value": 3}',
+        '[{"from": "Berlin", "to": "Rome"}]',
+        '{"role": "user"',
+        "[{'a': 1}]",
+        "[{'value': 3}]",
+        "[{'content': 3}\n {'content': 4}]",
+    ],
 )
 def test_other_json_is_text(text):
     assert RowFormat().examples({"prompt": "q", "chosen": text, "rejected": text})

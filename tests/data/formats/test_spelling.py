@@ -59,3 +59,10 @@ def test_content_may_be_called_text() -> None:
     assert respelled([{"role": "prompter", "text": "q"}], "x") == [{"role": "user", "content": "q"}]
     row = {"prompt": [{"role": "user", "text": "q"}], "chosen": "a", "rejected": "b"}
     assert AutoFormat().found_in([row]).examples(row)[0].prompt == [{"role": "user", "content": "q"}]
+
+
+@pytest.mark.parametrize("second", [{"text": "b"}, {"value": "b"}, {"from": "gpt"}])
+def test_a_second_name_with_a_value_stays_to_be_named(second: dict[str, str]) -> None:
+    message = {"role": "user", "content": "q", **second}
+    assert respelled([message], "x") == [message]
+    assert respelled([dict.fromkeys(("from", "value", "text")) | message], "x") == [message]
