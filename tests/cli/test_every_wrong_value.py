@@ -113,10 +113,10 @@ ONE_OF_TWO = {"dataset"}  # null beside `sources` alone
 
 
 @functools.cache
-def parser_of(section: str, names: frozenset[str]) -> OneLineParser:
-    """What `add_lightning_class_args` adds, of these arguments alone."""
+def parser_of(section: str, names: frozenset[str] | None = None) -> OneLineParser:
+    """What `add_lightning_class_args` adds, of these arguments alone; of all where none are given."""
     parser, kind = OneLineParser(), SECTIONS[section]
-    others = {name for name, _ in _parameters(kind)} - names
+    others = set() if names is None else {name for name, _ in _parameters(kind)} - names
     if section == "trainer":
         parser.add_class_arguments(kind, section, fail_untyped=False, instantiate=False, sub_configs=True, skip=others)
     else:
