@@ -118,9 +118,16 @@ def test_when_a_rank_is_killed_all_end_and_the_run_can_go_on(hardware, dying, tm
     assert newest_good(tmp_path / "checkpoints") is not None
 
 
+OF_A_RANK = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "RANK")
+
+
 @contextmanager
 def started(words: list[str], path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command in a session of its own; whatever is left of it at the end is killed."""
+    """The command in a session of its own; whatever is left of it at the end is killed.
+
+    It is no rank of what ran here before, and waits for no other run's lock on the cache of rows.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in OF_A_RANK}
     with (path / "log.txt").open("w") as log:
         run = subprocess.Popen(
             [sys.executable, "-m", "dpo_lightning", *words],
@@ -129,6 +136,7 @@ def started(words: list[str], path: Path) -> Iterator[subprocess.Popen[str]]:
             stderr=log,
             text=True,
             start_new_session=True,
+            env={**environment, "HF_DATASETS_CACHE": str(path / "cache")},
         )
         try:
             yield run

@@ -55,7 +55,8 @@ class AdaptiveBeta(AnyModifier):
 
     def rewards(self, scores: Any) -> Any:
         """Return the objective's rewards, with the beta that is set."""
-        return self._inner.rewards(scores)
+        inner: Any = self.objective
+        return inner.rewards(scores)
 
     def observe(self, scores: Any) -> Observation | None:
         """Return the margins of the log-ratios, in nats: of each pair, or of all pairs of the lists."""

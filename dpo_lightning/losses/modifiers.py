@@ -184,7 +184,8 @@ class RowWeighted(Modifier):
 
     def chosen_rewards(self, scores: ChosenScores) -> Float[Tensor, " P"]:
         """Return the objective's rewards, `[P]`."""
-        return self._inner.chosen_rewards(scores)
+        inner: Any = self.objective
+        return inner.chosen_rewards(scores)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,13 @@ def given_back(monkeypatch: pytest.MonkeyPatch) -> Any:
     from transformers.utils import logging as bars
 
     monkeypatch.setattr(LIGHTNING, "filters", [*LIGHTNING.filters])
-    hook = bars.set_tqdm_hook(None)
+    hook, shown = bars.set_tqdm_hook(None), bars.is_progress_bar_enabled()
+    bars.enable_progress_bar()
     with warnings.catch_warnings():
         yield
     bars.set_tqdm_hook(hook)
+    if not shown:
+        bars.disable_progress_bar()
 
 
 def test_tips_are_left_out_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
