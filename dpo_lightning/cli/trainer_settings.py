@@ -21,10 +21,16 @@ def limit_epochs(trainer: Any) -> None:
         trainer: Settings of the Trainer, as the parser read them; `max_epochs` is set in place.
     """
     limited = trainer.get("max_epochs") is not None or trainer.get("max_steps", -1) != -1
-    timed = trainer.get("max_time") is not None or any(map(_is_timer, trainer.get("callbacks") or []))
+    timed = trainer.get("max_time") is not None or any(map(_is_timer, _callbacks(trainer)))
     if not (limited or timed or trainer.get("fast_dev_run")):
         trainer["max_epochs"] = 1
         rank_zero_info("trainer.max_epochs is not set: one pass over the data")
+
+
+def _callbacks(trainer: Any) -> list[Any]:
+    """Return the callbacks, which are a list, a single one, or none."""
+    named = trainer.get("callbacks") or []
+    return list(named) if isinstance(named, list) else [named]
 
 
 def _is_timer(callback: Any) -> bool:
@@ -36,8 +42,7 @@ def with_progress(trainer: Mapping[str, Any]) -> list[pl.Callback]:
 
     It stands first, so that it is gone when the others say how the run ended.
     """
-    named = trainer.get("callbacks") or []
-    callbacks = list(named) if isinstance(named, list) else [named]
+    callbacks = _callbacks(trainer)
     unwanted = trainer.get("enable_progress_bar") is False or trainer.get("barebones")
     if unwanted or any(isinstance(callback, ProgressBar) for callback in callbacks):
         return callbacks

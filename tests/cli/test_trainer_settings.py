@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar, TQDMProgressBar
 
 from dpo_lightning.callbacks import ProgressLine
@@ -22,6 +23,8 @@ from dpo_lightning.cli.trainer_settings import limit_epochs, with_progress
         ({"max_time": "00:01:00:00"}, None),
         ({"callbacks": [{"class_path": "lightning.pytorch.callbacks.Timer"}]}, None),
         ({"callbacks": [{"class_path": "SampleTable"}]}, 1),
+        ({"callbacks": Namespace(class_path="lightning.pytorch.callbacks.Timer")}, None),
+        ({"callbacks": Namespace(class_path="SampleTable")}, 1),
         ({"fast_dev_run": True}, None),
     ],
 )
