@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 MASK = "***"
 
@@ -88,6 +90,19 @@ class DPOLightningError(Exception):
 
 class InputError(DPOLightningError, ValueError):
     """Wrong input: a file, a row, a field, an option. The message names the place and what to do."""
+
+
+@contextmanager
+def prefixed(prefix: str) -> Iterator[None]:
+    """Put a prefix, such as `rows.jsonl: `, before what is said inside the block.
+
+    Raises:
+        InputError: in the place of another one.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") from None
 
 
 class RunError(DPOLightningError, RuntimeError):

@@ -88,7 +88,7 @@ class ProgressLine(ProgressBar):
         if moved and logs_this_step(trainer):
             self._values = self._shown(trainer)
             self._write(trainer)
-        self._draw(trainer)
+        self._draw()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the line away: what others say at the end stands where it was."""
@@ -112,15 +112,15 @@ class ProgressLine(ProgressBar):
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Move on."""
-        self._evaluated(trainer)
+        self._evaluated()
 
     def on_test_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Move on."""
-        self._evaluated(trainer)
+        self._evaluated()
 
     def on_predict_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Move on."""
-        self._evaluated(trainer)
+        self._evaluated()
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave nothing: the values of the check are none of the run."""
@@ -162,10 +162,10 @@ class ProgressLine(ProgressBar):
         self._evaluation = _Loop(what, None if math.isinf(whole) else int(whole))
         self._open()
 
-    def _evaluated(self, trainer: pl.Trainer) -> None:
+    def _evaluated(self) -> None:
         if self._enabled and self._evaluation is not None:
             self._evaluation.done += 1
-            self._draw(trainer)
+            self._draw()
 
     def _end_evaluation(self, trainer: pl.Trainer) -> None:
         """Take the values of a validation beside those of the training; in a file they are a line."""
@@ -201,7 +201,7 @@ class ProgressLine(ProgressBar):
         self._opened.close()
         self._live = None
 
-    def _draw(self, trainer: pl.Trainer) -> None:
+    def _draw(self) -> None:
         now = time.monotonic()
         if self._live is not None and now - self._drawn >= _INTERVAL:
             self._drawn = now

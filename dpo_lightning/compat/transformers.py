@@ -225,11 +225,9 @@ def let_bars_go() -> None:
     from transformers.utils import logging
 
     def shown(make: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        return make(*args, **{**settings, "leave": False, "disable": settings.get("disable") or not _terminal()})
+        return make(
+            *args, **{**settings, "leave": False, "disable": settings.get("disable") or not sys.stderr.isatty()}
+        )
 
     if hasattr(logging, "set_tqdm_hook"):
         logging.set_tqdm_hook(shown)
-
-
-def _terminal() -> bool:
-    return sys.stderr.isatty()

@@ -204,10 +204,7 @@ def test_a_subclass_is_chosen_by_its_path(project):
         (["--model.lora.rank=3"], "unknown key `model.lora.rank`; its keys are r, alpha"),
         (["--model.objective=DPO", "--model.objective.beta=much"], "model.objective.beta: expected a number, got much"),
         (["--model.objective=KTO", "--model.objective.gamma=1"], "`model.objective.gamma`; its keys are beta, desir"),
-        (
-            ["--model.objective=WPO", "--model.objective.objective=KT"],
-            "model.objective.objective: no class KT;",
-        ),
+        (["--model.objective=WPO", "--model.objective.objective=KT"], "model.objective.objective: no class KT;"),
         (["--config", "nowhere.yaml"], "config: File does not exist: "),
     ],
 )

@@ -16,7 +16,7 @@ from dpo_lightning.data.formats.no_preference import NoPreference
 from dpo_lightning.data.formats.row import RowFormat
 from dpo_lightning.data.formats.shapes import first_value, spells_messages
 from dpo_lightning.data.formats.spelled import spelled_messages
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, prefixed
 from dpo_lightning.losses import Compares
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def settled_format(row_format: Format, rows: Rows, place: str, wanted: Compares 
             read, or reads against what they say, where another one is right.
     """
     rows = _without(rows, row_format.ignore or ())
-    try:
+    with prefixed(f"{place}: "):
         if isinstance(row_format, AutoFormat) and row_format.looks:
             known = row_format.known_in(rows, wanted)
             rank_zero_info(f"{place}: read as {known.said}")
@@ -63,8 +63,6 @@ def settled_format(row_format: Format, rows: Rows, place: str, wanted: Compares 
         if isinstance(found, RowFormat):
             _check_sides(found, rows)
             _check_text(found, rows)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
     _check_first(found, rows, place)
     return found
 

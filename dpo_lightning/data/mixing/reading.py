@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpo_lightning.batch.columns import SOURCE
@@ -13,7 +12,7 @@ from dpo_lightning.data.mixing.shares import rows_taken
 from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.reading.local_files import source_and_split
 from dpo_lightning.data.reading.sources import Keys
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, prefixed
 
 if TYPE_CHECKING:
     import datasets
@@ -112,7 +111,7 @@ def read_sources(
             if not isinstance(place, str):
                 _check_alone(name, key)
                 for number, source in enumerate(sources):
-                    with _of(source):
+                    with prefixed(source.prefix):
                         tables[number], rows[f"{split}/{source.name}"] = hold_out(tables[number], place)
             elif (file := source_and_split(None, place))[0] is not None:
                 rows[f"{split}/{name}" if name else split] = tokenize(*file, Keys(key, key))
@@ -140,14 +139,6 @@ def parts_of(sources: Sequence[Source], sizes: Mapping[str, int]) -> tuple[Part,
     counts = [*sizes.values()]
     starts = [sum(counts[:number]) for number in range(len(counts))]
     return tuple(map(Part, sizes, starts, counts, rows_taken(sources, counts)))
-
-
-@contextmanager
-def _of(source: Source) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{source.prefix}{error}") from None
 
 
 def _check_alone(name: str, key: str) -> None:

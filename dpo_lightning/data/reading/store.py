@@ -20,7 +20,7 @@ from dpo_lightning.data.reading.exact import Block, converted, widened
 from dpo_lightning.data.reading.options import FileOptions
 from dpo_lightning.data.reading.packed import readable
 from dpo_lightning.data.reading.row_names import RowsInFile
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, prefixed
 from dpo_lightning.utils.text import one_line, shown
 
 if TYPE_CHECKING:
@@ -176,25 +176,12 @@ def _write(directory: Path, files: Sequence[ReadFile], options: FileOptions) -> 
                 features = wider
                 parts.append((directory / f"part-{len(parts):05d}.arrow", features))
                 stream = stack.enter_context(_stream(*parts[-1]))
-            with _of_file(files[number].path):
+            with prefixed(f"{files[number].path}: "):
                 stream.write_table(converted(block, features))
     for path, had in parts:
         if had != features:
             _rewrite(path, had, features)
     return counts
-
-
-@contextmanager
-def _of_file(path: Path) -> Iterator[None]:
-    """Name the file in what is said of its columns.
-
-    Raises:
-        InputError: in the place of another one.
-    """
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def _blocks(files: Sequence[ReadFile], options: FileOptions) -> Iterator[tuple[int, Block]]:

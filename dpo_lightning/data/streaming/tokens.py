@@ -24,7 +24,7 @@ from dpo_lightning.data.tokenize import ExampleTokenizer, Outcome, RenderedExamp
 from dpo_lightning.data.tokenize.outcomes import REPEATS
 from dpo_lightning.data.tokenize.rows import render_row
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, prefixed
 from dpo_lightning.utils.processes import end_quietly
 
 _CHUNK = 64  # rows that are tokenised at once
@@ -151,15 +151,13 @@ class RowTokenizer:
         """Return what nobody reads of a row, by name, where the first rows have no values."""
         if self.found is None:
             return []
-        try:
+        with prefixed(f"{raw.named}: "):
             return unread_beyond(
                 columns,
                 self.row_format,
                 self.found,
                 lambda row: read_examples(self.row_format, row, self.encode.quote),
             )
-        except InputError as error:
-            raise InputError(f"{raw.named}: {error}") from None
 
     def _rendered(self, raw: RawRow, columns: Mapping[str, Any]) -> list[RenderedExample]:
         return render_row(raw.row, columns, self.row_format, self.encode, lambda number: raw.named)

@@ -24,7 +24,7 @@ from dpo_lightning.data.tokenize.template_use import (
     unread_arguments,
     unread_keys,
 )
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, prefixed
 
 if TYPE_CHECKING:
     import datasets
@@ -57,10 +57,8 @@ def look_first(rows: datasets.Dataset, row_format: Format, encode: ExampleTokeni
     looked = look_at(rows, row_format, lambda row: read_examples(row_format, row, encode.quote))
     if looked is not None:  # otherwise a row cannot be read, which is the first thing to say
         look = Look(rows, row_format, encode.tokenizer, looked, frozenset(ignored - columns))
-        try:
+        with prefixed(f"{place}: "):
             look.refuse()
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from None
         look.tell_unread(place)
         look.tell_of_text(place)
         _tell_of_words(looked.examples, encode, place)
