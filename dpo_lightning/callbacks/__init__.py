@@ -15,11 +15,13 @@ from dpo_lightning.callbacks.moving_reference import (
 from dpo_lightning.callbacks.one_run_per_directory import OneRunPerDirectory
 from dpo_lightning.callbacks.progress_line import ProgressLine
 from dpo_lightning.callbacks.pruned_weights import PrunedWeights
+from dpo_lightning.callbacks.record import KeepRecord
 from dpo_lightning.callbacks.reference_cache import ReferenceCache
 from dpo_lightning.callbacks.resumed_settings import ResumedSettings
 from dpo_lightning.callbacks.rewards import WriteRewards
 from dpo_lightning.callbacks.samples import SampleTable
 from dpo_lightning.callbacks.start_notes import StartNotes
+from dpo_lightning.callbacks.start_point import StartPoint
 from dpo_lightning.callbacks.step_zero import StepZeroCheck
 from dpo_lightning.callbacks.update_guard import UpdateGuard
 from dpo_lightning.callbacks.watched_metrics import WatchedMetrics
@@ -34,6 +36,7 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     StartNotes,
     OneRunPerDirectory,
     WatchedMetrics,
+    StartPoint,
 )
 """Callbacks that make every run safe; `PreferenceModule` adds them, in this order."""
 
@@ -45,6 +48,7 @@ __all__ = [
     "ExactResume",
     "Export",
     "GracefulStop",
+    "KeepRecord",
     "MovingReference",
     "ProgressLine",
     "ReferenceCache",

@@ -30,7 +30,7 @@ from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places
 from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.cli.run_end import end_of_fit
-from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress
+from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress, with_record
 from dpo_lightning.cli.values import check_values, refusals_of_others
 from dpo_lightning.compat.jsonargparse import booleans_as_written, defaults_of_their_own, option_names
 from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
@@ -129,9 +129,12 @@ class PreferenceCLI(CheckedCheckpointCLI):
         check_values(self.config[self.config["subcommand"]].as_dict())
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Build the Trainer, with a line of progress."""
+        """Build the Trainer, with a line of progress, and of a fit the record."""
         settings = self.config_init[self.config["subcommand"]]["trainer"]
-        return super().instantiate_trainer(callbacks=with_progress(settings), **kwargs)
+        callbacks = with_progress(settings)
+        if self.config["subcommand"] == "fit":
+            callbacks = with_record(callbacks, self.words)
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def instantiate_classes(self) -> None:
         """Build module, data and Trainer; what their classes refuse is one line with the key."""

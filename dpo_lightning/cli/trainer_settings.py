@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar, Timer
 from lightning.pytorch.utilities import rank_zero_info
 
-from dpo_lightning.callbacks import ProgressLine
+from dpo_lightning.callbacks import KeepRecord, ProgressLine
 
 LOG_EVERY_N_STEPS = 10  # Lightning's 50 leave a run of 40 steps without a value
 
@@ -47,3 +47,16 @@ def with_progress(trainer: Mapping[str, Any]) -> list[pl.Callback]:
     if unwanted or any(isinstance(callback, ProgressBar) for callback in callbacks):
         return callbacks
     return [ProgressLine(), *callbacks]
+
+
+def with_record(callbacks: list[pl.Callback], words: list[str] | None) -> list[pl.Callback]:
+    """Return the callbacks of a fit, and behind them what keeps its record, where none of them does.
+
+    Args:
+        callbacks: Those of the Trainer.
+        words: Words of the command line; None without one.
+    """
+    if any(isinstance(callback, KeepRecord) for callback in callbacks):
+        return callbacks
+    command = None if words is None else ["dpo-lightning", *words]
+    return [*callbacks, KeepRecord(command)]

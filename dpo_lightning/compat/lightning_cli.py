@@ -23,6 +23,11 @@ class CheckedCheckpointCLI(LightningCLI):
     switch. Where it changes, that comes back.
     """
 
+    @property
+    def words(self) -> list[str] | None:
+        """Words of the command line; None of a command that was given its settings in Python."""
+        return list(self._words) if isinstance(self._words, list) else None
+
     def reads_settings_of(self, path: str | None) -> bool:
         """Return whether settings are taken from the checkpoint at `ckpt_path`; may refuse it."""
         raise NotImplementedError

@@ -20,19 +20,22 @@ _PANELS = {
 _STAGES = {"train": {"linestyle": "-", "alpha": 0.8}, "val": {"linestyle": "--", "marker": "o", "markersize": 4}}
 
 
-def plot_curves(history: History, path: str | Path) -> None:
+def plot_curves(history: History, path: str | Path, title: str = "") -> None:
     """Draw loss, accuracy, rewards and log-probs against the optimizer step, training solid and validation dashed.
 
     Args:
         history: For each metric, `train/...` or `val/...`, its (step, value) points.
         path: The PNG file.
+        title: A line above all of them.
 
     Raises:
         InputError: without matplotlib.
     """
     figure = figure_class()(figsize=(10, 7), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(2, 2).flat, _PANELS.items(), strict=True):
-        _draw(axes, title, names, history)
+    for axes, (panel, names) in zip(figure.subplots(2, 2).flat, _PANELS.items(), strict=True):
+        _draw(axes, panel, names, history)
+    if title:
+        figure.suptitle(title)
     with replaced(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.curves import figure_class, plot_curves
+from dpo_lightning.report.history import Point
 from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
 
@@ -23,6 +24,10 @@ class PlotLogger(Logger):
 
     Args:
         path: The PNG file.
+
+    Attributes:
+        title: Line above the curves: a run of `PreferenceModule` puts objective, model and learning rate there.
+        history: For each metric its points, the optimizer steps that were done and the value.
 
     Raises:
         InputError: for another kind of picture, and without matplotlib, at once and not when the run ends.
@@ -47,6 +52,7 @@ class PlotLogger(Logger):
             raise InputError(f"PlotLogger.path: the picture is a PNG, got {path!r}: let its name end in .png")
         figure_class()
         self.path = path
+        self.title = ""
         self.history: dict[str, list[tuple[int, float]]] = defaultdict(list)
 
     @property
@@ -65,14 +71,29 @@ class PlotLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add a point to each curve; Lightning counts steps from 0, the picture from 1."""
+        """Add a point to each curve; Lightning counts steps from 0, the picture those that are done."""
+        self._add((step or 0) + 1, metrics)
+
+    @rank_zero_only
+    def log_start(self, metrics: Mapping[str, float]) -> None:
+        """Begin each curve with the metrics of the weights before the first update."""
+        self._add(0, metrics)
+
+    @rank_zero_only
+    def begin(self, points: Iterable[Point]) -> None:
+        """Begin with the points of the run before its resume, in the place of all that there are."""
+        self.history.clear()
+        for point in points:
+            self._add(point.step, point.values)
+
+    def _add(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
-            self.history[name].append(((step or 0) + 1, float(value)))
+            self.history[name].append((step, float(value)))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Draw a fit; a validation alone has no curves, and would replace the fit's."""
         if any(name.startswith("train/") for name in self.history):
             with spared(self.path):
-                plot_curves(self.history, self.path)
+                plot_curves(self.history, self.path, self.title)
                 rank_zero_info(f"curves in {self.path}")

@@ -66,7 +66,7 @@ class LogsTraining(pl.LightningModule):
         """Show callbacks the means since the last log: an interval may end after the validation."""
         if self.trainer.sanity_checking or not is_fitting(self.trainer):
             return
-        means = {f"train/{name}": value for name, value in _means(self.train_metrics).items()}
+        means = {f"train/{name}": value for name, value in means_of(self.train_metrics).items()}
         self.trainer.callback_metrics.update(means)
 
 
@@ -90,7 +90,7 @@ def log_means(module: pl.LightningModule, metrics: Means | SetMeans, stage: str,
         stage: `train`, `val` or `test`: the names begin with it.
         keep: Go on with the sums: the log that they are for is still to come.
     """
-    means = _means(metrics)
+    means = means_of(metrics)
     if not means:  # of several optimizers, the first one logs
         return
     # The means are those of all ranks already; Lightning warns of each that it does not reduce once more.
@@ -106,8 +106,11 @@ def log_means(module: pl.LightningModule, metrics: Means | SetMeans, stage: str,
         metrics.reset()
 
 
-def _means(metrics: Means | SetMeans) -> dict[str, Tensor]:
-    """Compute the means, or none where no rank has added anything, as with batches of other data alone."""
+def means_of(metrics: Means | SetMeans) -> dict[str, Tensor]:
+    """Compute the means of all ranks, which must all call; none where no rank has added anything.
+
+    Batches of other data alone add nothing.
+    """
     if metrics.update_count:
         return metrics.compute()
     set_update_count(metrics, 1)  # to torchmetrics this is a mistake, and the other ranks wait for this one

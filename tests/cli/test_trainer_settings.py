@@ -8,8 +8,8 @@ import pytest
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar, TQDMProgressBar
 
-from dpo_lightning.callbacks import ProgressLine
-from dpo_lightning.cli.trainer_settings import limit_epochs, with_progress
+from dpo_lightning.callbacks import KeepRecord, ProgressLine
+from dpo_lightning.cli.trainer_settings import limit_epochs, with_progress, with_record
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,15 @@ def test_another_bar_takes_its_place(bar: Any) -> None:
 @pytest.mark.parametrize("switch", [{"enable_progress_bar": False}, {"barebones": True}])
 def test_an_unwanted_bar_is_not_there(switch: dict[str, bool]) -> None:
     assert with_progress({"callbacks": None, **switch}) == []
+
+
+def test_a_fit_keeps_its_record_once() -> None:
+    others: list[Any] = [ProgressLine()]
+    (_, kept) = with_record(others, ["fit", "--config", "a.yaml"])
+    assert isinstance(kept, KeepRecord)
+    assert kept.command == ["dpo-lightning", "fit", "--config", "a.yaml"]
+    (_, kept) = with_record(others, None)
+    assert isinstance(kept, KeepRecord)
+    assert kept.command is None
+    own = KeepRecord()
+    assert with_record([own], ["fit"]) == [own]

@@ -52,6 +52,11 @@ def parsed(kind: type[LightningCLI], *words: str) -> Any:
     return kind(Model, trainer_class=Stub, args=["fit", *words])
 
 
+def test_words_of_the_command_line_are_kept() -> None:
+    Asked.answer, Asked.asked = False, []
+    assert parsed(Asked, "--model.width=3").words == ["fit", "--model.width=3"]
+
+
 @pytest.mark.parametrize(("answer", "width"), [(False, 1), (True, 7)], ids=["not read", "defaults"])
 def test_settings_of_a_checkpoint_are_read_where_the_answer_is_yes(tmp_path: Path, answer: bool, width: int) -> None:
     checkpoint = str(tmp_path / "a.ckpt")

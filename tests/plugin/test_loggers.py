@@ -19,7 +19,7 @@ def test_csv(run, tmp_path):
     run(logger=logger, log_every_n_steps=3)
     with (Path(logger.log_dir) / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/loss"]]
-    assert [int(row["step"]) for row in rows] == [2, 5, 8, 11]
+    assert [int(row["step"]) for row in rows] == [0, 2, 5, 8, 11]
 
 
 def test_several_at_once(run, tmp_path):

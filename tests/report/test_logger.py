@@ -17,7 +17,7 @@ from tests.report.png import size
 def test_the_logger_draws_what_a_fit_logged(tmp_path):
     logger = PlotLogger(str(tmp_path / "curves.png"))
     trainer(logger=logger, max_steps=6).fit(module(), data(tmp_path))
-    assert [step for step, _ in logger.history["train/loss"]] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in logger.history["train/loss"]] == [0, 1, 2, 3, 4, 5, 6]
     assert [step for step, _ in logger.history["val/rewards/accuracies"]] == [6]
     assert size(tmp_path / "curves.png")[0] == 1200
 
