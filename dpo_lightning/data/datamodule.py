@@ -192,6 +192,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._val_limit: int | float = 1.0
+        self._formats_told: set[str] = set()
 
     def prepare_data(self) -> None:
         """Download, check and tokenise, into the cache of `datasets`."""

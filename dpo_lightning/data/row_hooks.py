@@ -62,6 +62,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
     batching: Batching
     stream: TrainingStream | None
     _date: TemplateDate
+    _formats_told: set[str]
     _reader: SplitReader
     _tokenizer_source: Any
     _tokenizer: PreTrainedTokenizerBase | None
@@ -152,6 +153,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
             scored=self.scored,
             eos=self.eos,
             num_proc=self.num_proc,
+            told=self._formats_told,
         )
 
     def _open_stream(self) -> None:

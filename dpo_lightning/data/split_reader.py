@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch.utilities import rank_zero_info
+
 from dpo_lightning.data.compatibility import DataRead, check_fewest, check_read, checked_format
 from dpo_lightning.data.formats import Format
 from dpo_lightning.data.formats.settled import first_rows, settled_format
@@ -42,6 +44,7 @@ class SplitReader:
         scored: As `ExampleTokenizer` has it.
         eos: As `ExampleTokenizer` has it.
         num_proc: Processes that tokenise.
+        told: Takes what was said of formats; nothing is said twice, although several processes and stages read a split.
         names: Takes what `Format.ignore` may name, of each split that is read.
     """
 
@@ -58,6 +61,7 @@ class SplitReader:
     scored: Scored
     eos: EosRule
     num_proc: int | None
+    told: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
 
     def tokenized(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
@@ -100,10 +104,15 @@ class SplitReader:
             InputError: where none reads them, or not what the objective reads.
         """
         wanted = None if self.read is None else self.read.compares.given_by
-        found = settled_format(row_format, first, place, wanted)
+        found = settled_format(row_format, first, place, wanted, self._tell)
         if self.read is not None:
             check_read(self.read, found, predicting=self.predicting)
         return found
+
+    def _tell(self, line: str) -> None:
+        if line not in self.told:
+            self.told.add(line)
+            rank_zero_info(line)
 
     def format_of(self, source: Source | None) -> Format:
         """Return the format of a source, before its rows are looked at."""
