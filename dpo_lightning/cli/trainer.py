@@ -40,6 +40,7 @@ from dpo_lightning.utils.files import is_local
 from dpo_lightning.utils.processes import end_with_parent
 from dpo_lightning.utils.secrets import masked, masked_places
 from dpo_lightning.utils.text import shown
+from dpo_lightning.utils.trainers import run_directory
 
 _FOUND_LATER = ("last", "best", "hpc")  # words in the place of a path
 _CLASSES = [name for name in dpo_lightning.__all__ if isinstance(getattr(dpo_lightning, name), type)]  # loads them
@@ -108,7 +109,7 @@ class SaveFitConfig(SaveConfigCallback):
 
 def saved_config(trainer: pl.Trainer) -> Path:
     """Return the file in which a fit's config is saved; every rank must call, since they agree on the directory."""
-    return Path(trainer.log_dir or trainer.default_root_dir, "config.yaml")
+    return run_directory(trainer) / "config.yaml"
 
 
 class PreferenceCLI(CheckedCheckpointCLI):

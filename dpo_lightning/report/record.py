@@ -40,12 +40,12 @@ class RunRecord:
 
     @property
     def folder(self) -> Path:
-        """Where the files lie."""
+        """Directory of the files."""
         return self.run / FOLDER
 
     @property
     def facts(self) -> Path:
-        """What ran, on what, how it ended."""
+        """Facts: what ran, on what, how it ended."""
         return self.folder / "run.json"
 
     @property
@@ -75,7 +75,7 @@ class RunRecord:
 
     @property
     def data(self) -> Path:
-        """What the doctor says of the data."""
+        """Findings of the doctor in the data."""
         return self.folder / "data.json"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import (
@@ -32,6 +33,14 @@ def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
 def is_fitting(trainer: pl.Trainer | None) -> bool:
     """Return whether a Trainer runs a fit, the validations within it included."""
     return trainer is not None and trainer.state.fn == TrainerFn.FITTING
+
+
+def run_directory(trainer: pl.Trainer) -> Path:
+    """Return the directory of a run, where its first logger keeps its files; every rank must call, and gets the same.
+
+    That of a run without a logger, or whose logger keeps none, is the Trainer's `default_root_dir`.
+    """
+    return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 def check_backbone(module: pl.LightningModule, callbacks: Iterable[pl.Callback]) -> None:
