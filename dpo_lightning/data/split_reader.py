@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.utilities import rank_zero_info
-
 from dpo_lightning.data.compatibility import DataRead, check_fewest, check_read, checked_format
 from dpo_lightning.data.formats import Format
 from dpo_lightning.data.formats.settled import first_rows, settled_format
@@ -16,6 +14,7 @@ from dpo_lightning.data.formats.unread import check_ignored, names_in
 from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.reading.row_names import RowNames
 from dpo_lightning.data.reading.sources import Keys, describe, keyed, load_split
+from dpo_lightning.data.reading_notes import ReadingNotes
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenize.encoding import EosRule
 from dpo_lightning.data.tokenize.rows import tokenize_rows
@@ -44,7 +43,7 @@ class SplitReader:
         scored: As `ExampleTokenizer` has it.
         eos: As `ExampleTokenizer` has it.
         num_proc: Processes that tokenise.
-        told: Takes what was said of formats; nothing is said twice, although several processes and stages read a split.
+        notes: Takes what is said of formats, and what is dropped.
         names: Takes what `Format.ignore` may name, of each split that is read.
     """
 
@@ -61,7 +60,7 @@ class SplitReader:
     scored: Scored
     eos: EosRule
     num_proc: int | None
-    told: set[str] = field(default_factory=set)
+    notes: ReadingNotes = field(default_factory=ReadingNotes)
     names: set[str] = field(default_factory=set)
 
     def tokenized(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
@@ -87,7 +86,9 @@ class SplitReader:
                 if source.format is not None:
                     check_ignored(row_format, names)
             encode = self.encode(source.chat_template_kwargs or {})
-            encoded = tokenize_rows(rows, row_format, encode, place, self.size, self.num_proc, named)
+            dropped: dict[str, int] = {}
+            encoded = tokenize_rows(rows, row_format, encode, place, self.size, self.num_proc, named, dropped)
+            self.notes.dropped[place] = dropped
             if self.fitted is not None:
                 check_fewest(self.fitted, encoded, named)
             return encoded
@@ -104,15 +105,10 @@ class SplitReader:
             InputError: where none reads them, or not what the objective reads.
         """
         wanted = None if self.read is None else self.read.compares.given_by
-        found = settled_format(row_format, first, place, wanted, self._tell)
+        found = settled_format(row_format, first, place, wanted, self.notes.tell)
         if self.read is not None:
             check_read(self.read, found, predicting=self.predicting)
         return found
-
-    def _tell(self, line: str) -> None:
-        if line not in self.told:
-            self.told.add(line)
-            rank_zero_info(line)
 
     def format_of(self, source: Source | None) -> Format:
         """Return the format of a source, before its rows are looked at."""
