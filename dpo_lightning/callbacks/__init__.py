@@ -22,6 +22,7 @@ from dpo_lightning.callbacks.rewards import WriteRewards
 from dpo_lightning.callbacks.samples import SampleTable
 from dpo_lightning.callbacks.start_notes import StartNotes
 from dpo_lightning.callbacks.start_point import StartPoint
+from dpo_lightning.callbacks.start_summary import StartSummary
 from dpo_lightning.callbacks.step_zero import StepZeroCheck
 from dpo_lightning.callbacks.update_guard import UpdateGuard
 from dpo_lightning.callbacks.watched_metrics import WatchedMetrics
@@ -33,6 +34,7 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     PrunedWeights,
     GracefulStop,
     ResumedSettings,
+    StartSummary,
     StartNotes,
     OneRunPerDirectory,
     WatchedMetrics,

@@ -1,4 +1,4 @@
-"""Notes at the start of a run on its numbers: the share that is adapted, and updates that rounding takes away."""
+"""Notes at the start of a run on its numbers: experts without adapters, and updates that rounding takes away."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ _OF_THE_RATE = {"betas", "eps", "etas"}  # settings of optimizers whose updates 
 class StartNotes(pl.Callback):
     """Says, in one line each, what training will do that nobody may have meant; `PreferenceModule` adds it.
 
-    At the start: which share of the weights the adapters cover, the experts that none covers, and ranks that nobody
-    allocates. In the first
-    optimizer step: an `eps` of the optimizer that is 0 in the weights' dtype, as under `16-true`, and updates that most
-    weights are too coarse for, as under `bf16-true` with a small learning rate.
+    At the start: the experts that no adapter covers, and ranks that nobody allocates. In the first optimizer step: an
+    `eps` of the optimizer that is 0 in the weights' dtype, as under `16-true`, and updates that most weights are too
+    coarse for, as under `bf16-true` with a small learning rate.
     """
 
     def __init__(self) -> None:
         self._said = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say what the adapters cover."""
+        """Say what the adapters leave out."""
         self._said = False
         if isinstance(pl_module, PreferenceRun) and is_adapted(pl_module.policy):
-            rank_zero_info(str(coverage(pl_module.policy)))
+            found = coverage(pl_module.policy)
+            if found.bare_experts:  # the share alone is among what `StartSummary` says
+                rank_zero_info(str(found))
             if (note := unallocated_ranks(pl_module.policy)) is not None:
                 rank_zero_warn(note)
 

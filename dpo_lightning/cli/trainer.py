@@ -26,6 +26,7 @@ from dpo_lightning.checkpoints.plain_form import public_path
 from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown_classes, saved_arguments
 from dpo_lightning.cli.config_files import check_config
+from dpo_lightning.cli.last_checkpoint import expect_last
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places
 from dpo_lightning.cli.quiet import leave_out_noise
@@ -126,6 +127,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check values that the parser takes, before anything is made of them."""
         super().parse_arguments(parser, args)
+        leave_out_noise()
         check_values(self.config[self.config["subcommand"]].as_dict())
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
@@ -143,13 +145,14 @@ class PreferenceCLI(CheckedCheckpointCLI):
         if self.config["subcommand"] == "predict":
             self.before_predict()
         check_places(self.trainer, self.model, fitting=self.config["subcommand"] == "fit")
+        if self.config[self.config["subcommand"]].get("ckpt_path") == "last":
+            expect_last(self.trainer)
 
     def before_instantiate_classes(self) -> None:
         """Set the threads before anything is computed; a rank is to end with the process that started it."""
         if "LOCAL_RANK" in os.environ:
             # Or it would wait for the others until the process group's timeout, and hold its GPU.
             end_with_parent()
-        leave_out_noise()
         refuse_masked(self.config[self.config["subcommand"]].as_dict())
         if self.config["subcommand"] == "fit":
             limit_epochs(self.config["fit"]["trainer"])
@@ -292,6 +295,6 @@ def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = Preferenc
         subclass_mode_data=True,
         auto_configure_optimizers=False,
         seed_everything_default=0,
-        trainer_defaults={"log_every_n_steps": LOG_EVERY_N_STEPS},
+        trainer_defaults={"log_every_n_steps": LOG_EVERY_N_STEPS, "enable_model_summary": False},
         args=None if args is None else list(args),
     )

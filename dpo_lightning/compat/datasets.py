@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from dataclasses import dataclass, field
 from functools import cache
@@ -66,3 +67,25 @@ def json_text() -> JsonText:
         warnings.simplefilter("ignore")  # it calls itself experimental
         register_feature(JsonText, JsonText.__name__)
     return JsonText()
+
+
+def let_bars_go() -> None:
+    """Take bars of tokenised rows away when they are full, and show none where there is no terminal.
+
+    Touches `datasets.arrow_dataset.hf_tqdm`, the class of the bar that `map` draws, of which nothing public says that
+    it should not stay. Where it changes, bars stay as they are. Those of downloads stay.
+    """
+    from datasets import arrow_dataset
+
+    plain = getattr(arrow_dataset, "hf_tqdm", None)
+    if plain is None or getattr(plain, "goes", False):
+        return
+
+    class Going(plain):  # type: ignore[misc, valid-type]
+        goes = True
+
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            hidden = settings.get("disable") or not sys.stderr.isatty()
+            super().__init__(*args, **{**settings, "leave": False, "disable": hidden})
+
+    arrow_dataset.hf_tqdm = Going

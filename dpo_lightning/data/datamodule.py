@@ -18,6 +18,7 @@ from dpo_lightning.data.loader import LazyLoader
 from dpo_lightning.data.loader_hooks import LoaderHooks
 from dpo_lightning.data.mixing.order import Order, checked_order
 from dpo_lightning.data.mixing.source import Source, check_alone, checked_sources
+from dpo_lightning.data.reading_notes import ReadingNotes
 from dpo_lightning.data.resuming import ResumeMode
 from dpo_lightning.data.row_hooks import RowHooks
 from dpo_lightning.data.saved_arguments import SavedArguments
@@ -192,6 +193,7 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
         self._tokenizer_source = tokenizer
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._val_limit: int | float = 1.0
+        self.notes = ReadingNotes()
 
     def prepare_data(self) -> None:
         """Download, check and tokenise, into the cache of `datasets`."""

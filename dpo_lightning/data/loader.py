@@ -47,6 +47,10 @@ class ExampleBatchSampler:
         for step in self._steps()[self.start :]:
             yield step[self.rank].tolist()
 
+    def micro_batches(self) -> list[np.ndarray]:
+        """Indices of each batch of the epoch, of all ranks."""
+        return [batch for step in self._steps() for batch in step]
+
     def losses_per_step(self) -> list[int]:
         """Losses of each step of the epoch, over all ranks."""
         if self._losses is None:

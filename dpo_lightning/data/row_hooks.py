@@ -21,6 +21,7 @@ from dpo_lightning.data.mixing.order import Order
 from dpo_lightning.data.mixing.reading import check_formats
 from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.reading.sources import Keys
+from dpo_lightning.data.reading_notes import ReadingNotes
 from dpo_lightning.data.split_reader import SplitReader, check_before_rows
 from dpo_lightning.data.splits import Splits
 from dpo_lightning.data.streaming import TrainingStream
@@ -60,6 +61,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
     clean: Clean
     splits: Splits
     batching: Batching
+    notes: ReadingNotes
     stream: TrainingStream | None
     _date: TemplateDate
     _reader: SplitReader
@@ -152,6 +154,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
             scored=self.scored,
             eos=self.eos,
             num_proc=self.num_proc,
+            notes=self.notes,
         )
 
     def _open_stream(self) -> None:

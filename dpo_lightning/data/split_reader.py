@@ -14,6 +14,7 @@ from dpo_lightning.data.formats.unread import check_ignored, names_in
 from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.reading.row_names import RowNames
 from dpo_lightning.data.reading.sources import Keys, describe, keyed, load_split
+from dpo_lightning.data.reading_notes import ReadingNotes
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.data.tokenize.encoding import EosRule
 from dpo_lightning.data.tokenize.rows import tokenize_rows
@@ -42,6 +43,7 @@ class SplitReader:
         scored: As `ExampleTokenizer` has it.
         eos: As `ExampleTokenizer` has it.
         num_proc: Processes that tokenise.
+        notes: Takes what is said of formats, and what is dropped.
         names: Takes what `Format.ignore` may name, of each split that is read.
     """
 
@@ -58,6 +60,7 @@ class SplitReader:
     scored: Scored
     eos: EosRule
     num_proc: int | None
+    notes: ReadingNotes = field(default_factory=ReadingNotes)
     names: set[str] = field(default_factory=set)
 
     def tokenized(self, given: Any, split: str, keys: Keys) -> datasets.Dataset:
@@ -83,7 +86,9 @@ class SplitReader:
                 if source.format is not None:
                     check_ignored(row_format, names)
             encode = self.encode(source.chat_template_kwargs or {})
-            encoded = tokenize_rows(rows, row_format, encode, place, self.size, self.num_proc, named)
+            dropped: dict[str, int] = {}
+            encoded = tokenize_rows(rows, row_format, encode, place, self.size, self.num_proc, named, dropped)
+            self.notes.dropped[place] = dropped
             if self.fitted is not None:
                 check_fewest(self.fitted, encoded, named)
             return encoded
@@ -100,7 +105,7 @@ class SplitReader:
             InputError: where none reads them, or not what the objective reads.
         """
         wanted = None if self.read is None else self.read.compares.given_by
-        found = settled_format(row_format, first, place, wanted)
+        found = settled_format(row_format, first, place, wanted, self.notes.tell)
         if self.read is not None:
             check_read(self.read, found, predicting=self.predicting)
         return found

@@ -2,7 +2,7 @@
 
 from dpo_lightning.estimate.devices import GPUS, Device
 from dpo_lightning.estimate.memory import Memory, Numerics, State, device_memory
-from dpo_lightning.estimate.shape import ModelShape, model_shape
+from dpo_lightning.estimate.shape import ModelShape, model_shape, shape_of
 from dpo_lightning.estimate.step import Sent, step_flops, step_sent
 from dpo_lightning.estimate.workload import Mesh, Workload
 
@@ -18,6 +18,7 @@ __all__ = [
     "Workload",
     "device_memory",
     "model_shape",
+    "shape_of",
     "step_flops",
     "step_sent",
 ]

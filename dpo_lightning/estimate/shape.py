@@ -70,7 +70,21 @@ def model_shape(name: str, options: PolicyOptions) -> ModelShape:
         InputError: when there is no such config, or it is not one of a decoder.
     """
     config = load_config(name, options.model_kwargs)
-    model = _on_meta(config, options, adapter_config(name))
+    return shape_of(_on_meta(config, options, adapter_config(name)), config, name, bool(options.quantization_config))
+
+
+def shape_of(model: nn.Module, config: Any, name: str, is_quantized: bool) -> ModelShape:
+    """Return the sizes of a model that is there, adapters included.
+
+    Args:
+        model: The model; its weights may be anywhere.
+        config: The config of transformers that it was built from.
+        name: The model as messages name it.
+        is_quantized: Whether its matrices are in few bits.
+
+    Raises:
+        InputError: when it is no decoder.
+    """
     text = config.get_text_config()
     layers = next(
         (m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == text.num_hidden_layers), None
@@ -80,7 +94,7 @@ def model_shape(name: str, options: PolicyOptions) -> ModelShape:
             f"plan: {name!r} ({config.model_type}) has no list of {text.num_hidden_layers} decoder layers: give a "
             "decoder-only model, or measure a short run"
         )
-    return _shape(model, text, layers, bool(options.quantization_config))
+    return _shape(model, text, layers, is_quantized)
 
 
 def _on_meta(config: Any, options: PolicyOptions, adapter: Any) -> nn.Module:

@@ -6,7 +6,9 @@ import logging
 import warnings
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
+from datasets import arrow_dataset
 
 from dpo_lightning.cli.quiet import leave_out_noise
 
@@ -19,6 +21,8 @@ def given_back(monkeypatch: pytest.MonkeyPatch) -> Any:
     from transformers.utils import logging as bars
 
     monkeypatch.setattr(LIGHTNING, "filters", [*LIGHTNING.filters])
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(arrow_dataset, "hf_tqdm", arrow_dataset.hf_tqdm)
     hook, shown = bars.set_tqdm_hook(None), bars.is_progress_bar_enabled()
     bars.enable_progress_bar()
     with warnings.catch_warnings():
@@ -32,9 +36,10 @@ def test_tips_are_left_out_and_nothing_else(caplog: pytest.LogCaptureFixture) ->
     leave_out_noise()
     with caplog.at_level(logging.INFO):
         LIGHTNING.info("💡 Tip: buy %s", "this")
-        LIGHTNING.info("GPU available: False, used: False")
+        LIGHTNING.info("GPU available: True (cuda), used: True")
+        LIGHTNING.info("`Trainer.fit` stopped: `max_time` reached.")
 
-    assert caplog.messages == ["GPU available: False, used: False"]
+    assert caplog.messages == ["GPU available: True (cuda), used: True", "`Trainer.fit` stopped: `max_time` reached."]
 
 
 def test_a_warning_of_other_peoples_code_is_left_out_and_no_other() -> None:
@@ -56,3 +61,34 @@ def test_bars_of_weights_are_none_in_a_file(capsys: pytest.CaptureFixture[str]) 
     leave_out_noise()
     list(tqdm(range(3), desc="Loading weights"))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Seed set to 0",
+        "[rank: 1] Seed set to 0",
+        "GPU available: False, used: False",
+        "`weights_only` was not set, defaulting to `False`.",
+        "`Trainer.fit` stopped: `max_epochs=1` reached.",
+        f"{'-' * 100}\ndistributed_backend=gloo\nAll distributed processes registered.",
+    ],
+)
+def test_lines_that_the_start_or_the_end_of_a_fit_says_are_left_out(
+    line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave_out_noise()
+    with caplog.at_level(logging.INFO):
+        LIGHTNING.info(line)
+
+    assert caplog.messages == []
+
+
+def test_a_warning_of_a_package_is_its_text_and_one_of_the_user_has_its_place() -> None:
+    leave_out_noise()
+    leave_out_noise()
+    package = warnings.formatwarning(UserWarning("the rows are few"), UserWarning, pl.__file__, 7)
+    own = warnings.formatwarning(UserWarning("mine"), UserWarning, __file__, 7)
+
+    assert package == "warning: the rows are few\n"
+    assert own.startswith(f"{__file__}:7: UserWarning: mine")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info
@@ -40,7 +40,13 @@ def first_rows(rows: Dataset, place: str) -> Rows:
         raise InputError(f"{place}: not UTF-8: {error}") from None
 
 
-def settled_format(row_format: Format, rows: Rows, place: str, wanted: Compares | None = None) -> Format:
+def settled_format(
+    row_format: Format,
+    rows: Rows,
+    place: str,
+    wanted: Compares | None = None,
+    tell: Callable[[str], None] = rank_zero_info,
+) -> Format:
     """Return the format that rows are read by, and say which where it was found.
 
     Args:
@@ -48,6 +54,7 @@ def settled_format(row_format: Format, rows: Rows, place: str, wanted: Compares 
         rows: The first rows of a split.
         place: The split as messages name it.
         wanted: The examples that the objective reads, where there is one.
+        tell: Gets the line that says which it is.
 
     Raises:
         InputError: for rows that no format reads or several do, and for rows that the format of the config does not
@@ -57,7 +64,7 @@ def settled_format(row_format: Format, rows: Rows, place: str, wanted: Compares 
     with prefixed(f"{place}: "):
         if isinstance(row_format, AutoFormat) and row_format.looks:
             known = row_format.known_in(rows, wanted)
-            rank_zero_info(f"{place}: read as {known.said}")
+            tell(f"{place}: read as {known.said}")
             return known.format
         found = row_format.found_in(rows, wanted)
         if isinstance(found, RowFormat):

@@ -41,6 +41,7 @@ def tokenize_rows(
     size: int | None = None,
     num_proc: int | None = None,
     named: RowNames | None = None,
+    lost: dict[str, int] | None = None,
 ) -> Dataset:
     """Tokenise a split, drop what cannot be trained on, and report once how much that was.
 
@@ -52,6 +53,7 @@ def tokenize_rows(
         size: Rows of the model's embedding; None for those of a model that is not known.
         num_proc: Processes that tokenise; None tokenises in this one.
         named: The rows as messages name them; None for their number in the split.
+        lost: Takes how many examples were dropped, by the reason.
 
     Returns:
         Columns `row`, `prompt_ids`, `completion_ids` (a list of lists), `outcome`, `truncated`, `repeats`, `quotes`,
@@ -96,7 +98,7 @@ def tokenize_rows(
         raise InputError(f"{place}: not UTF-8: {error}") from None
     vocabulary.check_rows(encoded, place)
     _report_boundaries(rows, encoded, row_format, encode, place)
-    return _keep(encoded.with_format(None), row_format, place)
+    return _keep(encoded.with_format(None), row_format, place, {} if lost is None else lost)
 
 
 def tokens_identity(row_format: Format, encode: ExampleTokenizer) -> tuple[Any, ...]:
@@ -224,7 +226,7 @@ def _features(row_format: Format) -> Features:
     )
 
 
-def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
+def _keep(encoded: Dataset, row_format: Format, place: str, lost: dict[str, int]) -> Dataset:
     outcomes = encoded["outcome"][:]
     # Labelled completions are counted one by one, whether their rows have one or several; a row without a preference
     # has no labels and counts once.
@@ -233,7 +235,8 @@ def _keep(encoded: Dataset, row_format: Format, place: str) -> Dataset:
     counts = Counter[int]()
     for outcome, size in zip(outcomes, sizes, strict=True):
         counts[outcome] += size
-    dropped = [f"{counts[outcome]} {outcome.reason}" for outcome in Outcome if outcome and counts[outcome]]
+    lost.update({outcome.reason: counts[outcome] for outcome in Outcome if outcome and counts[outcome]})
+    dropped = [f"{count} {reason}" for reason, count in lost.items()]
     kept = [row for row, outcome in enumerate(outcomes) if outcome == Outcome.KEPT]
     cut = encoded["truncated"][:]
     truncated = sum(sizes[row] for row in kept if cut[row])

@@ -1,0 +1,125 @@
+"""Memory and time that a fit will need, before its first step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+
+from dpo_lightning.data.lengths import Lengths
+from dpo_lightning.errors import InputError
+from dpo_lightning.estimate import (
+    GPUS,
+    Device,
+    Mesh,
+    ModelShape,
+    Numerics,
+    State,
+    Workload,
+    device_memory,
+    shape_of,
+    step_flops,
+)
+from dpo_lightning.run import PreferenceRun
+
+_REACHED = 0.4  # of a GPU's peak, as `dpo-lightning plan` assumes
+
+
+class Cost(NamedTuple):
+    """Needs of a device.
+
+    Attributes:
+        memory: Bytes at the peak, and those that the device has.
+        step_seconds: Time of an optimizer step; None for a GPU whose figures are not known.
+    """
+
+    memory: tuple[float, float]
+    step_seconds: float | None
+
+
+def cost_of(
+    trainer: pl.Trainer, run: PreferenceRun, lengths: Lengths, batches: list[np.ndarray], *, tree: bool
+) -> Cost | None:
+    """Return what the fit will need, before its first step; None on a CPU, and of a model that is no plain decoder.
+
+    Args:
+        trainer: The Trainer.
+        run: The module.
+        lengths: Tokens of each training example.
+        batches: Indices of the examples of each batch of an epoch.
+        tree: Whether the layout is the tree.
+    """
+    device = trainer.strategy.root_device
+    config = getattr(run.policy, "config", None)
+    if device.type != "cuda" or config is None or not batches:
+        return None
+    try:
+        shape = shape_of(run.policy, config, "the policy", bool(getattr(config, "quantization_config", None)))
+    except (InputError, AttributeError):
+        return None
+    setting = _Setting(shape, Numerics.of(str(trainer.precision)), state_of(trainer, run), _mesh(trainer))
+    largest = max(batches, key=lambda batch: int(lengths.tokens[batch].sum()))
+    there = torch.cuda.get_device_properties(device).total_memory
+    work = workload(lengths, np.concatenate(batches), tree=tree)
+    usual = work._replace(pairs=max(work.pairs // len(batches), 1), accumulate=trainer.accumulate_grad_batches)
+    gpu = next((each for name, each in GPUS.items() if name in torch.cuda.get_device_name(device)), None)
+    return Cost(
+        (setting.peak(workload(lengths, largest, tree=tree), torch.cuda.memory_allocated(device)), float(there)),
+        None if gpu is None else setting.seconds(usual, gpu, reference_forward=run.reads_reference),
+    )
+
+
+class _Setting(NamedTuple):
+    shape: ModelShape
+    numerics: Numerics
+    state: State
+    mesh: Mesh
+
+    def peak(self, work: Workload, allocated: float) -> float:
+        """Return the bytes at the peak, with the weights as they are allocated by now, not as formulas have them."""
+        formulas = device_memory(self.shape, work, self.numerics, self.state, self.mesh)
+        return formulas.total - formulas.policy - formulas.reference + allocated
+
+    def seconds(self, work: Workload, gpu: Device, *, reference_forward: bool) -> float:
+        """Return the time of an optimizer step, at the part of the GPU's peak that a run usually reaches."""
+        flops = step_flops(self.shape, work, self.state, reference_forward=reference_forward, tensor=self.mesh.tensor)
+        return flops / (gpu.half_flops if self.numerics.activation == 2 else gpu.single_flops) / _REACHED
+
+
+def state_of(trainer: pl.Trainer, run: PreferenceRun) -> State:
+    """Return what will be kept beside the weights: a reference's are allocated by now."""
+    checkpointing = any(getattr(module, "gradient_checkpointing", False) for module in run.policy.modules())
+    return State(0, 0, kept_by(trainer.optimizers[0]), checkpointing)
+
+
+def workload(lengths: Lengths, rows: np.ndarray, *, tree: bool) -> Workload:
+    """Return a batch of equal examples that has the tokens of these rows."""
+    chosen = lengths.of(rows)
+    completions = max(int(chosen.sequences.max(initial=1)), 1)
+    scored = chosen.completions.sum() + chosen.mismatched.sum()
+    return Workload(
+        len(rows),
+        round(float(chosen.prompt.mean())),
+        max(round(float(scored) / max(int(chosen.sequences.sum()), 1)), 1),
+        tree,
+        1,
+        completions,
+    )
+
+
+def _mesh(trainer: pl.Trainer) -> Mesh:
+    mesh = getattr(trainer.strategy, "device_mesh", None)
+    if isinstance(trainer.strategy, ModelParallelStrategy) and mesh is not None:
+        return Mesh(mesh["data_parallel"].size(), mesh["tensor_parallel"].size(), sharded=True)
+    return Mesh(trainer.world_size)
+
+
+def kept_by(optimizer: torch.optim.Optimizer) -> float:
+    """Return the bytes that an optimizer is about to keep for each byte of a weight: Adam's two, if it has them not."""
+    if optimizer.state:
+        return 0.0
+    group = optimizer.param_groups[0]
+    return 2.0 if "betas" in group else float(bool(group.get("momentum")))
