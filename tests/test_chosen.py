@@ -92,6 +92,7 @@ def test_training_reports_what_it_computed_and_validation_all_of_a_pair() -> Non
     assert {name for name in seen.logged if name.startswith("train/")} == {
         "train/grad_norm",
         "train/loss",
+        "train/lengths/chosen",
         "train/logps/chosen",
         "train/rewards/chosen",
     }

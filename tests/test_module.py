@@ -29,6 +29,7 @@ def test_one_epoch_logs_the_names_of_the_design(tmp_path):
     names = {
         "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
         "logps/chosen", "logps/rejected", "logratios/chosen", "logratios/rejected",
+        "logps/accuracies", "logps/accuracies_per_token", "lengths/chosen", "lengths/rejected", "kl",
     }  # fmt: skip
     logged = set(run.callback_metrics)
     assert {f"{stage}/{name}" for stage in ("train", "val") for name in names} | {"train/grad_norm"} <= logged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias, Union
 
 import torch
@@ -11,18 +11,22 @@ from torch import Tensor
 
 from dpo_lightning.compat.torchmetrics import Float32Metric
 from dpo_lightning.losses.lists import scored_below
+from dpo_lightning.losses.precision import per_token
 from dpo_lightning.losses.scores import ListScores
-from dpo_lightning.training.metrics import ChosenMean, PairMean, UnpairedMean, counted_means
+from dpo_lightning.training.divergence import divergence
+from dpo_lightning.training.metrics import ChosenMean, PairMean, UnpairedMean, counted_means, is_greater
 
 _BEST, _WORST, _MARGINS = "rewards/chosen", "rewards/rejected", "rewards/margins"
-_ACCURACY, _FIRST = "rewards/accuracies", "rewards/best_of_list"
-_OF_SIDES = ("rewards", "logps", "logratios")
+_FIRST = "rewards/best_of_list"
+_ACCURACIES = ("rewards/accuracies", "logps/accuracies", "logps/accuracies_per_token")
+_OF_SIDES = ("rewards", "logps", "logratios", "lengths")
 
 NAMES = (
     "loss",
-    _ACCURACY,
+    *_ACCURACIES,
     _FIRST,
     _MARGINS,
+    "kl",
     *(f"{name}/{side}" for side in ("chosen", "rejected") for name in _OF_SIDES),
 )
 
@@ -39,8 +43,10 @@ def list_metrics(
 
     `chosen` is the completion with the highest score and `rejected` the one with the lowest, the mean of several with
     the same one. A pair of a list whose scores differ counts as accurate when the better completion has the greater
-    reward; `rewards/best_of_list` is whether the completion with the greatest reward is one with the highest score. A
-    list of equal scores has a loss alone, and so has any list without a ranking.
+    reward, and half where both have the same; the accuracies of `logps` ask the same of the log-probs, and of those per
+    token. `rewards/best_of_list` is the share of those with a highest score among the completions with the greatest
+    reward, of which there mostly is one. `kl` is the `divergence` of all completions. A list of equal scores has a loss
+    and `kl` alone, and so has any list without a ranking.
 
     Args:
         scores: Scores of the lists.
@@ -50,11 +56,19 @@ def list_metrics(
         has_reference: Whether there are log-ratios.
     """
     found = {"loss": torch.stack([losses, torch.ones_like(losses)])}
+    if has_reference and scores.tokens is not None:
+        each = divergence(scores.tokens)
+        found["kl"] = torch.stack([scores.sum_per_list(each), scores.sum_per_list(torch.ones_like(each))])
     if ranking is None:
         return {name: value.detach() for name, value in found.items()}
     highest, lowest = (_extreme(scores, ranking, how) for how in ("amax", "amin"))
     is_ranked = (highest > lowest).to(losses.dtype)
-    values = {"rewards": rewards, "logps": scores.policy_logps, "logratios": scores.logratio}
+    values = {
+        "rewards": rewards,
+        "logps": scores.policy_logps,
+        "logratios": scores.logratio,
+        "lengths": scores.lengths.to(losses.dtype),
+    }
     if not has_reference:
         del values["logratios"]
     for side, extreme in (("chosen", highest), ("rejected", lowest)):
@@ -63,14 +77,24 @@ def list_metrics(
             mean = scores.sum_per_list(torch.where(members > 0, value, 0)) / scores.sum_per_list(members)
             found[f"{name}/{side}"] = torch.stack([mean * is_ranked, is_ranked])
     found[_MARGINS] = torch.stack([found[_BEST][0] - found[_WORST][0], is_ranked])
-    below = scored_below(ranking, scores.example_of_completion)
-    right = (below & (rewards < rewards[:, None])).sum(1).to(losses.dtype)
-    found[_ACCURACY] = torch.stack([scores.sum_per_list(right), scores.sum_per_list(below.sum(1).to(losses.dtype))])
-    greatest = _extreme(scores, rewards, "amax")[scores.example_of_completion] == rewards
-    among = (ranking == highest[scores.example_of_completion]) | ~greatest
-    all_of_them = scores.sum_per_list((~among).to(losses.dtype)) == 0
-    found[_FIRST] = torch.stack([all_of_them * is_ranked, is_ranked])
+    compared = (rewards, scores.policy_logps, per_token(scores.policy_logps, scores.lengths))
+    found |= dict(zip(_ACCURACIES, _accuracies(scores, ranking, compared), strict=True))
+    greatest = (_extreme(scores, rewards, "amax")[scores.example_of_completion] == rewards).to(losses.dtype)
+    best = greatest * (ranking == highest[scores.example_of_completion])
+    share = scores.sum_per_list(best) / scores.sum_per_list(greatest)
+    found[_FIRST] = torch.stack([share * is_ranked, is_ranked])
     return {name: value.detach() for name, value in found.items()}
+
+
+def _accuracies(
+    scores: ListScores, ranking: Float[Tensor, " C"], compared: Sequence[Float[Tensor, " C"]]
+) -> Iterator[Float[Tensor, "2 P"]]:
+    """Yield for each of the values the pairs of a list that they order as the ranking does, and how many there are."""
+    below = scored_below(ranking, scores.example_of_completion)
+    pairs = scores.sum_per_list(below.sum(1).to(ranking.dtype))
+    for values in compared:
+        right = torch.where(below, is_greater(values[:, None], values), 0).sum(1)
+        yield torch.stack([scores.sum_per_list(right), pairs])
 
 
 class ListMean(Float32Metric):

@@ -9,7 +9,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dpo_lightning.compat.torchmetrics import Float32Metric
+from dpo_lightning.losses.precision import per_token
 from dpo_lightning.losses.scores import ChosenScores, PairScores, UnpairedScores
+from dpo_lightning.training.divergence import divergence
 
 NAMES = (
     "loss",
@@ -19,11 +21,16 @@ NAMES = (
     "rewards/accuracies",
     "logps/chosen",
     "logps/rejected",
+    "logps/accuracies",
+    "logps/accuracies_per_token",
     "logratios/chosen",
     "logratios/rejected",
+    "lengths/chosen",
+    "lengths/rejected",
+    "kl",
 )
 
-_LOGRATIOS = frozenset(("logratios", "logratios/chosen", "logratios/rejected"))
+_OF_REFERENCE = frozenset(("logratios", "logratios/chosen", "logratios/rejected", "kl", "kl_mismatched"))
 
 
 def pair_metrics(
@@ -35,33 +42,59 @@ def pair_metrics(
 ) -> dict[str, Float[Tensor, " P"]]:
     """Values of each pair `[P]`, detached, on the device; the keys are `NAMES`, without a reference no log-ratios.
 
-    Rewards are in the objective's scale, log-probs and log-ratios in nats summed over the completion. A pair counts
-    as accurate when its chosen reward is the greater one; equal rewards count as not.
+    Rewards are in the objective's scale, log-probs and log-ratios in nats summed over the completion, lengths in scored
+    tokens. A pair counts as accurate when its chosen reward is the greater one, and half where both are equal: so a
+    policy that equals its reference has 0.5, as one that guesses. `logps/accuracies` asks the same of the log-probs,
+    without a reference, and `logps/accuracies_per_token` of the log-probs divided by lengths. `kl` is the mean
+    `divergence` of the two completions; scores without tokens have none.
     """
     chosen, rejected = rewards
-    values = (
-        losses,
-        chosen,
-        rejected,
-        chosen - rejected,
-        (chosen > rejected).to(losses.dtype),
-        scores.policy_chosen_logps,
-        scores.policy_rejected_logps,
-        scores.chosen_logratio,
-        scores.rejected_logratio,
-    )
-    named = zip(NAMES, values, strict=True)
-    return {name: value.detach() for name, value in named if has_reference or name not in _LOGRATIOS}
+    logps = scores.policy_chosen_logps, scores.policy_rejected_logps
+    lengths = scores.chosen_lengths, scores.rejected_lengths
+    values = {
+        "loss": losses,
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/margins": chosen - rejected,
+        "rewards/accuracies": is_greater(chosen, rejected),
+        "logps/chosen": logps[0],
+        "logps/rejected": logps[1],
+        "logps/accuracies": is_greater(*logps),
+        "logps/accuracies_per_token": is_greater(*map(per_token, logps, lengths)),
+        "logratios/chosen": scores.chosen_logratio,
+        "logratios/rejected": scores.rejected_logratio,
+        "lengths/chosen": lengths[0],
+        "lengths/rejected": lengths[1],
+    }
+    if has_reference and scores.tokens is not None:
+        values["kl"] = divergence(scores.tokens).view(2, -1).mean(0)
+    return _read(values, has_reference)
+
+
+def is_greater(better: Float[Tensor, "*#N"], worse: Float[Tensor, "*#N"]) -> Float[Tensor, "*M"]:
+    """Return 1 where the first value is the greater one, 1/2 where both are equal, and else 0; shapes are broadcast."""
+    return ((better > worse).to(better.dtype) + (better >= worse).to(better.dtype)) / 2
+
+
+def _read(values: Mapping[str, Tensor], has_reference: bool) -> dict[str, Tensor]:
+    """Return the values that mean something, detached."""
+    return {name: value.detach() for name, value in values.items() if has_reference or name not in _OF_REFERENCE}
 
 
 def chosen_metrics(
     scores: ChosenScores, rewards: Float[Tensor, " P"], losses: Float[Tensor, " P"], *, has_reference: bool
 ) -> dict[str, Float[Tensor, " P"]]:
-    """Return the values of `pair_metrics` that chosen completions alone have; a log-ratio only with a reference."""
-    values = {"loss": losses, "rewards/chosen": rewards, "logps/chosen": scores.policy_chosen_logps}
-    if has_reference:
-        values["logratios/chosen"] = scores.chosen_logratio
-    return {name: value.detach() for name, value in values.items()}
+    """Return the values of `pair_metrics` that chosen completions alone have; with a reference log-ratio and `kl`."""
+    values = {
+        "loss": losses,
+        "rewards/chosen": rewards,
+        "logps/chosen": scores.policy_chosen_logps,
+        "logratios/chosen": scores.chosen_logratio,
+        "lengths/chosen": scores.chosen_lengths,
+    }
+    if has_reference and scores.tokens is not None:
+        values["kl"] = divergence(scores.tokens)
+    return _read(values, has_reference)
 
 
 class PairMean(Float32Metric):
@@ -70,7 +103,7 @@ class PairMean(Float32Metric):
     The sums and the number of pairs are one tensor, so that ranks exchange one.
 
     Args:
-        has_reference: Whether there are log-ratios.
+        has_reference: Whether there are log-ratios. What a batch lacks beside them is left out from then on.
     """
 
     full_state_update = False
@@ -79,7 +112,7 @@ class PairMean(Float32Metric):
 
     def __init__(self, *, has_reference: bool = True) -> None:
         super().__init__()
-        self._absent = frozenset() if has_reference else _LOGRATIOS
+        self._absent = frozenset() if has_reference else _OF_REFERENCE
         self.add_state("totals", torch.zeros(len(NAMES) + 1, dtype=torch.float32), dist_reduce_fx="sum")
 
     def update(self, values: Mapping[str, Float[Tensor, " P"]]) -> None:
@@ -94,7 +127,8 @@ class PairMean(Float32Metric):
     def sums(self, values: Mapping[str, Float[Tensor, " P"]]) -> Tensor:
         """Return what a batch adds to `totals`."""
         nothing = torch.zeros_like(values["loss"])
-        stacked = torch.stack([nothing if name in self._absent else values[name] for name in NAMES]).float()
+        self._absent |= {*NAMES} - values.keys()
+        stacked = torch.stack([values.get(name, nothing) for name in NAMES]).float()
         return torch.cat([stacked.sum(-1), stacked.new_full((1,), stacked.shape[-1])])
 
     def means(self, totals: Tensor) -> dict[str, Float[Tensor, ""]]:
@@ -137,8 +171,8 @@ class ChosenMean(Float32Metric):
         return counted_means(NAMES, totals)
 
 
-_OF_ALL = ("loss", "rewards/accuracies", "rewards/reference_point", "kl")
-_BY_LABEL = ("rewards", "logps", "logratios")
+_OF_ALL = ("loss", "rewards/accuracies", "rewards/reference_point", "kl", "kl_mismatched")
+_BY_LABEL = ("rewards", "logps", "logratios", "lengths")
 _LABELS = ("chosen", "rejected")
 
 UNPAIRED_NAMES = (*_OF_ALL, *(f"{name}/{label}" for label in _LABELS for name in _BY_LABEL))
@@ -154,24 +188,28 @@ def unpaired_metrics(
 ) -> dict[str, Shaped[Tensor, " _"]]:
     """Values of each labelled completion `[C]`, and the labels themselves, detached, on the device.
 
-    A completion counts as accurate when its reward is above the reference point and it is desirable, or not above it
-    and undesirable. `kl` `[P]` is the log-ratio of each prompt with a completion of another one, whose mean
-    estimates the KL divergence from the reference; only there where the objective reads it, as are log-ratios. Units
-    are those of `pair_metrics`.
+    A completion counts as accurate when its reward is above the reference point and it is desirable, or below it and
+    undesirable, and half where the two are equal. `kl` `[C]` is its `divergence`. `kl_mismatched` `[P]` is the
+    log-ratio of each prompt with a completion of another one, whose mean is the estimate that KTO's reference point is
+    made of (arXiv:2402.01306, section 4.1; TRL logs it as `kl`); only there where the objective reads it. Without a
+    reference there are none of these and no log-ratios. Units are those of `pair_metrics`.
     """
+    above = is_greater(rewards, reference_point.expand_as(rewards))
     values = {
         "loss": losses,
         "rewards": rewards,
-        "rewards/accuracies": ((rewards > reference_point) == scores.desirable).to(losses.dtype),
+        "rewards/accuracies": torch.where(scores.desirable, above, 1 - above),
         "rewards/reference_point": reference_point.expand_as(losses),
         "logps": scores.policy_logps,
         "logratios": scores.logratio,
+        "lengths": scores.lengths,
         "desirable": scores.desirable,
     }
+    if has_reference and scores.tokens is not None:
+        values["kl"] = divergence(scores.tokens)[: len(losses)]
     if scores.policy_mismatched_logps is not None and scores.reference_mismatched_logps is not None:
-        values["kl"] = scores.policy_mismatched_logps - scores.reference_mismatched_logps
-    absent = frozenset() if has_reference else _LOGRATIOS | {"kl"}
-    return {name: value.detach() for name, value in values.items() if name not in absent}
+        values["kl_mismatched"] = scores.policy_mismatched_logps - scores.reference_mismatched_logps
+    return _read(values, has_reference)
 
 
 class UnpairedMean(Float32Metric):

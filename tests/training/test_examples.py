@@ -117,7 +117,7 @@ def test_what_completions_say(objective: Any, pairs: list[TokenizedExample]) -> 
     assert kind.logratios(scores).tolist() == [-4.0, -2.0, -4.0]
     watched = kind.watched(scores, objective(scores))
     assert watched["rewards"].tolist() == [-2.0, -1.0, -2.0]
-    assert ("kl" in watched) == isinstance(objective, KTO)
+    assert ("kl_mismatched" in watched) == isinstance(objective, KTO)
 
 
 def test_several_completions_of_a_prompt_say_what_each_says_alone() -> None:
@@ -138,7 +138,7 @@ def test_several_completions_of_a_prompt_say_what_each_says_alone() -> None:
     metric = kind.means()
     metric.update(kind.watched(scores, objective(scores)))
     means = metric.compute()
-    assert means["kl"].item() == pytest.approx(-10 / 3)
+    assert means["kl_mismatched"].item() == pytest.approx(-10 / 3)
     assert means["rewards/chosen"].item() == pytest.approx(-1.5)
     assert means["rewards/rejected"].item() == pytest.approx(-1.5)
     assert means["rewards/accuracies"].item() == pytest.approx(3 / 5)  # of rewards below 0
@@ -161,6 +161,7 @@ def test_what_chosen_completions_say() -> None:
         "loss": [2.0, 2.0, 2.0],
         "rewards/chosen": [-2.0, -2.0, -2.0],
         "logps/chosen": [-8.0, -4.0, -8.0],
+        "lengths/chosen": [4, 2, 4],
     }
     assert scores.without_difference().chosen_logratio.tolist() == [0.0, 0.0, 0.0]
 
@@ -172,7 +173,7 @@ def test_whole_pairs_say_of_chosen_completions_what_pairs_say() -> None:
     assert isinstance(scores, PairScores)
     assert [*kind.predicted(batch, scores)] == ["pair_id", "chosen", "rejected", "margin"]
     watched = kind.watched(scores, SFT()(scores))
-    assert [*watched] == [name for name in NAMES if not name.startswith("logratios/")]
+    assert [*watched] == [name for name in NAMES if name != "kl" and not name.startswith("logratios/")]
     means = kind.means()
     means.update(watched)
     assert means.compute().keys() == watched.keys()
@@ -186,6 +187,7 @@ def test_a_log_ratio_is_watched_where_there_is_a_reference() -> None:
     watched = comparison_of(WithReference()).watched(scores, SFT()(scores))
 
     assert watched["logratios/chosen"].tolist() == [-4.0, -2.0, -4.0]
+    assert watched["kl"].tolist() == [2.0, 1.0, 2.0]  # a nat on each of four and two tokens
 
 
 def test_a_pair_without_a_completion_is_refused() -> None:

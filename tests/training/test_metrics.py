@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lightning.losses import DPO, KTO
-from dpo_lightning.losses.scores import Baseline, PairScores, UnpairedScores
+from dpo_lightning.losses.scores import Baseline, PairScores, TokenScores, UnpairedScores, unread
 from dpo_lightning.training.metrics import NAMES, PairMean, UnpairedMean, pair_metrics, unpaired_metrics
 
 
@@ -41,20 +41,66 @@ def test_pair_metrics_by_hand() -> None:
         "rewards/accuracies": [1.0, 0.0],
         "logps/chosen": [-4.0, -9.0],
         "logps/rejected": [-7.0, -5.0],
+        "logps/accuracies": [1.0, 0.0],
+        "logps/accuracies_per_token": [1.0, 0.0],  # -2 against -7/3, -4.5 against -5/3
         "logratios/chosen": [2.0, -1.0],
         "logratios/rejected": [-1.0, 1.0],
+        "lengths/chosen": [2, 2],
+        "lengths/rejected": [3, 3],
     }
-    assert tuple(metrics) == NAMES
+    assert tuple(metrics) == NAMES[:-1]  # without tokens no `kl`
     assert not any(value.requires_grad for value in metrics.values())
 
 
-def test_equal_rewards_are_not_accurate() -> None:
+def test_equal_rewards_are_half_right() -> None:
+    """As those of a guess, which is what a policy that equals its reference makes."""
     zeros = torch.zeros(3)
     scores = PairScores(zeros, zeros, zeros, zeros, torch.ones(3, dtype=torch.long), torch.ones(3, dtype=torch.long))
 
-    metrics = pair_metrics(scores, (zeros, zeros), zeros)
+    metrics = pair_metrics(scores, (zeros, torch.tensor([-1.0, 0.0, 1.0])), zeros)
 
-    assert metrics["rewards/accuracies"].tolist() == [0.0, 0.0, 0.0]
+    assert metrics["rewards/accuracies"].tolist() == [1.0, 0.5, 0.0]
+    assert metrics["logps/accuracies"].tolist() == [0.5, 0.5, 0.5]
+
+
+def test_the_longer_completion_is_less_likely_and_each_of_its_tokens_more() -> None:
+    logps, lengths = torch.tensor([-6.0]), torch.tensor([4])
+    scores = PairScores(logps, logps + 2, logps, logps, lengths, lengths - 2)
+
+    metrics = pair_metrics(scores, (logps, logps), logps)
+
+    assert metrics["logps/accuracies"].tolist() == [0.0]
+    assert metrics["logps/accuracies_per_token"].tolist() == [1.0]  # -1.5 against -2
+
+
+def test_kl_is_that_of_both_completions() -> None:
+    policy, reference = torch.tensor([-1.0, -2.0, -3.0, -1.0, -1.0]), torch.full((5,), -1.0)
+    # Completions of two tokens, one, one and one: the chosen ones first.
+    lengths = torch.tensor([2, 1, 1, 1])
+    tokens = TokenScores(policy.requires_grad_(), reference, torch.tensor([0, 0, 1, 2, 3]), lengths)
+    scores = PairScores.from_tokens(tokens)
+
+    found = pair_metrics(scores, (scores.chosen_logratio, scores.rejected_logratio), scores.chosen_logratio)["kl"]
+
+    # Halves of the squares 0 + 1 and 0, and of 4 and 0; means over chosen and rejected.
+    assert found.tolist() == [0.25, 1.0]
+    assert not found.requires_grad
+
+
+def test_without_a_reference_or_tokens_there_is_no_kl() -> None:
+    logps = torch.full((2,), -1.0)
+    tokens = TokenScores(logps, unread(logps), torch.tensor([0, 1]), torch.ones(2, dtype=torch.long))
+    for scores, has_reference in (
+        (PairScores.from_tokens(tokens), False),
+        (PairScores.from_tokens(tokens._replace(reference_logps=logps))._replace(tokens=None), True),
+    ):
+        metric = PairMean(has_reference=has_reference)
+        losses = scores.policy_chosen_logps
+        metric.update(pair_metrics(scores, (losses, losses), losses, has_reference=has_reference))
+        means = metric.compute()
+        assert "kl" not in means
+        assert ("logratios/chosen" in means) is has_reference
+        assert not any(value.isnan() for value in means.values())
 
 
 def test_the_mean_is_over_pairs_and_not_over_batches() -> None:
@@ -183,7 +229,8 @@ def test_unpaired_metrics_by_hand() -> None:
         "rewards/reference_point": [0.5] * 4,
         "logps": [-1.0, -2.0, -3.0, -4.0],
         "logratios": [2.0, -2.0, 2.0, -2.0],
-        "kl": [0.0, 1.0, 2.0, 3.0],
+        "lengths": [1, 1, 1, 1],
+        "kl_mismatched": [0.0, 1.0, 2.0, 3.0],
         "desirable": [True, True, False, False],
     }
     assert not any(value.requires_grad for value in metrics.values())
@@ -203,9 +250,19 @@ def test_each_mean_has_its_own_count() -> None:
     assert means["logps/chosen"] == pytest.approx((-1 - 2 - 2) / 3)
     assert means["logps/rejected"] == pytest.approx((-3 - 1 - 1) / 3)
     assert means["logratios/chosen"] == pytest.approx(-2 / 3)
-    assert means["kl"] == pytest.approx((0 + 1 + 2 + 0 + 0 + 1) / 6)
+    assert means["kl_mismatched"] == pytest.approx((0 + 1 + 2 + 0 + 0 + 1) / 6)
     assert means["rewards/accuracies"] == pytest.approx(1 / 6)
-    assert {*NAMES} < {*means}
+    of_pairs = {"logps/accuracies", "logps/accuracies_per_token", "kl"}  # and scores with tokens
+    assert {*NAMES} - of_pairs < {*means}
+
+
+def test_a_completion_at_the_reference_point_is_half_right() -> None:
+    zeros, desirable = torch.zeros(2), torch.tensor([True, False])
+    scores = UnpairedScores(zeros, zeros, torch.ones(2, dtype=torch.long), desirable)
+
+    metrics = unpaired_metrics(scores, zeros, torch.tensor(0.0), zeros)
+
+    assert metrics["rewards/accuracies"].tolist() == [0.5, 0.5]
 
 
 def test_what_nothing_was_added_to_has_no_mean() -> None:
@@ -214,7 +271,7 @@ def test_what_nothing_was_added_to_has_no_mean() -> None:
 
     assert [*mean.compute()] == [
         *("loss", "rewards/accuracies", "rewards/reference_point"),
-        *("rewards/chosen", "logps/chosen", "logratios/chosen"),
+        *("rewards/chosen", "logps/chosen", "logratios/chosen", "lengths/chosen"),
     ]
 
 

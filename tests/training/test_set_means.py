@@ -10,7 +10,7 @@ from dpo_lightning.training.set_means import SetMeans
 
 
 def values(*losses: float) -> dict[str, torch.Tensor]:
-    return {name: torch.tensor(losses) for name in (*NAMES, "rewards", "logps", "logratios")} | {
+    return {name: torch.tensor(losses) for name in (*NAMES, "rewards", "logps", "logratios", "lengths")} | {
         "desirable": torch.tensor([True] * len(losses))
     }
 
