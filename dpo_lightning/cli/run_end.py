@@ -11,15 +11,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from dpo_lightning.report.progress_line import clock, short
-
-_HELD_OUT = {
-    "val/loss": "loss",
-    "val/rewards/accuracies": "reward accuracy",
-    "val/rewards/margins": "margin",
-    "val/logratios/chosen": "log-ratio of chosen",
-    "val/logratios/rejected": "of rejected",
-}
+from dpo_lightning.report.progress_line import clock
+from dpo_lightning.report.verdict import verdict
 
 
 def end_of_fit(trainer: pl.Trainer, config: Path, seconds: float) -> list[str]:
@@ -30,14 +23,13 @@ def end_of_fit(trainer: pl.Trainer, config: Path, seconds: float) -> list[str]:
         config: Where the run's config was saved; a file that is not there is not named.
         seconds: Duration of the fit.
     """
-    values = [
-        f"{name} {short(float(trainer.callback_metrics[key]))}"
-        for key, name in _HELD_OUT.items()
-        if key in trainer.callback_metrics
-    ]
-    lines = [f"ended at optimizer step {trainer.global_step}, after {clock(seconds)}"]
-    lines += [f"held-out pairs: {', '.join(values)}"] if values else []
-    return [*lines, *_places(trainer, config), *_next_commands(trainer, config)]
+    ended = f"ended at optimizer step {trainer.global_step}, after {clock(seconds)}"
+    return [ended, *verdict_of(trainer), *_places(trainer, config), *_next_commands(trainer, config)]
+
+
+def verdict_of(trainer: pl.Trainer) -> list[str]:
+    """Return the lines of `verdict` on a Trainer after its fit."""
+    return verdict({name: float(value) for name, value in trainer.callback_metrics.items()})
 
 
 def _places(trainer: pl.Trainer, config: Path) -> Iterator[str]:

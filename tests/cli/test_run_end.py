@@ -32,6 +32,14 @@ def test_how_far_the_completions_went_is_said_beside_the_accuracy() -> None:
     )
 
 
+def test_a_policy_that_has_lost_its_text_is_no_success() -> None:
+    run = ended(val_loss=0.14071, val_logps_chosen=-100.0, val_logratios_chosen=-61.6, val_rewards_accuracies=0.9375)
+    lines = end_of_fit(run, Path("nowhere/config.yaml"), 1.0)
+
+    assert [line.split()[0] for line in lines] == ["ended", "held-out", "warning:"]
+    assert "likely broken" in lines[2]
+
+
 def test_places_and_commands_are_as_one_types_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "my runs"
