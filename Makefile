@@ -23,7 +23,7 @@ LOWEST_WITHOUT := $(addprefix --deselect=tests/policy/,test_sharding.py \
 	test_prepare.py::TestFloat32Buffers::test_do_not_break_a_forward[recurrent_gemma]) \
 	--deselect=tests/data/tokenize/test_encoding.py::test_real_tokenizers_at_every_boundary
 
-.PHONY: quickstart test test-lowest quick lint clean
+.PHONY: quickstart test test-lowest quick lint docs clean
 
 quickstart: $(VENV)/.run
 	$(BIN)/dpo-lightning fit --config configs/quickstart.yaml
@@ -45,6 +45,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, into site/: a broken link, a page without a place in the nav or a wrong docstring ends it. No network.
+docs: $(VENV)/.test
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -69,4 +73,4 @@ $(LOWEST)/.test: constraints-lowest.txt setup.cfg
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) runs
+	rm -rf $(VENV) $(LOWEST) runs site

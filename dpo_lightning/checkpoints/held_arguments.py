@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 
 import yaml  # type: ignore[import-untyped]
 
-from dpo_lightning.checkpoints.constructors import annotation_of, arguments_of, default_of, reads_back, takes
+from dpo_lightning.checkpoints.constructors import (
+    annotation_of,
+    arguments_of,
+    default_of,
+    is_taken_as_it_is,
+    reads_back,
+    takes,
+)
 from dpo_lightning.checkpoints.plain_form import NoPlainForm, optimizer_settings, plain_form
 from dpo_lightning.checkpoints.whole_form import classes_named, is_same, restored, shown, whole_form
 from dpo_lightning.errors import InputError
@@ -85,6 +92,10 @@ def _is_read(owner: type, name: str, value: Any, plain: Any) -> bool:
     """Tell whether the parser makes the argument of its plain form; what the constructor does not take it need not."""
     if name not in arguments_of(owner):  # of one in `**kwargs` it knows nothing
         return not takes(owner, name) or is_same(value, plain)
+    if isinstance(value, Mapping) and not is_taken_as_it_is(
+        owner, name, value
+    ):  # a config: the command's parser keeps it
+        return True
     if _is_surely_read(value, annotation_of(owner, name)):
         return True
     key = (owner, name, repr(value), repr(plain))  # the parser takes 10 ms

@@ -95,3 +95,15 @@ def test_a_whole_form_brings_no_code_either(tmp_path: Path) -> None:
         opened = f"{name}.trust_remote_code" if name == "model_kwargs" else "reference.model_kwargs.trust_remote_code"
         with pytest.raises(InputError, match=re.escape(opened)):
             PreferenceModule.load_from_checkpoint(tmp_path / "a.ckpt", policy="another/model")
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("lora", {"r": 4}),
+        ("objective", {"class_path": "dpo_lightning.SimPO", "init_args": {"beta": 2.0}}),
+        ("optimizer", {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-5}}),
+    ],
+)
+def test_what_the_commands_parser_keeps_as_a_config_is_one_for_the_parser_that_loads(name: str, config: Any) -> None:
+    assert held_form(PreferenceModule, name, config) == (config, None)
