@@ -1,10 +1,26 @@
-"""Pictures and tables of a run."""
+"""Pictures, tables and pages of a run.
 
-from dpo_lightning.report.curves import plot_curves
-from dpo_lightning.report.logger import PlotLogger
-from dpo_lightning.report.samples import SampledPrompt, print_samples, write_samples
-from dpo_lightning.utils.lines import show_lines
+Names are loaded when they are first asked for: the record of a run and its page need neither torch nor Lightning.
+"""
 
-__all__ = ["PlotLogger", "SampledPrompt", "plot_curves", "print_samples", "write_samples"]
+from typing import TYPE_CHECKING
 
-show_lines()
+import lazy_loader
+
+if TYPE_CHECKING:
+    from dpo_lightning.report.curves import plot_curves as plot_curves
+    from dpo_lightning.report.logger import PlotLogger as PlotLogger
+    from dpo_lightning.report.page.whole import write_report as write_report
+    from dpo_lightning.report.samples import SampledPrompt as SampledPrompt
+    from dpo_lightning.report.samples import print_samples as print_samples
+    from dpo_lightning.report.samples import write_samples as write_samples
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "curves": ["plot_curves"],
+        "logger": ["PlotLogger"],
+        "page.whole": ["write_report"],
+        "samples": ["SampledPrompt", "print_samples", "write_samples"],
+    },
+)

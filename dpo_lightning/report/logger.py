@@ -15,8 +15,11 @@ from dpo_lightning.report.curves import figure_class, plot_curves
 from dpo_lightning.report.history import Point
 from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
+from dpo_lightning.utils.lines import show_lines
 
 _OTHER_PICTURES = (".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".eps", ".ps", ".webp", ".tif", ".tiff")
+
+show_lines()
 
 
 class PlotLogger(Logger):

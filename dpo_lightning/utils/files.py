@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fsspec.utils import get_protocol
-from lightning.pytorch.utilities import rank_zero_warn
 
 from dpo_lightning.errors import InputError
 
@@ -62,6 +61,8 @@ def spared(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        from lightning.pytorch.utilities import rank_zero_warn  # seconds, which a report of a run does not wait for
+
         rank_zero_warn(f"{path} could not be written: {error.strerror or error}: the run goes on without it")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dpo_lightning import InputError
 from dpo_lightning.data.inspect import Report
-from dpo_lightning.data.inspect.page import page, text, write_page
+from dpo_lightning.data.inspect.page import page, write_page
 from dpo_lightning.data.inspect.scores import ModelScores, ScoredExample
 from tests.data.inspect.browser import BROWSER, drawn
 from tests.data.inspect.common import clean_rows, survey
@@ -84,10 +84,6 @@ def test_columns_of_numbers_are_marked_as_such():
     names = [attrs["data-name"] for tag, attrs in outline.tags if tag == "td" and attrs.get("class") == "number"]
     assert {*names} == {"rows", "looked at", "refused", "examples", "kept", "tokens", "times the tree"}
     assert any(re.search(r"^chosen \(\d+ tokens trained\)$", each) for each in outline.texts)
-
-
-def test_code_is_marked():
-    assert text("set `data.clean` to `<b>`") == "set <code>data.clean</code> to <code>&lt;b&gt;</code>"
 
 
 def test_it_is_written_whole(tmp_path: Path):

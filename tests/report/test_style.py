@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from dpo_lightning.data.inspect.style import STYLE
+from dpo_lightning.report.style import STYLE
 
 _LIGHT, _DARK = (
     dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
@@ -33,6 +33,7 @@ def contrast(one: str, other: str) -> float:
         ("ink", "prompt"),
         ("ink", "trained"),
         ("soft", "not-trained"),
+        *((f"c{number}", ground) for number in range(8) for ground in ("ground", "panel")),
     ],
 )
 def test_text_can_be_read(colours, ink, ground):
