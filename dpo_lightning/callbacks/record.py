@@ -13,17 +13,21 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dpo_lightning.callbacks.export import Export
+from dpo_lightning.callbacks.held_out_scores import HeldOutScores, with_texts, worst_pairs
 from dpo_lightning.callbacks.run_facts import facts_of, memory_peak
+from dpo_lightning.compat.lightning_loops import evaluated_loaders
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.history import History, Point
 from dpo_lightning.report.point_logger import PointLogger
 from dpo_lightning.report.record import RunRecord, add_row, read_document, read_rows, write_document, write_rows
 from dpo_lightning.report.replay import replay
+from dpo_lightning.run import preference_batch_of, source_of
 from dpo_lightning.utils.files import is_local, spared
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.secrets import masked
+from dpo_lightning.utils.set_names import names_of_sets
 from dpo_lightning.utils.text import one_line
-from dpo_lightning.utils.trainers import run_directory
+from dpo_lightning.utils.trainers import is_fitting, run_directory
 
 
 class KeepRecord(pl.Callback):
@@ -59,6 +63,7 @@ class KeepRecord(pl.Callback):
         self._began = ""
         self._before, self._since = 0.0, time.monotonic()  # seconds of earlier attempts, and the start of this one
         self._facts: dict[str, Any] = {}
+        self._scores = HeldOutScores()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Find out where the record lies, and listen to what is logged."""
@@ -134,6 +139,9 @@ class KeepRecord(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Write the record's beginning before the first batch: a run that is refused until then leaves none."""
+        self._open(trainer, pl_module)
+
+    def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._record is None or self._is_open:
             return
         self._is_open = True
@@ -144,6 +152,8 @@ class KeepRecord(pl.Callback):
             replay(self._history.points, trainer.loggers)
         with spared(self._record.points):
             write_rows(self._record.points, (point.row() for point in self._history.points))
+            for path in (self._record.pairs, self._record.worst):  # those of an earlier run in the same place
+                path.unlink(missing_ok=True)
         self._write(trainer, "running")
 
     def _take(self, step: int, values: Mapping[str, float]) -> None:
@@ -152,10 +162,36 @@ class KeepRecord(pl.Callback):
             with spared(self._record.points):
                 add_row(self._record.points, point.row())
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note how far the run is."""
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to collect scores; a run that goes on may begin with a validation."""
+        self._scores.begin()
+        if is_fitting(trainer) and not trainer.sanity_checking:
+            self._open(trainer, pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the scores of each example, on the device."""
         if self._is_open and not trainer.sanity_checking:
-            self._write(trainer, "running")
+            self._scores.add(outputs, preference_batch_of(pl_module, batch), dataloader_idx)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the scores of the validation, the pairs that are most wrong, and how far the run is."""
+        if not self._is_open or self._record is None or trainer.sanity_checking:
+            return
+        sets = names_of_sets(*evaluated_loaders(trainer))
+        rows = self._scores.rows(sets)
+        if rows and trainer.is_global_zero:
+            with spared(self._record.pairs):
+                write_rows(self._record.pairs, rows)
+                write_rows(self._record.worst, with_texts(worst_pairs(rows), source_of(trainer), sets))
+        self._write(trainer, "running")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say that the run was stopped, or why it failed."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Optional
 
 import lightning.pytorch as pl
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from dpo_lightning.batch import PreferenceBatch, preference_batch_by, preference
 from dpo_lightning.compat.lightning_loops import evaluated_loaders
 from dpo_lightning.errors import InputError
 from dpo_lightning.training.comparison import Comparison
+from dpo_lightning.training.example_values import example_values
 from dpo_lightning.training.logging import log_means
 from dpo_lightning.training.set_means import SetMeans
 from dpo_lightning.utils.set_names import names_of_sets
@@ -87,14 +88,21 @@ class EvaluationHooks(pl.LightningModule):
         losses, alike = (self.pair_losses(batch, each) for each in (scores, scores.without_difference()))
         return bool(losses.isnan().all() and alike.isfinite().all())
 
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Add the batch to the means of the stage, validation or test, and of its set."""
-        own = self.own_batch(batch, "validation_step")
-        self.compared(own, lambda values: self.eval_metrics.update(values, dataloader_idx))
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Optional[Mapping[str, Tensor]]:
+        """Add the batch to the means of the stage, validation or test, and of its set.
 
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Add the batch to the means of the stage and of its set."""
-        self.validation_step(batch, batch_idx, dataloader_idx)
+        Returns:
+            The values of each example, for callbacks: see `example_values`. A step of your own may return none.
+        """
+        own = self.own_batch(batch, "validation_step")
+        watched: dict[str, Tensor] = {}
+        self.compared(own, watched.update)
+        self.eval_metrics.update(watched, dataloader_idx)
+        return example_values(own, watched)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Optional[Mapping[str, Tensor]]:
+        """Add the batch to the means of the stage and of its set; return what `validation_step` returns."""
+        return self.validation_step(batch, batch_idx, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Return ids, rewards and margin of pairs, each `[P]`; of labelled completions ids, rewards and labels."""
