@@ -46,7 +46,7 @@ class LogsTraining(pl.LightningModule):
         """
         trainer: Any = self.trainer
         due = logs_this_step(trainer)
-        if trainer.barebones or not (due or _ends(self) or _is_monitored(trainer)):
+        if trainer.barebones or not (due or ends_here(self) or _is_monitored(trainer)):
             return
         self.log("train/grad_norm", self._norm_of_step(optimizer))
         log_means(self, self.train_metrics, "train", keep=not due)
@@ -66,11 +66,11 @@ class LogsTraining(pl.LightningModule):
         """Show callbacks the means since the last log: an interval may end after the validation."""
         if self.trainer.sanity_checking or not is_fitting(self.trainer):
             return
-        means = {f"train/{name}": value for name, value in _means(self.train_metrics).items()}
+        means = {f"train/{name}": value for name, value in means_so_far(self.train_metrics).items()}
         self.trainer.callback_metrics.update(means)
 
 
-def _ends(module: pl.LightningModule) -> bool:
+def ends_here(module: pl.LightningModule) -> bool:
     """Return whether the step is the last one of the epoch, or of the run."""
     return epoch_is_done(module.trainer) or module.global_step + 1 == module.trainer.max_steps
 
@@ -90,7 +90,7 @@ def log_means(module: pl.LightningModule, metrics: Means | SetMeans, stage: str,
         stage: `train`, `val` or `test`: the names begin with it.
         keep: Go on with the sums: the log that they are for is still to come.
     """
-    means = _means(metrics)
+    means = means_so_far(metrics)
     if not means:  # of several optimizers, the first one logs
         return
     # The means are those of all ranks already; Lightning warns of each that it does not reduce once more.
@@ -106,8 +106,8 @@ def log_means(module: pl.LightningModule, metrics: Means | SetMeans, stage: str,
         metrics.reset()
 
 
-def _means(metrics: Means | SetMeans) -> dict[str, Tensor]:
-    """Compute the means, or none where no rank has added anything, as with batches of other data alone."""
+def means_so_far(metrics: Means | SetMeans) -> dict[str, Tensor]:
+    """Compute the means over all ranks, which all must ask; none where nothing was added, as with other data alone."""
     if metrics.update_count:
         return metrics.compute()
     set_update_count(metrics, 1)  # to torchmetrics this is a mistake, and the other ranks wait for this one
