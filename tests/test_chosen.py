@@ -89,7 +89,9 @@ def test_training_reports_what_it_computed_and_validation_all_of_a_pair() -> Non
     (validated,) = trainer().validate(module, data, verbose=False)
     predicted = trainer().predict(module, data)
 
+    measured = {"lr", "seconds", "pairs_per_second", "tokens_per_second", "memory_gib", "epoch_fraction"}
     assert {name for name in seen.logged if name.startswith("train/")} == {
+        *(f"train/{name}" for name in measured),
         "train/grad_norm",
         "train/loss",
         "train/lengths/chosen",

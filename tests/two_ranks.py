@@ -22,7 +22,7 @@ from dpo_lightning.callbacks import BEMAReference, Export, ResumableCheckpoint, 
 from dpo_lightning.errors import DPOLightningError
 from dpo_lightning.losses import DPO, LDDPO, WPO
 from dpo_lightning.policy import sharding
-from tests.helpers.runs import data, trainer
+from tests.helpers.runs import computed, data, trainer
 
 Case = dict[str, Any]
 
@@ -119,9 +119,8 @@ class Watch(pl.Callback):
         self.logged: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.logged.append(
-            {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
-        )
+        values = computed(trainer.callback_metrics)
+        self.logged.append({name: value for name, value in values.items() if name.startswith("train/")})
 
 
 def fit(path: Path, case: Case, processes: int) -> dict[str, Any]:

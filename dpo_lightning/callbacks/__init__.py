@@ -6,6 +6,7 @@ from dpo_lightning.callbacks.checkpoint import DurableSaves, ResumableCheckpoint
 from dpo_lightning.callbacks.exact_resume import ExactResume
 from dpo_lightning.callbacks.export import Export
 from dpo_lightning.callbacks.graceful_stop import GracefulStop
+from dpo_lightning.callbacks.measures import Measures
 from dpo_lightning.callbacks.moving_reference import (
     BEMAReference,
     EMAReference,
@@ -39,6 +40,7 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     OneRunPerDirectory,
     WatchedMetrics,
     StartPoint,
+    Measures,
 )
 """Callbacks that make every run safe; `PreferenceModule` adds them, in this order."""
 
@@ -51,6 +53,7 @@ __all__ = [
     "Export",
     "GracefulStop",
     "KeepRecord",
+    "Measures",
     "MovingReference",
     "ProgressLine",
     "ReferenceCache",

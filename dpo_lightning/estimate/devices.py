@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -34,3 +35,31 @@ NODE = 8
 
 BETWEEN_NODES = 50e9
 """Bytes per second of one GPU to other nodes: a network card of 400 Gbit/s each."""
+
+_OTHER_CARDS = {"D", "Laptop", "MIG", "NVL"}
+"""Words of a name that tell a card with other figures, or a part of one."""
+
+
+def known_device(name: str) -> Device | None:
+    """Return the figures of a GPU by the name that its driver gives, `NVIDIA A100-SXM4-80GB`; None where not known."""
+    words = {*re.split(r"[\s-]+", name.replace("RTX ", "RTX"))}
+    others = _OTHER_CARDS if "A100" in words else _OTHER_CARDS | {"PCIe"}
+    if words & others:
+        return None
+    return next((figures for model, figures in GPUS.items() if model in words), None)
+
+
+def peak_flops(name: str, precision: str, *, float32_is_exact: bool) -> float | None:
+    """Return the dense matrix-product peak of a GPU in operations a second; None where it is not known.
+
+    Args:
+        name: The name that its driver gives.
+        precision: Lightning's, such as `bf16-mixed`.
+        float32_is_exact: Whether float32 products run without TF32, whose peak is not known here.
+    """
+    device = known_device(name)
+    if device is None or "64" in precision or "engine" in precision:
+        return None
+    if "16" in precision:
+        return device.half_flops
+    return device.single_flops if float32_is_exact else None

@@ -86,15 +86,31 @@ def shape_of(model: nn.Module, config: Any, name: str, is_quantized: bool) -> Mo
         InputError: when it is no decoder.
     """
     text = config.get_text_config()
-    layers = next(
-        (m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == text.num_hidden_layers), None
-    )
+    layers = _layers(model, text)
     if layers is None:
         raise InputError(
             f"plan: {name!r} ({config.model_type}) has no list of {text.num_hidden_layers} decoder layers: give a "
             "decoder-only model, or measure a short run"
         )
     return _shape(model, text, layers, is_quantized)
+
+
+def shape_of(model: nn.Module) -> ModelShape | None:
+    """Return the sizes of a policy that is built; None where they cannot be told, and of one in few bits."""
+    config = getattr(model, "config", None)
+    head = getattr(model, "get_output_embeddings", None)
+    if not hasattr(config, "get_text_config") or head is None or head() is None:
+        return None
+    text = config.get_text_config()  # type: ignore[union-attr]
+    is_quantized = getattr(config, "quantization_config", None) is not None  # which packs several weights into one
+    named = all(hasattr(text, name) for name in ("num_hidden_layers", "num_attention_heads", "hidden_size"))
+    layers = _layers(model, text) if named and not is_quantized else None
+    return None if layers is None else _shape(model, text, layers, False)
+
+
+def _layers(model: nn.Module, text: Any) -> nn.ModuleList | None:
+    lists = (module for module in model.modules() if isinstance(module, nn.ModuleList))
+    return next((each for each in lists if len(each) == text.num_hidden_layers), None)
 
 
 def _on_meta(config: Any, options: PolicyOptions, adapter: Any) -> nn.Module:

@@ -7,20 +7,20 @@ from typing import NamedTuple
 from dpo_lightning.estimate.devices import BETWEEN_NODES, NODE, Device
 from dpo_lightning.estimate.memory import Numerics, State, weight_bytes
 from dpo_lightning.estimate.shape import ModelShape
-from dpo_lightning.estimate.workload import Mesh, Workload
+from dpo_lightning.estimate.workload import Mesh, Work, Workload
 
 
-def forward_flops(shape: ModelShape, work: Workload) -> float:
+def forward_flops(shape: ModelShape, work: Work) -> float:
     """Return 2 M L + 4 H A layers: M active parameters of the layers, A pairs of query and key; without the head."""
     return 2.0 * shape.active_parameters * work.tokens + 4.0 * shape.heads * work.attended * shape.layers
 
 
-def head_flops(shape: ModelShape, work: Workload, products: int) -> float:
+def head_flops(shape: ModelShape, work: Work, products: int) -> float:
     """Return 2 N V D for each matrix product: one scores, a second is its input's gradient, a third its weight's."""
     return 2.0 * work.scored * shape.vocabulary * shape.hidden * products
 
 
-def step_flops(shape: ModelShape, work: Workload, state: State, *, reference_forward: bool, tensor: int = 1) -> float:
+def step_flops(shape: ModelShape, work: Work, state: State, *, reference_forward: bool, tensor: int = 1) -> float:
     """Return the operations of an optimizer step on one device.
 
     For each micro-batch `forward x (1 + 2 [full] or 1 [adapters] + 1 [checkpointing] + 1 [reference])`: with frozen

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+
+class Work(Protocol):
+    """The tokens of a micro-batch, as the operations depend on them: those of `Workload`, or counted ones."""
+
+    @property
+    def tokens(self) -> float:
+        """`L`, tokens that the model sees."""
+
+    @property
+    def scored(self) -> float:
+        """`N`, tokens whose log-prob counts."""
+
+    @property
+    def attended(self) -> float:
+        """`A`, pairs of a query and a key that it sees."""
+
+    @property
+    def accumulate(self) -> int:
+        """Micro-batches of an optimizer step."""
 
 
 class Workload(NamedTuple):

@@ -46,7 +46,7 @@ class LogsTraining(pl.LightningModule):
         """
         trainer: Any = self.trainer
         due = logs_this_step(trainer)
-        if trainer.barebones or not (due or _ends(self) or _is_monitored(trainer)):
+        if trainer.barebones or not (due or ends_here(self) or _is_monitored(trainer)):
             return
         self.log("train/grad_norm", self._norm_of_step(optimizer))
         log_means(self, self.train_metrics, "train", keep=not due)
@@ -70,7 +70,7 @@ class LogsTraining(pl.LightningModule):
         self.trainer.callback_metrics.update(means)
 
 
-def _ends(module: pl.LightningModule) -> bool:
+def ends_here(module: pl.LightningModule) -> bool:
     """Return whether the step is the last one of the epoch, or of the run."""
     return epoch_is_done(module.trainer) or module.global_step + 1 == module.trainer.max_steps
 

@@ -36,7 +36,10 @@ def test_a_misspelt_metric_is_refused_with_the_nearest(tmp_path: Path, name: str
     assert not (tmp_path / "saved").exists()
 
 
-@pytest.mark.parametrize("name", ["val/loss", "val_accuracy", "train/rewards/margins", "train/grad_norm"])
+@pytest.mark.parametrize(
+    "name",
+    ["val/loss", "val_accuracy", "train/rewards/margins", "train/grad_norm", "train/kl", "train/tokens_per_second"],
+)
 def test_metrics_that_there_are_pass(tmp_path: Path, name: str) -> None:
     fit(tmp_path, EarlyStopping(name, patience=9))
 

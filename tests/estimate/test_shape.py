@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.estimate import Numerics, memory, model_shape
+from dpo_lightning.estimate import Numerics, memory, model_shape, shape_of
 from dpo_lightning.policy.lora import LoRA
-from dpo_lightning.policy.prepare import PolicyOptions
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 
 
 def test_the_shape_of_a_model_is_that_of_its_weights(llama):
@@ -67,3 +68,20 @@ def test_a_model_without_layers_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("dpo_lightning.estimate.shape.nn.ModuleList", tuple)
     with pytest.raises(InputError, match="has no list of 3 decoder layers: give a decoder-only model"):
         model_shape(name, PolicyOptions())
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(r=3)], ids=["full", "lora"])
+def test_a_policy_that_is_built_has_the_shape_of_its_config(llama, lora):
+    options = PolicyOptions(lora=lora)
+    policy = build_policy(AutoModelForCausalLM.from_pretrained(llama), torch.float32, options)
+    assert shape_of(policy) == model_shape(llama, options)
+
+
+def test_what_is_no_decoder_or_packed_has_no_shape(llama):
+    assert shape_of(torch.nn.Linear(2, 2)) is None
+    model = AutoModelForCausalLM.from_pretrained(llama)
+    model.config.quantization_config = {"load_in_4bit": True}
+    assert shape_of(model) is None
+    model = AutoModelForCausalLM.from_pretrained(llama)
+    model.config.num_hidden_layers = 5
+    assert shape_of(model) is None

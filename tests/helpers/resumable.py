@@ -27,7 +27,7 @@ from dpo_lightning import LoRA, PreferenceDataModule, PreferenceModule
 from dpo_lightning.callbacks import ResumableCheckpoint
 from dpo_lightning.reference import Reference
 from dpo_lightning.training.schedules import Cosine, Schedule
-from tests.helpers.runs import saved_model, trainer, write_rows
+from tests.helpers.runs import MEASURED, saved_model, trainer, write_rows
 
 PAIRS, VALIDATION = 26, 6
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -76,7 +76,7 @@ class JournalLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Keep the values bit for bit."""
-        values = {name: float(value).hex() for name, value in metrics.items() if name != "epoch"}
+        values = {name: float(value).hex() for name, value in metrics.items() if name not in {"epoch", *MEASURED}}
         note(self.path, ["metrics", step, *sorted(values)], values)
 
 

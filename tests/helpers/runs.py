@@ -13,7 +13,15 @@ from torch.optim import AdamW
 from dpo_lightning import PreferenceDataModule, PreferenceModule
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
+MEASURED = {"train/seconds", "train/pairs_per_second", "train/tokens_per_second", "train/memory_gib"}
+"""Metrics of a process and its clock, of which no two runs have the same."""
+
 WORDS = ["sun", "moon", "star", "cloud", "rain", "snow", "wind", "storm"]
+
+
+def computed(metrics: Any) -> dict[str, float]:
+    """The metrics that two equal runs have alike."""
+    return {name: float(value) for name, value in metrics.items() if name not in MEASURED}
 
 
 def rows(count: int) -> list[dict[str, str]]:

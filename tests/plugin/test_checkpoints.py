@@ -142,7 +142,7 @@ def difference(whole: Any, rest: Any) -> str:
         found.append("other losses")
     if any(not torch.equal(a, b) for a, b in zip(whole[1].parameters(), rest[1].parameters(), strict=True)):
         found.append("other weights")
-    values = [{name: float(value) for name, value in each[0].callback_metrics.items()} for each in (whole, rest)]
+    values = [runs.computed(each[0].callback_metrics) for each in (whole, rest)]
     if values[0] != values[1] and rest[2]:  # of a run that was over, nothing is reported
         found.append(f"other metrics {set(values[0].items()) ^ set(values[1].items())}")
     return ", ".join(found)
@@ -267,7 +267,7 @@ def test_a_stop_before_a_validation_goes_on_with_the_training_metrics(tmp_path):
             self.seen: list[tuple[int, dict[str, float]]] = []
 
         def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
-            values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            values = runs.computed(trainer.callback_metrics)
             self.seen += [] if trainer.sanity_checking else [(trainer.global_step, values)]
 
     def watching() -> list[pl.Callback]:

@@ -23,14 +23,14 @@ def test_near_the_reference_it_is_the_kl_divergence_whoever_wrote_the_completion
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(20, generator=generator, dtype=torch.float64)
     reference = logits.log_softmax(0)
-    policy = (logits + 0.1 * torch.randn(20, generator=generator, dtype=torch.float64)).log_softmax(0)
+    policy = (logits + 0.03 * torch.randn(20, generator=generator, dtype=torch.float64)).log_softmax(0)
     source = policy if drawn_from == "policy" else reference
     drawn = torch.multinomial(source.exp(), 8000 * 25, replacement=True, generator=generator).view(8000, 25)
 
     found = divergence(tokens_of(policy, reference, drawn)).mean().item()
 
     for kl in (policy.exp() @ (policy - reference), reference.exp() @ (reference - policy)):
-        assert found == pytest.approx(25 * kl.item(), rel=0.1)
+        assert found == pytest.approx(25 * kl.item(), rel=0.05)
 
 
 def test_by_hand() -> None:
