@@ -170,7 +170,9 @@ def sample_batches(
         InputError: for a model that does not generate.
     """
     if not callable(getattr(model, "generate", None)):
-        raise InputError(f"{type(model).__name__} has no method `generate` to sample with: give a model of transformers")
+        raise InputError(
+            f"{type(model).__name__} has no method `generate` to sample with: give a model of transformers"
+        )
     ends = ending_tokens(model, eos_token_id)
     sampled: dict[int, list[list[int]]] = {}
     with _generating(model):
@@ -273,7 +275,7 @@ def _generating(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         try:
             for holder, _ in own:
-                holder.generation_config = GenerationConfig()  # type: ignore[assignment]
+                holder.generation_config = GenerationConfig()
             yield
         finally:
             for holder, config in own:

@@ -2,9 +2,9 @@
 
 from dpo_lightning.report.curves import plot_curves
 from dpo_lightning.report.logger import PlotLogger
-from dpo_lightning.report.samples import SampledPrompt, print_samples, write_samples
+from dpo_lightning.report.samples import Completions, SampledPrompt, print_samples, write_samples
 from dpo_lightning.utils.lines import show_lines
 
-__all__ = ["PlotLogger", "SampledPrompt", "plot_curves", "print_samples", "write_samples"]
+__all__ = ["Completions", "PlotLogger", "SampledPrompt", "plot_curves", "print_samples", "write_samples"]
 
 show_lines()

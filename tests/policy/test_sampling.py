@@ -48,7 +48,7 @@ def test_prompts_of_several_lengths_at_once_are_greedy_ones_alone(case):
     prompts = [[each % 32 for each in prompt] for prompt in PROMPTS]
     expected = [[greedy(model, prompt, 7)] for prompt in prompts]
     assert sample(model, prompts, **GREEDY, max_new_tokens=7, prompts_at_once=4) == expected
-    assert len({tuple(each) for each, in expected}) > 1
+    assert len({tuple(each) for (each,) in expected}) > 1
 
 
 def test_neighbours_in_length_are_sampled_at_once():
