@@ -1,4 +1,4 @@
-"""Where samples of a run go: its record, a Markdown file, its loggers."""
+"""Places that samples of a run go to: its record, a Markdown file, its loggers."""
 
 from __future__ import annotations
 

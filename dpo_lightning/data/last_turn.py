@@ -14,7 +14,7 @@ _FIRST, _ANSWER, _SECOND = "zqfirstzq", "zqanswerzq", "zqsecondzq"
 
 
 class _Frame(NamedTuple):
-    """What a chat template writes around what a user says."""
+    """Texts that a chat template writes around what a user says."""
 
     before: str
     behind: str

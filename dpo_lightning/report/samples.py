@@ -18,7 +18,7 @@ _CUT = " … "
 
 
 class Completions(NamedTuple):
-    """What one model says to a prompt.
+    """Completions of a prompt by one model.
 
     Attributes:
         texts: The completions.

@@ -124,6 +124,7 @@ def test_a_reference_that_is_no_model_has_no_column(tmp_path, reference, caplog,
     assert len(said) == isinstance(reference, Precomputed)
 
 
+DYNAMIC = {"max_position_embeddings": 12, "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "full": ({"dropout": True}, {}),
     "LoRA": ({"dropout": True, "lora": LoRA(r=4, dropout=0.3)}, {}),
@@ -134,14 +135,17 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bf16-mixed": ({"dropout": True}, {"precision": "bf16-mixed"}),
     "bf16-true": ({"dropout": True}, {"precision": "bf16-true"}),
     "16-true": ({"optimizer": partial(SGD, lr=0.01)}, {"precision": "16-true"}),
-    "grows": ({"policy": {"max_position_embeddings": 12, "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}}, {}),
+    "grows": ({"policy": DYNAMIC}, {}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_is_the_same_with_samples_and_without(tmp_path, case):
     losses, weights = [], []
-    for table in ([], [SampleTable(str(tmp_path / "samples.md"), 3, every_n_steps=1, max_new_tokens=20, reward=_draws)]):
+    for table in (
+        [],
+        [SampleTable(str(tmp_path / "samples.md"), 3, every_n_steps=1, max_new_tokens=20, reward=_draws)],
+    ):
         given, settings = (dict(each) for each in CASES[case])
         torch.manual_seed(7)
         policy = tiny_llama(attention_dropout=0.3, **given.pop("policy", {}))
@@ -172,7 +176,9 @@ def test_a_resumed_run_is_the_whole_one_and_has_all_its_samples(tmp_path):
     _, rows = run(tmp_path, again, resume=tmp_path / "step=3.ckpt", version=1)
     assert [row for row in rows if row["step"] != 3] == whole
     assert all(torch.equal(value, again.policy.state_dict()[name]) for name, value in model.policy.state_dict().items())
-    before, after = (path.read_text() for path in (tmp_path / "version_0/samples.md", tmp_path / "version_1/samples.md"))
+    before, after = (
+        path.read_text() for path in (tmp_path / "version_0/samples.md", tmp_path / "version_1/samples.md")
+    )
     starts = [[line for line in text.splitlines() if "*before*" in line] for text in (before, after)]
     assert starts[0] == starts[1] != []
 
@@ -202,7 +208,9 @@ def test_a_disk_that_is_full_costs_the_file_and_not_the_run(tmp_path, monkeypatc
 def test_memory_that_is_full_costs_the_samples_and_not_the_run(tmp_path, monkeypatch):
     model = tiny_llama()
     monkeypatch.setattr(model, "generate", Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory")))
-    with pytest.warns(UserWarning, match="SampleTable: out of memory at step 2: no samples, the run goes on; lower samp"):
+    with pytest.warns(
+        UserWarning, match="SampleTable: out of memory at step 2: no samples, the run goes on; lower samp"
+    ):
         running, rows = run(tmp_path, module(model))
     assert running.state.finished
     assert rows == []

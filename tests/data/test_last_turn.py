@@ -53,6 +53,8 @@ def test_a_prompt_whose_start_is_cut_still_has_its_last_turn():
     assert turn(CHATML, text[60:]) == "and who\nare you"
 
 
-@pytest.mark.parametrize("template", [CHATML, INST, None, "{{ raise_exception('no') }}", "{{ messages[0]['content'] }}"])
+@pytest.mark.parametrize(
+    "template", [CHATML, INST, None, "{{ raise_exception('no') }}", "{{ messages[0]['content'] }}"]
+)
 def test_a_text_has_none(template):
     assert turn(template, "once upon a time") is None

@@ -14,7 +14,9 @@ from dpo_lightning.report import Completions, SampledPrompt
 from dpo_lightning.report.sample_loggers import log_samples
 
 ROWS = [
-    SampledPrompt("the <b>sun</b>:", Completions(["up", "down"]), Completions(["no", "nay"]), Completions(["so", "la"])),
+    SampledPrompt(
+        "the <b>sun</b>:", Completions(["up", "down"]), Completions(["no", "nay"]), Completions(["so", "la"])
+    ),
     SampledPrompt("the moon:", Completions(["x", "y"]), Completions(["n", "m"]), Completions(["s", "t"])),
 ]
 
