@@ -28,10 +28,10 @@ Case = dict[str, Any]
 
 # Gradients differ by rounding, which the usual epsilon of 1e-8 turns into a step of full size where they are near 0.
 OPTIMIZER = {"lr": 1e-2, "weight_decay": 0.1, "eps": 1e-2}
-SAMPLES = {"prompts": 2, "samples_per_prompt": 2, "max_new_tokens": 6}
+SAMPLES = {"prompts": 4, "samples_per_prompt": 2, "max_new_tokens": 6, "samples_at_once": 2, "every_n_steps": 2}
 TP: Case = {"data_ranks": 1}
 DDP: Case = {"ddp": True}
-WHOLE: Case = {"samples": True, "checkpoints": "whole"}
+WHOLE: Case = {"samples": "full", "checkpoints": "whole"}
 MOVING: Case = {"moving": True}
 FOLLOWING: Case = {"model": {"lora": LoRA(r=4), "reference": FrozenAdapter()}}
 
@@ -60,14 +60,14 @@ CASES: dict[str, Case] = {
         "resume": "moved adapter/step=2.ckpt",
     },
     "DDP, full": DDP,
-    "DDP, LoRA": {**DDP, "model": {"lora": LoRA(r=4)}},
+    "DDP, LoRA": {**DDP, "model": {"lora": LoRA(r=4)}, "samples": "ddp"},
     "DDP, LoRA trained before": {**DDP, "policy": "adapter"},
     "DDP, cached reference": {**DDP, "cached": True},
     "DDP, LoRA, cached reference": {**DDP, "cached": True, "model": {"lora": LoRA(r=4)}},
     "DDP, another reference": {**DDP, "reference": "other", "model": {"step_zero_check": False}},
     "bf16-true": {"trainer": {"precision": "bf16-true"}},
     "bf16-mixed": {"trainer": {"precision": "bf16-mixed"}},
-    "tensor parallel": {**TP, "samples": True},
+    "tensor parallel": {**TP, "samples": "tensor"},
     "tensor parallel, clipped": {**TP, "trainer": {"gradient_clip_val": 0.1}},
     "tensor parallel, tied, checkpointed": {**TP, "policy": "tied", "model": {"gradient_checkpointing": True}},
     "tensor parallel, moving reference": {**TP, **MOVING, "checkpoints": "moved, split"},
@@ -174,9 +174,8 @@ def _strategy(case: Case) -> ParallelStrategy:
 
 def _callbacks(path: Path, case: Case) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = []
-    name = "tensor" if "data_ranks" in case else "full"
     if "samples" in case:
-        callbacks.append(SampleTable(str(path / f"{name}.md"), **SAMPLES))
+        callbacks.append(SampleTable(str(path / f"{case['samples']}.md"), **SAMPLES))
     if "export" in case:
         callbacks.append(Export(str(path / "adapter"), merged_path=str(path / "merged")))
     if "moving" in case:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, Optional
 
 import lightning.pytorch as pl
@@ -22,6 +22,7 @@ from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.logs import handlers_follow
 
 _INTERVAL = 0.2  # seconds between two drawings
+_QUIET = 10.0  # seconds of other work after which a file gets a line
 
 
 class ProgressLine(ProgressBar):
@@ -147,6 +148,33 @@ class ProgressLine(ProgressBar):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take the line away, however the run ended."""
         self._forget()
+
+    @contextmanager
+    def working(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show other work than the loops' inside the block, such as a callback's; yields what says how much is done.
+
+        Args:
+            what: Word for the work.
+            total: All that is to do, in any unit.
+        """
+        before, work = self._evaluation, _Loop(what, total)
+        self._evaluation = work
+        self._open()
+
+        def advance(count: int) -> None:
+            work.done += count
+            self._draw()
+            if self._enabled and self._live is None and time.monotonic() - self._drawn >= _QUIET:
+                self._drawn = time.monotonic()
+                self._say(plain_line(work.progress("", {})))
+
+        self._drawn = time.monotonic()
+        try:
+            yield advance
+        finally:
+            self._evaluation = before
+            if before is None and self._training is None:
+                self._close()
 
     def _forget(self) -> None:
         self._training = self._evaluation = None

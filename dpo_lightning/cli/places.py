@@ -29,7 +29,7 @@ def check_places(trainer: pl.Trainer, module: pl.LightningModule, *, fitting: bo
 
 def _files(trainer: pl.Trainer) -> Iterator[tuple[str, str]]:
     for each in [*trainer.loggers, *_callbacks(trainer)]:
-        if isinstance(each, PlotLogger | SampleTable | WriteRewards):
+        if isinstance(each, PlotLogger | SampleTable | WriteRewards) and each.path is not None:
             yield f"{type(each).__name__}.path", each.path
 
 

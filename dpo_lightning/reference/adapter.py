@@ -62,6 +62,12 @@ class _BaseWeights(BoundReference):
         with torch.no_grad(), self._mode.entered(), cast(Any, self._policy).disable_adapter():
             return self._score(batch).logps
 
+    @contextmanager
+    def generating(self) -> Iterator[nn.Module]:
+        """Yield the policy with the adapters off."""
+        with cast(Any, self._policy).disable_adapter():
+            yield self._policy
+
     def diagnose(self) -> str:
         """Say whether the adapter is a no-op, as far as LoRA's second matrices show it: they are 0 in one."""
         seconds = [each for name, each in self._policy.named_parameters() if ".lora_B." in name or "_B." in name]
@@ -148,6 +154,12 @@ class _AdapterCopy(BoundReference):
         """Score with the copy active."""
         with torch.no_grad(), self._mode.entered(), self._active():
             return self._score(batch).logps
+
+    @contextmanager
+    def generating(self) -> Iterator[nn.Module]:
+        """Yield the policy with the copy active."""
+        with self._active():
+            yield self._policy
 
     def diagnose(self) -> str:
         """Say whether the adapter moved on."""

@@ -7,6 +7,8 @@ to a policy before training gives a `BoundReference`, which holds weights and sc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,6 +67,11 @@ class BoundReference(ABC):
     def own_weights(self) -> dict[str, Tensor]:
         """Return the weights that it scores with and does not share with the policy as it is trained, by name."""
         return {name: tensor for model in self.own_models() for name, tensor in own_tensors(model).items()}
+
+    @contextmanager
+    def generating(self) -> Iterator[nn.Module | None]:
+        """Yield the model that writes what the reference would, as it is inside the block; None where there is none."""
+        yield None
 
     def collate(self, collate: Collate) -> Collate:
         """Return the collate function, or one whose batches bring what the reference needs."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Optional, Union
@@ -24,7 +25,7 @@ from dpo_lightning.policy.sharding import sharded_parameters
 from dpo_lightning.reference.base import BoundReference, Followed, Reference, without_idle
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.settings import require
-from dpo_lightning.utils.tensors import float_dtype_of
+from dpo_lightning.utils.tensors import device_of, float_dtype_of
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ class _Copy(BoundReference):
         """Return its weights, without matrices of new adapters, whose partners are still 0: they are drawn anew."""
         return without_idle(super().own_weights())
 
+    @contextmanager
+    def generating(self) -> Iterator[nn.Module]:
+        """Yield the copy, on the policy's device."""
+        yield self._scorer.model.to(device_of(self._policy))
+
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the copy, which follows the batch to its device."""
         return self._scorer(batch)
@@ -177,6 +183,11 @@ class _GivenModel(BoundReference):
     def own_models(self) -> list[nn.Module]:
         """Return the model that was given."""
         return [self._scorer.model]
+
+    @contextmanager
+    def generating(self) -> Iterator[nn.Module]:
+        """Yield the model, on the policy's device."""
+        yield self._scorer.model.to(device_of(self._policy))
 
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the model, which follows the batch to its device."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dpo_lightning.report.curves import plot_curves as plot_curves
     from dpo_lightning.report.logger import PlotLogger as PlotLogger
     from dpo_lightning.report.page.whole import write_report as write_report
+    from dpo_lightning.report.samples import Completions as Completions
     from dpo_lightning.report.samples import SampledPrompt as SampledPrompt
     from dpo_lightning.report.samples import print_samples as print_samples
     from dpo_lightning.report.samples import write_samples as write_samples
@@ -21,6 +22,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "curves": ["plot_curves"],
         "logger": ["PlotLogger"],
         "page.whole": ["write_report"],
-        "samples": ["SampledPrompt", "print_samples", "write_samples"],
+        "samples": ["Completions", "SampledPrompt", "print_samples", "write_samples"],
     },
 )

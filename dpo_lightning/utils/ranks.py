@@ -34,6 +34,11 @@ def this_rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
+def number_of_ranks() -> int:
+    """Return how many processes the run has."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
 def max_over_ranks(value: Tensor) -> Tensor:
     """Take the elementwise maximum over all ranks, in place; every rank must call."""
     if torch.distributed.is_initialized():
@@ -72,6 +77,6 @@ def from_all_ranks(value: T, group: Any = None) -> list[T]:
     """
     if not torch.distributed.is_initialized():
         return [value]
-    values: list[T] = [value] * torch.distributed.get_world_size()
+    values: list[T] = [value] * number_of_ranks()
     torch.distributed.all_gather_object(values, value, group=group)
     return values

@@ -49,6 +49,37 @@ def _take_back_graphs(module: nn.Module, before: dict[str, Any]) -> None:
             vars(module)[name] = before.get(name)
 
 
+@contextmanager
+def left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """Put back what forwards leave in a model: other buffers, as of a RoPE that grows, tensors, and plain values.
+
+    A value that is changed in place is not seen.
+    """
+    held = [(module, dict(vars(module)), dict(module.named_buffers(recurse=False))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, before, buffers in held:
+            _put_back(module, before, buffers)
+
+
+_PLAIN = (Tensor, bool, int, float, str, type(None))
+
+
+def _put_back(module: nn.Module, before: dict[str, Any], buffers: dict[str, Tensor]) -> None:
+    now = dict(module.named_buffers(recurse=False))
+    for name, buffer in buffers.items():
+        if now.get(name) is not buffer:
+            setattr(module, name, buffer)
+    for name, value in list(vars(module).items()):
+        if value is before.get(name, module) or not isinstance(value, _PLAIN):
+            continue
+        if name in before:
+            vars(module)[name] = before[name]
+        else:
+            del vars(module)[name]
+
+
 def configs_of(model: nn.Module) -> list[Any]:
     """Return the config of each module that has one; PEFT gives a plain module a dict, which holds no settings."""
     configs = [getattr(module, "config", None) for module in model.modules()]

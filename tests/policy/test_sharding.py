@@ -149,9 +149,9 @@ def test_shards_bring_the_moved_reference_elsewhere(models, ranks, tmp_path):
     assert abs(found["val/loss"] - ranks[0]["full"]["validated"]["val/loss"]) > 1e-3
 
 
-@pytest.mark.parametrize("case", ["full", "tensor parallel"])
+@pytest.mark.parametrize("case", ["full", "tensor parallel", "DDP, LoRA"])
 def test_samples_are_those_of_one_process(case, models, ranks, alone):
-    name = case.split()[0]
+    name = CASES[case]["samples"]
     assert alone[case]["logged"]
     assert (models / f"2/{name}.md").read_text() == (models / f"1/{name}.md").read_text()
 

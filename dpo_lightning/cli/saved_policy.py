@@ -1,0 +1,114 @@
+"""A policy that a run has left, and its tokenizer: a checkpoint, with the settings of its config."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml  # type: ignore[import-untyped]
+
+from dpo_lightning import PreferenceModule
+from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
+from dpo_lightning.checkpoints.sharded import consolidated
+from dpo_lightning.data.tokenize.loading import load_tokenizer
+from dpo_lightning.errors import InputError
+from dpo_lightning.utils.secrets import without_masks
+from dpo_lightning.utils.text import one_line, shown
+
+
+@contextmanager
+def single_file(source: Path, target: Path | None = None) -> Iterator[Path]:
+    """Yield a checkpoint as a file, which is temporary unless it was asked for.
+
+    Args:
+        source: A file, or a directory of shards.
+        target: The file to write, of shards; None for a temporary one.
+
+    Raises:
+        InputError: for shards that are damaged, and a target for a checkpoint that is a file.
+    """
+    if not source.is_dir():
+        if target is not None:
+            raise InputError(f"export --checkpoint: {source} is no directory of shards: leave the option out")
+        yield source
+        return
+    if (source / MANIFEST).is_file() and (found := damage(source)):
+        raise InputError(f"checkpoint {source}: {found}: take another one")
+    saved = consolidated(source)
+    with tempfile.TemporaryDirectory(dir=source.parent) as scratch:
+        file = target or Path(scratch) / source.name
+        DurableCheckpointIO().save_checkpoint(saved, file)
+        del saved
+        if target is not None:
+            print(shown(f"checkpoint for one process in {file}"))
+        yield file
+
+
+def saved_dtype(file: Path) -> torch.dtype:
+    """Return the dtype of the weights in the run."""
+    state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)["state_dict"]
+    return next(value.dtype for value in state.values() if value.is_floating_point())
+
+
+def run_tokenizer(data: Mapping[str, Any], policy: str | None) -> Any:
+    """Load the run's tokenizer: the config's, or else the policy's own; None where there is none.
+
+    Args:
+        data: Settings of the data, from `run_settings`.
+        policy: Name or directory of the policy.
+
+    Raises:
+        InputError: where the config's cannot be loaded.
+    """
+    source = data.get("tokenizer") or policy
+    try:
+        return load_tokenizer(source or "", data.get("chat_template"), data.get("chat_template_kwargs"))
+    except InputError as error:
+        if data.get("tokenizer"):
+            raise
+        print(shown(f"no tokenizer beside the model: {error}"), file=sys.stderr)
+        return None
+
+
+def run_settings(config: Path | None, command: str) -> dict[str, dict[str, Any]]:
+    """Read a config's settings of policy and tokenizer, by section.
+
+    Raises:
+        InputError: for a file that is no config; `command` names the command in it.
+    """
+    if config is None:
+        return {"model": {}, "data": {}}
+    try:
+        sections = yaml.safe_load(config.read_text(encoding="utf-8"))
+        model, data = (_arguments(sections.get(name) or {}) for name in ("model", "data"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
+        raise InputError(f"{command} --config {config}: {one_line(error, 200)}") from None
+    kept = {name: model[name] for name in ("policy", "model_kwargs") if name in model}
+    if isinstance(kept.get("model_kwargs"), Mapping):
+        kept["model_kwargs"] = without_masks(kept["model_kwargs"])
+    return {
+        "model": kept,
+        "data": {name: data.get(name) for name in ("tokenizer", "chat_template", "chat_template_kwargs")},
+    }
+
+
+def _arguments(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    return section.get("init_args") or {} if "class_path" in section else section
+
+
+def loaded_module(file: Path, run: Mapping[str, Any], **unread: Any) -> PreferenceModule:
+    """Load the module of a checkpoint, in the dtype of its weights.
+
+    Args:
+        file: The checkpoint.
+        run: Settings from `run_settings`.
+        unread: Arguments of the module that stand in for the checkpoint's, since nothing reads them.
+    """
+    module = PreferenceModule.load_from_checkpoint(file, map_location="cpu", **unread, **run["model"])
+    module.to(saved_dtype(file))
+    return module
