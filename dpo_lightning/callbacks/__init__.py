@@ -6,6 +6,7 @@ from dpo_lightning.callbacks.checkpoint import DurableSaves, ResumableCheckpoint
 from dpo_lightning.callbacks.exact_resume import ExactResume
 from dpo_lightning.callbacks.export import Export
 from dpo_lightning.callbacks.graceful_stop import GracefulStop
+from dpo_lightning.callbacks.health_hints import HealthHints
 from dpo_lightning.callbacks.moving_reference import (
     BEMAReference,
     EMAReference,
@@ -34,8 +35,9 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     StartNotes,
     OneRunPerDirectory,
     WatchedMetrics,
+    HealthHints,
 )
-"""Callbacks that make every run safe; `PreferenceModule` adds them, in this order."""
+"""Callbacks that make every run safe and say how it is; `PreferenceModule` adds them, in this order."""
 
 __all__ = [
     "OF_EVERY_RUN",
@@ -45,6 +47,7 @@ __all__ = [
     "ExactResume",
     "Export",
     "GracefulStop",
+    "HealthHints",
     "MovingReference",
     "ProgressLine",
     "ReferenceCache",
