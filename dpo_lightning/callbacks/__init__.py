@@ -6,6 +6,7 @@ from dpo_lightning.callbacks.checkpoint import DurableSaves, ResumableCheckpoint
 from dpo_lightning.callbacks.exact_resume import ExactResume
 from dpo_lightning.callbacks.export import Export
 from dpo_lightning.callbacks.graceful_stop import GracefulStop
+from dpo_lightning.callbacks.health_hints import HealthHints
 from dpo_lightning.callbacks.measures import Measures
 from dpo_lightning.callbacks.moving_reference import (
     BEMAReference,
@@ -41,8 +42,9 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     WatchedMetrics,
     StartPoint,
     Measures,
+    HealthHints,
 )
-"""Callbacks that make every run safe; `PreferenceModule` adds them, in this order."""
+"""Callbacks that make every run safe and say how it is; `PreferenceModule` adds them, in this order."""
 
 __all__ = [
     "OF_EVERY_RUN",
@@ -54,6 +56,7 @@ __all__ = [
     "GracefulStop",
     "KeepRecord",
     "Measures",
+    "HealthHints",
     "MovingReference",
     "ProgressLine",
     "ReferenceCache",

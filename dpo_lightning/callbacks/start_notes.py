@@ -27,14 +27,18 @@ class StartNotes(pl.Callback):
     At the start: the experts that no adapter covers, and ranks that nobody allocates. In the first optimizer step: an
     `eps` of the optimizer that is 0 in the weights' dtype, as under `16-true`, and updates that most weights are too
     coarse for, as under `bf16-true` with a small learning rate.
+
+    Attributes:
+        lost_updates: What was said of such updates; None where there was nothing to say.
     """
 
     def __init__(self) -> None:
+        self.lost_updates: str | None = None
         self._said = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what the adapters leave out."""
-        self._said = False
+        self._said, self.lost_updates = False, None
         if isinstance(pl_module, PreferenceRun) and is_adapted(pl_module.policy):
             found = coverage(pl_module.policy)
             if found.bare_experts:  # the share alone is among what `StartSummary` says
@@ -49,7 +53,8 @@ class StartNotes(pl.Callback):
         if self._said:
             return
         self._said = True
-        for note in (vanishing_eps(optimizer), lost_updates(optimizer)):
+        self.lost_updates = lost_updates(optimizer)
+        for note in (vanishing_eps(optimizer), self.lost_updates):
             if note is not None:
                 rank_zero_warn(f"precision {trainer.precision}: {note}")
 

@@ -37,6 +37,9 @@ class StepZeroCheck(pl.Callback):
     Args:
         tolerance: Largest accepted log-ratio of a completion, in nats, whatever the objective makes of it.
 
+    Attributes:
+        known_loss: Loss of the first batch if policy and reference agree; None before it, and in a run that goes on.
+
     Example:
         >>> from lightning.pytorch import Trainer
         >>> from torch.utils.data import DataLoader
@@ -60,6 +63,7 @@ class StepZeroCheck(pl.Callback):
         check_arguments(StepZeroCheck, locals(), "StepZeroCheck.")
         _TOLERANCE.check("StepZeroCheck.tolerance", tolerance)
         self.tolerance = tolerance
+        self.known_loss: float | None = None
         self._done = False
         self._is_second_fit = False
 
@@ -76,6 +80,7 @@ class StepZeroCheck(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin anew: a callback can be in more than one fit."""
         self._done = False
+        self.known_loss = None
         self._is_second_fit = isinstance(pl_module, ModelHooks) and pl_module.is_trained
 
     def on_train_batch_start(
@@ -96,6 +101,7 @@ class StepZeroCheck(pl.Callback):
             return
         with scoring(trainer):
             difference = _compare(trainer, run, found)
+            self.known_loss = difference.known
             if difference.within(self.tolerance):
                 return
             raise RunError(self._message(trainer, run, found, difference))

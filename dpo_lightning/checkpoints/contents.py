@@ -64,6 +64,7 @@ class Entry(NamedTuple):
 
 _LIGHTNING = "Lightning"
 _MODULE = "`PreferenceModule`"
+_HINTS = "`HealthHints`"
 _EXACT = "`ExactResume`"
 
 CONTENTS = (
@@ -145,6 +146,10 @@ CONTENTS = (
         "`ResumableCheckpoint`",
         when="the run has that callback",
     ),
+    Entry(f"{CALLBACKS}/<HealthHints>/said", "names of the hints that were given", _HINTS, _HINTS, since=2),
+    Entry(f"{CALLBACKS}/<HealthHints>/seen", "examples that were trained on", _HINTS, _HINTS, since=2),
+    Entry(f"{CALLBACKS}/<HealthHints>/start_loss", "loss of a policy that is its reference", _HINTS, _HINTS, since=2),
+    Entry(f"{CALLBACKS}/<HealthHints>/curves", "points of the values that hints read", _HINTS, _HINTS, since=2),
     Entry(
         "<PreferenceDataModule>",
         "`batches_done` of `batches` in the epoch, and what decides on their order",

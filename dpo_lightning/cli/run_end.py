@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from dpo_lightning.callbacks import HealthHints
 from dpo_lightning.report.progress_line import clock
 from dpo_lightning.report.verdict import verdict
 
@@ -29,7 +30,10 @@ def end_of_fit(trainer: pl.Trainer, config: Path, seconds: float) -> list[str]:
 
 def verdict_of(trainer: pl.Trainer) -> list[str]:
     """Return the lines of `verdict` on a Trainer after its fit."""
-    return verdict({name: float(value) for name, value in trainer.callback_metrics.items()})
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    callbacks: list[pl.Callback] = getattr(trainer, "callbacks", [])
+    watching = next((each for each in callbacks if isinstance(each, HealthHints)), None)
+    return verdict(metrics) if watching is None else verdict(metrics, watching.held_out, watching.start)
 
 
 def _places(trainer: pl.Trainer, config: Path) -> Iterator[str]:

@@ -46,8 +46,8 @@ def verdict(
     Args:
         metrics: The last values by name, `val/...`; those of `train/...` where nothing was held out.
         held_out: Number of the examples that `val/...` are means of; without it the accuracy has no interval.
-        start: Values by the same names before training, or of its first log. Without a reference, what the chosen
-            completions were worth to the policy is known from there alone.
+        start: Values by the same names before training, or those of `train/...` at its first log. Without a reference,
+            what the chosen completions were worth to the policy is known from there alone.
 
     Returns:
         Nothing without a value; else a line with the values of the held-out examples, or that nothing was held out, and
@@ -66,21 +66,25 @@ def verdict(
     return lines if warning is None else [*lines, warning]
 
 
-def lost_share(metrics: Mapping[str, float], start: Mapping[str, float], stage: str) -> float | None:
-    """Return which share of their own nats the chosen completions have lost, below 0 where they have gained.
+def lost_share(
+    metrics: Mapping[str, float], start: Mapping[str, float], stage: str, side: str = "chosen"
+) -> float | None:
+    """Return which share of their own nats completions have lost, below 0 where they have gained.
 
     Args:
         metrics: Values by name.
         start: Values before training, which stand for the reference where there is none.
         stage: `val` or `train`.
+        side: `chosen` or `rejected`.
 
     Returns:
         None where the log-probs that it takes are not there.
     """
-    logps = metrics.get(f"{stage}/logps/chosen", math.nan)
-    logratio = metrics.get(f"{stage}/logratios/chosen")
+    name = f"logps/{side}"
+    logps = metrics.get(f"{stage}/{name}", math.nan)
+    logratio = metrics.get(f"{stage}/logratios/{side}")
     if logratio is None:
-        logratio = logps - start.get(f"{stage}/logps/chosen", math.nan)
+        logratio = logps - start.get(f"{stage}/{name}", start.get(f"train/{name}", math.nan))
     own = logratio - logps
     return -logratio / own if own > 0 and math.isfinite(logratio) else None
 

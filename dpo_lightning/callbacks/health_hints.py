@@ -1,0 +1,228 @@
+"""Hints on the health of a run, given while it trains."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional, TypeVar
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info
+
+from dpo_lightning.callbacks.start_notes import StartNotes
+from dpo_lightning.callbacks.step_zero import StepZeroCheck
+from dpo_lightning.compat.lightning_loops import logs_this_step
+from dpo_lightning.errors import InputError
+from dpo_lightning.report.health import RULES, Hint, History, Watched, hints
+from dpo_lightning.report.health.history import NAMES
+from dpo_lightning.report.record import RunRecord, add_row, read_rows
+from dpo_lightning.run import preference_batch_of
+from dpo_lightning.training.schedules import optimizer_steps
+from dpo_lightning.utils.files import spared
+from dpo_lightning.utils.kinds import check_arguments
+from dpo_lightning.utils.ranks import from_all_ranks
+from dpo_lightning.utils.text import nearest
+from dpo_lightning.utils.trainers import is_fitting
+
+CallbackT = TypeVar("CallbackT", bound=pl.Callback)
+
+_WORDS = {"warning": "warning", "info": "hint"}
+_PAGE = "docs/reading-the-curves.md"
+
+
+class HealthHints(pl.Callback):
+    """Says, in one line each and once a run, what its curves show that is likely a fault; `PreferenceModule` adds it.
+
+    Such as chosen completions that lose their likelihood, an accuracy that no preferences of people have, or a loss
+    that stays where it began: `docs/reading-the-curves.md` shows each with what to do. Values are those that the run
+    logs, read when it logs them, so that nothing waits for the device between two logs. A value that is not logged is
+    not missed. A run that goes on knows what it has said, and the values of its beginning. The hints are also lines of
+    `record/hints.jsonl` in the run's directory. None is given of fewer than 256 examples.
+
+    Args:
+        without: Names of hints that are not given, as the page has them.
+
+    Attributes:
+        held_out: Number of the examples of the last whole validation; None before one.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from dpo_lightning.callbacks import HealthHints
+        >>> trainer = Trainer(max_steps=100, logger=False, callbacks=[HealthHints(without=["length-drift"])])
+        >>> HealthHints(without=["length_drift"])
+        Traceback (most recent call last):
+            ...
+        dpo_lightning.errors.InputError: HealthHints.without: no hint `length_drift`; did you mean `length-drift`?
+    """
+
+    def __init__(self, without: Optional[list[str]] = None) -> None:
+        check_arguments(HealthHints, locals(), "HealthHints.")
+        self.without = _known(without or [])
+        self.held_out: int | None = None
+        self._scored = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._history = History()
+        self._said: list[str] = []
+        self._seen = 0
+        self._start_loss: float | None = None
+        self._steps = math.inf
+        self._record: RunRecord | None = None
+        self._sampled: tuple[int, tuple[float, float, int] | None] = (0, None)
+
+    @property
+    def start(self) -> dict[str, float]:
+        """First values of the run, by name: of the training at its first log, of a validation before any step."""
+        return self._history.start()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Begin anew; a run that goes on gets its state afterwards."""
+        if stage == "fit":
+            self._begin()
+        self.held_out = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask on every rank, since they agree on them, for the length of the run and its directory."""
+        self._steps = optimizer_steps(trainer) if pl_module.automatic_optimization else math.inf
+        directory = trainer.log_dir if trainer.loggers else None  # a run that logs nowhere leaves nothing
+        self._record = None if directory is None else RunRecord(Path(directory))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the examples, and look at what is logged."""
+        self._seen += _examples(pl_module, batch) * trainer.world_size
+        if trainer.global_step > 0 and logs_this_step(trainer):
+            self._look(trainer, "train/")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count from the beginning."""
+        self._scored = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count what is held out."""
+        self._scored += _examples(pl_module, batch)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at what the validation has logged."""
+        if trainer.sanity_checking:
+            return
+        self.held_out = sum(from_all_ranks(self._scored)) or None
+        if is_fitting(trainer):
+            self._look(trainer, "val/")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was said, and the values of which the rules still have to read."""
+        return {
+            "said": list(self._said),
+            "seen": self._seen,
+            "start_loss": self._start_loss,
+            "curves": self._history.state(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with them."""
+        self._said, self._seen = list(state_dict.get("said", [])), state_dict.get("seen", 0)
+        self._start_loss = state_dict.get("start_loss")
+        self._history = History.of(state_dict.get("curves", {}))
+
+    def _look(self, trainer: pl.Trainer, stage: str) -> None:
+        """Add the values of a stage that are logged now, and say what the rules find in all of them, on one rank."""
+        if trainer.barebones or not trainer.is_global_zero:
+            return
+        logged: Mapping[str, Any] = trainer.callback_metrics
+        values = {name: float(logged[name]) for name in NAMES & logged.keys() if name.startswith(stage)}
+        self._history.add(trainer.global_step, values, self._seen)
+        for hint in hints(self._watched(trainer), [*self._said, *self.without]):
+            self._said.append(hint.name)
+            self._say(trainer, hint)
+
+    def _watched(self, trainer: pl.Trainer) -> Watched:
+        check, notes = _of(trainer, StepZeroCheck), _of(trainer, StartNotes)
+        if check is not None and check.known_loss is not None:
+            self._start_loss = check.known_loss
+        return Watched(
+            self._history,
+            trainer.global_step,
+            self._steps,
+            self._start_loss,
+            clips=bool(trainer.gradient_clip_val),
+            in_first_epoch=trainer.current_epoch == 0,
+            sampled=self._lengths(),
+            lost_updates=None if notes is None else notes.lost_updates,
+        )
+
+    def _say(self, trainer: pl.Trainer, hint: Hint) -> None:
+        if hint.name != "updates-lost":  # StartNotes has said it
+            # Not a Python warning: that is two lines, and one that is made an error would end the run.
+            rank_zero_info(f"{_WORDS[hint.severity]} {hint.name}: {hint.text}; see {_PAGE}#{hint.name}")
+        if self._record is not None:
+            with spared(self._record.hints):
+                add_row(self._record.hints, {"step": trainer.global_step, **hint._asdict()})
+
+    def _lengths(self) -> tuple[float, float, int] | None:
+        """Return `lengths_of_samples`, read again only where there are new ones."""
+        if self._record is None or not self._record.samples.exists():
+            return None
+        size = self._record.samples.stat().st_size
+        if size != self._sampled[0]:
+            self._sampled = size, lengths_of_samples(self._record)
+        return self._sampled[1]
+
+
+def lengths_of_samples(record: RunRecord) -> tuple[float, float, int] | None:
+    """Return the mean words of the last samples, those of the reference's or the first ones, and how many there are.
+
+    None without samples, and for a file that cannot be read: the hints are no reason to end a run.
+    """
+    try:
+        rows = read_rows(record.samples)
+    except InputError:
+        return None
+    if not rows:
+        return None
+    steps = [row.get("step", 0) for row in rows]
+    last, first = ([row for row, step in zip(rows, steps, strict=True) if step == end(steps)] for end in (max, min))
+    policy, reference = _words(last, "policy"), _words(last, "reference") or _words(first, "policy")
+    if not policy or not reference:
+        return None
+    return statistics.fmean(policy), statistics.fmean(reference), min(len(policy), len(reference))
+
+
+def _words(rows: Sequence[Mapping[str, Any]], of: str) -> list[int]:
+    return [len(str(text).split()) for row in rows for text in row.get(of) or ()]
+
+
+def _examples(pl_module: pl.LightningModule, batch: Any) -> int:
+    """Return how many examples a batch has; 0 where the module finds none in it, or cannot say which it is."""
+    try:
+        found = preference_batch_of(pl_module, batch)
+    except InputError:
+        return 0
+    return 0 if found is None else found.examples
+
+
+def _of(trainer: pl.Trainer, kind: type[CallbackT]) -> CallbackT | None:
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each for each in callbacks if isinstance(each, kind)), None)
+
+
+def _known(names: list[str]) -> list[str]:
+    known = [rule.name for rule in RULES]
+    for name in names:
+        if name not in known:
+            close = nearest(name, known)
+            said = f"did you mean `{close}`?" if close else f"there are {', '.join(known)}"
+            raise InputError(f"HealthHints.without: no hint `{name}`; {said}")
+    return names
