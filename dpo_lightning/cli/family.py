@@ -17,6 +17,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "predict": "write the rewards of each completion",
     },
     "after a run": {
+        "report": "write the page of a run, or one that compares several",
         "export": "turn a checkpoint into a Hugging Face model",
         "cache": "list, check and remove kept log-probs of references",
     },

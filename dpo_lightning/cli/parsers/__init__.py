@@ -1,0 +1,1 @@
+"""Arguments of the commands beside the Trainer's, one file each: without torch, so that help is there at once."""
