@@ -6,9 +6,12 @@ import platform
 import sys
 from importlib.metadata import version
 
+from dpo_lightning.cli.commands import COMMANDS
 from dpo_lightning.cli.family import FAMILY
+from dpo_lightning.errors import DPOLightningError
 from dpo_lightning.utils.version import __version__
 
+_LIGHT = ("report",)  # commands that load neither torch nor Lightning
 _BESIDE = ("torch", "lightning", "transformers", "peft", "datasets")
 
 
@@ -21,9 +24,19 @@ def main(args: list[str] | None = None) -> None:
     if words == ["--version"]:
         print(versions())
         return
+    if words[0] in _LIGHT:
+        _run_light(words[0], words[1:])
+        return
     from dpo_lightning.cli.main import main as run  # loads torch and Lightning, which takes seconds
 
     run(args)
+
+
+def _run_light(command: str, words: list[str]) -> None:
+    try:
+        COMMANDS[command](words)
+    except DPOLightningError as error:
+        sys.exit(f"error: {error}")
 
 
 def family_help() -> str:

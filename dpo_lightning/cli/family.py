@@ -18,6 +18,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
     },
     "after a run": {
         "generate": "print what a policy, and its reference, says to prompts",
+        "report": "write the page of a run, or one that compares several",
         "export": "turn a checkpoint into a Hugging Face model",
         "cache": "list, check and remove kept log-probs of references",
     },

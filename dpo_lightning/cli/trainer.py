@@ -27,6 +27,7 @@ from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown_classes, saved_arguments
 from dpo_lightning.cli.config_files import check_config
 from dpo_lightning.cli.last_checkpoint import expect_last
+from dpo_lightning.cli.fit_report import report_of_fit
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places
 from dpo_lightning.cli.quiet import leave_out_noise
@@ -241,6 +242,8 @@ class PreferenceCLI(CheckedCheckpointCLI):
     def after_fit(self) -> None:
         """Say how the run went, where everything lies, and the next commands."""
         config = saved_config(self.trainer)
+        if self.trainer.is_global_zero:
+            report_of_fit(config.parent, self.datamodule, self.model)
         for line in end_of_fit(self.trainer, config, time.monotonic() - self._began):
             rank_zero_info(line)
 

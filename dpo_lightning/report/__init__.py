@@ -5,7 +5,7 @@ Names are loaded when they are first asked for: the record of a run and its page
 
 from typing import TYPE_CHECKING
 
-import lazy_loader
+import lazy_loader  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from dpo_lightning.report.curves import plot_curves as plot_curves

@@ -15,7 +15,8 @@ Cell = str
 MOST_CHARACTERS = 20_000
 """Characters of a text of the data that a page shows; of a longer one the rest is counted."""
 _AT_ONCE = 700
-_NUMBER = re.compile(r"[\d,.]*$")
+_NUMBER = re.compile(r"-?[\d,.]*(e[-+]\d+)?( ✓)?$")
+_ELEMENT = re.compile(r"<[^>]+>")
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -26,7 +27,8 @@ def text(content: object) -> str:
 
 def plain(content: object) -> str:
     """Return a text as HTML that shows it as it is, secrets masked."""
-    return html.escape(shown(content))
+    said = str(content)
+    return html.escape(shown(said[:MOST_CHARACTERS])) + ("…" if len(said) > MOST_CHARACTERS else "")
 
 
 def of_data(content: object) -> str:
@@ -54,7 +56,7 @@ def block(content: str) -> str:
 
 def section(title: str, parts: Iterable[str]) -> Iterator[str]:
     """Yield a section with its heading, which the page's list of contents names."""
-    yield f'<section id="{anchor(title)}">\n<h2>{html.escape(title)}</h2>'
+    yield f'<section id="{anchor(title)}">\n<h2>{plain(title)}</h2>'
     yield from parts
     yield "</section>"
 
@@ -88,7 +90,9 @@ def html_table(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
         rows: Cells of each row. A column of numbers alone is set to the right.
     """
     columns = [*zip(*rows, strict=True)] or [()] * len(names)
-    kinds = [" class=number" if all(map(_NUMBER.match, column)) else "" for column in columns]
+    kinds = [
+        " class=number" if all(_NUMBER.match(_ELEMENT.sub("", cell)) for cell in column) else "" for column in columns
+    ]
     head = "".join(f"<th{kind}>{text(name)}</th>" for kind, name in zip(kinds, names, strict=True))
     body = "".join(
         "<tr>"

@@ -17,6 +17,7 @@ from dpo_lightning.utils.text import one_line
 
 Row = Mapping[str, Any]
 _DEPTH = 4  # folders below a directory in which runs are looked for
+_LONGEST_TITLE = 120
 _UP = 3  # folders above a checkpoint in which its run is looked for
 _NUMBER, _TEXT, _LIST, _OBJECT = (int, float), str, list, dict
 _FACTS = {
@@ -43,7 +44,7 @@ _DATA = {
 
 @dataclass(frozen=True)
 class Run:
-    """What a run has left in its files.
+    """Contents of the files that a run has left.
 
     Args:
         directory: That of the run, in which `record` lies.
@@ -100,10 +101,10 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What was trained with what, as far as it is known."""
+        """Objective and model as far as they are known, else the name of the directory."""
         objective, model = self.of("objective", "name"), self.of("model", "name")
         known = " of ".join(str(each) for each in (objective, model) if each)
-        return known or self.directory.resolve().name
+        return known[:_LONGEST_TITLE] or self.directory.resolve().name
 
     def of(self, *keys: str) -> Any:
         """Return a fact by its keys in `run.json`; None where it is not there."""

@@ -43,7 +43,7 @@ def wilson(right: int, of: int) -> Interval:
     share, square = right / of, _Z * _Z
     middle = (share + square / (2 * of)) / (1 + square / of)
     half = _Z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
-    return Interval(right, of, share, max(0.0, middle - half), min(1.0, middle + half))
+    return Interval(right, of, share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

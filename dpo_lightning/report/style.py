@@ -42,6 +42,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-n
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; overflow-wrap: normal; }
 .number { text-align: right; padding-right: 1.5rem; }
+td.number { white-space: nowrap; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.5 ui-monospace, monospace; }
 .piece { border-radius: .2rem; padding: .05rem .15rem; box-decoration-break: clone; }
 .prompt { background: var(--prompt); }
@@ -97,6 +98,10 @@ nav a { margin-right: .9rem; color: var(--info); white-space: nowrap; }
 .verdict { font-size: 1.05rem; }
 .sample { border-top: 1px solid var(--line); padding: .4rem 0; }
 @media print {
+  html { font-size: 10px; }
+  body { font-size: 10px; }
+  main { max-width: none; padding: 0; }
+  .charts { grid-template-columns: 1fr 1fr; }
   .example::details-content { content-visibility: visible; block-size: auto; }
   figure, article, tr { break-inside: avoid; }
   h2, h3 { break-after: avoid; }

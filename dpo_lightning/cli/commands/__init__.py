@@ -1,19 +1,19 @@
-"""Commands beside the Trainer's, each a function of its arguments."""
+"""Commands beside the Trainer's, each a function of its arguments in a module of its name."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from dpo_lightning.cli.commands.cache import cache
-from dpo_lightning.cli.commands.data import data
-from dpo_lightning.cli.commands.export import export
-from dpo_lightning.cli.commands.generate import generate
-from dpo_lightning.cli.commands.inspect import inspect
-from dpo_lightning.cli.commands.plan import plan
+_NAMES = ("cache", "data", "export", "generate", "inspect", "plan", "report")
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "cache": cache,
-    "data": data,
-    "export": export,
-    "generate": generate,
-    "inspect": inspect,
-    "plan": plan,
-}
+
+def _loaded_when_called(name: str) -> Callable[[Sequence[str]], None]:
+    def command(arguments: Sequence[str]) -> None:
+        getattr(import_module(f"{__name__}.{name}"), name)(arguments)
+
+    return command
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {name: _loaded_when_called(name) for name in _NAMES}
+"""Commands by name; their modules, which import torch, are loaded when they are called."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from dpo_lightning.report.charts.frame import (
@@ -38,7 +39,7 @@ def line_chart(
 
     An axis of numbers above 0 of several orders of magnitude is logarithmic, and the note says so.
     """
-    drawn = [Series(each.name, thinned(each.points), each.colour, each.dashed, each.dots) for each in series]
+    drawn = [replace(each, points=thinned(each.points)) for each in series]
     points = [(x, y) for each in drawn for x, y in each.points if y is not None]
     y = spanning((value for _, value in points), BOTTOM, TOP, logarithmic=None)
     x = spanning((at for at, _ in points), left_of(y.labels), RIGHT, room=0.01)
@@ -81,7 +82,8 @@ def dots_chart(
         dots = "".join(f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="2.4"/>' for at, value in cloud)
         parts.append(f'<g class="dot f{each.colour % COLOURS}">{dots}</g>')
     parts += [_line(x, y, each) for each in lines]
-    return figure(title, "".join(parts), [*series, *lines], note)
+    keys = [replace(each, dots=True, line=False) for each in series]
+    return figure(title, "".join(parts), [*keys, *lines], note)
 
 
 def named_dots(title: str, points: Sequence[tuple[str, float, float]], *, x_title: str, note: str = "") -> str:
@@ -102,7 +104,9 @@ def named_dots(title: str, points: Sequence[tuple[str, float, float]], *, x_titl
             f"<title>{plain(name)}</title></circle>"
             f'<text class="label" x="{x(at) + 8:.1f}" y="{y(value) - 6:.1f}">{number + 1}</text>'
         )
-    legend = [Series(f"{number + 1} {name}", (), number, dots=True) for number, (name, *_) in enumerate(points)]
+    legend = [
+        Series(f"{number + 1} {name}", (), number, dots=True, line=False) for number, (name, *_) in enumerate(points)
+    ]
     return figure(title, "".join(parts), legend, note)
 
 
@@ -145,9 +149,9 @@ def thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, f
     for start in range(1, len(points) - 1, size):
         part = points[start : min(start + size, len(points) - 1)]
         known = [(value, place) for place, (_, value) in enumerate(part) if value is not None]
-        places = {0} if len(known) < len(part) else {min(known)[1], max(known)[1]}
-        if known and len(known) < len(part):
-            places = {*range(len(part))}
+        places = {min(known)[1], max(known)[1]} if known else set()
+        if len(known) < len(part):  # a break stays one
+            places.add(next(place for place, (_, value) in enumerate(part) if value is None))
         kept += [part[place] for place in sorted(places)]
     return [*kept, points[-1]]
 

@@ -25,6 +25,7 @@ class Series:
         colour: Number of the colour, counted from 0; colours come again after the last.
         dashed: Whether the line is dashed.
         dots: Whether each point has a dot.
+        line: Whether there is a line.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Series:
     colour: int = 0
     dashed: bool = False
     dots: bool = False
+    line: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,8 @@ def _key(series: Series, *, areas: bool) -> str:
     if areas:
         drawn = f'<rect class="area s{number} f{number}" x="1" y="1" width="22" height="8"/>'
     else:
-        drawn = f'<path class="line s{number}{" dashed" * series.dashed}" d="M0 5h24"/>' + (
-            f'<circle class="point f{number}" cx="12" cy="5" r="3"/>' if series.dots else ""
-        )
+        line = f'<path class="line s{number}{" dashed" * series.dashed}" d="M0 5h24"/>' if series.line else ""
+        drawn = line + (f'<circle class="point f{number}" cx="12" cy="5" r="3"/>' if series.dots else "")
     return f'<svg viewBox="0 0 24 10" aria-hidden="true">{drawn}</svg>'
 
 

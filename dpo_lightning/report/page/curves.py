@@ -82,13 +82,14 @@ def chart(panel: Panel, metrics: Metrics, marked: Sequence[Mark] = ()) -> str | 
     """Return the chart of a panel; None where no metric of it has a number."""
     series: list[Series] = []
     colours: dict[str, int] = {}
+    several = len(panel.names) > 1
     for name, points in metrics.items():
         parts = parts_of(name, panel.names)
         if parts is None or not _any(points):
             continue
         stage, group, metric = parts
         colour = colours.setdefault(f"{group}/{metric}", len(colours))
-        legend = " ".join(filter(None, (stage, group, metric.partition("/")[2])))
+        legend = " ".join(filter(None, (stage, group, metric.partition("/")[2] if several else "")))
         series.append(Series(legend, points, colour, dashed=stage != "train", dots=stage != "train"))
     return line_chart(panel.title, series, marked=marked, note=panel.unit) if series else None
 

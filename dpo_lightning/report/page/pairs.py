@@ -59,11 +59,13 @@ def distributions(run: Run) -> Iterator[str]:
         charts.append(histogram("Log-prob of chosen minus that of rejected", series, x_title="nats"))
     charts.append(
         histogram(
-            "Reward margin at the end", [_values("chosen minus rejected", [p.margin for p in pairs], 2)], x_title=""
+            "Reward margin at the end",
+            [_values("chosen minus rejected", [p.margin for p in pairs], 2)],
+            x_title="reward",
         )
     )
     sides = [_values(name, [pair.rewards[place] for pair in pairs], place) for place, name in enumerate(_SIDES)]
-    charts.append(histogram("Rewards at the end", sides, x_title=""))
+    charts.append(histogram("Rewards at the end", sides, x_title="reward"))
     yield _charts(charts)
 
 
@@ -116,7 +118,7 @@ def accuracy(run: Run) -> Iterator[str]:
     if not rows:
         yield "<p>All rewards are equal: the policy is still its reference, and has no accuracy.</p>"
         return
-    yield html_table(("pairs", "number", "accuracy and its 95 % interval", "", "mean margin"), rows)
+    yield html_table(("pairs", "number", "accuracy (95 %)", "", "mean margin"), rows)
 
 
 _NOTHING = "<p>There is no file of held-out pairs: the run had no whole validation.</p>"
@@ -187,7 +189,7 @@ def _of_labelled(run: Run) -> Iterator[str]:
             histogram(
                 title,
                 [_values(name, each, place) for place, (name, each) in enumerate(values.items()) if each],
-                x_title="",
+                x_title="nats" if "ratio" in title else "reward",
             )
             for title, values in named.items()
             if any(values.values())

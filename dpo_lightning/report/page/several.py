@@ -61,20 +61,14 @@ def results(runs: Runs) -> Iterator[str]:
     values = [Value(*each[:2], -1) if same and each.metric == "val/loss" else each for each in _VALUES]
     found = {each: [_last(run, each) for run in runs.values()] for each in values}
     known = [each for each in values if any(value is not None for value in found[each])]
-    rows = []
-    for place, (name, run) in enumerate(runs.items()):
-        cells = [_cell(found[each], place, each.sign) for each in known]
-        about = [
-            text(objective(run)),
-            *cells,
-            text(steps(run)),
-            text(duration(run)),
-            text(run.facts.get("status") or ""),
-        ]
-        rows.append([f"{place + 1} {of_data(name)}", *about])
-    yield html_table(["run", "objective", *(each.title for each in known), "steps", "time", "status"], rows)
+    named = [f"{place + 1} {of_data(name)}" for place, name in enumerate(runs)]
     if known:
+        rows = [[name, *(_cell(found[each], place, each.sign) for each in known)] for place, name in enumerate(named)]
+        yield html_table(["run", *(each.title for each in known)], rows)
         yield "<p class='soft'>Values of the last validation. The better ones are marked where they compare.</p>"
+    abouts = [[objective(run), steps(run), duration(run), str(run.facts.get("status") or "")] for run in runs.values()]
+    rows = [[name, *map(text, about)] for name, about in zip(named, abouts, strict=True)]
+    yield html_table(["run", "objective", "steps", "time", "status"], rows)
     for name, run in runs.items():
         for line in run.facts.get("verdict") or ():
             yield f"<p class='soft'>{of_data(name)}: {text(line)}</p>"

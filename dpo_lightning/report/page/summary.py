@@ -85,7 +85,7 @@ def steps(run: Run) -> str:
     if done is None:
         return ""
     of = f" of {planned:,.0f}" if planned is not None and planned > 0 else ""
-    return f"{done:,.0f}{of}" + (f", {short(epoch)} epochs" if epoch is not None else "")
+    return f"{done:,.0f}{of}" + (f", {short(epoch)} {'epoch' if epoch == 1 else 'epochs'}" if epoch is not None else "")
 
 
 def duration(run: Run) -> str:

@@ -22,7 +22,7 @@ def worst(run: Run) -> Iterator[str]:
     if not run.worst:
         yield "<p>There is no file of the pairs that are most wrong: the run had no whole validation of pairs.</p>"
         return
-    ordered = sorted(run.worst, key=lambda row: _margin(row) if _margin(row) is not None else 0.0)
+    ordered = sorted(run.worst, key=lambda row: _margin(row) or 0.0)
     for place, row in enumerate(ordered[:_MOST_WORST]):
         yield _wrong(row, is_open=place < _OPEN)
 
