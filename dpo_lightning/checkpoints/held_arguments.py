@@ -92,9 +92,7 @@ def _is_read(owner: type, name: str, value: Any, plain: Any) -> bool:
     """Tell whether the parser makes the argument of its plain form; what the constructor does not take it need not."""
     if name not in arguments_of(owner):  # of one in `**kwargs` it knows nothing
         return not takes(owner, name) or is_same(value, plain)
-    if isinstance(value, Mapping) and not is_taken_as_it_is(
-        owner, name, value
-    ):  # a config: the command's parser keeps it
+    if isinstance(value, Mapping) and not is_taken_as_it_is(owner, name, value):  # a config, from the command
         return True
     if _is_surely_read(value, annotation_of(owner, name)):
         return True

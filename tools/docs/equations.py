@@ -21,7 +21,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 _INLINE = r"\$`(.+?)`\$"
-_BLOCK = re.compile(r"^\.\. math::[ \t]*([^\n]*(?:\n(?:[ \t]+[^\n]*|[ \t]*(?=\n[ \t])))*)", re.MULTILINE)
+BLOCK = re.compile(r"^\.\. math::[ \t]*([^\n]*(?:\n(?:[ \t]+[^\n]*|[ \t]*(?=\n[ \t])))*)", re.MULTILINE)
 _CASES = re.compile(r"\\begin\{cases\}(.*?)\\end\{cases\}", re.DOTALL)
 # What matplotlib's mathtext lacks of TeX, and how it says the same.
 _SPELLINGS = (
@@ -94,7 +94,7 @@ class _Inline(InlineProcessor):
 
 class _Blocks(Preprocessor):
     def run(self, lines: list[str]) -> list[str]:
-        return _BLOCK.sub(lambda found: self._line(found[1]), "\n".join(lines)).split("\n")
+        return BLOCK.sub(lambda found: self._line(found[1]), "\n".join(lines)).split("\n")
 
     @staticmethod
     def _line(block: str) -> str:

@@ -1,4 +1,4 @@
-"""What mkdocs does not do by itself: pages from the README, the changelog and the guide for contributors, and of the API.
+"""What mkdocs does not do by itself: pages of the API, and from the README, the changelog and CONTRIBUTING.md.
 
 mkdocs.yml names this file among its hooks. README.md is the first page of the site, with its links turned to the other
 pages. The pages of the API are made from the stub that names what the package exports, so a new name appears by itself.
@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dpo_lightning"
 COPIED = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 # Files of the repository that pages link to; the site has no copy of them, so their links become plain words.
-_OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)*(?:benchmarks|configs|examples|tests|tools|dpo_lightning|LICENSE)[^)]*\)")
+_PLACES = "benchmarks|configs|examples|tests|tools|dpo_lightning|LICENSE"
+_OUTSIDE = re.compile(rf"\[([^\]]+)\]\((?:\.\./)*(?:{_PLACES})[^)]*\)")
 
 API = {
     "module": ("The module", "`PreferenceModule`, a LightningModule."),
@@ -46,6 +47,7 @@ def exported() -> dict[str, dict[str, str]]:
         for place, name in _imports(start):
             if name in listed and name not in rooms[room]:
                 rooms[room][name] = f"{place}.{name}"  # a function may have its module's name, which would hide it
+        rooms[room] |= {name: f"dpo_lightning.{room}.{name}" for name in listed if name not in rooms[room]}
     rooms["losses"]["dpo"] = "dpo_lightning.losses.dpo.dpo"
     return rooms
 
@@ -60,6 +62,8 @@ def api_page(room: str, names: dict[str, str]) -> str:
 def copied_page(name: str) -> str:
     """Return a page that is a file of the repository's root, with the links of its new place."""
     text = (ROOT / name).read_text(encoding="utf-8")
+    for original, page in COPIED.items():
+        text = text.replace(f"]({original}", f"]({page}")
     return re.sub(r"\]\(docs/", "](", text)
 
 
