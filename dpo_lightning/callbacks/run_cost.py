@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from dpo_lightning.data.lengths import Lengths
-from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import (
     GPUS,
     Device,
@@ -53,12 +52,8 @@ def cost_of(
         tree: Whether the layout is the tree.
     """
     device = trainer.strategy.root_device
-    config = getattr(run.policy, "config", None)
-    if device.type != "cuda" or config is None or not batches:
-        return None
-    try:
-        shape = shape_of(run.policy, config, "the policy", bool(getattr(config, "quantization_config", None)))
-    except (InputError, AttributeError):
+    shape = shape_of(run.policy) if device.type == "cuda" and batches else None
+    if shape is None:
         return None
     setting = _Setting(shape, Numerics.of(str(trainer.precision)), state_of(trainer, run), _mesh(trainer))
     largest = max(batches, key=lambda batch: int(lengths.tokens[batch].sum()))

@@ -26,8 +26,8 @@ from dpo_lightning.checkpoints.plain_form import public_path
 from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown_classes, saved_arguments
 from dpo_lightning.cli.config_files import check_config
-from dpo_lightning.cli.last_checkpoint import expect_last
 from dpo_lightning.cli.fit_report import report_of_fit
+from dpo_lightning.cli.last_checkpoint import expect_last
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places
 from dpo_lightning.cli.quiet import leave_out_noise

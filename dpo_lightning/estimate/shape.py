@@ -70,29 +70,14 @@ def model_shape(name: str, options: PolicyOptions) -> ModelShape:
         InputError: when there is no such config, or it is not one of a decoder.
     """
     config = load_config(name, options.model_kwargs)
-    return shape_of(_on_meta(config, options, adapter_config(name)), config, name, bool(options.quantization_config))
-
-
-def shape_of(model: nn.Module, config: Any, name: str, is_quantized: bool) -> ModelShape:
-    """Return the sizes of a model that is there, adapters included.
-
-    Args:
-        model: The model; its weights may be anywhere.
-        config: The config of transformers that it was built from.
-        name: The model as messages name it.
-        is_quantized: Whether its matrices are in few bits.
-
-    Raises:
-        InputError: when it is no decoder.
-    """
-    text = config.get_text_config()
+    model, text = _on_meta(config, options, adapter_config(name)), config.get_text_config()
     layers = _layers(model, text)
     if layers is None:
         raise InputError(
             f"plan: {name!r} ({config.model_type}) has no list of {text.num_hidden_layers} decoder layers: give a "
             "decoder-only model, or measure a short run"
         )
-    return _shape(model, text, layers, is_quantized)
+    return _shape(model, text, layers, bool(options.quantization_config))
 
 
 def shape_of(model: nn.Module) -> ModelShape | None:
