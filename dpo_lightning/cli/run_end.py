@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from itertools import chain, count
@@ -12,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from dpo_lightning.report.progress_line import clock, short
+from dpo_lightning.utils.files import from_here
 
 _HELD_OUT = {
     "val/loss": "loss",
@@ -49,14 +49,14 @@ def _places(trainer: pl.Trainer, config: Path) -> Iterator[str]:
     }
     for name, path in places.items():
         if path is not None and path.exists():
-            yield f"{name} in {_from_here(path)}"
+            yield f"{name} in {from_here(path)}"
 
 
 def _next_commands(trainer: pl.Trainer, config: Path) -> Iterator[str]:
     checkpoint = _checkpoint(trainer)
     if checkpoint is None or not config.exists():
         return
-    run, file = (shlex.quote(_from_here(path)) for path in (config, checkpoint))
+    run, file = (shlex.quote(from_here(path)) for path in (config, checkpoint))
     yield f"next: dpo-lightning validate --config {run} --ckpt_path {file}"
     yield f"      dpo-lightning export {file} --config {run} --out {_free('model')}"
 
@@ -71,9 +71,3 @@ def _checkpoint(trainer: pl.Trainer) -> Path | None:
     callback: Any = trainer.checkpoint_callback
     path = getattr(callback, "best_model_path", "") or getattr(callback, "last_model_path", "")
     return Path(path) if path and Path(path).exists() else None
-
-
-def _from_here(path: Path) -> str:
-    """Return the path as it may be typed here: relative, unless it lies elsewhere."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

@@ -27,7 +27,7 @@ from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown_classes, saved_arguments
 from dpo_lightning.cli.config_files import check_config
 from dpo_lightning.cli.parser_errors import explain
-from dpo_lightning.cli.places import check_places
+from dpo_lightning.cli.places import check_places, check_unused
 from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.cli.run_end import end_of_fit
 from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress, with_record
@@ -142,7 +142,10 @@ class PreferenceCLI(CheckedCheckpointCLI):
             super().instantiate_classes()
         if self.config["subcommand"] == "predict":
             self.before_predict()
-        check_places(self.trainer, self.model, fitting=self.config["subcommand"] == "fit")
+        fitting = self.config["subcommand"] == "fit"
+        if fitting and self.config["fit"].get("ckpt_path") is None:
+            check_unused(self.trainer)
+        check_places(self.trainer, self.model, fitting=fitting)
 
     def before_instantiate_classes(self) -> None:
         """Set the threads before anything is computed; a rank is to end with the process that started it."""

@@ -198,6 +198,12 @@ def _is_circle(link: Path) -> bool:
     return False
 
 
+def from_here(path: str | Path) -> str:
+    """Return a path as it may be typed here: relative, unless it lies elsewhere."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
 def is_local(path: str | Path) -> bool:
     """Return whether a path is one of this machine's file system, and no URL of another one."""
     return get_protocol(str(path)) == "file"
