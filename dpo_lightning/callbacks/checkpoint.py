@@ -148,14 +148,17 @@ class ResumableCheckpoint(FindsLast):
             self.best_model_path = str(resumed)
         elif not self._has_saved:  # the names are those of another directory
             self._kept = []
-        ahead = (
-            self._ahead(trainer.global_step) if trainer.is_global_zero and not cast(Any, trainer).fast_dev_run else None
+        is_first = trainer.is_global_zero and not cast(Any, trainer).fast_dev_run
+        if refusal := from_rank_zero(self.refusal(trainer.global_step) if is_first else None):
+            raise InputError(refusal)
+
+    def refusal(self, step: int) -> str | None:
+        """Return why a run cannot begin at a step: checkpoints of later ones lie there, which `last` would take."""
+        ahead = self._ahead(step)
+        return ahead and (
+            f"{ahead} is ahead of this run, which starts from step {step}: resume with "
+            "`--ckpt_path last`, give another dirpath, or move the checkpoint away"
         )
-        if ahead := from_rank_zero(ahead):
-            raise InputError(
-                f"{ahead} is ahead of this run, which starts from step {trainer.global_step}: resume with "
-                "`--ckpt_path last`, give another dirpath, or move the checkpoint away"
-            )
 
     def _ahead(self, step: int) -> str | None:
         return next(

@@ -59,13 +59,13 @@ def facts_of(trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, An
 
 
 def title_of(facts: Mapping[str, Any]) -> str:
-    """Return one line that tells a run from others: objective with its settings, model, optimizer and rate.
+    """Return one line that tells a run from others: objective with its settings but 0, model, optimizer and rate.
 
     Args:
         facts: Those of `facts_of`, or some of them.
     """
     objective, model, optimizer = (facts.get(name) or {} for name in ("objective", "model", "optimizer"))
-    numbers = {name: value for name, value in objective.get("settings", {}).items() if _is_number(value)}
+    numbers = {name: value for name, value in objective.get("settings", {}).items() if value and _is_number(value)}
     loss = " ".join([str(objective.get("name", "")), *(f"{name} {short(each)}" for name, each in numbers.items())])
     tuned = "with adapters" if model.get("lora") else ""
     rate = f"{optimizer['name']}, lr {optimizer['lr']:g}" if optimizer else ""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from dpo_lightning import Export, PlotLogger, PreferenceModule, SampleTable, WriteRewards
+from dpo_lightning import Export, PlotLogger, PreferenceModule, ResumableCheckpoint, SampleTable, WriteRewards
+from dpo_lightning.errors import InputError
 from dpo_lightning.reference import Precomputed
 from dpo_lightning.reference.cache.store import default_cache_dir
-from dpo_lightning.utils.files import check_writable
+from dpo_lightning.utils.files import check_writable, is_local
+
+_REQUEUED = "hpc_ckpt_*"  # a job that SLURM starts again goes on from these without being told
 
 
 def check_places(trainer: pl.Trainer, module: pl.LightningModule, *, fitting: bool = True) -> None:
@@ -27,6 +31,20 @@ def check_places(trainer: pl.Trainer, module: pl.LightningModule, *, fitting: bo
         check_writable(place, path, directory=True)
 
 
+def check_unused(trainer: pl.Trainer) -> None:
+    """Refuse a fit from the start where a run before it has left checkpoints, before model or data are loaded.
+
+    Raises:
+        InputError: naming the checkpoint and what to do.
+    """
+    requeued = any(Path(trainer.default_root_dir).glob(_REQUEUED)) if is_local(trainer.default_root_dir) else True
+    if requeued or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return
+    for callback in _callbacks(trainer):
+        if isinstance(callback, ResumableCheckpoint) and (refusal := callback.refusal(0)) is not None:
+            raise InputError(refusal)
+
+
 def _files(trainer: pl.Trainer) -> Iterator[tuple[str, str]]:
     for each in [*trainer.loggers, *_callbacks(trainer)]:
         if isinstance(each, PlotLogger | SampleTable | WriteRewards) and each.path is not None:
@@ -34,7 +52,7 @@ def _files(trainer: pl.Trainer) -> Iterator[tuple[str, str]]:
 
 
 def _directories(trainer: pl.Trainer, module: pl.LightningModule, fitting: bool) -> Iterator[tuple[str, str]]:
-    if fitting:
+    if fitting or not trainer.loggers:
         yield "trainer.default_root_dir", trainer.default_root_dir
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):

@@ -29,7 +29,7 @@ from dpo_lightning.cli.config_files import check_config
 from dpo_lightning.cli.fit_report import report_of_fit
 from dpo_lightning.cli.last_checkpoint import expect_last
 from dpo_lightning.cli.parser_errors import explain
-from dpo_lightning.cli.places import check_places
+from dpo_lightning.cli.places import check_places, check_unused
 from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.cli.run_end import end_of_fit
 from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress, with_record
@@ -145,8 +145,12 @@ class PreferenceCLI(CheckedCheckpointCLI):
             super().instantiate_classes()
         if self.config["subcommand"] == "predict":
             self.before_predict()
-        check_places(self.trainer, self.model, fitting=self.config["subcommand"] == "fit")
-        if self.config[self.config["subcommand"]].get("ckpt_path") == "last":
+        fitting = self.config["subcommand"] == "fit"
+        asked = self.config[self.config["subcommand"]].get("ckpt_path")
+        if fitting and asked is None:
+            check_unused(self.trainer)
+        check_places(self.trainer, self.model, fitting=fitting)
+        if asked == "last":
             expect_last(self.trainer)
 
     def before_instantiate_classes(self) -> None:

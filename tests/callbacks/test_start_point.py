@@ -71,4 +71,4 @@ def test_a_run_that_goes_on_has_no_start(tmp_path):
 def test_a_picture_says_of_which_run_it_is(tmp_path):
     logger = PlotLogger(str(tmp_path / "curves.png"))
     fit(tmp_path, module(objective=DPO(beta=0.25)), logger=logger)
-    assert logger.title == "DPO beta 0.25 label_smoothing 0 · LlamaForCausalLM · AdamW, lr 0.001"
+    assert logger.title == "DPO beta 0.25 · LlamaForCausalLM · AdamW, lr 0.001"

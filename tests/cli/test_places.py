@@ -10,9 +10,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from dpo_lightning import Export, PlotLogger, Precomputed, ResumableCheckpoint, SampleTable
-from dpo_lightning.cli.places import check_places
+from dpo_lightning.cli.places import check_places, check_unused
 from dpo_lightning.errors import InputError
-from tests.helpers.runs import module, trainer
+from tests.helpers.runs import data, module, trainer
 
 
 @pytest.fixture
@@ -65,3 +65,18 @@ def test_a_file_in_the_place_of_a_directory_is_refused(tmp_path: Path) -> None:
 def test_the_cache_of_the_reference_is_tried(no_directory: str) -> None:
     with pytest.raises(InputError, match=r"^model\.reference\.cache_dir: "):
         check_places(trainer(), module(reference=Precomputed(cache_dir=no_directory)))
+
+
+def test_checkpoints_of_an_earlier_run_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    saving = ResumableCheckpoint(str(tmp_path / "saved"))
+    check_unused(trainer(callbacks=[saving], enable_checkpointing=True))
+    run = trainer(callbacks=[saving], enable_checkpointing=True, max_steps=2)
+    run.fit(module(), data(tmp_path))
+    again: dict[str, Any] = {"callbacks": [ResumableCheckpoint(str(tmp_path / "saved"))], "enable_checkpointing": True}
+    with pytest.raises(
+        InputError, match=r"saved/step=2\.ckpt is ahead of this run, .* `--ckpt_path last`, give another"
+    ):
+        check_unused(trainer(**again))
+    check_unused(trainer(**again, fast_dev_run=True))
+    (tmp_path / "hpc_ckpt_1.ckpt").touch()
+    check_unused(trainer(**again, default_root_dir=tmp_path))

@@ -10,7 +10,14 @@ from contextlib import suppress
 import pytest
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.files import check_writable, remove_directory, remove_leftovers, replaced, temporary_name
+from dpo_lightning.utils.files import (
+    check_writable,
+    from_here,
+    remove_directory,
+    remove_leftovers,
+    replaced,
+    temporary_name,
+)
 
 
 def dead_pid() -> int:
@@ -123,3 +130,10 @@ def test_a_path_without_a_name_is_refused():
         pass
     with pytest.raises(InputError, match=r"^place: '' cannot be written: it is a directory"):
         check_writable("place", "", directory=False)
+
+
+def test_a_path_is_told_as_it_may_be_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert from_here(tmp_path / "a" / "b") == os.path.join("a", "b")
+    assert from_here("a") == "a"
+    assert from_here(tmp_path.parent / "other") == str(tmp_path.parent / "other")
