@@ -140,7 +140,7 @@ def markdown(rows: Sequence[SampledPrompt], title: str) -> str:
         lines += [said, ""]
     for number, row in enumerate(rows, start=1):
         lines += [*_heading(number, row), ""]
-        for name, completions in row.by_model().items():
+        for name, completions in _written(row).items():
             rewards: Sequence[float | None] = completions.rewards or [None] * len(completions.texts)
             lines += [
                 f"* *{name}*: {'' if value is None else f'[{value:+g}] '}{visible_markdown(text)}"
@@ -148,6 +148,13 @@ def markdown(rows: Sequence[SampledPrompt], title: str) -> str:
             ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _written(row: SampledPrompt) -> dict[str, Completions]:
+    """Return the completions by whose they are; where the policy was its reference before training, once."""
+    if row.reference is None or row.reference.texts != row.before.texts:
+        return row.by_model()
+    return {"before, reference": row.before, "policy": row.policy}
 
 
 def _heading(number: int, row: SampledPrompt) -> Iterator[str]:

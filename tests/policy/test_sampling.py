@@ -100,6 +100,16 @@ def test_every_end_of_the_generation_config_ends_a_completion(own):
     assert all(completions != [[]] * 300 for completions in sampled), "an end within a prompt is none"
 
 
+def test_an_end_within_a_longer_prompt_does_not_end_its_row():
+    model, prompts = tiny_llama(), [[1, 5], [9, 6, 7, 11, 6]]
+    first = greedy(model, prompts[0], 1)
+    model.generation_config.eos_token_id = [*first, 11]
+    together = sample(model, prompts, prompts_at_once=2, max_new_tokens=6, **GREEDY)
+    assert together == sample(model, prompts, prompts_at_once=1, max_new_tokens=6, **GREEDY)
+    assert together[0] == [first]
+    assert together[1][0]
+
+
 def test_a_batch_has_its_own_random_numbers_whoever_samples_it():
     model, sampling = tiny_llama(), Sampling(2, 12, 1.0, 3, prompts_at_once=1)
     batches = prompt_batches(PROMPTS, sampling)

@@ -48,6 +48,14 @@ def test_a_heading_is_short_and_the_whole_prompt_stands_below_it(tmp_path: Path)
     assert [line for line in lines if line.startswith("> ")] == [f"> {each}  " for each in prompt.split("\n")]
 
 
+def test_what_policy_and_reference_say_alike_is_written_once(tmp_path: Path) -> None:
+    lines = written([row(reference=("a", "bb")), row(reference=("a", "b"))], tmp_path)
+
+    names = [line.split("*: ")[0] for line in lines if line.startswith("* ")]
+    alone = ["* *before"] * 2 + ["* *reference"] * 2 + ["* *policy"] * 2
+    assert names == ["* *before, reference"] * 2 + ["* *policy"] * 2 + alone
+
+
 def test_without_a_reward_there_is_none(tmp_path: Path) -> None:
     text = "\n".join(written([row(reward=None)], tmp_path))
     assert "reward" not in text

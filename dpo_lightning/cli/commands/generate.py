@@ -17,6 +17,7 @@ from torch.optim import AdamW
 from dpo_lightning import DPO, SFT, Constant, PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST
 from dpo_lightning.cli.parsers.generate import parser
+from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.cli.saved_policy import loaded_module, run_settings, run_tokenizer, single_file
 from dpo_lightning.data.formats import Example
 from dpo_lightning.data.tokenize.encoding import TextEncoder
@@ -53,6 +54,7 @@ def generate(arguments: Sequence[str]) -> None:
     check_rules("generate --", options, **_RULES)
     if not options.temperature and options.samples > 1:
         raise InputError(f"generate --samples: {options.samples} completions at temperature 0 are all the same: take 1")
+    leave_out_noise()
     prompts = _prompts(options)
     run = run_settings(options.config, "generate")
     with _models(options, run) as models:
