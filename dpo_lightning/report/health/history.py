@@ -100,7 +100,7 @@ class History:
 
 
 class Watched(NamedTuple):
-    """What a rule reads of a run.
+    """State of a run as a rule reads it.
 
     Attributes:
         history: Values so far.

@@ -10,8 +10,10 @@ from dpo_lightning.report.progress_line import short
 from dpo_lightning.report.verdict import FAR_SHARE, MORE_LIKELIHOOD, lost_share
 
 _SMOOTHED = 5  # points of a curve whose median is taken: one batch is noisy
-RUNAWAY = 2.0
-"""Times their own nats that completions may lose: healthy runs of every objective in the lab stay below 1.7."""
+RUNAWAY = 3.0
+"""Times their own nats that rejected completions may lose; healthy runs of all objectives in the lab: below 1.7."""
+TOLD_APART = 0.6
+"""Accuracy from which chosen and rejected completions are told apart, also on a few held-out pairs."""
 FEW_EXAMPLES = 256
 """Examples of which a run's values are judged: the standard error of an accuracy is then 3% at most."""
 PERFECT = 0.995
@@ -106,18 +108,24 @@ def _lost(watched: Watched, side: str) -> float | None:
 
 
 def _chosen_falls(watched: Watched) -> str | None:
-    lost, margin = _lost(watched, "chosen"), watched.history.last("train/rewards/margins", _SMOOTHED)
-    before = watched.history.first("train/rewards/margins")
-    if lost is None or margin is None or before is None or lost < FAR_SHARE or margin <= before:
+    history, lost = watched.history, _lost(watched, "chosen")
+    margin, before = history.last("train/rewards/margins", _SMOOTHED), history.first("train/rewards/margins")
+    accuracy = history.last("train/rewards/accuracies", _SMOOTHED)
+    if lost is None or margin is None or before is None or lost < FAR_SHARE:
+        return None
+    if margin <= before or (accuracy is not None and accuracy < TOLD_APART):
         return None
     return f"chosen completions fall: {lost:.0%} of their log-prob is lost, while the margin rises to {short(margin)}"
 
 
 def _runs_away(watched: Watched) -> str | None:
-    lost = [each for each in (_lost(watched, side) for side in ("chosen", "rejected")) if each is not None]
-    if not lost or max(lost) < RUNAWAY:
+    chosen, rejected = (_lost(watched, side) or 0.0 for side in ("chosen", "rejected"))
+    if chosen < FAR_SHARE and rejected < RUNAWAY:
         return None
-    return f"the policy runs away from where it began: completions have lost {max(lost):.1f} times their log-prob"
+    return (
+        f"the policy runs away from where it began: chosen completions have lost {chosen:.1f} and rejected ones "
+        f"{rejected:.1f} times their own log-prob"
+    )
 
 
 def _is_perfect(watched: Watched) -> str | None:
@@ -140,11 +148,10 @@ def _is_at_chance(watched: Watched) -> str | None:
     window = _window(half, FEW_EXAMPLES)
     if window is None or not watched.is_past(HALF, _WITHOUT_A_LENGTH) or _is_unmoved(watched):
         return None
-    held_out = watched.history.last("val/rewards/accuracies")
-    judged = [_mean(half)] + ([] if held_out is None else [held_out])
-    if not all(CHANCE[0] <= each <= CHANCE[1] for each in judged):
+    held_out = [point.value for point in watched.history.curve("val/rewards/accuracies")][-1:]
+    if not CHANCE[0] <= _mean(half) <= CHANCE[1] or any(each > TOLD_APART for each in held_out):
         return None
-    return f"accuracy is {short(judged[-1])} after {watched.step} steps, as good as guessing"
+    return f"accuracy is {short(_mean(half))} after {watched.step} steps, as good as guessing"
 
 
 def _is_unmoved(watched: Watched) -> bool:
@@ -239,6 +246,7 @@ RULES: tuple[Rule, ...] = (
         ("rewards/accuracies", "logps/chosen"),
         _is_at_chance,
         "look whether chosen and rejected are in the right columns, and how noisy the labels are",
+        unless=frozenset(("chosen-falls", "kl-runs-away")),
     ),
     Rule(
         "loss-stuck",

@@ -126,7 +126,12 @@ def test_without_a_reference_the_first_log_probs_stand_for_it() -> None:
 
 def test_a_margin_that_does_not_rise_is_no_fall_of_that_kind() -> None:
     values = curves(lambda t: -1.2 * OWN * t, lambda t: -1.2 * OWN * t, rewards__margins=lambda t: 0.1 - 0.1 * t)
-    assert said(values) == []
+    assert said(values) == ["kl-runs-away"]
+
+
+def test_pairs_that_are_not_told_apart_fall_together() -> None:
+    values = curves(lambda t: -1.2 * OWN * t, lambda t: -1.2 * OWN * t, rewards__accuracies=lambda t: 0.58)
+    assert said(values) == ["kl-runs-away"]
 
 
 def test_what_is_known_by_heart_is_no_leak() -> None:
