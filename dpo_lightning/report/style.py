@@ -113,6 +113,7 @@ nav a { margin-right: .9rem; color: var(--info); white-space: nowrap; }
   dd { margin-bottom: .35rem; }
   thead { display: none; }
   tr { display: block; border-bottom: 1px solid var(--line); padding: .35rem 0; }
+  td.number { white-space: normal; }
   td, td.number { display: grid; grid-template-columns: 7rem 1fr; border: 0; padding: .1rem 0; text-align: left; }
   td::before { content: attr(data-name); color: var(--soft); }
 }
