@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dpo_lightning.utils.text import one_line
 
 Row = Mapping[str, Any]
 _DEPTH = 4  # folders below a directory in which runs are looked for
+_GREATEST = 1e100  # of which the difference is still a number
 _LONGEST_TITLE = 120
 _UP = 3  # folders above a checkpoint in which its run is looked for
 _NUMBER, _TEXT, _LIST, _OBJECT = (int, float), str, list, dict
@@ -76,19 +77,24 @@ class Run:
             InputError: for a file that is damaged, in one line with the file and the place in it.
         """
         record = RunRecord(directory)
-        return cls(
-            directory,
-            _document(record.facts, _FACTS) or {},
-            _checked_rows(record.points, {}, other=_NUMBER),
-            _checked_rows(record.pairs, _PAIR),
-            _checked_rows(record.worst, _WORST),
-            _checked_rows(record.samples, _SAMPLE),
-            _checked_rows(record.hints, _HINT),
-            _document(record.data, _DATA),
-            _config(directory / "config.yaml"),
-        )
+        try:
+            return cls(
+                directory,
+                _document(record.facts, _FACTS) or {},
+                _checked_rows(record.points, {}, other=_NUMBER),
+                _checked_rows(record.pairs, _PAIR),
+                _checked_rows(record.worst, _WORST),
+                _checked_rows(record.samples, _SAMPLE),
+                _checked_rows(record.hints, _HINT),
+                _document(record.data, _DATA),
+                _config(directory / "config.yaml"),
+            )
+        except RecursionError:
+            raise InputError(
+                f"{directory}: a file of the run holds lists in lists without end: it is damaged"
+            ) from None
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, list[tuple[float, float | None]]]:
         """Points of each metric: step and value, None for one that is not finite; in the order of the steps."""
         found: dict[str, list[tuple[float, float | None]]] = {}
@@ -119,14 +125,14 @@ class Run:
 
 
 def finite(value: Any) -> float | None:
-    """Return a number as a float; None for what is no finite number."""
+    """Return a number as a float; None for what is no number, or none that a chart can have."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
         found = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) < _GREATEST else None
 
 
 def runs_at(path: Path) -> list[Path]:

@@ -37,6 +37,7 @@ article.info { border-left-color: var(--info); }
 .warning .badge { color: var(--warning); }
 .info .badge { color: var(--info); }
 .remedy { color: var(--soft); }
+.example:not([open]) { padding: .2rem .75rem; margin: .4rem 0; }
 summary { cursor: pointer; padding: .25rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line); }
@@ -88,7 +89,7 @@ svg text.hint { fill: var(--warning); font-weight: 700; }
 .s5 { stroke: var(--c5); } .f5 { fill: var(--c5); }
 .s6 { stroke: var(--c6); } .f6 { fill: var(--c6); }
 .s7 { stroke: var(--c7); } .f7 { fill: var(--c7); }
-dl { display: grid; grid-template-columns: minmax(8rem, 14rem) 1fr; gap: .15rem 1rem; }
+dl { display: grid; grid-template-columns: fit-content(22rem) 1fr; gap: .15rem 1rem; }
 dl { margin: .5rem 0; font-size: .9rem; }
 dt { color: var(--soft); }
 dd { margin: 0; min-width: 0; }
@@ -112,6 +113,7 @@ nav a { margin-right: .9rem; color: var(--info); white-space: nowrap; }
   dd { margin-bottom: .35rem; }
   thead { display: none; }
   tr { display: block; border-bottom: 1px solid var(--line); padding: .35rem 0; }
+  td.number { white-space: normal; }
   td, td.number { display: grid; grid-template-columns: 7rem 1fr; border: 0; padding: .1rem 0; text-align: left; }
   td::before { content: attr(data-name); color: var(--soft); }
 }

@@ -95,6 +95,8 @@ def test_a_run_with_nothing_has_nothing(tmp_path: Path) -> None:
         ("record/run.json", "{", r"run\.json: cannot be read"),
         ("record/data.json", '{"findings": {}}', r"data\.json: `findings` is a dict"),
         ("config.yaml", "a: [", r"config\.yaml: cannot be read"),
+        ("record/run.json", '{"a": ' + "[" * 100_000, "lists in lists"),
+        ("config.yaml", "a: " + "[" * 5_000, "lists in lists"),
         ("config.yaml", "- 1", r"config\.yaml: a list, not a mapping"),
     ],
 )
@@ -107,10 +109,10 @@ def test_a_damaged_file_is_one_line_with_its_place(tmp_path: Path, name, content
 
 
 def test_what_is_no_finite_number_is_none(tmp_path: Path) -> None:
-    assert [finite(each) for each in (1, 2.5, True, "1", None, float("inf"), float("nan"), 10**400)] == [
+    assert [finite(each) for each in (1, 2.5, True, "1", None, float("inf"), float("nan"), 10**400, 1e200)] == [
         1.0,
         2.5,
-        *[None] * 6,
+        *[None] * 7,
     ]
     RunRecord(tmp_path).folder.mkdir()
     RunRecord(tmp_path).points.write_text('{"step": 2, "a": NaN}\n{"step": 1, "a": 3}\n{"a": 4}\n', encoding="utf-8")

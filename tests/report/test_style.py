@@ -43,3 +43,10 @@ def test_text_can_be_read(colours, ink, ground):
 def test_both_schemes_have_every_colour():
     used = set(re.findall(r"var\(--([\w-]+)\)", STYLE))
     assert used == _LIGHT.keys() == _DARK.keys()
+
+
+def test_names_of_columns_may_break_where_rows_are_lists() -> None:
+    """A name stands before its number there, and would run into it."""
+    wide, narrow = STYLE.split("@media (max-width: 40rem)")
+    assert "td.number { white-space: nowrap; }" in wide
+    assert "td.number { white-space: normal; }" in narrow

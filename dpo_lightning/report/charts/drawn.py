@@ -66,7 +66,7 @@ def histogram(title: str, series: Sequence[Series], *, x_title: str, note: str =
         width = (x.stop - x.start) / len(part)
         steps = "".join(f"V{y(share):.1f}h{width:.2f}" for share in part)
         parts.append(f'<path class="area s{number} f{number}" d="M{x.start:.1f} {BOTTOM}{steps}V{BOTTOM}z"/>')
-    return figure(title, "".join(parts), series, note or "per cent of them", areas=True)
+    return figure(title, "".join(parts), series, note or "per cent", areas=True)
 
 
 def dots_chart(

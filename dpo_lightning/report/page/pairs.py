@@ -25,7 +25,7 @@ class Pair(NamedTuple):
     Attributes:
         margin: Reward of chosen minus that of rejected.
         rewards: That of each completion.
-        before: Log-prob of chosen minus that of rejected, under the policy before training, in nats.
+        before: Log-prob of chosen minus that of rejected, under the reference, in nats.
         after: The same at the end.
         tokens: Scored ones of each completion.
         group: Names of its set and source.
@@ -45,7 +45,7 @@ def pairs_of(run: Run) -> list[Pair]:
 
 
 def distributions(run: Run) -> Iterator[str]:
-    """Yield how log-prob margins and rewards are spread, before training and at the end."""
+    """Yield how log-prob margins and rewards are spread, under the reference and at the end."""
     pairs = pairs_of(run)
     if not pairs:
         yield from _of_labelled(run) if run.pairs else [_NOTHING]
@@ -55,7 +55,7 @@ def distributions(run: Run) -> Iterator[str]:
     yield f"<p>{text(_start(before, len(pairs)))}</p>"
     charts = []
     if after:
-        series = [_values("before training", before, 7)] * bool(before) + [_values("at the end", after, 0)]
+        series = [_values("reference", before, 7)] * bool(before) + [_values("policy at the end", after, 0)]
         charts.append(histogram("Log-prob of chosen minus that of rejected", series, x_title="nats"))
     charts.append(
         histogram(
@@ -147,8 +147,8 @@ def _start(before: Sequence[float], count: int) -> str:
     if not before:
         return f"{said} Without a reference, what the policy made of them before training is not known."
     return (
-        f"{said} Before training every reward is 0, since the policy is its reference, which preferred the chosen "
-        f"completion in {wilson(sum(each > 0 for each in before), len(before)).said} of them."
+        f"{said} The reference, which is the policy before training unless the run named or moved another one, "
+        f"preferred the chosen completion in {wilson(sum(each > 0 for each in before), len(before)).said} of them."
     )
 
 
@@ -231,7 +231,7 @@ def _groups(pairs: Sequence[Pair]) -> Iterator[tuple[str, list[Pair]]]:
     yield "chosen is the shorter one", [pair for pair in known if pair.tokens and pair.tokens[0] < pair.tokens[1]]
     yield from _quarters("tokens of both", known, lambda pair: sum(pair.tokens or ()))
     started = [pair for pair in pairs if pair.before is not None]
-    yield from _quarters("log-prob margin before training", started, lambda pair: pair.before or 0.0)
+    yield from _quarters("log-prob margin of the reference", started, lambda pair: pair.before or 0.0)
 
 
 def _quarters(name: str, pairs: Sequence[Pair], value: Callable[[Pair], float]) -> Iterator[tuple[str, list[Pair]]]:

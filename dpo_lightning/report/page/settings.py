@@ -9,6 +9,7 @@ from dpo_lightning.report.defaults import changed, flat
 from dpo_lightning.report.markup import facts, folded
 from dpo_lightning.report.runs import Run
 
+_ORDER = ("model", "data", "trainer")
 _OF_THE_COMMAND = {"model": "PreferenceModule", "data": "PreferenceDataModule"}
 
 
@@ -17,11 +18,15 @@ def settings(run: Run) -> Iterator[str]:
     if run.config is None:
         yield "<p>There is no config.yaml in the run's directory: the command saves one, Python does not.</p>"
         return
-    yield facts(
-        _said({key: each for key, each in changed(run.config).items() if _OF_THE_COMMAND.get(key) != each}).items()
-    )
-    every = flat(run.config)
+    ordered = {key: run.config[key] for key in sorted(run.config, key=_place)}
+    differing = {key: each for key, each in changed(ordered).items() if _OF_THE_COMMAND.get(key) != each}
+    yield facts(_said(differing).items())
+    every = flat(ordered)
     yield folded(f"all {len(every)} settings", [facts(_said(every).items())])
+
+
+def _place(key: str) -> int:
+    return _ORDER.index(key) if key in _ORDER else len(_ORDER)
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, str]:
@@ -36,4 +41,4 @@ def said(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{', '.join(map(said, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dpo_lightning.report.charts.drawn import line_chart, named_dots
 from dpo_lightning.report.charts.frame import Series
@@ -19,6 +19,7 @@ from dpo_lightning.report.runs import Run, finite
 Runs = Mapping[str, Run]
 """Runs by the names that tell them from each other."""
 _NO_DIFFERENCE = {"ckpt_path"}
+_MOST_COLUMNS = 5  # of runs beside each other
 
 
 class Value(NamedTuple):
@@ -82,16 +83,25 @@ def differences(runs: Runs) -> Iterator[str]:
         yield f"<p>Without a config.yaml: {missing}.</p>"
     if len(configs) < 2:
         return
-    keys = dict.fromkeys(key for config in configs.values() for key in config)
-    rows = []
-    for key in keys:
-        values = [said(config[key]) if key in config else "" for config in configs.values()]
-        if len({*values}) > 1 and key not in _NO_DIFFERENCE:
-            rows.append([text(key), *map(text, values)])
-    if rows:
-        yield html_table(["setting", *configs], rows)
-    else:
+    found = {key: values for key, values in _values_of(configs).items() if len({*values}) > 1}
+    if not found:
         yield "<p>The configs are the same.</p>"
+    elif len(configs) <= _MOST_COLUMNS:
+        yield html_table(["setting", *configs], [[text(key), *map(text, values)] for key, values in found.items()])
+    else:
+        names = [*configs]
+        rows = [
+            [text(key), text(value), ", ".join(of_data(names[at]) for at, each in enumerate(values) if each == value)]
+            for key, values in found.items()
+            for value in dict.fromkeys(values)
+        ]
+        yield html_table(["setting", "value", "runs"], rows)
+
+
+def _values_of(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the values of each setting, one for each config; empty where it has none."""
+    keys = dict.fromkeys(key for config in configs.values() for key in config if key not in _NO_DIFFERENCE)
+    return {key: [said(config[key]) if key in config else "" for config in configs.values()] for key in keys}
 
 
 def overlaid(runs: Runs) -> Iterator[str]:

@@ -15,6 +15,7 @@ _MOST_WORST = 20
 _MOST_PROMPTS = 24
 _MOST_OF_ONE = 4  # samples of a prompt and time that are shown
 _OPEN = 3
+_BEGINS = 80  # characters of a prompt that a folded pair shows
 
 
 def worst(run: Run) -> Iterator[str]:
@@ -46,7 +47,9 @@ def samples(run: Run) -> Iterator[str]:
 def _wrong(row: Mapping[str, Any], *, is_open: bool) -> str:
     margin = _margin(row)
     named = f"row {row.get('pair_id')}" + (f", {row['source']}" if row.get("source") else "")
-    summary = f"{text(named)}: reward margin {'unknown' if margin is None else text(short(margin))}"
+    begins = " ".join(str(row.get("prompt") or "")[:_BEGINS].split())
+    said_margin = "unknown" if margin is None else short(margin)
+    summary = f"{text(named)}: reward margin {text(said_margin)} <span class='soft'>{of_data(begins)}</span>"
     parts = [f"<h4>prompt</h4>{long_text(str(row.get('prompt') or ''))}"]
     for side in ("chosen", "rejected"):
         values = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.report.record import RunRecord
 from tests.helpers.recorded import write_run
 
+ROOT = Path(__file__).parents[3]
 _WITHOUT_TORCH = """
 import sys
 for name in ("torch", "lightning", "transformers", "datasets", "numpy", "matplotlib"):
@@ -31,10 +33,26 @@ def test_it_needs_neither_torch_nor_lightning(tmp_path: Path) -> None:
         text=True,
         check=False,
         cwd=tmp_path,
-        env={"PYTHONPATH": str(Path(__file__).parents[3])},
+        env={"PYTHONPATH": str(ROOT)},
     )
     assert (done.stdout, done.stderr) == ("report in my run/report.html\n", "")
     assert (tmp_path / "my run" / "report.html").read_text(encoding="utf-8").endswith("</html>\n")
+
+
+def test_every_command_of_its_page_in_the_docs_works(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("lightning_logs/version_0", "lightning_logs/version_1", "runs/a", "runs/b"):
+        write_run(tmp_path / name)
+    (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "report.md").read_text(encoding="utf-8"), re.DOTALL)
+    commands = [line.partition("#")[0].split()[1:] for line in block.splitlines()]
+    assert [command[0] for command in commands] == ["fit", "report", "report", "report"]
+    for command in commands[1:]:
+        main(command)
+    assert capsys.readouterr().out.splitlines() == [
+        "report in lightning_logs/version_0/report.html",
+        "report in lightning_logs/comparison.html",
+        "report in compared.html",
+    ]
 
 
 def test_several_runs_are_compared_and_one_named_twice_is_one(tmp_path: Path, monkeypatch, capsys) -> None:

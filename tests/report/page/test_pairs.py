@@ -25,14 +25,14 @@ def test_distributions_say_what_the_policy_preferred_before_training() -> None:
     source = "".join(distributions(run(pairs=rows)))
     assert "preferred the chosen completion in 75.0 %" in words([source])
     assert source.count("<figure>") == 3
-    assert "before training" in source
+    assert "reference</li>" in source
 
 
 def test_without_a_reference_there_is_no_beginning() -> None:
     rows = [{key: each for key, each in pair(1.0).items() if "logratios" not in key}] * 3
     source = "".join(distributions(run(pairs=rows)))
     assert "Without a reference" in source
-    assert "before training</li>" not in source
+    assert "reference</li>" not in source
 
 
 def test_labelled_completions_are_drawn_by_their_label() -> None:

@@ -37,6 +37,13 @@ def test_only_settings_that_differ_are_listed() -> None:
     assert "model.beta" in one
 
 
+def test_many_runs_are_listed_by_value() -> None:
+    many = {f"r{number}": tuned(0.8, 1.0, beta=0.1 if number else 0.5) for number in range(8)}
+    assert words(differences(many)) == (
+        "setting value runs model.beta 0.5 r0 model.beta 0.1 r1 , r2 , r3 , r4 , r5 , r6 , r7"
+    )
+
+
 def test_curves_lie_over_each_other() -> None:
     source = "".join(overlaid(RUNS))
     titles = re.findall(r"<figcaption>([^<]+)", source)
