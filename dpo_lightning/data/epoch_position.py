@@ -94,8 +94,8 @@ class TrainingEpoch:
             batches: Batches of the loader; infinite where nobody knows.
         """
         accumulate = 1 if trainer is None else cast(Any, trainer).accumulate_grad_batches
-        fetching = fetching_of(trainer) if trainer is not None and is_running(trainer) else None
-        if trainer is None or fetching is None:  # somebody looks at the batches
+        fetching = None if trainer is None else fetching_of(trainer)
+        if trainer is None or fetching is None or not is_running(trainer):  # somebody looks at the batches
             return EpochProgress(0, accumulate, batches, resumed=False, looked_at=True)
         total = trainer.num_training_batches
         if not fetching.begins:

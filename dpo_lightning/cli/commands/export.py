@@ -20,8 +20,9 @@ from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.export import DTYPES, ExportForm, check_target, export_problem, write_model
+from dpo_lightning.policy.export import DTYPES, Card, ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference
+from dpo_lightning.report.record import RunRecord, read_document, read_rows
 from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.secrets import without_masks
 from dpo_lightning.utils.text import one_line, shown
@@ -45,7 +46,7 @@ def export(arguments: Sequence[str]) -> None:
         check_writable("export --checkpoint", options.checkpoint, directory=False)
     with _single_file(options.source, options.checkpoint) as file:
         if options.out is not None:
-            _write(file, run, options.out, form)
+            _write(file, run, options.out, form, _card(options.config))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +82,20 @@ def _single_file(source: Path, target: Path | None) -> Iterator[Path]:
         yield file
 
 
-def _write(file: Path, run: Mapping[str, Any], out: str, form: ExportForm) -> None:
+def _card(config: Path | None) -> Card | None:
+    """Return what the record beside a run's config says of it; None where there is none that can be read."""
+    if config is None:
+        return None
+    record = RunRecord(config.parent)
+    try:
+        facts, points = read_document(record.facts), read_rows(record.points)
+    except InputError:  # a record is of help, and no part of the model
+        return None
+    metrics = {name: value for point in points for name, value in point.items() if isinstance(value, float)}
+    return None if facts is None else (facts, metrics)
+
+
+def _write(file: Path, run: Mapping[str, Any], out: str, form: ExportForm, card: Card | None) -> None:
     # None is asked for, and a checkpoint may hold none, or name classes that are not here.
     unread: dict[str, Any] = {"objective": SFT(), "reference": NoReference()}
     unread |= {"optimizer": AdamW, "schedule": Constant()}
@@ -90,7 +104,7 @@ def _write(file: Path, run: Mapping[str, Any], out: str, form: ExportForm) -> No
     module.to(_dtype(file))
     if problem := export_problem(module.policy, form, module.lost_base()):
         raise InputError(f"export {'--merged' if form.merged else '--out'}: {problem}")
-    write_model(module.policy, module.original_config(), _tokenizer(run["data"], module), out, form)
+    write_model(module.policy, module.original_config(), _tokenizer(run["data"], module), out, form, card)
 
 
 def _dtype(file: Path) -> torch.dtype:
