@@ -91,6 +91,10 @@ class DPOLightningError(Exception):
 class InputError(DPOLightningError, ValueError):
     """Wrong input: a file, a row, a field, an option. The message names the place and what to do."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the line alone, since the traceback is that of a check of ours."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 @contextmanager
 def prefixed(prefix: str) -> Iterator[None]:

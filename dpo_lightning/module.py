@@ -97,6 +97,16 @@ class PreferenceModule(
         self.running_mean = RunningMean()
         self._optimizer, self._schedule = optimizer, schedule
 
+    def __repr__(self) -> str:
+        """Return its settings and the size of its model; `print(module.policy)` shows the layers."""
+        held = vars(self)
+        policy = held.get("_modules", {}).get("policy")
+        counts = [0, 0] if policy is None else map(sum, zip(*map(_counted, policy.parameters()), strict=True))
+        size = "not loaded yet" if policy is None else "{:,} parameters, {:,} trained".format(*counts)
+        name = getattr(held.get("policy_source"), "policy", None)
+        called = name if isinstance(name, str) else type(policy).__name__
+        return f"{type(self).__name__}({called}: {size}; {held.get('objective')})"
+
     @property
     def reads_reference(self) -> bool:
         """True where the objective compares with a reference."""
@@ -170,6 +180,11 @@ class PreferenceModule(
         self.train_metrics.reset()
         if self.trainer.ckpt_path is None:
             self.running_mean.reset()
+
+
+def _counted(parameter: nn.Parameter) -> tuple[int, int]:
+    """Return the weights of a parameter, and those that are trained."""
+    return parameter.numel(), parameter.numel() * parameter.requires_grad
 
 
 default_optimizer = PreferenceModule.__init__.__kwdefaults__["optimizer"]  # type: ignore[index]

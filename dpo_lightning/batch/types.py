@@ -45,6 +45,15 @@ class TokenizedExample(NamedTuple):
     scored: list[list[bool]] = []  # noqa: RUF012
     mismatched_scored: list[bool] = []  # noqa: RUF012
 
+    def __repr__(self) -> str:
+        lengths = ", ".join(str(len(ids)) for ids in self.completion_ids)
+        labels = "" if self.labels is None else f", labels {list(self.labels)}"
+        columns = f", columns {dict(self.columns)}" if self.columns else ""
+        return (
+            f"TokenizedExample(row {self.row}: prompt of {len(self.prompt_ids)} tokens, completions of "
+            f"{lengths}{labels}{columns})"
+        )
+
     @classmethod
     def pair(
         cls, row: int, prompt_ids: list[int], chosen_ids: list[int], rejected_ids: list[int], **columns: ColumnValue
@@ -164,6 +173,14 @@ class PreferenceBatch(NamedTuple):
     labels: Bool[Tensor, " C"] | None = None
     texts: Mapping[str, tuple[str, ...]] = {}
     row_ends: Int[Tensor, "2 R"] | None = None
+
+    def __repr__(self) -> str:
+        layout = "padded" if self.tree is None else "tree"
+        rows, width = self.input_ids.shape
+        return (
+            f"PreferenceBatch({layout}: {self.examples} examples, {sum(self.completions)} completions, input "
+            f"[{rows}, {width}], {self.targets.shape[0]} scored tokens, on {self.input_ids.device})"
+        )
 
     @property
     def examples(self) -> int:

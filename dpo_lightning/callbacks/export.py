@@ -11,9 +11,11 @@ import lightning.pytorch as pl
 from torch import nn
 
 from dpo_lightning.callbacks.best_weights import averaged_weights, best_weights, monitoring_checkpoint, weights_replaced
+from dpo_lightning.callbacks.run_facts import facts_of
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import (
     STEP_SUFFIX,
+    Card,
     ExportForm,
     check_target,
     export_problem,
@@ -76,6 +78,7 @@ class Export(pl.Callback):
         self._form = ExportForm(dtype=dtype)
         self._merged_form = ExportForm(merged=True, dtype=dtype)
         self._trained = False
+        self._card: Card | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Begin a stage, in which nothing is trained yet."""
@@ -101,6 +104,7 @@ class Export(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that there is something to export; other callbacks, and the module, may still change the weights."""
         self._trained = not trainer.fast_dev_run  # type: ignore[attr-defined]
+        self._card = card_of(trainer, pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Export the policy as the fit leaves it, or as it was at the best checkpoint."""
@@ -114,7 +118,9 @@ class Export(pl.Callback):
             state = best_weights(trainer) if self.best else {}
             with weights_replaced(policy, state):
                 for name, form in self._wanted().items():
-                    write_model(policy, run.original_config(), _tokenizer(trainer), getattr(self, name), form)
+                    write_model(
+                        policy, run.original_config(), _tokenizer(trainer), getattr(self, name), form, self._card
+                    )
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -127,7 +133,14 @@ class Export(pl.Callback):
             if policy is not None:
                 path = f"{self.path}{STEP_SUFFIX}{trainer.global_step}"
                 with weights_replaced(policy, averaged_weights(trainer, pl_module)):
-                    write_model(policy, run.original_config(), _tokenizer(trainer), path, self._form)
+                    write_model(
+                        policy,
+                        run.original_config(),
+                        _tokenizer(trainer),
+                        path,
+                        self._form,
+                        card_of(trainer, pl_module),
+                    )
 
     def _wanted(self) -> dict[str, ExportForm]:
         """Return the form of each export, by the argument that says where it goes."""
@@ -142,6 +155,12 @@ class Export(pl.Callback):
             check_target(self.merged_path, read)
         if self.path is not None and self.merged_path is not None and would_replace(self.path, self.merged_path):
             raise InputError(f"Export: merged_path {self.merged_path} is in path {self.path}: give two directories")
+
+
+def card_of(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Card:
+    """Return what the model card says of a run; every rank must call, as for the self-test of a sharded model."""
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {**facts_of(trainer, pl_module), "step": trainer.global_step}, metrics
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import math
 from typing import Any, cast
 
 import lightning.pytorch as pl
-from lightning.pytorch.trainer.states import TrainerStatus
 
 from dpo_lightning.compat.lightning_loops import fetching_of
 from dpo_lightning.data.batching import Batching, Layout
@@ -17,6 +16,7 @@ from dpo_lightning.data.resuming import ResumedEpoch, ResumeMode, accumulation
 from dpo_lightning.data.splits import Splits
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import data_ranks
+from dpo_lightning.utils.trainers import is_running
 
 
 class TrainingEpoch:
@@ -58,7 +58,7 @@ class TrainingEpoch:
         if self._layout is None:
             return
         run: Any = trainer
-        if run is not None and run.state.status == TrainerStatus.RUNNING:
+        if run is not None and is_running(run):
             if not run.reload_dataloaders_every_n_epochs:
                 raise InputError(
                     "data.replace_dataset: the run keeps its training loader, so the rows would not be read: give the "
@@ -95,8 +95,8 @@ class TrainingEpoch:
         """
         accumulate = 1 if trainer is None else cast(Any, trainer).accumulate_grad_batches
         fetching = None if trainer is None else fetching_of(trainer)
-        if trainer is None or fetching is None:
-            return EpochProgress(0, accumulate, batches, resumed=False)
+        if trainer is None or fetching is None or not is_running(trainer):  # somebody looks at the batches
+            return EpochProgress(0, accumulate, batches, resumed=False, looked_at=True)
         total = trainer.num_training_batches
         if not fetching.begins:
             again = fetching.cycled and fetching.asked < total and fetching.asked % batches == 0
@@ -130,7 +130,7 @@ class TrainingEpoch:
         run: Any = trainer
         epochs, batches = run.fit_loop.epoch_progress.current, run.fit_loop.epoch_loop.batch_progress.current
         over = epochs.ready == epochs.processed > 0 and batches.processed >= run.num_training_batches
-        stays = run.state.status == TrainerStatus.RUNNING and run.reload_dataloaders_every_n_epochs != 1
+        stays = is_running(run) and run.reload_dataloaders_every_n_epochs != 1
         due = over and not stays
         return {"next_rows": {**rows, "epoch": max(epochs.ready - 1, 0), "due": due}}
 

@@ -75,6 +75,7 @@ class EpochProgress(NamedTuple):
         resumed: Whether Lightning goes on after a restore: only then does an iteration begin in the middle.
         epoch: The epoch whose order it is; null leaves the one that Lightning has set, which counts an epoch too many
             after some restores.
+        looked_at: Whether no run asks, but somebody who looks at the batches.
     """
 
     done: float
@@ -83,6 +84,7 @@ class EpochProgress(NamedTuple):
     cycled: bool = False
     resumed: bool = True
     epoch: int | None = None
+    looked_at: bool = False
 
     def start(self, own: int) -> int:
         """Return how many of the loader's own batches an iteration skips."""
@@ -98,7 +100,7 @@ def example_weights(losses_per_step: Sequence[int], progress: EpochProgress, wor
     `accumulate x world_size / losses of the optimizer step`, what remains is the mean over these. Gradients of a
     window that a checkpoint interrupted are gone; the mean is then over the rest of it.
     """
-    done, accumulate, batches, cycled, resumed, _ = progress
+    done, accumulate, batches, cycled, resumed, *_ = progress
     own = len(losses_per_step)
 
     def losses(step: int) -> int:

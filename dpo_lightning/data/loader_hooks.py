@@ -28,7 +28,7 @@ from dpo_lightning.data.streaming.stream import StreamSettings
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.ranks import data_ranks, host_group
 from dpo_lightning.utils.settings import at_least, check_rules
-from dpo_lightning.utils.trainers import is_fitting
+from dpo_lightning.utils.trainers import is_fitting, is_running
 
 EvaluationLoaders = Union[LazyLoader, dict[str, LazyLoader]]
 
@@ -269,7 +269,8 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         )
         loader.progress = lambda: self._epoch.progress(self.trainer, math.inf)
         loader.check = lambda: check_resumed(self.trainer)
-        self._stream_loader = loader
+        if self._stream_loader is None or (self.trainer is not None and is_running(self.trainer)):
+            self._stream_loader = loader
         return loader
 
     def stream_state(self) -> dict[str, Any]:

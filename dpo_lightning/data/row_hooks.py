@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Literal, Optional
 
 import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
@@ -20,7 +20,7 @@ from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.mixing.order import Order
 from dpo_lightning.data.mixing.reading import check_formats
 from dpo_lightning.data.mixing.source import Source
-from dpo_lightning.data.reading.sources import Keys
+from dpo_lightning.data.reading.sources import Keys, describe
 from dpo_lightning.data.reading_notes import ReadingNotes
 from dpo_lightning.data.split_reader import SplitReader, check_before_rows
 from dpo_lightning.data.splits import Splits
@@ -61,6 +61,7 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
     clean: Clean
     splits: Splits
     batching: Batching
+    layout: Literal["auto", "tree", "padded"]
     notes: ReadingNotes
     stream: TrainingStream | None
     _date: TemplateDate
@@ -173,6 +174,18 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
     def without_unclean(self, rows: Mapping[str, datasets.Dataset], place: str, sizes: Mapping[str, int]) -> Cleaned:
         """Leave out of the training rows what `clean` says."""
         return self.clean(rows, place, self.tokenizer.batch_decode, sizes)
+
+    def __repr__(self) -> str:
+        """Return what it reads, and how many examples it has once they are read; Lightning would walk the loaders."""
+        given = ", ".join(str(each.name) for each in self.sources) if self.sources else describe(self.dataset)
+        size, limit = "batch_pairs", self.batching.batch_pairs
+        if limit is None:
+            size, limit = "batch_tokens", self.batching.batch_tokens
+        read = [f"{split} {len(self.splits[split]):,}" for split in ("train", "val", "test") if self.splits.has(split)]
+        there = "a stream" if self.streaming else ", ".join(read) or "not read yet"
+        return f"{type(self).__name__}({given}: {there}; {size}={limit}, layout={self.layout})"
+
+    __str__ = __repr__
 
     def show_first(self) -> None:
         """Say what the first training example is, decoded, with what is scored marked."""

@@ -145,6 +145,10 @@ class Splits:
             raise InputError(f"there are no {split} pairs: set data.{split.partition('/')[0]}_split")
         return concatenate_datasets([self._rows[key] for key in self.sets(split).values()])
 
+    def has(self, split: str) -> bool:
+        """Return whether rows of `train`, `val` or `test` are read."""
+        return bool(self._rows) and split in self
+
     def sets(self, split: str) -> dict[str, str]:
         """Return the keys of the sets of a split by name; those of one set without a name are `{"": split}`."""
         if split in self._rows:

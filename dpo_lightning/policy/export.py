@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, cast
@@ -22,6 +22,7 @@ from dpo_lightning.policy.compare_export import check_written, probe_logits
 from dpo_lightning.policy.initialisation import check_repeats, moves_base
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import is_dropout_rate
+from dpo_lightning.report.model_card import model_card
 from dpo_lightning.utils.files import replaced
 from dpo_lightning.utils.tensors import float_dtype_of
 
@@ -50,6 +51,9 @@ class ExportForm:
 
 
 AS_IT_IS = ExportForm()
+
+Card = tuple[Mapping[str, Any], Mapping[str, float]]
+"""Facts of a run, as `run.json` has them, and its values of held-out examples."""
 
 
 def export_problem(policy: nn.Module, form: ExportForm, lost_base: str | None) -> str | None:
@@ -138,7 +142,12 @@ def would_replace(path: str, there: str, *, numbered: bool = False) -> bool:
 
 
 def write_model(
-    policy: nn.Module, config: dict[str, Any] | None, tokenizer: Any, path: str, form: ExportForm = AS_IT_IS
+    policy: nn.Module,
+    config: dict[str, Any] | None,
+    tokenizer: Any,
+    path: str,
+    form: ExportForm = AS_IT_IS,
+    card: Card | None = None,
 ) -> None:
     """Write a Hugging Face directory, whole and equal to the policy, or not at all.
 
@@ -148,6 +157,7 @@ def write_model(
         tokenizer: Goes beside it; null for none.
         path: The directory; an earlier one is replaced.
         form: How it is written.
+        card: Facts and held-out metrics of the run, for the model card; null for those of a run that is not known.
 
     Raises:
         InputError: for a directory that holds something else than a model, and where what was written is not the
@@ -162,6 +172,9 @@ def write_model(
         check_written(directory, model, expected, max((own_dtype, written_dtype), key=_rounding), path)
         if tokenizer is not None:
             tokenizer.save_pretrained(directory)
+        facts, metrics = card or ({}, {})
+        said = model_card(facts, metrics, path, adapter=is_adapted(model))
+        (directory / "README.md").write_text(said, encoding="utf-8")
     rank_zero_info(f"exported to {path}")
 
 

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import (
     OnExceptionCheckpoint,
     StochasticWeightAveraging,
 )
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 from torch import nn
 
 from dpo_lightning.errors import InputError
@@ -33,6 +33,11 @@ def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
 def is_fitting(trainer: pl.Trainer | None) -> bool:
     """Return whether a Trainer runs a fit, the validations within it included."""
     return trainer is not None and trainer.state.fn == TrainerFn.FITTING
+
+
+def is_running(trainer: pl.Trainer) -> bool:
+    """Return whether a Trainer is in the middle of a run: before and after one somebody else asks."""
+    return trainer.state.status == TrainerStatus.RUNNING
 
 
 def run_directory(trainer: pl.Trainer) -> Path:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from dpo_lightning.batch import Collate, PreferenceBatch, collate_padded, collate_tree
+from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from tests.helpers.tiny import PAIRS
 
 
@@ -60,3 +60,13 @@ def test_no_tensor_of_a_batch_is_floating(collate: Collate) -> None:
     leaves = [leaf for leaf in tree_leaves(collate(PAIRS)) if isinstance(leaf, torch.Tensor)]
     assert len(leaves) >= 6
     assert not any(leaf.is_floating_point() for leaf in leaves)
+
+
+def test_examples_and_batches_are_a_line_in_a_notebook() -> None:
+    example = TokenizedExample.labelled(3, [1, 2], [5, 6, 7], True)
+    assert repr(example) == "TokenizedExample(row 3: prompt of 2 tokens, completions of 3, labels [True])"
+    batch = collate_tree(PAIRS)
+    assert repr(batch) == (
+        f"PreferenceBatch(tree: 3 examples, 6 completions, input [1, {batch.input_ids.shape[1]}], "
+        f"{batch.targets.shape[0]} scored tokens, on cpu)"
+    )

@@ -139,3 +139,14 @@ def test_what_cannot_be_exported_is_refused_before_training(tmp_path):
 def test_a_path_without_a_name_is_refused_before_a_run(given: Any) -> None:
     with pytest.raises(InputError, match=r"^Export\.(merged_)?path: '[./]?' is no name of a directory: give one"):
         Export(**given)
+
+
+def test_an_export_has_a_model_card_of_its_run(tmp_path: Path) -> None:
+    export = Export(str(tmp_path / "model"))
+    trainer(max_epochs=1, max_steps=-1, callbacks=[export]).fit(module(lora=LoRA(r=2)), data(tmp_path))
+
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "DPO(beta=0.1" in card
+    assert "6 steps" in card
+    assert "val/loss" in card
+    assert "More Information Needed" not in card

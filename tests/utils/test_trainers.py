@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint, OnE
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.trainers import attached_trainer, is_fitting, saves_on_exception
+from dpo_lightning.utils.trainers import attached_trainer, is_fitting, is_running, saves_on_exception
 from tests.helpers.runs import data, module, trainer
 
 
@@ -49,3 +49,17 @@ def test_who_saves_on_an_exception_is_known(tmp_path: Path) -> None:
 def test_only_a_fit_trains_on():
     assert not is_fitting(None)
     assert is_fitting(SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING)))
+
+
+def test_a_trainer_runs_in_the_middle_of_a_run_alone(tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    class Asks(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+            asked.append(is_running(trainer))
+
+    run = trainer(max_steps=1, callbacks=[Asks()])
+    assert not is_running(run)
+    run.fit(module(), data(tmp_path))
+    assert asked == [True]
+    assert not is_running(run)

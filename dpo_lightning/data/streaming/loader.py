@@ -79,9 +79,11 @@ class StreamLoader(OwnLoader):
         start = self._start(epoch, progress)
         if start.done and self.check is not None:
             self.check()
-        self._behind = deque(maxlen=2 * start.accumulate + 4)
+        behind: deque[dict[str, Any]] = deque(maxlen=2 * start.accumulate + 4)
+        if not progress.looked_at:  # a later checkpoint is of the run's position
+            self._behind = behind
         for done, step in enumerate(self._steps(start), start.done + 1):
-            self._behind.append({"done": done, "positions": step.positions, "rest": step.rest})
+            behind.append({"done": done, "positions": step.positions, "rest": step.rest})
             batch = self._collate([each.example for each in step.batch])
             yield batch._replace(example_weight=start.accumulate * self._ranks / step.window)
 

@@ -1,0 +1,98 @@
+"""The model card of an export: what was trained from what, on what, how it did, and how it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dpo_lightning.report.progress_line import short
+from dpo_lightning.utils.text import visible_markdown
+
+_MODEL = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("{path}")
+tokenizer = AutoTokenizer.from_pretrained("{path}")
+"""
+_ADAPTER = """\
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForCausalLM.from_pretrained("{path}")  # loads the base model too
+tokenizer = AutoTokenizer.from_pretrained("{path}")
+"""
+
+
+def model_card(facts: Mapping[str, Any], metrics: Mapping[str, float], path: str, *, adapter: bool) -> str:
+    """Return the card as Markdown; what is not known is left out.
+
+    Args:
+        facts: Those of `run.json`.
+        metrics: Values of held-out examples by name, of which `val/...` are shown.
+        path: Directory of the export.
+        adapter: Whether it holds an adapter, and not a model.
+    """
+    name = _name(facts)
+    objective = (facts.get("objective") or {}).get("name", "preferences")
+    tags = ["dpo_lightning", "preference-optimization", *(["lora"] if adapter else [])]
+    lines = ["---", f"library_name: {'peft' if adapter else 'transformers'}"]
+    lines += [f"base_model: {name}"] if name and _is_of_the_hub(facts) else []
+    lines += ["pipeline_tag: text-generation", "tags:", *(f"- {tag}" for tag in tags), "---", ""]
+    lines += [f"# {visible_markdown(name or 'A language model')}, trained with {objective}", ""]
+    lines += ["Trained on preferences with dpo_lightning.", "", "| | |", "|---|---|"]
+    lines += [f"| {label} | {visible_markdown(text)} |" for label, text in _rows(facts) if text]
+    held_out = {name: value for name, value in metrics.items() if name.startswith("val/")}
+    if held_out:
+        lines += ["", "## On held-out examples", "", "| metric | value |", "|---|---|"]
+        lines += [f"| {visible_markdown(name)} | {short(value)} |" for name, value in held_out.items()]
+    shown = Path(path).name or path
+    lines += ["", "## Load it", "", "```python", (_ADAPTER if adapter else _MODEL).format(path=shown).rstrip(), "```"]
+    lines += ["", "## Not said here", "", "Licence, intended use and limits: add them before you share the model."]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    model, data, machine = (facts.get(name) or {} for name in ("model", "data", "machine"))
+    yield "base model", _name(facts)
+    yield "adapters", str(model.get("lora") or "")
+    yield "objective", _called(facts.get("objective"))
+    yield "reference", str(facts.get("reference") or "")
+    yield "data", _data(data)
+    yield "optimizer", _optimizer(facts)
+    yield "device", ", ".join(str(machine[name]) for name in ("device", "precision") if machine.get(name))
+    yield "seed", str(facts.get("seed", ""))
+    yield "versions", ", ".join(f"{name} {version}" for name, version in (facts.get("versions") or {}).items())
+
+
+def _name(facts: Mapping[str, Any]) -> str:
+    """Return the base model's name: of a directory the last part, since where it lies concerns nobody else."""
+    model = facts.get("model") or {}
+    name = str(model.get("name") or "")
+    return name if _is_of_the_hub(facts) else Path(name).name or str(model.get("class") or "")
+
+
+def _is_of_the_hub(facts: Mapping[str, Any]) -> bool:
+    name = str((facts.get("model") or {}).get("name") or "")
+    return bool(name) and not Path(name).exists() and not name.startswith(("/", ".", "~")) and name.count("/") <= 1
+
+
+def _called(objective: Mapping[str, Any] | None) -> str:
+    if not objective:
+        return ""
+    settings = {name: value for name, value in objective.get("settings", {}).items() if value is not None}
+    return f"{objective['name']}({', '.join(f'{name}={value}' for name, value in settings.items())})"
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    parts = [Path(str(data["source"])).name] if data.get("source") else []
+    parts += [f"{data['train']:,} to train on"] if data.get("train") is not None else []
+    parts += [f"{data['held_out']:,} held out"] if data.get("held_out") else []
+    parts += [f"fingerprint {data['fingerprint']}"] if data.get("fingerprint") else []
+    return ", ".join(parts)
+
+
+def _optimizer(facts: Mapping[str, Any]) -> str:
+    optimizer, steps = facts.get("optimizer") or {}, facts.get("step") or facts.get("steps_planned")
+    parts = [f"{optimizer['name']}, learning rate {short(optimizer['lr'])}"] if optimizer else []
+    return ", ".join(parts + ([f"{steps} steps"] if steps else []))
