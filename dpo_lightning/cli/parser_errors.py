@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 
 import dpo_lightning
 from dpo_lightning import FrozenCopy, PreferenceDataModule, PreferenceModule
-from dpo_lightning.cli.family import FAMILY
+from dpo_lightning.cli.family import NAMES
 from dpo_lightning.cli.other_names import KEYS, LOSSES, here
 from dpo_lightning.compat.jsonargparse import (
     CALLABLE,
@@ -40,7 +40,6 @@ from dpo_lightning.compat.jsonargparse import (
 from dpo_lightning.utils.kinds import in_words
 from dpo_lightning.utils.text import nearest, one_line
 
-_COMMANDS = [name for commands in FAMILY.values() for name in commands]
 _PROCESS = {"seed_everything": Union[bool, int], "torch_threads": Optional[int]}
 _SECTIONS = {"model": PreferenceModule, "data": PreferenceDataModule}
 
@@ -65,7 +64,7 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
         return f"unknown key `{_joined(path, match)}`{known}"
     if match := COMMAND.search(complaint):
         start = "give a command" if match["name"] is None else f"unknown command `{match['name']}`"
-        return start + _suggest(match["name"] or "", _COMMANDS, "there are")
+        return start + _suggest(match["name"] or "", NAMES, "there are")
     if match := REQUIRED.search(complaint):
         return _required(match["names"], path)
     said = (

@@ -1,17 +1,19 @@
-"""Commands beside the Trainer's, each a function of its arguments."""
+"""Commands beside the Trainer's, each a function of its arguments in a module of its name."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from dpo_lightning.cli.commands.cache import cache
-from dpo_lightning.cli.commands.data import data
-from dpo_lightning.cli.commands.export import export
-from dpo_lightning.cli.commands.inspect import inspect
-from dpo_lightning.cli.commands.plan import plan
+_NAMES = ("cache", "completion", "data", "doctor", "export", "init", "inspect", "plan")
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "cache": cache,
-    "data": data,
-    "export": export,
-    "inspect": inspect,
-    "plan": plan,
-}
+
+def _loaded_when_called(name: str) -> Callable[[Sequence[str]], None]:
+    def command(arguments: Sequence[str]) -> None:
+        getattr(import_module(f"{__name__}.{name}"), name)(arguments)
+
+    return command
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {name: _loaded_when_called(name) for name in _NAMES}
+"""Commands by name; their modules, which import torch, are loaded when they are called."""

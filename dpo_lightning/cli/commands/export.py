@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +16,10 @@ from torch.optim import AdamW
 from dpo_lightning import SFT, Constant, PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
-from dpo_lightning.cli.commands.arguments import CommandParser
+from dpo_lightning.cli.parsers.export import parser
 from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.export import DTYPES, ExportForm, check_target, export_problem, write_model
+from dpo_lightning.policy.export import ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference
 from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.secrets import without_masks
@@ -33,7 +32,7 @@ def export(arguments: Sequence[str]) -> None:
     Raises:
         InputError: for a checkpoint that cannot be read, and where there is nothing to merge.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.out is None and options.checkpoint is None:
         raise InputError("export: say what to write: --out DIR, --checkpoint FILE, or both")
     form = ExportForm(options.merged, options.dtype)
@@ -46,19 +45,6 @@ def export(arguments: Sequence[str]) -> None:
     with _single_file(options.source, options.checkpoint) as file:
         if options.out is not None:
             _write(file, run, options.out, form)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="dpo-lightning export", description="Turn a checkpoint, a file or a directory of shards, into a model."
-    )
-    parser.add_argument("source", type=Path, metavar="CHECKPOINT", help="the checkpoint")
-    parser.add_argument("--out", help="Hugging Face directory to write: the model, or with LoRA the adapter")
-    parser.add_argument("--merged", action="store_true", help="with LoRA, write the merged weights instead")
-    parser.add_argument("--dtype", choices=[*DTYPES], help="dtype of the weights; that of the run where it is left out")
-    parser.add_argument("--checkpoint", type=Path, help="of shards, also write a checkpoint for one process: a file")
-    parser.add_argument("--config", type=Path, help="the run's config: its policy, tokenizer and chat template")
-    return parser
 
 
 @contextmanager
