@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from dpo_lightning.cli.commands import COMMANDS
-from dpo_lightning.cli.family import FAMILY
+from dpo_lightning.cli.family import NAMES
+from dpo_lightning.cli.help import asks_for_help, family_help, help_of
+from dpo_lightning.cli.parsers import parser_of
 from dpo_lightning.errors import DPOLightningError
+from dpo_lightning.utils.text import nearest, shown
 from dpo_lightning.utils.version import __version__
 
-_LIGHT = ("report",)  # commands that load neither torch nor Lightning
 _BESIDE = ("torch", "lightning", "transformers", "peft", "datasets")
+_LIGHT = ("completion", "report")  # commands that load neither torch nor Lightning
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command; exit 0 on success, 1 on wrong input or a stopped run, 2 on a wrong key or without a command."""
     words = sys.argv[1:] if args is None else args
-    if words in ([], ["--help"], ["-h"]):
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    if not words or (words[0].startswith("-") and asks_for_help(words)):
         print(family_help())
         sys.exit(0 if words else 2)
     if words == ["--version"]:
         print(versions())
         return
-    if words[0] in _LIGHT:
-        _run_light(words[0], words[1:])
-        return
-    from dpo_lightning.cli.main import main as run  # loads torch and Lightning, which takes seconds
+    command = words[0]
+    if not command.startswith("-") and command not in NAMES:
+        _refuse(command)
+    if asks_for_help(words[1:]):
+        _show_help(command, words[1:])
+    elif command in _LIGHT:
+        _run_light(command, words[1:])
+    else:
+        from dpo_lightning.cli.main import main as run  # loads torch and Lightning, which takes seconds
 
-    run(args)
+        run(args)
 
 
 def _run_light(command: str, words: list[str]) -> None:
@@ -39,19 +50,18 @@ def _run_light(command: str, words: list[str]) -> None:
         sys.exit(f"error: {error}")
 
 
-def family_help() -> str:
-    """Return all commands, with a line for each."""
-    lines = ["usage: dpo-lightning COMMAND [--config FILE] [--key=value ...]", ""]
-    for purpose, commands in FAMILY.items():
-        lines += [f"{purpose}:", *(f"  {name:<10}{text}" for name, text in commands.items()), ""]
-    lines += [
-        "dpo-lightning COMMAND --help             the keys of a command",
-        "dpo-lightning fit --model.help           those of the module; also --data.help",
-        "dpo-lightning fit --model.objective.help DPO     those of a class by its name",
-        "dpo-lightning fit --config FILE --print_config   every key with its value",
-        "dpo-lightning --version                  what is installed",
-    ]
-    return "\n".join(lines)
+def _refuse(command: str) -> None:
+    close = nearest(command, NAMES)
+    remedy = f"did you mean `{close}`?" if close else f"there are {', '.join(NAMES)}"
+    print(f"error: unknown command `{shown(command)}`; {remedy}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _show_help(command: str, words: Sequence[str]) -> None:
+    if command in COMMANDS:
+        action = [word for word in words[:1] if not word.startswith("-")]
+        parser_of(command).parse_known_args([*action, "--help"])  # prints and exits
+    print(help_of(command, words))
 
 
 def versions() -> str:

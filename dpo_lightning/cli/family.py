@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 FAMILY: Mapping[str, Mapping[str, str]] = {
     "before a run": {
+        "init": "write a starting config for a model, a file and a method",
         "inspect": "read the data as a fit would, and say what is wrong with it",
         "plan": "tell the memory and the time of a run",
         "data": "write the data as a fit would read it, cleaned",
@@ -22,5 +23,12 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "export": "turn a checkpoint into a Hugging Face model",
         "cache": "list, check and remove kept log-probs of references",
     },
+    "this machine": {
+        "doctor": "say what is installed, what the device can do, what is missing",
+        "completion": "print a script that completes commands and keys in a shell",
+    },
 }
 """Commands by what they are for, with what each does."""
+
+NAMES = tuple(name for commands in FAMILY.values() for name in commands)
+"""Names of all commands."""

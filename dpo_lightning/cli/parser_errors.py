@@ -8,15 +8,16 @@ import importlib
 import inspect
 import pydoc
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional, Union, get_args, get_origin
 
 from lightning.pytorch import Trainer
 
 import dpo_lightning
 from dpo_lightning import FrozenCopy, PreferenceDataModule, PreferenceModule
-from dpo_lightning.cli.family import FAMILY
-from dpo_lightning.cli.other_names import KEYS, LOSSES, here
+from dpo_lightning.cli.class_names import classes_of, fitting_names, is_own
+from dpo_lightning.cli.family import NAMES
+from dpo_lightning.cli.other_names import KEYS, LOSSES, OBJECTS, here
 from dpo_lightning.compat.jsonargparse import (
     CALLABLE,
     CLASS,
@@ -40,7 +41,6 @@ from dpo_lightning.compat.jsonargparse import (
 from dpo_lightning.utils.kinds import in_words
 from dpo_lightning.utils.text import nearest, one_line
 
-_COMMANDS = [name for commands in FAMILY.values() for name in commands]
 _PROCESS = {"seed_everything": Union[bool, int], "torch_threads": Optional[int]}
 _SECTIONS = {"model": PreferenceModule, "data": PreferenceDataModule}
 
@@ -65,7 +65,7 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
         return f"unknown key `{_joined(path, match)}`{known}"
     if match := COMMAND.search(complaint):
         start = "give a command" if match["name"] is None else f"unknown command `{match['name']}`"
-        return start + _suggest(match["name"] or "", _COMMANDS, "there are")
+        return start + _suggest(match["name"] or "", NAMES, "there are")
     if match := REQUIRED.search(complaint):
         return _required(match["names"], path)
     said = (
@@ -101,7 +101,7 @@ def _wrong_items(message: str, complaint: str, class_path: str | None, path: Seq
     """
     hint = _hint_of(class_path, path)
     lists = [each for each in get_args(hint) if get_origin(each) is list]
-    in_lists = (each for inner in lists for each in _classes_of(inner))
+    in_lists = (each for inner in lists for each in classes_of(inner))
     kinds = [each for each in in_lists if dataclasses.is_dataclass(each) and not each.__subclasses__()]
     if not kinds:
         return None
@@ -120,7 +120,8 @@ def _wrong_kind(message: str, complaint: str, class_path: str | None, path: Sequ
     if hint in (None, Any) or not WRONG_KIND.search(complaint):
         return None
     got = _given(message, complaint)
-    return f"expected {in_words(hint)}" + ("" if got is None else f", got {one_line(got, 80) or repr(got)}")
+    said = f"expected {in_words(hint)}" + ("" if got is None else f", got {one_line(got, 80) or repr(got)}")
+    return said + ((here(got, OBJECTS) or "") if got else "")
 
 
 def _given(message: str, complaint: str) -> str | None:
@@ -167,22 +168,27 @@ def _made_by(message: str) -> str | None:
 
 
 def _no_class(name: str, class_path: str | None, path: Sequence[str], classes: Sequence[str]) -> str:
-    """Say that there is no such class, and which of the package's the argument takes, as far as its type tells."""
-    hinted = tuple(_classes_of(_hint_of(class_path, path)))
-    if wanted := tuple(each for each in hinted if _is_own(each)) or hinted:
-        classes = _subclasses(wanted, classes)
+    """Say that there is no such class, and which the argument takes, as far as its type tells."""
+    hint = _hint_of(class_path, path)
+    hinted = tuple(classes_of(hint))
+    if own := tuple(filter(is_own, hinted)):
+        classes = _subclasses(own, classes)
+    elif hinted:
+        classes = fitting_names(hint)
     if FrozenCopy.__name__ in classes and hinted and "/" in name:
         return f"no class {name}; of a model write {{class_path: FrozenCopy, init_args: {{checkpoint: {name}}}}}"
-    if "." not in name and (known := here(name, LOSSES)) is not None:
+    known = here(name, {**OBJECTS, **(LOSSES if own or not hinted else {})}) if "." not in name else None
+    if known is not None:
         return f"no class {name}{known}"
     if not classes:
         return f"no class {name}; write its whole path, such as torch.optim.AdamW"
-    return f"no class {name}{_suggest(name, classes, 'there are' if all(map(_is_own, wanted)) else 'this package has')}"
+    others = "" if own or not hinted or nearest(name, classes) else ", and others by their whole path"
+    return f"no class {name}{_suggest(name, classes, 'there are')}{others}"
 
 
 def _fitting(class_path: str | None, path: Sequence[str], classes: Sequence[str]) -> str:
     """Name the package's classes that an argument takes; nothing where it is not known, or takes others as well."""
-    hinted = tuple(filter(_is_own, _classes_of(_hint_of(class_path, path))))
+    hinted = tuple(filter(is_own, classes_of(_hint_of(class_path, path))))
     fitting = _subclasses(hinted, classes) if hinted else []
     return f"; there are {', '.join(fitting)}" if fitting else ""
 
@@ -208,17 +214,6 @@ def _hint(owner: object, name: str) -> Any:
     return None
 
 
-def _classes_of(hint: Any) -> Iterator[type]:
-    if inspect.isclass(hint) and get_origin(hint) is None and hint.__module__ not in ("builtins", "typing"):
-        yield hint
-    for inner in get_args(hint):
-        yield from _classes_of(inner)
-
-
-def _is_own(each: type) -> bool:
-    return each.__module__.startswith(f"{dpo_lightning.__name__}.")
-
-
 def _arguments(class_path: str | None) -> list[str]:
     module, _, name = (class_path or "").rpartition(".")
     if not module:
@@ -234,8 +229,11 @@ def _joined(path: Sequence[str], match: re.Match[str]) -> str:
 def _elsewhere(path: Sequence[str], match: re.Match[str]) -> str | None:
     """Say where the value of another trainer's key goes, unless that is the very place that has no such key."""
     known = here(match["name"], KEYS)
-    written = ".".join(part for part in _joined(path, match).split(".") if part != "init_args")
-    return None if known is None or f" {written} " in known.replace(",", " ") else known
+    parts = [part for part in _joined(path, match).split(".") if part != "init_args"]
+    if known is None or f" {'.'.join(parts)} " in known.replace(",", " "):
+        return None
+    has_its_name = len(parts) > 2 and f".{parts[-1]} here" in known  # so that what stands before it is mistyped
+    return None if has_its_name else known
 
 
 def _section(name: str, candidates: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpo_lightning import PreferenceDataModule, Source
+from dpo_lightning.cli.parsers.inspect import MOST_ROWS
 from dpo_lightning.data import Format
 from dpo_lightning.data.compatibility import DataRead, checked_format
 from dpo_lightning.data.formats.settled import first_rows, settled_format
@@ -22,9 +23,6 @@ from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-MOST_ROWS = 100_000
-"""Rows of a split that are looked at, unless another number is given."""
 
 
 class Place(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch import nn
 
+from dpo_lightning.cli.missing import class_in, missing_device, missing_package
 from dpo_lightning.errors import DPOLightningError, InputError
 from dpo_lightning.utils.kinds import argument_annotations, in_words, takes_null
 from dpo_lightning.utils.settings import NOT_NEGATIVE, SEED, Rule, at_least
@@ -146,10 +147,25 @@ def refusals_of_others(config: Mapping[str, Any]) -> Iterator[None]:
         if own is not None and (keyed := _with_key(str(own), config)) is not None:
             raise InputError(keyed) from error
         found = next(filter(None, map(_refusal_of_others, _causes(error))), None)
+        if package := missing_package(_causes(error)):
+            raise InputError(_needs(package, error, found, config)) from error
         if found is None:
             raise
         refusal, made = found
-        raise InputError(f"{_place(made, config, str(refusal))}: {one_line(refusal)}") from error
+        said = one_line(refusal)
+        if remedy := missing_device(refusal):
+            said = f"{said.rstrip('.!')}: {remedy}"
+        raise InputError(f"{_place(made, config, str(refusal))}: {said}") from error
+
+
+def _needs(
+    package: str, error: BaseException, found: tuple[BaseException, type] | None, config: Mapping[str, Any]
+) -> str:
+    """Say which object needs a package, by its key: in a list of objects the parser's message alone names it."""
+    made = None if found is None else found[1]
+    name = class_in(error) or (made.__name__ if made is not None and not issubclass(made, Trainer) else None)
+    key = next((key for key, kind, _ in _objects(config) if kind.__name__ == name), "trainer")
+    return f"{key}: {package}" if name is None else f"{key}: {name} {package}"
 
 
 def _with_key(said: str, config: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, _typehints
 
@@ -97,6 +97,36 @@ def option_names(parser: ArgumentParser) -> list[str]:
     changes, an error suggests no key.
     """
     return [option.removeprefix("--") for option in parser._option_string_actions]
+
+
+class Argument(NamedTuple):
+    """An argument of a parser.
+
+    Attributes:
+        name: Its key, such as `data.max_length`.
+        hint: Annotation of its values.
+        default: As the parser holds it: a class as a mapping or namespace of `class_path` and `init_args`.
+        required: Whether it must be given.
+        text: Its help.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    required: bool
+    text: str
+
+
+def typed_arguments(parser: ArgumentParser) -> Iterator[Argument]:
+    """Yield the arguments of a parser that have a type: none that prints help, or reads a config.
+
+    Touches `_actions`, and of an action `_typehint`: nothing public gives the annotations. Where these change, the help
+    of the commands cannot be generated.
+    """
+    for action in parser._actions:
+        hint = getattr(action, "_typehint", None)
+        if hint is not None and not action.dest.endswith(".help"):
+            yield Argument(action.dest, hint, action.default, action.required, action.help or "")
 
 
 def class_made(maker: partial[Any]) -> type | None:

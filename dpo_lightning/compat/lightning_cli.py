@@ -128,3 +128,11 @@ class ParsingOnly(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run nothing."""
+
+
+def parser_of_command(cli: LightningCLI, command: str) -> LightningArgumentParser:
+    """Return the parser of one of a CLI's commands.
+
+    Touches `LightningCLI._subcommand_parsers`. Where it changes, the help of the commands cannot be generated.
+    """
+    return cli._subcommand_parsers[command]

@@ -132,7 +132,7 @@ def test_rewards_that_cannot_be_written_are_refused_before_the_prediction(
         (["good.ckpt", "--out", "run.yaml/out"], "--out"),
         (["good.ckpt", "--out", "out", "--config", "nowhere.yaml"], "export --config nowhere.yaml"),
         (["good.ckpt", "--out", "out", "--config", "numbers.yaml"], "export --config numbers.yaml"),
-        (["good.ckpt", "--out", "out", "--dtype", "int8"], "argument --dtype"),
+        (["good.ckpt", "--out", "out", "--dtype", "int8"], "export: dtype 'int8' is not known"),
         (["good.ckpt"], "export: say what to write"),
     ],
 )
@@ -148,7 +148,7 @@ def test_exports(here: Path, capsys: Any, words: list[str], line: str) -> None:
         ("--completion_tokens=0", "plan: --completion_tokens must be at least 1"),
         ("--devices=0", "plan: --utilization is between 0 and 1, and --devices at least 1"),
         ("--model.policy=directory", "model 'directory': "),
-        ("--gpu=X", "gpu"),
+        ("--gpu=X", "plan: --gpu X is not known; there are "),
     ],
 )
 def test_plans(here: Path, capsys: Any, flag: str, line: str) -> None:

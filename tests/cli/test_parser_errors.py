@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from lightning.pytorch.cli import OptimizerCallable
 
 from dpo_lightning import PreferenceModule
+from dpo_lightning.cli.class_names import fitting_names
+from dpo_lightning.cli.family import NAMES
 from dpo_lightning.cli.parser_errors import explain
 
 
@@ -80,6 +83,7 @@ def test_the_innermost_complaint_is_told_with_the_way_to_it(message: str, line: 
     assert explain(message, ["data.seed", "model.policy"], CLASSES) == line
 
 
+OPTIMIZERS = ", ".join(fitting_names(OptimizerCallable))
 KINDS = ["DPO", "Objective", "SimPO", "KTO", "FrozenCopy", "AdapterOff", "Reference", "LoRA", "StepZeroCheck", "IPO"]
 IN_MODULE = """Parser key "model":
   Errors:
@@ -116,7 +120,12 @@ class HintsWhatIsNotThere:
         ("dpo_lightning.PreferenceModule", "reference", "Zzzz", "there are FrozenCopy, AdapterOff"),
         ("dpo_lightning.PreferenceModule", "lora", "lora", "did you mean `LoRA`?"),
         (f"{__name__}.KeywordsOnly", "lora", "Zzzz", "there are LoRA"),
-        ("dpo_lightning.PreferenceModule", "optimizer", "Zzzz", "write its whole path, such as torch.optim.AdamW"),
+        (
+            "dpo_lightning.PreferenceModule",
+            "optimizer",
+            "Zzzz",
+            f"there are {OPTIMIZERS}, and others by their whole path",
+        ),
         (f"{__name__}.HintsWhatIsNotThere", "objective", "Zzzz", f"there are {', '.join(KINDS)}"),
         ("no.such.Class", "objective", "Zzzz", f"there are {', '.join(KINDS)}"),
     ],
@@ -138,7 +147,30 @@ def test_a_models_name_in_the_place_of_a_reference_is_told_what_to_write(complai
 
 def test_callbacks_of_other_packages_are_not_denied() -> None:
     message = 'Parser key "trainer.callbacks":\n  - Expected a dot import path string: Zzzz'
-    assert explain(message, [], KINDS) == "trainer.callbacks: no class Zzzz; this package has StepZeroCheck"
+    said = explain(message, [], KINDS)
+    assert said.startswith("trainer.callbacks: no class Zzzz; there are ")
+    assert "EarlyStopping" in said
+    assert said.endswith(", and others by their whole path")
+    near = explain(message.replace("Zzzz", "earlystoping"), [], KINDS)
+    assert near == "trainer.callbacks: no class earlystoping; did you mean `EarlyStopping`?"
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "line"),
+    [
+        ("model.optimizer", "adamw", "did you mean `AdamW`?"),
+        ("model.optimizer", "paged_adamw_8bit", "is bitsandbytes.optim.PagedAdamW8bit here"),
+        ("trainer.logger", "wandb", "did you mean `WandbLogger`?"),
+        ("trainer.logger", "csv", "is CSVLogger here"),
+    ],
+)
+def test_names_of_other_trainers_for_what_is_not_ours(key: str, name: str, line: str) -> None:
+    owner = (
+        "" if key.startswith("trainer") else "    - Problem with given class_path 'dpo_lightning.PreferenceModule':\n"
+    )
+    said = explain(f'Parser key "{key}":\n{owner}  - Expected a dot import path string: {name}', [], ["AdamW"])
+    assert said.startswith(f"{key}: no class {name}; ")
+    assert said.endswith(line)
 
 
 UNION = """Parser key "{}":
@@ -182,7 +214,7 @@ ONE = """Parser key "data":
         ),
         (
             'expected "subcommand" to be one of {fit,validate}, but it was not provided.',
-            "give a command; there are inspect, plan, data, fit, validate, test, predict, export, cache",
+            f"give a command; there are {', '.join(NAMES)}",
         ),
         (ONE.format(". Got value: x"), "data.max_length: expected a whole number, got x"),
         (ONE.format(""), "data.max_length: expected a whole number"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -69,3 +69,15 @@ def test_a_class_in_the_place_of_another_has_its_own_defaults(key: str, made: An
     for each in (parsed, flagged):
         model = parser.instantiate_classes(each).model
         assert (model.objective if key == "objective" else model._schedule) == made
+
+
+def test_arguments_are_told_with_type_default_and_help() -> None:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Cosine, "schedule")
+    parser.add_argument("--needed", type=Optional[int], required=True, help="A number.")
+    found = {each.name: each for each in patterns.typed_arguments(parser)}
+    assert found["schedule.warmup"].default == Cosine().warmup
+    assert not found["schedule.warmup"].required
+    assert found["needed"] == ("needed", Optional[int], None, True, "A number.")

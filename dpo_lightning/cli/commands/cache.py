@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dpo_lightning.cli.commands.arguments import CommandParser
+from dpo_lightning.cli.parsers.cache import parser
 from dpo_lightning.errors import InputError
 from dpo_lightning.reference.cache.lock import ScoringLock
 from dpo_lightning.reference.cache.shards import CorruptShard, check_shard, row_count
@@ -57,32 +57,13 @@ def cache(arguments: Sequence[str]) -> None:
     Raises:
         InputError: for a cache, or a key, that is not there, and for `prune` without a choice.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
+    options.cache_dir = options.cache_dir or default_cache_dir()
     directory = options.cache_dir.expanduser()
     if not directory.is_dir():
         raise InputError(f"no reference cache in {directory}: set --cache_dir")
     entries = [Entry(*stored) for stored in stored_keys(directory)]
-    action: Callable[[list[Entry], argparse.Namespace], None] = options.action
-    action(entries, options)
-
-
-def _parser() -> argparse.ArgumentParser:
-    place = CommandParser(add_help=False)
-    place.add_argument("--cache_dir", type=Path, default=default_cache_dir(), help="default: %(default)s")
-    parser = CommandParser(prog="dpo-lightning cache", description="The reference's log-probs on disk.")
-    actions = parser.add_subparsers(required=True, metavar="info | verify | prune", parser_class=CommandParser)
-    info = actions.add_parser("info", parents=[place], help="what is there")
-    info.set_defaults(action=_info)
-    verify = actions.add_parser("verify", parents=[place], help="compare every checksum")
-    verify.set_defaults(action=_verify)
-    prune = actions.add_parser("prune", parents=[place], help="remove what is named; asks nothing")
-    prune.add_argument("--key", action="append", default=[], help="a key, or how it begins; may be repeated")
-    prune.add_argument("--older_than", type=float, metavar="DAYS", help="keys that no run has used for so long")
-    prune.add_argument("--all", action="store_true", help="every key")
-    prune.add_argument("--corrupt", action="store_true", help="corrupt shards, and what killed runs left")
-    prune.add_argument("--dry_run", action="store_true", help="only say what would be removed")
-    prune.set_defaults(action=_prune)
-    return parser
+    _ACTIONS[options.action](entries, options)
 
 
 def _info(entries: list[Entry], options: argparse.Namespace) -> None:
@@ -198,3 +179,10 @@ def _size(paths: Iterator[Path] | Sequence[Path]) -> int:
 
 def _megabytes(size: int) -> str:
     return f"{size / 2**20:.1f} MiB"
+
+
+_ACTIONS: dict[str, Callable[[list[Entry], argparse.Namespace], None]] = {
+    "info": _info,
+    "verify": _verify,
+    "prune": _prune,
+}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.cli.data_of_config import data_of_config
+from dpo_lightning.cli.parsers.data import parser
 from dpo_lightning.cli.surveys import places
 from dpo_lightning.data.reading.sources import load_rows
 from dpo_lightning.errors import InputError
@@ -26,7 +25,7 @@ def data(arguments: Sequence[str]) -> None:
     Raises:
         InputError: for rows that cannot be read or written, and for a file that is there already.
     """
-    options, words = _parser().parse_known_args(arguments)
+    options, words = parser().parse_known_args(arguments)
     output: Path = options.output
     if output.exists():
         raise InputError(f"data export --output: {output} is there already: give another path, or remove it")
@@ -46,19 +45,6 @@ def data(arguments: Sequence[str]) -> None:
     numbers = sorted(set(module.splits["train"]["row"][:]))
     _write(rows, numbers, output)
     print(shown(f"{len(numbers)} of {len(rows)} rows in {output}, as {found.read.objective} reads them"))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(prog="dpo-lightning data", description="The rows of a config.")
-    actions = parser.add_subparsers(required=True, metavar="export", parser_class=CommandParser)
-    export = actions.add_parser(
-        "export",
-        help="write the training rows that are left after data.clean, as they are in the source",
-        usage="dpo-lightning data export --config RUN.yaml --output ROWS.jsonl [settings of fit]",
-        allow_abbrev=False,
-    )
-    export.add_argument("--output", type=Path, required=True, help="file to write, which must not be there")
-    return parser
 
 
 def _write(rows: Dataset, numbers: Sequence[int], output: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from torch.optim import AdamW
 
 from dpo_lightning import SFT, Constant
-from dpo_lightning.cli.commands.arguments import CommandParser
+from dpo_lightning.cli.parsers.export import parser
 from dpo_lightning.cli.saved_policy import loaded_module, run_settings, run_tokenizer, single_file
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.export import DTYPES, Card, ExportForm, check_target, export_problem, write_model
+from dpo_lightning.policy.export import Card, ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference
 from dpo_lightning.report.record import RunRecord, read_document, read_rows
 from dpo_lightning.utils.files import check_writable
@@ -25,7 +24,7 @@ def export(arguments: Sequence[str]) -> None:
     Raises:
         InputError: for a checkpoint that cannot be read, and where there is nothing to merge.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.out is None and options.checkpoint is None:
         raise InputError("export: say what to write: --out DIR, --checkpoint FILE, or both")
     form = ExportForm(options.merged, options.dtype)
@@ -38,19 +37,6 @@ def export(arguments: Sequence[str]) -> None:
     with single_file(options.source, options.checkpoint) as file:
         if options.out is not None:
             _write(file, run, options.out, form, _card(options.config))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="dpo-lightning export", description="Turn a checkpoint, a file or a directory of shards, into a model."
-    )
-    parser.add_argument("source", type=Path, metavar="CHECKPOINT", help="the checkpoint")
-    parser.add_argument("--out", help="Hugging Face directory to write: the model, or with LoRA the adapter")
-    parser.add_argument("--merged", action="store_true", help="with LoRA, write the merged weights instead")
-    parser.add_argument("--dtype", choices=[*DTYPES], help="dtype of the weights; that of the run where it is left out")
-    parser.add_argument("--checkpoint", type=Path, help="of shards, also write a checkpoint for one process: a file")
-    parser.add_argument("--config", type=Path, help="the run's config: its policy, tokenizer and chat template")
-    return parser
 
 
 def _card(config: Path | None) -> Card | None:

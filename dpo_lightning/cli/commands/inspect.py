@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dpo_lightning import PreferenceDataModule
-from dpo_lightning.cli.commands.arguments import CommandParser
 from dpo_lightning.cli.data_of_config import NO_POLICY, DataOfConfig, data_of_config
 from dpo_lightning.cli.model_scores import model_scores
-from dpo_lightning.cli.surveys import MOST_ROWS, survey
+from dpo_lightning.cli.parsers.inspect import OF_A_FILE, parser
+from dpo_lightning.cli.surveys import survey
 from dpo_lightning.data.inspect import EXIT_CODES, Report, Survey
 from dpo_lightning.data.inspect.page import write_page
 from dpo_lightning.data.inspect.scores import ModelScores
@@ -26,7 +26,6 @@ from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.settings import at_least
 from dpo_lightning.utils.text import shown
 
-_OF_A_FILE = ("tokenizer", "chat_template", "max_length")
 _OF_TOKENS = "max_length", "max_prompt_length", "chat_template", "chat_template_kwargs", "scored", "eos"
 _OTHER_DATA = frozenset({"--config", "-c", "--data", "--data.dataset", "--data.sources"})
 _SCORED = 256  # examples that a model scores where it is named and no number is
@@ -39,7 +38,7 @@ def inspect(arguments: Sequence[str]) -> None:
         InputError: for a source that cannot be read, and an option that means nothing here.
     """
     file, words = _file_in(arguments)
-    options, rest = _parser(file is not None).parse_known_args(words)
+    options, rest = parser(file is not None).parse_known_args(words)
     _check_options(options)
     if file is not None:
         _check_alone(file, rest)
@@ -106,38 +105,8 @@ def _check_settings(data: PreferenceDataModule) -> None:
             )
 
 
-def _parser(of_file: bool) -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="dpo-lightning inspect",
-        usage="dpo-lightning inspect (--config RUN.yaml | FILE) [options] [settings of fit, as --data.max_length 512]",
-        description="Look at the data before training: what is read and dropped, repeats, shortcuts, lengths. Exits 0 "
-        "where nothing is above information, 3 with warnings, 4 with errors.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--html", metavar="PAGE", help="also write the report as one HTML file")
-    parser.add_argument("--json", action="store_true", help="print the report as one JSON document instead")
-    parser.add_argument(
-        "--most_rows",
-        type=int,
-        default=MOST_ROWS,
-        metavar="N",
-        help="of more rows take a sample; default: %(default)s",
-    )
-    parser.add_argument(
-        "--scored_rows",
-        type=int,
-        metavar="N",
-        help="examples to score with the model: that of --model, 256 of them, or the config's policy, none by default",
-    )
-    file = parser.add_argument_group("of a file")
-    file.add_argument("--model", metavar="DIR", help="a model that scores, and its tokenizer") if of_file else None
-    for name in _OF_A_FILE if of_file else ():
-        file.add_argument(f"--{name}", help=f"as data.{name} of a config")
-    return parser
-
-
 def _words_of_file(file: str, options: argparse.Namespace) -> list[str]:
-    given = {name: getattr(options, name) for name in _OF_A_FILE}
+    given = {name: getattr(options, name) for name in OF_A_FILE}
     settings = [f"--data.{name}={value}" for name, value in given.items() if value is not None]
     return [f"--model.policy={options.model or NO_POLICY}", f"--data.dataset={file}", *settings]
 

@@ -6,18 +6,19 @@ import inspect
 import pkgutil
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch.cli import LightningArgumentParser, instantiate_class
+from lightning.pytorch.cli import instantiate_class
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dpo_lightning import AnyObjective, PreferenceDataModule, Reads
-from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
-from dpo_lightning.compat.lightning_cli import ParsingOnly
+from dpo_lightning.cli.data_of_config import DataCLI
+from dpo_lightning.cli.parsers.plan import parser
+from dpo_lightning.cli.trainer import run_trainer
 from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
@@ -53,19 +54,6 @@ _TENSOR_PARALLEL = 8
 _DEFAULTS = inspect.signature(PreferenceDataModule).parameters
 
 
-class PlanCLI(ParsingOnly, PreferenceCLI):
-    """Parses what `fit` parses, and builds nothing of it."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the assumptions of the estimate."""
-        super().add_arguments_to_parser(parser)
-        parser.add_argument("--gpu", choices=list(GPUS), default="H100", help="GPU to plan for.")
-        parser.add_argument("--devices", type=Optional[int], default=None, help="Number of them; null shows 1, 8, 64.")
-        parser.add_argument("--utilization", type=float, default=0.4, help="Part of the GPU's peak that is reached.")
-        parser.add_argument("--prompt_tokens", type=Optional[int], default=None, help="null: the most that fits.")
-        parser.add_argument("--completion_tokens", type=Optional[int], default=None, help="null: the most that fits.")
-
-
 class Run(NamedTuple):
     """The part of a config that its cost depends on."""
 
@@ -86,11 +74,15 @@ def plan(words: Sequence[str]) -> None:
     Raises:
         InputError: for a model whose config cannot be read, or an optimizer that cannot be built.
     """
+    options, settings = parser().parse_known_args(words)
+    if options.gpu not in GPUS:
+        raise InputError(f"plan: --gpu {options.gpu} is not known; there are {', '.join(GPUS)}")
     with warnings.catch_warnings():
         # The words in place of `plan` are meant.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-        cli = run_trainer(["fit", *words], PlanCLI)
-    config = cli.config["fit"]
+        config = run_trainer(["fit", *settings], DataCLI).config["fit"]
+    for name, value in vars(options).items():
+        config[name] = value
     if not 0 < config.utilization <= 1 or (config.devices is not None and config.devices < 1):
         raise InputError("plan: --utilization is between 0 and 1, and --devices at least 1")
     for name in ("prompt_tokens", "completion_tokens"):

@@ -1,0 +1,22 @@
+"""Arguments of `dpo-lightning completion`."""
+
+from __future__ import annotations
+
+import pytest
+
+from dpo_lightning.cli.parsers.completion import parser
+
+
+def test_what_is_typed_is_what_is_read() -> None:
+    options, rest = parser().parse_known_args(["fish"])
+    assert options.shell == "fish"
+    assert rest == []
+
+
+def test_a_wrong_argument_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parser().parse_args(["csh"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1

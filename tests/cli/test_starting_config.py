@@ -1,0 +1,49 @@
+"""Values of a starting config, by what is known of model, data and machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from dpo_lightning.cli.methods import Method
+from dpo_lightning.cli.starting_config import Facts, Training, starting_config
+
+FACTS = Facts("m", 500_000_000, 32_768, "pairs.jsonl", 20_000, 2000, "pairs", 700, 1000, gpu=80.0)
+
+
+def config(facts: Facts, training: Training | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(starting_config(facts, Method("DPO", {}), training or Training(), "runs/x"))
+    return found
+
+
+def test_precision_follows_the_device() -> None:
+    assert config(FACTS)["trainer"]["precision"] == "bf16-mixed"
+    assert config(FACTS, Training(lora=True))["trainer"]["precision"] == "bf16-true"
+    assert config(FACTS, Training(lora=True, quantized=True))["trainer"]["precision"] == "bf16-mixed"
+    assert config(replace(FACTS, bf16=False))["trainer"]["precision"] == "16-mixed"
+    assert config(replace(FACTS, gpu=None))["trainer"]["precision"] == "32-true"
+
+
+def test_lengths_and_batches_follow_the_data() -> None:
+    data = config(FACTS)["data"]
+    assert (data["max_length"], data["batch_pairs"]) == (704, 8)
+    assert config(replace(FACTS, longest=9000, positions=2048))["data"]["max_length"] == 2048
+    assert config(replace(FACTS, computed=20_000))["data"]["batch_pairs"] == 1
+    assert 0.9 * 64 <= data["batch_pairs"] * config(FACTS)["trainer"]["accumulate_grad_batches"] <= 64
+    assert config(replace(FACTS, rows=1_000_000))["data"]["val_split"] == 0.001
+
+
+def test_large_models_recompute_activations_and_take_smaller_rates() -> None:
+    small, large = config(FACTS)["model"], config(replace(FACTS, parameters=7_000_000_000))["model"]
+    assert "gradient_checkpointing" not in small
+    assert large["gradient_checkpointing"] is True
+    assert large["optimizer"]["init_args"]["lr"] < small["optimizer"]["init_args"]["lr"]
+
+
+def test_few_rows_are_read_more_than_once() -> None:
+    trainer = config(replace(FACTS, rows=60, computed=100))["trainer"]
+    assert trainer["max_epochs"] == 3
+    assert trainer["accumulate_grad_batches"] == 1
+    assert "val_check_interval" not in trainer
