@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from dpo_lightning.policy.coverage import coverage
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.run import PreferenceRun
+from dpo_lightning.training.usual_rates import unusual_rate, usual_rates
 
 _SAMPLE = 1024  # weights of a parameter
 _MOST_LOST = 0.75
@@ -24,9 +25,10 @@ _OF_THE_RATE = {"betas", "eps", "etas"}  # settings of optimizers whose updates 
 class StartNotes(pl.Callback):
     """Says, in one line each, what training will do that nobody may have meant; `PreferenceModule` adds it.
 
-    At the start: the experts that no adapter covers, and ranks that nobody allocates. In the first optimizer step: an
-    `eps` of the optimizer that is 0 in the weights' dtype, as under `16-true`, and updates that most weights are too
-    coarse for, as under `bf16-true` with a small learning rate.
+    At the start: the experts that no adapter covers, ranks that nobody allocates, and a learning rate that is 10 times
+    off what is usual (`training/usual_rates.py`). In the first optimizer step: an `eps` of the optimizer that is 0 in
+    the weights' dtype, as under `16-true`, and updates that most weights are too coarse for, as under `bf16-true` with
+    a small learning rate.
 
     Attributes:
         lost_updates: What was said of such updates; None where there was nothing to say.
@@ -37,14 +39,18 @@ class StartNotes(pl.Callback):
         self._said = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say what the adapters leave out."""
+        """Say what the adapters leave out, and whether the learning rate is a usual one."""
         self._said, self.lost_updates = False, None
-        if isinstance(pl_module, PreferenceRun) and is_adapted(pl_module.policy):
+        if not isinstance(pl_module, PreferenceRun):
+            return
+        notes = [_far_rate(trainer.optimizers, pl_module)]
+        if is_adapted(pl_module.policy):
             found = coverage(pl_module.policy)
             if found.bare_experts:  # the share alone is among what `StartSummary` says
                 rank_zero_info(str(found))
-            if (note := unallocated_ranks(pl_module.policy)) is not None:
-                rank_zero_warn(note)
+            notes.append(unallocated_ranks(pl_module.policy))
+        for note in filter(None, notes):
+            rank_zero_warn(note)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -57,6 +63,18 @@ class StartNotes(pl.Callback):
         for note in (vanishing_eps(optimizer), self.lost_updates):
             if note is not None:
                 rank_zero_warn(f"precision {trainer.precision}: {note}")
+
+
+def _far_rate(optimizers: list[Optimizer], run: PreferenceRun) -> str | None:
+    """Return what to say of the largest learning rate, after warm-up, of optimizers whose updates have its size."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    rates = [float(each.get("initial_lr", each["lr"])) for each in groups if not _OF_THE_RATE.isdisjoint(each)]
+    if not rates:
+        return None
+    adapted, objective = is_adapted(run.policy), type(run.objective).__name__
+    count = sum(parameter.numel() for parameter in run.policy.parameters())
+    usual = usual_rates(objective, adapted=adapted, parameters=count)
+    return unusual_rate(max(rates), usual, objective, adapted=adapted)
 
 
 def unallocated_ranks(policy: Any) -> str | None:

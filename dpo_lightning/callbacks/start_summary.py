@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.report.run_start import Plan, start_lines
 from dpo_lightning.run import PreferenceRun
 from dpo_lightning.training.schedules import optimizer_steps
+from dpo_lightning.utils.files import from_here
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.trainers import run_directory
 
@@ -62,7 +62,7 @@ def planned(trainer: pl.Trainer, pl_module: pl.LightningModule, directory: Path)
     run = pl_module if isinstance(pl_module, PreferenceRun) else None
     known: dict[str, Any] = {
         "epochs": trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None,
-        "resumed": None if trainer.ckpt_path is None else (_from_here(trainer.ckpt_path), trainer.global_step),
+        "resumed": None if trainer.ckpt_path is None else (from_here(trainer.ckpt_path), trainer.global_step),
         "coverage": _covered(run),
         "schedule": _schedule(pl_module),
         "processes": type(trainer.strategy).__name__.removesuffix("Strategy"),
@@ -130,14 +130,8 @@ def _schedule(pl_module: pl.LightningModule) -> str | None:
 
 def _places(trainer: pl.Trainer, directory: Path) -> Mapping[str, str]:
     checkpoints = [
-        _from_here(each.dirpath)
+        from_here(each.dirpath)
         for each in cast(Any, trainer).checkpoint_callbacks
         if isinstance(each, ModelCheckpoint) and each.dirpath is not None
     ]
-    return {"files in": _from_here(directory), "saves to": ", ".join(checkpoints) or "nowhere: no checkpoints are kept"}
-
-
-def _from_here(path: Any) -> str:
-    """Return a path as it may be typed here: relative, unless it lies elsewhere."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    return {"files in": from_here(directory), "saves to": ", ".join(checkpoints) or "nowhere: no checkpoints are kept"}

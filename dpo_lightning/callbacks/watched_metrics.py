@@ -47,7 +47,7 @@ class WatchedMetrics(pl.Callback):
         """
         if trainer.val_dataloaders is None or not isinstance(pl_module, PreferenceRun):
             return
-        names, known = _means(pl_module), _known(pl_module)
+        names, known = _means(pl_module), known_metrics(pl_module)
         known |= {f"val/{one}/{mean}" for one in names_of_sets(*evaluated_loaders(trainer)) for mean in names}
         for by, name in _monitors(trainer):
             if _may_be_of_a_set(name, names) and name not in known and not _may_log_more(trainer, pl_module):
@@ -56,7 +56,7 @@ class WatchedMetrics(pl.Callback):
     def _check(self, name: str, by: str, trainer: pl.Trainer, run: PreferenceRun) -> None:
         if name.startswith("val/") and not trainer.enable_validation:
             raise InputError(f"{by}.monitor: there is no {name} without a validation: set data.val_split")
-        known = _known(run)
+        known = known_metrics(run)
         passes = not name.startswith(("train", "val")) or name in known or _may_be_of_a_set(name, _means(run))
         if not passes and not _may_log_more(trainer, run):
             _refuse(name, by, known)
@@ -74,7 +74,7 @@ def _means(run: PreferenceRun) -> frozenset[str]:
     return frozenset(means.names)
 
 
-def _known(run: PreferenceRun) -> set[str]:
+def known_metrics(run: PreferenceRun) -> set[str]:
     """Return the metrics of every run."""
     known = {f"{stage}/{mean}" for stage in ("train", "val") for mean in _means(run)}
     return known | {f"train/{each}" for each in _OF_TRAINING} | {f"val_{each}" for each in _ON_THE_BAR}

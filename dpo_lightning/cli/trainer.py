@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 from fsspec import get_filesystem_class
 from fsspec.utils import get_protocol
-from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info
 
 import dpo_lightning
@@ -26,6 +26,7 @@ from dpo_lightning.checkpoints.plain_form import public_path
 from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown_classes, saved_arguments
 from dpo_lightning.cli.config_files import check_config
+from dpo_lightning.cli.fit_config import SaveFitConfig, saved_config
 from dpo_lightning.cli.fit_report import report_of_fit
 from dpo_lightning.cli.last_checkpoint import expect_last
 from dpo_lightning.cli.parser_errors import explain
@@ -41,7 +42,6 @@ from dpo_lightning.utils.files import is_local
 from dpo_lightning.utils.processes import end_with_parent
 from dpo_lightning.utils.secrets import masked, masked_places
 from dpo_lightning.utils.text import shown
-from dpo_lightning.utils.trainers import run_directory
 
 _FOUND_LATER = ("last", "best", "hpc")  # words in the place of a path
 _CLASSES = [name for name in dpo_lightning.__all__ if isinstance(getattr(dpo_lightning, name), type)]  # loads them
@@ -83,34 +83,6 @@ class OneLineParser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         self.exit(2, f"error: {shown(explain(message, option_names(parser), _CLASSES))}\n")
         raise SystemExit(2)
-
-
-class SaveFitConfig(SaveConfigCallback):
-    """Saves the config of a fit that trains: another command's, or that of a fit that is refused, is none of a run.
-
-    Until the first batch, a run may still be refused, such as where another one saves its checkpoints; the config that
-    is there is the other's.
-    """
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Save nothing yet."""
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Save once, where the first logger keeps its files; where it keeps none, in the run's directory."""
-        if not self.already_saved and trainer.log_dir is None:
-            self.save_to_log_dir = False
-            if trainer.is_global_zero:
-                path = Path(trainer.default_root_dir, self.config_filename)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self.parser.save(self.config, str(path), skip_none=False, overwrite=self.overwrite)
-        super().setup(trainer, pl_module, "fit")
-
-
-def saved_config(trainer: pl.Trainer) -> Path:
-    """Return the file in which a fit's config is saved; every rank must call, since they agree on the directory."""
-    return run_directory(trainer) / "config.yaml"
 
 
 class PreferenceCLI(CheckedCheckpointCLI):

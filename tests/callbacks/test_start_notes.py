@@ -11,7 +11,7 @@ import torch
 from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from torch.optim import SGD, Adagrad, AdamW, RMSprop, Rprop
 
-from dpo_lightning import LoRA
+from dpo_lightning import Cosine, LoRA, PreferenceModule
 from dpo_lightning.callbacks.start_notes import lost_updates, unallocated_ranks, vanishing_eps
 from tests.helpers.runs import data, module, trainer
 from tests.helpers.tiny import tiny_llama
@@ -95,3 +95,21 @@ def test_ranks_that_nobody_allocates_are_said() -> None:
     said = str(unallocated_ranks(get_peft_model(tiny_llama(), adaptive)))
     assert said.startswith("policy: AdaLoraModel gives ranks to layers in update_and_allocate(step), which only")
     assert unallocated_ranks(get_peft_model(tiny_llama(), LoraConfig(target_modules=["q_proj"]))) is None
+
+
+def notes_on_rates(path: Any, model: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        trainer(max_steps=1).fit(model, data(path))
+    return [str(each.message) for each in said if str(each.message).startswith("learning rate")]
+
+
+def test_adapters_at_the_default_rate_get_a_word(tmp_path: Any) -> None:
+    (note,) = notes_on_rates(tmp_path, PreferenceModule(tiny_llama(), lora=LoRA(r=2)))
+    assert "1e-06 is 10 times below what is usual for DPO on adapters" in note
+
+
+def test_usual_rates_warm_up_and_plain_gradient_descent_get_none(tmp_path: Any) -> None:
+    assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), lr=1e-4, schedule=Cosine(warmup=0.9))) == []
+    assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), optimizer=partial(SGD, lr=1e-9))) == []
+    assert notes_on_rates(tmp_path, PreferenceModule(tiny_llama())) == []

@@ -12,8 +12,9 @@ import pytest
 import torch
 from jsonargparse import Namespace
 
-from dpo_lightning import PlotLogger, WriteRewards
-from dpo_lightning.cli.trainer import OneLineParser, PreferenceCLI, SaveFitConfig, refuse_unreachable
+from dpo_lightning import WriteRewards
+from dpo_lightning.cli.fit_config import SaveFitConfig
+from dpo_lightning.cli.trainer import OneLineParser, PreferenceCLI, refuse_unreachable
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import module, trainer
 from tests.helpers.saved import TouchesAFile, spoil
@@ -42,32 +43,6 @@ def test_a_wrong_key_is_one_line_with_the_nearest_right_one(capsys: pytest.Captu
 
 def test_a_key_is_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "--step=3") == "error: unknown key `step`; did you mean `steps`?\n"
-
-
-@pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
-def test_the_config_of_a_fit_is_saved_when_it_trains_and_no_other(tmp_path: Path, stage: str) -> None:
-    parser = OneLineParser()
-    parser.add_argument("--steps", type=int)
-    saving = SaveFitConfig(parser, parser.parse_args(["--steps=3"]))
-    run, policy = trainer(default_root_dir=tmp_path), module()
-
-    saving.setup(run, policy, stage)
-    assert not [*tmp_path.iterdir()]
-
-    if stage == "fit":
-        for batch in range(2):
-            saving.on_train_batch_start(run, policy, None, batch)
-        assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
-        assert (tmp_path / "config.yaml").read_text() == "steps: 3\n"
-
-
-def test_the_config_is_saved_where_no_logger_keeps_files(tmp_path: Path) -> None:
-    parser = OneLineParser()
-    parser.add_argument("--steps", type=int)
-    logger = PlotLogger(str(tmp_path / "curves.png"))
-    saving = SaveFitConfig(parser, parser.parse_args(["--steps=3"]))
-    saving.on_train_batch_start(trainer(default_root_dir=tmp_path / "run", logger=logger), module(), None, 0)
-    assert (tmp_path / "run/config.yaml").read_text() == "steps: 3\n"
 
 
 def test_flags_of_a_fit_win_whatever_the_checkpoint_is(tmp_path: Path) -> None:
