@@ -42,6 +42,7 @@ SLOW = {
     "tests/data/test_fuzz": "hundreds of random rows a test",
     "tests/data/test_loader_faults": "processes that die",
     "tests/data/tokenize/test_rows.py::test_another_process": "a process of its own",
+    "tests/docs/test_pages": "every command of the pages, and whole fits",
     "tests/lab/test_datamodule": "fits starting policies",
     "tests/logprobs/test_sharing": "two processes",
     "tests/losses/test_modified_runs": "whole fits",
@@ -65,6 +66,7 @@ SLOW = {
     "tests/test_resume": "runs that are stopped and go on",
     "tests/test_unpaired": "two processes",
     "tests/tools/docs/test_scaling": "computes every plan of the page",
+    "tests/tools/docs/test_site": "builds the site",
     "tests/utils/test_hub": "processes without a network",
 }
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dpo_lightning.cli.door import main
+from tests.docs import stand_ins
 from tests.docs.blocks import ROOT
 
 FINDINGS = {"inspect": {0, 3}}  # the doctor's exit code says that there are warnings
@@ -22,8 +23,10 @@ JOINS = {"|", ">", "2>&1", "&", "&&", ";"}
 TRAINER = {"fit", "validate", "test", "predict"}
 
 
-def run(line: str, *, parsed_only: bool = False) -> None:
-    """Run a line of shell, or look up what it names."""
+def run(line: str, earlier: Callable[[], Path], *, parsed_only: bool = False) -> None:
+    """Run a line of shell, or look up what it names; `earlier` is where an earlier run left what it names."""
+    if inner := re.fullmatch(r'eval "\$\((.+)\)"', line):
+        line = inner[1]
     words = shlex.split(line)
     while words and re.fullmatch(r"\w+=\S*", words[0]):  # a variable for this command alone
         words = words[1:]
@@ -31,6 +34,8 @@ def run(line: str, *, parsed_only: bool = False) -> None:
         return
     known = CHECKS.get(words[0])
     if words[0] == "dpo-lightning":
+        for word in () if parsed_only else words[2:]:
+            stand_ins.bring(word, earlier)
         (parse if parsed_only else call)(words[1:])
     elif known is None:
         pytest.fail(f"nothing here knows what `{words[0]}` is: {line}")

@@ -83,6 +83,7 @@ FILES: dict[str, Callable[[int], Row]] = {
     "harmless.jsonl": question,
     "tickets.jsonl": ticket,
     "prompts.jsonl": only_prompt,
+    "asked.jsonl": only_prompt,
 }
 """Files that pages name, each with what makes its rows."""
 
@@ -121,9 +122,26 @@ trainer:
   max_epochs: 1
   callbacks:
     - {class_path: ResumableCheckpoint, init_args: {dirpath: checkpoints}}
-    - {class_path: Export, init_args: {path: adapter}}
+    - {class_path: Export, init_args: {path: adapter, merged_path: model}}
 """
-"""The run of a page that shows none of its own."""
+"""The run of a page that shows none of its own; it leaves what later pages name."""
+
+LEFT = {
+    "checkpoints": "checkpoints",
+    "adapter": "adapter",
+    "model": "model",
+    "lightning_logs": "lightning_logs",
+    "runs/a": "lightning_logs/version_0",
+    "runs/b": "lightning_logs/version_0",
+}
+"""Directories that a command may name on a page that has not made them, and where an earlier run left them."""
+
+
+def bring(word: str, earlier: Callable[[], Path]) -> None:
+    """Copy what an earlier run has left to where a command names it, unless it is there."""
+    place = Path(word).parent if word.endswith(".ckpt") else Path(word)
+    if str(place) in LEFT and not place.exists():
+        shutil.copytree(earlier() / LEFT[str(place)], place)
 
 
 def write(path: Path, rows: list[Row]) -> None:

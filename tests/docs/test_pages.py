@@ -11,9 +11,11 @@ import contextlib
 import io
 import json
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +26,7 @@ import yaml
 from tests.docs import commands, stand_ins
 from tests.docs.blocks import PAGES, REASONS, Block, blocks_of, commands_in
 
+SHELLS = {"bash", "sh", "zsh", "fish"}
 SHOWN_ONLY = {"text", "mermaid", "console"}
 NEEDED = {"model": {"policy": "my/model"}, "data": {"dataset": "pairs.jsonl"}}
 
@@ -55,17 +58,35 @@ def here(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         logging.getLogger(name).filters[:] = before
 
 
+@pytest.fixture(scope="session")
+def earlier(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Where a run has left its checkpoints, its exports and its logs; it is made when a page first names one."""
+
+    @cache
+    def ran() -> Path:
+        place, before = tmp_path_factory.mktemp("earlier"), Path.cwd()
+        stand_ins.furnish(place, made)
+        os.chdir(place)
+        try:
+            commands.call(["fit", "--config", "run.yaml"])
+        finally:
+            os.chdir(before)
+        return place
+
+    return ran
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
-def test_the_blocks_of_a_page_run(page: str, here: Path) -> None:
+def test_the_blocks_of_a_page_run(page: str, here: Path, earlier: Callable[[], Path]) -> None:
     scope = ModuleType("__main__")
     for block in blocks_of(page):
         try:
-            do(block, scope)
+            do(block, scope, earlier)
         except (Exception, pytest.fail.Exception) as error:
             raise AssertionError(f"{block.place}: {error}") from error
 
 
-def do(block: Block, scope: ModuleType) -> None:
+def do(block: Block, scope: ModuleType, earlier: Callable[[], Path]) -> None:
     """Do with a block what a reader does with it."""
     if block.title:
         keep(block)
@@ -73,9 +94,9 @@ def do(block: Block, scope: ModuleType) -> None:
         run_python(block, scope)
     elif block.language == "yaml":
         parse_config(block)
-    elif block.language in ("bash", "sh"):
+    elif block.language in SHELLS:
         for line in commands_in(block.text):
-            commands.run(line, parsed_only=bool(block.reason))
+            commands.run(line, earlier, parsed_only=bool(block.reason))
     elif block.language in ("json", "jsonl"):
         rows_of(block)
     else:

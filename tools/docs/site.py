@@ -18,6 +18,12 @@ COPIED = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING
 # Files of the repository that pages link to; the site has no copy of them, so their links become plain words.
 _PLACES = "benchmarks|configs|examples|tests|tools|dpo_lightning|LICENSE"
 _OUTSIDE = re.compile(rf"\[([^\]]+)\]\((?:\.\./)*(?:{_PLACES})[^)]*\)")
+_NAMED = re.compile(r"(?<!\[)`docs/(?P<page>[\w/-]+\.md)`")
+WIDE = {
+    f"{name}.md"
+    for name in ("architectures", "chat-templates", "doctor", "formats", "lightning", "objectives", "reliability")
+}
+"""Pages whose tables get the room of the table of contents."""
 
 API = {
     "module": ("The module", "`PreferenceModule`, a LightningModule."),
@@ -94,9 +100,24 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Turn links to files outside of the site into words, and give tables a frame that scrolls."""
-    return _OUTSIDE.sub(r"\1", markdown)
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Turn links to files outside of the site into words, and pages that are named into links; leave wide ones room."""
+    here = page.file.src_uri
+    if here in WIDE:
+        page.meta.setdefault("hide", []).append("toc")
+    return linked(_OUTSIDE.sub(r"\1", markdown), here)
+
+
+def linked(markdown: str, here: str) -> str:
+    """Make links of pages that are named by their path in the repository, as `docs/lab.md`, outside of code blocks."""
+
+    def link(found: re.Match[str]) -> str:
+        if found["page"] == here or not (ROOT / "docs" / found["page"]).is_file():
+            return found[0]
+        return f"[`{found[0].strip('`')}`]({'../' * here.count('/')}{found['page']})"
+
+    parts = re.split(r"(^```.*?^```)", markdown, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if part.startswith("```") else _NAMED.sub(link, part) for part in parts)
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -8,7 +8,7 @@ import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -18,7 +18,7 @@ import yaml
 import dpo_lightning
 from dpo_lightning import callbacks, losses
 from tests.docs.blocks import ROOT
-from tools.docs.site import API, COPIED, copied_page, exported, on_page_content, on_page_markdown
+from tools.docs.site import API, COPIED, copied_page, exported, linked, on_page_content, on_page_markdown
 
 
 class Page(HTMLParser):
@@ -126,8 +126,17 @@ def test_the_first_page_is_the_readme() -> None:
 
 
 def test_links_to_files_that_the_site_lacks_are_words() -> None:
-    said = on_page_markdown("[the licence](LICENSE), [a config](../configs/hh_full.yaml), [a page](data.md)")
-    assert said == "the licence, a config, [a page](data.md)"
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="faq.md"), meta={})
+    given = "[the licence](LICENSE), [a config](../configs/hh_full.yaml), [a page](data.md)"
+    assert on_page_markdown(given, page=page) == "the licence, a config, [a page](data.md)"
+    assert page.meta == {}
+
+
+def test_a_page_that_is_named_is_a_link() -> None:
+    given = "see `docs/lab.md`, `docs/none.md`\n\n```text\n`docs/lab.md`\n```\n"
+    assert linked(given, "faq.md") == given.replace("see `docs/lab.md`", "see [`docs/lab.md`](lab.md)")
+    assert linked("`docs/lab.md`", "tutorials/kto.md") == "[`docs/lab.md`](../lab.md)"
+    assert linked("`docs/lab.md`", "lab.md") == "`docs/lab.md`"
 
 
 def test_tables_scroll_by_themselves() -> None:
