@@ -33,6 +33,7 @@ from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places, check_unused
 from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.cli.run_end import end_of_fit
+from dpo_lightning.cli.same_weights import same_weights
 from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress, with_record
 from dpo_lightning.cli.values import check_values, refusals_of_others
 from dpo_lightning.compat.jsonargparse import booleans_as_written, defaults_of_their_own, option_names
@@ -124,6 +125,9 @@ class PreferenceCLI(CheckedCheckpointCLI):
         check_places(self.trainer, self.model, fitting=fitting)
         if asked == "last":
             expect_last(self.trainer)
+        note = None if fitting else same_weights(self.model, asked)
+        if note is not None:
+            rank_zero_info(note)
 
     def before_instantiate_classes(self) -> None:
         """Set the threads before anything is computed; a rank is to end with the process that started it."""
