@@ -10,6 +10,7 @@ from dpo_lightning.cli.class_names import fitting_names
 from dpo_lightning.cli.other_names import LOSSES
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.errors import InputError
+from dpo_lightning.training.usual_rates import usual_rates
 from dpo_lightning.utils.text import nearest
 
 _RATES = ((3e9, 5e-7), (1e9, 1e-6), (1e8, 2e-6), (1e7, 2e-5), (0.0, 2e-4))
@@ -69,4 +70,6 @@ def learning_rate(method: str, parameters: float, *, adapters: bool) -> float:
         adapters: Whether low-rank adapters are trained, and not the weights.
     """
     rate = next(rate for size, rate in _RATES if parameters >= size)
-    return float(f"{rate * _FACTORS.get(method, 1.0) * (_OF_ADAPTERS if adapters else 1.0):.1g}")
+    asked = rate * _FACTORS.get(method, 1.0) * (_OF_ADAPTERS if adapters else 1.0)
+    usual = usual_rates(method, adapted=adapters, parameters=int(parameters))
+    return float(f"{min(max(asked, usual.least), usual.greatest):.1g}")
