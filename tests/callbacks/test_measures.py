@@ -64,8 +64,9 @@ def test_they_are_logged_at_the_interval_and_the_rest_at_the_end(tmp_path: Path)
     logger = CSVLogger(str(tmp_path))
     trainer(max_steps=8, log_every_n_steps=3, logger=logger).fit(module(lr=0.25), data(tmp_path))
 
-    found = points(logger)
+    start, *found = points(logger)
 
+    assert start["step"] == "0", "the state before the first update"
     assert [row["step"] for row in found] == ["2", "5", "7"]
     assert all(row.keys() > OF_EVERY_LOG for row in found)
     assert all(float(row["train/lr"]) == 0.25 for row in found)
@@ -82,8 +83,9 @@ def test_a_run_that_is_shorter_than_the_interval_logs_its_last_step(tmp_path: Pa
     model = module(lr=1e-2)
     run, losses = fit(tmp_path, model, log_every_n_steps=50, logger=logger, limit_train_batches=steps, **length)
 
-    (row,) = points(logger)
+    start, row = points(logger)
 
+    assert start["step"] == "0", "the state before the first update"
     assert row["step"] == str(steps - 1) == str(run.global_step - 1)
     assert float(row["train/loss"]) == pytest.approx(sum(losses) / steps, rel=1e-5)
     assert {*OF_EVERY_LOG, "train/grad_norm", "train/rewards/margins"} <= row.keys()
@@ -93,7 +95,7 @@ def test_the_last_interval_is_logged_once(tmp_path: Path) -> None:
     logger = CSVLogger(str(tmp_path))
     trainer(max_steps=6, log_every_n_steps=3, logger=logger).fit(module(), data(tmp_path))
 
-    assert [row["step"] for row in points(logger)] == ["2", "5"]
+    assert [row["step"] for row in points(logger)] == ["0", "2", "5"]  # the first is the state before any update
 
 
 def test_a_run_that_a_validation_stops_logs_its_last_step(tmp_path: Path) -> None:
@@ -106,8 +108,8 @@ def test_a_run_that_a_validation_stops_logs_its_last_step(tmp_path: Path) -> Non
     run = trainer(max_steps=6, log_every_n_steps=50, logger=logger, callbacks=[Stops()], **settings)
     run.fit(module(), data(tmp_path))
 
-    assert [row["step"] for row in points(logger)] == ["1"]
-    assert "train/rewards/margins" in points(logger)[0]
+    assert [row["step"] for row in points(logger)] == ["0", "1"]  # the first is the state before any update
+    assert "train/rewards/margins" in points(logger)[1]
 
 
 @pytest.mark.parametrize("layout", ["tree", "padded"])
