@@ -48,7 +48,7 @@ lint: $(VENV)/.test
 
 # The site, into site/: a broken link, a page without a place in the nav or a wrong docstring ends it. No network.
 docs: $(VENV)/.test
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
