@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dpo_lightning.callbacks.export import Export
+from dpo_lightning.callbacks.fit_verdict import verdict_of
 from dpo_lightning.callbacks.held_out_scores import HeldOutScores, with_texts, worst_pairs
 from dpo_lightning.callbacks.run_facts import facts_of, memory_peak
 from dpo_lightning.compat.lightning_loops import evaluated_loaders
@@ -203,7 +204,8 @@ class KeepRecord(pl.Callback):
         """Say how the run ended, once other callbacks have done their part."""
         planned = self._facts.get("steps_planned")
         is_short = planned is not None and trainer.global_step < planned
-        self._end(trainer, "stopped" if is_short else "finished", {})
+        said = {"verdict": verdict_of(trainer)} if self._is_open else {}  # on every rank: a mean may be one over ranks
+        self._end(trainer, "stopped" if is_short else "finished", said)
 
     def _end(self, trainer: pl.Trainer, status: str, said: Mapping[str, Any]) -> None:
         if self._is_open:
