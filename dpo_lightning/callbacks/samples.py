@@ -128,6 +128,7 @@ class SampleTable(pl.Callback):
         if trainer.ckpt_path is None or self._settings != settings or len(self._before) != len(now):
             self._before, self._reference = [], None
         self._asked, self._settings = now, settings
+        self._places.keep_earlier_run(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sample before the first step; a resumed run has the samples of its beginning in the checkpoint.
