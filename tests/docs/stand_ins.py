@@ -138,8 +138,9 @@ LEFT = {
 
 
 def bring(word: str, earlier: Callable[[], Path]) -> None:
-    """Copy what an earlier run has left to where a command names it, unless it is there."""
-    place = Path(word).parent if word.endswith(".ckpt") else Path(word)
+    """Copy what an earlier run has left to where a command names it, as a word or as a key's value, unless it is there."""
+    named = word.partition("=")[2] if word.startswith("--") else word
+    place = Path("checkpoints") if named == "last" else Path(named).parent if named.endswith(".ckpt") else Path(named)
     if str(place) in LEFT and not place.exists():
         shutil.copytree(earlier() / LEFT[str(place)], place)
 
