@@ -68,3 +68,9 @@ def test_what_has_been_left_is_found_under_each_way_to_name_it(
     (tmp_path / "earlier" / "checkpoints").mkdir(parents=True)
     stand_ins.bring(word, lambda: tmp_path / "earlier")
     assert Path("checkpoints").is_dir()
+
+
+def test_what_is_printed_goes_where_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands.run("dpo-lightning completion bash > kept.sh", nothing_left)
+    assert "complete" in Path("kept.sh").read_text()
