@@ -38,5 +38,5 @@ def test_rates_fall_with_size_and_rise_for_adapters() -> None:
     rates = [learning_rate("DPO", size, adapters=False) for size in (1e6, 1e8, 1e9, 7e9)]
     assert rates == sorted(rates, reverse=True)
     assert learning_rate("DPO", 7e9, adapters=False) == 5e-7
-    assert learning_rate("DPO", 7e9, adapters=True) == 5e-6
+    assert learning_rate("DPO", 7e9, adapters=True) == 1e-5  # the least that is usual for adapters
     assert learning_rate("SFT", 7e9, adapters=False) == 1e-5

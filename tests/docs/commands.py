@@ -36,6 +36,8 @@ def run(line: str, earlier: Callable[[], Path], *, parsed_only: bool = False) ->
     if words[0] == "dpo-lightning":
         for word in () if parsed_only else words[2:]:
             stand_ins.bring(word, earlier)
+        if words[1:2] == ["init"]:
+            stand_ins.make_way(words)
         (parse if parsed_only else call)(words[1:])
     elif known is None:
         pytest.fail(f"nothing here knows what `{words[0]}` is: {line}")
@@ -44,7 +46,8 @@ def run(line: str, earlier: Callable[[], Path], *, parsed_only: bool = False) ->
 
 
 def call(words: list[str]) -> str:
-    """Run the command in this process, and return what it prints."""
+    """Run the command in this process, and return what it prints; after `>` it is written, too."""
+    kept = words[words.index(">") + 1] if ">" in words else None
     words = [_there(word) for word in itertools.takewhile(lambda word: word not in JOINS, words)]
     printed = io.StringIO()
     code: object = 0
@@ -56,6 +59,8 @@ def call(words: list[str]) -> str:
     allowed = FINDINGS.get(words[0], {0}) if words else {0}
     if (0 if code is None else code) not in allowed:
         pytest.fail(f"dpo-lightning {shlex.join(words)} ended with {code}\n{printed.getvalue()[-2000:]}")
+    if kept:
+        Path(kept).write_text(printed.getvalue())
     return printed.getvalue()
 
 

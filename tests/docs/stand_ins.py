@@ -137,9 +137,17 @@ LEFT = {
 """Directories that a command may name on a page that has not made them, and where an earlier run left them."""
 
 
+def make_way(words: list[str]) -> None:
+    """Take the run that stands for a page's own away, where the page writes one to its place."""
+    out = Path(words[words.index("--out") + 1]) if "--out" in words else Path("run.yaml")
+    if out.is_file() and out.read_text() == RUN:
+        out.unlink()
+
+
 def bring(word: str, earlier: Callable[[], Path]) -> None:
-    """Copy what an earlier run has left to where a command names it, unless it is there."""
-    place = Path(word).parent if word.endswith(".ckpt") else Path(word)
+    """Copy what an earlier run has left to where a word or the value of a key names it, unless it is there."""
+    named = word.partition("=")[2] if word.startswith("--") else word
+    place = Path("checkpoints") if named == "last" else Path(named).parent if named.endswith(".ckpt") else Path(named)
     if str(place) in LEFT and not place.exists():
         shutil.copytree(earlier() / LEFT[str(place)], place)
 

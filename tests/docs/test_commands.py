@@ -58,3 +58,19 @@ def test_what_an_earlier_run_has_left_is_brought_once(tmp_path: Path, monkeypatc
         stand_ins.bring("--config", nothing_left)
         stand_ins.bring("run.yaml", nothing_left)
     assert [path.name for path in Path("checkpoints").iterdir()] == ["step=5.ckpt"]
+
+
+@pytest.mark.parametrize("word", ["last", "--ckpt_path=last", "--ckpt_path=checkpoints/step=100.ckpt", "checkpoints"])
+def test_what_has_been_left_is_found_under_each_way_to_name_it(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "earlier" / "checkpoints").mkdir(parents=True)
+    stand_ins.bring(word, lambda: tmp_path / "earlier")
+    assert Path("checkpoints").is_dir()
+
+
+def test_what_is_printed_goes_where_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands.run("dpo-lightning completion bash > kept.sh", nothing_left)
+    assert "complete" in Path("kept.sh").read_text()

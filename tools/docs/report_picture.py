@@ -20,7 +20,7 @@ from dpo_lightning.report.runs import Run, runs_at
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _PANELS = ("Loss", "Reward accuracy", "Rewards", "Log-ratios to the reference")
-_SIZE = 1000, 1298
+_SIZE = 1000, 1274
 
 
 def picture_page(run: Run) -> str:

@@ -10,7 +10,7 @@ _EXAMPLES = """\
 example:
   dpo-lightning data export --config run.yaml --output cleaned.jsonl
 
-What is left out is said by data.clean of the config: docs/doctor.md."""
+What is left out is said by data.clean of the config: docs/inspect.md."""
 
 
 def parser() -> CommandParser:

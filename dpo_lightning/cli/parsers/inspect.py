@@ -17,7 +17,7 @@ examples:
   dpo-lightning inspect --config run.yaml --html report.html
 
 Settings of fit may follow (dpo-lightning fit --help). The findings and what to
-do about each are in docs/doctor.md."""
+do about each are in docs/inspect.md."""
 
 
 def parser(of_file: bool = True) -> CommandParser:

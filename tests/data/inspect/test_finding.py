@@ -22,7 +22,7 @@ from tests.data.inspect.common import (
 from tests.helpers.tokenizers import CHATML, chat
 
 PLANTED = Path(__file__).parent / "checks"
-DOCTOR = Path(__file__).parents[3] / "docs/doctor.md"
+PAGE = Path(__file__).parents[3] / "docs/inspect.md"
 
 
 def test_the_gravest_comes_first_otherwise_in_order():
@@ -75,7 +75,7 @@ def test_every_check_has_a_fault_that_is_planted():
 
 
 def test_the_page_explains_every_check():
-    rows = [line.split(" | ") for line in DOCTOR.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    rows = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     explained = [tuple(cell.strip("| ") for cell in row) for row in rows[2:] if len(row) == 3]
     assert [row for row in explained if row[0] in {check.name for check in CHECKS}] == [
         (check.name, check.meaning, check.remedy) for check in CHECKS
