@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from dpo_lightning.cli.commands import COMMANDS
-from dpo_lightning.cli.family import NAMES
+from dpo_lightning.cli.family import FAMILY, NAMES
 from dpo_lightning.cli.help import asks_for_help, family_help, help_of
 from dpo_lightning.cli.parsers import parser_of
 from dpo_lightning.errors import DPOLightningError
 from dpo_lightning.utils.text import nearest, shown
 from dpo_lightning.utils.version import __version__
 
+_NO_READER = 141  # what a shell gives a command that SIGPIPE has ended
 _BESIDE = ("torch", "lightning", "transformers", "peft", "datasets")
 _LIGHT = ("completion", "report")  # commands that load neither torch nor Lightning
 
@@ -22,6 +24,21 @@ _LIGHT = ("completion", "report")  # commands that load neither torch nor Lightn
 def main(args: list[str] | None = None) -> None:
     """Run the command; exit 0 on success, 1 on wrong input or a stopped run, 2 on a wrong key or without a command."""
     words = sys.argv[1:] if args is None else args
+    try:
+        _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more, as after `| head`
+        if _trains_or_measures(words):  # its connections to loaders and services may break as well
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where what is left goes when Python ends
+        sys.exit(_NO_READER)
+
+
+def _trains_or_measures(words: Sequence[str]) -> bool:
+    return bool(words) and words[0] in FAMILY["a run"] and not asks_for_help(words[1:])
+
+
+def _run(words: list[str]) -> None:
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     if not words or (words[0].startswith("-") and asks_for_help(words)):
@@ -40,7 +57,7 @@ def main(args: list[str] | None = None) -> None:
     else:
         from dpo_lightning.cli.main import main as run  # loads torch and Lightning, which takes seconds
 
-        run(args)
+        run(words)
 
 
 def _run_light(command: str, words: list[str]) -> None:

@@ -171,7 +171,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
         if file.is_file() and config.get("weights_only") is not False:
             try:
                 saved = load_plain(file, path, mmap=True)
-            except (RuntimeError, ValueError, OSError):  # all its bytes are compared where it is read
+            except Exception:  # a changed byte may raise anything; all of them are compared where it is read
                 refuse_damaged(file, path)
                 raise
             refuse_others(saved, path)

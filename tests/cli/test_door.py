@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -59,3 +60,13 @@ def test_every_name_of_the_package_is_found() -> None:
     for name in dpo_lightning.__all__:
         assert getattr(dpo_lightning, name) is not None
     assert {*dpo_lightning.__all__} <= {*dir(dpo_lightning)}
+
+
+def test_it_ends_quietly_where_nobody_reads_its_output() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [sys.executable, "-m", "dpo_lightning", "completion", "zsh"], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -11,12 +11,12 @@ from lightning.pytorch import Trainer
 from torch.optim import AdamW
 
 import dpo_lightning
-from dpo_lightning import Cosine, LoRA, PreferenceDataModule, PreferenceModule
+from dpo_lightning import DPO, Cosine, LoRA, PreferenceDataModule, PreferenceModule
 from dpo_lightning.cli.other_names import KEYS, LOSSES
 from tests.docs.blocks import ROOT
 
 SECTIONS = {"data": PreferenceDataModule, "model": PreferenceModule, "trainer": Trainer}
-INSIDE = {"optimizer": AdamW, "schedule": Cosine, "lora": LoRA}
+INSIDE = {"objective": DPO, "optimizer": AdamW, "schedule": Cosine, "lora": LoRA}
 PAGE = (ROOT / "docs/other-tools.md").read_text(encoding="utf-8")
 
 

@@ -7,15 +7,23 @@ from pathlib import Path
 
 from dpo_lightning.cli.commands.arguments import CommandParser
 
+_EXAMPLES = """\
+examples:
+  dpo-lightning generate step=100.ckpt --config run.yaml --prompt "Hello"
+  dpo-lightning generate model --prompts asked.jsonl --temperature 0 --json"""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = CommandParser(
         prog="dpo-lightning generate",
-        description="Print what a policy says to prompts, and with --reference what its reference says.",
+        description="Print what a policy says to prompts, with --reference its reference too.",
+        examples=_EXAMPLES,
     )
     parser.add_argument("source", metavar="CHECKPOINT_OR_MODEL", help="a checkpoint, a model or an adapter")
-    parser.add_argument("--config", type=Path, help="the run's config: its policy, tokenizer and chat template")
+    parser.add_argument(
+        "--config", type=Path, metavar="RUN.yaml", help="the run's config: its policy, tokenizer and chat template"
+    )
     parser.add_argument("--prompt", action="append", default=[], metavar="TEXT", help="a prompt; may be given again")
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="rows of JSON with `prompt` or `messages`")
     parser.add_argument("--plain", action="store_true", help="continue the texts as they are, without chat template")

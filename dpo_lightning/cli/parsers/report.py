@@ -6,12 +6,18 @@ from pathlib import Path
 
 from dpo_lightning.cli.commands.arguments import CommandParser
 
+_EXAMPLES = """\
+examples:
+  dpo-lightning report lightning_logs/version_0
+  dpo-lightning report runs/a runs/b --out two.html"""
+
 
 def parser() -> CommandParser:
     """Return the parser."""
     found = CommandParser(
         prog="dpo-lightning report",
         description="Write one HTML page of a run, or one that compares several, from the files that runs leave.",
+        examples=_EXAMPLES,
     )
     found.add_argument(
         "runs",
