@@ -25,6 +25,7 @@ from dpo_lightning.compat.jsonargparse import (
     GIVEN,
     GOT,
     GOT_MADE,
+    HELP,
     KEY,
     MADE,
     MISFIT,
@@ -149,7 +150,7 @@ def _innermost(message: str) -> tuple[list[str], str | None, str]:
         line = raw.strip().removeprefix("- ")
         if match := CALLABLE.match(line):
             line, class_path = match["rest"], _made_by(message)
-        if match := KEY.match(line):
+        if match := KEY.match(line) or HELP.match(line):
             path += match["key"].split(".")
             line = match["rest"]
         if match := CLASS.search(line):
@@ -180,6 +181,10 @@ def _no_class(name: str, class_path: str | None, path: Sequence[str], classes: S
     known = here(name, {**OBJECTS, **(LOSSES if own or not hinted else {})}) if "." not in name else None
     if known is not None:
         return f"no class {name}{known}"
+    if own and len(classes) == 1 and name.lower() in ("true", "false"):
+        return (
+            f"expected {classes[0]} or null, got {name}: write {path[-1]}: {classes[0]}, or its settings below the key"
+        )
     if not classes:
         return f"no class {name}; write its whole path, such as torch.optim.AdamW"
     others = "" if own or not hinted or nearest(name, classes) else ", and others by their whole path"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import pydoc
 import re
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,12 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
 from dpo_lightning.cli.missing import class_in, missing_device, missing_package
+from dpo_lightning.cli.other_names import OBJECTS, here
 from dpo_lightning.errors import DPOLightningError, InputError
 from dpo_lightning.utils.kinds import argument_annotations, in_words, takes_null
 from dpo_lightning.utils.settings import NOT_NEGATIVE, SEED, Rule, at_least
@@ -24,6 +27,7 @@ from dpo_lightning.utils.text import one_line
 _INTERVAL = Rule("a whole number of batches, or a share above 0", lambda value: 0 < value < math.inf)
 # Lightning makes a list of the devices, and torch a thread for each: beyond any machine, both end its memory.
 _MOST_DEVICES = Rule("at most 4096", lambda value: value <= 4096)
+_PROCESSES_OF_A_CORE = 4
 _THREADS = Rule("from 1 to 4096", lambda value: 1 <= value <= 4096)
 
 _TRAINER = {
@@ -66,13 +70,28 @@ def check_values(config: Mapping[str, Any]) -> None:
 def _check_trainer(trainer: Mapping[str, Any]) -> None:
     for name, rule in _TRAINER.items():
         _check(f"trainer.{name}", trainer.get(name), rule)
-    if isinstance(devices := trainer.get("devices"), str) and devices.strip().isdecimal():
-        _MOST_DEVICES.check("trainer.devices", int(devices))
+    _check_devices(trainer.get("devices"), trainer.get("accelerator"))
+    strategy = trainer.get("strategy")
+    if isinstance(strategy, str) and (known := here(strategy, OBJECTS)):
+        raise InputError(f"trainer.strategy: no strategy {strategy}{known.rstrip(',')}")
     for name in ("max_time", "val_check_interval"):
         _check_duration(f"trainer.{name}", trainer.get(name))
     _check_nulls(Trainer, trainer, "trainer")
     if trainer.get("gradient_clip_algorithm") is not None and trainer.get("gradient_clip_val") is None:
         raise InputError("trainer.gradient_clip_algorithm: nothing is clipped: set trainer.gradient_clip_val as well")
+
+
+def _check_devices(devices: object, accelerator: object) -> None:
+    """Refuse more processes than a CPU can run: Lightning starts them all, and they wait for each other for ever."""
+    if isinstance(devices, str) and devices.strip().isdecimal():
+        devices = int(devices)
+        _MOST_DEVICES.check("trainer.devices", devices)
+    is_cpu = accelerator == "cpu" or (accelerator in (None, "auto") and not torch.accelerator.is_available())
+    most = (os.cpu_count() or 1) * _PROCESSES_OF_A_CORE
+    if is_cpu and isinstance(devices, int) and devices > most:
+        raise InputError(
+            f"trainer.devices: {devices} processes on {os.cpu_count()} cores of a CPU: take at most {most}"
+        )
 
 
 def _check(key: str, value: object, rule: Rule) -> None:

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, _typehints
 # An error explains a nested value from the outside in: which key, which class, and at the end what is wrong. The
 # exceptions behind it have no fields. Where the words change, an error is longer than a line.
 KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s*(?P<rest>.*)')
+HELP = re.compile(r"--(?P<key>[\w.]+)\.help: (?P<rest>.*)")
 CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)'")
 CALLABLE = re.compile(
     r"Type (?:typing|collections\.abc)\.Callable\[.*\] expects a function or a callable class: (?P<rest>.*)"

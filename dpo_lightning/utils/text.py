@@ -43,10 +43,15 @@ def one_line(text: object, most: int = 300) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that a mistyped name is most like, whatever its case; None where none is like it."""
+    """Return the candidate that a mistyped name is most like, whatever its case; None where none is like it.
+
+    A typing error is seldom in the first letter: with another one, a candidate must be more alike.
+    """
     folded = {each.lower(): each for each in reversed([*candidates])}
-    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
-    return folded[close[0]] if close else None
+    near = difflib.get_close_matches(name.lower(), folded, n=max(len(folded), 1), cutoff=0.6)
+    nearer = difflib.get_close_matches(name.lower(), near, n=max(len(near), 1), cutoff=0.7)
+    likely = [each for each in near if each in nearer or each[:1] == name[:1].lower()]
+    return folded[likely[0]] if likely else None
 
 
 def shared_start(first: str, second: str) -> str:

@@ -83,9 +83,9 @@ def test_nothing_is_lost_and_the_line_is_one(columns: int, tmp_path: Path) -> No
     assert text.count("[/red] in a piece") == 2
     assert "printed_at_the_end_" + "x" * 100 in text
     assert not [line for line in screen.lines if re.match(r"(step|validation|check) \d", line)]
-    shown = [moment for moment in screen.moments if moment.startswith("step")]
+    shown = [moment for moment in screen.moments if re.match(r"step \d+/", moment)]
     assert {f"step {done}/6" for done in range(1, 7)} <= {" ".join(each.split()[:2]) for each in shown}
-    assert all(re.fullmatch(r"step .* \d:\d\d(<\d:\d\d)?", each) for each in shown)
+    assert all(re.fullmatch(r"step .* [\d:]+:\d\d(<[\d:]+:\d\d)?", each) for each in shown)  # whole, however slow
 
 
 def test_an_error_leaves_no_line(tmp_path: Path) -> None:

@@ -239,6 +239,16 @@ ONE = """Parser key "data":
             "model.lora: no class ''; there are LoRA",
         ),
         (
+            IN_MODULE.format("dpo_lightning.PreferenceModule", "lora", NO_CLASS, "true"),
+            "model.lora: expected LoRA or null, got true: write lora: LoRA, or its settings below the key",
+        ),
+        (
+            IN_MODULE_ITSELF.replace(
+                "unrecognized arguments: --objectve.beta=0.05", f"--objective.help: {NO_CLASS}: SimP"
+            ),
+            "model.objective: no class SimP; did you mean `SimPO`?",
+        ),
+        (
             IN_MODULE.format(
                 "dpo_lightning.PreferenceModule", "lora", "Subclasses are disabled for LoRA, thus 'X'", ""
             ),

@@ -67,6 +67,33 @@ def test_a_terminal_shows_one_line_and_loses_none(columns: int) -> None:
         assert noise not in text, noise
 
 
+@pytest.mark.parametrize(
+    ("columns", "variables"), [(40, {"NO_COLOR": "1"}), (80, {"TERM": "dumb"})], ids=["narrow", "dumb"]
+)
+def test_other_terminals_lose_nothing_either(columns: int, variables: dict[str, str], here: Path) -> None:
+    """With wide characters in names, a picture in the place of a table, and no colours or no rows."""
+    (here / "policy").rename(here / "模型")
+    config = yaml.safe_load((here / "run.yaml").read_text())
+    config["model"]["policy"] = "模型"
+    config["trainer"]["logger"] = {"class_path": "PlotLogger", "init_args": {"path": "曲線.png"}}
+    (here / "run.yaml").write_text(yaml.safe_dump(config))
+    seen = run_in_terminal(FIT, columns, variables)
+
+    assert seen.code == 0
+    text = "".join(seen.lines)  # a long line goes on in the next row
+    said = ("samples in samples.md", "exported to model", "ended at optimizer step 10, after", "held-out pairs: loss")
+    for words in (*said, "config in config.yaml", "report in report.html", "next: dpo-lightning validate"):
+        assert text.count(words) == 1, words
+    rows = [line for line in seen.lines if re.match(r"(step|validation) \d+/\d+  ", line)]
+    if columns == 80:  # a line each, as in a file
+        assert [row.split("  ")[0] for row in rows] == ["step 5/10", "validation 2/2", "step 10/10", "validation 2/2"]
+    else:
+        assert not rows
+        assert [moment for moment in seen.moments if re.match(r"step \d+/10  ", moment)]
+    assert Path("曲線.png").exists()
+    assert read_document(Path("record/run.json")) is not None
+
+
 @pytest.mark.usefixtures("here")
 def test_a_log_file_grows_by_a_line_each_interval() -> None:
     done = subprocess.run([sys.executable, *FIT], capture_output=True, text=True, check=True)

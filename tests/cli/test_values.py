@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,14 @@ QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
         ({"trainer": {}, "torch_threads": 0}, "torch_threads must be from 1 to 4096, got 0"),
         ({"trainer": {"devices": 2**31}}, "trainer.devices must be at most 4096, got 2147483648"),
         ({"trainer": {"devices": "99999"}}, "trainer.devices must be at most 4096, got 99999"),
+        (
+            {"trainer": {"devices": 3000, "accelerator": "cpu"}},
+            f"trainer.devices: 3000 processes on {os.cpu_count()} cores of a CPU: take at most ",
+        ),
+        (
+            {"trainer": {"strategy": "fsdp2"}},
+            "trainer.strategy: no strategy fsdp2; what other trainers call `fsdp2` is ModelParallelStrategy",
+        ),
         ({"trainer": {}, "seed_everything": -1}, "seed_everything must be from 0 to 4294967295, got -1"),
         (
             {"trainer": {"callbacks": [{"class_path": "dpo_lightning.UpdateGuard", "init_args": {"skips": None}}]}},
@@ -57,6 +66,8 @@ def test_a_wrong_value_is_named_by_its_key(config: dict[str, Any], line: str) ->
 def test_what_means_something_passes() -> None:
     settings = {"max_steps": -1, "max_epochs": None, "gradient_clip_val": 0.5, "devices": "auto", "fast_dev_run": True}
     check_values({"trainer": settings, "torch_threads": None, "seed_everything": True})
+    check_values({"trainer": {**settings, "devices": 2, "accelerator": "cpu", "strategy": "ddp"}})
+    check_values({"trainer": {**settings, "devices": 3000, "accelerator": "gpu"}})
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def test_a_mistyped_name_is_like_one(name: str, found: str) -> None:
 def test_another_name_is_like_none() -> None:
     assert nearest("threads", ["objective", "lora"]) is None
     assert nearest("threads", []) is None
+    assert nearest("nothing", ["Hinge", "LoRA"]) is None
 
 
 UNSEEN = [
