@@ -1,4 +1,4 @@
-"""What a run costs and how fast it is, in its log."""
+"""The cost and the speed of a run, in its log."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class _Clock:
 
 
 class _Operations(NamedTuple):
-    """What a step computes, and what its device could.
+    """The operations of a step, and those that its device could do.
 
     Recomputed activations are left out, as in the model FLOPs utilisation of arXiv:2204.02311, appendix B.
     """

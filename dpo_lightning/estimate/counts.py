@@ -1,4 +1,4 @@
-"""What batches held, counted: examples, tokens, and what attention costs for them."""
+"""Counts of what batches held: examples, tokens, and what attention costs for them."""
 
 from __future__ import annotations
 
