@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dpo_lightning.callbacks.exact_resume import ExactResume
+from dpo_lightning.callbacks.measures import not_counted
 from dpo_lightning.callbacks.resumed_settings import ResumedSettings
 from dpo_lightning.checkpoints import (
     MANIFEST,
@@ -244,20 +245,20 @@ class ResumableCheckpoint(FindsLast):
 
 def _can_save(trainer: pl.Trainer, exception: BaseException) -> bool:
     """Return whether the weights are whole and all processes come here: one alone would wait for ever."""
-    if isinstance(exception, KeyboardInterrupt | SaveError):
-        return False
-    if trainer.world_size > 1 and not isinstance(exception, SIGTERMException):
+    all_come = trainer.world_size == 1 or isinstance(exception, SIGTERMException)
+    if isinstance(exception, KeyboardInterrupt | SaveError) or not all_come:
         return False
     exact = [callback for callback in trainer.callbacks if isinstance(callback, ExactResume)]  # type: ignore[attr-defined]
     return bool(exact) and exact[0].can_save
 
 
 def _write(trainer: pl.Trainer, filepath: str) -> None:
-    if not writes_shards(trainer.strategy):
-        trainer.save_checkpoint(filepath)
-        return
-    checkpoint = dump_checkpoint(trainer)
-    sharded_save(filepath, lambda shards: trainer.strategy.save_checkpoint(checkpoint, shards))
+    with not_counted(trainer):
+        if not writes_shards(trainer.strategy):
+            trainer.save_checkpoint(filepath)
+            return
+        checkpoint = dump_checkpoint(trainer)
+        sharded_save(filepath, lambda shards: trainer.strategy.save_checkpoint(checkpoint, shards))
 
 
 def _load_safely(trainer: pl.Trainer, load: Callable[..., Any], checkpoint_path: Any, **options: Any) -> Any:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
+from dpo_lightning.callbacks.record_places import begins_anew, record_of, set_aside
 from dpo_lightning.callbacks.start_notes import StartNotes
 from dpo_lightning.callbacks.step_zero import StepZeroCheck
 from dpo_lightning.compat.lightning_loops import logs_this_step
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.health import RULES, Hint, History, Watched, hints
 from dpo_lightning.report.health.history import NAMES
-from dpo_lightning.report.record import RunRecord, add_row, read_rows
+from dpo_lightning.report.record import RunRecord, add_row, read_rows, write_rows
 from dpo_lightning.run import preference_batch_of
 from dpo_lightning.training.schedules import optimizer_steps
 from dpo_lightning.utils.files import spared
@@ -66,7 +66,7 @@ class HealthHints(pl.Callback):
 
     def _begin(self) -> None:
         self._history = History()
-        self._said: list[str] = []
+        self._given: list[dict[str, Any]] = []
         self._seen = 0
         self._start_loss: float | None = None
         self._steps = math.inf
@@ -84,11 +84,18 @@ class HealthHints(pl.Callback):
             self._begin()
         self.held_out = None
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask on every rank, since they agree on it, for the run's directory; keep what an earlier run has left."""
+        self._record = record_of(trainer)
+        if begins_anew(trainer):
+            set_aside(trainer, self._record)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ask on every rank, since they agree on them, for the length of the run and its directory."""
+        """Ask for the length of the run, and write what was said before a checkpoint that it goes on from."""
         self._steps = optimizer_steps(trainer) if pl_module.automatic_optimization else math.inf
-        directory = trainer.log_dir if trainer.loggers else None  # a run that logs nowhere leaves nothing
-        self._record = None if directory is None else RunRecord(Path(directory))
+        if self._record is not None and trainer.is_global_zero and (self._given or self._record.hints.exists()):
+            with spared(self._record.hints):
+                write_rows(self._record.hints, self._given)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -125,7 +132,7 @@ class HealthHints(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return what was said, and the values of which the rules still have to read."""
         return {
-            "said": list(self._said),
+            "given": [dict(each) for each in self._given],
             "seen": self._seen,
             "start_loss": self._start_loss,
             "curves": self._history.state(),
@@ -133,7 +140,7 @@ class HealthHints(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with them."""
-        self._said, self._seen = list(state_dict.get("said", [])), state_dict.get("seen", 0)
+        self._given, self._seen = list(state_dict.get("given", [])), state_dict.get("seen", 0)
         self._start_loss = state_dict.get("start_loss")
         self._history = History.of(state_dict.get("curves", {}))
 
@@ -144,9 +151,10 @@ class HealthHints(pl.Callback):
         logged: Mapping[str, Any] = trainer.callback_metrics
         values = {name: float(logged[name]) for name in NAMES & logged.keys() if name.startswith(stage)}
         self._history.add(trainer.global_step, values, self._seen)
-        for hint in hints(self._watched(trainer), [*self._said, *self.without]):
-            self._said.append(hint.name)
-            self._say(trainer, hint)
+        said = [each["name"] for each in self._given]
+        for hint in hints(self._watched(trainer), [*said, *self.without]):
+            self._given.append({"step": trainer.global_step, **hint._asdict()})
+            self._say(hint)
 
     def _watched(self, trainer: pl.Trainer) -> Watched:
         check, notes = _of(trainer, StepZeroCheck), _of(trainer, StartNotes)
@@ -163,13 +171,13 @@ class HealthHints(pl.Callback):
             lost_updates=None if notes is None else notes.lost_updates,
         )
 
-    def _say(self, trainer: pl.Trainer, hint: Hint) -> None:
+    def _say(self, hint: Hint) -> None:
         if hint.name != "updates-lost":  # StartNotes has said it
             # Not a Python warning: that is two lines, and one that is made an error would end the run.
             rank_zero_info(f"{_WORDS[hint.severity]} {hint.name}: {hint.text}; see {_PAGE}#{hint.name}")
         if self._record is not None:
             with spared(self._record.hints):
-                add_row(self._record.hints, {"step": trainer.global_step, **hint._asdict()})
+                add_row(self._record.hints, self._given[-1])
 
     def _lengths(self) -> tuple[float, float, int] | None:
         """Return `lengths_of_samples`, read again only where there are new ones."""

@@ -1,10 +1,10 @@
-"""The cost and the speed of a run, in its log."""
+"""Cost and speed of a run, in its log."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -35,8 +35,8 @@ class Measures(pl.Callback):
     All names begin with `train/` (`docs/metrics.md`): `lr`, `pairs_per_second`, `tokens_per_second`, `seconds`,
     `memory_gib`, `mfu` and `epoch_fraction`. What a batch holds is counted on the host, or added up on the device;
     nothing waits for the device but the log, whose counts are one small sum over ranks. Throughput is of the steps
-    since the last log, of all ranks and of this process: a resumed run begins to count anew. The time of validations
-    is left out.
+    since the last log, of all ranks and of this process: a resumed run begins to count anew. The time of validations,
+    of saving and of `SampleTable` is left out.
 
     At the end of a run, loggers get the rest of an interval that is not full, so that a short run has values too.
 
@@ -67,6 +67,7 @@ class Measures(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Count what the batch holds; of a batch without preferences, its time alone."""
+        self._clock.go_on()
         self._batches += 1
         with suppress(InputError):  # which the training step raises with its own place
             own = preference_batch_of(pl_module, batch)
@@ -93,6 +94,21 @@ class Measures(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on."""
         self._clock.go_on()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Stop the clock until the next batch."""
+        self._clock.stop()
+
+    @contextmanager
+    def not_counted(self) -> Iterator[None]:
+        """Stop the clock inside the block."""
+        self._clock.stop()
+        try:
+            yield
+        finally:
+            self._clock.go_on()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the rest of an interval that is not full."""
@@ -133,6 +149,16 @@ class Measures(pl.Callback):
         return {name: float(value) for name, value in {**means, **beside}.items()}
 
 
+@contextmanager
+def not_counted(trainer: pl.Trainer) -> Iterator[None]:
+    """Let the time of a block be none of a run's throughput."""
+    with ExitStack() as stack:
+        for each in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(each, Measures):
+                stack.enter_context(each.not_counted())
+        yield
+
+
 class _Clock:
     """Seconds since it was made, without those in which it stood."""
 
@@ -146,7 +172,8 @@ class _Clock:
 
     def stop(self) -> None:
         """Stand."""
-        self._stopped = time.perf_counter()
+        if self._stopped is None:
+            self._stopped = time.perf_counter()
 
     def go_on(self) -> None:
         """Run again."""
@@ -156,7 +183,7 @@ class _Clock:
 
 
 class _Operations(NamedTuple):
-    """The operations of a step, and those that its device could do.
+    """Operations of a step, and those that its device could do.
 
     Recomputed activations are left out, as in the model FLOPs utilisation of arXiv:2204.02311, appendix B.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Optional
@@ -13,8 +14,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dpo_lightning.callbacks.export import Export
+from dpo_lightning.callbacks.fit_verdict import verdict_of
 from dpo_lightning.callbacks.held_out_scores import HeldOutScores, with_texts, worst_pairs
+from dpo_lightning.callbacks.record_places import begins_anew, record_of, set_aside
 from dpo_lightning.callbacks.run_facts import facts_of, memory_peak
+from dpo_lightning.checkpoints.contents import CALLBACKS
 from dpo_lightning.compat.lightning_loops import evaluated_loaders
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.history import History, Point
@@ -22,12 +26,12 @@ from dpo_lightning.report.point_logger import PointLogger
 from dpo_lightning.report.record import RunRecord, add_row, read_document, read_rows, write_document, write_rows
 from dpo_lightning.report.replay import replay
 from dpo_lightning.run import preference_batch_of, source_of
-from dpo_lightning.utils.files import is_local, spared
+from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.secrets import masked
 from dpo_lightning.utils.set_names import names_of_sets
 from dpo_lightning.utils.text import one_line
-from dpo_lightning.utils.trainers import is_fitting, run_directory
+from dpo_lightning.utils.trainers import is_fitting
 
 
 class KeepRecord(pl.Callback):
@@ -70,12 +74,23 @@ class KeepRecord(pl.Callback):
         if stage != "fit":
             return
         self._record, self._is_open, self._restored = None, False, {}
-        if not trainer.loggers or trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        directory = run_directory(trainer)
-        if is_local(directory):
-            self._record = RunRecord(directory.absolute())
+        self._record = record_of(trainer)
+        if self._record is not None:
             self._listen(trainer)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the record of an earlier run in the same place."""
+        if begins_anew(trainer):
+            set_aside(trainer, self._record)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep it, too, where the run that goes on is another one."""
+        if self._record is not None and is_fitting(trainer):
+            began = checkpoint.get(CALLBACKS, {}).get(self.state_key, {}).get("began")
+            if began is None or began != _beginning(self._record):
+                set_aside(trainer, self._record)
 
     def _listen(self, trainer: pl.Trainer) -> None:
         """Stand behind the user's loggers, the first of which is the Trainer's `logger`."""
@@ -126,7 +141,7 @@ class KeepRecord(pl.Callback):
         earlier = RunRecord(Path(str(given))) if given else None
         last = self._history.points[-1].step if self._history.points else 0
         try:
-            if earlier is None or (read_document(earlier.facts) or {}).get("began") != self._began:
+            if earlier is None or _beginning(earlier) != self._began:
                 return  # another run writes there now
             rows = read_rows(earlier.points)
             for point in map(Point.of_row, rows):
@@ -203,7 +218,8 @@ class KeepRecord(pl.Callback):
         """Say how the run ended, once other callbacks have done their part."""
         planned = self._facts.get("steps_planned")
         is_short = planned is not None and trainer.global_step < planned
-        self._end(trainer, "stopped" if is_short else "finished", {})
+        said = {"verdict": verdict_of(trainer)} if self._is_open else {}  # on every rank: a mean may be one over ranks
+        self._end(trainer, "stopped" if is_short else "finished", said)
 
     def _end(self, trainer: pl.Trainer, status: str, said: Mapping[str, Any]) -> None:
         if self._is_open:
@@ -234,6 +250,13 @@ class KeepRecord(pl.Callback):
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._since
+
+
+def _beginning(record: RunRecord) -> Any:
+    """Return when the run began that has left a record, which tells it from others; None where it cannot be read."""
+    with suppress(InputError):
+        return (read_document(record.facts) or {}).get("began")
+    return None
 
 
 def _is_known(name: str, value: Any) -> bool:

@@ -9,12 +9,14 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from dpo_lightning.callbacks.record_places import begins_anew, record_of, set_aside
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.record import RunRecord, add_row, read_rows, write_rows
 from dpo_lightning.report.sample_loggers import log_samples
 from dpo_lightning.report.samples import SampledPrompt, record_rows, write_samples
 from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.text import one_line
+from dpo_lightning.utils.trainers import run_directory
 
 
 class SamplePlaces:
@@ -39,15 +41,20 @@ class SamplePlaces:
         """The file with the rows; None without a run's directory."""
         return None if self._record is None else str(self._record.samples.absolute())
 
+    def keep_earlier_run(self, trainer: pl.Trainer) -> None:
+        """Keep what an earlier run has left in the directory of one that begins; every rank must call."""
+        record = record_of(trainer)
+        if begins_anew(trainer):
+            set_aside(trainer, record)
+
     def begin(self, trainer: pl.Trainer) -> None:
         """Find the run's directory; every rank must call. A resumed run's file begins with what was sampled before."""
         self._failed = set()
         self._record = self._markdown = None
-        directory = trainer.log_dir if trainer.loggers else None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self._markdown = self._path or str(Path(directory or trainer.default_root_dir) / "samples.md")
-        self._record = None if directory is None else RunRecord(Path(directory))
+        self._markdown = self._path or str(run_directory(trainer) / "samples.md")
+        self._record = record_of(trainer)
         if trainer.is_global_zero and self._record is not None:
             with spared(self._record.samples):
                 self._keep_earlier(self._record.samples, trainer.global_step)

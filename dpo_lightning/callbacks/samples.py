@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from dpo_lightning.callbacks.measures import not_counted
 from dpo_lightning.callbacks.sample_places import SamplePlaces
 from dpo_lightning.callbacks.shared_sampling import printer_of, sample_over_ranks
 from dpo_lightning.checkpoints.random_state import random_state, set_random_state
@@ -128,6 +129,7 @@ class SampleTable(pl.Callback):
         if trainer.ckpt_path is None or self._settings != settings or len(self._before) != len(now):
             self._before, self._reference = [], None
         self._asked, self._settings = now, settings
+        self._places.keep_earlier_run(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sample before the first step; a resumed run has the samples of its beginning in the checkpoint.
@@ -170,12 +172,13 @@ class SampleTable(pl.Callback):
         """Sample, and report on rank 0; memory that is full costs the samples alone."""
         state = random_state()
         try:
-            reference = self._of_reference(trainer, pl_module)
-            policy = self._of(trainer, pl_module.policy)
-            self._before = self._before or policy
-            self._latest = trainer.global_step, policy
-            if trainer.is_global_zero:
-                self._report(trainer, policy, reference, shown)
+            with not_counted(trainer):
+                reference = self._of_reference(trainer, pl_module)
+                policy = self._of(trainer, pl_module.policy)
+                self._before = self._before or policy
+                self._latest = trainer.global_step, policy
+                if trainer.is_global_zero:
+                    self._report(trainer, policy, reference, shown)
         except (torch.OutOfMemoryError, MemoryError) as error:
             if is_sharded(pl_module.policy):  # type: ignore[arg-type]
                 raise  # the other ranks wait in the middle of a forward

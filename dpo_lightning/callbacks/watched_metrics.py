@@ -17,8 +17,8 @@ from dpo_lightning.utils.text import nearest
 _KNOWN_PACKAGES = ("lightning.", "pytorch_lightning.", "dpo_lightning.")
 _ON_THE_BAR = ("loss", "margin", "accuracy")
 _OF_TRAINING = (
-    *("grad_norm", "skipped_steps", "experts/max_share", "experts/entropy", "lr", "seconds", "epoch_fraction"),
-    *("pairs_per_second", "tokens_per_second", "memory_gib", "mfu"),
+    *("grad_norm", "skipped_steps", "experts/max_share", "experts/entropy", "router_aux_loss"),
+    *("lr", "seconds", "epoch_fraction", "pairs_per_second", "tokens_per_second", "memory_gib", "mfu"),
 )
 
 

@@ -5,7 +5,7 @@ Our keys are the constants here and stand nowhere else. Lightning's are listed a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dpo_lightning.errors import InputError
@@ -64,8 +64,15 @@ class Entry(NamedTuple):
 
 _LIGHTNING = "Lightning"
 _MODULE = "`PreferenceModule`"
-_HINTS = "`HealthHints`"
 _EXACT = "`ExactResume`"
+_THERE = "the run has that callback"
+
+
+def _state(callback: str, when: str = ALWAYS, since: int = 0, **held: str) -> Iterator[Entry]:
+    """Yield a callback's state, which it alone writes and reads."""
+    for name, holds in held.items():
+        yield Entry(f"{CALLBACKS}/<{callback}>/{name}", holds, f"`{callback}`", f"`{callback}`", since, when)
+
 
 CONTENTS = (
     Entry(FORMAT, "`format`, this table's version, and `version`, the package's", _MODULE, "every load", since=1),
@@ -139,17 +146,53 @@ CONTENTS = (
     Entry(f"{CALLBACKS}/<ExactResume>/ranks/metrics", "sums of each metric since the last log", _EXACT, _EXACT),
     Entry(f"{CALLBACKS}/<ExactResume>/ranks/logged", "sums of each value that was logged in the epoch", _EXACT, _EXACT),
     Entry(f"{CALLBACKS}/<ExactResume>/ranks/reported", "the values of the last validation", _EXACT, _EXACT),
-    Entry(
-        f"{CALLBACKS}/<ResumableCheckpoint>/kept",
-        "names of the checkpoints that the run keeps",
-        "`ResumableCheckpoint`",
-        "`ResumableCheckpoint`",
-        when="the run has that callback",
+    *_state("ResumableCheckpoint", _THERE, kept="names of the checkpoints that the run keeps"),
+    *_state(
+        "UpdateGuard",
+        skipped="number of steps that were not made",
+        scaler_skipped="number of those that a gradient scaler left out",
+        in_a_row="number of the last ones",
+        norms="last norms of the gradient",
     ),
-    Entry(f"{CALLBACKS}/<HealthHints>/said", "names of the hints that were given", _HINTS, _HINTS, since=2),
-    Entry(f"{CALLBACKS}/<HealthHints>/seen", "examples that were trained on", _HINTS, _HINTS, since=2),
-    Entry(f"{CALLBACKS}/<HealthHints>/start_loss", "loss of a policy that is its reference", _HINTS, _HINTS, since=2),
-    Entry(f"{CALLBACKS}/<HealthHints>/curves", "points of the values that hints read", _HINTS, _HINTS, since=2),
+    *_state(
+        "PrunedWeights",
+        "the run has a `ModelPruning`",
+        masks="where a weight is pruned, by name",
+        hidden="weights that the masks hide, by name",
+    ),
+    *_state(
+        "MovingReference",
+        "a callback moves the reference",
+        settings="those of the callback",
+        steps="optimizer steps that were made",
+        kept="weights that it keeps beside the reference, by name",
+    ),
+    *_state(
+        "HealthHints",
+        since=2,
+        given="rows of `hints.jsonl`: the hints that were given",
+        seen="examples that were trained on",
+        start_loss="loss of a policy that is its reference",
+        curves="points of the values that hints read",
+    ),
+    *_state(
+        "KeepRecord",
+        _THERE,
+        since=2,
+        history="points of all curves, packed",
+        began="when the run began, in ISO 8601",
+        seconds="seconds of training so far",
+        resumed="of each resume the checkpoint, its step and the time",
+        directory="the run's directory",
+    ),
+    *_state(
+        "SampleTable",
+        _THERE,
+        before="texts of the policy before training",
+        reference="texts of a reference that stays as it is",
+        settings="how they were sampled, with the prompts",
+        file="that of their rows",
+    ),
     Entry(
         "<PreferenceDataModule>",
         "`batches_done` of `batches` in the epoch, and what decides on their order",

@@ -42,12 +42,17 @@ def expect_last(trainer: pl.Trainer) -> None:
     Raises:
         InputError: where no callback of it saves what `last` could find.
     """
-    if not any(map(_is_found, _callbacks(trainer))):
+    if not finds_last(trainer):
         raise InputError(
             "ckpt_path last: no callback of this run saves where a later one looks: give the checkpoint's file, or add "
             "the callback ResumableCheckpoint"
         )
     _callbacks(trainer).append(LastOrNothing())
+
+
+def finds_last(trainer: pl.Trainer) -> bool:
+    """Return whether a callback of a run saves what `ckpt_path: last` of a later one finds."""
+    return any(map(_is_found, _callbacks(trainer)))
 
 
 def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from dpo_lightning.callbacks import HealthHints
+from dpo_lightning.callbacks.fit_verdict import verdict_of
+from dpo_lightning.cli.fit_config import saved_config
+from dpo_lightning.cli.last_checkpoint import finds_last
 from dpo_lightning.report.page.whole import PAGE
 from dpo_lightning.report.progress_line import clock
-from dpo_lightning.report.verdict import verdict
+from dpo_lightning.report.record import RunRecord
 from dpo_lightning.utils.files import from_here
+
+_WIDEST = 79  # columns: a full row wraps in some terminals
+_PROMPT = "Say hello."
+
+
+class SaysHowToGoOn(pl.Callback):
+    """Says the command that goes on with a fit which a signal has stopped, where a checkpoint will be found."""
+
+    def __init__(self) -> None:
+        self._config: Path | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find out where the config is saved, while every rank comes here."""
+        self._config = saved_config(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say it; the checkpoint of this moment may still be on its way."""
+        is_stop = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        if is_stop and finds_last(trainer) and self._config is not None and self._config.exists():
+            rank_zero_info(_listed([_resume(self._config, "last")])[0])
 
 
 def end_of_fit(trainer: pl.Trainer, config: Path, seconds: float) -> list[str]:
@@ -26,15 +51,7 @@ def end_of_fit(trainer: pl.Trainer, config: Path, seconds: float) -> list[str]:
         seconds: Duration of the fit.
     """
     ended = f"ended at optimizer step {trainer.global_step}, after {clock(seconds)}"
-    return [ended, *verdict_of(trainer), *_places(trainer, config), *_next_commands(trainer, config)]
-
-
-def verdict_of(trainer: pl.Trainer) -> list[str]:
-    """Return the lines of `verdict` on a Trainer after its fit."""
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    callbacks: list[pl.Callback] = getattr(trainer, "callbacks", [])
-    watching = next((each for each in callbacks if isinstance(each, HealthHints)), None)
-    return verdict(metrics) if watching is None else verdict(metrics, watching.held_out, watching.start)
+    return [ended, *verdict_of(trainer), *_places(trainer, config), *_listed([*_next_commands(trainer, config)])]
 
 
 def _places(trainer: pl.Trainer, config: Path) -> Iterator[str]:
@@ -50,13 +67,49 @@ def _places(trainer: pl.Trainer, config: Path) -> Iterator[str]:
             yield f"{name} in {from_here(path)}"
 
 
-def _next_commands(trainer: pl.Trainer, config: Path) -> Iterator[str]:
+def _next_commands(trainer: pl.Trainer, config: Path) -> Iterator[list[str]]:
+    """Yield what may be done next, each as the parts of a command that stay together in a line."""
     checkpoint = _checkpoint(trainer)
-    if checkpoint is None or not config.exists():
-        return
-    run, file = (shlex.quote(from_here(path)) for path in (config, checkpoint))
-    yield f"next: dpo-lightning validate --config {run} --ckpt_path {file}"
-    yield f"      dpo-lightning export {file} --config {run} --out {_free('model')}"
+    run = f"--config {_typed(config)}"
+    if checkpoint is not None and config.exists():
+        file = _typed(checkpoint)
+        if _may_go_on(trainer):
+            yield _resume(config, file)
+        yield ["dpo-lightning validate", run, f"--ckpt_path {file}"]
+        yield ["dpo-lightning generate", file, run, f"--prompt {shlex.quote(_PROMPT)}"]
+    if RunRecord(config.parent).facts.exists():
+        yield ["dpo-lightning report", _typed(config.parent)]
+    if checkpoint is not None and config.exists():
+        yield ["dpo-lightning export", _typed(checkpoint), run, f"--out {_free('model')}"]
+
+
+def _resume(config: Path, file: str) -> list[str]:
+    return ["dpo-lightning fit", f"--config {_typed(config)}", f"--ckpt_path {file}"]
+
+
+def _may_go_on(trainer: pl.Trainer) -> bool:
+    """Return whether a fit was ended before its last step by what would not end it again at once."""
+    ends_again = any(isinstance(each, EarlyStopping | Timer) for each in cast(Any, trainer).callbacks)
+    return trainer.should_stop and not ends_again
+
+
+def _listed(commands: Sequence[Sequence[str]]) -> list[str]:
+    """Return commands below each other; one that is too wide goes on in the next row, as a shell reads it."""
+    return [("next: " if number == 0 else " " * 6) + _wrapped(parts) for number, parts in enumerate(commands)]
+
+
+def _wrapped(parts: Sequence[str]) -> str:
+    rows = [" " * 6 + parts[0]]
+    for part in parts[1:]:
+        if len(f"{rows[-1]} {part} \\") <= _WIDEST:
+            rows[-1] += f" {part}"
+        else:
+            rows.append(" " * 8 + part)
+    return " \\\n".join(rows).lstrip()
+
+
+def _typed(path: Path) -> str:
+    return shlex.quote(from_here(path))
 
 
 def _free(name: str) -> str:

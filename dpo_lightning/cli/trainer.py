@@ -32,7 +32,7 @@ from dpo_lightning.cli.last_checkpoint import expect_last
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places, check_unused
 from dpo_lightning.cli.quiet import leave_out_noise
-from dpo_lightning.cli.run_end import end_of_fit
+from dpo_lightning.cli.run_end import SaysHowToGoOn, end_of_fit
 from dpo_lightning.cli.same_weights import same_weights
 from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress, with_record
 from dpo_lightning.cli.values import check_values, refusals_of_others
@@ -109,7 +109,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
         settings = self.config_init[self.config["subcommand"]]["trainer"]
         callbacks = with_progress(settings)
         if self.config["subcommand"] == "fit":
-            callbacks = with_record(callbacks, self.words)
+            callbacks = [*with_record(callbacks, self.words), SaysHowToGoOn()]
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def instantiate_classes(self) -> None:

@@ -28,6 +28,7 @@ from tests.helpers.tiny import tiny_llama
 
 STEPS = 68  # of 4 pairs: a hint takes 256 examples
 STUCK: dict[str, Any] = {"lr": 1e-9}
+pytestmark = pytest.mark.filterwarnings("ignore:learning rate 1e-09 is")
 
 
 @contextmanager
@@ -84,17 +85,19 @@ def test_the_examples_that_are_held_out_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_does_not_repeat_them(tmp_path: Path) -> None:
-    def go(on_from: str | None) -> tuple[pl.Trainer, list[str]]:
+    def go(on_from: str | None, version: str) -> tuple[pl.Trainer, list[str]]:
         saving = ResumableCheckpoint(str(tmp_path / "saved"), every_n_train_steps=STEPS)
         steps = STEPS if on_from is None else STEPS + 8
-        checkpoints = {"callbacks": [saving], "enable_checkpointing": True}
+        logger = CSVLogger(str(tmp_path), name=None, version=version)
+        checkpoints = {"callbacks": [saving], "enable_checkpointing": True, "logger": logger}
         return fit(tmp_path, module(**STUCK), on_from, max_steps=steps, **checkpoints)
 
-    (first, said), (second, repeated) = go(None), go("last")
+    (first, said), (second, repeated) = go(None, "run"), go("last", "resumed")
     assert (len(said), repeated) == (1, [])
     assert second.global_step == STEPS + 8
     before, after = (watching(each).state_dict() for each in (first, second))
-    assert after["said"] == ["loss-stuck"]
+    assert [(row["step"], row["name"]) for row in after["given"]] == [(STEPS - 4, "loss-stuck")]
+    assert read_rows(RunRecord(Path(second.log_dir or "")).hints) == after["given"]
     assert (before["seen"], after["seen"]) == (4 * STEPS, 4 * (STEPS + 8))
     assert before["start_loss"] == after["start_loss"] == pytest.approx(math.log(2))
     assert after["curves"]["train/loss"][: STEPS // 4] == before["curves"]["train/loss"]
@@ -189,13 +192,21 @@ def test_without_a_reference_the_first_samples_stand_for_it(tmp_path: Path) -> N
     assert lengths_of_samples(record) is None
 
 
+class Samples(pl.Callback):
+    """Writes samples that have become longer, as SampleTable does."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        record, texts = RunRecord(Path(trainer.log_dir or "")), ["a b c"] * 16
+        add_row(record.samples, {"step": 0, "prompt": "p", "policy": texts, "reference": texts})
+        add_row(record.samples, {"step": 1, "prompt": "p", "policy": ["a b c d e f g"] * 16, "reference": texts})
+
+
 def test_a_run_says_that_its_samples_drift(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path / "run")
-    texts = ["a b c"] * 16
-    add_row(record.samples, {"step": 0, "prompt": "p", "policy": texts, "reference": texts})
-    add_row(record.samples, {"step": 1, "prompt": "p", "policy": ["a b c d e f g"] * 16, "reference": texts})
-    _, said = fit(tmp_path, module(lr=1e-3), max_steps=2, log_every_n_steps=1)
+    few: dict[str, Any] = {"max_steps": 2, "log_every_n_steps": 1}
+    _, said = fit(tmp_path, module(lr=1e-3), callbacks=[Samples()], **few)
     assert [line.split(":")[0] for line in said] == ["warning length-drift"]
+    _, said = fit(tmp_path, module(lr=1e-3), **few)
+    assert said == []  # those of the run before are no samples of this one
 
 
 def test_every_run_has_it(tmp_path: Path) -> None:

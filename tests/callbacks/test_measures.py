@@ -10,13 +10,15 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import SGD
 from torch.utils.data import DataLoader
 
 from dpo_lightning import PreferenceModule
 from dpo_lightning.batch import collate_padded, collate_tree
-from dpo_lightning.callbacks import Measures, measures
+from dpo_lightning.callbacks import Measures, ResumableCheckpoint, SampleTable, measures, samples
+from dpo_lightning.checkpoints import DurableCheckpointIO
 from dpo_lightning.estimate import ModelShape, Workload, shape_of, step_flops
 from dpo_lightning.estimate.memory import State
 from dpo_lightning.utils.ranks import DataRanks
@@ -143,6 +145,34 @@ def test_a_resumed_run_counts_its_own_time(tmp_path: Path, monkeypatch: pytest.M
     assert [seen["train/seconds"] for seen in tells.seen] == [1, 2]
     assert [seen["train/pairs_per_second"] for seen in tells.seen] == pytest.approx([4, 4])
     assert [seen["train/epoch_fraction"] for seen in tells.seen] == pytest.approx([5 / 6, 1])
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_saving_and_sampling_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int) -> None:
+    clock = Clock(monkeypatch)
+
+    def slow(method: Any) -> Any:
+        def slowly(*args: Any, **kwargs: Any) -> Any:
+            clock.now += 1000
+            return method(*args, **kwargs)
+
+        return slowly
+
+    monkeypatch.setattr(DurableCheckpointIO, "save_checkpoint", slow(DurableCheckpointIO.save_checkpoint))
+    monkeypatch.setattr(samples, "sample_over_ranks", slow(samples.sample_over_ranks))
+    tells = Tells(clock)
+    table = SampleTable(prompts=1, samples_per_prompt=1, max_new_tokens=1, every_n_steps=every)
+    savers = [
+        ResumableCheckpoint(str(tmp_path / "ours"), every_n_train_steps=every),
+        ModelCheckpoint(tmp_path / "theirs", every_n_train_steps=every, save_top_k=-1),
+    ]
+    root: dict[str, Any] = {"default_root_dir": tmp_path, "enable_checkpointing": True}
+    trainer(max_steps=4, callbacks=[table, *savers, tells], **root).fit(module(), data(tmp_path))
+
+    assert clock.now > 5000
+    # A batch takes its second at its start, which is still that of Lightning's saving.
+    counted = {1: [1, 1, 1, 1], 2: [1, 2, 2, 3]}
+    assert [seen["train/seconds"] for seen in tells.seen] == counted[every]
 
 
 class Rates(PreferenceModule):

@@ -9,6 +9,7 @@ from typing import Any
 from dpo_lightning.callbacks import KeepRecord
 from dpo_lightning.report.record import RunRecord, read_document, read_rows
 from tests.helpers.resumable import Case, noted, prepare, start, stop_after, wait
+from tests.helpers.runs import MEASURED
 
 
 def record() -> list[KeepRecord]:
@@ -17,9 +18,10 @@ def record() -> list[KeepRecord]:
 
 
 def points(run: Path) -> list[dict[str, Any]]:
-    """The points of a run but their times."""
+    """The points of a run but what its process takes."""
     rows = read_rows(RunRecord(run).points)
-    return [{name: value for name, value in row.items() if name not in ("seconds", "epoch")} for row in rows]
+    left_out = {"seconds", "epoch", *MEASURED}
+    return [{name: value for name, value in row.items() if name not in left_out} for row in rows]
 
 
 def test_a_killed_run_goes_on_with_its_curve(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelPruning
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.optim import SGD
 
 import dpo_lightning
-from dpo_lightning import LoRA, PairedBCO, PreferenceModule
-from dpo_lightning.callbacks import EMAReference, ResumableCheckpoint
+from dpo_lightning import LoRA, PairedBCO, PreferenceModule, callbacks
+from dpo_lightning.callbacks import EMAReference, KeepRecord, ResumableCheckpoint, SampleTable
+from dpo_lightning.callbacks.pruned_weights import PrunedWeights
 from dpo_lightning.checkpoints import DurableCheckpointIO, problem
 from dpo_lightning.checkpoints.contents import (
     ALWAYS,
@@ -22,6 +25,7 @@ from dpo_lightning.checkpoints.contents import (
     FORMAT,
     FORMAT_VERSION,
     GIVEN_REFERENCE,
+    LOOPS,
     MODEL_CONFIG,
     MOVED_REFERENCE,
     NOT_HELD,
@@ -40,9 +44,10 @@ from tests.helpers.shards import write_shards
 from tests.helpers.tiny import tiny_llama
 
 RUNS: dict[str, tuple[dict[str, Any], list[Any], set[str]]] = {
-    "full": ({}, [], {MODEL_CONFIG}),
+    "full": ({}, [KeepRecord, lambda: SampleTable(prompts=1, max_new_tokens=1)], {MODEL_CONFIG}),
     "lora": ({"lora": LoRA(r=2)}, [], set()),
     "moved reference": ({}, [lambda: EMAReference(0.5)], {MODEL_CONFIG, MOVED_REFERENCE, REFERENCE_MOVER}),
+    "pruned": ({}, [lambda: ModelPruning("random_unstructured", amount=0.2)], {MODEL_CONFIG}),
     "given reference": ({"reference": tiny_llama()}, [], {MODEL_CONFIG, GIVEN_REFERENCE}),
     "function": ({"optimizer": lambda params: SGD(params, lr=0.1)}, [], {MODEL_CONFIG, NOT_HELD}),
     "text like a number": ({"model_kwargs": {"revision": "1"}}, [], {MODEL_CONFIG, WHOLE}),
@@ -53,9 +58,10 @@ DATAMODULE = "<PreferenceDataModule>"
 
 def fitted(path: Path, name: str, **settings: Any) -> Path:
     """The checkpoint of a run's third step."""
-    model, callbacks, _ = RUNS[name]
+    model, made, _ = RUNS[name]
     saving = ResumableCheckpoint(str(path / "saved"), every_n_train_steps=3)
-    settings = {"callbacks": [*(make() for make in callbacks), saving], "enable_checkpointing": True, **settings}
+    added: dict[str, Any] = {"callbacks": [*(make() for make in made), saving], "enable_checkpointing": True}
+    settings = {**added, "logger": CSVLogger(str(path)), **settings}
     policy = saved_model(path / "model")
     trainer(**settings).fit(module(policy, **model), data(path))
     return path / "saved/step=3.ckpt"
@@ -85,22 +91,39 @@ def test_the_table_names_no_key_that_none_holds(saved: dict[str, dict[str, Any]]
     assert held == table_keys(always=True) | table_keys(always=False)
 
 
-@pytest.mark.parametrize("entry", [entry for entry in CONTENTS if not entry.is_top_level], ids=lambda entry: entry.key)
-def test_keys_inside_are_those_of_the_table(entry: Any, saved: dict[str, dict[str, Any]]) -> None:
-    value: Any = saved["full"]
-    for part in entry.key.split("/"):
-        value = value[0] if isinstance(value, list) else value
-        matching = [key for key in value if key == part or key.startswith(part.strip("<>"))]
-        assert len(matching) == 1, (entry.key, list(value))
-        value = value[matching[0]]
-    assert value is not None
+OWN = {name: kind for name, kind in vars(callbacks).items() if isinstance(kind, type)} | {
+    "PrunedWeights": PrunedWeights
+}
+OF_CALLBACKS = [entry for entry in CONTENTS if entry.key.startswith(f"{CALLBACKS}/")]
 
 
-def test_a_callbacks_state_holds_nothing_else(saved: dict[str, dict[str, Any]]) -> None:
-    inside = {key: state for key, state in saved["full"][CALLBACKS].items() if key.startswith("ExactResume")}
-    (state,) = inside.values()
-    named = {entry.key.rpartition("/")[2] for entry in CONTENTS if "<ExactResume>" in entry.key}
-    assert {*state, *state["ranks"][0]} == named
+def states(checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What this package's callbacks keep in a checkpoint, by the class that the table names."""
+    named = {entry.key.split("/")[1].strip("<>") for entry in OF_CALLBACKS}
+    found: dict[str, dict[str, Any]] = {}
+    for key, state in checkpoint[CALLBACKS].items():
+        if (kind := OWN.get(key.partition("{")[0])) is not None:
+            (name,) = named & {each.__name__ for each in kind.__mro__}
+            assert name not in found
+            found[name] = state
+    return found
+
+
+def test_a_callbacks_state_is_what_the_table_says(saved: dict[str, dict[str, Any]]) -> None:
+    """Every key of every callback, and none that no run has."""
+    held: set[tuple[str, ...]] = set()
+    for checkpoint in saved.values():
+        for name, state in states(checkpoint).items():
+            held |= {(f"<{name}>", key) for key in state}
+            held |= {(f"<{name}>", "ranks", key) for key in (state["ranks"][0] if "ranks" in state else ())}
+    assert held == {tuple(entry.key.split("/")[1:]) for entry in OF_CALLBACKS}
+
+
+def test_callbacks_of_every_run_are_in_every_checkpoint(saved: dict[str, dict[str, Any]]) -> None:
+    always = {entry.key.split("/")[1].strip("<>") for entry in OF_CALLBACKS if entry.when == ALWAYS}
+    for checkpoint in saved.values():
+        assert always <= states(checkpoint).keys()
+    assert saved["full"][LOOPS]["fit_loop"]
 
 
 def test_the_shards_of_a_run_hold_what_a_file_does(tmp_path: Path, saved: dict[str, dict[str, Any]]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from dpo_lightning.cli.run_end import end_of_fit
+from dpo_lightning.cli.run_end import SaysHowToGoOn, end_of_fit
 
 
 def ended(checkpoint: str = "", log_dir: str | None = None, **metrics: float) -> Any:
@@ -17,6 +21,8 @@ def ended(checkpoint: str = "", log_dir: str | None = None, **metrics: float) ->
         callback_metrics={name.replace("_", "/"): torch.tensor(value) for name, value in metrics.items()},
         global_step=12,
         log_dir=log_dir,
+        callbacks=[],
+        should_stop=False,
         checkpoint_callback=SimpleNamespace(best_model_path=checkpoint, last_model_path=""),
     )
 
@@ -53,9 +59,78 @@ def test_places_and_commands_are_as_one_types_them(tmp_path: Path, monkeypatch: 
         "config in my runs/config.yaml",
         "metrics in my runs",
         "checkpoint in my runs/step=12.ckpt",
-        "next: dpo-lightning validate --config 'my runs/config.yaml' --ckpt_path 'my runs/step=12.ckpt'",
-        "      dpo-lightning export 'my runs/step=12.ckpt' --config 'my runs/config.yaml' --out model-2",
+        "next: dpo-lightning validate --config 'my runs/config.yaml' \\\n        --ckpt_path 'my runs/step=12.ckpt'",
+        "      dpo-lightning generate 'my runs/step=12.ckpt' \\\n"
+        "        --config 'my runs/config.yaml' --prompt 'Say hello.'",
+        "      dpo-lightning export 'my runs/step=12.ckpt' \\\n        --config 'my runs/config.yaml' --out model-2",
     ]
+
+
+def commands(lines: list[str]) -> list[list[str]]:
+    """The words of each command, as a shell has them."""
+    typed = "\n".join(lines).partition("next: ")[2].replace("dpo-lightning", "run")
+    shell = subprocess.run(
+        ["sh", "-c", f"run() {{ printf '%s\\036' \"$@\"; echo; }}\n{typed}"], capture_output=True, text=True, check=True
+    )
+    return [line.split("\036")[:-1] for line in shell.stdout.split("\n")[:-1]]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_commands_fit_the_terminal_and_are_those_that_a_shell_reads(
+    depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Path(*["it's my run"] * depth)
+    (run / "record").mkdir(parents=True)
+    for name in ("config.yaml", "a.ckpt", "record/run.json"):
+        (run / name).touch()
+    stopped = ended(str(run / "a.ckpt"), str(run))
+    stopped.should_stop = True
+    lines = end_of_fit(stopped, run / "config.yaml", 1.0)
+    config, file = str(run / "config.yaml"), str(run / "a.ckpt")
+
+    assert commands(lines) == [
+        ["fit", "--config", config, "--ckpt_path", file],
+        ["validate", "--config", config, "--ckpt_path", file],
+        ["generate", file, "--config", config, "--prompt", "Say hello."],
+        ["report", str(run)],
+        ["export", file, "--config", config, "--out", "model"],
+    ]
+    assert depth > 1 or max(len(row) for line in lines for row in line.splitlines()) < 80
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping("val/loss"), Timer("00:00:00:01")])
+def test_a_run_that_would_end_again_at_once_is_not_to_go_on(callback: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "a.ckpt").touch()
+    stopped = ended(str(tmp_path / "a.ckpt"), str(tmp_path))
+    stopped.should_stop, stopped.callbacks = True, [callback]
+
+    assert not [line for line in end_of_fit(stopped, tmp_path / "config.yaml", 1.0) if "dpo-lightning fit" in line]
+
+
+@pytest.mark.parametrize(
+    ("error", "saved", "said"),
+    [
+        (SIGTERMException(), True, True),
+        (KeyboardInterrupt(), True, True),
+        (ValueError(), True, False),
+        (KeyboardInterrupt(), False, False),
+    ],
+)
+def test_a_signal_is_answered_with_how_to_go_on(
+    error: BaseException, saved: bool, said: bool, tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").touch()
+    saving = [ModelCheckpoint("checkpoints")] if saved else []
+    run: Any = SimpleNamespace(log_dir=None, default_root_dir=".", callbacks=saving)
+    says = SaysHowToGoOn()
+    says.on_train_start(run, pl.LightningModule())
+    with caplog.at_level("INFO"):
+        says.on_exception(run, pl.LightningModule(), error)
+
+    assert caplog.messages == ["next: dpo-lightning fit --config config.yaml --ckpt_path last"] * said
 
 
 def test_a_checkpoint_that_is_elsewhere_has_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from dpo_lightning.cli.main import main
+from dpo_lightning.report.record import read_document
 from tests.helpers.runs import saved_model, write_rows
 from tests.helpers.terminal import run_in_terminal
 
@@ -80,11 +82,23 @@ def test_a_log_file_grows_by_a_line_each_interval() -> None:
 def test_the_next_commands_run_as_typed(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         main(FIT[2:])
-    commands = [message.split("dpo-lightning ")[1] for message in caplog.messages if "dpo-lightning " in message]
-    assert [command.split()[0] for command in commands] == ["validate", "export"]
+    typed = [message.replace("\\\n", " ").split("dpo-lightning ")[1:] for message in caplog.messages]
+    commands = [shlex.split(command) for found in typed for command in found]
+    assert [command[0] for command in commands] == ["validate", "generate", "report", "export"]
     held_out = [message for message in caplog.messages if message.startswith("held-out pairs: loss ")]
-    for command in commands:
-        main(shlex.split(command))
-    loss = held_out[0].split()[3].rstrip(",")
-    assert loss[:5] in capsys.readouterr().out
+    run = read_document(Path("lightning_logs/version_0/record/run.json"))
+    assert run is not None
+    assert run["verdict"] == held_out
+    assert held_out[0] in html.unescape(Path("lightning_logs/version_0/report.html").read_text())
+    printed = {command[0]: outcome(command, capsys) for command in commands}
+    assert held_out[0].split()[3].rstrip(",")[:5] in printed["validate"]
+    assert "policy: " in printed["generate"]
+    assert printed["report"].strip() == "report in lightning_logs/version_0/report.html"
     assert Path("model-2", "model.safetensors").exists()  # `model` is of the callback
+
+
+def outcome(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command prints."""
+    capsys.readouterr()
+    main(command)
+    return capsys.readouterr().out

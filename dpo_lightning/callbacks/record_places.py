@@ -1,0 +1,46 @@
+"""The place of a run's record, and what an earlier run has left there."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import count
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info
+
+from dpo_lightning.report.record import RunRecord
+from dpo_lightning.utils.files import from_here, is_local, spared
+
+
+def record_of(trainer: pl.Trainer) -> RunRecord | None:
+    """Return where the record of a fit lies; every rank must call, and gets the same.
+
+    None where none is kept: without a logger, under `fast_dev_run`, and in another file system than this machine's.
+    """
+    if not trainer.loggers or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return None
+    directory = str(trainer.log_dir or trainer.default_root_dir)
+    return RunRecord(Path(directory).absolute()) if is_local(directory) else None
+
+
+def begins_anew(trainer: pl.Trainer) -> bool:
+    """Return whether a fit that starts is neither from a checkpoint nor a second one of its Trainer."""
+    return trainer.ckpt_path is None and not trainer.global_step
+
+
+def set_aside(trainer: pl.Trainer, record: RunRecord | None) -> None:
+    """Move the record of an earlier run to `earlier-1` (2, 3, ...) beside it, with its config, and say so; on rank 0.
+
+    Loggers that number their runs give each a directory; others give all the same, as W&B's, or none.
+    """
+    if record is None or not trainer.is_global_zero or not record.folder.is_dir():
+        return
+    place = next(each for each in (record.run / f"earlier-{n}" for n in count(1)) if not each.exists())
+    with spared(place):
+        place.mkdir()
+        config = record.run / "config.yaml"
+        if config.is_file():
+            shutil.copy(config, place / config.name)
+        record.folder.rename(place / record.folder.name)
+        rank_zero_info(f"the record of an earlier run is in {from_here(place)} now")
