@@ -154,12 +154,12 @@ class TrustRegionReference(MovingReference):
     .. math::
         \pi_\text{ref} \leftarrow \alpha \pi_\theta + (1-\alpha) \pi_\text{ref}
 
-    on the weights, after every `\tau` steps. For any objective with a
+    on the weights, after every τ steps. For any objective with a
     reference. The policy may go farther from where it began than a loss against a fixed reference lets it.
 
     Args:
         alpha: Share of the policy, in (0, 1]; 1 is the hard update. The default is TRL's.
-        every: `\tau`, steps from one update to the next. The default is TRL's.
+        every: τ, steps from one update to the next. The default is TRL's.
 
     Example:
         >>> import torch
@@ -221,16 +221,16 @@ class BEMAReference(MovingReference):
         \mu_t &= (1-\beta_t) \mu + \beta_t \theta_t, \qquad \beta_t = (\rho + \gamma t)^{-\kappa} \\
         \theta_\text{ref} &= \mu_t + \alpha_t (\theta_t - \theta_0), \qquad \alpha_t = (\rho + \gamma t)^{-\eta}
 
-    after every `\phi` steps, where `t` counts steps, and `\mu` and `\theta_0` are the policy
+    after every φ steps, where t counts steps, and μ and θ with index 0 are the policy
     before the first. It is as smooth as an average and does not trail as far behind. It costs, on the device, two more
     copies of the trained weights.
 
     Args:
-        every: `\phi`.
-        ema_power: `\kappa`; 0 leaves the averaging out.
-        bias_power: `\eta`; the larger, the sooner the correction fades.
-        multiplier: `\gamma`.
-        lag: `\rho`.
+        every: φ, in optimizer steps.
+        ema_power: κ; 0 leaves the averaging out.
+        bias_power: η; the larger, the sooner the correction fades.
+        multiplier: γ.
+        lag: ρ.
     """
 
     def __init__(

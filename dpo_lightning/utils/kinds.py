@@ -9,7 +9,7 @@ import inspect
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin
@@ -131,7 +131,7 @@ def in_words(hint: Any) -> str:
     """Say which values an annotation takes, as it follows "must be"."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in _UNIONS:
-        words = dict.fromkeys(in_words(each) for each in inner)
+        words = dict.fromkeys(in_words(each) for each in _ordered(inner))
         return " or ".join(sorted(words, key=lambda word: ", each " in word))  # what follows would be said of each
     if origin is Literal:
         return " or ".join(map(repr, inner))
@@ -140,6 +140,15 @@ def in_words(hint: Any) -> str:
     if origin in _MAPPINGS:
         return _PLAIN[dict] if inner[1] is Any else f"{_PLAIN[dict]}, each {in_words(inner[1])}"
     return _PLAIN.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _ordered(members: Sequence[Any]) -> list[Any]:
+    """Put int before float: typing returns an equal union that was made before, in the order of that one."""
+    ordered = list(members)
+    if {int, float} <= set(members) and ordered.index(float) < ordered.index(int):
+        first, second = ordered.index(float), ordered.index(int)
+        ordered[first], ordered[second] = int, float
+    return ordered
 
 
 def takes_text(hint: Any) -> bool:

@@ -268,7 +268,12 @@ def test_a_second_fit_begins_anew(tmp_path):
 
 def test_the_command_knows_them_by_name(tmp_path, monkeypatch):
     config = {
-        "model": {"policy": saved_model(tmp_path / "model"), "lora": {"r": 2}, "reference": "FrozenAdapter"},
+        "model": {
+            "policy": saved_model(tmp_path / "model"),
+            "lora": {"r": 2},
+            "reference": "FrozenAdapter",
+            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
+        },
         "data": {"dataset": write_rows(tmp_path / "pairs.jsonl"), "val_split": "train[:8]", "batch_pairs": 4},
         "trainer": {
             "accelerator": "cpu",

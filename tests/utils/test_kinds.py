@@ -93,4 +93,5 @@ def test_an_annotation_takes_a_text_or_would_import_it() -> None:
 )
 def test_the_values_of_a_mapping_are_looked_at(hint: Any, value: Any, taken: bool) -> None:
     assert takes(hint, value) == taken
+    assert in_words(float | int | None) == in_words(int | float | None) == "a whole number or a number or null"
     assert in_words(dict[str, list[int]]) == "a mapping, each a list, each a whole number"
