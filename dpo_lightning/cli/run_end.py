@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from dpo_lightning.callbacks import HealthHints
+from dpo_lightning.callbacks import Export, HealthHints
 from dpo_lightning.report.page.whole import PAGE
 from dpo_lightning.report.progress_line import clock
 from dpo_lightning.report.verdict import verdict
@@ -51,12 +51,30 @@ def _places(trainer: pl.Trainer, config: Path) -> Iterator[str]:
 
 
 def _next_commands(trainer: pl.Trainer, config: Path) -> Iterator[str]:
-    checkpoint = _checkpoint(trainer)
-    if checkpoint is None or not config.exists():
-        return
-    run, file = (shlex.quote(from_here(path)) for path in (config, checkpoint))
-    yield f"next: dpo-lightning validate --config {run} --ckpt_path {file}"
-    yield f"      dpo-lightning export {file} --config {run} --out {_free('model')}"
+    for place, command in enumerate(_commands(_checkpoint(trainer), _export(trainer), config)):
+        yield f"{'next:' if place == 0 else '     '} dpo-lightning {command}"
+
+
+def _commands(checkpoint: Path | None, exported: Path | None, config: Path) -> Iterator[str]:
+    """Yield what may follow; an export that the run made itself is not to be made again."""
+    run, report = (shlex.quote(from_here(path)) for path in (config, config.parent))
+    if checkpoint is not None and config.exists():
+        file = shlex.quote(from_here(checkpoint))
+        yield f"validate --config {run} --ckpt_path {file}"
+        yield f"generate {file} --config {run} --reference --prompt TEXT"
+        if exported is None:
+            yield f"export {file} --config {run} --out {_free('model')}"
+    elif exported is not None:
+        yield f"generate {shlex.quote(from_here(exported))} --prompt TEXT"
+    if config.with_name(PAGE).exists():
+        yield f"report {report} ANOTHER_RUN"
+
+
+def _export(trainer: pl.Trainer) -> Path | None:
+    """Return a directory that the run has exported to."""
+    callbacks: list[pl.Callback] = getattr(trainer, "callbacks", [])
+    paths = [path for each in callbacks if isinstance(each, Export) for path in (each.path, each.merged_path) if path]
+    return next((Path(path) for path in paths if Path(path).exists()), None)
 
 
 def _free(name: str) -> str:

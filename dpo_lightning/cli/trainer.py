@@ -32,7 +32,7 @@ from dpo_lightning.cli.last_checkpoint import expect_last
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places, check_unused
 from dpo_lightning.cli.quiet import leave_out_noise
-from dpo_lightning.cli.run_end import end_of_fit
+from dpo_lightning.cli.run_end import end_of_fit, verdict_of
 from dpo_lightning.cli.same_weights import same_weights
 from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress, with_record
 from dpo_lightning.cli.values import check_values, refusals_of_others
@@ -223,7 +223,7 @@ class PreferenceCLI(CheckedCheckpointCLI):
         """Say how the run went, where everything lies, and the next commands."""
         config = saved_config(self.trainer)
         if self.trainer.is_global_zero:
-            report_of_fit(config.parent, self.datamodule, self.model)
+            report_of_fit(config.parent, self.datamodule, self.model, verdict_of(self.trainer))
         for line in end_of_fit(self.trainer, config, time.monotonic() - self._began):
             rank_zero_info(line)
 

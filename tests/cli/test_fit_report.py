@@ -61,3 +61,13 @@ def test_what_fails_costs_a_line(run, rows, monkeypatch, caplog) -> None:
 def test_a_run_without_a_record_has_no_report(tmp_path) -> None:
     report_of_fit(tmp_path, None, None)
     assert not [*tmp_path.iterdir()]
+
+
+def test_the_verdict_of_the_end_stands_in_the_record_and_at_the_head_of_the_page(run) -> None:
+    report_of_fit(run, None, None, ["held-out pairs: loss 0.5", "warning: the text is <likely> broken"])
+    facts = read_document(RunRecord(run).facts)
+    assert facts is not None
+    assert facts["verdict"][1] == "warning: the text is <likely> broken"
+    assert facts["status"] == "finished"
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "warning: the text is &lt;likely&gt; broken" in page.partition("<section")[0]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from dpo_lightning.callbacks import Export
 from dpo_lightning.cli.run_end import end_of_fit
 
 
@@ -54,6 +55,7 @@ def test_places_and_commands_are_as_one_types_them(tmp_path: Path, monkeypatch: 
         "metrics in my runs",
         "checkpoint in my runs/step=12.ckpt",
         "next: dpo-lightning validate --config 'my runs/config.yaml' --ckpt_path 'my runs/step=12.ckpt'",
+        "      dpo-lightning generate 'my runs/step=12.ckpt' --config 'my runs/config.yaml' --reference --prompt TEXT",
         "      dpo-lightning export 'my runs/step=12.ckpt' --config 'my runs/config.yaml' --out model-2",
     ]
 
@@ -64,3 +66,17 @@ def test_a_checkpoint_that_is_elsewhere_has_its_whole_path(tmp_path: Path, monke
     (tmp_path / "a.ckpt").touch()
 
     assert end_of_fit(ended(str(tmp_path / "a.ckpt")), Path("no"), 1.0)[1:] == [f"checkpoint in {tmp_path / 'a.ckpt'}"]
+
+
+def test_what_a_run_exported_itself_is_what_one_generates_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for directory in ("run", "adapter"):
+        (tmp_path / directory).mkdir()
+    for name in ("config.yaml", "report.html", "a.ckpt"):
+        (tmp_path / "run" / name).touch()
+    without, kept = ended(), ended("run/a.ckpt")
+    without.callbacks = kept.callbacks = [Export("adapter")]
+
+    next_of = [[line[6:] for line in end_of_fit(run, Path("run/config.yaml"), 1.0)[3:]] for run in (without, kept)]
+    assert next_of[0] == ["dpo-lightning generate adapter --prompt TEXT", "dpo-lightning report run ANOTHER_RUN"]
+    assert [line.split()[1] for line in next_of[1][1:]] == ["validate", "generate", "report"]
