@@ -80,3 +80,11 @@ def test_what_a_run_exported_itself_is_what_one_generates_from(tmp_path: Path, m
     next_of = [[line[6:] for line in end_of_fit(run, Path("run/config.yaml"), 1.0)[3:]] for run in (without, kept)]
     assert next_of[0] == ["dpo-lightning generate adapter --prompt TEXT", "dpo-lightning report run ANOTHER_RUN"]
     assert [line.split()[1] for line in next_of[1][1:]] == ["validate", "generate", "report"]
+
+
+def test_a_fit_that_ends_before_its_validation_does_not_say_that_nothing_was_held_out() -> None:
+    without, before = ended(train_loss=0.5), ended(train_loss=0.5)
+    without.num_val_batches, before.num_val_batches = [], [3, 0]
+    said = [end_of_fit(run, Path("nowhere/config.yaml"), 1.0)[1] for run in (without, before)]
+    assert "set data.val_split" in said[0]
+    assert said[1] == "the fit ended before a validation: how the policy does on held-out pairs is not known"
