@@ -13,4 +13,6 @@ def verdict_of(trainer: pl.Trainer) -> list[str]:
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     callbacks: list[pl.Callback] = getattr(trainer, "callbacks", [])
     watching = next((each for each in callbacks if isinstance(each, HealthHints)), None)
-    return verdict(metrics) if watching is None else verdict(metrics, watching.held_out, watching.start)
+    validates = sum(getattr(trainer, "num_val_batches", ())) > 0
+    seen = (None, None) if watching is None else (watching.held_out, watching.start)
+    return verdict(metrics, *seen, validates=validates)

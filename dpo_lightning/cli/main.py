@@ -124,4 +124,24 @@ def _refused_by_wandb(error: BaseException) -> str | None:
     return f"WandbLogger: {one_line(error, 300)}: set WANDB_API_KEY, or offline: true"
 
 
-_READERS = (_known_cause, _full_memory, _lost_worker, _no_place, _no_checkpoint, _refused_by_wandb, _refused_by_others)
+def _broken_logger(error: BaseException) -> str | None:
+    """Recognise a logger whose package is installed and cannot be imported, which Lightning finds out in the run."""
+    if not isinstance(error, ImportError):
+        return None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith("lightning.pytorch.loggers."):
+            name = type(frame.f_locals.get("self")).__name__
+            return f"trainer.logger: {name}: its package cannot be imported ({one_line(error, 200)}): install it again"
+    return None
+
+
+_READERS = (
+    _known_cause,
+    _full_memory,
+    _lost_worker,
+    _no_place,
+    _no_checkpoint,
+    _broken_logger,
+    _refused_by_wandb,
+    _refused_by_others,
+)

@@ -31,6 +31,7 @@ _LOGGED = (
 _WARNED = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # torch, of Lightning's code
     r"`is_gradient_checkpointing` is deprecated",  # transformers, of PEFT's code
+    r".*callbacks used to create the checkpoint need to be provided.*: \['KeepRecord'\]",  # a fit alone has it
     r"\.\w+\(ckpt_path=\"last\"\) is set, but there is no last",  # Lightning: `LastOrNothing` says what that means
 )
 _LOGGERS = (

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from dpo_lightning.callbacks import Export
 from dpo_lightning.callbacks.fit_verdict import verdict_of
 from dpo_lightning.cli.fit_config import saved_config
 from dpo_lightning.cli.last_checkpoint import finds_last
@@ -69,18 +70,27 @@ def _places(trainer: pl.Trainer, config: Path) -> Iterator[str]:
 
 def _next_commands(trainer: pl.Trainer, config: Path) -> Iterator[list[str]]:
     """Yield what may be done next, each as the parts of a command that stay together in a line."""
-    checkpoint = _checkpoint(trainer)
-    run = f"--config {_typed(config)}"
+    checkpoint, exported = _checkpoint(trainer), _export(trainer)
+    run, says = f"--config {_typed(config)}", f"--prompt {shlex.quote(_PROMPT)}"
     if checkpoint is not None and config.exists():
         file = _typed(checkpoint)
         if _may_go_on(trainer):
             yield _resume(config, file)
         yield ["dpo-lightning validate", run, f"--ckpt_path {file}"]
-        yield ["dpo-lightning generate", file, run, f"--prompt {shlex.quote(_PROMPT)}"]
+        yield ["dpo-lightning generate", file, run, says]
+    elif exported is not None:
+        yield ["dpo-lightning generate", _typed(exported), says]
     if RunRecord(config.parent).facts.exists():
         yield ["dpo-lightning report", _typed(config.parent)]
-    if checkpoint is not None and config.exists():
+    if checkpoint is not None and exported is None and config.exists():
         yield ["dpo-lightning export", _typed(checkpoint), run, f"--out {_free('model')}"]
+
+
+def _export(trainer: pl.Trainer) -> Path | None:
+    """Return a directory that the run has exported to: it need not be made again."""
+    callbacks: list[pl.Callback] = getattr(trainer, "callbacks", [])
+    paths = [path for each in callbacks if isinstance(each, Export) for path in (each.path, each.merged_path) if path]
+    return next((Path(path) for path in paths if Path(path).exists()), None)
 
 
 def _resume(config: Path, file: str) -> list[str]:

@@ -40,7 +40,11 @@ def wilson(share: float, count: int) -> Interval:
 
 
 def verdict(
-    metrics: Mapping[str, float], held_out: int | None = None, start: Mapping[str, float] | None = None
+    metrics: Mapping[str, float],
+    held_out: int | None = None,
+    start: Mapping[str, float] | None = None,
+    *,
+    validates: bool = False,
 ) -> list[str]:
     """Return the lines that say how a fit went.
 
@@ -49,6 +53,7 @@ def verdict(
         held_out: Number of the examples that `val/...` are means of; without it the accuracy has no interval.
         start: Values by the same names before training, or those of `train/...` at its first log. Without a reference,
             what the chosen completions were worth to the policy is known from there alone.
+        validates: Whether examples are held out; the fit may have ended before its first validation.
 
     Returns:
         Nothing without a value; else a line with the values of the held-out examples, or that nothing was held out, and
@@ -61,6 +66,8 @@ def verdict(
     start = start or {}
     if stage == "val":
         lines = [f"held-out pairs: {', '.join(_values(metrics, held_out))}"]
+    elif validates:
+        lines = ["the fit ended before a validation: how the policy does on held-out pairs is not known"]
     else:
         lines = ["no pairs were held out: how the policy does on others is not known; set data.val_split"]
     warning = _broken(metrics, start, stage)

@@ -13,7 +13,7 @@ import torch
 import yaml
 from lightning_utilities.core import imports as requirements
 
-from dpo_lightning.cli.main import main
+from dpo_lightning.cli.main import cause_in_a_line, main
 from dpo_lightning.cli.missing import class_in, missing_device, missing_package
 from tests.helpers.runs import saved_model, write_rows
 
@@ -110,3 +110,17 @@ def test_other_errors_are_none() -> None:
     assert missing_device(ValueError("no")) is None
     assert class_in(ValueError("no")) is None
     assert class_in(ValueError("Problem with given class_path 'a.b.Logger':\n ...")) == "Logger"
+
+
+def test_a_logger_whose_package_is_broken_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning.pytorch.loggers import WandbLogger
+
+    (tmp_path / "wandb.py").write_text("raise ImportError('libwandb is gone')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", True)
+    with pytest.raises(ImportError) as broken:
+        _ = WandbLogger(offline=True).experiment
+    said = "trainer.logger: WandbLogger: its package cannot be imported (libwandb is gone): install it again"
+    assert cause_in_a_line(broken.value) == said
+    assert cause_in_a_line(ImportError("no module of the user")) is None

@@ -47,6 +47,8 @@ def test_a_warning_of_other_peoples_code_is_left_out_and_no_other() -> None:
         warnings.simplefilter("always")
         leave_out_noise()
         warnings.warn("`isinstance(treespec, LeafSpec)` is deprecated, use something else", FutureWarning, stacklevel=1)
+        said = "callbacks used to create the checkpoint need to be provided. Please add the following callbacks: "
+        warnings.warn(f"Be aware that {said}['KeepRecord'].", UserWarning, stacklevel=1)
         warnings.warn("the loss is deprecated", FutureWarning, stacklevel=1)
 
     assert [str(each.message) for each in shown] == ["the loss is deprecated"]

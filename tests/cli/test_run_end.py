@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from dpo_lightning.callbacks import Export
 from dpo_lightning.cli.run_end import SaysHowToGoOn, end_of_fit
 
 
@@ -139,3 +140,28 @@ def test_a_checkpoint_that_is_elsewhere_has_its_whole_path(tmp_path: Path, monke
     (tmp_path / "a.ckpt").touch()
 
     assert end_of_fit(ended(str(tmp_path / "a.ckpt")), Path("no"), 1.0)[1:] == [f"checkpoint in {tmp_path / 'a.ckpt'}"]
+
+
+def test_what_a_run_exported_itself_is_what_one_generates_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for directory in ("run", "adapter"):
+        (tmp_path / directory).mkdir()
+    for name in ("config.yaml", "a.ckpt"):
+        (tmp_path / "run" / name).touch()
+    without, kept = ended(), ended("run/a.ckpt")
+    without.callbacks = kept.callbacks = [Export("adapter")]
+
+    said = [
+        [line for line in end_of_fit(run, Path("run/config.yaml"), 1.0) if "dpo-lightning" in line]
+        for run in (without, kept)
+    ]
+    assert said[0] == ["next: dpo-lightning generate adapter --prompt 'Say hello.'"]
+    assert [line.partition("dpo-lightning ")[2].split()[0] for line in said[1]] == ["validate", "generate"]
+
+
+def test_a_fit_that_ends_before_its_validation_does_not_say_that_nothing_was_held_out() -> None:
+    without, before = ended(train_loss=0.5), ended(train_loss=0.5)
+    without.num_val_batches, before.num_val_batches = [], [3, 0]
+    said = [end_of_fit(run, Path("nowhere/config.yaml"), 1.0)[1] for run in (without, before)]
+    assert "set data.val_split" in said[0]
+    assert said[1] == "the fit ended before a validation: how the policy does on held-out pairs is not known"

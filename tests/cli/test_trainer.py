@@ -92,7 +92,9 @@ def test_a_prediction_is_written_once() -> None:
 
 def test_a_fit_says_how_it_ended(caplog: pytest.LogCaptureFixture) -> None:
     metrics = {"val/loss": torch.tensor(0.25), "val/rewards/accuracies": torch.tensor(0.5)}
-    run = SimpleNamespace(callback_metrics=metrics, log_dir="runs/1", global_step=7, checkpoint_callback=None)
+    run = SimpleNamespace(
+        callback_metrics=metrics, log_dir="runs/1", global_step=7, checkpoint_callback=None, is_global_zero=False
+    )
     command = Part(run=run)
     command.before_fit()
     with caplog.at_level(logging.INFO):
