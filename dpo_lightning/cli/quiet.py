@@ -32,6 +32,8 @@ _WARNED = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # torch, of Lightning's code
     r"`is_gradient_checkpointing` is deprecated",  # transformers, of PEFT's code
     r".*callbacks used to create the checkpoint need to be provided.*: \['KeepRecord'\]",  # a fit alone has it
+    r"LightningCLI's args parameter is intended",  # Lightning, of words that the command hands on
+    r"The number of training batches \(\d+\) is smaller than the logging interval",  # the last step is logged, too
     r"\.\w+\(ckpt_path=\"last\"\) is set, but there is no last",  # Lightning: `LastOrNothing` says what that means
 )
 _LOGGERS = (

@@ -100,8 +100,8 @@ class PreferenceCLI(CheckedCheckpointCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check values that the parser takes, before anything is made of them."""
-        super().parse_arguments(parser, args)
         leave_out_noise()
+        super().parse_arguments(parser, args)
         check_values(self.config[self.config["subcommand"]].as_dict())
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
