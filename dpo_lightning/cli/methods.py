@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import dpo_lightning
@@ -72,4 +73,6 @@ def learning_rate(method: str, parameters: float, *, adapters: bool) -> float:
     rate = next(rate for size, rate in _RATES if parameters >= size)
     asked = rate * _FACTORS.get(method, 1.0) * (_OF_ADAPTERS if adapters else 1.0)
     usual = usual_rates(method, adapted=adapters, parameters=int(parameters))
-    return float(f"{min(max(asked, usual.least), usual.greatest):.1g}")
+    rate = min(max(asked, usual.least), usual.greatest) * (1 + 1e-9)  # 1e-5 may come as 9.999e-6
+    unit = 10.0 ** math.floor(math.log10(rate))
+    return float(f"{math.floor(rate / unit) * unit:.1g}")  # down to one digit, which no upper end lies below

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dpo_lightning import PreferenceDataModule
 from dpo_lightning.cli.methods import Method, method_named
 from dpo_lightning.cli.parsers.init import parser
 from dpo_lightning.cli.quiet import leave_out_noise
-from dpo_lightning.cli.starting_config import Facts, Training, starting_config
+from dpo_lightning.cli.starting_config import Facts, Training, most_of, starting_config
 from dpo_lightning.cli.surveys import survey
 from dpo_lightning.data.inspect import Survey
 from dpo_lightning.errors import InputError
@@ -71,10 +70,9 @@ def _facts(model: str, parameters: int, dataset: str, method: Method | None) -> 
         int(getattr(load_config(model).get_text_config(), "max_position_embeddings", None) or 4096),
         dataset,
         read.train.rows or read.train.looked_at,
-        len(examples),
         _kind(read),
-        _most([each[0] + max(each[1:]) for each in whole]),
-        _most([sum(each) for each in whole]),
+        [each[0] + max(each[1:]) for each in whole],
+        most_of([sum(each) for each in whole]),
         torch.cuda.get_device_properties(0).total_memory / 2**30 if on_gpu else None,
         on_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
     )
@@ -85,10 +83,6 @@ def _kind(read: Survey) -> str:
     if any(each.labels is not None for each in examples):
         return _LABELLED
     return "lists" if any(len(each.completion_ids) > 2 for each in examples) else "pairs"
-
-
-def _most(lengths: list[int]) -> int:
-    return int(np.quantile(lengths, 0.99, method="higher"))
 
 
 @contextmanager
