@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -58,7 +56,7 @@ def init(arguments: Sequence[str]) -> None:
 def _facts(model: str, parameters: int, dataset: str, method: Method | None) -> Facts:
     """Look at the data as a run would read it, and at the machine."""
     data = PreferenceDataModule(dataset, tokenizer=model)
-    read = survey(data, data.tokenizer, None if method is None else method.read, most_rows=_ROWS, bar=_no_bar)
+    read = survey(data, data.tokenizer, None if method is None else method.read, most_rows=_ROWS)
     examples = read.train.examples
     if not examples:
         raise InputError(f"init --data: {dataset}: no example in it: `dpo-lightning inspect {dataset}` says why")
@@ -83,11 +81,6 @@ def _kind(read: Survey) -> str:
     if any(each.labels is not None for each in examples):
         return _LABELLED
     return "lists" if any(len(each.completion_ids) > 2 for each in examples) else "pairs"
-
-
-@contextmanager
-def _no_bar(text: str, rows: int) -> Iterator[Callable[[int], Any]]:
-    yield lambda count: None
 
 
 def _said(out: Path, facts: Facts, method: Method) -> Iterator[str]:
