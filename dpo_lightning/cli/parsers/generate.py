@@ -7,12 +7,18 @@ from pathlib import Path
 
 from dpo_lightning.cli.commands.arguments import CommandParser
 
+_EXAMPLES = """\
+examples:
+  dpo-lightning generate runs/run/model --prompt "the rain is here"
+  dpo-lightning generate runs/run/checkpoints/last.ckpt --prompt Hi --reference"""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = CommandParser(
         prog="dpo-lightning generate",
-        description="Print what a policy says to prompts, and with --reference what its reference says.",
+        description="Print what a policy says to prompts, and with --reference what its reference\nsays.",
+        examples=_EXAMPLES,
     )
     parser.add_argument("source", metavar="CHECKPOINT_OR_MODEL", help="a checkpoint, a model or an adapter")
     parser.add_argument("--config", type=Path, help="the run's config: its policy, tokenizer and chat template")

@@ -11,7 +11,10 @@ def parser() -> CommandParser:
     """Return the parser."""
     found = CommandParser(
         prog="dpo-lightning report",
-        description="Write one HTML page of a run, or one that compares several, from the files that runs leave.",
+        description="Write one HTML page of a run, or one that compares several, from the files that\nruns leave.",
+        examples="examples:\n"
+        "  dpo-lightning report runs/run/lightning_logs/version_0\n"
+        "  dpo-lightning report runs/first runs/second --out comparison.html",
     )
     found.add_argument(
         "runs",
