@@ -39,8 +39,8 @@ def check_source(source: str, command: str) -> None:
     record = RunRecord(path)
     if record.folder.is_dir():
         raise InputError(f"{command}: {source} is the directory of a run: {_say_places(record)}")
-    if remedy := _say_checkpoints(path):
-        raise InputError(f"{command}: {source} is no model: {remedy}")
+    if beside := _say_checkpoints(path):
+        raise InputError(f"{command}: {source} is no model: {beside}")
 
 
 def _say_checkpoints(directory: Path) -> str | None:
