@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from dpo_lightning.cli.commands import COMMANDS
-from dpo_lightning.cli.family import FAMILY, NAMES
-from dpo_lightning.cli.help import asks_for_help, family_help, help_of
+from dpo_lightning.cli.family import FAMILY, KEYS_OF, NAMES
+from dpo_lightning.cli.help import asks_for_help, family_help, help_of, naming_the_class, section_asked
 from dpo_lightning.cli.parsers import parser_of
 from dpo_lightning.errors import DPOLightningError
 from dpo_lightning.utils.text import nearest, shown
@@ -57,7 +57,7 @@ def _run(words: list[str]) -> None:
     else:
         from dpo_lightning.cli.main import main as run  # loads torch and Lightning, which takes seconds
 
-        run(words)
+        run(naming_the_class(words))
 
 
 def _run_light(command: str, words: list[str]) -> None:
@@ -75,7 +75,8 @@ def _refuse(command: str) -> None:
 
 
 def _show_help(command: str, words: Sequence[str]) -> None:
-    if command in COMMANDS:
+    of_keys = "--help-all" in words or section_asked(words) in KEYS_OF.get(command, ())
+    if command in COMMANDS and not (command in KEYS_OF and of_keys):
         action = [word for word in words[:1] if not word.startswith("-")]
         parser_of(command).parse_known_args([*action, "--help"])  # prints and exits
     print(help_of(command, words))

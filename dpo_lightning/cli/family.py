@@ -30,5 +30,12 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
 }
 """Commands by what they are for, with what each does."""
 
+KEYS_OF: Mapping[str, tuple[str, ...]] = {
+    "inspect": ("data",),
+    "plan": ("", "model", "data", "trainer"),
+    "data": ("data",),
+}
+"""Sections of the keys that commands beside the Trainer's take; empty is what concerns the process."""
+
 NAMES = tuple(name for commands in FAMILY.values() for name in commands)
 """Names of all commands."""

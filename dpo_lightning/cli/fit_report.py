@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def report_of_fit(directory: Path, data: Any, model: Any) -> None:
     if isinstance(data, PreferenceDataModule) and not data.streaming:
         with _costs_a_line("the data was not looked at for the report"):
             read = model.data_read() if isinstance(model, PreferenceModule) else None
-            seen = survey(data, data.tokenizer, read, most_rows=MOST_ROWS, bar=_no_bar)
+            seen = survey(data, data.tokenizer, read, most_rows=MOST_ROWS)
             write_document(record.data, Report.of(seen).as_json())
     with _costs_a_line("there is no report"):
         write_report([directory])
@@ -46,8 +46,3 @@ def _costs_a_line(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # whatever it is, the run has ended well
         rank_zero_info(f"{what}: {one_line(error)}")
-
-
-@contextmanager
-def _no_bar(text: str, rows: int) -> Iterator[Callable[[int], Any]]:
-    yield lambda count: None

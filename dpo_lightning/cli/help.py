@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from dpo_lightning.cli.family import FAMILY
+from dpo_lightning.cli.family import FAMILY, KEYS_OF
 from dpo_lightning.cli.keys import MOST_USED, REQUIRED, Key, all_keys
 
 _WIDTH = 80
@@ -40,15 +40,33 @@ def asks_for_help(words: Sequence[str]) -> bool:
     """Return whether the words of a command ask for help that is here; that of a class is the parser's."""
     if any(word in _WORDS for word in words):
         return True
-    return bool(words) and _section_asked(words) is not None
+    return bool(words) and section_asked(words) is not None
 
 
-def _section_asked(words: Sequence[str]) -> str | None:
-    """Return the section whose help is asked for, as with `--model.help` at the end, or before another flag."""
+def section_asked(words: Sequence[str]) -> str | None:
+    """Return the section whose help is asked for, as with `--model.help` at the end, or before another flag.
+
+    The keys of a class that is named, as with `--model=my.Module`, are not here.
+    """
     for word, following in zip(words, [*words[1:], "-"], strict=True):
         section = word.removeprefix("--").removesuffix(".help")
         if word == f"--{section}.help" and section in MOST_USED and following.startswith("-"):
-            return section
+            return None if _class_named(section, words) else section
+    return None
+
+
+def naming_the_class(words: Sequence[str]) -> list[str]:
+    """Return the words of a command; where they name a class, `--model.help` is its help: the parser has to be told."""
+    named = {f"--{section}.help": _class_named(section, words) for section in MOST_USED}
+    return [f"{word}={named[word]}" if named.get(word) else word for word in words]
+
+
+def _class_named(section: str, words: Sequence[str]) -> str | None:
+    """Return the class that words put in the place of a section's own."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        flag, is_there, value = word.partition("=")
+        if flag == f"--{section}":
+            return value if is_there else following
     return None
 
 
@@ -68,12 +86,17 @@ def family_help() -> str:
 
 
 def help_of(command: str, words: Sequence[str]) -> str:
-    """Return the help of one of the Trainer's commands: of a section or of every key where asked for, or short."""
+    """Return the help of a command that takes keys: of a section or of every key where asked for, or short.
+
+    The short one is that of the Trainer's commands.
+    """
     keys = list(all_keys())
-    section = _section_asked(words)
+    section = section_asked(words)
     if _ALL in words or section is not None:
-        wanted = tuple(_SECTIONS) if section is None else (section,)
-        return "\n".join([f"usage: {_USES[command]}", *_every_key(keys, wanted), "", *_further(command)])
+        every = tuple(each for each in _SECTIONS if each in KEYS_OF.get(command, _SECTIONS))
+        wanted = every if section is None else (section,)
+        uses = _USES.get(command) or f"dpo-lightning {command} --config RUN.yaml [options] [--KEY=VALUE ...]"
+        return "\n".join([f"usage: {uses}", *_every_key(keys, wanted), "", *_further(command)])
     return "\n".join(_short(command, keys))
 
 
@@ -113,6 +136,10 @@ def _wrapped(text: str, lines: int) -> list[str]:
 
 
 def _further(command: str) -> Iterator[str]:
+    if command in KEYS_OF:
+        yield f"dpo-lightning {command} --help     its own options"
+        yield f"dpo-lightning {command} --help-all     every key, and the names of the classes"
+        return
     yield f"dpo-lightning {command} --help-all     every key, and the names of the classes"
     yield f"dpo-lightning {command} --data.help    every key of data; also --model.help"
     yield f"dpo-lightning {command} --model.objective.help SimPO     settings of a class"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -13,12 +13,11 @@ import torch
 from packaging.requirements import Requirement
 
 from dpo_lightning import TokenScorer
+from dpo_lightning.cli.requirements import OURS, extras, requirements
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.version import __version__
 
-_OURS = "dpo_lightning"
-_FOR_DEVELOPERS = ("dev", "docs", "test")
 _MALLOC = "MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592"
 
 
@@ -70,19 +69,10 @@ def layout_check(model: str) -> Check:
 
 
 def _versions() -> Iterator[Check]:
-    yield Check("versions", _OURS, True, __version__)
+    yield Check("versions", OURS, True, __version__)
     yield Check("versions", "python", True, f"{platform.python_version()}, {platform.platform()}")
-    for requirement in _requirements(None):
+    for requirement in requirements():
         yield _installed("versions", requirement, f"pip install --upgrade '{requirement}'")
-
-
-def _requirements(extra: str | None) -> Iterator[Requirement]:
-    """Yield what the package needs, or what an extra of it adds."""
-    for text in requires(_OURS) or ():
-        each = Requirement(text)
-        asked = each.marker is not None and "extra" in str(each.marker)
-        if asked == (extra is not None) and (each.marker is None or each.marker.evaluate({"extra": extra or ""})):
-            yield each
 
 
 def _installed(group: str, requirement: Requirement, remedy: str) -> Check:
@@ -95,13 +85,9 @@ def _installed(group: str, requirement: Requirement, remedy: str) -> Check:
 
 
 def _extras() -> Iterator[Check]:
-    texts = [Requirement(text) for text in requires(_OURS) or ()]
-    named = {
-        str(each.marker).split('"')[1] for each in texts if each.marker is not None and "extra" in str(each.marker)
-    }
-    for extra in sorted(named - {*_FOR_DEVELOPERS}):
-        for requirement in _requirements(extra):
-            found = _installed("extras", requirement, f"pip install '{_OURS}[{extra}]'")
+    for extra in extras():
+        for requirement in requirements(extra):
+            found = _installed("extras", requirement, f"pip install '{OURS}[{extra}]'")
             yield found._replace(name=extra, text=f"{requirement.name} {found.text}")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import dpo_lightning
 from dpo_lightning import AnyObjective
 from dpo_lightning.cli.class_names import fitting_names
-from dpo_lightning.cli.other_names import LOSSES
+from dpo_lightning.cli.other_names import LOSSES, Loss
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.errors import InputError
 from dpo_lightning.training.usual_rates import usual_rates
@@ -44,18 +45,17 @@ def method_named(name: str) -> Method:
         InputError: for a name that is none, with those that there are, and for one that wraps another objective.
     """
     there = {each.lower(): each for each in fitting_names(AnyObjective)}
-    found, _, setting = LOSSES.get(name.lower(), there.get(name.lower().replace("-", ""), "")).partition(" with ")
-    key, _, value = setting.partition(": ")
-    if not found:
+    found = LOSSES.get(name.lower(), Loss(there.get(name.lower().replace("-", ""), "")))
+    if not found.name:
         close = nearest(name, [*there.values(), *LOSSES])
         remedy = f"did you mean `{close}`?" if close else f"there are {', '.join(there.values())}"
         raise InputError(f"init --method: no objective {name}; {remedy}")
-    method = Method(found, {key: value == "true"} if key else {})
+    method = Method(found.name, dict(found.settings))
     try:
         method.read  # noqa: B018 - what needs another objective inside cannot be made
     except (TypeError, InputError):
         raise InputError(
-            f"init --method: {found} needs settings of its own: start with dpo, and set model.objective as "
+            f"init --method: {found.name} needs settings of its own: start with dpo, and set model.objective as "
             "docs/objectives.md says"
         ) from None
     return method
@@ -72,4 +72,6 @@ def learning_rate(method: str, parameters: float, *, adapters: bool) -> float:
     rate = next(rate for size, rate in _RATES if parameters >= size)
     asked = rate * _FACTORS.get(method, 1.0) * (_OF_ADAPTERS if adapters else 1.0)
     usual = usual_rates(method, adapted=adapters, parameters=int(parameters))
-    return float(f"{min(max(asked, usual.least), usual.greatest):.1g}")
+    rate = min(max(asked, usual.least), usual.greatest) * (1 + 1e-9)  # 1e-5 may come as 9.999e-6
+    unit = 10.0 ** math.floor(math.log10(rate))
+    return float(f"{math.floor(rate / unit) * unit:.1g}")  # down to one digit, which no upper end lies below

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from importlib.metadata import requires
 
 from packaging.requirements import Requirement
 
-_OURS = "dpo_lightning"
+from dpo_lightning.cli.requirements import OURS, extras, requirements
+
 _NOT_MET = re.compile(r"Requirement '(?P<requirement>[^']+)' not met")
 _NO_TENSORBOARD = re.compile(r"Neither `(?P<requirement>tensorboard)` nor `tensorboardX` is available")
 _OF_CLASS = re.compile(r"Problem with given class_path '([^']+)'")
@@ -40,11 +40,9 @@ def class_in(error: BaseException) -> str | None:
 
 def _source(requirement: Requirement) -> str:
     """Return the extra of this package that installs it, or else the requirement."""
-    for text in requires(_OURS) or ():
-        each = Requirement(text)
-        named = re.search(r'extra == "(\w+)"', str(each.marker))
-        if each.name == requirement.name and named is not None and named[1] not in ("dev", "docs", "test"):
-            return f"{_OURS}[{named[1]}]"
+    for extra in extras():
+        if any(each.name == requirement.name for each in requirements(extra)):
+            return f"{OURS}[{extra}]"
     return str(requirement)
 
 

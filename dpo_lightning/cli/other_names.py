@@ -2,6 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Loss(NamedTuple):
+    """An objective with settings; as text it is what a person writes, `IPO with per_token: true`.
+
+    Attributes:
+        name: Name of its class.
+        settings: Arguments with their values.
+    """
+
+    name: str
+    settings: tuple[tuple[str, bool], ...] = ()
+
+    def __str__(self) -> str:
+        written = ", ".join(f"{key}: {json.dumps(value)}" for key, value in self.settings)
+        return f"{self.name} with {written}" if written else self.name
+
+
 KEYS = {
     "adam_beta1": "model.optimizer.betas",
     "beta": "model.objective.beta",
@@ -60,28 +81,28 @@ KEYS = {
 """Keys of configs of TRL, axolotl and LLaMA-Factory, with where their value goes."""
 
 LOSSES = {
-    "aot": "AOTPaired",
-    "aot_unpaired": "AOTUnpaired",
-    "apo_down": "APODown",
-    "apo_zero": "APOZero",
-    "apo_zero_unpaired": "APOZeroUnpaired",
-    "bco": "UnpairedBCO",
-    "bco_pair": "PairedBCO",
-    "discopop": "DiscoPOP",
-    "exo_pair": "EXO",
-    "hinge": "Hinge",
-    "ipo": "IPO with per_token: true",
-    "kto": "KTO",
-    "nca_pair": "NCA",
-    "orpo": "ORPO",
-    "robust": "RobustDPO",
-    "sft": "SFT",
-    "sigmoid": "DPO",
-    "sigmoid_norm": "LengthNormalizedDPO",
-    "simpo": "SimPO",
-    "sppo_hard": "SPPO",
+    "aot": Loss("AOTPaired"),
+    "aot_unpaired": Loss("AOTUnpaired"),
+    "apo_down": Loss("APODown"),
+    "apo_zero": Loss("APOZero"),
+    "apo_zero_unpaired": Loss("APOZeroUnpaired"),
+    "bco": Loss("UnpairedBCO"),
+    "bco_pair": Loss("PairedBCO"),
+    "discopop": Loss("DiscoPOP"),
+    "exo_pair": Loss("EXO"),
+    "hinge": Loss("Hinge"),
+    "ipo": Loss("IPO", (("per_token", True),)),
+    "kto": Loss("KTO"),
+    "nca_pair": Loss("NCA"),
+    "orpo": Loss("ORPO"),
+    "robust": Loss("RobustDPO"),
+    "sft": Loss("SFT"),
+    "sigmoid": Loss("DPO"),
+    "sigmoid_norm": Loss("LengthNormalizedDPO"),
+    "simpo": Loss("SimPO"),
+    "sppo_hard": Loss("SPPO"),
 }
-"""Names of losses in TRL, with the class here, and what it takes to be the same where names are alike."""
+"""Names of losses in TRL, with what is the same here."""
 
 OBJECTS = {
     "adamw_8bit": "bitsandbytes.optim.AdamW8bit",
@@ -102,7 +123,7 @@ OBJECTS = {
 """Names of optimizers, loggers, precisions and strategies, with what they are here."""
 
 
-def here(name: str, names: dict[str, str]) -> str | None:
+def here(name: str, names: Mapping[str, object]) -> str | None:
     """Say what a name of another trainer is here; None for one that no other has."""
     found = names.get(name.rpartition(".")[2].lower())
     return None if found is None else f"; what other trainers call `{name.rpartition('.')[2]}` is {found} here"

@@ -18,6 +18,7 @@ from dpo_lightning import FrozenCopy, PreferenceDataModule, PreferenceModule
 from dpo_lightning.cli.class_names import classes_of, fitting_names, is_own
 from dpo_lightning.cli.family import NAMES
 from dpo_lightning.cli.other_names import KEYS, LOSSES, OBJECTS, here
+from dpo_lightning.cli.parsers import command_of_flag
 from dpo_lightning.compat.jsonargparse import (
     CALLABLE,
     CLASS,
@@ -63,6 +64,7 @@ def explain(message: str, keys: Iterable[str], classes: Iterable[str]) -> str:
     if match := UNKNOWN_KEY.search(complaint):
         near = _arguments(class_path) if path else keys
         known = _elsewhere(path, match) or _suggest(match["name"], near) or _section(match["name"], near)
+        known = known or _flag(match["name"], path)
         return f"unknown key `{_joined(path, match)}`{known}"
     if match := COMMAND.search(complaint):
         start = "give a command" if match["name"] is None else f"unknown command `{match['name']}`"
@@ -239,6 +241,12 @@ def _elsewhere(path: Sequence[str], match: re.Match[str]) -> str | None:
         return None
     has_its_name = len(parts) > 2 and f".{parts[-1]} here" in known  # so that what stands before it is mistyped
     return None if has_its_name else known
+
+
+def _flag(name: str, path: Sequence[str]) -> str:
+    """Say which command has a flag of this name, outside of the sections."""
+    command = None if path else command_of_flag(name)
+    return "" if command is None else f": it is no key, but the flag --{name} of `dpo-lightning {command}`"
 
 
 def _section(name: str, candidates: Iterable[str]) -> str:

@@ -17,8 +17,48 @@ from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.errors import InputError
+from dpo_lightning.report.record import RunRecord, read_document
 from dpo_lightning.utils.secrets import without_masks
 from dpo_lightning.utils.text import one_line, shown
+
+_OF_A_MODEL = ("config.json", "adapter_config.json", MANIFEST, ".metadata")  # the last two of a sharded checkpoint
+
+
+def check_source(source: str, command: str) -> None:
+    """Refuse what lies beside a checkpoint or a model, before it is taken for a name on the hub.
+
+    Raises:
+        InputError: for a checkpoint that is not there, and a directory of checkpoints or of a run, naming what is.
+    """
+    path = Path(source)
+    if path.suffix == ".ckpt" and not path.exists():
+        remedy = _say_checkpoints(path.parent) or "give a checkpoint, or the directory of a model"
+        raise InputError(f"{command}: there is no checkpoint {source}: {remedy}")
+    if not path.is_dir() or any((path / name).is_file() for name in _OF_A_MODEL):
+        return
+    record = RunRecord(path)
+    if record.folder.is_dir():
+        raise InputError(f"{command}: {source} is the directory of a run: {_say_places(record)}")
+    if beside := _say_checkpoints(path):
+        raise InputError(f"{command}: {source} is no model: {beside}")
+
+
+def _say_checkpoints(directory: Path) -> str | None:
+    """Say which checkpoint of a directory, or in its `checkpoints`, to name; None where there is none."""
+    there = (*directory.glob("*.ckpt"), *directory.glob("checkpoints/*.ckpt"))
+    found = sorted(there, key=lambda each: (each.lstat().st_mtime, each.name))
+    return f"name a checkpoint, the newest is {found[-1]}" if found else None
+
+
+def _say_places(record: RunRecord) -> str:
+    """Say what the record of a run says of its model and its checkpoint, where they are still there."""
+    try:
+        places = (read_document(record.facts) or {}).get("places")
+    except InputError:  # a damaged record is for `report` to tell
+        places = None
+    said = places if isinstance(places, Mapping) else {}
+    there = [f"its {name} is {said[name]}" for name in ("checkpoint", "export") if Path(said.get(name) or "?").exists()]
+    return ", ".join(there) or _say_checkpoints(record.run) or "name a checkpoint, or a model"
 
 
 @contextmanager

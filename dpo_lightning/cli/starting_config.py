@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from dpo_lightning.cli.methods import Method, learning_rate
+from dpo_lightning.training.usual_rates import usual_rates
 
 _EXAMPLES_A_STEP = 64
 _FEW = 30  # optimizer steps that a pass over the data should at least have
 _COLUMN = 44  # where comments begin
+_LONGEST = 4096  # tokens of an example, whatever the model reads
+_COMPUTES = {"32-true": "float32", "16-mixed": "float16", "bf16-mixed": "bfloat16"}  # of 4 bits, by precision
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,8 @@ class Facts:
         positions: Most tokens that it reads.
         dataset: The data, as `data.dataset` takes it.
         rows: Rows of the data.
-        examples: Examples among those that were looked at.
         kind: What they are: pairs, labelled completions or lists.
-        longest: Tokens of prompt and its longest completion, of which 99 % of the examples have no more.
+        lengths: Tokens of prompt and its longest completion, of each example that was looked at.
         computed: Tokens of prompt and all completions, of which 99 % of the examples have no more.
         gpu: GiB of the GPU's memory; None on a CPU.
         bf16: Whether the GPU computes in bfloat16.
@@ -38,12 +42,16 @@ class Facts:
     positions: int
     dataset: str
     rows: int
-    examples: int
     kind: str
-    longest: int
+    lengths: Sequence[int]
     computed: int
     gpu: float | None = None
     bf16: bool = True
+
+    @property
+    def longest(self) -> int:
+        """The tokens of which 99 % of the examples have no more."""
+        return most_of(self.lengths)
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,11 @@ class Training:
 
     lora: bool = False
     quantized: bool = False
+
+
+def most_of(lengths: Sequence[int]) -> int:
+    """Return the length that 99 % do not exceed."""
+    return int(np.quantile(lengths, 0.99, method="higher"))
 
 
 def starting_config(facts: Facts, method: Method, training: Training, run: str) -> str:
@@ -99,23 +112,35 @@ def _model(facts: Facts, method: Method, training: Training) -> Iterator[str]:
         yield _line(2, "target_modules", "all-linear", "every linear layer but the head")
     if training.quantized:
         yield "  quantization_config:"
-        settings = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "bfloat16"}
-        yield from (_line(2, key, value) for key, value in settings.items())
-    if facts.parameters >= 1e9 or facts.longest > 2048:
+        yield _line(2, "load_in_4bit", True, "" if facts.gpu else "on a CPU for trying alone: 4 bits are slow here")
+        yield _line(2, "bnb_4bit_quant_type", "nf4")
+        yield _line(2, "bnb_4bit_compute_dtype", _COMPUTES[_precision(facts, training)], "as the precision below")
+    if facts.parameters >= 1e9 or _length(facts) > 2048:
         yield _line(1, "gradient_checkpointing", True, "less memory, a third more time")
     rate = learning_rate(method.name, facts.parameters, adapters=training.lora)
+    usual = usual_rates(method.name, adapted=training.lora, parameters=facts.parameters)
+    to = "up" if usual.greatest == float("inf") else f"to {usual.greatest:.2g}"
+    usually = f"usual on {'adapters' if training.lora else 'all weights'} is {usual.least:g} {to}"
     yield "  optimizer:"
     yield _line(2, "class_path", "torch.optim.AdamW")
     yield "    init_args:"
-    what = "adapters take ten times the rate of all weights" if training.lora else "all weights, at this size"
-    yield _line(3, "lr", rate, f"{what}; try a third and three times of it")
+    yield _line(3, "lr", rate, f"{usually}; try a third and three times of it")
     yield _line(3, "weight_decay", 0.0)
     yield _line(1, "schedule", {"class_path": "Cosine", "init_args": {"warmup": 0.1}}, "up, then half a cosine")
 
 
 def _length(facts: Facts) -> int:
     """Return a multiple of 64 tokens that 99 % of the examples fit in, and the model reads."""
-    return min(-(-facts.longest // 64) * 64, facts.positions, 4096)
+    return min(-(-facts.longest // 64) * 64, facts.positions, _LONGEST)
+
+
+def _why_length(facts: Facts) -> str:
+    length = _length(facts)
+    if length >= facts.longest:
+        return f"99 % of the examples have {facts.longest} tokens or fewer"
+    cut = sum(each > length for each in facts.lengths)
+    why = "the model reads no more" if length == facts.positions else "for memory; the model reads more"
+    return f"{why}: {cut} of {len(facts.lengths)} examples are longer, and cut"
 
 
 def _batch_pairs(facts: Facts) -> int:
@@ -129,23 +154,26 @@ def _accumulate(facts: Facts) -> int:
     return max(wanted // _batch_pairs(facts), 1)
 
 
+def _held_out(facts: Facts) -> float:
+    return 0.1 if facts.rows < 10_000 else max(round(1000 / facts.rows, 3), 0.001)
+
+
 def _data(facts: Facts) -> Iterator[str]:
-    held_out = 0.1 if facts.rows < 10_000 else round(1000 / facts.rows, 3)
     yield "data:"
     yield _line(1, "dataset", facts.dataset)
-    yield _line(1, "val_split", held_out, "share that is held out; or a file")
-    yield _line(1, "max_length", _length(facts), f"99 % of the examples have {facts.longest} tokens or fewer")
+    yield _line(1, "val_split", _held_out(facts), "share that is held out; or a file")
+    yield _line(1, "max_length", _length(facts), _why_length(facts))
     yield _line(1, "batch_pairs", _batch_pairs(facts), "examples at once; fewer need less memory")
 
 
 def _trainer(facts: Facts, training: Training, run: str) -> Iterator[str]:
     accumulate, pairs = _accumulate(facts), _batch_pairs(facts)
-    batches = int(facts.rows * 0.9) // pairs
+    batches = math.ceil(facts.rows * (1 - _held_out(facts)) / pairs)
     epochs = 1 if facts.rows >= 1000 else 3
-    steps = max(batches // accumulate, 1)
+    steps = math.ceil(batches / accumulate)
     yield "trainer:"
     yield _line(1, "devices", 1)
-    yield _line(1, "precision", _precision(facts, training), _why(facts))
+    yield _line(1, "precision", _precision(facts, training), _why(facts, training))
     yield _line(1, "max_epochs", epochs, f"about {steps} optimizer steps each")
     yield _line(1, "accumulate_grad_batches", accumulate, f"{accumulate} x {pairs} examples an optimizer step")
     yield _line(1, "gradient_clip_val", 1.0)
@@ -168,7 +196,12 @@ def _precision(facts: Facts, training: Training) -> str:
     return "bf16-true" if training.lora and not training.quantized else "bf16-mixed"
 
 
-def _why(facts: Facts) -> str:
-    if facts.gpu is None:
-        return "on a CPU; on a GPU bf16-mixed, or bf16-true with LoRA"
-    return "weights in half the memory" if facts.bf16 else "this GPU has no bfloat16"
+def _why(facts: Facts, training: Training) -> str:
+    precision = _precision(facts, training)
+    if precision == "32-true":
+        return f"on a CPU; on a GPU {_precision(replace(facts, gpu=1.0, bf16=True), training)}"
+    return {
+        "16-mixed": "this GPU has no bfloat16",
+        "bf16-mixed": "computes in bfloat16; what is trained stays in float32",
+        "bf16-true": "weights in bfloat16, half the memory of float32",
+    }[precision]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,13 +80,18 @@ def held_out_share(data: PreferenceDataModule) -> float:
     return shares[0] if shares else 0.0
 
 
+@contextmanager
+def _no_bar(text: str, rows: int) -> Iterator[Callable[[int], Any]]:
+    yield lambda count: None
+
+
 def survey(
     data: PreferenceDataModule,
     tokenizer: PreTrainedTokenizerBase | None,
     read: DataRead | None = None,
     *,
     most_rows: int = MOST_ROWS,
-    bar: Callable[[str, int], Any],
+    bar: Callable[[str, int], Any] = _no_bar,
 ) -> Survey:
     """Read all splits of a DataModule, row by row.
 
@@ -94,7 +100,8 @@ def survey(
         tokenizer: None counts words.
         read: What the objective reads of the rows; None where there is none.
         most_rows: Read a sample of so many rows of a split where there are more, and so many of a stream.
-        bar: Makes a context that yields a function which moves a bar by a number of rows.
+        bar: Makes a context that yields a function which moves a bar by a number of rows; there is
+            none by default.
 
     Raises:
         InputError: for a source that cannot be read, and for rows that are of no format.

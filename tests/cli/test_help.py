@@ -7,9 +7,19 @@ import sys
 
 import pytest
 
+from dpo_lightning import PreferenceDataModule
 from dpo_lightning.cli.door import main
 from dpo_lightning.cli.family import NAMES
 from dpo_lightning.cli.keys import MOST_USED, all_keys
+
+
+class Widened(PreferenceDataModule):
+    """Takes a key of its own."""
+
+    def __init__(self, dataset: str, shelf: str = "top") -> None:
+        super().__init__(dataset)
+        self.shelf = shelf
+
 
 _LOADS_NOTHING = """
 import sys
@@ -73,6 +83,24 @@ def test_the_whole_is_reachable(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--data.eos=" in of_data
     assert "--model.policy" not in of_data
     assert "--trainer.max_time=" in shown(capsys, "fit", "--trainer.help", "--config=x.yaml")
+
+
+def test_keys_of_a_section_are_shown_by_every_command_that_takes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    of_model = shown(capsys, "plan", "--config", "run.yaml", "--model.help")
+    assert "--model.policy" in of_model
+    assert "--gpu" not in of_model
+    for words in (["inspect"], ["data", "export"]):
+        text = shown(capsys, *words, "--data.help")
+        assert "--data.eos=" in text
+        assert "--model.policy" not in text
+        assert "--model.policy" not in shown(capsys, *words, "--help-all")
+    assert "--html" in shown(capsys, "inspect", "--model.help")  # it takes none of these
+    assert "--config RUN.yaml" in shown(capsys, "data", "export", "--help")
+
+
+@pytest.mark.parametrize("words", [["--data=tests.cli.test_help.Widened"], ["--data", "tests.cli.test_help.Widened"]])
+def test_keys_of_another_class_are_its_own(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--data.shelf" in shown(capsys, "fit", *words, "--data.help")
 
 
 def test_help_of_a_class_is_the_parsers(capsys: pytest.CaptureFixture[str]) -> None:

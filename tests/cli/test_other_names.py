@@ -42,16 +42,18 @@ def test_a_key_leads_to_one_that_is_here(name: str, keys: set[str]) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_leads_to_a_class_that_is_here(name: str) -> None:
-    kind, _, setting = LOSSES[name].partition(" with ")
-    assert isinstance(getattr(dpo_lightning, kind), type)
-    if setting:
-        argument, _, value = setting.partition(": ")
-        assert getattr(SAME_AS_TRL[name], argument) is {"true": True}[value]
+    assert isinstance(getattr(dpo_lightning, LOSSES[name].name), type)
+    for argument, value in LOSSES[name].settings:
+        assert getattr(SAME_AS_TRL[name], argument) is value
     said = explain(f'Parser key "model.objective":\n  Expected a dot import path string: {name}', [], ["DPO"])
     assert said == f"model.objective: no class {name}; what other trainers call `{name}` is {LOSSES[name]} here"
 
 
+def test_a_loss_is_said_as_a_person_writes_it() -> None:
+    assert [str(LOSSES[name]) for name in ("ipo", "sigmoid")] == ["IPO with per_token: true", "DPO"]
+
+
 @pytest.mark.parametrize("name", SAME_AS_TRL)
 def test_a_loss_of_trl_is_what_computes_the_same(name: str) -> None:
-    kind = getattr(dpo_lightning, LOSSES[name].partition(" ")[0])
+    kind = getattr(dpo_lightning, LOSSES[name].name)
     assert isinstance(SAME_AS_TRL[name], kind)

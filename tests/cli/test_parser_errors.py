@@ -49,6 +49,11 @@ IN_MODULE_ITSELF = """Parser key "model":
         ("Unrecognized arguments: --data.sed=3", "unknown key `data.sed`; did you mean `data.seed`?"),
         ("Unrecognized arguments: --nowhere=3", "unknown key `nowhere`"),
         (
+            "Unrecognized arguments: --gpu=A100",
+            "unknown key `gpu`: it is no key, but the flag --gpu of `dpo-lightning plan`",
+        ),
+        ("Unrecognized arguments: --config=3", "unknown key `config`"),
+        (
             "Unrecognized arguments: --modle.objective.beta=1",
             "unknown key `modle.objective.beta`; did you mean `model`?",
         ),
@@ -71,6 +76,8 @@ IN_MODULE_ITSELF = """Parser key "model":
         "own class",
         "top",
         "nowhere",
+        "a flag of plan",
+        "no flag of one command",
         "section",
         "argument",
         "class",

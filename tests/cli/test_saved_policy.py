@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from dpo_lightning.cli.saved_policy import loaded_module, run_settings, run_tokenizer, saved_dtype, single_file
+from dpo_lightning.cli.saved_policy import (
+    check_source,
+    loaded_module,
+    run_settings,
+    run_tokenizer,
+    saved_dtype,
+    single_file,
+)
 from dpo_lightning.errors import InputError
+from dpo_lightning.report.record import RunRecord, write_document
 from tests.helpers.runs import data, fit, module, saved_model
 from tests.helpers.shards import write_shards
 
@@ -43,3 +52,36 @@ def test_the_config_says_the_tokenizer_and_the_policy_stands_in(
     assert "no tokenizer beside the model" in capsys.readouterr().err
     with pytest.raises(InputError, match="mine"):
         run_tokenizer({"tokenizer": "mine"}, directory)
+
+
+def test_what_is_beside_a_model_names_what_to_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("step=2.ckpt", "step=10.ckpt")):
+        (tmp_path / "runs/checkpoints" / name).mkdir(parents=True)
+        os.utime(tmp_path / "runs/checkpoints" / name, (number, number))
+    newest = "name a checkpoint, the newest is runs/checkpoints/step=10.ckpt"
+    record = RunRecord(Path("runs/version_0"))
+    write_document(record.facts, {"places": {"checkpoint": "runs/checkpoints/step=2.ckpt", "export": "gone"}})
+    for source, line in {
+        "runs/checkpoints": f"generate: runs/checkpoints is no model: {newest}",
+        "runs": f"generate: runs is no model: {newest}",
+        "runs/checkpoints/last.ckpt": f"generate: there is no checkpoint runs/checkpoints/last.ckpt: {newest}",
+        "runs/version_0": "generate: runs/version_0 is the directory of a run: its checkpoint is "
+        "runs/checkpoints/step=2.ckpt",
+    }.items():
+        with pytest.raises(InputError) as refused:
+            check_source(source, "generate")
+        assert str(refused.value) == line
+    record.facts.write_text("{")  # damaged
+    with pytest.raises(InputError, match="name a checkpoint, or a model"):
+        check_source("runs/version_0", "generate")
+
+
+def test_models_checkpoints_and_names_are_left_to_their_readers(tmp_path: Path) -> None:
+    for name in ("config.json", "adapter_config.json", ".metadata"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / name).touch()
+        (tmp_path / name / "checkpoints/a.ckpt").touch()
+        check_source(str(tmp_path / name), "generate")
+    for source in (str(tmp_path / "config.json/checkpoints/a.ckpt"), "Qwen/Qwen2.5-0.5B", str(tmp_path)):
+        check_source(source, "generate")

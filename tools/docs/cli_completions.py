@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import shtab
 
-from dpo_lightning.cli.family import FAMILY
+from dpo_lightning.cli.family import FAMILY, KEYS_OF
 from dpo_lightning.cli.keys import Key
 from dpo_lightning.cli.parsers import all_parsers
 from dpo_lightning.cli.parsers.completion import SHELLS
-from dpo_lightning.compat.argparse import actions_of
+from dpo_lightning.compat.argparse import actions_of, leaves_of
 
 # Keys and arguments whose values are paths.
 _PATHS = {
@@ -21,9 +21,6 @@ _PATHS = {
     *("data.dataset", "data.val_split", "data.test_split", "data.tokenizer", "data.chat_template"),
     *("model.policy", "trainer.default_root_dir"),
 }
-
-# Sections of the keys that commands beside the Trainer's take.
-_SECTIONS = {"inspect": ("data",), "plan": ("", "model", "data", "trainer")}
 
 _LONGEST = 60  # characters of a description
 
@@ -75,14 +72,15 @@ def _whole(keys: Sequence[Key]) -> argparse.ArgumentParser:
         for action in actions_of(added):
             if action.dest in _PATHS:
                 _path(action)
-        sections = _SECTIONS.get(name, ("", "model", "data", "trainer") if name not in own else ())
-        _add_keys(added, [each for each in keys if each.section in sections], with_settings=name == "fit")
+        sections = KEYS_OF.get(name, () if name in own else KEYS_OF["plan"])
+        for leaf in leaves_of(added):
+            _add_keys(leaf, [each for each in keys if each.section in sections], with_settings=name == "fit")
     return whole
 
 
 def _add_keys(parser: argparse.ArgumentParser, keys: Sequence[Key], *, with_settings: bool) -> None:
     """Add keys of a config, and where it is asked for the settings of the classes that they take."""
-    if keys:
+    if keys and "--config" not in {flag for each in actions_of(parser) for flag in each.option_strings}:
         _path(parser.add_argument("-c", "--config", help="a file with keys"))
     for each in keys:
         argument = parser.add_argument(f"--{each.name}", help=textwrap.shorten(each.text, _LONGEST, placeholder=" …"))

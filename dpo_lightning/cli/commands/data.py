@@ -34,7 +34,7 @@ def data(arguments: Sequence[str]) -> None:
             f"data export --output: {output}: rows are written as JSON lines: give a path that ends in .jsonl"
         )
     check_writable("data export --output", output, directory=False)
-    found = data_of_config(words)
+    found = data_of_config([*(f"--config={each}" for each in options.config), *words])
     module = found.data
     for key, given in {"data.sources": module.sources, "data.streaming": module.streaming}.items():
         if given:

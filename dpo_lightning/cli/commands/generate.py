@@ -17,23 +17,19 @@ from torch.optim import AdamW
 from dpo_lightning import DPO, SFT, Constant, PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST
 from dpo_lightning.cli.parsers.generate import parser
+from dpo_lightning.cli.prompts import Prompt, prompt_ids, prompts_of
 from dpo_lightning.cli.quiet import leave_out_noise
-from dpo_lightning.cli.saved_policy import loaded_module, run_settings, run_tokenizer, single_file
-from dpo_lightning.data.formats import Example
-from dpo_lightning.data.tokenize.encoding import TextEncoder
-from dpo_lightning.data.tokenize.rendering import RenderedExample
+from dpo_lightning.cli.saved_policy import check_source, loaded_module, run_settings, run_tokenizer, single_file
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, load_model
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.sampling import Sampling, prompt_batches, sample_batches, steps_of
 from dpo_lightning.reference import NoReference, Precomputed
 from dpo_lightning.utils.settings import NOT_NEGATIVE, SEED, at_least, check_rules
-from dpo_lightning.utils.text import one_line, shown
+from dpo_lightning.utils.text import shown
 
 _RULES = {**dict.fromkeys(("max_new_tokens", "samples"), at_least(1)), "temperature": NOT_NEGATIVE, "seed": SEED}
 _SAMPLES_AT_ONCE = 32
-
-Prompt = str | list[dict[str, Any]]
 
 
 class _Models(NamedTuple):
@@ -55,13 +51,14 @@ def generate(arguments: Sequence[str]) -> None:
     if not options.temperature and options.samples > 1:
         raise InputError(f"generate --samples: {options.samples} completions at temperature 0 are all the same: take 1")
     leave_out_noise()
-    prompts = _prompts(options)
+    check_source(options.source, "generate")
+    prompts = prompts_of(options.prompt, options.prompts)
     run = run_settings(options.config, "generate")
     with _models(options, run) as models:
         tokenizer = run_tokenizer(run["data"], models.name)
         if tokenizer is None:
             raise InputError("generate: no tokenizer beside the model: give the run's config as --config")
-        ids = [_prompt_ids(each, tokenizer, plain=options.plain) for each in prompts]
+        ids = [prompt_ids(each, tokenizer, plain=options.plain) for each in prompts]
         models.policy.to("cuda" if torch.cuda.is_available() else "cpu")
         found = {"policy": _sampled(models.policy, ids, tokenizer, options)}
         if models.reference is not None:
@@ -69,48 +66,6 @@ def generate(arguments: Sequence[str]) -> None:
                 found["reference"] = _sampled(reference, ids, tokenizer, options)
     for number, prompt in enumerate(prompts):
         _print(prompt, {name: texts[number] for name, texts in found.items()}, as_json=options.json)
-
-
-def _prompts(options: argparse.Namespace) -> list[Prompt]:
-    prompts: list[Prompt] = [*options.prompt, *([] if options.prompts is None else _rows(options.prompts))]
-    if not prompts:
-        raise InputError("generate: say what to continue: --prompt TEXT, or --prompts FILE")
-    return prompts
-
-
-def _rows(file: Path) -> Iterator[Prompt]:
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"generate --prompts {file}: {one_line(error, 200)}") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _prompt_of(line, f"generate --prompts {file}, line {number}")
-
-
-def _prompt_of(line: str, place: str) -> Prompt:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    prompt = row.get("prompt", row.get("messages")) if isinstance(row, Mapping) else row
-    is_chat = isinstance(prompt, list) and prompt and all(isinstance(each, dict) and "role" in each for each in prompt)
-    if not (is_chat or (isinstance(prompt, str) and prompt)):
-        raise InputError(f'{place}: no prompt: write {{"prompt": "a text"}}, or {{"messages": [...]}}')
-    return prompt
-
-
-def _prompt_ids(prompt: Prompt, tokenizer: Any, *, plain: bool) -> list[int]:
-    """Return a prompt's tokens: a message of a user as the chat template writes it, or text."""
-    if isinstance(prompt, str) and (plain or not tokenizer.chat_template):
-        rendered = RenderedExample(0, Example(prompt, ["a"]), prompt, ["a"], templated=False)
-        return TextEncoder(tokenizer).encode([rendered])[0].prompt
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    try:
-        written = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    except Exception as error:  # a template's own, and that there is none
-        raise InputError(f"generate: the chat template cannot write a prompt: {one_line(error, 200)}") from error
-    return cast(list[int], written)
 
 
 @contextmanager

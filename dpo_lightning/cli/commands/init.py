@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from dpo_lightning import PreferenceDataModule
 from dpo_lightning.cli.methods import Method, method_named
 from dpo_lightning.cli.parsers.init import parser
 from dpo_lightning.cli.quiet import leave_out_noise
-from dpo_lightning.cli.starting_config import Facts, Training, starting_config
+from dpo_lightning.cli.starting_config import Facts, Training, most_of, starting_config
 from dpo_lightning.cli.surveys import survey
 from dpo_lightning.data.inspect import Survey
 from dpo_lightning.errors import InputError
@@ -59,7 +56,7 @@ def init(arguments: Sequence[str]) -> None:
 def _facts(model: str, parameters: int, dataset: str, method: Method | None) -> Facts:
     """Look at the data as a run would read it, and at the machine."""
     data = PreferenceDataModule(dataset, tokenizer=model)
-    read = survey(data, data.tokenizer, None if method is None else method.read, most_rows=_ROWS, bar=_no_bar)
+    read = survey(data, data.tokenizer, None if method is None else method.read, most_rows=_ROWS)
     examples = read.train.examples
     if not examples:
         raise InputError(f"init --data: {dataset}: no example in it: `dpo-lightning inspect {dataset}` says why")
@@ -71,10 +68,9 @@ def _facts(model: str, parameters: int, dataset: str, method: Method | None) -> 
         int(getattr(load_config(model).get_text_config(), "max_position_embeddings", None) or 4096),
         dataset,
         read.train.rows or read.train.looked_at,
-        len(examples),
         _kind(read),
-        _most([each[0] + max(each[1:]) for each in whole]),
-        _most([sum(each) for each in whole]),
+        [each[0] + max(each[1:]) for each in whole],
+        most_of([sum(each) for each in whole]),
         torch.cuda.get_device_properties(0).total_memory / 2**30 if on_gpu else None,
         on_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
     )
@@ -85,15 +81,6 @@ def _kind(read: Survey) -> str:
     if any(each.labels is not None for each in examples):
         return _LABELLED
     return "lists" if any(len(each.completion_ids) > 2 for each in examples) else "pairs"
-
-
-def _most(lengths: list[int]) -> int:
-    return int(np.quantile(lengths, 0.99, method="higher"))
-
-
-@contextmanager
-def _no_bar(text: str, rows: int) -> Iterator[Callable[[int], Any]]:
-    yield lambda count: None
 
 
 def _said(out: Path, facts: Facts, method: Method) -> Iterator[str]:

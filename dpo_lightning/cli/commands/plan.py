@@ -75,8 +75,10 @@ def plan(words: Sequence[str]) -> None:
         InputError: for a model whose config cannot be read, or an optimizer that cannot be built.
     """
     options, settings = parser().parse_known_args(words)
-    if options.gpu not in GPUS:
+    known = {name.lower(): name for name in GPUS}
+    if options.gpu.lower() not in known:
         raise InputError(f"plan: --gpu {options.gpu} is not known; there are {', '.join(GPUS)}")
+    options.gpu = known[options.gpu.lower()]
     with warnings.catch_warnings():
         # The words in place of `plan` are meant.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")

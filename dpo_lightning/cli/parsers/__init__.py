@@ -6,6 +6,8 @@ import argparse
 from importlib import import_module
 
 from dpo_lightning.cli.commands import COMMANDS
+from dpo_lightning.cli.family import KEYS_OF
+from dpo_lightning.compat.argparse import actions_of
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
@@ -17,3 +19,14 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 def all_parsers() -> dict[str, argparse.ArgumentParser]:
     """Return those of all of them, by command."""
     return {name: parser_of(name) for name in COMMANDS}
+
+
+def command_of_flag(name: str) -> str | None:
+    """Return the command beside the Trainer's that takes a config, and a flag of this name, which is no key."""
+    flag = f"--{name}"
+    return next((each for each in KEYS_OF if flag in _flags(parser_of(each))), None)
+
+
+def _flags(parser: argparse.ArgumentParser) -> set[str]:
+    own = (action for action in actions_of(parser) if action.dest not in ("help", "config"))
+    return {flag for action in own for flag in action.option_strings}

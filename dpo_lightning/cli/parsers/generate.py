@@ -9,8 +9,8 @@ from dpo_lightning.cli.commands.arguments import CommandParser
 
 _EXAMPLES = """\
 examples:
-  dpo-lightning generate step=100.ckpt --config run.yaml --prompt "Hello"
-  dpo-lightning generate model --prompts asked.jsonl --temperature 0 --json"""
+  dpo-lightning generate runs/run/model --prompt "the rain is here"
+  dpo-lightning generate runs/run/checkpoints/last.ckpt --prompt Hi --reference"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -33,6 +33,6 @@ def parser() -> CommandParser:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--lora", action="store_true", help="train adapters; the default from 2 billion parameters on")
     how.add_argument("--full", action="store_true", help="train all weights")
-    how.add_argument("--qlora", action="store_true", help="train adapters on a base in 4 bit, on a GPU")
+    how.add_argument("--qlora", action="store_true", help="train adapters on a base in 4 bits; on a CPU for trying")
     parser.add_argument("--out", type=Path, default=Path("run.yaml"), metavar="FILE", help="default: %(default)s")
     return parser

@@ -16,7 +16,7 @@ def parser() -> CommandParser:
     """Return the parser."""
     found = CommandParser(
         prog="dpo-lightning report",
-        description="Write one HTML page of a run, or one that compares several, from the files that runs leave.",
+        description="Write one HTML page of a run, or one that compares several, from the files that\nruns leave.",
         examples=_EXAMPLES,
     )
     found.add_argument(

@@ -87,6 +87,7 @@ def test_a_text_is_a_users_message_where_there_is_a_chat_template(tmp_path, caps
     lines = [{"prompt": "sun"}, {"messages": messages}, "moon"]
     (tmp_path / "asked.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     rows = said(capsys, out, "--prompts", tmp_path / "asked.jsonl")
+    assert [row["prompt"] for row in rows[2:]] == ["sun", messages, "moon"]
     written = [f"user\n{text}\nassistant\n" for text in [*TEXTS, "sun"]]
     written += ["user\nhi\nassistant\nho\nassistant\n", "user\nmoon\nassistant\n"]
     model = AutoModelForCausalLM.from_pretrained(out)
@@ -116,6 +117,7 @@ def test_lines_for_people_and_samples_that_the_seed_decides_on(tmp_path, capsys)
         (["model", "--prompt", "a", "--reference"], "model is a whole model, and no reference is beside it"),
         (["model", "--prompts", "chat.jsonl"], "the chat template cannot write a prompt: "),
         (["nowhere", "--prompt", "a"], "nowhere"),
+        (["missing.ckpt", "--prompt", "a"], "generate: there is no checkpoint missing.ckpt: give a checkpoint, or"),
         (["wrong.jsonl", "--prompt", "a"], "checkpoint wrong.jsonl"),
         (["model", "--prompt", "a", "--config", "none.yaml"], "generate --config none.yaml: "),
     ],

@@ -8,9 +8,12 @@ from dpo_lightning.cli.parsers.data import parser
 
 
 def test_what_is_typed_is_what_is_read() -> None:
-    options, rest = parser().parse_known_args(["export", "--output", "rows.jsonl", "--config=run.yaml"])
+    options, rest = parser().parse_known_args(
+        ["export", "--output", "rows.jsonl", "--config=run.yaml", "--data.clean=true"]
+    )
     assert str(options.output) == "rows.jsonl"
-    assert rest == ["--config=run.yaml"]
+    assert options.config == ["run.yaml"]
+    assert rest == ["--data.clean=true"]
 
 
 def test_a_wrong_argument_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
