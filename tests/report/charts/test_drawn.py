@@ -102,7 +102,7 @@ def test_points_have_numbers_that_the_legend_explains() -> None:
 
 
 def test_what_is_calibrated_stands_on_the_diagonal() -> None:
-    source = calibration("a", [(0.6, wilson(60, 100)), (0.9, wilson(90, 100))])
+    source = calibration("a", [(0.6, wilson(0.6, 100)), (0.9, wilson(0.9, 100))])
     diagonal = re.search(r'class="ideal" d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', source)
     assert diagonal is not None
     x0, y0, x1, y1 = map(float, diagonal.groups())
@@ -111,7 +111,7 @@ def test_what_is_calibrated_stands_on_the_diagonal() -> None:
 
 
 def test_an_interval_in_a_cell_goes_from_its_low_to_its_high_end() -> None:
-    seen = wilson(30, 40)
+    seen = wilson(0.75, 40)
     source = interval_bar(seen)
     assert f"M{100 * seen.low:.1f} 5H{100 * seen.high:.1f}" in source
     drawing(source)
