@@ -97,7 +97,7 @@ def html_table(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td{kind} data-name="{text(name)}"><span>{cell}</span></td>'
+            f'<td{kind} data-name="{plain(name)}"><span>{cell}</span></td>'
             for kind, name, cell in zip(kinds, names, row, strict=True)
         )
         + "</tr>"

@@ -86,6 +86,12 @@ def test_columns_of_numbers_alone_are_set_to_the_right() -> None:
     assert Texts(html_table(["name"], [])).said == "name"
 
 
+def test_a_column_named_in_backticks_is_code_in_its_head_and_a_text_in_its_attribute() -> None:
+    source = html_table(['`a` "b"'], [["1"]])
+    assert "<th class=number><code>a</code> &quot;b&quot;</th>" in source
+    assert 'data-name="`a` &quot;b&quot;"' in source
+
+
 def test_bars_are_as_long_as_their_counts_and_mark_what_is_cut() -> None:
     source = "".join(length_bars([(0, 9, 100), (10, 19, 50), (20, 29, 0)], "tokens", 15))
     assert re.findall(r"width:([\d.]+)%", source) == ["100.0", "50.0", "0.0"]
