@@ -42,7 +42,7 @@ _VALUES = (
     Value("reward margin", "val/rewards/margins", 0),
     Value("log-ratio of chosen", "val/logratios/chosen", 0),
     Value("KL to the reference", "val/kl", 0),
-    Value("true reward of samples", "", 1),
+    Value("reward of samples", "", 1),
 )
 
 
@@ -118,7 +118,7 @@ def overlaid(runs: Runs) -> Iterator[str]:
 
 def frontier(runs: Runs) -> Iterator[str]:
     """Yield what was won against how far the policy went from its reference: a point each run."""
-    gained = Value("true reward of samples", "", 1)
+    gained = Value("reward of samples", "", 1)
     if any(_last(run, gained) is None for run in runs.values()):
         gained = _VALUES[0]
     for metric, title, sign in (
