@@ -164,6 +164,6 @@ def _line(x: Scale, y: Scale, series: Series) -> str:
         if known:
             parts.append("M" + "L".join(f"{at:.1f} {value:.1f}" for at, value in places))
             dots += places if series.dots or len(places) == 1 else []
-    line = f'<path class="line s{number}{" dashed" * series.dashed}" d="{"".join(parts)}"/>' if parts else ""
+    line = f'<path class="{series.kind}" d="{"".join(parts)}"/>' if parts else ""
     few = dots if len(dots) <= 60 else []
     return line + "".join(f'<circle class="point f{number}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in few)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dpo_lightning.report.charts.drawn import line_chart, named_dots
-from dpo_lightning.report.charts.frame import Series
+from dpo_lightning.report.charts.frame import COLOURS, Series
 from dpo_lightning.report.defaults import flat
 from dpo_lightning.report.markup import html_table, of_data, text
 from dpo_lightning.report.page.curves import LEARNING
@@ -105,7 +105,10 @@ def _values_of(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]
 
 
 def overlaid(runs: Runs) -> Iterator[str]:
-    """Yield a chart of each metric with a line for each run: of validation, where that has it, else of training."""
+    """Yield a chart of each metric with a line for each run: of validation, where that has it, else of training.
+
+    Where there are more runs than colours, the colours come again with lines of another kind.
+    """
     charts = [
         line_chart(_title(stage, panel.title, metric), series, note=panel.unit)
         for panel in LEARNING
@@ -165,7 +168,7 @@ def _title(stage: str, title: str, metric: str) -> str:
 def _series(runs: Runs, name: str) -> list[Series]:
     found = [(place, run_name, run.metrics.get(name, [])) for place, (run_name, run) in enumerate(runs.items())]
     return [
-        Series(f"{place + 1} {run_name}", points, place, dots=name.startswith("val/"))
+        Series(f"{place + 1} {run_name}", points, place, place // COLOURS, dots=name.startswith("val/"))
         for place, run_name, points in found
         if any(finite(value) is not None for _, value in points)
     ]

@@ -32,7 +32,7 @@ def test_a_line_goes_through_its_points_and_breaks_where_there_is_none() -> None
 
 
 def test_all_lines_share_one_scale() -> None:
-    source = line_chart("Loss", [Series("a", [(0, 0.0), (1, 4.0)]), Series("b", [(0, 2.0), (1, 2.0)], 1, dashed=True)])
+    source = line_chart("Loss", [Series("a", [(0, 0.0), (1, 4.0)]), Series("b", [(0, 2.0), (1, 2.0)], 1, dash=1)])
     (a,), (b,) = lines(source, 0), lines(source, 1)
     assert b[0][1] == pytest.approx((a[0][1] + a[1][1]) / 2, abs=0.11)
     assert 'class="line s1 dashed"' in source
