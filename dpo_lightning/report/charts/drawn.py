@@ -35,14 +35,14 @@ def line_chart(
     marked: Sequence[Mark] = (),
     note: str = "",
 ) -> str:
-    """Return lines over x; points without a number break them.
+    """Return lines over x, which counts something; points without a number break them.
 
     An axis of numbers above 0 of several orders of magnitude is logarithmic, and the note says so.
     """
     drawn = [replace(each, points=thinned(each.points)) for each in series]
     points = [(x, y) for each in drawn for x, y in each.points if y is not None]
     y = spanning((value for _, value in points), BOTTOM, TOP, logarithmic=None)
-    x = spanning((at for at, _ in points), left_of(y.labels), RIGHT, room=0.01)
+    x = spanning((at for at, _ in points), left_of(y.labels), RIGHT, room=0.01, whole=True)
     if y.logarithmic:
         note = f"{note}, logarithmic" if note else "logarithmic"
     parts = [axes(x, y, x_title, zero=True), *(_line(x, y, each) for each in drawn)]
