@@ -42,7 +42,7 @@ def overview(run: Run) -> Iterator[str]:
     """Yield what ran: model, objective, reference, data, steps, time, machine."""
     yield facts(
         [
-            ("run", str(run.directory)),
+            ("run", run.place or str(run.directory)),
             ("model", _model(run)),
             ("adapter", run.of("model", "lora")),
             ("objective", objective(run)),

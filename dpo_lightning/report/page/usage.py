@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from dpo_lightning.report.markup import block, facts, text
 from dpo_lightning.report.page.summary import count, machine
+from dpo_lightning.report.paths import typed
 from dpo_lightning.report.runs import Run, finite
 
 _TRANSFORMERS = """from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -39,9 +39,9 @@ def loading(run: Run) -> Iterator[str]:
         yield f"<p>The checkpoint is {text(checkpoint)}:</p>"
         yield block(_CHECKPOINT.format(path=str(checkpoint)))
         if not export:
-            of = shlex.join(["--config", str(config)]) + " " if config else ""
+            of = f"--config {typed(config)} " if config else ""
             yield "<p>As a model for transformers:</p>"
-            yield block(f"dpo-lightning export {shlex.quote(str(checkpoint))} {of}--out model")
+            yield block(f"dpo-lightning export {typed(checkpoint)} {of}--out model")
     if not (export or checkpoint):
         yield (
             "<p>The record names neither an export nor a checkpoint: the callback <code>Export</code> writes the one, "
@@ -53,7 +53,7 @@ def reproducing(run: Run) -> Iterator[str]:
     """Yield command, seed, versions, and fingerprints of data and model."""
     command = run.facts.get("command")
     if command:
-        yield block(shlex.join(map(str, command)))
+        yield block(" ".join(map(typed, command)))
     else:
         yield "<p>The run was not started by the command, or its words are not known.</p>"
     versions = run.facts.get("versions") or {}
