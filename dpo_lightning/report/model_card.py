@@ -7,21 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lightning.report.progress_line import short
+from dpo_lightning.report.words import called, loading_code
 from dpo_lightning.utils.text import visible_markdown
-
-_MODEL = """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("{path}")
-tokenizer = AutoTokenizer.from_pretrained("{path}")
-"""
-_ADAPTER = """\
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer
-
-model = AutoPeftModelForCausalLM.from_pretrained("{path}")  # loads the base model too
-tokenizer = AutoTokenizer.from_pretrained("{path}")
-"""
 
 
 def model_card(facts: Mapping[str, Any], metrics: Mapping[str, float], path: str, *, adapter: bool) -> str:
@@ -47,7 +34,7 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, float], path: str
         lines += ["", "## On held-out examples", "", "| metric | value |", "|---|---|"]
         lines += [f"| {visible_markdown(name)} | {short(value)} |" for name, value in held_out.items()]
     shown = Path(path).name or path
-    lines += ["", "## Load it", "", "```python", (_ADAPTER if adapter else _MODEL).format(path=shown).rstrip(), "```"]
+    lines += ["", "## Load it", "", "```python", loading_code(shown, adapter=adapter), "```"]
     lines += ["", "## Not said here", "", "Licence, intended use and limits: add them before you share the model."]
     return "\n".join(lines) + "\n"
 
@@ -56,7 +43,7 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     model, data, machine = (facts.get(name) or {} for name in ("model", "data", "machine"))
     yield "base model", _name(facts)
     yield "adapters", str(model.get("lora") or "")
-    yield "objective", _called(facts.get("objective"))
+    yield "objective", called(facts.get("objective"))
     yield "reference", str(facts.get("reference") or "")
     yield "data", _data(data)
     yield "optimizer", _optimizer(facts)
@@ -75,13 +62,6 @@ def _name(facts: Mapping[str, Any]) -> str:
 def _is_of_the_hub(facts: Mapping[str, Any]) -> bool:
     name = str((facts.get("model") or {}).get("name") or "")
     return bool(name) and not Path(name).exists() and not name.startswith(("/", ".", "~")) and name.count("/") <= 1
-
-
-def _called(objective: Mapping[str, Any] | None) -> str:
-    if not objective:
-        return ""
-    settings = {name: value for name, value in objective.get("settings", {}).items() if value is not None}
-    return f"{objective['name']}({', '.join(f'{name}={value}' for name, value in settings.items())})"
 
 
 def _data(data: Mapping[str, Any]) -> str:

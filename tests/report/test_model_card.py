@@ -35,7 +35,7 @@ def test_what_is_known_is_there_and_no_place_to_fill_in() -> None:
         "1,200 to train on, 60 held out, fingerprint ab12",
         "AdamW, learning rate 2e-05, 40 steps",
         "| val/loss | 0.25 |",
-        'AutoPeftModelForCausalLM.from_pretrained("model")',
+        "AutoPeftModelForCausalLM.from_pretrained('model')",
     ):
         assert said in body, said
     for left_out in ("/home/me", "train/loss", "More Information Needed", "None"):

@@ -11,10 +11,11 @@ from dpo_lightning.report.defaults import flat
 from dpo_lightning.report.markup import html_table, of_data, text
 from dpo_lightning.report.page.curves import LEARNING
 from dpo_lightning.report.page.settings import said
-from dpo_lightning.report.page.summary import duration, objective, steps
+from dpo_lightning.report.page.summary import duration, steps
 from dpo_lightning.report.page.texts import mean_rewards
 from dpo_lightning.report.progress_line import short
 from dpo_lightning.report.runs import Run, finite
+from dpo_lightning.report.words import called
 
 Runs = Mapping[str, Run]
 """Runs by the names that tell them from each other."""
@@ -58,7 +59,7 @@ def comparison(runs: Runs) -> dict[str, Iterable[str]]:
 
 def results(runs: Runs) -> Iterator[str]:
     """Yield the last values side by side, the better ones marked."""
-    same = len({objective(run) for run in runs.values()}) == 1
+    same = len({called(run.of("objective")) for run in runs.values()}) == 1
     values = [Value(*each[:2], -1) if same and each.metric == "val/loss" else each for each in _VALUES]
     found = {each: [_last(run, each) for run in runs.values()] for each in values}
     known = [each for each in values if any(value is not None for value in found[each])]
@@ -67,7 +68,10 @@ def results(runs: Runs) -> Iterator[str]:
         rows = [[name, *(_cell(found[each], place, each.sign) for each in known)] for place, name in enumerate(named)]
         yield html_table(["run", *(each.title for each in known)], rows)
         yield "<p class='soft'>Values of the last validation. The better ones are marked where they compare.</p>"
-    abouts = [[objective(run), steps(run), duration(run), str(run.facts.get("status") or "")] for run in runs.values()]
+    abouts = [
+        [called(run.of("objective")), steps(run), duration(run), str(run.facts.get("status") or "")]
+        for run in runs.values()
+    ]
     rows = [[name, *map(text, about)] for name, about in zip(named, abouts, strict=True)]
     yield html_table(["run", "objective", "steps", "time", "status"], rows)
     for name, run in runs.items():
