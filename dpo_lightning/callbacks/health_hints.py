@@ -15,7 +15,7 @@ from dpo_lightning.callbacks.start_notes import StartNotes
 from dpo_lightning.callbacks.step_zero import StepZeroCheck
 from dpo_lightning.compat.lightning_loops import logs_this_step
 from dpo_lightning.errors import InputError
-from dpo_lightning.report.health import RULES, Hint, History, Watched, hints
+from dpo_lightning.report.health import RULES, Curves, Hint, Watched, hints
 from dpo_lightning.report.health.history import NAMES
 from dpo_lightning.report.record import RunRecord, add_row, read_rows, write_rows
 from dpo_lightning.run import preference_batch_of
@@ -65,7 +65,7 @@ class HealthHints(pl.Callback):
         self._begin()
 
     def _begin(self) -> None:
-        self._history = History()
+        self._history = Curves()
         self._given: list[dict[str, Any]] = []
         self._seen = 0
         self._start_loss: float | None = None
@@ -142,7 +142,7 @@ class HealthHints(pl.Callback):
         """Go on with them."""
         self._given, self._seen = list(state_dict.get("given", [])), state_dict.get("seen", 0)
         self._start_loss = state_dict.get("start_loss")
-        self._history = History.of(state_dict.get("curves", {}))
+        self._history = Curves.of(state_dict.get("curves", {}))
 
     def _look(self, trainer: pl.Trainer, stage: str) -> None:
         """Add the values of a stage that are logged now, and say what the rules find in all of them, on one rank."""

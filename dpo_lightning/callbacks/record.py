@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -280,12 +281,13 @@ def _epoch(trainer: pl.Trainer) -> float:
 
 
 def _places(trainer: pl.Trainer, directory: Path) -> dict[str, str]:
-    """Return where config, checkpoint and exported model lie, as far as they are there."""
+    """Return where config, checkpoint and exported model lie, as far as they are there; where the run was started."""
     checkpoint: Any = trainer.checkpoint_callback
     saved = getattr(checkpoint, "best_model_path", "") or getattr(checkpoint, "last_model_path", "")
     exports = [each for each in trainer.callbacks if isinstance(each, Export)]  # type: ignore[attr-defined]
     models = [path for each in exports for path in (each.merged_path, each.path) if path is not None]
-    places = {"config": directory / "config.yaml", "checkpoint": saved, "export": next(iter(models), "")}
+    places: dict[str, Any] = {"started_in": Path.cwd(), "home": os.path.expanduser("~")}
+    places |= {"config": directory / "config.yaml", "checkpoint": saved, "export": next(iter(models), "")}
     return {name: str(Path(path).absolute()) for name, path in places.items() if str(path) and Path(path).exists()}
 
 

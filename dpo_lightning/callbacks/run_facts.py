@@ -119,12 +119,16 @@ def memory_peak(trainer: pl.Trainer) -> int | None:
 
 
 def model_of(pl_module: pl.LightningModule) -> dict[str, Any]:
-    """Return name, class and size of the model, what is trained of it, and a hash of its weights before training."""
+    """Return name, class and size of the model, what is trained of it, and a hash of its weights before training.
+
+    `local` says that the name is a directory's, and none of the hub.
+    """
     run = pl_module if isinstance(pl_module, PreferenceRun) else None
     model: nn.Module = pl_module if run is None else run.policy
     name = pl_module.policy_name if isinstance(pl_module, PreferenceLearner) else None
     found = {
         "name": name,
+        "local": None if name is None else Path(name).is_dir(),
         "class": type(_base(model)).__name__,
         "parameters": sum(each.numel() for each in model.parameters()),
         "trainable": sum(each.numel() for each in model.parameters() if each.requires_grad),

@@ -49,7 +49,7 @@ class SampleTable(pl.Callback):
         max_new_tokens: Most tokens of a completion.
         temperature: Softmax temperature; 1 samples from the policy itself, 0 takes the likeliest token.
         seed: Seed of the samples, always the same.
-        reward: Function of prompt and completion, where a true reward is known; its means are reported.
+        reward: Function of prompt and completion, that gives a reward; its means are reported.
         shown: Prompts that the terminal shows each time.
         every_n_steps: Optimizer steps from one table to the next; null samples at start and end only.
         samples_at_once: Completions that are sampled together, each with a cache in the device's memory.

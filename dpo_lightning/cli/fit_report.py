@@ -14,6 +14,7 @@ from dpo_lightning.cli.surveys import survey
 from dpo_lightning.data.inspect import Report
 from dpo_lightning.report.page.whole import write_report
 from dpo_lightning.report.record import RunRecord, write_document
+from dpo_lightning.utils.files import from_here
 from dpo_lightning.utils.text import one_line
 
 MOST_ROWS = 2_000
@@ -40,9 +41,20 @@ def report_of_fit(directory: Path, data: Any, model: Any) -> None:
         write_report([directory])
 
 
+def report_of_stop(directory: Path) -> None:
+    """Write the page of a run that was stopped or failed, from its record alone, and say where it is.
+
+    Args:
+        directory: That of the run.
+    """
+    if RunRecord(directory).facts.exists():
+        with _costs_a_line("there is no report"):
+            rank_zero_info(f"report in {from_here(write_report([directory]))}")
+
+
 @contextmanager
 def _costs_a_line(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever it is, the run has ended well
+    except Exception as error:  # whatever it is, it is not what the run ended with
         rank_zero_info(f"{what}: {one_line(error)}")

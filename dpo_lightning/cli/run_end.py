@@ -30,17 +30,18 @@ class SaysHowToGoOn(pl.Callback):
     """Says the command that goes on with a fit which a signal has stopped, where a checkpoint will be found."""
 
     def __init__(self) -> None:
-        self._config: Path | None = None
+        self.config: Path | None = None
+        """Where the run's config is saved, once training has begun."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Find out where the config is saved, while every rank comes here."""
-        self._config = saved_config(trainer)
+        self.config = saved_config(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Say it; the checkpoint of this moment may still be on its way."""
         is_stop = isinstance(exception, KeyboardInterrupt | SIGTERMException)
-        if is_stop and finds_last(trainer) and self._config is not None and self._config.exists():
-            rank_zero_info(_listed([_resume(self._config, "last")])[0])
+        if is_stop and finds_last(trainer) and self.config is not None and self.config.exists():
+            rank_zero_info(_listed([_resume(self.config, "last")])[0])
 
 
 def end_of_fit(trainer: pl.Trainer, config: Path, seconds: float) -> list[str]:

@@ -27,7 +27,7 @@ from dpo_lightning.checkpoints.settings import RESUME
 from dpo_lightning.checkpoints.trust import refuse_code_settings, refuse_unknown_classes, saved_arguments
 from dpo_lightning.cli.config_files import check_config
 from dpo_lightning.cli.fit_config import SaveFitConfig, saved_config
-from dpo_lightning.cli.fit_report import report_of_fit
+from dpo_lightning.cli.fit_report import report_of_fit, report_of_stop
 from dpo_lightning.cli.last_checkpoint import expect_last
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places, check_unused
@@ -107,9 +107,9 @@ class PreferenceCLI(CheckedCheckpointCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the Trainer, with a line of progress, and of a fit the record."""
         settings = self.config_init[self.config["subcommand"]]["trainer"]
-        callbacks = with_progress(settings)
+        callbacks, self._end = with_progress(settings), SaysHowToGoOn()
         if self.config["subcommand"] == "fit":
-            callbacks = [*with_record(callbacks, self.words), SaysHowToGoOn()]
+            callbacks = [*with_record(callbacks, self.words), self._end]
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def instantiate_classes(self) -> None:
@@ -218,6 +218,15 @@ class PreferenceCLI(CheckedCheckpointCLI):
     def before_fit(self) -> None:
         """Look at the clock."""
         self._began = time.monotonic()
+
+    def fit(self, **settings: Any) -> None:
+        """Fit; a fit that is stopped, or fails, leaves its page as well, after its checkpoint."""
+        try:
+            self.trainer.fit(**settings)
+        except BaseException:
+            if self.trainer.is_global_zero and self._end.config is not None:
+                report_of_stop(self._end.config.parent)
+            raise
 
     def after_fit(self) -> None:
         """Say how the run went, where everything lies, and the next commands."""

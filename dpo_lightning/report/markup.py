@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from dpo_lightning.report.style import STYLE
+from dpo_lightning.utils.secrets import masked_text
 from dpo_lightning.utils.text import shown, visible
 
 Cell = str
@@ -15,6 +16,7 @@ Cell = str
 MOST_CHARACTERS = 20_000
 """Characters of a text of the data that a page shows; of a longer one the rest is counted."""
 _AT_ONCE = 700
+_LONGEST_SECRET = 2_000
 _NUMBER = re.compile(r"-?[\d,.]*(e[-+]\d+)?( ✓)?$")
 _ELEMENT = re.compile(r"<[^>]+>")
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -28,7 +30,11 @@ def text(content: object) -> str:
 def plain(content: object) -> str:
     """Return a text as HTML that shows it as it is, secrets masked."""
     said = str(content)
-    return html.escape(shown(said[:MOST_CHARACTERS])) + ("…" if len(said) > MOST_CHARACTERS else "")
+    if len(said) <= MOST_CHARACTERS:
+        return html.escape(shown(said))
+    # Beyond the cut, so that a secret across it is whole; what is behind could be half of one.
+    seen = masked_text(said[: MOST_CHARACTERS + _LONGEST_SECRET])[:-_LONGEST_SECRET]
+    return html.escape(visible(seen)) + "…"
 
 
 def of_data(content: object) -> str:
@@ -97,7 +103,7 @@ def html_table(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td{kind} data-name="{text(name)}"><span>{cell}</span></td>'
+            f'<td{kind} data-name="{plain(name)}"><span>{cell}</span></td>'
             for kind, name, cell in zip(kinds, names, row, strict=True)
         )
         + "</tr>"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lightning.report.progress_line import clock, short
+from dpo_lightning.report.words import called, counted
 
 _LABEL = 11  # columns of the labels
 _NARROW = 60  # columns under which a label has a line of its own
@@ -81,21 +82,13 @@ def start_lines(facts: Mapping[str, Any], plan: Plan, width: int) -> list[str]:
         "layout": _layout(facts),
         "model": _model(facts, plan),
         "reference": _REFERENCES.get(str(facts.get("reference")), facts.get("reference")),
-        "objective": _called(facts.get("objective")),
+        "objective": called(facts.get("objective")),
         "optimizer": _optimizer(facts, plan),
         "device": _device(facts, plan),
         "needs": _needs(plan),
         **plan.places,
     }
     return [line for label, text in said.items() if text for line in _labelled(label, text, width)]
-
-
-def counted(number: float) -> str:
-    """Return a number as people say it: `960`, `12,400`, `3.2 M`, `7.1 B`."""
-    for size, name in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
-        if number >= size:
-            return f"{number / size:.3g} {name}"
-    return f"{round(number):,}"
 
 
 def _resumed(plan: Plan) -> str | None:
@@ -149,19 +142,6 @@ def _model(facts: Mapping[str, Any], plan: Plan) -> str | None:
         covered = "" if plan.coverage is None else f", which cover {plan.coverage:.1%} of the model"
         text += f"; adapters: {str(model['lora']).partition(' on ')[0]}{covered}"
     return text
-
-
-def _called(settled: Mapping[str, Any] | None) -> str | None:
-    """Return a class with its settings as one writes it."""
-    if not settled:
-        return None
-    settings = {name: value for name, value in settled.get("settings", {}).items() if value is not None}
-    said = [f"{name}={short(value) if _is_number(value) else value}" for name, value in settings.items()]
-    return f"{settled['name']}({', '.join(said)})"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _optimizer(facts: Mapping[str, Any], plan: Plan) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.report.paths import portable
 from dpo_lightning.report.record import FOLDER, RunRecord, read_document, read_rows
 from dpo_lightning.utils.secrets import masked
 from dpo_lightning.utils.text import one_line
@@ -20,6 +22,7 @@ _DEPTH = 4  # folders below a directory in which runs are looked for
 _GREATEST = 1e100  # of which the difference is still a number
 _LONGEST_TITLE = 120
 _UP = 3  # folders above a checkpoint in which its run is looked for
+_LOGS = "lightning_logs"  # where Lightning's loggers write if nobody says otherwise
 _NUMBER, _TEXT, _LIST, _OBJECT = (int, float), str, list, dict
 _FACTS = {
     **dict.fromkeys(("seconds", "step", "epoch", "steps_planned", "seed", "memory_peak"), _NUMBER),
@@ -45,7 +48,7 @@ _DATA = {
 
 @dataclass(frozen=True)
 class Run:
-    """Contents of the files that a run has left.
+    """Contents of the files that a run has left, with paths as a page may show them, see `portable`.
 
     Args:
         directory: That of the run, in which `record` lies.
@@ -57,6 +60,7 @@ class Run:
         hints: Rows of `hints.jsonl`.
         data: Contents of `data.json`; None where there is none.
         config: Contents of `config.yaml`, secrets masked; None where there is none.
+        place: Path of the directory; None shows it as it is given.
     """
 
     directory: Path
@@ -68,6 +72,7 @@ class Run:
     hints: Sequence[Row] = ()
     data: Row | None = None
     config: Row | None = None
+    place: str | None = None
 
     @classmethod
     def read(cls, directory: Path) -> Run:
@@ -78,16 +83,19 @@ class Run:
         """
         record = RunRecord(directory)
         try:
+            facts = _document(record.facts, _FACTS) or {}
+            seen = _portable_of(facts)
             return cls(
                 directory,
-                _document(record.facts, _FACTS) or {},
+                seen(facts),
                 _checked_rows(record.points, {}, other=_NUMBER),
-                _checked_rows(record.pairs, _PAIR),
-                _checked_rows(record.worst, _WORST),
+                [*map(_of_source(seen), _checked_rows(record.pairs, _PAIR))],
+                [*map(_of_source(seen), _checked_rows(record.worst, _WORST))],
                 _checked_rows(record.samples, _SAMPLE),
-                _checked_rows(record.hints, _HINT),
-                _document(record.data, _DATA),
-                _config(directory / "config.yaml"),
+                seen(_checked_rows(record.hints, _HINT)),
+                seen(_document(record.data, _DATA)),
+                seen(_config(directory / "config.yaml")),
+                seen(str(directory.resolve())),
             )
         except RecursionError:
             raise InputError(
@@ -139,7 +147,8 @@ def runs_at(path: Path) -> list[Path]:
     """Return the directories of the runs that a path names.
 
     Args:
-        path: That of a run, of a checkpoint in or below it, or a directory of runs, such as `lightning_logs`.
+        path: That of a run; of a checkpoint in or below it, or one that a run names whose directory lies in the
+            `lightning_logs` here, beside the checkpoint or above it; or a directory of runs, such as `lightning_logs`.
 
     Raises:
         InputError: for a path that names none, with those that lie further below.
@@ -153,12 +162,35 @@ def runs_at(path: Path) -> list[Path]:
     direct = sorted((each for each in below if each.parent == start), key=_natural)
     if direct:
         return direct
+    if (saved := _run_of_checkpoint(path.resolve())) is not None:
+        return [saved]
     if len(below) == 1:
         return below
     said = (
-        f"the runs below it are {', '.join(map(str, sorted(below, key=_natural)[:8]))}" if below else "none lies below"
+        f"the runs below it are {', '.join(map(str, sorted(below, key=_natural)[:8]))}"
+        if below
+        else f"none lies below, and none in {_LOGS} names it as its checkpoint: give a run's, as {_LOGS}/version_0"
     )
     raise InputError(f"{path}: no directory of a run, which has a folder `{FOLDER}` in it; {said}")
+
+
+def _run_of_checkpoint(path: Path) -> Path | None:
+    """Return the run that saved a checkpoint, or the last one that saved in a directory; None where none is found."""
+    near = dict.fromkeys(each / _LOGS for each in (Path.cwd(), path, *_parents(path)))
+    found = [(saved, run) for logs in near for run in _below(logs, 2) if (saved := _checkpoint_of(run)) is not None]
+    found.sort(key=lambda each: _natural(each[1]))
+    own = [run for saved, run in found if saved == path]
+    beside = [run for saved, run in found if saved.parent == (path.parent if path.suffix == ".ckpt" else path)]
+    return next(iter([*reversed(own), *reversed(beside)]), None)
+
+
+def _checkpoint_of(run: Path) -> Path | None:
+    """Return where the checkpoint of a run lies; None where its record does not say so, or cannot be read."""
+    with suppress(InputError):
+        places = (read_document(RunRecord(run).facts) or {}).get("places")
+        saved = places.get("checkpoint") if isinstance(places, Mapping) else None
+        return Path(saved).resolve() if isinstance(saved, str) else None
+    return None
 
 
 def names_of(directories: Sequence[Path]) -> list[str]:
@@ -207,6 +239,19 @@ def _natural(path: Path) -> tuple[str, int, str]:
     """Sort `version_10` behind `version_9`."""
     stem = path.name.rstrip("0123456789")
     return str(path.parent / stem), int(path.name[len(stem) :] or 0), path.name
+
+
+def _portable_of(facts: Row) -> Callable[[Any], Any]:
+    """Return what shows a value of a run as a page may, by where that run was started, and in whose home."""
+    places = facts.get("places") or {}
+    known = (places.get(name) for name in ("started_in", "home"))
+    started_in, home = (each if isinstance(each, str) else None for each in known)
+    return lambda value: portable(value, started_in, home)
+
+
+def _of_source(seen: Callable[[Any], Any]) -> Callable[[Row], Row]:
+    """Return what shows the source of a row as a page may; its texts are the data's, and stay."""
+    return lambda row: {**row, "source": seen(row["source"])} if "source" in row else row
 
 
 def _document(path: Path, kinds: Mapping[str, Any]) -> Row | None:

@@ -72,7 +72,7 @@ def summary(rows: Sequence[SampledPrompt]) -> str | None:
     (before, before_error), (after, after_error) = map(mean_reward, stages)
     count = sum(len(row.policy.texts) for row in rows)
     return (
-        f"mean true reward of {count} fresh samples: {before:.2f} ± {before_error:.2f} before, "
+        f"mean reward of {count} fresh samples: {before:.2f} ± {before_error:.2f} before, "
         f"{after:.2f} ± {after_error:.2f} after ({after - before:+.2f})"
     )
 

@@ -14,16 +14,14 @@ class Interval(NamedTuple):
     """A share of something counted, with its 95 % interval.
 
     Attributes:
-        right: How many.
-        of: Out of how many.
-        share: `right / of`.
+        share: The share.
+        of: Number of the cases that it is a share of.
         low: Lower end of the interval.
         high: Upper end.
     """
 
-    right: int
-    of: int
     share: float
+    of: int
     low: float
     high: float
 
@@ -33,17 +31,22 @@ class Interval(NamedTuple):
         return f"{100 * self.share:.1f} % ({100 * self.low:.1f}–{100 * self.high:.1f})"
 
 
-def wilson(right: int, of: int) -> Interval:
+def wilson(share: float, of: int) -> Interval:
     """Return a share with Wilson's interval, which holds for few and for extreme counts (JASA 22, 1927, p. 209).
 
     Args:
-        right: How many, from 0 to `of`.
-        of: Out of how many, at least 1.
+        share: The share, from 0 to 1.
+        of: Number of the cases that it is a share of, at least 1.
     """
-    share, square = right / of, _Z * _Z
+    square = _Z * _Z
     middle = (share + square / (2 * of)) / (1 + square / of)
     half = _Z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
-    return Interval(right, of, share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+    return Interval(share, of, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
+
+
+def share_above(margins: Sequence[float]) -> Interval:
+    """Return the share of margins above 0 with its interval; one of 0 counts half, as in `rewards/accuracies`."""
+    return wilson(statistics.fmean((margin > 0) + (margin == 0) / 2 for margin in margins), len(margins))
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
@@ -106,7 +109,7 @@ def calibrated(margins: Sequence[float], count: int = 8) -> list[tuple[float, In
     """
     sure = [probability(abs(margin)) for margin in margins]
     return [
-        (statistics.fmean(sure[place] for place in group), wilson(sum(margins[each] > 0 for each in group), len(group)))
+        (statistics.fmean(sure[place] for place in group), share_above([margins[place] for place in group]))
         for group in quantile_groups(sure, count)
     ]
 

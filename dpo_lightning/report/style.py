@@ -78,6 +78,8 @@ svg text.label { fill: var(--ink); }
 svg text.hint { fill: var(--warning); font-weight: 700; }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 .dashed { stroke-dasharray: 6 3; }
+.dotted { stroke-dasharray: 1.5 3; }
+.dash-dot { stroke-dasharray: 9 3 2 3; }
 .area { fill-opacity: .22; stroke-width: 1.5; }
 .dot { fill-opacity: .45; stroke: none; }
 .point { stroke: none; }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from dpo_lightning.report.progress_line import short
+from dpo_lightning.report.statistics import wilson
 
 FAR_SHARE = 0.75
 """Share of their own nats that chosen completions may lose before the policy's text is called into question.
@@ -21,22 +21,6 @@ one in twelve is none.
 BROKEN_SHARE = 1.25
 """The same share where the text is called likely broken: in the lab, 17% of the sentences to all are malformed."""
 MORE_LIKELIHOOD = "raise beta, lower the learning rate, train fewer steps, or add likelihood of the chosen (RPO, SFT)"
-_Z = 1.96  # of 95% of a normal distribution
-
-
-class Interval(NamedTuple):
-    """The range that holds a share with 95% confidence."""
-
-    low: float
-    high: float
-
-
-def wilson(share: float, count: int) -> Interval:
-    """Return Wilson's interval (1927) of a share that was found among `count` independent examples, at 95%."""
-    spread = _Z**2 / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = _Z / (1 + spread) * math.sqrt(max(share * (1 - share), 0.0) / count + spread / (4 * count))
-    return Interval(middle - half, middle + half)
 
 
 def verdict(
@@ -113,8 +97,8 @@ def _values(metrics: Mapping[str, float], held_out: int | None) -> Iterator[str]
 def _range(accuracy: float, held_out: int | None) -> str:
     if not held_out:
         return ""
-    low, high = wilson(min(max(accuracy, 0.0), 1.0), held_out)
-    return f" ({low:.2f} to {high:.2f} at 95%, n = {held_out})"
+    seen = wilson(min(max(accuracy, 0.0), 1.0), held_out)
+    return f" ({seen.low:.2f} to {seen.high:.2f} at 95%, n = {held_out})"
 
 
 def _each_token(metrics: Mapping[str, float], side: str) -> str:

@@ -37,6 +37,7 @@ def test_facts_are_those_of_the_parts(tmp_path):
     assert found["objective"]["name"] == "DPO"
     assert found["objective"]["settings"]["beta"] == 0.2
     assert found["model"]["name"] == str(tmp_path / "model")
+    assert found["model"]["local"] is True
     assert found["model"]["class"] == "LlamaForCausalLM"
     whole = sum(each.numel() for each in tiny_llama().parameters())
     assert found["model"]["parameters"] == whole + found["model"]["trainable"]

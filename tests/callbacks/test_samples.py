@@ -49,7 +49,7 @@ def test_the_table_is_printed_written_and_recorded(tmp_path, capsys):
     table = SampleTable(prompts=4, samples_per_prompt=3, max_new_tokens=8, reward=vowels, shown=2, every_n_steps=3)
     _, rows = run(tmp_path, table=table)
     text, printed = (tmp_path / "version_0/samples.md").read_text(), capsys.readouterr().out
-    assert text.startswith("# Samples before training and after 4 steps\n\nmean true reward of 12 fresh samples")
+    assert text.startswith("# Samples before training and after 4 steps\n\nmean reward of 12 fresh samples")
     assert [text.count(f"* *{name}*: [") for name in ("before, reference", "policy")] == [12] * 2
     assert text.count("\n## ") == 4
     for step in (3, 4):

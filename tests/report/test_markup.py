@@ -66,6 +66,13 @@ def test_a_secret_is_masked_and_a_fact_without_a_value_left_out() -> None:
     assert found == "token***zero0"
 
 
+def test_a_secret_across_the_cut_of_a_long_text_is_masked() -> None:
+    secret = "hf_" + "a" * 5000
+    for shift in range(0, 60, 3):
+        for before in ("", secret + " "):
+            assert "aaa" not in text(f"{before}{'.' * (MOST_CHARACTERS - len(before) - shift)} {secret}")
+
+
 def test_a_long_text_is_folded_and_a_longer_one_cut() -> None:
     assert "<details>" not in long_text("a" * 700)
     folded_text = Texts(long_text("a" * 5000))
@@ -84,6 +91,12 @@ def test_columns_of_numbers_alone_are_set_to_the_right() -> None:
         (" class=number", "rows"),
     ]
     assert Texts(html_table(["name"], [])).said == "name"
+
+
+def test_a_column_named_in_backticks_is_code_in_its_head_and_a_text_in_its_attribute() -> None:
+    source = html_table(['`a` "b"'], [["1"]])
+    assert "<th class=number><code>a</code> &quot;b&quot;</th>" in source
+    assert 'data-name="`a` &quot;b&quot;"' in source
 
 
 def test_bars_are_as_long_as_their_counts_and_mark_what_is_cut() -> None:

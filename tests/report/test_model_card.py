@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import yaml
 
 from dpo_lightning.report.model_card import model_card
@@ -11,7 +12,7 @@ from dpo_lightning.report.model_card import model_card
 FACTS: dict[str, Any] = {
     "seed": 3,
     "step": 40,
-    "model": {"name": "Qwen/Qwen2.5-0.5B", "class": "Qwen2ForCausalLM", "lora": "LORA rank 8"},
+    "model": {"name": "Qwen/Qwen2.5-0.5B", "local": False, "class": "Qwen2ForCausalLM", "lora": "LORA rank 8"},
     "objective": {"name": "IPO", "settings": {"beta": 0.2, "reference_free": None}},
     "reference": "AdapterOff()",
     "data": {"source": "/home/me/pairs.jsonl", "train": 1200, "held_out": 60, "fingerprint": "ab12"},
@@ -35,7 +36,7 @@ def test_what_is_known_is_there_and_no_place_to_fill_in() -> None:
         "1,200 to train on, 60 held out, fingerprint ab12",
         "AdamW, learning rate 2e-05, 40 steps",
         "| val/loss | 0.25 |",
-        'AutoPeftModelForCausalLM.from_pretrained("model")',
+        "AutoPeftModelForCausalLM.from_pretrained('model')",
     ):
         assert said in body, said
     for left_out in ("/home/me", "train/loss", "More Information Needed", "None"):
@@ -48,6 +49,21 @@ def test_a_model_of_a_directory_tells_nobody_where_that_is() -> None:
     assert "base_model" not in card
     assert "/home" not in card
     assert "AutoModelForCausalLM" in card
+
+
+def test_a_directory_is_no_name_of_the_hub_wherever_the_card_is_written() -> None:
+    for model in ({"name": "model", "local": True}, {"name": "a/model"}, {"name": "a: b", "local": False}):
+        assert "base_model" not in model_card({"model": model}, {}, "m", adapter=False)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [3, "x", [1], {"name": 3, "lr": "x", "train": "many", "settings": 1, "lora": {}, "source": [], "local": "no"}],
+)
+def test_a_bad_record_costs_its_facts_alone(bad: Any) -> None:
+    card = model_card({**dict.fromkeys(FACTS, bad), "versions": {}, "seed": 5}, {}, "m", adapter=False)
+    assert "| seed | 5 |" in card
+    assert "many" not in card
 
 
 def test_what_others_wrote_is_text() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dpo_lightning.report.run_start import Plan, columns, counted, start_lines
+from dpo_lightning.report.run_start import Plan, columns, start_lines
 
 FACTS: dict[str, Any] = {
     "seed": 7,
@@ -105,10 +105,3 @@ def test_wide_characters_count_as_the_two_columns_that_they_take() -> None:
 def test_a_word_that_is_longer_than_a_line_stays_whole() -> None:
     path = "a/" * 60
     assert f"  {path}" in start_lines({}, Plan(places={"saves to": path}), 40)
-
-
-@pytest.mark.parametrize(
-    ("number", "said"), [(960, "960"), (12_400, "12,400"), (3_200_000, "3.2 M"), (7.1e9, "7.1 B"), (2e12, "2 T")]
-)
-def test_numbers_are_said_as_people_do(number: float, said: str) -> None:
-    assert counted(number) == said

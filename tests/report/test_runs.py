@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.report.page.whole import run_page
 from dpo_lightning.report.record import RunRecord, write_document, write_rows
 from dpo_lightning.report.runs import Run, finite, names_of, runs_at
 from tests.helpers.recorded import write_run
@@ -24,6 +25,28 @@ def test_a_run_is_found_by_its_directory_its_record_and_its_checkpoint(tmp_path:
     file.touch()
     for path in (run, run / "record", run / "record" / "run.json", run / "checkpoints", file):
         assert [each.resolve() for each in runs_at(path)] == [run]
+
+
+def test_a_run_is_found_by_a_checkpoint_that_lies_elsewhere(tmp_path: Path, monkeypatch) -> None:
+    saved = tmp_path / "runs" / "dpo" / "checkpoints"
+    saved.mkdir(parents=True)
+    for name in ("step=10.ckpt", "step=20.ckpt", "last.ckpt"):
+        (saved / name).touch()
+    runs = [tmp_path / "lightning_logs" / f"version_{number}" for number in (8, 9, 10, 11)]
+    for run, name in zip(runs, ("dpo/checkpoints/step=10", "dpo/checkpoints/step=20", "ipo/last", ""), strict=True):
+        places = {"checkpoint": str(tmp_path / "runs" / f"{name}.ckpt")} if name else {}
+        write_document(RunRecord(run).facts, {"format": 1, "places": places})
+    monkeypatch.chdir(tmp_path)
+    place = Path("runs/dpo/checkpoints")
+    assert runs_at(place / "step=10.ckpt") == [runs[0]]
+    assert runs_at(place) == runs_at(place / "last.ckpt") == [runs[1]]  # the last one that saved there
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert runs_at(saved) == [runs[1]]
+    (tmp_path / "runs" / "kto").mkdir()
+    (tmp_path / "runs" / "kto" / "last.ckpt").touch()
+    with pytest.raises(InputError, match=r"none in lightning_logs names it .*: give a run's, as lightning_logs/v"):
+        runs_at(tmp_path / "runs" / "kto" / "last.ckpt")
 
 
 def test_a_directory_of_runs_names_them_in_order(tmp_path: Path) -> None:
@@ -74,6 +97,25 @@ def test_all_files_are_read(tmp_path: Path) -> None:
     assert run.of("model", "class", "x") is None
     assert run.config is not None
     assert run.config["data"]["init_args"]["load_options"]["token"] == "***"
+
+
+def test_paths_are_those_that_anybody_may_see(tmp_path: Path) -> None:
+    """No page of a run of Ann's says her name or where her files lie."""
+    places = {
+        "started_in": str(tmp_path),
+        "home": "/home/ann",
+        "config": str(tmp_path / "run" / "config.yaml"),
+        "checkpoint": str(tmp_path / "runs" / "last.ckpt"),
+        "export": "/home/ann/models/dpo",
+    }
+    model = {"name": "/scratch/ann/base"}
+    command = ["/home/ann/.venv/bin/dpo-lightning", "fit", f"--config={tmp_path}/run.yaml"]
+    write_run(tmp_path / "run", places=places, model=model, command=command)
+    page = run_page(Run.read(tmp_path / "run"))
+    assert "ann" not in page.replace("cannot", "").replace("channel", "")
+    assert str(tmp_path) not in page
+    for said in ("&quot;$HOME&quot;/.venv/bin/dpo-lightning fit --config=run.yaml", "runs/last.ckpt", "~/models/dpo"):
+        assert said in page
 
 
 def test_a_run_with_nothing_has_nothing(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def written(rows: list[SampledPrompt], path: Path) -> list[str]:
 def test_every_sample_is_written_on_a_line_with_its_reward(tmp_path: Path) -> None:
     lines = written([row("a *b*\n c", [" z\nz "], ["x", "yy"], ["w"])], tmp_path)
 
-    assert lines[2].startswith("mean true reward of 1 fresh samples: 1.50 ± 0.50 before, 5.00 ± nan after (+3.50)")
+    assert lines[2].startswith("mean reward of 1 fresh samples: 1.50 ± 0.50 before, 5.00 ± nan after (+3.50)")
     assert lines[4:9] == [r"## 1. a \*b\* c", "", r"> a \*b\*  ", "> c  ", ""]
     assert lines[9:] == ["* *before*: [+1] x", "* *before*: [+2] yy", "* *reference*: [+1] w", "* *policy*: [+5] z z"]
 

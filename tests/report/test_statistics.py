@@ -22,7 +22,7 @@ from dpo_lightning.report.statistics import (
 def test_wilsons_interval_is_the_one_of_the_quadratic_equation() -> None:
     """Its ends solve (p - share)^2 = z^2 p (1 - p) / n."""
     for right, of in ((0, 10), (7, 10), (10, 10), (81, 100), (1, 1)):
-        seen = wilson(right, of)
+        seen = wilson(right / of, of)
         for end in (seen.low, seen.high):
             assert (end - right / of) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / of, abs=1e-12)
         assert 0 <= seen.low <= seen.share <= seen.high <= 1
@@ -30,7 +30,7 @@ def test_wilsons_interval_is_the_one_of_the_quadratic_equation() -> None:
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     chance, truth = random.Random(0), 0.8
-    seen = [wilson(sum(chance.random() < truth for _ in range(50)), 50) for _ in range(2000)]
+    seen = [wilson(sum(chance.random() < truth for _ in range(50)) / 50, 50) for _ in range(2000)]
     assert sum(each.low <= truth <= each.high for each in seen) / len(seen) == pytest.approx(0.95, abs=0.02)
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from dpo_lightning.report.verdict import BROKEN_SHARE, FAR_SHARE, lost_share, verdict, wilson
+from dpo_lightning.report.verdict import BROKEN_SHARE, FAR_SHARE, lost_share, verdict
 
 HEALTHY = {
     "val/loss": 0.2036,
@@ -16,15 +16,6 @@ HEALTHY = {
     "val/logratios/chosen": -3.14,
     "val/logratios/rejected": -11.88,
 }
-
-
-@pytest.mark.parametrize(("right", "count"), [(0, 7), (7, 7), (3, 10), (282, 300), (1, 1)])
-def test_the_interval_ends_where_the_score_test_does(right: int, count: int) -> None:
-    share = right / count
-    for end in (ends := wilson(share, count)):
-        assert (share - end) ** 2 * count == pytest.approx(1.96**2 * end * (1 - end), abs=1e-9)
-    assert 0 <= ends.low <= share <= ends.high <= 1
-    assert ends.low < ends.high
 
 
 def test_a_healthy_run_is_one_line_with_its_interval() -> None:

@@ -46,7 +46,7 @@ def _card(config: Path | None) -> Card | None:
     record = RunRecord(config.parent)
     try:
         facts, points = read_document(record.facts), read_rows(record.points)
-    except InputError:  # a record is of help, and no part of the model
+    except (InputError, RecursionError):  # a record is of help, and no part of the model
         return None
     metrics = {name: value for point in points for name, value in point.items() if isinstance(value, float)}
     return None if facts is None else (facts, metrics)

@@ -35,14 +35,14 @@ def line_chart(
     marked: Sequence[Mark] = (),
     note: str = "",
 ) -> str:
-    """Return lines over x; points without a number break them.
+    """Return lines over x, which counts something; points without a number break them.
 
     An axis of numbers above 0 of several orders of magnitude is logarithmic, and the note says so.
     """
     drawn = [replace(each, points=thinned(each.points)) for each in series]
     points = [(x, y) for each in drawn for x, y in each.points if y is not None]
     y = spanning((value for _, value in points), BOTTOM, TOP, logarithmic=None)
-    x = spanning((at for at, _ in points), left_of(y.labels), RIGHT, room=0.01)
+    x = spanning((at for at, _ in points), left_of(y.labels), RIGHT, room=0.01, whole=True)
     if y.logarithmic:
         note = f"{note}, logarithmic" if note else "logarithmic"
     parts = [axes(x, y, x_title, zero=True), *(_line(x, y, each) for each in drawn)]
@@ -164,6 +164,6 @@ def _line(x: Scale, y: Scale, series: Series) -> str:
         if known:
             parts.append("M" + "L".join(f"{at:.1f} {value:.1f}" for at, value in places))
             dots += places if series.dots or len(places) == 1 else []
-    line = f'<path class="line s{number}{" dashed" * series.dashed}" d="{"".join(parts)}"/>' if parts else ""
+    line = f'<path class="{series.kind}" d="{"".join(parts)}"/>' if parts else ""
     few = dots if len(dots) <= 60 else []
     return line + "".join(f'<circle class="point f{number}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in few)

@@ -13,6 +13,8 @@ WIDTH, HEIGHT = 460.0, 250.0
 RIGHT, TOP, BOTTOM = WIDTH - 12, 20.0, HEIGHT - 40
 _DIGIT = 7.0  # width of one, in units of the drawing
 COLOURS = 8
+DASHES = ("", " dashed", " dotted", " dash-dot")
+"""Classes of the kinds of lines, the first of which is solid."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Series:
         name: Text of the legend.
         points: Numbers along x and y; a y of None breaks the line.
         colour: Number of the colour, counted from 0; colours come again after the last.
-        dashed: Whether the line is dashed.
+        dash: Number of the kind of line, see `DASHES`; kinds come again after the last.
         dots: Whether each point has a dot.
         line: Whether there is a line.
     """
@@ -31,9 +33,14 @@ class Series:
     name: str
     points: Sequence[tuple[float, float | None]]
     colour: int = 0
-    dashed: bool = False
+    dash: int = 0
     dots: bool = False
     line: bool = True
+
+    @property
+    def kind(self) -> str:
+        """Classes of the line: its colour and its kind."""
+        return f"line s{self.colour % COLOURS}{DASHES[self.dash % len(DASHES)]}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def _key(series: Series, *, areas: bool) -> str:
     if areas:
         drawn = f'<rect class="area s{number} f{number}" x="1" y="1" width="22" height="8"/>'
     else:
-        line = f'<path class="line s{number}{" dashed" * series.dashed}" d="M0 5h24"/>' if series.line else ""
+        line = f'<path class="{series.kind}" d="M0 5h24"/>' if series.line else ""
         drawn = line + (f'<circle class="point f{number}" cx="12" cy="5" r="3"/>' if series.dots else "")
     return f'<svg viewBox="0 0 24 10" aria-hidden="true">{drawn}</svg>'
 

@@ -21,6 +21,7 @@ class Scale:
         start: Place of the lowest number, in units of the drawing.
         stop: Place of the highest one.
         logarithmic: Whether equal distances are equal ratios; `low` is then above 0.
+        whole: Whether only whole numbers are ticks.
     """
 
     low: float
@@ -28,6 +29,7 @@ class Scale:
     start: float
     stop: float
     logarithmic: bool = False
+    whole: bool = False
 
     def __call__(self, value: float) -> float:
         """Return the place of a number; beyond the ends, that of the end."""
@@ -41,7 +43,7 @@ class Scale:
         """Round numbers on the axis, five or so."""
         if self.logarithmic:
             return _powers(self.low, self.high)
-        step = _step(self.high - self.low)
+        step = _step(self.high - self.low, whole=self.whole)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [number * step for number in range(first, last + 1)]
 
@@ -52,7 +54,13 @@ class Scale:
 
 
 def spanning(
-    values: Iterable[float], start: float, stop: float, *, room: float = 0.05, logarithmic: bool | None = False
+    values: Iterable[float],
+    start: float,
+    stop: float,
+    *,
+    room: float = 0.05,
+    logarithmic: bool | None = False,
+    whole: bool = False,
 ) -> Scale:
     """Return a scale that holds all values, with a little room at both ends.
 
@@ -62,6 +70,7 @@ def spanning(
         stop: Place of the greatest.
         room: Share of the range that is left free at each end.
         logarithmic: None takes a logarithmic axis where values above 0 are of different orders of magnitude.
+        whole: Whether only whole numbers are ticks of an axis that is not logarithmic.
     """
     known = [*values] or [0.0, 1.0]
     low, high = min(known), max(known)
@@ -71,9 +80,9 @@ def spanning(
         return Scale(low / 1.1, high * 1.1, start, stop, logarithmic=True)
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         half = abs(low) * 0.1 or 0.5
-        return Scale(low - half, high + half, start, stop)
+        return Scale(low - half, high + half, start, stop, whole=whole)
     margin = (high - low) * room
-    return Scale(low - margin, high + margin, start, stop)
+    return Scale(low - margin, high + margin, start, stop, whole=whole)
 
 
 def spelled(value: float) -> str:
@@ -83,9 +92,11 @@ def spelled(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _step(width: float) -> float:
+def _step(width: float, *, whole: bool) -> float:
     power = 10.0 ** math.floor(math.log10(width / _TICKS))
-    return next(each * power for each in _ROUND if each * power * _TICKS >= width * (1 - 1e-9))
+    steps = (each * max(1.0, power) for each in _ROUND) if whole else (each * power for each in _ROUND)
+    wide = (each for each in steps if each * _TICKS >= width * (1 - 1e-9))
+    return next(each for each in wide if not whole or each.is_integer())
 
 
 def _powers(low: float, high: float) -> list[float]:

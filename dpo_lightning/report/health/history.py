@@ -26,7 +26,7 @@ NAMES = frozenset(
 """Names of the values that rules read; a run need not have all of them."""
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """A value at an optimizer step, and how many examples were seen until then."""
 
     step: int
@@ -35,14 +35,14 @@ class Point(NamedTuple):
 
 
 @dataclass
-class History:
+class Curves:
     """The curves of a run, of the names that rules read.
 
     Long ones are thinned in their middle: what a rule reads are the beginning and the end. Values that are not finite
     are left out, such as the mean of nothing.
     """
 
-    curves: dict[str, list[Point]] = field(default_factory=dict)
+    curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
 
     def add(self, step: int, values: Mapping[str, float], seen: int = 0) -> None:
         """Add the values of a step; those of one that is there already replace them.
@@ -58,11 +58,11 @@ class History:
             curve = self.curves.setdefault(name, [])
             if curve and curve[-1].step == step:
                 curve.pop()
-            curve.append(Point(step, float(value), seen))
+            curve.append(CurvePoint(step, float(value), seen))
             if len(curve) > _MOST:
                 curve[_AT_BOTH_ENDS:-_AT_BOTH_ENDS] = curve[_AT_BOTH_ENDS:-_AT_BOTH_ENDS:2]
 
-    def curve(self, name: str) -> Sequence[Point]:
+    def curve(self, name: str) -> Sequence[CurvePoint]:
         """Return the points of a name, none where it was never logged."""
         return self.curves.get(name, ())
 
@@ -94,9 +94,9 @@ class History:
         return {name: [list(point) for point in curve] for name, curve in self.curves.items()}
 
     @classmethod
-    def of(cls, state: Mapping[str, Iterable[Sequence[Any]]]) -> History:
+    def of(cls, state: Mapping[str, Iterable[Sequence[Any]]]) -> Curves:
         """Make the history of such a state."""
-        return cls({name: [Point(*point) for point in curve] for name, curve in state.items()})
+        return cls({name: [CurvePoint(*point) for point in curve] for name, curve in state.items()})
 
 
 class Watched(NamedTuple):
@@ -114,7 +114,7 @@ class Watched(NamedTuple):
         lost_updates: What was said of updates below the precision of the weights; None where there was nothing.
     """
 
-    history: History
+    history: Curves
     step: int
     steps: float = math.inf
     start_loss: float | None = None
@@ -128,5 +128,5 @@ class Watched(NamedTuple):
         return self.step >= (else_steps if math.isinf(self.steps) else share * self.steps)
 
 
-def _median(points: Sequence[Point], count: int) -> float | None:
+def _median(points: Sequence[CurvePoint], count: int) -> float | None:
     return statistics.median(each.value for each in points) if len(points) == count else None

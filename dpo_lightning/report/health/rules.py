@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Literal, NamedTuple
 
-from dpo_lightning.report.health.history import Point, Watched
+from dpo_lightning.report.health.history import CurvePoint, Watched
 from dpo_lightning.report.progress_line import short
 from dpo_lightning.report.verdict import FAR_SHARE, MORE_LIKELIHOOD, lost_share
 
@@ -207,7 +207,7 @@ def _loses_updates(watched: Watched) -> str | None:
     return None if watched.lost_updates is None else watched.lost_updates.partition(": ")[0]
 
 
-def _window(curve: Collection[Point], examples: int) -> list[Point] | None:
+def _window(curve: Collection[CurvePoint], examples: int) -> list[CurvePoint] | None:
     """Return the last points that are of so many examples; None where there are not as many."""
     points = list(curve)
     for index in range(len(points) - 2, -1, -1):
@@ -216,7 +216,7 @@ def _window(curve: Collection[Point], examples: int) -> list[Point] | None:
     return None
 
 
-def _mean(points: list[Point]) -> float:
+def _mean(points: list[CurvePoint]) -> float:
     return sum(point.value for point in points) / len(points)
 
 

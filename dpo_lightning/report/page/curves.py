@@ -90,7 +90,7 @@ def chart(panel: Panel, metrics: Metrics, marked: Sequence[Mark] = ()) -> str | 
         stage, group, metric = parts
         colour = colours.setdefault(f"{group}/{metric}", len(colours))
         legend = " ".join(filter(None, (stage, group, metric.partition("/")[2] if several else "")))
-        series.append(Series(legend, points, colour, dashed=stage != "train", dots=stage != "train"))
+        series.append(Series(legend, points, colour, dash=int(stage != "train"), dots=stage != "train"))
     return line_chart(panel.title, series, marked=marked, note=panel.unit) if series else None
 
 

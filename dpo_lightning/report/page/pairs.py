@@ -12,7 +12,7 @@ from dpo_lightning.report.charts.frame import Series
 from dpo_lightning.report.markup import html_table, of_data, text
 from dpo_lightning.report.progress_line import short
 from dpo_lightning.report.runs import Run, finite
-from dpo_lightning.report.statistics import calibrated, calibration_error, correlation, quantile_groups, wilson
+from dpo_lightning.report.statistics import calibrated, calibration_error, correlation, quantile_groups, share_above
 
 _SIDES = ("chosen", "rejected")
 _MOST_GROUPS = 20
@@ -113,11 +113,8 @@ def accuracy(run: Run) -> Iterator[str]:
         yield "<p>Accuracy compares the rewards of pairs, and there are none of held-out pairs.</p>"
         return
     if ties := sum(not pair.margin for pair in pairs):
-        yield f"<p>{ties:,} of {len(pairs):,} pairs have equal rewards, and are neither right nor wrong.</p>"
-    rows = [row for name, group in _groups(pairs) if (row := _accuracy_row(name, group))]
-    if not rows:
-        yield "<p>All rewards are equal: the policy is still its reference, and has no accuracy.</p>"
-        return
+        yield f"<p>{ties:,} of {len(pairs):,} pairs have equal rewards, which count half.</p>"
+    rows = [_accuracy_row(name, group) for name, group in _groups(pairs) if group]
     yield html_table(("pairs", "number", "accuracy (95 %)", "", "mean margin"), rows)
 
 
@@ -148,7 +145,7 @@ def _start(before: Sequence[float], count: int) -> str:
         return f"{said} Without a reference, what the policy made of them before training is not known."
     return (
         f"{said} The reference, which is the policy before training unless the run named or moved another one, "
-        f"preferred the chosen completion in {wilson(sum(each > 0 for each in before), len(before)).said} of them."
+        f"preferred the chosen completion in {share_above(before).said} of them."
     )
 
 
@@ -243,9 +240,7 @@ def _quarters(name: str, pairs: Sequence[Pair], value: Callable[[Pair], float]) 
         yield f"{text(name)} {short(low)} to {short(high)}", [pairs[place] for place in group]
 
 
-def _accuracy_row(name: str, group: Sequence[Pair]) -> tuple[str, ...] | None:
-    decided = [pair.margin for pair in group if pair.margin]
-    if not decided:
-        return None
-    seen = wilson(sum(margin > 0 for margin in decided), len(decided))
-    return name, f"{len(decided):,}", text(seen.said), interval_bar(seen), text(short(statistics.fmean(decided)))
+def _accuracy_row(name: str, group: Sequence[Pair]) -> tuple[str, ...]:
+    margins = [pair.margin for pair in group]
+    seen = share_above(margins)
+    return name, f"{len(margins):,}", text(seen.said), interval_bar(seen), text(short(statistics.fmean(margins)))

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dpo_lightning.report.charts.drawn import line_chart, named_dots
-from dpo_lightning.report.charts.frame import Series
+from dpo_lightning.report.charts.frame import COLOURS, Series
 from dpo_lightning.report.defaults import flat
 from dpo_lightning.report.markup import html_table, of_data, text
 from dpo_lightning.report.page.curves import LEARNING
 from dpo_lightning.report.page.settings import said
-from dpo_lightning.report.page.summary import duration, objective, steps
+from dpo_lightning.report.page.summary import duration, steps
 from dpo_lightning.report.page.texts import mean_rewards
 from dpo_lightning.report.progress_line import short
 from dpo_lightning.report.runs import Run, finite
+from dpo_lightning.report.words import called
 
 Runs = Mapping[str, Run]
 """Runs by the names that tell them from each other."""
@@ -42,7 +43,7 @@ _VALUES = (
     Value("reward margin", "val/rewards/margins", 0),
     Value("log-ratio of chosen", "val/logratios/chosen", 0),
     Value("KL to the reference", "val/kl", 0),
-    Value("true reward of samples", "", 1),
+    Value("reward of samples", "", 1),
 )
 
 
@@ -58,7 +59,7 @@ def comparison(runs: Runs) -> dict[str, Iterable[str]]:
 
 def results(runs: Runs) -> Iterator[str]:
     """Yield the last values side by side, the better ones marked."""
-    same = len({objective(run) for run in runs.values()}) == 1
+    same = len({called(run.of("objective")) for run in runs.values()}) == 1
     values = [Value(*each[:2], -1) if same and each.metric == "val/loss" else each for each in _VALUES]
     found = {each: [_last(run, each) for run in runs.values()] for each in values}
     known = [each for each in values if any(value is not None for value in found[each])]
@@ -67,7 +68,10 @@ def results(runs: Runs) -> Iterator[str]:
         rows = [[name, *(_cell(found[each], place, each.sign) for each in known)] for place, name in enumerate(named)]
         yield html_table(["run", *(each.title for each in known)], rows)
         yield "<p class='soft'>Values of the last validation. The better ones are marked where they compare.</p>"
-    abouts = [[objective(run), steps(run), duration(run), str(run.facts.get("status") or "")] for run in runs.values()]
+    abouts = [
+        [called(run.of("objective")), steps(run), duration(run), str(run.facts.get("status") or "")]
+        for run in runs.values()
+    ]
     rows = [[name, *map(text, about)] for name, about in zip(named, abouts, strict=True)]
     yield html_table(["run", "objective", "steps", "time", "status"], rows)
     for name, run in runs.items():
@@ -105,7 +109,10 @@ def _values_of(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]
 
 
 def overlaid(runs: Runs) -> Iterator[str]:
-    """Yield a chart of each metric with a line for each run: of validation, where that has it, else of training."""
+    """Yield a chart of each metric with a line for each run: of validation, where that has it, else of training.
+
+    Where there are more runs than colours, the colours come again with lines of another kind.
+    """
     charts = [
         line_chart(_title(stage, panel.title, metric), series, note=panel.unit)
         for panel in LEARNING
@@ -118,7 +125,7 @@ def overlaid(runs: Runs) -> Iterator[str]:
 
 def frontier(runs: Runs) -> Iterator[str]:
     """Yield what was won against how far the policy went from its reference: a point each run."""
-    gained = Value("true reward of samples", "", 1)
+    gained = Value("reward of samples", "", 1)
     if any(_last(run, gained) is None for run in runs.values()):
         gained = _VALUES[0]
     for metric, title, sign in (
@@ -165,7 +172,7 @@ def _title(stage: str, title: str, metric: str) -> str:
 def _series(runs: Runs, name: str) -> list[Series]:
     found = [(place, run_name, run.metrics.get(name, [])) for place, (run_name, run) in enumerate(runs.items())]
     return [
-        Series(f"{place + 1} {run_name}", points, place, dots=name.startswith("val/"))
+        Series(f"{place + 1} {run_name}", points, place, place // COLOURS, dots=name.startswith("val/"))
         for place, run_name, points in found
         if any(finite(value) is not None for _, value in points)
     ]

@@ -7,19 +7,13 @@ from collections.abc import Iterator
 from dpo_lightning.report.markup import facts, notice, text
 from dpo_lightning.report.progress_line import clock, short
 from dpo_lightning.report.runs import Run, finite
+from dpo_lightning.report.verdict import verdict as verdict_lines
+from dpo_lightning.report.words import called, counted
 
 _STATUS = {
     "running": "The record says that the run is going on; if nothing runs, it was killed, and this is how far it came",
     "stopped": "The run was stopped before its end",
     "failed": "The run failed",
-}
-_FINAL = {
-    "val/loss": "loss",
-    "val/rewards/accuracies": "reward accuracy",
-    "val/rewards/margins": "margin",
-    "val/kl": "KL to the reference",
-    "val/logratios/chosen": "log-ratio of chosen",
-    "val/logratios/rejected": "of rejected",
 }
 
 
@@ -27,25 +21,26 @@ def verdict(run: Run) -> Iterator[str]:
     """Yield how the run went, as it said itself at its end, or by its last values."""
     if (status := run.facts.get("status")) in _STATUS:
         yield f"<p class='verdict'>{text(_STATUS[status])}.</p>"
-    lines = run.facts.get("verdict") or [held_out(run)]
+    lines = run.facts.get("verdict") or _so_far(run)
     yield from (f"<p class='verdict'>{text(line)}</p>" for line in lines if line)
 
 
-def held_out(run: Run) -> str:
-    """Return the last held-out values in a sentence; empty without validation."""
-    values = [(name, run.last(key)) for key, name in _FINAL.items()]
-    said = ", ".join(f"{name} {short(value)}" for name, value in values if value is not None)
-    return f"Held-out pairs: {said}." if said else ""
+def _so_far(run: Run) -> list[str]:
+    """Return the lines of a fit's end for one that has not said them; none before its first validation."""
+    last = {name: value for name in run.metrics if (value := run.last(name)) is not None}
+    start = {name: points[0][1] for name, points in run.metrics.items() if points[0][0] == 0}
+    known = {name: value for name, value in start.items() if value is not None}
+    return verdict_lines(last, len(run.pairs) or None, known) if "val/loss" in last else []
 
 
 def overview(run: Run) -> Iterator[str]:
     """Yield what ran: model, objective, reference, data, steps, time, machine."""
     yield facts(
         [
-            ("run", str(run.directory)),
+            ("run", run.place or str(run.directory)),
             ("model", _model(run)),
             ("adapter", run.of("model", "lora")),
-            ("objective", objective(run)),
+            ("objective", called(run.of("objective"))),
             ("reference", run.facts.get("reference")),
             ("optimizer", _optimizer(run)),
             ("data", _data(run)),
@@ -67,14 +62,6 @@ def hints(run: Run) -> Iterator[str]:
         severity = "warning" if hint.get("severity") == "warning" else "info"
         said = f"<p>{text(hint.get('text') or '')}</p>"
         yield notice(severity, str(hint.get("name") or ""), said, f"at step {hint.get('step')}")
-
-
-def objective(run: Run) -> str:
-    """Return the objective with its settings."""
-    settings = run.of("objective", "settings")
-    said = ", ".join(f"{name} {value}" for name, value in settings.items()) if isinstance(settings, dict) else ""
-    name = run.of("objective", "name") or ""
-    return f"{name} ({said})" if said else str(name)
 
 
 def steps(run: Run) -> str:
@@ -108,18 +95,10 @@ def _model(run: Run) -> str:
     parameters, trainable = (finite(run.of("model", key)) for key in ("parameters", "trainable"))
     said = [str(each) for each in (run.of("model", "name"), run.of("model", "class")) if each]
     if parameters:
-        said.append(f"{count(parameters)} parameters")
+        said.append(f"{counted(parameters)} parameters")
         if trainable is not None:
-            said.append(f"{count(trainable)} of them trained ({100 * trainable / parameters:.3g} %)")
+            said.append(f"{counted(trainable)} of them trained ({100 * trainable / parameters:.3g} %)")
     return ", ".join(said)
-
-
-def count(number: float) -> str:
-    """Return a large number in few digits, such as `1.24 B`."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:,.0f}"
 
 
 def _optimizer(run: Run) -> str:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from dpo_lightning.report.markup import block, facts, text
-from dpo_lightning.report.page.summary import count, machine
+from dpo_lightning.report.page.summary import machine
+from dpo_lightning.report.paths import typed
 from dpo_lightning.report.runs import Run, finite
+from dpo_lightning.report.words import counted, loading_code, with_path
 
-_TRANSFORMERS = """from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained({path!r})
-tokenizer = AutoTokenizer.from_pretrained({path!r})
-inputs = tokenizer("Once upon a time", return_tensors="pt")
-print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))"""
-_PEFT = """from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer
-
-model = AutoPeftModelForCausalLM.from_pretrained({path!r})  # the base model with the adapter
-tokenizer = AutoTokenizer.from_pretrained({path!r})
+_GENERATE = """\
 inputs = tokenizer("Once upon a time", return_tensors="pt")
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))"""
 _CHECKPOINT = """from dpo_lightning import PreferenceModule
 
-module = PreferenceModule.load_from_checkpoint({path!r})
+module = PreferenceModule.load_from_checkpoint({path})
 model = module.policy"""
 
 
@@ -34,14 +25,14 @@ def loading(run: Run) -> Iterator[str]:
     has_adapter = bool(run.of("model", "lora"))
     if export:
         yield f"<p>The trained {'adapter' if has_adapter else 'model'} is in {text(export)}:</p>"
-        yield block((_PEFT if has_adapter else _TRANSFORMERS).format(path=str(export)))
+        yield block(f"{loading_code(str(export), adapter=has_adapter)}\n{_GENERATE}")
     if checkpoint:
         yield f"<p>The checkpoint is {text(checkpoint)}:</p>"
-        yield block(_CHECKPOINT.format(path=str(checkpoint)))
+        yield block(with_path(_CHECKPOINT, str(checkpoint)))
         if not export:
-            of = shlex.join(["--config", str(config)]) + " " if config else ""
+            of = f"--config {typed(config)} " if config else ""
             yield "<p>As a model for transformers:</p>"
-            yield block(f"dpo-lightning export {shlex.quote(str(checkpoint))} {of}--out model")
+            yield block(f"dpo-lightning export {typed(checkpoint)} {of}--out model")
     if not (export or checkpoint):
         yield (
             "<p>The record names neither an export nor a checkpoint: the callback <code>Export</code> writes the one, "
@@ -53,7 +44,7 @@ def reproducing(run: Run) -> Iterator[str]:
     """Yield command, seed, versions, and fingerprints of data and model."""
     command = run.facts.get("command")
     if command:
-        yield block(shlex.join(map(str, command)))
+        yield block(" ".join(map(typed, command)))
     else:
         yield "<p>The run was not started by the command, or its words are not known.</p>"
     versions = run.facts.get("versions") or {}
@@ -80,7 +71,7 @@ def cost_in_words(run: Run) -> Iterator[str]:
             None if not seconds or not step else f"{seconds / step:.3g}, validation and samples included",
         ),
         ("peak memory", None if peak is None else f"{peak / 2**30:.2f} GiB"),
-        ("tokens of the data", None if finite(run.of("data", "tokens")) is None else count(run.of("data", "tokens"))),
+        ("tokens of the data", None if finite(run.of("data", "tokens")) is None else counted(run.of("data", "tokens"))),
     ]
     if any(value for _, value in rows):
         yield facts(rows)

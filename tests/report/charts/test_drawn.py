@@ -32,7 +32,7 @@ def test_a_line_goes_through_its_points_and_breaks_where_there_is_none() -> None
 
 
 def test_all_lines_share_one_scale() -> None:
-    source = line_chart("Loss", [Series("a", [(0, 0.0), (1, 4.0)]), Series("b", [(0, 2.0), (1, 2.0)], 1, dashed=True)])
+    source = line_chart("Loss", [Series("a", [(0, 0.0), (1, 4.0)]), Series("b", [(0, 2.0), (1, 2.0)], 1, dash=1)])
     (a,), (b,) = lines(source, 0), lines(source, 1)
     assert b[0][1] == pytest.approx((a[0][1] + a[1][1]) / 2, abs=0.11)
     assert 'class="line s1 dashed"' in source
@@ -102,7 +102,7 @@ def test_points_have_numbers_that_the_legend_explains() -> None:
 
 
 def test_what_is_calibrated_stands_on_the_diagonal() -> None:
-    source = calibration("a", [(0.6, wilson(60, 100)), (0.9, wilson(90, 100))])
+    source = calibration("a", [(0.6, wilson(0.6, 100)), (0.9, wilson(0.9, 100))])
     diagonal = re.search(r'class="ideal" d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', source)
     assert diagonal is not None
     x0, y0, x1, y1 = map(float, diagonal.groups())
@@ -111,7 +111,7 @@ def test_what_is_calibrated_stands_on_the_diagonal() -> None:
 
 
 def test_an_interval_in_a_cell_goes_from_its_low_to_its_high_end() -> None:
-    seen = wilson(30, 40)
+    seen = wilson(0.75, 40)
     source = interval_bar(seen)
     assert f"M{100 * seen.low:.1f} 5H{100 * seen.high:.1f}" in source
     drawing(source)

@@ -50,7 +50,7 @@ def test_the_legend_shows_what_is_drawn() -> None:
         figure("", "", [each])
         for each in (
             Series("a", ()),
-            Series("a", (), dashed=True, dots=True),
+            Series("a", (), dash=1, dots=True),
             Series("a", (), 9, dots=True, line=False),
         )
     )

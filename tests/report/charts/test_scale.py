@@ -28,6 +28,18 @@ def test_ticks_are_few_inside_and_evenly_apart() -> None:
     assert Scale(0.0, 1.0, 0, 1).ticks == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
+def test_ticks_of_what_is_counted_are_whole() -> None:
+    for high, ticks in (
+        (1, [0, 1]),
+        (2, [0, 1, 2]),
+        (4, [0, 1, 2, 3, 4]),
+        (12, [0, 5, 10]),
+        (110, [0, 25, 50, 75, 100]),
+    ):
+        assert spanning([0, high], 0, 1, room=0.01, whole=True).ticks == ticks
+    assert spanning([7, 7], 0, 1, whole=True).labels == [(7, "7")]
+
+
 def test_ticks_of_a_logarithmic_axis_are_powers_of_ten() -> None:
     assert Scale(0.5, 2000, 0, 1, logarithmic=True).ticks == [1, 10, 100, 1000]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dpo_lightning.report.health import History, Watched, hints
+from dpo_lightning.report.health import Curves, Watched, hints
 from dpo_lightning.report.verdict import BROKEN_SHARE, FAR_SHARE
 
 RECORDED = Path(__file__).parents[3] / "benchmarks" / "results" / "health.jsonl"
@@ -24,7 +24,7 @@ def said(run: dict[str, Any]) -> list[str]:
     for name, points in run["curves"].items():
         for step, value in points:
             by_step.setdefault(step, {})[name] = value
-    history, given = History(), []
+    history, given = Curves(), []
     start = math.log(2) if run["objective"].startswith("DPO(") else None
     for step, values in sorted(by_step.items()):
         history.add(step, values, step * run["examples_per_step"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dpo_lightning.report.health import RULES, History, Watched, hints
+from dpo_lightning.report.health import RULES, Curves, Watched, hints
 from dpo_lightning.report.health.rules import GROWN_GRADIENT, RUNAWAY
 from dpo_lightning.report.verdict import FAR_SHARE
 
@@ -40,7 +40,7 @@ def moving(**others: Curve) -> dict[str, Curve]:
 
 def said(values: Mapping[str, Curve], steps: int = STEPS, **facts: Any) -> list[str]:
     """Names of the hints that a whole run gives, each asked for at every log."""
-    history, given = History(), []
+    history, given = Curves(), []
     for step in range(EVERY, steps + 1, EVERY):
         now = {f"train/{name}": curve(step / steps) for name, curve in values.items()}
         history.add(step, now, step * BATCH)
@@ -50,7 +50,7 @@ def said(values: Mapping[str, Curve], steps: int = STEPS, **facts: Any) -> list[
 
 
 def line(name: str, values: Mapping[str, Curve], **facts: Any) -> str:
-    history = History()
+    history = Curves()
     for step in range(EVERY, STEPS + 1, EVERY):
         history.add(step, {f"train/{each}": curve(step / STEPS) for each, curve in values.items()}, step * BATCH)
     watched = Watched(history, STEPS, **{"steps": STEPS, "start_loss": math.log(2), **facts})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from dpo_lightning.report.page.pairs import accuracy, calibration_of, distributions, lengths, pairs_of
+from dpo_lightning.training.metrics import is_greater
 from tests.report.page.common import pair, run, words
 
 
@@ -61,20 +63,23 @@ def test_a_reward_that_follows_length_says_so() -> None:
     assert "does not vary" in words(lengths(run(pairs=[pair(1.0)] * 9)))
 
 
-def test_accuracy_is_counted_in_groups_and_ties_are_neither_right_nor_wrong() -> None:
+def test_accuracy_is_counted_in_groups_and_ties_count_half_as_in_the_metric() -> None:
     rows = [pair(1.0, source="a", tokens=(20, 10))] * 6 + [pair(-1.0, source="b", tokens=(10, 20))] * 3 + [pair(0.0)]
     source = "".join(accuracy(run(pairs=rows)))
     said = words([source])
     assert "1 of 10 pairs have equal rewards" in said
-    assert re.search(r"all 9 66\.7 % \(\d+\.\d–\d+\.\d\) 0\.3333", said)
+    ends = [torch.tensor([row[f"rewards/{side}"] for row in rows]) for side in ("chosen", "rejected")]
+    share, mean = 100 * float(is_greater(*ends).mean()), float((ends[0] - ends[1]).mean())
+    assert (share, mean) == pytest.approx((65, 0.3))
+    assert re.search(rf"all 10 {share:.1f} % \(\d+\.\d–\d+\.\d\) {mean:.1f}", said)
     assert re.search(r"source a 6 100\.0 %", said)
     assert re.search(r"source b 3 0\.0 %", said)
     assert re.search(r"chosen is the longer one 6 100\.0 %", said)
     assert re.search(r"chosen is the shorter one 3 0\.0 %", said)
 
 
-def test_an_untrained_policy_has_no_accuracy() -> None:
-    assert "has no accuracy" in words(accuracy(run(pairs=[pair(0.0)] * 9)))
+def test_an_untrained_policy_is_a_guess() -> None:
+    assert re.search(r"all 9 50\.0 %", words(accuracy(run(pairs=[pair(0.0)] * 9))))
 
 
 def test_names_of_sources_are_texts_and_few_of_many_are_listed() -> None:

@@ -56,7 +56,17 @@ def test_curves_lie_over_each_other() -> None:
     assert "None of the runs" in words(overlaid({"a": run(), "b": run()}))
 
 
-def test_a_frontier_is_of_accuracy_over_kl_and_of_the_true_reward_where_there_is_one() -> None:
+def test_more_runs_than_colours_differ_in_their_lines() -> None:
+    many = {f"r{number}": tuned(0.5 + number / 100, 1.0) for number in range(20)}
+    figure = "".join(overlaid(many)).partition("</figure>")[0]
+    kinds = re.findall(r'class="(line s\d[^"]*)"', figure)
+    legend, drawn = kinds[:20], kinds[20:]
+    assert legend == drawn
+    assert len({*drawn}) == 20
+    assert (drawn[0], drawn[8], drawn[16]) == ("line s0", "line s0 dashed", "line s0 dotted")
+
+
+def test_a_frontier_is_of_accuracy_over_kl_and_of_the_reward_of_samples_where_there_is_one() -> None:
     source = "".join(frontier(RUNS))
     assert "<figcaption>Reward accuracy" in source
     assert "KL to the reference, nats" in source
@@ -68,6 +78,6 @@ def test_a_frontier_is_of_accuracy_over_kl_and_of_the_true_reward_where_there_is
         for name, fallen, reward in (("a", 2.0, 1.0), ("b", 20.0, 3.0))
     }
     source = "".join(frontier(rewarded))
-    assert "<figcaption>True reward of samples" in source
+    assert "<figcaption>Reward of samples" in source
     assert "has fallen" in source
     assert "needs two runs" in words(frontier({"a": run(), "b": run()}))
