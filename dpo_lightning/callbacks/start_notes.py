@@ -13,9 +13,9 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from dpo_lightning.policy.coverage import coverage
-from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.lora import is_adapted, is_low_rank
 from dpo_lightning.run import PreferenceRun
-from dpo_lightning.training.usual_rates import unusual_rate, usual_rates
+from dpo_lightning.training.usual_rates import adam_rates, unusual_rate, usual_rates_of
 
 _SAMPLE = 1024  # weights of a parameter
 _MOST_LOST = 0.75
@@ -26,9 +26,9 @@ class StartNotes(pl.Callback):
     """Says, in one line each, what training will do that nobody may have meant; `PreferenceModule` adds it.
 
     At the start: the experts that no adapter covers, ranks that nobody allocates, and a learning rate that is 10 times
-    off what is usual (`training/usual_rates.py`). In the first optimizer step: an `eps` of the optimizer that is 0 in
-    the weights' dtype, as under `16-true`, and updates that most weights are too coarse for, as under `bf16-true` with
-    a small learning rate.
+    off what is usual for Adam on all weights or on LoRA (`training/usual_rates.py`). In the first optimizer step: an
+    `eps` of the optimizer that is 0 in the weights' dtype, as under `16-true`, and updates that most weights are too
+    coarse for, as under `bf16-true` with a small learning rate.
 
     Attributes:
         lost_updates: What was said of such updates; None where there was nothing to say.
@@ -43,7 +43,7 @@ class StartNotes(pl.Callback):
         self._said, self.lost_updates = False, None
         if not isinstance(pl_module, PreferenceRun):
             return
-        notes = [_far_rate(trainer.optimizers, pl_module)]
+        notes = [far_rate(trainer.optimizers, pl_module)]
         if is_adapted(pl_module.policy):
             found = coverage(pl_module.policy)
             if found.bare_experts:  # the share alone is among what `StartSummary` says
@@ -65,16 +65,17 @@ class StartNotes(pl.Callback):
                 rank_zero_warn(f"precision {trainer.precision}: {note}")
 
 
-def _far_rate(optimizers: list[Optimizer], run: PreferenceRun) -> str | None:
-    """Return what to say of the largest learning rate, after warm-up, of optimizers whose updates have its size."""
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    rates = [float(each.get("initial_lr", each["lr"])) for each in groups if not _OF_THE_RATE.isdisjoint(each)]
-    if not rates:
+def far_rate(optimizers: list[Optimizer], run: PreferenceRun) -> str | None:
+    """Return what to say of learning rates that are all far off; None of optimizers and adapters of no known range."""
+    rates = [rate for optimizer in optimizers for rate in adam_rates(optimizer) if rate > 0]
+    adapted = is_adapted(run.policy)
+    if not rates or (adapted and not is_low_rank(run.policy)):
         return None
-    adapted, objective = is_adapted(run.policy), type(run.objective).__name__
     count = sum(parameter.numel() for parameter in run.policy.parameters())
-    usual = usual_rates(objective, adapted=adapted, parameters=count)
-    return unusual_rate(max(rates), usual, objective, adapted=adapted)
+    usual = usual_rates_of(run.objective, adapted=adapted, parameters=count)
+    name = type(run.objective).__name__
+    least, greatest = (unusual_rate(rate, usual, name, adapted=adapted) for rate in (min(rates), max(rates)))
+    return greatest if least else None  # LoRA+ gives one of two groups 16 times the rate of the other
 
 
 def unallocated_ranks(policy: Any) -> str | None:

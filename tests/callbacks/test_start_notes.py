@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import AdaLoraConfig, LoraConfig, get_peft_model
+from peft import AdaLoraConfig, LoraConfig, VeraConfig, get_peft_model
 from torch.optim import SGD, Adagrad, AdamW, RMSprop, Rprop
 
 from dpo_lightning import Cosine, LoRA, PreferenceModule
@@ -113,3 +113,18 @@ def test_usual_rates_warm_up_and_plain_gradient_descent_get_none(tmp_path: Any) 
     assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), lr=1e-4, schedule=Cosine(warmup=0.9))) == []
     assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), optimizer=partial(SGD, lr=1e-9))) == []
     assert notes_on_rates(tmp_path, PreferenceModule(tiny_llama())) == []
+
+
+def test_adapters_of_other_kinds_and_larger_rates_of_some_groups_get_none(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vera = get_peft_model(tiny_llama(), VeraConfig(target_modules=["q_proj"], r=2, task_type="CAUSAL_LM"))
+    assert notes_on_rates(tmp_path, module(vera, lr=1e-7)) == []
+
+    def lora_plus(groups: Any) -> AdamW:
+        first, *others = [parameter for group in groups for parameter in group["params"]]
+        return AdamW([{"params": [first], "lr": 2e-4}, {"params": others, "lr": 3.2e-3}])
+
+    monkeypatch.setattr("dpo_lightning.training.usual_rates._TOY", 1)  # a tiny model has no upper end
+
+    assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), optimizer=lora_plus)) == []
