@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
@@ -50,7 +50,7 @@ class StartNotes(pl.Callback):
                 rank_zero_info(str(found))
             notes.append(unallocated_ranks(pl_module.policy))
         for note in filter(None, notes):
-            rank_zero_warn(note)
+            _say(note)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -62,7 +62,12 @@ class StartNotes(pl.Callback):
         self.lost_updates = lost_updates(optimizer)
         for note in (vanishing_eps(optimizer), self.lost_updates):
             if note is not None:
-                rank_zero_warn(f"precision {trainer.precision}: {note}")
+                _say(f"precision {trainer.precision}: {note}")
+
+
+def _say(note: str) -> None:
+    """Give a note in one line, as `HealthHints` does: a Python warning is two, and made an error it would end a run."""
+    rank_zero_info(f"warning: {note}")
 
 
 def far_rate(optimizers: list[Optimizer], run: PreferenceRun) -> str | None:
