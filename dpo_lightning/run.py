@@ -15,7 +15,7 @@ from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.losses.scores import Scores
-from dpo_lightning.reference import BoundReference, Identity, Reference
+from dpo_lightning.reference import BoundReference, Identity, Precomputed, Reference
 from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.comparison import Comparison
 
@@ -168,6 +168,11 @@ def preference_batch_of(pl_module: pl.LightningModule, batch: Any) -> Preference
     """
     hook = pl_module.preference_batch if isinstance(pl_module, PreferenceRun) else preference_batch_in
     return preference_batch_by(hook, batch)
+
+
+def reference_in_the_step(run: PreferenceRun) -> bool:
+    """Return whether a training step scores the reference too; a `Precomputed` one is scored before."""
+    return run.reads_reference and not isinstance(run.reference_settings, Precomputed)
 
 
 def source_of(trainer: pl.Trainer) -> PreferenceSource | None:

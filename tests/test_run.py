@@ -9,8 +9,9 @@ import lightning.pytorch as pl
 import pytest
 
 import dpo_lightning
+from dpo_lightning import Precomputed, SimPO
 from dpo_lightning.errors import InputError
-from dpo_lightning.run import PreferenceRun, run_of, source_of
+from dpo_lightning.run import PreferenceRun, reference_in_the_step, run_of, source_of
 from tests.helpers.runs import data, module, trainer
 
 
@@ -39,6 +40,12 @@ def test_the_data_of_a_run_are_known_where_they_are_ours(tmp_path) -> None:
     trainer(max_steps=1, callbacks=[Asks()]).fit(module(), source.train_dataloader())
 
     assert asked == [source, None]
+
+
+def test_a_step_scores_a_reference_that_is_not_scored_before() -> None:
+    assert reference_in_the_step(module())
+    assert not reference_in_the_step(module(reference=Precomputed()))
+    assert not reference_in_the_step(module(objective=SimPO()))
 
 
 def test_one_place_tells_our_data_from_others() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,7 +12,7 @@ import lightning.pytorch as pl
 from torch import nn
 
 from dpo_lightning.callbacks.best_weights import averaged_weights, best_weights, monitoring_checkpoint, weights_replaced
-from dpo_lightning.callbacks.run_facts import facts_of
+from dpo_lightning.callbacks.run_facts import facts_of, readable
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import (
     STEP_SUFFIX,
@@ -158,8 +159,8 @@ class Export(pl.Callback):
 
 
 def card_of(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Card:
-    """Return what the model card says of a run; every rank must call, as for the self-test of a sharded model."""
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    """Return what the model card says of a run, as far as it can be read."""
+    metrics = readable({name: partial(float, value) for name, value in trainer.callback_metrics.items()})
     return {**facts_of(trainer, pl_module), "step": trainer.global_step}, metrics
 
 

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dpo_lightning.callbacks.run_cost import peak_of
 from dpo_lightning.compat.lightning_loops import logs_this_step
 from dpo_lightning.compat.lightning_steps import epochs_begun, logged_step
 from dpo_lightning.errors import InputError
 from dpo_lightning.estimate.counts import Counts
-from dpo_lightning.estimate.devices import peak_flops
 from dpo_lightning.estimate.memory import State
 from dpo_lightning.estimate.shape import ModelShape, shape_of
 from dpo_lightning.estimate.step import step_flops
-from dpo_lightning.reference import Precomputed
-from dpo_lightning.run import PreferenceRun, preference_batch_of
+from dpo_lightning.run import PreferenceRun, preference_batch_of, reference_in_the_step
 from dpo_lightning.training.logging import ends_here, means_of
 from dpo_lightning.utils.memory import peak_memory
 from dpo_lightning.utils.ranks import data_ranks, sum_over_ranks
@@ -195,16 +194,10 @@ class _Operations(NamedTuple):
     @classmethod
     def of(cls, trainer: pl.Trainer, pl_module: pl.LightningModule) -> _Operations | None:
         """Return those of a run; None where device or model are not known."""
-        device = trainer.strategy.root_device
-        if device.type != "cuda" or not isinstance(pl_module, PreferenceRun):
+        if not isinstance(pl_module, PreferenceRun) or (peak := peak_of(trainer)) is None:
             return None
-        exact = torch.get_float32_matmul_precision() == "highest" and not torch.backends.cuda.matmul.allow_tf32
-        peak = peak_flops(torch.cuda.get_device_name(device), str(trainer.precision), float32_is_exact=exact)
-        shape = None if peak is None else shape_of(pl_module.policy)
-        if peak is None or shape is None:
-            return None
-        in_the_step = pl_module.reads_reference and not isinstance(pl_module.reference_settings, Precomputed)
-        return cls(shape, in_the_step, peak)
+        shape = shape_of(pl_module.policy)
+        return None if shape is None else cls(shape, reference_in_the_step(pl_module), peak)
 
     def of_counts(self, counts: Counts) -> float:
         """Return the operations for batches that held so much."""
@@ -228,9 +221,16 @@ def _over_ranks(counts: Counts, peak: float | None, trainer: pl.Trainer) -> tupl
 
 
 def _rates(trainer: pl.Trainer) -> dict[str, float]:
-    """Return the learning rate as `lr`; of groups with several the first one's, and the others as `lr_<group>`."""
+    """Return the learning rate as `lr`; of groups with several the first one's, and the others as `lr_<group>`.
+
+    A group without a name has its number, and so has, behind its name, a group whose name an earlier one has.
+    """
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-    rates = {f"lr_{group.get('name', number)}": float(group["lr"]) for number, group in enumerate(groups, 1)}
-    (_, first), *others = rates.items()
-    of_groups = {(rate, groups[number].get("initial_lr")) for number, rate in enumerate(rates.values())}
-    return {"lr": first, **(dict(others) if len(of_groups) > 1 else {})}
+    names: list[str] = []
+    for number, group in enumerate(groups, 1):
+        name = str(group.get("name", number))
+        names.append(f"{name}_{number}" if name in names else name)
+    rates = [float(group["lr"]) for group in groups]
+    of_groups = {(rate, group.get("initial_lr")) for rate, group in zip(rates, groups, strict=True)}
+    others = {f"lr_{name}": rate for name, rate in zip(names[1:], rates[1:], strict=True)}
+    return {"lr": rates[0], **(others if len(of_groups) > 1 else {})}

@@ -11,20 +11,18 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.estimate import (
-    GPUS,
-    Device,
     Mesh,
     ModelShape,
     Numerics,
     State,
     Workload,
     device_memory,
+    peak_flops,
     shape_of,
     step_flops,
 )
-from dpo_lightning.run import PreferenceRun
-
-_REACHED = 0.4  # of a GPU's peak, as `dpo-lightning plan` assumes
+from dpo_lightning.run import PreferenceRun, reference_in_the_step
+from dpo_lightning.utils.utilization import USUAL_UTILIZATION
 
 
 class Cost(NamedTuple):
@@ -32,7 +30,7 @@ class Cost(NamedTuple):
 
     Attributes:
         memory: Bytes at the peak, and those that the device has.
-        step_seconds: Time of an optimizer step; None for a GPU whose figures are not known.
+        step_seconds: Time of an optimizer step; None for a GPU, or a precision, whose figures are not known.
     """
 
     memory: tuple[float, float]
@@ -60,11 +58,20 @@ def cost_of(
     there = torch.cuda.get_device_properties(device).total_memory
     work = workload(lengths, np.concatenate(batches), tree=tree)
     usual = work._replace(pairs=max(work.pairs // len(batches), 1), accumulate=trainer.accumulate_grad_batches)
-    gpu = next((each for name, each in GPUS.items() if name in torch.cuda.get_device_name(device)), None)
+    peak = peak_of(trainer)
     return Cost(
         (setting.peak(workload(lengths, largest, tree=tree), torch.cuda.memory_allocated(device)), float(there)),
-        None if gpu is None else setting.seconds(usual, gpu, reference_forward=run.reads_reference),
+        None if peak is None else setting.seconds(usual, peak, reference_forward=reference_in_the_step(run)),
     )
+
+
+def peak_of(trainer: pl.Trainer) -> float | None:
+    """Return the operations a second that a run's GPU could do in its precision; None on a CPU, and where not known."""
+    device = trainer.strategy.root_device
+    if device.type != "cuda":
+        return None
+    is_exact = torch.get_float32_matmul_precision() == "highest" and not torch.backends.cuda.matmul.allow_tf32
+    return peak_flops(torch.cuda.get_device_name(device), str(trainer.precision), float32_is_exact=is_exact)
 
 
 class _Setting(NamedTuple):
@@ -78,10 +85,10 @@ class _Setting(NamedTuple):
         formulas = device_memory(self.shape, work, self.numerics, self.state, self.mesh)
         return formulas.total - formulas.policy - formulas.reference + allocated
 
-    def seconds(self, work: Workload, gpu: Device, *, reference_forward: bool) -> float:
+    def seconds(self, work: Workload, peak: float, *, reference_forward: bool) -> float:
         """Return the time of an optimizer step, at the part of the GPU's peak that a run usually reaches."""
         flops = step_flops(self.shape, work, self.state, reference_forward=reference_forward, tensor=self.mesh.tensor)
-        return flops / (gpu.half_flops if self.numerics.activation == 2 else gpu.single_flops) / _REACHED
+        return flops / peak / USUAL_UTILIZATION
 
 
 def state_of(trainer: pl.Trainer, run: PreferenceRun) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import platform
@@ -20,6 +21,7 @@ from torch import nn
 from dpo_lightning.checkpoints.random_state import run_seed
 from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.data.interfaces import PreferenceLearner
+from dpo_lightning.data.loader import OwnLoader
 from dpo_lightning.data.reading.sources import describe
 from dpo_lightning.errors import NotBuiltError
 from dpo_lightning.policy.lora import is_adapted
@@ -29,6 +31,8 @@ from dpo_lightning.training.schedules import optimizer_steps
 from dpo_lightning.utils.secrets import masked
 from dpo_lightning.utils.text import one_line
 
+_logger = logging.getLogger(__name__)
+
 _PACKAGES = ("dpo_lightning", "torch", "lightning", "transformers", "peft", "datasets", "tokenizers", "numpy")
 _LONGEST = 300  # characters of a setting that is no number
 
@@ -36,7 +40,9 @@ _LONGEST = 300  # characters of a setting that is no number
 def facts_of(trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
     """Return what is known of a run once its module, data and optimizer are there, as `run.json` has it.
 
-    Reads what is there, talks to no other rank, and leaves out what is not known, as of modules of another kind.
+    Leaves out what is not known, as of modules of another kind, and what cannot be read, as of data that a subclass
+    keeps elsewhere. Talks to no other rank: the self-test for the layout, which of a sharded model takes all ranks, has
+    run when the loaders were made.
 
     Args:
         trainer: The Trainer, in a hook of the training.
@@ -52,10 +58,22 @@ def facts_of(trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, An
         "objective": lambda: objective_of(pl_module),
         "optimizer": lambda: optimizer_of(trainer),
         "data": lambda: data_of(trainer),
+        "layouts": lambda: layout_of(trainer),
     }
-    found = {name: read() for name, read in parts.items()}
-    found["layout"], found["layout_why"] = layout_of(trainer)
+    found = readable(parts)
+    found["layout"], found["layout_why"] = found.pop("layouts", (None, None))
     return masked({name: value for name, value in found.items() if value is not None})
+
+
+def readable(parts: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Return what each function returns, by its name, without those that raise: no run ends for what is said of it."""
+    found = {}
+    for name, read in parts.items():
+        try:
+            found[name] = read()
+        except Exception as error:
+            _logger.debug("%s is left out of what is said of the run: %s", name, one_line(repr(error)))
+    return found
 
 
 def title_of(facts: Mapping[str, Any]) -> str:
@@ -184,9 +202,9 @@ def data_of(trainer: pl.Trainer) -> dict[str, Any] | None:
 
 
 def layout_of(trainer: pl.Trainer) -> tuple[str | None, str | None]:
-    """Return the layout of the batches, and why it is that one where nobody chose it."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    if not isinstance(data, PreferenceDataModule):
+    """Return the layout of the batches, and why it is that one where nobody chose it; None twice of other loaders."""
+    data, loader = (getattr(trainer, name) for name in ("datamodule", "train_dataloader"))
+    if not isinstance(data, PreferenceDataModule) or not isinstance(loader, OwnLoader):
         return None, None
     layout = data.settled_layout()
     return layout.name, layout.reason

@@ -7,15 +7,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from dpo_lightning.policy.coverage import coverage
-from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.lora import is_adapted, is_low_rank
 from dpo_lightning.run import PreferenceRun
-from dpo_lightning.training.usual_rates import unusual_rate, usual_rates
+from dpo_lightning.training.usual_rates import adam_rates, unusual_rate, usual_rates_of
 
 _SAMPLE = 1024  # weights of a parameter
 _MOST_LOST = 0.75
@@ -26,9 +26,9 @@ class StartNotes(pl.Callback):
     """Says, in one line each, what training will do that nobody may have meant; `PreferenceModule` adds it.
 
     At the start: the experts that no adapter covers, ranks that nobody allocates, and a learning rate that is 10 times
-    off what is usual (`training/usual_rates.py`). In the first optimizer step: an `eps` of the optimizer that is 0 in
-    the weights' dtype, as under `16-true`, and updates that most weights are too coarse for, as under `bf16-true` with
-    a small learning rate.
+    off what is usual for Adam on all weights or on LoRA (`training/usual_rates.py`). In the first optimizer step: an
+    `eps` of the optimizer that is 0 in the weights' dtype, as under `16-true`, and updates that most weights are too
+    coarse for, as under `bf16-true` with a small learning rate.
 
     Attributes:
         lost_updates: What was said of such updates; None where there was nothing to say.
@@ -43,14 +43,14 @@ class StartNotes(pl.Callback):
         self._said, self.lost_updates = False, None
         if not isinstance(pl_module, PreferenceRun):
             return
-        notes = [_far_rate(trainer.optimizers, pl_module)]
+        notes = [far_rate(trainer.optimizers, pl_module)]
         if is_adapted(pl_module.policy):
             found = coverage(pl_module.policy)
             if found.bare_experts:  # the share alone is among what `StartSummary` says
                 rank_zero_info(str(found))
             notes.append(unallocated_ranks(pl_module.policy))
         for note in filter(None, notes):
-            rank_zero_warn(note)
+            _say(note)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -62,19 +62,25 @@ class StartNotes(pl.Callback):
         self.lost_updates = lost_updates(optimizer)
         for note in (vanishing_eps(optimizer), self.lost_updates):
             if note is not None:
-                rank_zero_warn(f"precision {trainer.precision}: {note}")
+                _say(f"precision {trainer.precision}: {note}")
 
 
-def _far_rate(optimizers: list[Optimizer], run: PreferenceRun) -> str | None:
-    """Return what to say of the largest learning rate, after warm-up, of optimizers whose updates have its size."""
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    rates = [float(each.get("initial_lr", each["lr"])) for each in groups if not _OF_THE_RATE.isdisjoint(each)]
-    if not rates:
+def _say(note: str) -> None:
+    """Give a note in one line, as `HealthHints` does: a Python warning is two, and made an error it would end a run."""
+    rank_zero_info(f"warning: {note}")
+
+
+def far_rate(optimizers: list[Optimizer], run: PreferenceRun) -> str | None:
+    """Return what to say of learning rates that are all far off; None of optimizers and adapters of no known range."""
+    rates = [rate for optimizer in optimizers for rate in adam_rates(optimizer) if rate > 0]
+    adapted = is_adapted(run.policy)
+    if not rates or (adapted and not is_low_rank(run.policy)):
         return None
-    adapted, objective = is_adapted(run.policy), type(run.objective).__name__
     count = sum(parameter.numel() for parameter in run.policy.parameters())
-    usual = usual_rates(objective, adapted=adapted, parameters=count)
-    return unusual_rate(max(rates), usual, objective, adapted=adapted)
+    usual = usual_rates_of(run.objective, adapted=adapted, parameters=count)
+    name = type(run.objective).__name__
+    least, greatest = (unusual_rate(rate, usual, name, adapted=adapted) for rate in (min(rates), max(rates)))
+    return greatest if least else None  # LoRA+ gives one of two groups 16 times the rate of the other
 
 
 def unallocated_ranks(policy: Any) -> str | None:

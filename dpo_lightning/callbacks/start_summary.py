@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.callbacks.run_cost import cost_of
-from dpo_lightning.callbacks.run_facts import facts_of
+from dpo_lightning.callbacks.run_facts import facts_of, readable
 from dpo_lightning.data import PreferenceDataModule
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.loader import LazyLoader
@@ -39,20 +39,20 @@ class StartSummary(pl.Callback):
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say it. Every rank finds it out, since the self-test of a sharded model takes all of them."""
+        """Say what can be read of it."""
         if cast(Any, trainer).barebones:
             return
         width = min(shutil.get_terminal_size().columns, _WIDEST) - 1  # a full row wraps in some terminals
         directory = run_directory(trainer)
         try:
             lines = start_lines(facts_of(trainer, pl_module), planned(trainer, pl_module, directory), width)
-        except Exception as error:  # of a subclass whose data is kept elsewhere: a run is more than what is said of it
+        except Exception as error:  # a run is more than what is said of it
             lines = [f"what the run will do cannot be said: {one_line(error)}"]
         rank_zero_info("\n".join(lines))
 
 
 def planned(trainer: pl.Trainer, pl_module: pl.LightningModule, directory: Path) -> Plan:
-    """Return what is known of a fit beside its facts.
+    """Return what is known of a fit beside its facts; what cannot be read is left out.
 
     Args:
         trainer: The Trainer, in a hook of the training.
@@ -60,22 +60,26 @@ def planned(trainer: pl.Trainer, pl_module: pl.LightningModule, directory: Path)
         directory: Directory of the run.
     """
     run = pl_module if isinstance(pl_module, PreferenceRun) else None
-    known: dict[str, Any] = {
-        "epochs": trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None,
-        "resumed": None if trainer.ckpt_path is None else (from_here(trainer.ckpt_path), trainer.global_step),
-        "coverage": _covered(run),
-        "schedule": _schedule(pl_module),
-        "processes": type(trainer.strategy).__name__.removesuffix("Strategy"),
-        "places": _places(trainer, directory),
-    }
+    epochs, path = trainer.max_epochs, trainer.ckpt_path
+    known = readable(
+        {
+            "epochs": lambda: epochs if epochs and epochs > 0 else None,
+            "resumed": lambda: None if path is None else (from_here(path), trainer.global_step),
+            "coverage": lambda: _covered(run),
+            "schedule": lambda: _schedule(pl_module),
+            "processes": lambda: type(trainer.strategy).__name__.removesuffix("Strategy"),
+            "places": lambda: _places(trainer, directory),
+            "data": lambda: _of_data(trainer, run),
+        }
+    )
+    return Plan(**known.pop("data", {}), **known)
+
+
+def _of_data(trainer: pl.Trainer, run: PreferenceRun | None) -> dict[str, Any]:
+    """Return what a `PreferenceDataModule` knows, and what follows from it; nothing of data of another kind."""
     data = trainer.datamodule  # type: ignore[attr-defined]
-    if isinstance(data, PreferenceDataModule):
-        known |= _of_data(trainer, data, run)
-    return Plan(**known)
-
-
-def _of_data(trainer: pl.Trainer, data: PreferenceDataModule, run: PreferenceRun | None) -> dict[str, Any]:
-    """Return what the DataModule knows, and what follows from it."""
+    if not isinstance(data, PreferenceDataModule):
+        return {}
     read = data.read_by_module
     compares = Compares.PAIRS if read is None else read.compares
     sets = {name: len(data.splits[key]) for name, key in data.splits.sets("val").items()}
@@ -98,12 +102,19 @@ def _of_data(trainer: pl.Trainer, data: PreferenceDataModule, run: PreferenceRun
         "step_examples": examples / len(loader) * accumulate,
         "steps_of_epoch": max(-(-round(len(loader) * read_of_epoch) // accumulate), 1),
     }
+    return {**known, **readable({"cost": lambda: _needs(trainer, run, lengths, batches, tree)}).get("cost", {})}
+
+
+def _needs(
+    trainer: pl.Trainer, run: PreferenceRun | None, lengths: Lengths, batches: list[Any], tree: bool
+) -> dict[str, Any]:
+    """Return memory and time that are expected; nothing where nobody knows."""
     cost = None if run is None else cost_of(trainer, run, lengths, batches, tree=tree)
-    if cost is not None:
-        left = optimizer_steps(trainer) - trainer.global_step
-        known["memory"] = cost.memory
-        known["seconds"] = None if cost.step_seconds is None or math.isinf(left) else cost.step_seconds * left
-    return known
+    if cost is None:
+        return {}
+    left = optimizer_steps(trainer) - trainer.global_step
+    seconds = None if cost.step_seconds is None or math.isinf(left) else cost.step_seconds * left
+    return {"memory": cost.memory, "seconds": seconds}
 
 
 def tokens_of(lengths: Lengths, tree: bool) -> Any:

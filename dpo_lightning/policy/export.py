@@ -25,6 +25,7 @@ from dpo_lightning.policy.prepare import is_dropout_rate
 from dpo_lightning.report.model_card import model_card
 from dpo_lightning.utils.files import replaced
 from dpo_lightning.utils.tensors import float_dtype_of
+from dpo_lightning.utils.text import one_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Dtypes that a model can be exported in, by the name that a config has for them."""
@@ -172,10 +173,18 @@ def write_model(
         check_written(directory, model, expected, max((own_dtype, written_dtype), key=_rounding), path)
         if tokenizer is not None:
             tokenizer.save_pretrained(directory)
-        facts, metrics = card or ({}, {})
-        said = model_card(facts, metrics, path, adapter=is_adapted(model))
+        said = _said_of(card or ({}, {}), path, adapter=is_adapted(model))
         (directory / "README.md").write_text(said, encoding="utf-8")
     rank_zero_info(f"exported to {path}")
+
+
+def _said_of(card: Card, path: str, *, adapter: bool) -> str:
+    """Return the model card; one without facts where it cannot show them: the weights are what an export is for."""
+    try:
+        return model_card(*card, path, adapter=adapter)
+    except Exception as error:
+        rank_zero_info(f"the model card of {path} lacks what was trained: {one_line(error)}")
+        return model_card({}, {}, path, adapter=adapter)
 
 
 def _rounding(dtype: torch.dtype) -> float:

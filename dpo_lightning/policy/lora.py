@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -80,6 +80,14 @@ class LoRA:
 def is_adapted(model: nn.Module) -> bool:
     """Return whether the model carries PEFT adapters."""
     return hasattr(model, "peft_config")
+
+
+def is_low_rank(model: nn.Module) -> bool:
+    """Return whether all of the model's adapters are LoRA's, such as no soft prompts, IA3 or VeRA are."""
+    from peft import LoraConfig
+
+    configs: Any = getattr(model, "peft_config", {})
+    return bool(configs) and all(isinstance(each, LoraConfig) for each in configs.values())
 
 
 def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None, beside: OtherParts | None = None) -> nn.Module:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
+
+from torch.optim import Optimizer
+
+from dpo_lightning.losses import AnyObjective
 
 _FAR = 10.0
 _SMALL = 1e9  # parameters; below, larger rates are usual
@@ -43,6 +48,35 @@ def usual_rates(objective: str, *, adapted: bool, parameters: int) -> Rates:
     if parameters < _TOY:
         return Rates(least, float("inf"))
     return Rates(least, greatest if adapted else greatest * max(1.0, (_SMALL / parameters) ** 0.5))
+
+
+def usual_rates_of(objective: AnyObjective, *, adapted: bool, parameters: int) -> Rates:
+    """Return the usual range for an objective: of one inside another its own, of several inside one from end to end."""
+    each = [usual_rates(name, adapted=adapted, parameters=parameters) for name in _methods(objective)]
+    return Rates(min(rates.least for rates in each), max(rates.greatest for rates in each))
+
+
+def _methods(objective: AnyObjective) -> Iterator[str]:
+    """Yield the class by whose name an objective's rates are known, a base's perhaps, or those of what it wraps."""
+    wrapped = [getattr(objective, "objective", None), *getattr(objective, "objectives", ())]
+    inside = [each for each in wrapped if isinstance(each, AnyObjective)]
+    for each in inside:
+        yield from _methods(each)
+    if not inside:
+        names = [each.__name__ for each in type(objective).__mro__]
+        yield next((name for name in names if name in _ON_CHOSEN), names[0])
+
+
+def adam_rates(optimizer: Optimizer) -> list[float]:
+    """Return the rates after warm-up of the groups of an Adam, none of other optimizers, whose usual rates differ.
+
+    An Adam by its name or a base's, with `betas`, and without a step size that it finds itself (`d`), as Prodigy has.
+    """
+    names = [each.__name__.lower() for each in type(optimizer).__mro__]
+    if not any("adam" in name for name in names) or any("muon" in name for name in names):
+        return []
+    groups = [each for each in optimizer.param_groups if "betas" in each and not {"d", "d_coef"} & each.keys()]
+    return [float(each.get("initial_lr", each["lr"])) for each in groups]
 
 
 def unusual_rate(rate: float, usual: Rates, objective: str, *, adapted: bool) -> str | None:

@@ -17,8 +17,8 @@ from dpo_lightning.callbacks import Export
 from dpo_lightning.cli.commands.export import export
 from dpo_lightning.data import collate_padded
 from dpo_lightning.errors import InputError
-from tests.helpers.runs import data, module, saved_model, trainer
-from tests.helpers.tiny import PAIRS, tiny_llama
+from tests.helpers.runs import KeptElsewhere, data, module, saved_model, trainer, write_rows
+from tests.helpers.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 
 def plain_logps(model: torch.nn.Module) -> torch.Tensor:
@@ -150,3 +150,20 @@ def test_an_export_has_a_model_card_of_its_run(tmp_path: Path) -> None:
     assert "6 steps" in card
     assert "val/loss" in card
     assert "More Information Needed" not in card
+
+
+def test_nothing_that_the_card_lacks_loses_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = KeptElsewhere(write_rows(tmp_path / "a.jsonl"), tiny_tokenizer())
+    trainer(max_steps=1, callbacks=[Export(str(tmp_path / "kept"))]).fit(module(), source)
+    card = (tmp_path / "kept/README.md").read_text(encoding="utf-8")
+    assert "| objective | DPO(" in card
+    assert (tmp_path / "kept/model.safetensors").is_file()
+
+    def without_facts(facts: Any, *args: Any, **kwargs: Any) -> str:
+        assert not facts, "a fact that cannot be shown"
+        return "a card"
+
+    monkeypatch.setattr("dpo_lightning.policy.export.model_card", without_facts)
+    fit(tmp_path, Export(str(tmp_path / "out")))
+    assert (tmp_path / "out/README.md").read_text(encoding="utf-8") == "a card"
+    assert (tmp_path / "out/model.safetensors").is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -190,6 +191,16 @@ def test_groups_with_rates_of_their_own_have_names(tmp_path: Path) -> None:
 
     rates = {name: value.item() for name, value in run.callback_metrics.items() if name.startswith("train/lr")}
     assert rates == {"train/lr": 0.125, "train/lr_norms": 0.5, "train/lr_3": 0.25}
+
+
+def test_groups_of_two_optimizers_may_have_one_name() -> None:
+    def optimizer(first: float, second: float) -> SGD:
+        weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+        groups = zip(("decay", "plain"), weights, (first, second), strict=True)
+        return SGD([{"name": name, "params": [weight], "lr": rate} for name, weight, rate in groups])
+
+    run: Any = SimpleNamespace(optimizers=[optimizer(0.125, 0.25), optimizer(0.5, 1.0)])
+    assert measures._rates(run) == {"lr": 0.125, "lr_plain": 0.25, "lr_decay_3": 0.5, "lr_plain_4": 1.0}
 
 
 def test_one_rate_of_several_groups_is_one_value(tmp_path: Path) -> None:

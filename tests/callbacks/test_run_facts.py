@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from dpo_lightning import DPO, KTO, LoRA, SimPO
 from dpo_lightning.callbacks.run_facts import facts_of, memory_peak, title_of
-from tests.helpers.runs import data, module, saved_model, trainer
-from tests.helpers.tiny import tiny_llama
+from tests.helpers.runs import KeptElsewhere, data, module, saved_model, trainer, write_rows
+from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 
 class Asks(pl.Callback):
@@ -81,6 +81,16 @@ def test_of_a_foreign_module_is_said_what_is_known():
     assert asks.found["model"] == {"class": "Foreign", "parameters": 3, "trainable": 3}
     assert asks.found["optimizer"] == {"name": "SGD", "lr": 0.5}
     assert not {"objective", "reference", "data", "layout"} & asks.found.keys()
+
+
+def test_data_that_is_kept_elsewhere_takes_no_other_fact_with_it(tmp_path):
+    asks = Asks()
+    source = KeptElsewhere(write_rows(tmp_path / "a.jsonl"), tiny_tokenizer())
+    trainer(callbacks=[asks], max_steps=2).fit(module(), source)
+    assert asks.found["steps_planned"] == 2
+    assert asks.found["objective"]["name"] == "DPO"
+    assert asks.found["optimizer"]["lr"] == 1e-3
+    assert not {"data", "layout"} & asks.found.keys()
 
 
 def test_a_title_tells_runs_apart():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from peft import AdaLoraConfig, LoraConfig, get_peft_model
+from peft import AdaLoraConfig, LoraConfig, VeraConfig, get_peft_model
 from torch.optim import SGD, Adagrad, AdamW, RMSprop, Rprop
 
 from dpo_lightning import Cosine, LoRA, PreferenceModule
@@ -72,16 +73,15 @@ def test_an_eps_that_is_0() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*lr_scheduler.step")
-def test_a_run_says_so_once(tmp_path: Any) -> None:
-    with pytest.warns(
-        UserWarning, match=r"precision bf16-true: \d+% of the weights are too coarse in bfloat16"
-    ) as said:
-        trainer(precision="bf16-true").fit(module(lr=1e-7), data(tmp_path))
-    assert sum("too coarse" in str(each.message) for each in said) == 1
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", ".*too coarse")
-        trainer(precision="bf16-true").fit(module(lr=1e-3, lora=LoRA(r=2)), data(tmp_path))
-        trainer(precision="bf16-mixed").fit(module(optimizer=partial(AdamW, lr=1e-7)), data(tmp_path))
+def test_a_run_says_so_once(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    trainer(precision="bf16-true").fit(module(lr=1e-7), data(tmp_path))
+    (note,) = [each for each in caplog.messages if "too coarse" in each]
+    assert re.match(r"warning: precision bf16-true: \d+% of the weights are too coarse in bfloat16", note)
+
+    caplog.clear()
+    trainer(precision="bf16-true").fit(module(lr=1e-3, lora=LoRA(r=2)), data(tmp_path))
+    trainer(precision="bf16-mixed").fit(module(optimizer=partial(AdamW, lr=1e-7)), data(tmp_path))
+    assert "too coarse" not in caplog.text
 
 
 def test_the_share_of_the_adapters_is_said(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -97,19 +97,37 @@ def test_ranks_that_nobody_allocates_are_said() -> None:
     assert unallocated_ranks(get_peft_model(tiny_llama(), LoraConfig(target_modules=["q_proj"]))) is None
 
 
-def notes_on_rates(path: Any, model: Any) -> list[str]:
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        trainer(max_steps=1).fit(model, data(path))
-    return [str(each.message) for each in said if str(each.message).startswith("learning rate")]
+def notes_on_rates(path: Any, model: Any, caplog: pytest.LogCaptureFixture) -> list[str]:
+    caplog.clear()
+    trainer(max_steps=1).fit(model, data(path))
+    return [each for each in caplog.messages if each.startswith("warning: learning rate")]
 
 
-def test_adapters_at_the_default_rate_get_a_word(tmp_path: Any) -> None:
-    (note,) = notes_on_rates(tmp_path, PreferenceModule(tiny_llama(), lora=LoRA(r=2)))
+def test_adapters_at_the_default_rate_get_a_word(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", category=UserWarning, message=".*learning rate")  # ends no run
+        (note,) = notes_on_rates(tmp_path, PreferenceModule(tiny_llama(), lora=LoRA(r=2)), caplog)
     assert "1e-06 is 10 times below what is usual for DPO on adapters" in note
 
 
-def test_usual_rates_warm_up_and_plain_gradient_descent_get_none(tmp_path: Any) -> None:
-    assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), lr=1e-4, schedule=Cosine(warmup=0.9))) == []
-    assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), optimizer=partial(SGD, lr=1e-9))) == []
-    assert notes_on_rates(tmp_path, PreferenceModule(tiny_llama())) == []
+def test_usual_rates_warm_up_and_plain_gradient_descent_get_none(
+    tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), lr=1e-4, schedule=Cosine(warmup=0.9)), caplog) == []
+    assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), optimizer=partial(SGD, lr=1e-9)), caplog) == []
+    assert notes_on_rates(tmp_path, PreferenceModule(tiny_llama()), caplog) == []
+
+
+def test_adapters_of_other_kinds_and_larger_rates_of_some_groups_get_none(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    vera = get_peft_model(tiny_llama(), VeraConfig(target_modules=["q_proj"], r=2, task_type="CAUSAL_LM"))
+    assert notes_on_rates(tmp_path, module(vera, lr=1e-7), caplog) == []
+
+    def lora_plus(groups: Any) -> AdamW:
+        first, *others = [parameter for group in groups for parameter in group["params"]]
+        return AdamW([{"params": [first], "lr": 2e-4}, {"params": others, "lr": 3.2e-3}])
+
+    monkeypatch.setattr("dpo_lightning.training.usual_rates._TOY", 1)  # a tiny model has no upper end
+
+    assert notes_on_rates(tmp_path, module(lora=LoRA(r=2), optimizer=lora_plus), caplog) == []

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dpo_lightning import KTO, LoRA, PreferenceDataModule, ResumableCheckpoint
-from tests.helpers.runs import data, module, rows, trainer, write_rows
+from tests.helpers.runs import KeptElsewhere, data, module, rows, trainer, write_rows
 from tests.helpers.tiny import tiny_tokenizer
 
 
@@ -129,21 +129,23 @@ def test_loaders_of_ones_own_are_no_fault(tmp_path: Path, caplog: pytest.LogCapt
     assert "examples" not in lines
 
 
-def test_data_that_is_kept_elsewhere_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    class Elsewhere(PreferenceDataModule):
-        @property
-        def read_by_module(self) -> Any:
-            raise AssertionError("not here")
+def test_of_data_that_is_kept_elsewhere_the_rest_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = said_by(caplog, module(), KeptElsewhere(write_rows(tmp_path / "a.jsonl"), tiny_tokenizer()), max_steps=2)
 
-    with caplog.at_level("INFO"), pytest.raises(AssertionError):  # its own error, where its own code is asked
-        trainer(max_steps=1).fit(module(), Elsewhere(write_rows(tmp_path / "a.jsonl"), tiny_tokenizer()))
-    run = trainer(max_steps=1)
+    assert lines["steps"] == "2"
+    assert lines["optimizer"] == "AdamW, learning rate 0.001, Constant"
+    assert lines["reference"] == "FrozenCopy: a copy of the policy as it is now"
+    assert not {"examples", "layout"} & lines.keys()
+    assert "cannot be said" not in caplog.text
+
+
+def test_a_line_that_cannot_be_said_takes_no_other_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = module()
     model.hparams["schedule"] = {"init_args": {}}  # has no class
-    with caplog.at_level("INFO"):
-        run.fit(model, data(tmp_path))
-    assert "what the run will do cannot be said: 'class_path'" in caplog.text
-    assert run.global_step == 1
+    lines = said_by(caplog, model, data(tmp_path), max_steps=1)
+
+    assert lines["optimizer"] == "AdamW, learning rate 0.001"
+    assert lines["examples"] == "24 pairs to train on, 8 held out"
 
 
 def test_nothing_random_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 from torch.optim import AdamW
+from torch.utils.data import DataLoader
 
-from dpo_lightning import PreferenceDataModule, PreferenceModule
-from tests.helpers.tiny import tiny_llama, tiny_tokenizer
+from dpo_lightning import PreferenceDataModule, PreferenceModule, collate_padded
+from tests.helpers.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 MEASURED = {"train/seconds", "train/pairs_per_second", "train/tokens_per_second", "train/memory_gib"}
 """Metrics of a process and its clock, of which no two runs have the same."""
@@ -61,6 +62,22 @@ def module(policy: Any = None, lr: float = 1e-3, **settings: Any) -> PreferenceM
         tiny_llama() if policy is None else policy,
         **{"optimizer": partial(AdamW, lr=lr, weight_decay=0.1), **settings},
     )
+
+
+class KeptElsewhere(PreferenceDataModule):
+    """A DataModule whose subclass has a setup and loaders of its own."""
+
+    def prepare_data(self) -> None:
+        """Do nothing."""
+
+    def setup(self, stage: str) -> None:
+        """Read nothing."""
+
+    def train_dataloader(self) -> Any:
+        """Return pairs in memory."""
+        return DataLoader(PAIRS, batch_size=1, collate_fn=collate_padded)  # type: ignore[arg-type]
+
+    val_dataloader = train_dataloader
 
 
 class Losses(pl.Callback):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from dpo_lightning.training.usual_rates import unusual_rate, usual_rates
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, Adadelta, Adafactor, Adam, AdamW, Muon
+
+from dpo_lightning import DPO, ORPO, SFT
+from dpo_lightning.losses import WPO, PerToken, Weighted
+from dpo_lightning.training.usual_rates import adam_rates, unusual_rate, usual_rates, usual_rates_of
 
 # Method, rate, billions of parameters, adapters: as the papers have them.
 PUBLISHED = [
@@ -53,3 +60,45 @@ def test_a_rate_that_is_far_off_is_named(
 
 def test_a_rate_of_0_is_meant() -> None:
     assert unusual_rate(0.0, usual_rates("DPO", adapted=True, parameters=10**9), "DPO", adapted=True) is None
+
+
+class MySFT(SFT):
+    """A subclass of a user's."""
+
+
+@pytest.mark.parametrize(
+    ("objective", "of"),
+    [(MySFT(), "SFT"), (WPO(ORPO()), "ORPO"), (WPO(PerToken(DPO())), "DPO"), (DPO(), "DPO")],
+)
+def test_subclasses_and_wrappers_have_the_rates_of_what_they_are(objective: Any, of: str) -> None:
+    found = usual_rates_of(objective, adapted=False, parameters=7_000_000_000)
+    assert found == usual_rates(of, adapted=False, parameters=7_000_000_000)
+
+
+def test_a_sum_has_the_rates_of_all_its_parts() -> None:
+    found = usual_rates_of(Weighted([DPO(), SFT()], [1.0, 1.0]), adapted=False, parameters=7_000_000_000)
+    assert found == (2e-7, 2e-5)
+
+
+class ProdigyLike(AdamW):
+    """An optimizer that multiplies the rate, usually 1, by a step size that it finds."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__([{"params": params, "d": 1e-6, "d_coef": 1.0}], lr=lr)
+
+
+class Mine(Adam):
+    """An Adam by its base."""
+
+
+@pytest.mark.parametrize("kind", [Muon, Adadelta, Adafactor, SGD, ProdigyLike])
+def test_optimizers_of_other_usual_rates_have_none_to_judge(kind: Any) -> None:
+    assert adam_rates(kind([nn.Parameter(torch.zeros(2, 2))], lr=1.0)) == []
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW, Mine])
+def test_of_an_adam_the_rates_after_warm_up_are_judged(kind: Any) -> None:
+    groups = [{"params": [nn.Parameter(torch.zeros(2))], "lr": rate} for rate in (1e-5, 1e-4)]
+    optimizer = kind(groups)
+    optimizer.param_groups[1].update(lr=0.0, initial_lr=1e-4)
+    assert adam_rates(optimizer) == [1e-5, 1e-4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dpo_lightning.cli.commands.arguments import CommandParser
+from dpo_lightning.utils.utilization import USUAL_UTILIZATION
 
 _EXAMPLES = """\
 examples:
@@ -27,7 +28,7 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--utilization",
         type=float,
-        default=0.4,
+        default=USUAL_UTILIZATION,
         metavar="SHARE",
         help="part of the GPU's peak that is reached; default: %(default)s",
     )
