@@ -40,14 +40,14 @@ class StartPoint(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Log the means of the first step's micro-batches, before they are logged, or go on adding up."""
-        if self._done or not isinstance(pl_module, LogsTraining):
+        if self._done or not trainer.log_every_n_steps or not isinstance(pl_module, LogsTraining):  # type: ignore[attr-defined]
             return
         self._done = True
         due = logs_this_step(trainer)
         loggers = [each for each in trainer.loggers if not isinstance(each, DummyLogger)]
         loggers = [each for each in loggers if isinstance(each, LogsStart) or not due]
-        means = means_of(pl_module.train_metrics) if loggers else {}
-        if not means:
+        means = means_of(pl_module.train_metrics)  # on every rank: rank 0 alone may have loggers
+        if not means or not loggers:
             return
         values = torch.stack([mean.float() for mean in means.values()]).tolist()
         named = {f"train/{name}": value for name, value in zip(means, values, strict=True)}

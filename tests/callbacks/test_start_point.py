@@ -72,3 +72,10 @@ def test_a_picture_says_of_which_run_it_is(tmp_path):
     logger = PlotLogger(str(tmp_path / "curves.png"))
     fit(tmp_path, module(objective=DPO(beta=0.25)), logger=logger)
     assert logger.title == "DPO beta 0.25 · LlamaForCausalLM · AdamW, lr 0.001"
+
+
+def test_a_run_that_logs_no_step_has_no_start(tmp_path):
+    points: list[int] = []
+    logger = PointLogger(lambda step, values: points.append(step))
+    fit(tmp_path, module(), logger=logger, log_every_n_steps=0, max_steps=2, limit_val_batches=0)
+    assert points == []
