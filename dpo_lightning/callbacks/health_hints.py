@@ -22,7 +22,7 @@ from dpo_lightning.run import preference_batch_of
 from dpo_lightning.training.schedules import optimizer_steps
 from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
-from dpo_lightning.utils.ranks import from_all_ranks
+from dpo_lightning.utils.ranks import data_ranks, from_all_ranks
 from dpo_lightning.utils.text import nearest
 from dpo_lightning.utils.trainers import is_fitting
 
@@ -101,7 +101,7 @@ class HealthHints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the examples, and look at what is logged."""
-        self._seen += _examples(pl_module, batch) * trainer.world_size
+        self._seen += _examples(pl_module, batch) * data_ranks(trainer).world_size
         if trainer.global_step > 0 and logs_this_step(trainer):
             self._look(trainer, "train/")
 
@@ -125,7 +125,8 @@ class HealthHints(pl.Callback):
         """Look at what the validation has logged."""
         if trainer.sanity_checking:
             return
-        self.held_out = sum(from_all_ranks(self._scored)) or None
+        alike = trainer.world_size // data_ranks(trainer).world_size  # ranks that share a model have the same batches
+        self.held_out = sum(from_all_ranks(self._scored)) // alike or None
         if is_fitting(trainer):
             self._look(trainer, "val/")
 

@@ -16,21 +16,19 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dpo_lightning.callbacks.export import Export
 from dpo_lightning.callbacks.fit_verdict import verdict_of
-from dpo_lightning.callbacks.held_out_scores import HeldOutScores, with_texts, worst_pairs
+from dpo_lightning.callbacks.held_out_scores import HeldOutScores
 from dpo_lightning.callbacks.record_places import begins_anew, record_of, set_aside
 from dpo_lightning.callbacks.run_facts import facts_of, memory_peak
 from dpo_lightning.checkpoints.contents import CALLBACKS
-from dpo_lightning.compat.lightning_loops import evaluated_loaders
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.history import History, Point
 from dpo_lightning.report.point_logger import PointLogger
 from dpo_lightning.report.record import RunRecord, add_row, read_document, read_rows, write_document, write_rows
 from dpo_lightning.report.replay import replay
-from dpo_lightning.run import preference_batch_of, source_of
+from dpo_lightning.run import preference_batch_of
 from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
 from dpo_lightning.utils.secrets import masked
-from dpo_lightning.utils.set_names import names_of_sets
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.trainers import is_fitting
 
@@ -195,18 +193,13 @@ class KeepRecord(pl.Callback):
     ) -> None:
         """Collect the scores of each example, on the device."""
         if self._is_open and not trainer.sanity_checking:
-            self._scores.add(outputs, preference_batch_of(pl_module, batch), dataloader_idx)
+            self._scores.add(outputs, lambda: preference_batch_of(pl_module, batch), dataloader_idx)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the scores of the validation, the pairs that are most wrong, and how far the run is."""
         if not self._is_open or self._record is None or trainer.sanity_checking:
             return
-        sets = names_of_sets(*evaluated_loaders(trainer))
-        rows = self._scores.rows(sets)
-        if rows and trainer.is_global_zero:
-            with spared(self._record.pairs):
-                write_rows(self._record.pairs, rows)
-                write_rows(self._record.worst, with_texts(worst_pairs(rows), source_of(trainer), sets))
+        self._scores.write(trainer, self._record)
         self._write(trainer, "running")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -244,6 +237,7 @@ class KeepRecord(pl.Callback):
             "resumed": self._resumed,
             "places": _places(trainer, self._record.run),
             "memory_peak": memory_peak(trainer),
+            "validated": self._scores.validated,
             **said,
         }
         with spared(self._record.facts):

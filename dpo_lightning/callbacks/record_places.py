@@ -11,17 +11,20 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.report.record import RunRecord
 from dpo_lightning.utils.files import from_here, is_local, spared
+from dpo_lightning.utils.ranks import from_rank_zero
 
 
 def record_of(trainer: pl.Trainer) -> RunRecord | None:
     """Return where the record of a fit lies; every rank must call, and gets the same.
 
-    None where none is kept: without a logger, under `fast_dev_run`, and in another file system than this machine's.
+    None where none is kept: without a logger on rank 0, under `fast_dev_run`, and in another file system than this
+    machine's.
     """
-    if not trainer.loggers or trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return None
     directory = str(trainer.log_dir or trainer.default_root_dir)
-    return RunRecord(Path(directory).absolute()) if is_local(directory) else None
+    is_logged = from_rank_zero(bool(trainer.loggers))  # other ranks may have no logger, and still have to answer
+    return RunRecord(Path(directory).absolute()) if is_logged and is_local(directory) else None
 
 
 def begins_anew(trainer: pl.Trainer) -> bool:

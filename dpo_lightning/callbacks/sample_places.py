@@ -14,16 +14,15 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.report.record import RunRecord, add_row, read_rows, write_rows
 from dpo_lightning.report.sample_loggers import log_samples
 from dpo_lightning.report.samples import SampledPrompt, record_rows, write_samples
-from dpo_lightning.utils.files import spared
+from dpo_lightning.utils.files import is_local, spared
 from dpo_lightning.utils.text import one_line
-from dpo_lightning.utils.trainers import run_directory
 
 
 class SamplePlaces:
     """Writes samples; what cannot be written costs a line, and not the run.
 
     Args:
-        path: The Markdown file; None for one in the run's directory.
+        path: The Markdown file; None for one in the run's directory, and for none where that is no local one.
 
     Attributes:
         earlier: The record of the run that this one goes on from.
@@ -53,7 +52,8 @@ class SamplePlaces:
         self._record = self._markdown = None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self._markdown = self._path or str(run_directory(trainer) / "samples.md")
+        directory = str(trainer.log_dir or trainer.default_root_dir)
+        self._markdown = self._path or (str(Path(directory, "samples.md")) if is_local(directory) else None)
         self._record = record_of(trainer)
         if trainer.is_global_zero and self._record is not None:
             with spared(self._record.samples):

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from dpo_lightning.callbacks.measures import not_counted
 from dpo_lightning.callbacks.sample_places import SamplePlaces
-from dpo_lightning.callbacks.shared_sampling import printer_of, sample_over_ranks
+from dpo_lightning.callbacks.shared_sampling import SamplingError, printer_of, sample_over_ranks
 from dpo_lightning.checkpoints.random_state import random_state, set_random_state
 from dpo_lightning.data import PreferenceSource
 from dpo_lightning.data.last_turn import LastTurn
@@ -169,7 +169,7 @@ class SampleTable(pl.Callback):
         self._places.earlier = state_dict.get("file")
 
     def _sample(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, shown: int) -> None:
-        """Sample, and report on rank 0; memory that is full costs the samples alone."""
+        """Sample, and report on rank 0; a model that fails costs the samples alone."""
         state = random_state()
         try:
             with not_counted(trainer):
@@ -186,6 +186,8 @@ class SampleTable(pl.Callback):
                 f"SampleTable: out of memory at step {trainer.global_step}: no samples, the run goes on; lower "
                 f"samples_at_once or max_new_tokens ({one_line(error, 120)})"
             )
+        except SamplingError as error:
+            rank_zero_warn(f"SampleTable: no samples at step {trainer.global_step}, the run goes on: {error}")
         finally:
             set_random_state(state)
 

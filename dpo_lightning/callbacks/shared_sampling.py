@@ -18,6 +18,10 @@ from dpo_lightning.utils.ranks import from_all_ranks, number_of_ranks, this_rank
 from dpo_lightning.utils.text import one_line
 
 
+class SamplingError(Exception):
+    """No samples: the model, or its device, has failed in a forward."""
+
+
 def sample_over_ranks(
     trainer: pl.Trainer,
     model: nn.Module,
@@ -41,23 +45,25 @@ def sample_over_ranks(
 
     Raises:
         MemoryError: where a rank has no memory for it, on all ranks; of a sharded model, on that one.
+        SamplingError: where the model of a rank fails otherwise, on all ranks; of a sharded model, its own error.
     """
     batches = prompt_batches(prompts, sampling)
     together = is_sharded(model)
     own = batches if together else batches[this_rank() :: number_of_ranks()]
     found: dict[int, list[list[int]]] = {}
-    failure: str | None = None
+    failure: Exception | None = None
     with _shown(trainer, what, steps_of(own, sampling)) as advance:
         try:
             with trainer.precision_plugin.forward_context():
                 found = sample_batches(model, prompts, own, eos_token_id, sampling, advance)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
             if together:
                 raise
-            failure = one_line(error, 120)
+            is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            failure = (MemoryError if is_memory else SamplingError)(one_line(error, 120))
     parts = [(found, failure)] if together else from_all_ranks((found, failure))
     if failures := [each for _, each in parts if each is not None]:
-        raise MemoryError(failures[0])
+        raise failures[0]
     whole = {place: completions for part, _ in parts for place, completions in part.items()}
     return [whole[place] for place in range(len(prompts))]
 

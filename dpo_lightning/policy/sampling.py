@@ -242,7 +242,13 @@ class _Rows:
         self._done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
 
     def force(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Leave the prompt's own token alone possible, `[R, V]`, where a prompt goes on."""
+        """Leave the prompt's own token alone possible, `[R, V]`, where a prompt goes on.
+
+        Raises:
+            RuntimeError: for scores that are no distribution: to sample from these would end the process of a GPU.
+        """
+        if scores.isnan().any() or scores.isposinf().any():
+            raise RuntimeError("the model gives NaN or infinite scores")
         place = input_ids.shape[1]
         if place >= self._longest:
             return scores

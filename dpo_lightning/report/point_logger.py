@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyExperiment, Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 
@@ -28,6 +28,7 @@ class PointLogger(Logger):
     def __init__(self, take: Callable[[int, Mapping[str, float]], None]) -> None:
         super().__init__()
         self._take = take
+        self._experiment = DummyExperiment()
 
     @property
     def name(self) -> str:
@@ -38,6 +39,11 @@ class PointLogger(Logger):
     def version(self) -> str:
         """Empty: the logger keeps one version."""
         return ""
+
+    @property
+    def experiment(self) -> Any:
+        """Something that takes any call and does nothing, for who walks over all loggers' experiments."""
+        return self._experiment
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

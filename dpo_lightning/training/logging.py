@@ -8,11 +8,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
 from dpo_lightning.compat.lightning_loops import batches_begun, epoch_is_done, forget_logged, logs_this_step
 from dpo_lightning.compat.torchmetrics import set_update_count
+from dpo_lightning.report.point_logger import LogsStart
 from dpo_lightning.training.list_metrics import Means
 from dpo_lightning.training.set_means import SetMeans
 from dpo_lightning.utils.gradients import gradient_norm
@@ -27,6 +29,10 @@ class LogsTraining(pl.LightningModule):
     Loggers get, at the interval of `log_every_n_steps`, the gradient's norm before clipping and the means over the
     examples since the last log: one reduction over ranks. Callbacks and schedules find the means since the last log
     also at the end of an epoch and at a validation, and after every step where one of them monitors a `train/` value.
+
+    The metrics of the first optimizer step are logged as those of step 0, too: they are of the weights before any
+    update, so that no further pass is needed, and with a loss of ln 2 for DPO, curves begin where they must. Loggers
+    that count steps from 0 have that row anyway where each step is logged. It costs one reduction over ranks, once.
 
     Attributes:
         train_metrics: The metric that training steps add to.
@@ -46,6 +52,8 @@ class LogsTraining(pl.LightningModule):
         """
         trainer: Any = self.trainer
         due = logs_this_step(trainer)
+        if trainer.global_step == 0 and trainer.log_every_n_steps:
+            _log_start(self, due=due)
         if trainer.barebones or not (due or ends_here(self) or _is_monitored(trainer)):
             return
         self.log("train/grad_norm", self._norm_of_step(optimizer))
@@ -68,6 +76,29 @@ class LogsTraining(pl.LightningModule):
             return
         means = {f"train/{name}": value for name, value in means_of(self.train_metrics).items()}
         self.trainer.callback_metrics.update(means)
+
+
+def _log_start(module: LogsTraining, *, due: bool) -> None:
+    """Log the means of the first step's micro-batches, before they are logged, or go on adding up.
+
+    Args:
+        module: Before its first optimizer step.
+        due: Whether the step itself is logged.
+    """
+    means = means_of(module.train_metrics)  # on every rank: rank 0 alone may have loggers
+    loggers = [each for each in module.trainer.loggers if not isinstance(each, DummyLogger)]
+    loggers = [each for each in loggers if isinstance(each, LogsStart) or not due]
+    if not means or not loggers:
+        return
+    values = torch.stack([mean.float() for mean in means.values()]).tolist()
+    named = {f"train/{name}": value for name, value in zip(means, values, strict=True)}
+    for logger in loggers:
+        start = {**named, "epoch": module.trainer.current_epoch}
+        if isinstance(logger, LogsStart):
+            logger.log_start(start)
+        else:
+            logger.log_metrics(start, step=0)
+        logger.save()
 
 
 def ends_here(module: pl.LightningModule) -> bool:

@@ -61,6 +61,18 @@ def from_rank_zero(value: T) -> T:
     return values[0]
 
 
+def to_rank_zero(value: T) -> list[T]:
+    """Return the values of all ranks on rank 0, in their order, and none elsewhere; every rank must call.
+
+    They travel pickled.
+    """
+    if not torch.distributed.is_initialized():
+        return [value]
+    values: list[T] | None = [value] * number_of_ranks() if this_rank() == 0 else None
+    torch.distributed.gather_object(value, values)
+    return values or []
+
+
 def host_group() -> Any:
     """Make a group of all ranks that talk without their devices; None for the default one. Every rank must call."""
     if not torch.distributed.is_initialized() or torch.distributed.get_backend() == "gloo":

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import lightning.pytorch as pl
 import pytest
@@ -20,7 +21,7 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from dpo_lightning import InputError, PreferenceModule
-from dpo_lightning.callbacks import HealthHints, ResumableCheckpoint
+from dpo_lightning.callbacks import HealthHints, ResumableCheckpoint, health_hints
 from dpo_lightning.callbacks.health_hints import lengths_of_samples
 from dpo_lightning.report.record import RunRecord, add_row, read_rows
 from tests.helpers.runs import data, module, trainer
@@ -82,6 +83,20 @@ def test_a_run_that_learns_has_none_and_leaves_no_file(tmp_path: Path) -> None:
 def test_the_examples_that_are_held_out_are_counted(tmp_path: Path) -> None:
     runner, _ = fit(tmp_path, module(lr=1e-3), max_steps=6)
     assert watching(runner).held_out == 8
+
+
+def test_ranks_that_share_a_model_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_hints, "from_all_ranks", lambda value: [value] * 4)
+    monkeypatch.setattr(health_hints, "_examples", lambda *_: 8)
+    monkeypatch.setattr(health_hints, "logs_this_step", lambda _: False)
+    ranks = {"num_replicas": 2, "rank": 1}
+    runner: Any = Mock(world_size=4, global_step=0, distributed_sampler_kwargs=ranks, sanity_checking=False)
+    hints = HealthHints()
+    hints.on_train_batch_end(runner, Foreign(), None, None, 0)
+    hints.on_validation_start(runner, Foreign())
+    hints.on_validation_batch_end(runner, Foreign(), None, None, 0)
+    hints.on_validation_end(runner, Foreign())
+    assert (hints.state_dict()["seen"], hints.held_out) == (16, 16)
 
 
 def test_a_run_that_goes_on_does_not_repeat_them(tmp_path: Path) -> None:

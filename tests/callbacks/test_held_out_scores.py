@@ -5,21 +5,33 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from dpo_lightning import KTO, PlackettLuceDPO, PreferenceDataModule, PreferenceModule, SimPO, Source, UnpairedFormat
-from dpo_lightning.batch import collate_padded
-from dpo_lightning.callbacks import KeepRecord
-from dpo_lightning.callbacks.held_out_scores import HeldOutScores, with_texts, worst_pairs
-from dpo_lightning.report.record import RunRecord, read_rows
+from dpo_lightning import (
+    KTO,
+    InputError,
+    PlackettLuceDPO,
+    PreferenceDataModule,
+    PreferenceModule,
+    SimPO,
+    Source,
+    UnpairedFormat,
+)
+from dpo_lightning.batch import TokenizedExample, collate_padded
+from dpo_lightning.callbacks import KeepRecord, held_out_scores
+from dpo_lightning.callbacks.held_out_scores import HeldOutScores
+from dpo_lightning.report.record import RunRecord, read_document, read_rows
 from tests.helpers.ranked import RankedRows
 from tests.helpers.ranks import run_ranks
 from tests.helpers.runs import data, module, rows, saved_model, trainer, write_rows
 from tests.helpers.tiny import PAIRS, tiny_tokenizer
+
+pytestmark = pytest.mark.filterwarnings("ignore:learning rate 1e-09 is")
 
 FIELDS = {"pair_id", "set", "source", "chosen_tokens", "rejected_tokens", "loss"} | {
     f"{name}/{side}" for name in ("rewards", "logps", "logratios") for side in ("chosen", "rejected")
@@ -41,6 +53,7 @@ def test_each_held_out_pair_has_a_line_whose_mean_is_logged(tmp_path):
     for name in ("loss", "rewards/chosen", "logps/rejected", "logratios/chosen"):
         mean = sum(row[name] for row in found) / 8
         assert mean == pytest.approx(run.callback_metrics[f"val/{name}"].item(), rel=1e-4, abs=1e-5)
+    assert (read_document(record.facts) or {})["validated"] == 8
     text = rows(1)[0]["chosen"]
     assert {row["chosen_tokens"] for row in found} == {len(text) + 1}  # a token a character, and EOS
 
@@ -108,6 +121,10 @@ def test_lists_have_a_line_each(tmp_path):
     assert {"loss", "rewards/chosen", "rewards/rejected"} <= found[0].keys()
 
 
+def no_batch() -> None:
+    """Find no preference batch."""
+
+
 class Silent(PreferenceModule):
     """Validates as before there were outputs."""
 
@@ -130,6 +147,89 @@ def test_loaders_of_the_users_own_have_no_texts(tmp_path):
     assert "prompt" not in read_rows(record.worst)[0]
 
 
+class OwnValidation(PreferenceDataModule):
+    """Validates pairs of the user's own, of which none is in the file of the split."""
+
+    def val_dataloader(self) -> Any:
+        """Return them."""
+        own = [TokenizedExample.pair(i, [1, 5, 6], [50 + i % 3] * 10, [40] * 10) for i in range(4)]
+        return DataLoader(own, batch_size=2, collate_fn=collate_padded)  # type: ignore[arg-type]
+
+
+def test_pairs_that_were_not_validated_lend_no_texts(tmp_path):
+    file = write_rows(tmp_path / "rows.jsonl")
+    pairs = OwnValidation(file, tiny_tokenizer(), val_split="train[:8]", batch_pairs=4)
+    _, record = fitted(tmp_path, module(objective=SimPO(), lr=1e-9), pairs)
+    worst = read_rows(record.worst)
+    assert worst
+    assert not any("chosen" in row for row in worst)
+
+
+class Meta(PreferenceModule):
+    """Returns values on several devices."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        """Return a loss that cannot be read."""
+        found = dict(super().validation_step(batch, batch_idx, dataloader_idx) or {})
+        return {**found, "loss": found["loss"].to("meta")}
+
+
+def test_outputs_that_cannot_be_read_cost_the_scores_alone(tmp_path):
+    with pytest.warns(UserWarning, match="lacks scores of held-out examples: "):
+        run, record = fitted(tmp_path, Meta(module().policy), data(tmp_path))
+    assert run.global_step == 3
+    assert not record.pairs.exists()
+
+
+def test_data_that_cannot_be_read_costs_the_scores_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(held_out_scores, "with_texts", Mock(side_effect=KeyError("a user's own")))
+    with pytest.warns(UserWarning, match='KeyError: "a user\'s own"'):
+        run, record = fitted(tmp_path, module(objective=SimPO(), lr=1e-9), data(tmp_path))
+    assert run.global_step == 3
+    assert not record.worst.exists()
+
+
+@pytest.mark.parametrize(
+    ("dealt", "ids"),
+    [
+        ([[0, 2], [1, 0]], [0, 1, 2]),  # three examples of two ranks
+        ([[0, 2], [1, 3]], [0, 1, 2, 3]),
+        ([[0, 0], [1, 1]], [0, 0, 1, 1]),  # the user's own repetition
+        ([[0, 3], [1, 0], [2, 1]], [0, 1, 2, 3]),
+        ([[0], [1], [0], [1], [0]], [0, 1]),
+        ([[0], [0], [0]], [0]),
+        ([[0, 1, 2], [3]], [0, 1, 2, 3]),
+    ],
+)
+def test_what_a_sampler_repeats_is_there_once(dealt: list[list[int]], ids: list[int], monkeypatch: Any) -> None:
+    found: list[Any] = []
+    monkeypatch.setattr(held_out_scores, "to_rank_zero", lambda own: found.append(own) or [])
+    for each in dealt:
+        scores = HeldOutScores()
+        scores.add({"pair_id": torch.tensor(each)}, no_batch, 0)
+        scores.rows(())
+    of_ranks = [(rank, parts, failure) for rank, (_, parts, failure) in enumerate(found)]
+    monkeypatch.setattr(held_out_scores, "to_rank_zero", lambda own: of_ranks)
+    assert [row["pair_id"] for row in HeldOutScores().rows(())] == ids
+    twice = [each for each in of_ranks for _ in range(2)]  # ranks that share a model have the same data
+    monkeypatch.setattr(held_out_scores, "to_rank_zero", lambda own: twice)
+    assert [row["pair_id"] for row in HeldOutScores().rows(())] == ids
+
+
+def ambiguous() -> None:
+    raise InputError("two preference batches")
+
+
+def test_a_batch_that_is_not_known_is_asked_for_scores_alone() -> None:
+    scores = HeldOutScores()
+    scores.add({"loss": torch.ones(2)}, ambiguous, 0)
+    scores.add({"pair_id": torch.tensor([0])}, no_batch, 0)
+    assert len(scores.rows(())) == 1
+    scores.add({"pair_id": torch.tensor([0])}, no_batch, 0)
+    scores.add({"pair_id": torch.tensor([1])}, ambiguous, 0)
+    assert scores.rows(()) == []
+
+
 @pytest.mark.parametrize(
     "outputs",
     [None, torch.ones(2), {}, {"pair_id": 3}, {"pair_id": torch.tensor(3)}, {"loss": torch.ones(2)}],
@@ -137,14 +237,14 @@ def test_loaders_of_the_users_own_have_no_texts(tmp_path):
 )
 def test_what_others_return_adds_nothing(outputs: Any) -> None:
     scores = HeldOutScores()
-    scores.add(outputs, None, 0)
+    scores.add(outputs, no_batch, 0)
     assert scores.rows(()) == []
 
 
 def test_parts_of_other_columns_are_kept_apart():
     scores = HeldOutScores()
-    scores.add({"pair_id": torch.tensor([1, 0]), "loss": torch.tensor([0.5, 0.25])}, None, 0)
-    scores.add({"pair_id": torch.tensor([2]), "note": ["x"], "loss": torch.tensor([[1.0]])}, None, 0)
+    scores.add({"pair_id": torch.tensor([1, 0]), "loss": torch.tensor([0.5, 0.25])}, no_batch, 0)
+    scores.add({"pair_id": torch.tensor([2]), "note": ["x"], "loss": torch.tensor([[1.0]])}, no_batch, 0)
     nothing = {"set": None, "source": None}
     assert scores.rows(()) == [
         {"pair_id": 0, **nothing, "loss": 0.25},
@@ -152,17 +252,6 @@ def test_parts_of_other_columns_are_kept_apart():
         {"pair_id": 2, **nothing},
     ]
     assert scores.rows(()) == []
-
-
-def test_only_negative_margins_are_wrong():
-    found = [
-        {"pair_id": number, "rewards/chosen": reward, "rewards/rejected": 0.0}
-        for number, reward in enumerate([-1.0, 2.0, float("nan"), -3.0])
-    ]
-    assert [row["pair_id"] for row in worst_pairs(found)] == [3, 0]
-    assert worst_pairs([{"pair_id": 1, "loss": 2.0}]) == []
-    assert len(worst_pairs(found[:1] * 30)) == 20
-    assert with_texts(found[:1], None, ()) == found[:1]
 
 
 def in_two_ranks(path: Path) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from lightning.pytorch.strategies import DDPStrategy
 
 from dpo_lightning import PlotLogger, SampleTable
 from dpo_lightning.callbacks import KeepRecord
 from dpo_lightning.callbacks.record_places import record_of, set_aside
 from dpo_lightning.report.record import RunRecord, read_document, read_rows
 from dpo_lightning.report.runs import runs_at
-from tests.helpers.runs import data, module, trainer
+from dpo_lightning.utils.ranks import this_rank
+from tests.helpers.ranks import run_ranks
+from tests.helpers.runs import data, module, trainer, write_rows
+from tests.helpers.tiny import tiny_tokenizer
 
 
 def fit(path: Path, steps: int, ckpt_path: Path | None = None, *, callbacks: Any = (KeepRecord,)) -> Any:
@@ -86,3 +91,20 @@ def test_none_is_kept_of_a_trial_or_elsewhere(settings: dict[str, Any]) -> None:
     assert found is not None
     assert found.run == Path("runs").absolute()
     assert record_of(Mock(**{**given, **settings})) is None
+
+
+def logging_on_rank_zero(path: Path) -> None:
+    """A fit of which only one rank has a logger."""
+    logger = PlotLogger(str(path / "curves.png")) if this_rank() == 0 else False
+    strategy = DDPStrategy(process_group_backend="gloo", timeout=timedelta(seconds=60))
+    table = SampleTable(prompts=1, samples_per_prompt=1, max_new_tokens=1)
+    settings: dict[str, Any] = {"logger": logger, "strategy": strategy, "callbacks": [KeepRecord(), table]}
+    run = trainer(devices=2, default_root_dir=path, log_every_n_steps=2, max_steps=2, **settings)
+    run.fit(module(), data(path, tokenizer=tiny_tokenizer()))
+
+
+def test_loggers_of_one_rank_alone_stop_no_other(tmp_path: Path) -> None:
+    write_rows(tmp_path / "pairs.jsonl")
+    run_ranks(logging_on_rank_zero, tmp_path, output=tmp_path)
+    assert [row["step"] for row in read_rows(RunRecord(tmp_path).points) if "train/loss" in row] == [0, 2]
+    assert samples(tmp_path) == [0, 2]

@@ -63,3 +63,14 @@ def test_without_a_logger_nothing_is_recorded(tmp_path: Path) -> None:
     places.write(trainer(tmp_path, loggers=0), ROWS, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["samples.md"]
     assert places.record is None
+
+
+def test_nothing_is_written_here_of_a_run_whose_directory_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places, run = SamplePlaces(None), trainer(tmp_path)
+    run.log_dir = "memory://bucket/run"
+    places.begin(run)
+    places.write(run, ROWS, 1)
+    assert [*tmp_path.iterdir()] == []

@@ -217,6 +217,15 @@ def test_memory_that_is_full_costs_the_samples_and_not_the_run(tmp_path, monkeyp
     assert model.training
 
 
+def test_a_policy_without_a_distribution_costs_the_samples_and_not_the_run(tmp_path):
+    model = tiny_llama()
+    model.lm_head.weight.data[3] = float("inf")
+    with pytest.warns(UserWarning, match="no samples at step 0, the run goes on: the model gives NaN or inf"):
+        running, rows = run(tmp_path, module(model, step_zero_check=False))
+    assert running.state.finished
+    assert rows == []
+
+
 def test_a_logger_that_fails_is_left_alone(tmp_path, monkeypatch, recwarn):
     failing = Mock(side_effect=RuntimeError("no server"))
     monkeypatch.setattr(CSVLogger, "log_table", failing, raising=False)

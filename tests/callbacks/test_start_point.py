@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from dpo_lightning import DPO, PlotLogger, SimPO
+from dpo_lightning import DPO, PlotLogger, PreferenceModule, SimPO
 from dpo_lightning.report.point_logger import PointLogger
 from tests.helpers.runs import data, fit, module, trainer
 
@@ -72,3 +72,24 @@ def test_a_picture_says_of_which_run_it_is(tmp_path):
     logger = PlotLogger(str(tmp_path / "curves.png"))
     fit(tmp_path, module(objective=DPO(beta=0.25)), logger=logger)
     assert logger.title == "DPO beta 0.25 · LlamaForCausalLM · AdamW, lr 0.001"
+
+
+def test_a_run_that_logs_no_step_has_no_start(tmp_path):
+    points: list[int] = []
+    logger = PointLogger(lambda step, values: points.append(step))
+    fit(tmp_path, module(), logger=logger, log_every_n_steps=0, max_steps=2, limit_val_batches=0)
+    assert points == []
+
+
+class Unlogged(PreferenceModule):
+    """Logs no training of its own."""
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Leave out what is logged here."""
+
+
+def test_a_module_that_does_not_log_its_training_has_no_lone_start(tmp_path):
+    points: list[dict[str, float]] = []
+    logger = PointLogger(lambda step, values: points.append(dict(values)))
+    fit(tmp_path, Unlogged(module().policy), logger=logger, max_steps=2, limit_val_batches=0)
+    assert not any("train/loss" in values for values in points)

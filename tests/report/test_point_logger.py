@@ -23,3 +23,7 @@ def test_the_state_before_the_first_update_has_a_place_in_loggers_of_ours(tmp_pa
     assert isinstance(PointLogger(print), LogsStart)
     assert isinstance(PlotLogger(str(tmp_path / "curves.png")), LogsStart)
     assert not isinstance(CSVLogger(str(tmp_path)), LogsStart)
+
+
+def test_who_walks_over_all_loggers_meets_no_error():
+    PointLogger(print).experiment.add_image("sun", [0.5], 3)

@@ -17,6 +17,7 @@ from dpo_lightning.utils.ranks import (
     max_over_ranks,
     sum_over_ranks,
     this_rank,
+    to_rank_zero,
 )
 from tests.helpers.runs import trainer
 
@@ -37,6 +38,7 @@ def test_one_process_hears_itself() -> None:
     assert this_rank() == 0
     assert from_rank_zero({"a": 1}) == {"a": 1}
     assert from_all_ranks("a") == from_all_ranks("a", host_group()) == ["a"]
+    assert to_rank_zero("a") == ["a"]
     assert host_group() is None, "gloo is the host's, and without a group there is none"
     for reduce in (max_over_ranks, sum_over_ranks):
         assert reduce(values) is values, "in place"
