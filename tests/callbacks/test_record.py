@@ -46,6 +46,7 @@ def test_a_fit_leaves_its_facts_and_its_curves(tmp_path):
     found = facts(tmp_path)
     assert (found["status"], found["step"], found["steps_planned"], found["epoch"]) == ("finished", 6, 6, 1.0)
     assert found["objective"]["name"] == "DPO"
+    assert (found["places"]["started_in"], found["places"]["home"]) == (str(Path.cwd()), str(Path.home()))
     assert found["resumed"] == []
     assert found["ended"] >= found["began"]
     assert type(run.logger) is CSVLogger

@@ -115,3 +115,9 @@ def test_an_interval_in_a_cell_goes_from_its_low_to_its_high_end() -> None:
     source = interval_bar(seen)
     assert f"M{100 * seen.low:.1f} 5H{100 * seen.high:.1f}" in source
     drawing(source)
+
+
+def test_a_run_of_two_steps_has_no_halves_of_one_on_its_axis() -> None:
+    source = line_chart("Loss", [Series("", [(0, 10.0), (1, 20.0), (2, 20.0)])])
+    below = [each.text for each in drawing(source).iter("text") if each.get("text-anchor") == "middle"]
+    assert below == ["0", "1", "2", "optimizer step"]
