@@ -101,8 +101,9 @@ class PreferenceModule(
         """Return its settings and the size of its model; `print(module.policy)` shows the layers."""
         held = vars(self)
         policy = held.get("_modules", {}).get("policy")
-        counts = [0, 0] if policy is None else map(sum, zip(*map(_counted, policy.parameters()), strict=True))
-        size = "not loaded yet" if policy is None else "{:,} parameters, {:,} trained".format(*counts)
+        counts = [] if policy is None else [_counted(parameter) for parameter in policy.parameters()]
+        whole, trained = (sum(count[of] for count in counts) for of in (0, 1))
+        size = "not loaded yet" if policy is None else f"{whole:,} parameters, {trained:,} trained"
         name = getattr(held.get("policy_source"), "policy", None)
         called = name if isinstance(name, str) else type(policy).__name__
         return f"{type(self).__name__}({called}: {size}; {held.get('objective')})"

@@ -45,6 +45,7 @@ class PreferenceRun(ABC):
         examples_of_loaders: Examples of loaders of the user's own, which a `Precomputed` reference scores too.
         resume: `exact` refuses settings that differ from those of a checkpoint, `changed` applies them.
         held: Arguments of the constructor, as a checkpoint has them.
+        found_batch: The batch of which `preference_batch` was asked last, with the answer; None between two batches.
     """
 
     objective: AnyObjective
@@ -54,6 +55,7 @@ class PreferenceRun(ABC):
     examples_of_loaders: list[Sequence[TokenizedExample]]
     resume: str
     held: HeldArguments = HeldArguments({}, {}, {})
+    found_batch: tuple[Any, PreferenceBatch | None] | None = None
 
     @property
     def not_held(self) -> Mapping[str, str]:
@@ -163,11 +165,27 @@ def run_of(pl_module: pl.LightningModule, asked_by: str) -> PreferenceRun:
 def preference_batch_of(pl_module: pl.LightningModule, batch: Any) -> PreferenceBatch | None:
     """Return the preference batch in a batch to a callback, as the run's module finds it; None where there is none.
 
+    The module is asked once for all callbacks before its step, and once by the step, whose answer those after it get:
+    a `preference_batch` that draws random numbers draws as many with any callbacks.
+
     Raises:
         InputError: where the module cannot say which one it is.
     """
-    hook = pl_module.preference_batch if isinstance(pl_module, PreferenceRun) else preference_batch_in
-    return preference_batch_by(hook, batch)
+    if isinstance(batch, PreferenceBatch):
+        return batch
+    if not isinstance(pl_module, PreferenceRun):
+        return preference_batch_in(batch)
+    known = pl_module.found_batch
+    if known is None or known[0] is not batch:
+        known = batch, preference_batch_by(pl_module.preference_batch, batch)
+        pl_module.found_batch = known
+    return known[1]
+
+
+def forget_batch(pl_module: pl.LightningModule) -> None:
+    """Let go of the batch that `preference_batch_of` remembers, at its end."""
+    if isinstance(pl_module, PreferenceRun):
+        pl_module.found_batch = None
 
 
 def reference_in_the_step(run: PreferenceRun) -> bool:

@@ -239,3 +239,7 @@ def test_a_trainer_that_logs_nothing_trains(tmp_path, settings):
     run = pl.Trainer(**bare, **quiet, **settings)
     run.fit(module(), data(tmp_path))
     assert run.global_step == 1
+
+
+def test_a_policy_without_parameters_has_a_representation() -> None:
+    assert repr(module(torch.nn.Identity())).startswith("PreferenceModule(Identity: 0 parameters, 0 trained; DPO(")

@@ -41,8 +41,8 @@ OF_EVERY_RUN: tuple[type[pl.Callback], ...] = (
     OneRunPerDirectory,
     WatchedMetrics,
     StartPoint,
-    Measures,
     HealthHints,
+    Measures,  # lets go of the batch, which the others read
 )
 """Callbacks that make every run safe and say how it is; `PreferenceModule` adds them, in this order."""
 

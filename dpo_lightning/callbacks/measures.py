@@ -20,7 +20,7 @@ from dpo_lightning.estimate.counts import Counts
 from dpo_lightning.estimate.memory import State
 from dpo_lightning.estimate.shape import ModelShape, shape_of
 from dpo_lightning.estimate.step import step_flops
-from dpo_lightning.run import PreferenceRun, preference_batch_of, reference_in_the_step
+from dpo_lightning.run import PreferenceRun, forget_batch, preference_batch_of, reference_in_the_step
 from dpo_lightning.training.logging import ends_here, means_of
 from dpo_lightning.utils.memory import peak_memory
 from dpo_lightning.utils.ranks import data_ranks, sum_over_ranks
@@ -85,6 +85,22 @@ class Measures(pl.Callback):
         pl_module.log_dict({f"train/{name}": value for name, value in values.items()}, rank_zero_only=True)
         if due:
             self._begin_interval()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Let go of the batch; other callbacks of every run had it before."""
+        forget_batch(pl_module)
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Let go of the batch."""
+        forget_batch(pl_module)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let go of the last batch of any loop."""
+        forget_batch(pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""

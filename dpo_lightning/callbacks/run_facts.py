@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +27,7 @@ from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.report.progress_line import short
 from dpo_lightning.run import PreferenceRun
 from dpo_lightning.training.schedules import optimizer_steps
+from dpo_lightning.utils.memory import peak_memory
 from dpo_lightning.utils.secrets import masked
 from dpo_lightning.utils.text import one_line
 
@@ -125,15 +125,8 @@ def machine_of(trainer: pl.Trainer) -> dict[str, Any]:
 
 def memory_peak(trainer: pl.Trainer) -> int | None:
     """Return the most bytes that this process has held: of its GPU where it has one, else of the machine."""
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(most if sys.platform == "darwin" else most * 1024)
+    peak = peak_memory(trainer.strategy.root_device)
+    return None if peak is None else int(peak)
 
 
 def model_of(pl_module: pl.LightningModule) -> dict[str, Any]:

@@ -26,10 +26,12 @@ class EvaluationHooks(pl.LightningModule):
     Attributes:
         comparison: How examples are scored, watched and predicted.
         eval_metrics: Means of the stage, over all examples and over those of each set.
+        found_batch: See `PreferenceRun`.
     """
 
     comparison: Comparison[Any]
     eval_metrics: SetMeans
+    found_batch: tuple[Any, PreferenceBatch | None] | None = None
 
     @abstractmethod
     def score(self, batch: PreferenceBatch) -> Any:
@@ -65,6 +67,8 @@ class EvaluationHooks(pl.LightningModule):
             InputError: where there is none.
         """
         found = preference_batch_by(self.preference_batch, batch)
+        if found is not batch:
+            self.found_batch = batch, found
         if found is None:
             keys = f" of {', '.join(map(str, batch))}" if isinstance(batch, dict) else ""
             raise InputError(
