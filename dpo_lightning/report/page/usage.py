@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dpo_lightning.report.markup import block, facts, text
 from dpo_lightning.report.page.summary import count, machine
 from dpo_lightning.report.runs import Run, finite
+from dpo_lightning.utils.secrets import masked_command
 
 _TRANSFORMERS = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -53,7 +54,7 @@ def reproducing(run: Run) -> Iterator[str]:
     """Yield command, seed, versions, and fingerprints of data and model."""
     command = run.facts.get("command")
     if command:
-        yield block(shlex.join(map(str, command)))
+        yield block(shlex.join(masked_command([*map(str, command)])))
     else:
         yield "<p>The run was not started by the command, or its words are not known.</p>"
     versions = run.facts.get("versions") or {}
