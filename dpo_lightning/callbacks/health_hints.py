@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Optional, TypeVar
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.callbacks.record_places import begins_anew, record_of, set_aside
+from dpo_lightning.callbacks.sampled_lengths import SampledLengths
 from dpo_lightning.callbacks.start_notes import StartNotes
 from dpo_lightning.callbacks.step_zero import StepZeroCheck
 from dpo_lightning.compat.lightning_loops import logs_this_step
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.health import RULES, Curves, Hint, Watched, hints
 from dpo_lightning.report.health.history import NAMES
-from dpo_lightning.report.record import RunRecord, add_row, read_rows, write_rows
+from dpo_lightning.report.record import RunRecord, add_row, write_rows
 from dpo_lightning.run import preference_batch_of
 from dpo_lightning.training.schedules import optimizer_steps
 from dpo_lightning.utils.files import spared
@@ -71,7 +71,7 @@ class HealthHints(pl.Callback):
         self._start_loss: float | None = None
         self._steps = math.inf
         self._record: RunRecord | None = None
-        self._sampled: tuple[int, tuple[float, float, int] | None] = (0, None)
+        self._sampled: SampledLengths | None = None
 
     @property
     def start(self) -> dict[str, float]:
@@ -87,6 +87,7 @@ class HealthHints(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ask on every rank, since they agree on it, for the run's directory; keep what an earlier run has left."""
         self._record = record_of(trainer)
+        self._sampled = None if self._record is None else SampledLengths(self._record.samples)
         if begins_anew(trainer):
             set_aside(trainer, self._record)
 
@@ -168,7 +169,7 @@ class HealthHints(pl.Callback):
             self._start_loss,
             clips=bool(trainer.gradient_clip_val),
             in_first_epoch=trainer.current_epoch == 0,
-            sampled=self._lengths(),
+            sampled=None if self._sampled is None else self._sampled.read(),
             lost_updates=None if notes is None else notes.lost_updates,
         )
 
@@ -179,38 +180,6 @@ class HealthHints(pl.Callback):
         if self._record is not None:
             with spared(self._record.hints):
                 add_row(self._record.hints, self._given[-1])
-
-    def _lengths(self) -> tuple[float, float, int] | None:
-        """Return `lengths_of_samples`, read again only where there are new ones."""
-        if self._record is None or not self._record.samples.exists():
-            return None
-        size = self._record.samples.stat().st_size
-        if size != self._sampled[0]:
-            self._sampled = size, lengths_of_samples(self._record)
-        return self._sampled[1]
-
-
-def lengths_of_samples(record: RunRecord) -> tuple[float, float, int] | None:
-    """Return the mean words of the last samples, those of the reference's or the first ones, and how many there are.
-
-    None without samples, and for a file that cannot be read: the hints are no reason to end a run.
-    """
-    try:
-        rows = read_rows(record.samples)
-    except InputError:
-        return None
-    if not rows:
-        return None
-    steps = [row.get("step", 0) for row in rows]
-    last, first = ([row for row, step in zip(rows, steps, strict=True) if step == end(steps)] for end in (max, min))
-    policy, reference = _words(last, "policy"), _words(last, "reference") or _words(first, "policy")
-    if not policy or not reference:
-        return None
-    return statistics.fmean(policy), statistics.fmean(reference), min(len(policy), len(reference))
-
-
-def _words(rows: Sequence[Mapping[str, Any]], of: str) -> list[int]:
-    return [len(str(text).split()) for row in rows for text in row.get(of) or ()]
 
 
 def _examples(pl_module: pl.LightningModule, batch: Any) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Optional
@@ -17,18 +16,17 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from dpo_lightning.callbacks.export import Export
 from dpo_lightning.callbacks.fit_verdict import verdict_of
 from dpo_lightning.callbacks.held_out_scores import HeldOutScores
-from dpo_lightning.callbacks.record_places import begins_anew, record_of, set_aside
+from dpo_lightning.callbacks.record_places import beginning, begins_anew, points_up_to, record_of, set_aside
 from dpo_lightning.callbacks.run_facts import facts_of, memory_peak
 from dpo_lightning.checkpoints.contents import CALLBACKS
-from dpo_lightning.errors import InputError
 from dpo_lightning.report.history import History, Point
 from dpo_lightning.report.point_logger import PointLogger
-from dpo_lightning.report.record import RunRecord, add_row, read_document, read_rows, write_document, write_rows
+from dpo_lightning.report.record import RunRecord, add_row, write_document, write_rows
 from dpo_lightning.report.replay import replay
 from dpo_lightning.run import preference_batch_of
 from dpo_lightning.utils.files import spared
 from dpo_lightning.utils.kinds import check_arguments
-from dpo_lightning.utils.secrets import masked
+from dpo_lightning.utils.secrets import masked_command
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.trainers import is_fitting
 
@@ -61,10 +59,12 @@ class KeepRecord(pl.Callback):
         self._record: RunRecord | None = None
         self._is_open = False
         self._history = History()
+        self._whole: list[Point] = []  # those up to the first batch, of which the history may be a part
         self._restored: Mapping[str, Any] = {}
         self._resumed: list[dict[str, Any]] = []
         self._began = ""
-        self._before, self._since = 0.0, time.monotonic()  # seconds of earlier attempts, and the start of this one
+        self._before = 0.0  # seconds of earlier attempts
+        self._since: float | None = None  # start of this one
         self._facts: dict[str, Any] = {}
         self._scores = HeldOutScores()
 
@@ -88,7 +88,7 @@ class KeepRecord(pl.Callback):
         """Keep it, too, where the run that goes on is another one."""
         if self._record is not None and is_fitting(trainer):
             began = checkpoint.get(CALLBACKS, {}).get(self.state_key, {}).get("began")
-            if began is None or began != _beginning(self._record):
+            if began is None or began != beginning(self._record):
                 set_aside(trainer, self._record)
 
     def _listen(self, trainer: pl.Trainer) -> None:
@@ -126,28 +126,15 @@ class KeepRecord(pl.Callback):
             self._history = History.of(state.get("history", ()))
             self._began, self._before = str(state.get("began", now)), float(state.get("seconds", 0.0))
             self._resumed = [*state.get("resumed", ())]
-        else:
-            self._before = self._seconds()
         self._since = time.monotonic()
         if resumed:
             self._resumed.append({"from": str(trainer.ckpt_path), "step": trainer.global_step, "at": _now()})
-            if pl_module.automatic_optimization and trainer.is_global_zero:
-                self._top_up(trainer.global_step)
-
-    def _top_up(self, step: int) -> None:
-        """Add points up to the checkpoint that were logged after it was saved: those of the very step it is of."""
-        given = self._restored.get("directory")
-        earlier = RunRecord(Path(str(given))) if given else None
-        last = self._history.points[-1].step if self._history.points else 0
-        try:
-            if earlier is None or _beginning(earlier) != self._began:
-                return  # another run writes there now
-            rows = read_rows(earlier.points)
-            for point in map(Point.of_row, rows):
-                if last <= point.step <= step:
-                    self._history.add(point)
-        except (InputError, KeyError, TypeError, ValueError) as error:
-            rank_zero_warn(f"points of the run before this resume are left out: {one_line(error)}")
+        self._whole = self._history.points
+        if pl_module.automatic_optimization and trainer.is_global_zero:
+            given = self._restored.get("directory") if resumed else self._record.run
+            earlier = RunRecord(Path(str(given))) if given else None
+            self._whole = points_up_to(trainer.global_step, self._history, earlier, self._began)
+            self._history = History(self._whole)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -163,16 +150,20 @@ class KeepRecord(pl.Callback):
         if not trainer.is_global_zero:
             return
         if trainer.ckpt_path is not None:
-            replay(self._history.points, trainer.loggers)
+            replay(self._whole, trainer.loggers)
         with spared(self._record.points):
-            write_rows(self._record.points, (point.row() for point in self._history.points))
+            write_rows(self._record.points, (point.row() for point in self._whole))
+            self._whole = []
             for path in (self._record.pairs, self._record.worst):  # those of an earlier run in the same place
                 path.unlink(missing_ok=True)
         self._write(trainer, "running")
 
     def _take(self, step: int, values: Mapping[str, float]) -> None:
         point = Point(step, self._seconds(), values)
-        if self._history.add(point) and self._is_open and self._record is not None:
+        is_new = self._history.add(point)
+        if is_new and not self._is_open:
+            self._whole.append(point)
+        if is_new and self._is_open and self._record is not None:
             with spared(self._record.points):
                 add_row(self._record.points, point.row())
 
@@ -219,6 +210,7 @@ class KeepRecord(pl.Callback):
         if self._is_open:
             self._write(trainer, status, ended=_now(), **said)
         self._is_open = False
+        self._before, self._since = self._seconds(), None
         self._leave(trainer)
 
     def _write(self, trainer: pl.Trainer, status: str, ended: str | None = None, **said: Any) -> None:
@@ -226,7 +218,7 @@ class KeepRecord(pl.Callback):
             return
         facts = {
             "format": 1,
-            "command": None if self.command is None else masked([*self.command]),
+            "command": None if self.command is None else masked_command(self.command),
             "began": self._began,
             "ended": ended,
             "seconds": round(self._seconds(), 3),
@@ -244,14 +236,7 @@ class KeepRecord(pl.Callback):
             write_document(self._record.facts, {name: value for name, value in facts.items() if _is_known(name, value)})
 
     def _seconds(self) -> float:
-        return self._before + time.monotonic() - self._since
-
-
-def _beginning(record: RunRecord) -> Any:
-    """Return when the run began that has left a record, which tells it from others; None where it cannot be read."""
-    with suppress(InputError):
-        return (read_document(record.facts) or {}).get("began")
-    return None
+        return self._before + (0.0 if self._since is None else time.monotonic() - self._since)
 
 
 def _is_known(name: str, value: Any) -> bool:

@@ -19,7 +19,7 @@ from dpo_lightning.utils.text import one_line
 
 
 class SamplingError(Exception):
-    """No samples: the model, or its device, has failed in a forward."""
+    """Says that the model, or its device, has failed in a forward: there are no samples."""
 
 
 def sample_over_ranks(

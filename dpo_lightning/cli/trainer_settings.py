@@ -56,7 +56,8 @@ def with_record(callbacks: list[pl.Callback], words: list[str] | None) -> list[p
         callbacks: Those of the Trainer.
         words: Words of the command line; None without one.
     """
-    if any(isinstance(callback, KeepRecord) for callback in callbacks):
-        return callbacks
     command = None if words is None else ["dpo-lightning", *words]
-    return [*callbacks, KeepRecord(command)]
+    own = [callback for callback in callbacks if isinstance(callback, KeepRecord)]
+    for callback in own:
+        callback.command = callback.command or command
+    return callbacks if own else [*callbacks, KeepRecord(command)]

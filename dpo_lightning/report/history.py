@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+
+MOST_POINTS = 4096
+"""Most points that are kept of a run: of 20 values each, 0.8 MiB of a checkpoint."""
 
 
 class Point(NamedTuple):
@@ -35,7 +38,9 @@ class Point(NamedTuple):
 
 
 class History:
-    """Points of a run.
+    """Points of a run: of a long one some, in even steps, so that a checkpoint of it stays small.
+
+    The newest ones are always there, and all of a kind of log of which there are few, such as validations.
 
     Args:
         points: Those that there are.
@@ -52,6 +57,7 @@ class History:
 
     def __init__(self, points: Iterable[Point] = ()) -> None:
         self.points = list(points)
+        self._thin()
 
     def add(self, point: Point) -> bool:
         """Add a point; return false where it is there already."""
@@ -61,7 +67,32 @@ class History:
             if each.step == point.step and _holds(each.values, point.values):
                 return False
         self.points.append(point)
+        self._thin()
         return True
+
+    def _thin(self) -> None:
+        """Leave half as many points as may be, those of each kind in even steps; of rare kinds all."""
+        if len(self.points) <= MOST_POINTS:
+            return
+        kinds: dict[tuple[str, ...], list[int]] = {}
+        for place, point in enumerate(self.points):
+            kinds.setdefault(tuple(point.values), []).append(place)
+        kept: set[int] = set()
+        for number, places in enumerate(sorted(kinds.values(), key=len)):
+            share = (MOST_POINTS // 2 - len(kept)) // (len(kinds) - number)
+            kept.update(places if len(places) <= share else self._spread(places, share))
+        self.points = [point for place, point in enumerate(self.points) if place in kept]
+
+    def _spread(self, places: Sequence[int], count: int) -> Iterator[int]:
+        """Yield at most so many of the places, evenly by step, with the last one."""
+        first, last = (self.points[place].step for place in (places[0], places[-1]))
+        due, apart = float(first), (last - first) / max(count - 1, 1)
+        for place in places[:-1] if count > 1 else ():
+            if self.points[place].step >= due:
+                yield place
+                due = max(due + apart, self.points[place].step + apart / 2)
+        if count:
+            yield places[-1]
 
     def packed(self) -> list[dict[str, Any]]:
         """Return the points in types that a checkpoint holds: for each set of names a table of float64."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dpo_lightning.errors import MASK, SECRET_HOLDER, is_secret, masked_text
 
-__all__ = ["MASK", "is_secret", "masked", "masked_places", "masked_text", "without_masks", "without_secrets"]
+__all__ = [
+    "MASK",
+    "is_secret",
+    "masked",
+    "masked_command",
+    "masked_places",
+    "masked_text",
+    "without_masks",
+    "without_secrets",
+]
 
 
 def masked(value: Any, name: object = None) -> Any:
@@ -20,6 +29,26 @@ def masked(value: Any, name: object = None) -> Any:
     if isinstance(value, list | tuple):
         return [masked(item, name) for item in value]
     return masked_text(value) if type(value) is str else value
+
+
+def masked_command(words: Sequence[str]) -> list[str]:
+    """Return the words of a command with `***` in place of each secret, also of one that is a word of its own."""
+    found, is_next = [], False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        is_option = name.startswith("--")
+        hides = is_option and _is_secret_place(name.removeprefix("--"))
+        if is_next and not is_option:
+            found.append(MASK)
+        else:
+            found.append(f"{name}={MASK}" if hides and equals else masked_text(word))
+        is_next = hides and not equals
+    return found
+
+
+def _is_secret_place(place: str) -> bool:
+    *sections, name = place.split(".")
+    return is_secret(name, SECRET_HOLDER if SECRET_HOLDER in sections else None)
 
 
 def without_secrets(value: Any, name: object = None) -> Any:

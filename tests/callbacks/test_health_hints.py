@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 
 from dpo_lightning import InputError, PreferenceModule
 from dpo_lightning.callbacks import HealthHints, ResumableCheckpoint, health_hints
-from dpo_lightning.callbacks.health_hints import lengths_of_samples
 from dpo_lightning.report.record import RunRecord, add_row, read_rows
 from tests.helpers.runs import data, module, trainer
 from tests.helpers.tiny import tiny_llama
@@ -189,24 +188,6 @@ def test_a_foreign_module_has_the_hints_of_what_it_logs(tmp_path: Path) -> None:
     with messages() as told:
         runner.fit(Foreign(), DataLoader(torch.ones(40, 1), batch_size=2))
     assert [line.split(":")[0] for line in told] == ["warning gradient-grows"]
-
-
-def test_lengths_are_those_of_the_last_samples_beside_the_reference(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path)
-    assert lengths_of_samples(record) is None
-    row = {"prompt": "p", "reference": ["one two", "one two three four"]}
-    add_row(record.samples, {"step": 0, **row, "policy": ["one two", "one two three four"]})
-    add_row(record.samples, {"step": 50, **row, "policy": ["a b c d e f", "a b"]})
-    assert lengths_of_samples(record) == (4.0, 3.0, 2)
-
-
-def test_without_a_reference_the_first_samples_stand_for_it(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path)
-    add_row(record.samples, {"step": 0, "prompt": "p", "policy": ["one two"], "reference": None})
-    add_row(record.samples, {"step": 9, "prompt": "p", "policy": ["a b c d e f"]})
-    assert lengths_of_samples(record) == (6.0, 2.0, 1)
-    record.samples.write_text("no row\n")
-    assert lengths_of_samples(record) is None
 
 
 class Samples(pl.Callback):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from dpo_lightning import PlotLogger
-from dpo_lightning.callbacks import KeepRecord
+from dpo_lightning.callbacks import KeepRecord, record_places
+from dpo_lightning.report import history
 from dpo_lightning.report.record import RunRecord, read_document, read_rows
 from tests.helpers.runs import data, module, trainer
 
@@ -88,6 +91,19 @@ def test_a_step_that_was_logged_after_it_was_saved_is_there(tmp_path):
     assert steps(tmp_path, 1) == [0, 2, 4, 6]
 
 
+def test_a_long_run_has_its_whole_curve_from_its_record(tmp_path, monkeypatch):
+    for module_of in (history, record_places):
+        monkeypatch.setattr(module_of, "MOST_POINTS", 8)
+    run = runner(tmp_path, max_steps=30, limit_val_batches=0)
+    run.fit(module(), data(tmp_path))
+    run.save_checkpoint(tmp_path / "thirty.ckpt")
+    tables = torch.load(tmp_path / "thirty.ckpt", weights_only=False)["callbacks"]["KeepRecord"]["history"]
+    assert sum(len(table["rows"]) for table in tables) <= 8
+    again = runner(tmp_path, max_steps=32, limit_val_batches=0)
+    again.fit(module(), data(tmp_path), ckpt_path=tmp_path / "thirty.ckpt")
+    assert steps(tmp_path, 1) == [*range(0, 33, 2)]
+
+
 def test_points_of_another_run_in_the_same_place_are_left_out(tmp_path):
     run = runner(tmp_path, SavesAtOnce(), max_steps=6, default_root_dir=tmp_path)
     run.fit(module(), data(tmp_path))
@@ -115,13 +131,16 @@ def test_a_checkpoint_with_a_record_needs_none_of_a_run(tmp_path):
     assert after.global_step == 5
 
 
-def test_a_second_fit_of_one_trainer_goes_on(tmp_path):
+def test_a_second_fit_of_one_trainer_goes_on(tmp_path, monkeypatch):
     run, model, pairs = runner(tmp_path, max_steps=2), module(step_zero_check=False), data(tmp_path)
     run.fit(model, pairs)
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 9000)  # idle
     run.fit_loop.epoch_loop.max_steps = 4
     run.fit(model, pairs)
     assert steps(tmp_path) == [0, 2, 4]
     assert facts(tmp_path)["step"] == 4
+    assert facts(tmp_path)["seconds"] < 9000
 
 
 class Fails(pl.Callback):

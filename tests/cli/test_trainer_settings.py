@@ -68,3 +68,6 @@ def test_a_fit_keeps_its_record_once() -> None:
     assert kept.command is None
     own = KeepRecord()
     assert with_record([own], ["fit"]) == [own]
+    assert own.command == ["dpo-lightning", "fit"]
+    assert with_record([own], ["validate"]) == [own]
+    assert own.command == ["dpo-lightning", "fit"]

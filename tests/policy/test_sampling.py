@@ -169,3 +169,11 @@ def test_the_text_is_that_of_the_tokens():
     )
     sampled = sample(model, prompts)
     assert texts == [tokenizer.batch_decode(ids, skip_special_tokens=True) for ids in sampled]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_distribution_are_refused(value: float) -> None:
+    model = tiny_llama()
+    model.lm_head.weight.data[3] = value
+    with pytest.raises(RuntimeError, match="NaN or infinite scores"):
+        sample_tokens(model, [[1, 5]], 2, samples_per_prompt=1, max_new_tokens=2, temperature=0.0, seed=0)

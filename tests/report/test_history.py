@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 
-from dpo_lightning.report.history import History, Point
+from dpo_lightning.report.history import MOST_POINTS, History, Point
 
 POINTS = [
     Point(0, 0.25, {"train/loss": 0.6931471805599453}),
@@ -51,3 +52,18 @@ def test_a_point_is_a_line_and_back():
     assert point.row() == {"step": 3, "seconds": 1.5, "train/loss": 0.5}
     assert Point.of_row(point.row()) == point
     assert math.isnan(Point.of_row({"step": 3, "seconds": 1, "val/loss": None}).values["val/loss"])
+
+
+def test_a_long_run_is_kept_in_part() -> None:
+    history = History()
+    for step in range(1, 3 * MOST_POINTS):
+        history.add(Point(step, float(step), {"train/loss": 0.5}))
+        if step % 64 == 0:
+            history.add(Point(step, float(step), {"val/loss": 0.25}))
+        assert len(history.points) <= MOST_POINTS
+    steps = [point.step for point in history.points]
+    assert steps == sorted(steps)
+    assert len(steps) >= MOST_POINTS // 4
+    assert (steps[0], steps[-1]) == (1, 3 * MOST_POINTS - 1)
+    assert max(b - a for a, b in pairwise(steps)) <= 24
+    assert sum("val/loss" in point.values for point in history.points) == (3 * MOST_POINTS - 1) // 64

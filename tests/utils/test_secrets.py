@@ -9,6 +9,7 @@ from dpo_lightning.utils.secrets import (
     MASK,
     is_secret,
     masked,
+    masked_command,
     masked_places,
     masked_text,
     without_masks,
@@ -118,3 +119,19 @@ def test_errors_hold_none(kind):
 def test_secrets_of_the_environment(monkeypatch):
     monkeypatch.setenv("MY_API_KEY", "opensesame1")
     assert masked_text("401 for opensesame1") == "401 for ***"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("fit --model.model_kwargs.token plain1 --data.seed 3", "fit --model.model_kwargs.token *** --data.seed 3"),
+        ("--model.model_kwargs.token=plain1 b", "--model.model_kwargs.token=*** b"),
+        ("--data.load_options.storage_options.key -a", "--data.load_options.storage_options.key ***"),
+        ("--data.load_options.storage_options.key=a", "--data.load_options.storage_options.key=***"),
+        ("--model.token --data.batch_tokens 64", "--model.token --data.batch_tokens 64"),
+        ("--data.batch_tokens 64 --order.key a", "--data.batch_tokens 64 --order.key a"),
+    ],
+)
+def test_a_secret_of_a_command_may_be_a_word_of_its_own(words: str, said: str) -> None:
+    assert masked_command(words.split()) == said.split()
+    assert masked_command(said.split()) == said.split()

@@ -9,6 +9,7 @@ from dpo_lightning.report.page.summary import machine
 from dpo_lightning.report.paths import typed
 from dpo_lightning.report.runs import Run, finite
 from dpo_lightning.report.words import counted, loading_code, with_path
+from dpo_lightning.utils.secrets import masked_command
 
 _GENERATE = """\
 inputs = tokenizer("Once upon a time", return_tensors="pt")
@@ -44,7 +45,7 @@ def reproducing(run: Run) -> Iterator[str]:
     """Yield command, seed, versions, and fingerprints of data and model."""
     command = run.facts.get("command")
     if command:
-        yield block(" ".join(map(typed, command)))
+        yield block(" ".join(map(typed, masked_command([*map(str, command)]))))
     else:
         yield "<p>The run was not started by the command, or its words are not known.</p>"
     versions = run.facts.get("versions") or {}

@@ -39,7 +39,7 @@ def test_the_command_is_as_one_types_it_without_secrets() -> None:
         "model": {"fingerprint": "cd34"},
     }
     source = "".join(reproducing(run(facts=facts)))
-    assert blocks([source]) == ["dpo-lightning fit --config 'my run.yaml' --data.load_options.token=***"]
+    assert blocks([source]) == ["dpo-lightning fit --config 'my run.yaml' '--data.load_options.token=***'"]
     assert all(part in words([source]) for part in ("seed 0", "torch 2", "ab12", "cd34"))
     assert "not started by the command" in words(reproducing(run()))
 
@@ -48,3 +48,9 @@ def test_cost_is_told_as_far_as_it_is_known() -> None:
     said = words(cost_in_words(run(facts={"seconds": 60.0, "step": 30, "memory_peak": 3 * 2**30})))
     assert said == "seconds a step 2, validation and samples included peak memory 3.00 GiB"
     assert words(cost_in_words(run(facts={"seconds": 60.0, "step": 0}))) == ""
+
+
+def test_a_command_that_an_earlier_version_recorded_shows_no_secret() -> None:
+    found = "".join(reproducing(run(facts={"command": ["dpo-lightning", "fit", "--a.token", "plainpass1234"]})))
+    assert "plainpass1234" not in found
+    assert "--a.token" in found
