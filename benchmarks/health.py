@@ -4,7 +4,7 @@
 
 Makes the runs of the frontier, and some whose beta or learning rate is wrong, half as long, and writes a line each: the
 curves, the share of their own log-prob that chosen completions have lost, and what 256 samples are worth. The limits of
-`dpo_lightning.report.verdict` and of `dpo_lightning.report.health` are read off `benchmarks/results/health.jsonl`, whose
+`dpo_lightning.report.verdict` and of `dpo_lightning.report.health` are read off `benchmarks/results/health.jsonl`. Its
 sweeps were made by an earlier form of this program: their names, and three of their settings, are others.
 """
 

@@ -239,9 +239,10 @@ def _over_ranks(counts: Counts, peak: float | None, trainer: pl.Trainer) -> tupl
 def _rates(trainer: pl.Trainer) -> dict[str, float]:
     """Return the learning rate as `lr`; of groups with several the first one's, and the others as `lr_<group>`.
 
-    A group without a name has its number, and so has, behind its name, a group whose name an earlier one has.
+    A group without a name has its number, and so has, behind its name, a group whose name an earlier one has. A group
+    whose optimizer finds its own steps may have no rate, as Adafactor's, and is left out.
     """
-    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    groups = [group for each in trainer.optimizers for group in each.param_groups if group.get("lr") is not None]
     names: list[str] = []
     for number, group in enumerate(groups, 1):
         name = str(group.get("name", number))
@@ -249,4 +250,4 @@ def _rates(trainer: pl.Trainer) -> dict[str, float]:
     rates = [float(group["lr"]) for group in groups]
     of_groups = {(rate, group.get("initial_lr")) for rate, group in zip(rates, groups, strict=True)}
     others = {f"lr_{name}": rate for name, rate in zip(names[1:], rates[1:], strict=True)}
-    return {"lr": rates[0], **(others if len(of_groups) > 1 else {})}
+    return {**({"lr": rates[0]} if rates else {}), **(others if len(of_groups) > 1 else {})}

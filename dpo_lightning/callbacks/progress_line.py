@@ -280,5 +280,6 @@ def _epoch(trainer: pl.Trainer) -> str:
 
 
 def _rates(trainer: pl.Trainer) -> list[float]:
-    """Return the learning rates of all optimizers; of several groups the first one's."""
-    return [float(optimizer.param_groups[0]["lr"]) for optimizer in trainer.optimizers]
+    """Return the learning rates of all optimizers that have one; of several groups the first one's."""
+    rates = (optimizer.param_groups[0].get("lr") for optimizer in trainer.optimizers)
+    return [float(rate) for rate in rates if rate is not None]

@@ -61,7 +61,7 @@ def asked(trainer: pl.Trainer) -> list[Asked]:
             optimizer,
             [_settings(group) for group in optimizer.param_groups],
             [each for each in schedules if each.optimizer is optimizer],
-            [float(group[RATE]) for group in optimizer.param_groups if RATE in group],
+            [float(group[RATE]) for group in optimizer.param_groups if group.get(RATE) is not None],
         )
         for optimizer in trainer.optimizers
     ]

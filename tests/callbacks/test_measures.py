@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.optim import SGD
 from torch.utils.data import DataLoader
+from transformers.optimization import Adafactor
 
 from dpo_lightning import PreferenceModule
 from dpo_lightning.batch import collate_padded, collate_tree
@@ -201,6 +202,17 @@ def test_groups_of_two_optimizers_may_have_one_name() -> None:
 
     run: Any = SimpleNamespace(optimizers=[optimizer(0.125, 0.25), optimizer(0.5, 1.0)])
     assert measures._rates(run) == {"lr": 0.125, "lr_plain": 0.25, "lr_decay_3": 0.5, "lr_plain_4": 1.0}
+
+
+def test_an_optimizer_that_finds_its_own_steps_has_no_rate(tmp_path: Path) -> None:
+    class Own(PreferenceModule):
+        def configure_optimizers(self) -> Any:
+            return Adafactor(self.policy.parameters())  # of transformers: its rate is None
+
+    run, _ = fit(tmp_path, Own(tiny_llama()), max_steps=2)
+
+    assert "train/seconds" in run.callback_metrics
+    assert "train/lr" not in run.callback_metrics
 
 
 def test_one_rate_of_several_groups_is_one_value(tmp_path: Path) -> None:
