@@ -74,7 +74,7 @@ def test_two_processes_equal_one(tmp_path, lora):
     assert one_weights.keys() == two_weights.keys()
     for name, value in one_weights.items():
         torch.testing.assert_close(two_weights[name], value, rtol=1e-4, atol=1e-5)
-    assert len(one_logged) == len(two_logged) == 4 + 2  # four means of three steps, two validations
+    assert len(one_logged) == len(two_logged) == 1 + 4 + 2  # the start, four means of three steps, two validations
     for one, two in zip(one_logged, two_logged, strict=True):
         assert {k: float(v) for k, v in two.items() if v and k not in MEASURED} == pytest.approx(
             {k: float(v) for k, v in one.items() if v and k not in MEASURED}, rel=1e-3, abs=1e-4

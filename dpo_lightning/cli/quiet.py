@@ -6,6 +6,8 @@ import logging
 import site
 import sysconfig
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,6 @@ _WARNED = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # torch, of Lightning's code
     r"`is_gradient_checkpointing` is deprecated",  # transformers, of PEFT's code
     r".*callbacks used to create the checkpoint need to be provided.*: \['KeepRecord'\]",  # a fit alone has it
-    r"LightningCLI's args parameter is intended",  # Lightning, of words that the command hands on
     r"The number of training batches \(\d+\) is smaller than the logging interval",  # the last step is logged, too
     r"\.\w+\(ckpt_path=\"last\"\) is set, but there is no last",  # Lightning: `LastOrNothing` says what that means
 )
@@ -59,6 +60,14 @@ def leave_out_noise() -> None:
     let_bars_go()
     let_bars_of_rows_go()
     _shorten_warnings()
+
+
+@contextmanager
+def parsing_quietly() -> Iterator[None]:
+    """Leave out inside the block what Lightning says of words that the command hands on in another form."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter is intended")
+        yield
 
 
 def _tells_something(record: logging.LogRecord) -> bool:

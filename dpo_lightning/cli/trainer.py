@@ -31,7 +31,7 @@ from dpo_lightning.cli.fit_report import report_of_fit, report_of_stop
 from dpo_lightning.cli.last_checkpoint import expect_last
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.places import check_places, check_unused
-from dpo_lightning.cli.quiet import leave_out_noise
+from dpo_lightning.cli.quiet import leave_out_noise, parsing_quietly
 from dpo_lightning.cli.run_end import SaysHowToGoOn, end_of_fit
 from dpo_lightning.cli.same_weights import same_weights
 from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress, with_record
@@ -100,8 +100,9 @@ class PreferenceCLI(CheckedCheckpointCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Check values that the parser takes, before anything is made of them."""
-        leave_out_noise()
-        super().parse_arguments(parser, args)
+        with parsing_quietly():
+            super().parse_arguments(parser, args)
+        leave_out_noise()  # which loads what a help text does not need
         check_values(self.config[self.config["subcommand"]].as_dict())
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:

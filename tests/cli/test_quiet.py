@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import pytest
 from datasets import arrow_dataset
 
-from dpo_lightning.cli.quiet import leave_out_noise
+from dpo_lightning.cli.quiet import leave_out_noise, parsing_quietly
 
 LIGHTNING = logging.getLogger("lightning.pytorch.utilities.rank_zero")
 
@@ -52,6 +52,18 @@ def test_a_warning_of_other_peoples_code_is_left_out_and_no_other() -> None:
         warnings.warn("the loss is deprecated", FutureWarning, stacklevel=1)
 
     assert [str(each.message) for each in shown] == ["the loss is deprecated"]
+
+
+def test_words_that_are_handed_on_are_no_matter_while_they_are_parsed() -> None:
+    said = "LightningCLI's args parameter is intended to run from within Python"
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with parsing_quietly():
+            warnings.warn(said, UserWarning, stacklevel=1)
+            warnings.warn("a key is deprecated", UserWarning, stacklevel=1)
+        warnings.warn(said, UserWarning, stacklevel=1)
+
+    assert [str(each.message) for each in shown] == ["a key is deprecated", said]
 
 
 def test_bars_of_weights_are_none_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
