@@ -51,6 +51,11 @@ def _prompt_of(line: str, place: str) -> Prompt:
     return prompt
 
 
+def writes_as_messages(prompts: Sequence[Prompt], tokenizer: Any) -> bool:
+    """Return whether a text among the prompts becomes the message of a user, by the tokenizer's chat template."""
+    return bool(tokenizer.chat_template) and any(isinstance(each, str) for each in prompts)
+
+
 def prompt_ids(prompt: Prompt, tokenizer: Any, *, plain: bool) -> list[int]:
     """Return a prompt's tokens: a message of a user as the chat template writes it, or text.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lightning.cli.prompts import prompt_ids, prompts_of
+from dpo_lightning.cli.prompts import prompt_ids, prompts_of, writes_as_messages
 from dpo_lightning.errors import InputError
 from tests.helpers.tiny import tiny_tokenizer
 
@@ -37,3 +37,7 @@ def test_a_text_is_a_users_message_unless_it_is_to_be_continued() -> None:
     assert prompt_ids("the sun", tokenizer, plain=False) == written
     assert prompt_ids([{"role": "user", "content": "the sun"}], tokenizer, plain=True) == written
     assert prompt_ids("the sun", tokenizer, plain=True) == tokenizer("the sun")["input_ids"]
+    assert writes_as_messages([CHAT, "the sun"], tokenizer)
+    assert not writes_as_messages([CHAT], tokenizer)
+    tokenizer.chat_template = None
+    assert not writes_as_messages(["the sun"], tokenizer)

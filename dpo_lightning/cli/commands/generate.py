@@ -17,7 +17,7 @@ from torch.optim import AdamW
 from dpo_lightning import DPO, SFT, Constant, PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST
 from dpo_lightning.cli.parsers.generate import parser
-from dpo_lightning.cli.prompts import Prompt, prompt_ids, prompts_of
+from dpo_lightning.cli.prompts import Prompt, prompt_ids, prompts_of, writes_as_messages
 from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.cli.saved_policy import check_source, loaded_module, run_settings, run_tokenizer, single_file
 from dpo_lightning.errors import InputError
@@ -58,6 +58,8 @@ def generate(arguments: Sequence[str]) -> None:
         tokenizer = run_tokenizer(run["data"], models.name)
         if tokenizer is None:
             raise InputError("generate: no tokenizer beside the model: give the run's config as --config")
+        if not options.plain and writes_as_messages(prompts, tokenizer):
+            print("prompts are written by the chat template; --plain continues texts as they are", file=sys.stderr)
         ids = [prompt_ids(each, tokenizer, plain=options.plain) for each in prompts]
         models.policy.to("cuda" if torch.cuda.is_available() else "cpu")
         found = {"policy": _sampled(models.policy, ids, tokenizer, options)}
