@@ -31,7 +31,7 @@ class SaysHowToGoOn(pl.Callback):
 
     def __init__(self) -> None:
         self.config: Path | None = None
-        """Where the run's config is saved, once training has begun."""
+        """File of the run's config, once training has begun."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Find out where the config is saved, while every rank comes here."""

@@ -11,7 +11,7 @@ _Z = 1.959964  # of the standard normal distribution, 95 % between the two
 
 
 class Interval(NamedTuple):
-    """A share of something counted, with its 95 % interval.
+    """A share of something counted, with its interval.
 
     Attributes:
         share: The share.
@@ -31,16 +31,17 @@ class Interval(NamedTuple):
         return f"{100 * self.share:.1f} % ({100 * self.low:.1f}–{100 * self.high:.1f})"
 
 
-def wilson(share: float, of: int) -> Interval:
+def wilson(share: float, of: int, z: float = _Z) -> Interval:
     """Return a share with Wilson's interval, which holds for few and for extreme counts (JASA 22, 1927, p. 209).
 
     Args:
         share: The share, from 0 to 1.
         of: Number of the cases that it is a share of, at least 1.
+        z: Half the width in standard errors; 95 % by default.
     """
-    square = _Z * _Z
+    square = z * z
     middle = (share + square / (2 * of)) / (1 + square / of)
-    half = _Z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
+    half = z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
     return Interval(share, of, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dpo_lightning.report.statistics import wilson as interval
+
 
 class Share(NamedTuple):
     """A share of counted cases, with an interval.
@@ -30,10 +32,8 @@ def wilson(hits: float, cases: int, z: float = 1.96) -> Share:
     """Return the share of hits with Wilson's interval (doi:10.1080/01621459.1927.10502953); 95 % with the default z."""
     if not cases:
         return Share(0.5, 0.0, 1.0, 0)
-    share, spread = hits / cases, z * z / cases
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / cases + spread / (4 * cases))
-    return Share(share, max(0.0, middle - half), min(1.0, middle + half), cases)
+    found = interval(hits / cases, cases, z)
+    return Share(found.share, found.low, found.high, cases)
 
 
 class Told(NamedTuple):
