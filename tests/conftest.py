@@ -87,9 +87,13 @@ def _seeded() -> None:
     seed(0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def _dataset_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Directories that are still to be used; what is read for more tests than one has the first."""
+    import datasets
+
     root = tmp_path_factory.mktemp("datasets")
+    datasets.config.HF_DATASETS_CACHE = root / "shared"
     return (root / str(number) for number in count())
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
@@ -165,6 +166,7 @@ def _own_part(tensor: torch.Tensor) -> torch.Tensor:
 
 def _child(log: Path, environment: dict[str, str], target: Callable[..., None], args: Any, kwargs: Any) -> None:
     os.environ.update(environment)
+    datasets.config.HF_DATASETS_CACHE = Path(environment["HF_DATASETS_CACHE"])
     gc.freeze()  # all that was imported
     multiprocessing.set_start_method("fork", force=True)  # of loader workers
     torch.set_num_threads(1)
@@ -190,10 +192,11 @@ def launch(count: int, output: Path, call: Callable[[int], tuple[Callable[..., N
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "NODE_RANK": "0"}
+    cache = {"HF_DATASETS_CACHE": str(datasets.config.HF_DATASETS_CACHE)}
+    group = {**cache, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "NODE_RANK": "0"}
     processes = []
     for rank in range(count):
-        environment = {**group, "LOCAL_RANK": str(rank)} if count > 1 else {}
+        environment = {**group, "LOCAL_RANK": str(rank)} if count > 1 else cache
         processes.append(
             _CONTEXT.Process(target=_child, args=(output / f"output-{rank}.txt", environment, *call(rank)))
         )

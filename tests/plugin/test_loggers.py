@@ -44,6 +44,7 @@ def test_wandb_offline(run, tmp_path):
     assert list(tmp_path.glob("wandb/offline-run*"))
     assert logger.experiment.config["objective"]["class_path"] == "dpo_lightning.DPO"
     assert {"train/loss", "val/loss"} <= dict(logger.experiment.summary).keys()
+    logger.experiment.finish()  # the next logger of this process would go on with this run
 
 
 def test_hyperparameters_are_plain(run, tmp_path):
