@@ -21,6 +21,7 @@ from dpo_lightning.logprobs import Statistic, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores, unread
 from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
+from dpo_lightning.policy.recompute import Checkpointing
 from dpo_lightning.reference import GivesBack, ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
 from dpo_lightning.training import Constant, RunningMean, Schedule, TunedRate, check_makers, optimization
 from dpo_lightning.training.evaluation import EvaluationHooks
@@ -45,7 +46,8 @@ class PreferenceModule(
         lora: Train low-rank adapters instead of the weights.
         quantization_config: Arguments of `transformers.BitsAndBytesConfig`, such as `load_in_4bit: true` (QLoRA).
         model_kwargs: Further arguments of `from_pretrained`: `revision`, `attn_implementation`, `trust_remote_code`.
-        gradient_checkpointing: Recompute activations in the backward: less memory, about a third more time.
+        gradient_checkpointing: Recompute activations in the backward: less memory, about a third more time. `offload`
+            keeps the inputs of the layers in the host's memory; `selective` keeps matrix products and attention.
         dropout: Keep the model's own dropout on; off, policy and reference agree before training.
         step_zero_check: Stop a fresh run whose policy and reference disagree on the first batch.
         router_aux_loss_coef: Factor of the loss that keeps experts in use; null takes the model's own, 0 leaves it out.
@@ -73,7 +75,7 @@ class PreferenceModule(
         lora: Optional[LoRA] = None,
         quantization_config: Optional[dict[str, Any]] = None,
         model_kwargs: Optional[dict[str, Any]] = None,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
         dropout: bool = False,
         step_zero_check: bool = True,
         router_aux_loss_coef: Optional[float] = None,

@@ -15,6 +15,7 @@ from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.losses.scores import Scores
+from dpo_lightning.policy.recompute import Checkpointing
 from dpo_lightning.reference import BoundReference, Identity, Precomputed, Reference
 from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.comparison import Comparison
@@ -88,6 +89,11 @@ class PreferenceRun(ABC):
         Raises:
             NotBuiltError: before they were built.
         """
+
+    @property
+    @abstractmethod
+    def checkpointing(self) -> Checkpointing:
+        """Share of the forward that the backward computes again."""
 
     @property
     @abstractmethod

@@ -93,8 +93,7 @@ class _Setting(NamedTuple):
 
 def state_of(trainer: pl.Trainer, run: PreferenceRun) -> State:
     """Return what will be kept beside the weights: a reference's are allocated by now."""
-    checkpointing = any(getattr(module, "gradient_checkpointing", False) for module in run.policy.modules())
-    return State(0, 0, kept_by(trainer.optimizers[0]), checkpointing)
+    return State(0, 0, kept_by(trainer.optimizers[0]), run.checkpointing)
 
 
 def workload(lengths: Lengths, rows: np.ndarray, *, tree: bool) -> Workload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
+
+from dpo_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -65,23 +68,41 @@ def restore_attention(settings: list[tuple[Any, str]]) -> None:
             config._attn_implementation = implementation
 
 
-def enable_checkpointing(model: nn.Module) -> bool:
+def enable_checkpointing(model: nn.Module, contexts: Callable[[], Any] | None = None, *, offload: bool = False) -> bool:
     """Recompute the model's activations in the backward, and return whether the model does; False where it cannot.
 
     Calls `activation_checkpointing_enable`, and where a transformers before 5.21 has no such method,
     `gradient_checkpointing_enable`, which newer ones are about to drop.
+
+    Args:
+        model: A model of transformers, or a `PeftModel` around one.
+        contexts: The `context_fn` of `torch.utils.checkpoint.checkpoint`, which says what is kept.
+        offload: Keep the inputs of the layers in the host's memory, which needs a transformers that does so.
+
+    Raises:
+        InputError: where transformers cannot offload.
     """
     new: Callable[..., None] | None = getattr(model, "activation_checkpointing_enable", None)
     old: Callable[..., None] | None = getattr(model, "gradient_checkpointing_enable", None)
     if not getattr(model, "supports_gradient_checkpointing", True):
         return False
+    settings = {"use_reentrant": False} | ({} if contexts is None else {"context_fn": contexts})
     if new is not None:
-        new(activation_checkpointing_kwargs={"use_reentrant": False})
+        new(activation_checkpointing_kwargs=settings, **_offloaded(new, offload))
         return bool(model.is_activation_checkpointing)
     if old is not None:
-        old(gradient_checkpointing_kwargs={"use_reentrant": False})
+        old(gradient_checkpointing_kwargs=settings, **_offloaded(old, offload))
         return bool(model.is_gradient_checkpointing)
     return False
+
+
+def _offloaded(enable: Callable[..., None], offload: bool) -> dict[str, bool]:
+    if offload and "offload" not in inspect.signature(enable).parameters:
+        raise InputError(
+            "gradient_checkpointing: offload: the installed transformers cannot keep the inputs of layers in the "
+            "host's memory: install a newer one, or set it to true"
+        )
+    return {"offload": True} if offload else {}
 
 
 def own_mask(name: str) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from dpo_lightning.estimate.shape import ModelShape
 from dpo_lightning.estimate.workload import Mesh, Workload
 from dpo_lightning.logprobs.tiling import TILING
+from dpo_lightning.policy.recompute import Checkpointing, recomputes_layers
 
 
 class Numerics(NamedTuple):
@@ -44,13 +45,13 @@ class State(NamedTuple):
         reference_copies: Whole copies of the base model that the reference holds: 0 or 1.
         reference_adapters: Copies of the adapters that it holds: 0 or 1.
         optimizer: Bytes that the optimizer keeps for each byte of trained weight: 2 for AdamW.
-        checkpointing: Whether activations are recomputed in the backward.
+        checkpointing: What is recomputed in the backward.
     """
 
     reference_copies: int
     reference_adapters: int
     optimizer: float
-    checkpointing: bool
+    checkpointing: Checkpointing
 
 
 class Memory(NamedTuple):
@@ -112,7 +113,7 @@ def weight_bytes(shape: ModelShape, numerics: Numerics) -> float:
     return numerics.weight * (shape.parameters - shape.quantized) + numerics.quantized * shape.quantized
 
 
-def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing: bool) -> float:
+def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing: Checkpointing) -> float:
     """Return the bytes of the copies that a strategy or autocast makes of weights and gradients.
 
     DDP: w x trainable, its buckets of gradients. FSDP2: what is gathered, two layers' weights, one layer's gradients
@@ -125,7 +126,7 @@ def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing:
         gathered = numerics.weight * ((3 if shape.full else 2) * layer + rest)
         return gathered + (numerics.activation * layer if numerics.mixed else 0)
     buckets = numerics.weight * shape.trainable / mesh.tensor if mesh.data > 1 else 0
-    copied = layer if checkpointing and not shape.full else layer * shape.layers
+    copied = layer if recomputes_layers(checkpointing) and not shape.full else layer * shape.layers
     return buckets + (numerics.activation * copied if numerics.mixed else 0)
 
 
@@ -148,17 +149,31 @@ def layer_bytes(shape: ModelShape, numerics: Numerics, keys_per_token: float = 1
     return norms + outputs + attention + inner + a * 7 * shape.rank
 
 
+def products_bytes(shape: ModelShape, numerics: Numerics, tensor: int = 1) -> float:
+    """Return the bytes that `selective` keeps of a token in one layer, beside the layer's input.
+
+    a (2 H + 2 G + F [gate] + F) / t    queries, keys, values, output of the attention, inside the MLP
+    + a 2 D                             the two products that are added to the residual stream
+    """
+    inner = (2 if shape.gated else 1) * shape.inner
+    return numerics.activation * ((2 * shape.heads + 2 * shape.groups + inner) / tensor + 2 * shape.hidden)
+
+
 def activation_bytes(
-    shape: ModelShape, work: Workload, numerics: Numerics, checkpointing: bool, tensor: int = 1
+    shape: ModelShape, work: Workload, numerics: Numerics, checkpointing: Checkpointing, tensor: int = 1
 ) -> float:
     """Return the bytes that L tokens keep for the backward: layers x `layer_bytes` + 8 D for the last norm.
 
-    With checkpointing a layer keeps w D, and one layer at a time is recomputed, and has gradients of the same size.
+    With checkpointing a layer keeps w D, none of it on the device where that is offloaded; `selective` keeps
+    `products_bytes` besides. One layer at a time is recomputed, and has gradients of the same size.
     The flash kernel, which bfloat16 on a GPU gets in the tree layout, keeps K keys and values; everything else L.
     """
     keys = work.keys / work.tokens if work.tree and numerics.activation == 2 else 1.0
     layer = layer_bytes(shape, numerics, keys, tensor)
-    layers = shape.layers * numerics.weight * shape.hidden + 2 * layer if checkpointing else shape.layers * layer
+    kept = 0.0 if checkpointing == "offload" else float(numerics.weight * shape.hidden)
+    if checkpointing == "selective":
+        kept += products_bytes(shape, numerics, tensor)
+    layers = shape.layers * kept + 2 * layer if checkpointing else shape.layers * layer
     return work.tokens * (layers + 8 * shape.hidden)
 
 

@@ -8,6 +8,7 @@ from dpo_lightning.estimate.devices import BETWEEN_NODES, NODE, Device
 from dpo_lightning.estimate.memory import Numerics, State, weight_bytes
 from dpo_lightning.estimate.shape import ModelShape
 from dpo_lightning.estimate.workload import Mesh, Work, Workload
+from dpo_lightning.policy.recompute import recomputes_layers
 
 
 def forward_flops(shape: ModelShape, work: Work) -> float:
@@ -24,11 +25,11 @@ def step_flops(shape: ModelShape, work: Work, state: State, *, reference_forward
     """Return the operations of an optimizer step on one device.
 
     For each micro-batch `forward x (1 + 2 [full] or 1 [adapters] + 1 [checkpointing] + 1 [reference])`: with frozen
-    weights the backward has no products for them, and 4 per token for each parameter of an adapter. Adam and the like
-    are bound by memory and left out.
+    weights the backward has no products for them, and 4 per token for each parameter of an adapter; `selective`
+    computes no product again. Adam and the like are bound by memory and left out.
     """
     backward = 2.0 if shape.full else 1.0
-    passes = 1.0 + backward + state.checkpointing + reference_forward
+    passes = 1.0 + backward + recomputes_layers(state.checkpointing) + reference_forward
     adapters = 0.0 if shape.full else 2.0 * shape.trainable * work.tokens
     head = head_flops(shape, work, (3 if shape.head_trained else 2) + reference_forward)
     return work.accumulate * (passes * forward_flops(shape, work) + adapters + head) / tensor
@@ -64,7 +65,7 @@ def step_sent(
         data = around * work.accumulate * (gathers * weights + 4 * shape.trainable / mesh.tensor)
     else:
         data = 2 * around * numerics.weight * shape.trainable / mesh.tensor
-    reduces = 4 + 2 * state.checkpointing + 2 * reference_forward
+    reduces = 4 + 2 * recomputes_layers(state.checkpointing) + 2 * reference_forward
     row = work.tokens * shape.hidden * numerics.activation
     tensor = 2 * (mesh.tensor - 1) / mesh.tensor * reduces * shape.layers * row * work.accumulate
     return Sent(data, tensor)

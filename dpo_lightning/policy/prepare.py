@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Optional, Union, cast
+from typing import Any, Optional, Union
 
 import torch
 from torch import nn
 
 from dpo_lightning.compat.bitsandbytes import keep_quantized_backward
 from dpo_lightning.compat.torch import non_persistent_buffers
-from dpo_lightning.compat.transformers import enable_checkpointing
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import check_adapters, merged_start
 from dpo_lightning.policy.beside_text import other_parts
 from dpo_lightning.policy.loading import check_quantization, load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
 from dpo_lightning.policy.modality import check_causal
+from dpo_lightning.policy.recompute import Checkpointing, set_checkpointing
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.kinds import check_fields, check_kinds
 from dpo_lightning.utils.settings import NOT_NEGATIVE, check_rules
@@ -54,7 +54,7 @@ class PolicyOptions:
     lora: LoRA | None = None
     quantization_config: Mapping[str, Any] | None = None
     model_kwargs: Mapping[str, Any] | None = None
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Checkpointing = False
     dropout: bool = False
     router_aux_loss_coef: float | None = None
 
@@ -110,18 +110,8 @@ def build_policy(
         disable_dropout(policy)
     if options.lora is not None:
         policy = add_lora(policy, options.lora, (options.model_kwargs or {}).get("revision"), beside)
-    if options.gradient_checkpointing:
-        _enable_checkpointing(policy)
+    set_checkpointing(policy, options.gradient_checkpointing)
     return policy.train()
-
-
-def _enable_checkpointing(policy: nn.Module) -> None:
-    if is_adapted(policy) and cast(Any, policy).active_peft_config.is_prompt_learning:
-        raise InputError(
-            "gradient_checkpointing: a recomputed layer loses the keys and values of prefix tuning: leave it out"
-        )
-    if not enable_checkpointing(policy):
-        raise InputError(f"gradient_checkpointing: {type(policy).__name__} does not support it: leave it out")
 
 
 def switched_settings(model: nn.Module) -> Iterator[tuple[Any, str]]:

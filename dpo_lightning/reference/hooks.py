@@ -27,6 +27,7 @@ from dpo_lightning.errors import InputError, NotBuiltError, RunError
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.modality import embedding_rows
 from dpo_lightning.policy.prepare import float32_buffers_kept
+from dpo_lightning.policy.recompute import Checkpointing, check_device
 from dpo_lightning.policy.sharding import check_strategy
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import BoundReference, LostReference, Reference
@@ -147,6 +148,7 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         self._is_built_by_run = (trainer := attached_trainer(self)) is not None
         if trainer is not None:
             check_strategy(trainer.strategy)
+            check_device(self.policy_source.options.gradient_checkpointing, trainer.strategy.root_device)
             place = Place(str(trainer.precision), self.device_mesh, trainer.strategy.root_device)
         self._models = RunModels(self.policy_source, self.reference_settings, place)
         # nn.Module registers it without asking the property, which reads. In the place of a module that was given.
@@ -229,6 +231,11 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
     def vocabulary(self) -> int | None:
         """Return the rows of the policy's embedding; of one by name those that its config says."""
         return self.policy_source.vocabulary() if self._models is None else embedding_rows(self.policy)
+
+    @property
+    def checkpointing(self) -> Checkpointing:
+        """Share of the forward that the backward computes again."""
+        return self.policy_source.options.gradient_checkpointing
 
     def names_read(self) -> list[str]:
         """Return the names and directories of the models that the run begins with, the reference's too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import memory_check
 from dpo_lightning.estimate import Mesh, Numerics, State, Workload, device_memory, memory, model_shape
 from dpo_lightning.logprobs.tiling import TILING
 from dpo_lightning.policy.prepare import PolicyOptions
@@ -45,3 +46,20 @@ def test_the_head_holds_a_tile_and_the_probabilities_that_are_kept(llama, device
     hidden = (4 + 4) * work.scored * shape.hidden
     gradient = 4 * shape.vocabulary * shape.hidden
     assert memory.head_bytes(shape, work, SINGLE, device_type) == hidden + 4 * tile + kept + gradient
+
+
+def test_what_checkpointing_keeps(llama):
+    shape, layer = model_shape(llama, PolicyOptions()), memory.layer_bytes
+    kept = {mode: memory.activation_bytes(shape, WORK, SINGLE, mode) for mode in (False, True, "selective", "offload")}
+    inputs, once = WORK.tokens * shape.layers * 4 * shape.hidden, WORK.tokens * 2 * layer(shape, SINGLE)
+    assert kept["offload"] == once + WORK.tokens * 8 * shape.hidden
+    assert kept[True] == kept["offload"] + inputs
+    products = 4 * (2 * shape.heads + 2 * shape.groups + 2 * shape.inner + 2 * shape.hidden)
+    assert kept["selective"] == kept[True] + WORK.tokens * shape.layers * products
+
+
+@pytest.mark.parametrize("change", [{}, {"lora": True, "precision": "bf16-mixed"}], ids=["full", "lora-mixed"])
+def test_selective_needs_what_the_formula_says(change):
+    case = {**memory_check.CASES[0], **change, "checkpointing": "selective"}
+    predicted, measured = memory_check.predict(case), memory_check.measure(case)
+    assert measured["peak"] < predicted["peak"] < 1.25 * measured["peak"]

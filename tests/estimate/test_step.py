@@ -20,6 +20,9 @@ def test_operations_of_a_step(llama):
     assert step_flops(shape, WORK, FULL, reference_forward=True) == 4 * body + 4 * head
     assert step_flops(shape, WORK, FULL, reference_forward=False) == 3 * body + 3 * head
     checkpointed = FULL._replace(checkpointing=True)
+    for mode, products in (("offload", 4), ("selective", 3)):
+        state = FULL._replace(checkpointing=mode)
+        assert step_flops(shape, WORK, state, reference_forward=False) == products * body + 3 * head
     twice = WORK._replace(accumulate=2)
     assert step_flops(shape, twice, checkpointed, reference_forward=False) == 2 * (4 * body + 3 * head)
     adapted = model_shape(llama, PolicyOptions(lora=LoRA(r=3)))

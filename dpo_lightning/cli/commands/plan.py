@@ -38,6 +38,7 @@ from dpo_lightning.estimate import (
 from dpo_lightning.policy.loading import adapter_config
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions
+from dpo_lightning.policy.recompute import recomputes_layers
 from dpo_lightning.reference import (
     AdapterOff,
     FrozenAdapter,
@@ -268,7 +269,9 @@ def _step_rows(run: Run, config: Namespace, columns: Sequence[Mesh]) -> dict[str
 def _advice(run: Run, memory: Memory) -> str:
     if memory.activations + memory.head > memory.total / 2:
         smaller = "smaller batches (data.batch_tokens)"
-        return smaller if run.state.checkpointing else f"set model.gradient_checkpointing, or {smaller}"
+        return (
+            smaller if recomputes_layers(run.state.checkpointing) else f"set model.gradient_checkpointing, or {smaller}"
+        )
     ways = ["more GPUs"]
     if run.shape.full:
         ways.append("LoRA")
