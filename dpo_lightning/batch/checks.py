@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from dpo_lightning.batch.columns import Holds, checked_value
 from dpo_lightning.batch.types import TokenizedExample
@@ -33,12 +34,13 @@ def check_examples(examples: Sequence[TokenizedExample]) -> None:
 
 
 def _check_tokens(example: TokenizedExample) -> None:
-    _check_ids(example.place, "prompt_ids", example.prompt_ids)
-    _check_ids(example.place, "mismatched_ids", example.mismatched_ids)
-    _check_ids(example.place, "completion_ids", example.completion_ids, "a list with a list of int of each completion")
-    for number, ids in enumerate(example.completion_ids):
-        _check_ids(example.place, f"completion_ids, completion {number} (from 0)", ids)
-    _check_scored(example)
+    if not isinstance(example.row, Integral):
+        raise InputError(f"TokenizedExample.row is {example.row!r:.40}: give the number of the row, from 0")
+    whole = [example.prompt_ids, example.mismatched_ids, example.completion_ids]
+    if not (_are_lists(whole) and _are_lists(example.completion_ids)):
+        _refuse_ids(example)
+    if example.scored or example.mismatched_scored:
+        _check_scored(example)
     if not example.prompt_ids:
         raise InputError(
             f"row {example.place} (from 0): the prompt has no tokens, and its last one predicts the first token of a "
@@ -46,6 +48,18 @@ def _check_tokens(example: TokenizedExample) -> None:
         )
     if not example.completion_ids:
         raise InputError(f"row {example.place} (from 0): the prompt has no completion: give one or more")
+
+
+def _are_lists(values: Sequence[object]) -> bool:
+    return all([isinstance(each, list | tuple) for each in values])  # noqa: C419 - a list is half the time
+
+
+def _refuse_ids(example: TokenizedExample) -> None:
+    _check_ids(example.place, "prompt_ids", example.prompt_ids)
+    _check_ids(example.place, "mismatched_ids", example.mismatched_ids)
+    _check_ids(example.place, "completion_ids", example.completion_ids, "a list with a list of int of each completion")
+    for number, ids in enumerate(example.completion_ids):
+        _check_ids(example.place, f"completion_ids, completion {number} (from 0)", ids)
 
 
 def _check_scored(example: TokenizedExample) -> None:
@@ -73,6 +87,9 @@ def _check_labels(example: TokenizedExample) -> None:
         )
     if len(labels) != completions:
         raise InputError(f"row {example.place} (from 0): {len(labels)} labels for {completions} completions")
+    for label in labels:
+        if label not in (True, False):
+            raise InputError(f"row {example.place} (from 0): the label {label!r:.40} is neither True nor False")
 
 
 def _check_ids(row: str, name: str, ids: object, wanted: str = "a list of int") -> None:

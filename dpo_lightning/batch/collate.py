@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, compress
+from itertools import chain
 from typing import Any, cast
 
-import torch
+import numpy as np
 
 from dpo_lightning.batch.checks import check_examples
 from dpo_lightning.batch.columns import Holds
+from dpo_lightning.batch.packed import packed
+from dpo_lightning.batch.parts import Parts, ranges
 from dpo_lightning.batch.types import PreferenceBatch, TokenizedExample, TreeLayout
 from dpo_lightning.errors import InputError
 
@@ -30,21 +32,22 @@ def collate_padded(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
         InputError: as `collate_tree`, and where no completion has a token.
     """
     check_examples(examples)
-    sequences = [
-        (examples[example].prompt_ids, examples[example].branches[k]) for example, k in sequence_order(examples)
-    ]
-    rows = [(prompt, completion) for prompt, completion in sequences if completion]
-    if not rows:
+    parts = Parts.of(examples)
+    lengths = parts.lengths[parts.order]
+    has_row = lengths > 0
+    if not has_row.any():
         raise InputError("no completion of the batch has a token: leave such examples out")
-    width = max(len(prompt) + len(completion) for prompt, completion in rows)
-    input_ids = torch.full((len(rows), width), _PADDING)
-    predictors = []
-    for number, (prompt, completion) in enumerate(rows):
-        input_ids[number, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
-        first = number * width + len(prompt) - 1
-        predictors.append(range(first, first + len(completion)))
-    ends = [[len(prompt), len(prompt) + len(completion)] for prompt, completion in rows]
-    return _batch(examples, input_ids, predictors)._replace(row_ends=torch.tensor(ends).T)
+    branches = parts.order[has_row]
+    prompts = parts.prompt_lengths[parts.example[branches]]
+    ends = prompts + parts.lengths[branches]
+    width = int(ends.max())
+    input_ids = np.full((len(branches), width), _PADDING)
+    row_starts = np.arange(len(branches)) * width
+    input_ids.ravel()[ranges(row_starts, ends)] = parts.ids[_sequences(parts, branches)]
+    starts = np.zeros_like(lengths)
+    starts[has_row] = row_starts + prompts
+    view = _scored_view(examples, parts, starts, starts - 1)
+    return _batch(examples, parts, {**view, "input_ids": input_ids, "row_ends": np.stack([prompts, ends])})
 
 
 def collate_tree(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
@@ -57,34 +60,22 @@ def collate_tree(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
             naming the row, and where some examples have a label or a column, and others none.
     """
     check_examples(examples)
-    segments = tuple((len(each.prompt_ids), tuple(map(len, each.branches))) for each in examples)
-    row: list[int] = []
-    positions: list[int] = []
-    keys: list[int] = []
-    predictors: list[list[Sequence[int]]] = []
-    for example, (prompt, branches) in zip(examples, segments, strict=True):
-        start, end_of_prompt = len(row), len(row) + prompt
-        row += example.prompt_ids
-        positions += range(prompt)
-        keys += range(start, end_of_prompt)
-        predictors.append([])
-        for number, (ids, length) in enumerate(zip(example.branches, branches, strict=True)):
-            first = len(row)
-            row += ids
-            positions += range(prompt, prompt + length)
-            if number and length:
-                keys += range(start, end_of_prompt)
-            keys += range(first, len(row))
-            predictors[-1].append([end_of_prompt - 1, *range(first, len(row) - 1)][:length])
-    tree = TreeLayout(
-        segments=segments,
-        position_ids=torch.tensor([positions]),
-        key_index=torch.tensor(keys),
-        query_offsets=_offsets([run for p, (c, *others) in segments for run in (p + c, *filter(None, others))]),
-        key_offsets=_offsets([p + run for p, (c, *others) in segments for run in (c, *filter(None, others))]),
-    )
-    in_order = [predictors[example][k] for example, k in sequence_order(examples)]
-    return _batch(examples, torch.tensor([row]), in_order)._replace(tree=tree)
+    parts = Parts.of(examples)
+    prompts = parts.prompt_lengths[parts.example]
+    opens = np.diff(parts.example, prepend=-1) > 0
+    runs = np.flatnonzero(opens | (parts.lengths > 0))
+    queries = (parts.lengths + prompts * opens)[runs]
+    keys = (parts.lengths + prompts)[runs]
+    layout: dict[str, Any] = {
+        "position_ids": _positions(parts)[None],
+        "key_index": _sequences(parts, runs),
+        "query_offsets": _offsets(queries),
+        "key_offsets": _offsets(keys),
+    }
+    tree = TreeLayout(parts.segments, **layout, most_queries=int(queries.max()), most_keys=int(keys.max()))
+    last_of_prompt = parts.prompt_starts + parts.prompt_lengths - 1
+    view = _scored_view(examples, parts, parts.starts[parts.order], last_of_prompt[parts.example[parts.order]])
+    return _batch(examples, parts, {**view, "input_ids": parts.ids[None], "tree": tree})
 
 
 def sequence_order(examples: Sequence[TokenizedExample]) -> list[tuple[int, int]]:
@@ -114,53 +105,84 @@ class _FirstCompletions:
         return self.collate([each.first(self.most) for each in examples])
 
 
-def _batch(
-    examples: Sequence[TokenizedExample], input_ids: torch.Tensor, predictors: Sequence[Sequence[int]]
-) -> PreferenceBatch:
-    """The scored-token view, from the flat positions at which each sequence is predicted, in the order of sequences."""
-    order = sequence_order(examples)
-    masks = [examples[example].scored_branches[k] for example, k in order]
-    sequences = [
-        [*compress(examples[example].branches[k], mask)] for (example, k), mask in zip(order, masks, strict=True)
-    ]
-    predicted = zip(filter(None, predictors), filter(None, masks), strict=True)
-    lengths = torch.tensor([len(tokens) for tokens in sequences])
-    labels = None if examples[0].labels is None else torch.tensor(_of_each([each.labels for each in examples], order))
+def _positions(parts: Parts) -> np.ndarray:
+    """Logical position of each token of the packed row: a branch begins where its prompt ends."""
+    prompts, branches = parts.prompt_lengths, parts.lengths
+    starts = np.concatenate([parts.prompt_starts, parts.starts])
+    in_order = np.argsort(starts)  # of two parts at one place, one has no tokens
+    first = np.concatenate([np.zeros_like(prompts), prompts[parts.example]])
+    return ranges(first[in_order], np.concatenate([prompts, branches])[in_order])
+
+
+def _sequences(parts: Parts, branches: np.ndarray) -> np.ndarray:
+    """Places in the packed row of the tokens of these branches, each behind its prompt's."""
+    example = parts.example[branches]
+    starts = np.stack([parts.prompt_starts[example], parts.starts[branches]], axis=1)
+    lengths = np.stack([parts.prompt_lengths[example], parts.lengths[branches]], axis=1)
+    return ranges(starts.ravel(), lengths.ravel())
+
+
+def _scored_view(
+    examples: Sequence[TokenizedExample], parts: Parts, starts: np.ndarray, before: np.ndarray
+) -> dict[str, Any]:
+    """What every layout shares.
+
+    Args:
+        examples: The examples.
+        parts: Their tokens.
+        starts: Flat position of each sequence's first completion token, `[S]`.
+        before: Flat position at which that one is predicted, `[S]`.
+    """
+    lengths = parts.lengths[parts.order]
+    predict_index = ranges(starts - 1, lengths)
+    has_tokens = lengths > 0
+    predict_index[(np.cumsum(lengths) - lengths)[has_tokens]] = before[has_tokens]
+    targets = parts.ids[ranges(parts.starts[parts.order], lengths)]
+    sequence_id = np.repeat(np.arange(len(lengths)), lengths)
+    counts = parts.masks(examples)
+    if counts is not None:
+        predict_index, targets, sequence_id = predict_index[counts], targets[counts], sequence_id[counts]
+        lengths = np.bincount(sequence_id, minlength=len(lengths))
+    return {"predict_index": predict_index, "targets": targets, "sequence_id": sequence_id, "lengths": lengths}
+
+
+def _batch(examples: Sequence[TokenizedExample], parts: Parts, of_tokens: dict[str, Any]) -> PreferenceBatch:
+    """The batch with these arrays of tokens, and with what the data says of the examples.
+
+    Two buffers: what a program keeps of each batch, such as rows and labels, does not keep the tokens.
+    """
     columns = {name: [each.columns[name] for each in examples] for name in examples[0].columns}
+    texts = {name: values for name, values in columns.items() if Holds.of(values[0]) is Holds.TEXT}
+    of_examples: dict[str, Any] = {
+        "lengths": of_tokens.pop("lengths"),
+        "example_of_sequence": parts.example[parts.order],
+        "row_ids": np.array([each.row for each in examples]),
+        "row_ends": of_tokens.pop("row_ends", None),
+        "labels": _labels(examples, parts),
+        "column_bits": {name: _bits(values, parts) for name, values in columns.items() if name not in texts},
+    }
     return PreferenceBatch(
-        input_ids=input_ids,
-        predict_index=torch.tensor([place for places, mask in predicted for place in compress(places, mask)]),
-        targets=torch.tensor([token for tokens in sequences for token in tokens]),
-        sequence_id=torch.arange(len(sequences)).repeat_interleave(lengths),
-        lengths=lengths,
-        example_of_sequence=torch.tensor([example for example, _ in order]),
-        row_ids=torch.tensor([each.row for each in examples]),
-        completions=tuple(len(each.completion_ids) for each in examples),
-        column_bits={
-            name: torch.tensor(_in_order(values, order), dtype=torch.float32).view(torch.int32)
-            for name, values in columns.items()
-            if Holds.of(values[0]) is not Holds.TEXT
-        },
-        labels=labels,
-        texts={
-            name: tuple(cast(list[str], values))
-            for name, values in columns.items()
-            if Holds.of(values[0]) is Holds.TEXT
-        },
+        **packed(of_tokens),
+        **packed(of_examples),
+        completions=parts.completions,
+        texts={name: tuple(cast(list[str], values)) for name, values in texts.items()},
     )
 
 
-def _in_order(values: list[Any], order: Sequence[tuple[int, int]]) -> list[float]:
-    """The numbers of examples as they are, those of completions in the order of sequences."""
+def _labels(examples: Sequence[TokenizedExample], parts: Parts) -> np.ndarray | None:
+    if examples[0].labels is None:
+        return None
+    return np.array([label for each in examples for label in each.labels or ()], dtype=bool)[parts.order_of_completions]
+
+
+def _bits(values: list[Any], parts: Parts) -> Any:
+    """Bits of float32: of numbers of examples as they are, of those of completions in the order of sequences."""
     if Holds.of(values[0]) is Holds.NUMBER:
-        return [float(value) for value in values]
-    return [float(value) for value in _of_each(values, order)]
+        numbers = np.array([*map(float, values)])
+    else:
+        numbers = np.array([*map(float, chain.from_iterable(values))])[parts.order_of_completions]
+    return numbers.astype(np.float32).view(np.int32)
 
 
-def _of_each(values: Sequence[Any], order: Sequence[tuple[int, int]]) -> list[Any]:
-    """Return what the examples have of each completion, in the order of sequences."""
-    return [values[example][k] for example, k in order if k < len(values[example])]
-
-
-def _offsets(lengths: Sequence[int]) -> torch.Tensor:
-    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dpo_lightning.batch.columns import SOURCE, ColumnValue, Holds
+from dpo_lightning.batch.packed import moved
 
 
 class TokenizedExample(NamedTuple):
@@ -94,6 +95,8 @@ class TokenizedExample(NamedTuple):
 
     def first(self, most: int) -> TokenizedExample:
         """Return the example with the first of its completions, their labels and values, and no mismatched one."""
+        if len(self.completion_ids) <= most and not self.mismatched_ids:
+            return self
         columns = {
             name: cast(Sequence[float], value)[:most] if Holds.of(value) is Holds.NUMBERS else value
             for name, value in self.columns.items()
@@ -122,6 +125,8 @@ class TreeLayout(NamedTuple):
         key_index: Position in the row of each run's keys, one run after the other.
         query_offsets: Where each run's queries begin in the row, and the row's end; int32.
         key_offsets: Where each run's keys begin in `key_index`, and its end; int32.
+        most_queries: Queries of the run that has most of them; on the host.
+        most_keys: Keys of the run that has most of them; on the host.
     """
 
     segments: tuple[tuple[int, tuple[int, ...]], ...]
@@ -129,6 +134,8 @@ class TreeLayout(NamedTuple):
     key_index: Int[Tensor, " M"]
     query_offsets: Int[Tensor, " T+1"]
     key_offsets: Int[Tensor, " T+1"]
+    most_queries: int
+    most_keys: int
 
 
 class PreferenceBatch(NamedTuple):
@@ -206,6 +213,19 @@ class PreferenceBatch(NamedTuple):
         if self.tree is None:
             return self.input_ids.shape[0] < self.lengths.shape[0]
         return not all(all(branches) for _, branches in self.tree.segments)
+
+    def to(self, device: torch.device | str | int) -> PreferenceBatch:
+        """Return the batch on a device; the tensors of one that was collated here travel as one copy.
+
+        The host does not wait for a copy from pinned memory, as Lightning's of a tensor does not. `texts`,
+        `completions` and the tree's `segments` stay on the host. Lightning calls this for each batch.
+        """
+        waits = torch.device(device).type in ("cpu", "mps")  # tensors there could be read before they have come
+        return moved(self, lambda tensor: tensor.to(device, non_blocking=not waits))
+
+    def pin_memory(self) -> PreferenceBatch:
+        """Return the batch in pinned memory, from which a copy to a device does not stop the host."""
+        return moved(self, Tensor.pin_memory)
 
     def sum_per_sequence(self, token_values: Float[Tensor, " N"]) -> Float[Tensor, " S"]:
         """Sum a value of each scored token over the completion that it belongs to."""

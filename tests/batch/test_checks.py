@@ -114,3 +114,23 @@ def test_values_of_a_column_are_of_one_kind(collate: Collate, first: Any, value:
 def test_labels_are_one_of_each_completion(collate: Collate, labels: Any, said: str) -> None:
     bad = THREE._replace(labels=labels)
     assert refused(collate, THREE._replace(labels=[True, False, True]), bad) == f"row 4 (from 0): {said}"
+
+
+@collates
+@pytest.mark.parametrize("label", [0.5, "no", None])
+def test_a_label_is_true_or_false(collate: Collate, label: Any) -> None:
+    bad = THREE._replace(labels=[True, label, False])
+    assert refused(collate, bad) == f"row 4 (from 0): the label {label!r} is neither True nor False"
+
+
+def test_labels_of_other_types_are_booleans() -> None:
+    labels = collate_tree([THREE._replace(labels=[1, np.bool_(False), 0])]).labels
+    assert labels is not None
+    assert (labels.dtype, labels.tolist()) == (torch.bool, [True, False, False])
+
+
+@collates
+def test_a_row_is_a_number(collate: Collate) -> None:
+    assert (
+        refused(collate, THREE._replace(row="a")) == "TokenizedExample.row is 'a': give the number of the row, from 0"
+    )

@@ -1,0 +1,135 @@
+"""A fit without a model that computes: what the loop, the callbacks and the loss of a step cost the host."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.profilers import Profiler
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.host_stubs import unscored
+from dpo_lightning import PreferenceModule
+from dpo_lightning.batch import collate_tree, first_completions
+from dpo_lightning.data.dataset import ExampleDataset
+
+_WARMUP = 5
+
+# The rest of a step is Lightning's own, and that of the last entry: kernels, which a GPU runs behind its launches.
+_PARTS = {
+    "loader": ("train_dataloader_next",),
+    "training_step": (".training_step",),
+    "guard": ("[Callback]UpdateGuard",),
+    "resume": ("[Callback]FirstCallback", "[Callback]LastCallback", "[Callback]ExactResume"),
+    "callbacks": ("[Callback]",),
+    "backward and optimizer": (".backward", ".optimizer_step", ".optimizer_zero_grad", "gradient_clipping"),
+}
+
+
+class ProcessProfiler(Profiler):
+    """Process time of each of Lightning's actions, step by step, without that of the actions within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: list[list[Any]] = []
+        self._step: dict[str, float] = defaultdict(float)
+        self.steps: list[dict[str, float]] = []
+
+    def start(self, action_name: str) -> None:
+        """Start the clock of an action."""
+        self._running.append([action_name, time.process_time(), 0.0])
+
+    def stop(self, action_name: str) -> None:
+        """Stop the clock of the action that was started last."""
+        if not self._running or self._running[-1][0] != action_name:
+            return
+        _, begun, within = self._running.pop()
+        took = time.process_time() - begun
+        self._step[action_name] += took - within
+        if self._running:
+            self._running[-1][2] += took
+
+    def end_step(self) -> None:
+        """Keep the figures of a step, and begin the next."""
+        self.steps.append(dict(self._step))
+        self._step.clear()
+
+
+class Steps(pl.Callback):
+    """The process time at the end of each step.
+
+    Args:
+        profiler: Told of each end.
+    """
+
+    def __init__(self, profiler: ProcessProfiler) -> None:
+        self.profiler = profiler
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """End the step."""
+        self.ends.append(time.process_time())
+        self.profiler.end_step()
+
+
+class Repeated(Dataset[Any]):
+    """Rows again and again, read as the dataset itself reads them.
+
+    Args:
+        rows: The rows.
+        times: How often.
+    """
+
+    def __init__(self, rows: ExampleDataset, times: int) -> None:
+        self.rows = rows
+        self.times = times
+
+    def __len__(self) -> int:
+        return len(self.rows) * self.times
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        """Read a batch."""
+        return self.rows.__getitems__([index % len(self.rows) for index in indices])
+
+
+def loop_parts(policy: nn.Module, rows: ExampleDataset, pairs: int, steps: int) -> dict[str, float]:
+    """Process time of the parts of a fit's step, ms, the median over its steps."""
+    profiler = ProcessProfiler()
+    ends = Steps(profiler)
+    collate = first_completions(collate_tree, 2)
+    loader = DataLoader(Repeated(rows, _WARMUP + steps), batch_size=pairs, collate_fn=collate)
+    with tempfile.TemporaryDirectory() as directory:
+        trainer = pl.Trainer(
+            max_steps=_WARMUP + steps,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            profiler=profiler,
+            callbacks=[ends],
+            default_root_dir=directory,
+        )
+        with unscored():
+            trainer.fit(PreferenceModule(policy), loader)
+    whole = statistics.median(end - begun for begun, end in pairwise(ends.ends[_WARMUP - 1 :])) * 1e3
+    parts = by_part(profiler.steps[_WARMUP:])
+    return {**parts, "Lightning": whole - sum(parts.values())}
+
+
+def by_part(steps: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The median time of each part in ms, of the seconds of actions; an action is of the first part that names it."""
+    found = {name: [0.0] * len(steps) for name in _PARTS}
+    for place, step in enumerate(steps):
+        for action, took in step.items():
+            name = next((name for name, marks in _PARTS.items() if any(mark in action for mark in marks)), None)
+            if name is not None and "Steps" not in action:
+                found[name][place] += took * 1e3
+    return {name: statistics.median(each) for name, each in found.items()}

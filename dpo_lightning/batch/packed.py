@@ -1,0 +1,98 @@
+"""Tensors of a batch in one buffer: they reach another device, or pinned memory, as one copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+Leaf = TypeVar("Leaf")
+
+# Kernels are chosen, and compiled, for pointers that are multiples of 16; a cache line is 64 bytes.
+_ALIGNED = 64
+
+
+def packed(values: T) -> T:
+    """Return a mapping or a named tuple with tensors in place of its arrays, which are views of one buffer.
+
+    Args:
+        values: Has arrays of int64, int32 or bool, one or more, within named tuples and mappings too.
+    """
+    arrays = [*_leaves(values, np.ndarray)]
+    stops = [*accumulate(-(-each.nbytes // _ALIGNED) * _ALIGNED for each in arrays)]
+    buffer = torch.empty(stops[-1], dtype=torch.uint8)
+    tensors = []
+    for array, start in zip(arrays, [0, *stops], strict=False):
+        tensor = buffer[start : start + array.nbytes].view(_TYPES[array.dtype]).view(array.shape)
+        np.copyto(tensor.numpy(), array)
+        tensors.append(tensor)
+    result: T = _replaced(values, np.ndarray, iter(tensors))
+    return result
+
+
+_TYPES = {np.dtype(np.int64): torch.int64, np.dtype(np.int32): torch.int32, np.dtype(np.bool_): torch.bool}
+
+
+def moved(batch: T, move: Callable[[Tensor], Tensor]) -> T:
+    """Return a named tuple with its tensors moved, those within named tuples and mappings too.
+
+    Tensors that fill one buffer move as one. Others, such as a tensor of your own, move one by one.
+
+    Args:
+        batch: The named tuple.
+        move: Moves a tensor, without a change of its type.
+    """
+    tensors = [*_leaves(batch, Tensor)]
+    together: dict[int, list[int]] = {}
+    for place, each in enumerate(tensors):
+        together.setdefault(id(each.untyped_storage()), []).append(place)
+    for places in together.values():
+        group = [tensors[place] for place in places]
+        there = _as_one(group, move) if _fill_a_buffer(group) else [*map(move, group)]
+        for place, each in zip(places, there, strict=True):
+            tensors[place] = each
+    result: T = _replaced(batch, Tensor, iter(tensors))
+    return result
+
+
+def _fill_a_buffer(group: list[Tensor]) -> bool:
+    """Whether the tensors are half of one buffer or more: views of something large would take all of it along."""
+    size = group[0].untyped_storage().nbytes()
+    held = sum(each.nbytes + _ALIGNED for each in group)
+    return len(group) > 1 and size % _ALIGNED == 0 and size <= 2 * held
+
+
+def _as_one(group: list[Tensor], move: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    first = group[0]
+    buffer = torch.empty(0, dtype=torch.uint8, device=first.device).set_(first.untyped_storage())
+    there = move(buffer)
+    if there is buffer:
+        return group
+    return [there.view(each.dtype).as_strided(each.shape, each.stride(), each.storage_offset()) for each in group]
+
+
+def _leaves(value: Any, kind: type[Leaf]) -> Iterator[Leaf]:
+    if isinstance(value, kind):
+        yield value
+    elif hasattr(value, "_fields"):
+        for each in value:
+            yield from _leaves(each, kind)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _leaves(each, kind)
+
+
+def _replaced(value: Any, kind: type, leaves: Iterator[Any]) -> Any:
+    """The value with other leaves, in the order of `_leaves`."""
+    if isinstance(value, kind):
+        return next(leaves)
+    if hasattr(value, "_fields"):
+        return type(value)(*[_replaced(each, kind, leaves) for each in value])
+    if isinstance(value, Mapping):
+        return {name: _replaced(each, kind, leaves) for name, each in value.items()}
+    return value

@@ -1,0 +1,135 @@
+"""The tokens of examples as one row of numbers, and where each prompt and each branch stands in it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dpo_lightning.batch.types import TokenizedExample
+from dpo_lightning.errors import InputError
+
+
+class Parts(NamedTuple):
+    """Prompts and the branches that continue them: a packed row `[P0 C1 .. CK P1 C1 .. CK ...]` of `L` tokens.
+
+    All arrays are int64. Branches stand example by example; `order` puts them into the order of sequences.
+
+    Attributes:
+        ids: Token ids of the row, `[L]`.
+        prompt_starts: Where each prompt begins, `[P]`.
+        prompt_lengths: Tokens of each prompt, `[P]`.
+        starts: Where each branch begins, `[S]`.
+        lengths: Tokens of each branch, `[S]`.
+        example: Example that each branch continues, `[S]`.
+        order: Number of the branch of each sequence, `[S]`.
+        completions: Completions of each example, mismatched ones not counted.
+    """
+
+    ids: np.ndarray
+    prompt_starts: np.ndarray
+    prompt_lengths: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    example: np.ndarray
+    order: np.ndarray
+    completions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, examples: Sequence[TokenizedExample]) -> Parts:
+        """Lay out examples that `check_examples` has seen.
+
+        Raises:
+            InputError: for a token id that is no whole number, naming the row.
+        """
+        branches = [each.branches for each in examples]
+        lengths = np.array([len(ids) for own in branches for ids in own])
+        prompts = np.array([len(each.prompt_ids) for each in examples])
+        counts = np.array([*map(len, branches)])
+        example = np.repeat(np.arange(len(examples)), counts)
+        before = np.cumsum(lengths) - lengths  # tokens of earlier branches
+        prompt_starts = np.cumsum(prompts) - prompts + before[np.cumsum(counts) - counts]
+        completions = tuple(len(each.completion_ids) for each in examples)
+        return cls(
+            _ids(examples, branches),
+            prompt_starts,
+            prompts,
+            before + np.cumsum(prompts)[example],
+            lengths,
+            example,
+            _sequence_order(example, counts, np.array(completions)),
+            completions,
+        )
+
+    @property
+    def segments(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Tokens of each prompt and of each of its branches."""
+        lengths, counts = iter(self.lengths.tolist()), np.bincount(self.example).tolist()
+        return tuple(
+            (prompt, tuple(next(lengths) for _ in range(count)))
+            for prompt, count in zip(self.prompt_lengths.tolist(), counts, strict=True)
+        )
+
+    @property
+    def order_of_completions(self) -> np.ndarray:
+        """Number of each completion in the order of sequences, among the completions example by example, `[C]`."""
+        total = sum(self.completions)
+        among_branches = self.order[:total]
+        return np.argsort(np.argsort(among_branches))
+
+    def masks(self, examples: Sequence[TokenizedExample]) -> np.ndarray | None:
+        """Return whether each token counts, sequence by sequence, `[N]` of bool; None where all do."""
+        if not any(each.scored or each.mismatched_scored for each in examples):
+            return None
+        masks = [mask for each in examples for mask in each.scored_branches]
+        counts = np.frombuffer(_packed("?", [*chain.from_iterable(masks)]), dtype=bool)
+        before = np.cumsum(self.lengths) - self.lengths
+        return counts[ranges(before[self.order], self.lengths[self.order])]
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return `start, start + 1, ...` of each piece, so many numbers of each, one piece after the other.
+
+    Example:
+        >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
+        [5, 6, 0, 1, 2]
+    """
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+
+
+def _sequence_order(example: np.ndarray, counts: np.ndarray, completions: np.ndarray) -> np.ndarray:
+    """Completion by completion, the mismatched ones at the end; see `sequence_order`."""
+    number = np.arange(len(example)) - (np.cumsum(counts) - counts)[example]
+    is_mismatched = number >= completions[example]
+    return np.lexsort((example, np.where(is_mismatched, completions.max(), number)))
+
+
+def _ids(examples: Sequence[TokenizedExample], branches: Sequence[Sequence[list[int]]]) -> np.ndarray:
+    row: list[int] = []
+    for each, own in zip(examples, branches, strict=True):
+        row += each.prompt_ids
+        for ids in own:
+            row += ids
+    try:
+        return np.frombuffer(_packed("q", row), dtype=np.int64)
+    except struct.error:
+        raise _no_id(examples) from None
+
+
+def _packed(kind: str, values: Sequence[Any]) -> bytes:
+    """The values as bytes; 9 ns each, where `torch.tensor` takes 110 and would make floats of some of them."""
+    return struct.pack(f"{len(values)}{kind}", *values)
+
+
+def _no_id(examples: Sequence[TokenizedExample]) -> InputError:
+    for each in examples:
+        for token in chain(each.prompt_ids, *each.branches):
+            try:
+                struct.pack("q", token)
+            except struct.error:
+                return InputError(f"row {each.place} (from 0): {token!r:.40} is no token id: give a whole number")
+    raise AssertionError("each token is one by itself")
