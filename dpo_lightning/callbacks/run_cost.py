@@ -60,7 +60,7 @@ def cost_of(
     usual = work._replace(pairs=max(work.pairs // len(batches), 1), accumulate=trainer.accumulate_grad_batches)
     peak = peak_of(trainer)
     return Cost(
-        (setting.peak(workload(lengths, largest, tree=tree), torch.cuda.memory_allocated(device)), float(there)),
+        (setting.peak(workload(lengths, largest, tree=tree), torch.cuda.memory_allocated(device), there), float(there)),
         None if peak is None else setting.seconds(usual, peak, reference_forward=reference_in_the_step(run)),
     )
 
@@ -80,9 +80,9 @@ class _Setting(NamedTuple):
     state: State
     mesh: Mesh
 
-    def peak(self, work: Workload, allocated: float) -> float:
+    def peak(self, work: Workload, allocated: float, there: float) -> float:
         """Return the bytes at the peak, with the weights as they are allocated by now, not as formulas have them."""
-        formulas = device_memory(self.shape, work, self.numerics, self.state, self.mesh)
+        formulas = device_memory(self.shape, work, self.numerics, self.state, self.mesh, there)
         return formulas.total - formulas.policy - formulas.reference + allocated
 
     def seconds(self, work: Workload, peak: float, *, reference_forward: bool) -> float:

@@ -11,8 +11,12 @@ from typing import NamedTuple
 
 from dpo_lightning.estimate.shape import ModelShape
 from dpo_lightning.estimate.workload import Mesh, Workload
+<<<<<<< HEAD
 from dpo_lightning.logprobs.tiling import TILING
 from dpo_lightning.policy.recompute import Checkpointing, recomputes_layers
+=======
+from dpo_lightning.logprobs.tiling import LEAST_KEPT, TILING, WIDEST, kept_of
+>>>>>>> head
 
 
 class Numerics(NamedTuple):
@@ -84,8 +88,13 @@ class Memory(NamedTuple):
         return stays + max(self.activations + self.head, self.update)
 
 
-def device_memory(shape: ModelShape, work: Workload, numerics: Numerics, state: State, mesh: Mesh) -> Memory:
-    """Return the memory of one device at its peak, without the allocator's fragments and the CUDA context."""
+def device_memory(
+    shape: ModelShape, work: Workload, numerics: Numerics, state: State, mesh: Mesh, device_bytes: float = 0.0
+) -> Memory:
+    """Return the memory of one GPU at its peak, without the allocator's fragments and the CUDA context.
+
+    `device_bytes` is what it has: the head keeps more for the backward where there is more.
+    """
     share = _share(shape, mesh)
     trained = numerics.weight * shape.trainable * share
     adapters = numerics.weight * shape.trainable * share * state.reference_adapters
@@ -96,7 +105,7 @@ def device_memory(shape: ModelShape, work: Workload, numerics: Numerics, state: 
         optimizer=state.optimizer * trained,
         copies=copy_bytes(shape, numerics, mesh, state.checkpointing),
         activations=activation_bytes(shape, work, numerics, state.checkpointing, mesh.tensor),
-        head=head_bytes(shape, work, numerics),
+        head=head_bytes(shape, work, numerics, kept=kept_of(device_bytes)),
         update=trained,
     )
 
@@ -177,17 +186,24 @@ def activation_bytes(
     return work.tokens * (layers + 8 * shape.hidden)
 
 
-def head_bytes(shape: ModelShape, work: Workload, numerics: Numerics, device_type: str = "cuda") -> float:
+def head_bytes(
+    shape: ModelShape, work: Workload, numerics: Numerics, device_type: str = "cuda", kept: int = LEAST_KEPT
+) -> float:
     """Return the bytes of the head, which is computed in tiles and never has [N, V] logits in float32.
 
     (a + 4) N D                         its input, and the gradient that the forward finds out
     + min(a N V, kept) [trained]        probabilities kept for the backward
-    + (a + 4) min(tile, rows V)         the logits of a tile
-    + 4 V D [trained]                   the weight's gradient in float32
+    + (a + 4) min(tile, rows V)         the logits of a tile; in half precision on a GPU a min(rows, N) columns
+    + 4 V D [trained]                   the weight's gradient in float32; there w V D, and 4 columns D
 
-    `kept`, `tile` and `rows` are the sizes of `logprobs/tiling.py`.
+    `kept`, `tile`, `rows` and `columns` are the sizes of `logprobs/tiling.py`.
     """
-    a, scored = numerics.activation, work.scored
-    tile = min(TILING.tile_logits(device_type), min(scored, TILING.rows) * shape.vocabulary)
-    trained = min(a * scored * shape.vocabulary, TILING.kept_bytes) + 4 * shape.vocabulary * shape.hidden
-    return (a + 4) * scored * shape.hidden + tile * (a + 4 if a < 4 else a) + (trained if shape.head_trained else 0)
+    a, scored, vocabulary = numerics.activation, work.scored, shape.vocabulary
+    if device_type == "cuda" and a == 2:
+        tile = a * min(scored, TILING.fused_rows) * WIDEST
+        gradient = (numerics.weight * vocabulary + 4 * WIDEST) * shape.hidden
+    else:
+        logits = min(TILING.tile_logits(device_type), min(scored, TILING.rows) * vocabulary)
+        tile, gradient = logits * (a + 4 if a < 4 else a), 4 * vocabulary * shape.hidden
+    trained = min(a * scored * vocabulary, kept) + gradient
+    return (a + 4) * scored * shape.hidden + tile + (trained if shape.head_trained else 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks import memory_check
 from dpo_lightning.estimate import Mesh, Numerics, State, Workload, device_memory, memory, model_shape
-from dpo_lightning.logprobs.tiling import TILING
+from dpo_lightning.logprobs.tiling import LEAST_KEPT, TILING, WIDEST
 from dpo_lightning.policy.prepare import PolicyOptions
 
 FULL = State(reference_copies=1, reference_adapters=0, optimizer=2.0, checkpointing=False)
@@ -42,12 +44,13 @@ def test_tensor_parallelism_divides_the_layers(llama):
 def test_the_head_holds_a_tile_and_the_probabilities_that_are_kept(llama, device_type):
     shape, work = model_shape(llama, PolicyOptions()), WORK._replace(pairs=2000)
     tile = min(TILING.tile_logits(device_type), TILING.rows * shape.vocabulary)
-    kept = min(4 * work.scored * shape.vocabulary, TILING.kept_bytes)
+    kept = min(4 * work.scored * shape.vocabulary, LEAST_KEPT)
     hidden = (4 + 4) * work.scored * shape.hidden
     gradient = 4 * shape.vocabulary * shape.hidden
     assert memory.head_bytes(shape, work, SINGLE, device_type) == hidden + 4 * tile + kept + gradient
 
 
+<<<<<<< HEAD
 def test_what_checkpointing_keeps(llama):
     shape, layer = model_shape(llama, PolicyOptions()), memory.layer_bytes
     kept = {mode: memory.activation_bytes(shape, WORK, SINGLE, mode) for mode in (False, True, "selective", "offload")}
@@ -63,3 +66,14 @@ def test_selective_needs_what_the_formula_says(change):
     case = {**memory_check.CASES[0], **change, "checkpointing": "selective"}
     predicted, measured = memory_check.predict(case), memory_check.measure(case)
     assert measured["peak"] < predicted["peak"] < 1.25 * measured["peak"]
+=======
+def test_in_half_precision_a_gpu_keeps_a_part_of_its_memory_and_no_gradient_in_float32(llama):
+    shape, work = replace(model_shape(llama, PolicyOptions()), vocabulary=10**5), WORK._replace(pairs=10**4)
+    least, more = (
+        device_memory(shape, work, Numerics.of("bf16-true"), FULL, Mesh(), gigabytes * 1e9).head
+        for gigabytes in (1, 80)
+    )
+    assert more - least == 80e9 / 20 - LEAST_KEPT
+    tile, gradient = 2 * TILING.fused_rows * WIDEST, (2 * 10**5 + 4 * WIDEST) * shape.hidden
+    assert least == (2 + 4) * work.scored * shape.hidden + tile + LEAST_KEPT + gradient
+>>>>>>> head

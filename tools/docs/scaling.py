@@ -141,7 +141,7 @@ def cost(model: str, choice: Choice, pairs: int) -> Plan:
     return Plan(
         choice,
         batch,
-        memory.device_memory(shape, batch, numerics, state, choice.mesh).total,
+        memory.device_memory(shape, batch, numerics, state, choice.mesh, GPUS[_GPU].gigabytes * 1e9).total,
         step.step_flops(shape, batch, state, reference_forward=scores, tensor=choice.mesh.tensor),
         step.step_sent(shape, batch, numerics, state, choice.mesh, reference_forward=scores),
     )

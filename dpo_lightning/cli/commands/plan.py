@@ -215,11 +215,12 @@ def meshes(devices: int | None, shape: ModelShape) -> Iterator[tuple[str, Mesh]]
 def _show(run: Run, config: Namespace) -> None:
     shape, work, device = run.shape, run.work, GPUS[config.gpu]
     columns = list(meshes(config.devices, shape))
-    needed = [device_memory(shape, work, run.numerics, run.state, mesh) for _, mesh in columns]
+    held = device.gigabytes * 1e9
+    needed = [device_memory(shape, work, run.numerics, run.state, mesh, held) for _, mesh in columns]
     table = Table("GB a GPU", *(name for name, _ in columns))
     for term in _TERMS:
         table.add_row(term, *(f"{getattr(memory, term) / 1e9:.1f}" for memory in needed))
-    fits = [memory.total <= device.gigabytes * 1e9 for memory in needed]
+    fits = [memory.total <= held for memory in needed]
     table.add_row(f"peak, of {device.gigabytes:g}", *(f"{memory.total / 1e9:.1f}" for memory in needed))
     table.add_row("fits", *("yes" if fit else "no" for fit in fits), end_section=True)
     for label, values in _step_rows(run, config, [mesh for _, mesh in columns]).items():

@@ -1,0 +1,120 @@
+"""Kernels of a linear head, under one signature: log-probs of N tokens, and gradients, without [N, V] in float32.
+
+    scan(head, hidden [N, D], targets [N], wanted, tiling) -> Scan
+
+`PLAIN` computes in PyTorch, on any device and in any dtype, and is what the other is tested against. `FUSED` keeps each
+tile of logits in a GPU's cache and reads it once, by Triton.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dpo_lightning.compat.triton import runs
+from dpo_lightning.logprobs.statistics import Statistic
+from dpo_lightning.logprobs.tiling import Tiling
+from dpo_lightning.logprobs.transform import LogitTransform
+
+
+class LinearHead(NamedTuple):
+    """A head whose logits are `transform(hidden @ weight.T + bias)`.
+
+    Attributes:
+        weight: `[V, D]`, in any floating dtype.
+        bias: `[V]`, or None.
+        transform: A scale and a soft-cap.
+    """
+
+    weight: Float[Tensor, "V D"]
+    bias: Float[Tensor, " V"] | None
+    transform: LogitTransform
+
+
+class Wanted(NamedTuple):
+    """Purposes of a scan.
+
+    Attributes:
+        hidden: Whether the hidden states get a gradient.
+        head: Whether weight or bias get one.
+        statistics: What is taken of each distribution beside the log-prob.
+    """
+
+    hidden: bool
+    head: bool
+    statistics: Sequence[Statistic]
+
+
+class HeadBackward(ABC):
+    """What a scan leaves for the gradients of the head."""
+
+    @abstractmethod
+    def release(self) -> Sequence[Tensor]:
+        """Hand over the large tensors that `head_gradients` needs, so that autograd frees them after the backward."""
+
+    @abstractmethod
+    def head_gradients(
+        self, released: Sequence[Tensor], grad_logps: Float[Tensor, " N"]
+    ) -> tuple[Float[Tensor, "V D"], Float[Tensor, " V"] | None]:
+        """Return the gradients of weight and bias, in their dtypes.
+
+        Args:
+            released: What `release` has returned.
+            grad_logps: The gradient of the loss with respect to the log-probs.
+        """
+
+
+class Scan(NamedTuple):
+    """What a pass over the vocabulary found out.
+
+    Attributes:
+        logps: Nats, `[N]`, float32 (float64 for a float64 model).
+        statistics: Values `[N]` in the order in which they were wanted, in the dtype of `logps`.
+        gradient: Of `logps[n]` with respect to `hidden[n]`, `[N, D]` in the dtype of `logps`; None if not wanted.
+        backward: For the gradients of the head; holds nothing of the above.
+    """
+
+    logps: Float[Tensor, " N"]
+    statistics: Sequence[Float[Tensor, " N"]]
+    gradient: Float[Tensor, "N D"] | None
+    backward: HeadBackward
+
+
+class HeadKernel(NamedTuple):
+    """A way to compute a head; see the module's signature."""
+
+    scan: Callable[[LinearHead, Tensor, Tensor, Wanted, Tiling], Scan]
+
+
+def head_kernel(hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"]) -> HeadKernel:
+    """Return the kernel for these tensors: `FUSED` for half precision on a GPU that Triton compiles for, else `PLAIN`.
+
+    A product in float32 takes so much longer than one in half precision that passes over its logits hardly show.
+    """
+    fits = hidden.is_cuda and weight.is_cuda and hidden.dtype in (torch.bfloat16, torch.float16) and len(hidden) > 0
+    if fits and _triton_runs(hidden.device, hidden.dtype):
+        from dpo_lightning.logprobs.kernels.fused import FUSED
+
+        return FUSED
+    from dpo_lightning.logprobs.kernels.plain import PLAIN
+
+    return PLAIN
+
+
+@functools.cache
+def _triton_runs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Try a tile of one row: a GPU, a driver or a compiler that Triton cannot work with shows here, and once."""
+
+    def trial() -> None:
+        from dpo_lightning.logprobs.kernels.fused import FUSED
+
+        hidden, targets = torch.ones(1, 16, dtype=dtype, device=device), torch.zeros(1, dtype=torch.long, device=device)
+        FUSED.scan(LinearHead(hidden, None, LogitTransform()), hidden, targets, Wanted(True, False, ()), Tiling())
+
+    return runs(trial)
