@@ -76,12 +76,16 @@ def collate_tree(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
                 keys += range(start, end_of_prompt)
             keys += range(first, len(row))
             predictors[-1].append([end_of_prompt - 1, *range(first, len(row) - 1)][:length])
+    queries = [run for p, (c, *others) in segments for run in (p + c, *filter(None, others))]
+    keys_of_runs = [p + run for p, (c, *others) in segments for run in (c, *filter(None, others))]
     tree = TreeLayout(
         segments=segments,
         position_ids=torch.tensor([positions]),
         key_index=torch.tensor(keys),
-        query_offsets=_offsets([run for p, (c, *others) in segments for run in (p + c, *filter(None, others))]),
-        key_offsets=_offsets([p + run for p, (c, *others) in segments for run in (c, *filter(None, others))]),
+        query_offsets=_offsets(queries),
+        key_offsets=_offsets(keys_of_runs),
+        most_queries=max(queries),
+        most_keys=max(keys_of_runs),
     )
     in_order = [predictors[example][k] for example, k in sequence_order(examples)]
     return _batch(examples, torch.tensor([row]), in_order)._replace(tree=tree)

@@ -122,6 +122,8 @@ class TreeLayout(NamedTuple):
         key_index: Position in the row of each run's keys, one run after the other.
         query_offsets: Where each run's queries begin in the row, and the row's end; int32.
         key_offsets: Where each run's keys begin in `key_index`, and its end; int32.
+        most_queries: Queries of the run that has most of them; on the host.
+        most_keys: Keys of the run that has most of them; on the host.
     """
 
     segments: tuple[tuple[int, tuple[int, ...]], ...]
@@ -129,6 +131,8 @@ class TreeLayout(NamedTuple):
     key_index: Int[Tensor, " M"]
     query_offsets: Int[Tensor, " T+1"]
     key_offsets: Int[Tensor, " T+1"]
+    most_queries: int
+    most_keys: int
 
 
 class PreferenceBatch(NamedTuple):

@@ -144,6 +144,7 @@ def test_a_tree_by_hand():
     assert tree.key_index.tolist() == [0, 1, 2, 3, 4, 0, 1, 5, 6, 7, 6, 8, 9]
     assert tree.query_offsets.tolist() == [0, 5, 6, 8, 10]
     assert tree.key_offsets.tolist() == [0, 5, 8, 10, 13]
+    assert (tree.most_queries, tree.most_keys) == (5, 5)
 
 
 def test_a_tree_scores_what_a_padded_batch_scores():
@@ -168,6 +169,13 @@ def test_the_keys_of_a_run_are_its_sequence():
         assert batch.input_ids[0, keys].tolist() == prompt + completion
         assert tree.position_ids[0, keys].tolist() == list(range(len(keys)))
         assert keys.tolist()[-len(queries) :] == queries
+    assert tree.most_queries == tree.query_offsets.diff().max().item()
+    assert tree.most_keys == tree.key_offsets.diff().max().item()
+
+
+def test_the_run_with_most_keys_need_not_have_most_queries():
+    tree = collate_tree([TokenizedExample.pair(0, [1, 2], [3], [4, 5, 6, 7])]).tree
+    assert (tree.most_queries, tree.most_keys) == (4, 6)
 
 
 LABELLED = [TokenizedExample.labelled(4, [5, 6], [7, 8], True, [3]), TokenizedExample.labelled(6, [1], [2], False)]
@@ -249,6 +257,7 @@ def test_a_ragged_tree_by_hand():
     assert batch.lengths.tolist() == [2, 1, 1, 1, 2, 2]
     assert tree.key_index.tolist() == [0, 1, 2, 3, 0, 1, 4, 0, 1, 5, 6, 7, 8, 9, 10, 11, 9, 10, 12, 13]
     assert tree.query_offsets.tolist() == [0, 4, 5, 7, 9, 12, 14]
+    assert (tree.most_queries, tree.most_keys) == (4, 4)
     assert tree.key_offsets.tolist() == [0, 4, 7, 11, 13, 16, 20]
 
 
