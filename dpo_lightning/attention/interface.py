@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dpo_lightning.attention.kernels import Kernel, Softmax
 from dpo_lightning.attention.kernels.blocked import BLOCKED
+from dpo_lightning.attention.kernels.flex import FLEX
 from dpo_lightning.attention.kernels.plain import MASKED
 from dpo_lightning.attention.kernels.varlen import VARLEN
 from dpo_lightning.attention.mask import TreeMask
@@ -26,7 +27,7 @@ from dpo_lightning.utils.torch_modes import compute_dtype
 
 _PREFIX = "tree_"
 _WRAPPED = ("sdpa", "eager")
-_FASTEST_FIRST = (VARLEN, BLOCKED, MASKED)
+_FASTEST_FIRST = (VARLEN, FLEX, BLOCKED, MASKED)
 
 
 class TreeError(RunError):
@@ -160,7 +161,9 @@ def _mask(*args: Any, own: str, mask_function: Any, **options: Any) -> Any:
     forward = _under_way.get()
     if forward is None:
         return own_mask(own)(*args, mask_function=mask_function, **options)
-    return TreeMask(mask_function, forward.tree, forward.tree.position_ids.device)
+    # What lets transformers' own sdpa leave out the mask of a short sequence: below this length it is the causal one.
+    causal_below = options.get("local_size") if options.get("allow_is_causal_skip") else None
+    return TreeMask(mask_function, forward.tree, forward.tree.position_ids.device, causal_below or 0)
 
 
 @cache

@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import OptState
 from torch.optim.lr_scheduler import LRScheduler
+
+T = TypeVar("T")
 
 SHARD_METADATA_TYPES: dict[str, set[str]] = {
     "torch.distributed.checkpoint.metadata": {
@@ -76,6 +78,21 @@ def grouped_heads(kernel: Callable[..., Any], query_heads: int, key_heads: int) 
     """
     takes_it = "enable_gqa" in inspect.signature(kernel).parameters
     return {"enable_gqa": query_heads != key_heads} if takes_it else {}
+
+
+def compiled(function: Callable[..., T]) -> Callable[..., T]:
+    """Compile a function as one graph, for any length of its tensors, and anew for each float among its arguments.
+
+    Sets `torch._dynamo.config.specialize_float` for the call: a second scale or soft-cap would become a symbol, which
+    breaks FlexAttention's graph; and `recompile_limit`, since heads, windows and modes may be more than 8 kinds.
+    """
+    as_one: Callable[..., T] = torch.compile(function, fullgraph=True)
+
+    def call(*args: Any) -> T:
+        with torch._dynamo.config.patch(specialize_float=True, recompile_limit=128):
+            return as_one(*args)
+
+    return call
 
 
 def check_archive(path: Path) -> None:

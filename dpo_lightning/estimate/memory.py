@@ -11,12 +11,8 @@ from typing import NamedTuple
 
 from dpo_lightning.estimate.shape import ModelShape
 from dpo_lightning.estimate.workload import Mesh, Workload
-<<<<<<< HEAD
-from dpo_lightning.logprobs.tiling import TILING
-from dpo_lightning.policy.recompute import Checkpointing, recomputes_layers
-=======
 from dpo_lightning.logprobs.tiling import LEAST_KEPT, TILING, WIDEST, kept_of
->>>>>>> head
+from dpo_lightning.policy.recompute import Checkpointing, recomputes_layers
 
 
 class Numerics(NamedTuple):

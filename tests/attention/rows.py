@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dpo_lightning.attention.mask import Rule, TreeMask
+from dpo_lightning.attention.mask import TreeMask
+from dpo_lightning.attention.rules import Rule
 from dpo_lightning.batch import TokenizedExample, TreeLayout, collate_tree
 
 Segments = Sequence[tuple[int, ...]]
@@ -47,7 +48,7 @@ def heads(
     return Heads(*(2 * torch.randn(1, *size, dtype=torch.float64) for size in sizes)).to(torch.float64)
 
 
-def causal(_: Tensor, __: Tensor, query: Tensor, key: Tensor) -> Tensor:
+def causal(_: Any, __: Any, query: Any, key: Any) -> Any:
     return key <= query
 
 

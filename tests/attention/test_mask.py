@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import pytest
 import torch
@@ -10,13 +11,16 @@ from transformers import MistralConfig
 from transformers.masking_utils import (
     and_masks,
     causal_mask_function,
+    chunked_causal_mask_function,
     chunked_overlay,
     create_sliding_window_causal_mask,
     sliding_window_overlay,
 )
 
-from dpo_lightning.attention.mask import Rule, Run
-from tests.attention.rows import SHORT, causal, chunk, mask_of, visible, window
+from dpo_lightning.attention.mask import Run, TreeMask
+from dpo_lightning.attention.rules import Rule
+from dpo_lightning.batch import TreeLayout
+from tests.attention.rows import RAGGED, SHORT, causal, chunk, mask_of, tree_of, visible, window
 
 
 def test_runs_by_hand() -> None:
@@ -104,11 +108,51 @@ def test_a_rule_that_hides_nothing_is_causal(rule: Rule, is_causal: bool) -> Non
     assert mask_of(SHORT, rule).is_causal is is_causal
 
 
-def test_transformers_own_rule_is_not_evaluated_where_it_is_the_causal_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    mask = mask_of(SHORT, causal_mask_function)
-    monkeypatch.setattr(type(mask), "visible", lambda *_: pytest.fail("evaluated"))
+@pytest.mark.parametrize(
+    ("rule", "reach"),
+    [
+        (causal_mask_function, math.inf),
+        (and_masks(sliding_window_overlay(9), causal_mask_function), math.inf),
+        (and_masks(sliding_window_overlay(8), causal_mask_function), 8),
+    ],
+)
+def test_rules_that_can_be_read_are_not_evaluated(rule: Rule, reach: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = mask_of(SHORT, rule)
+    monkeypatch.setattr(type(mask), "_evaluated", lambda *_: pytest.fail("evaluated"))
 
-    assert mask.is_causal
+    assert mask.reach == reach
+    assert mask.is_causal is (reach == math.inf)
+
+
+@pytest.mark.parametrize(("causal_below", "reach"), [(0, None), (9, None), (10, math.inf)])
+def test_a_chunk_that_no_sequence_fills_is_causal(causal_below: int, reach: float | None) -> None:
+    """As transformers tells its own sdpa; the rule itself looks up the padding on the device."""
+    rule = chunked_causal_mask_function(9, torch.zeros(1, dtype=torch.long))
+
+    assert TreeMask(rule, tree_of(SHORT), torch.device("cuda"), causal_below).reach == reach
+
+
+def test_a_rule_that_cannot_be_read_is_not_evaluated_where_that_stalls_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TreeMask, "_evaluated", lambda *_: pytest.fail("evaluated"))
+
+    assert not TreeMask(chunk(9), tree_of(SHORT), torch.device("cuda")).is_causal
+
+
+def test_what_is_derived_from_a_tree_is_derived_once_for_all_masks_of_the_batch() -> None:
+    tree, calls = tree_of(SHORT), []
+
+    def derived(tree: TreeLayout, size: int) -> int:
+        calls.append(size)
+        return tree.most_keys + size
+
+    masks = [TreeMask(causal, tree, torch.device("cpu")), TreeMask(window(2), tree, torch.device("cpu"))]
+    assert [mask.once(derived, size) for mask in masks for size in (1, 2)] == [10, 11, 10, 11]
+    assert calls == [1, 2]
+    assert mask_of(RAGGED).once(derived, 1) == mask_of(RAGGED).tree.most_keys + 1
+    assert calls == [1, 2, 1]
+    assert masks[0].runs is masks[1].runs
 
 
 def test_a_window_of_transformers_has_its_size() -> None:

@@ -50,7 +50,6 @@ def test_the_head_holds_a_tile_and_the_probabilities_that_are_kept(llama, device
     assert memory.head_bytes(shape, work, SINGLE, device_type) == hidden + 4 * tile + kept + gradient
 
 
-<<<<<<< HEAD
 def test_what_checkpointing_keeps(llama):
     shape, layer = model_shape(llama, PolicyOptions()), memory.layer_bytes
     kept = {mode: memory.activation_bytes(shape, WORK, SINGLE, mode) for mode in (False, True, "selective", "offload")}
@@ -66,7 +65,6 @@ def test_selective_needs_what_the_formula_says(change):
     case = {**memory_check.CASES[0], **change, "checkpointing": "selective"}
     predicted, measured = memory_check.predict(case), memory_check.measure(case)
     assert measured["peak"] < predicted["peak"] < 1.25 * measured["peak"]
-=======
 def test_in_half_precision_a_gpu_keeps_a_part_of_its_memory_and_no_gradient_in_float32(llama):
     shape, work = replace(model_shape(llama, PolicyOptions()), vocabulary=10**5), WORK._replace(pairs=10**4)
     least, more = (
@@ -76,4 +74,3 @@ def test_in_half_precision_a_gpu_keeps_a_part_of_its_memory_and_no_gradient_in_f
     assert more - least == 80e9 / 20 - LEAST_KEPT
     tile, gradient = 2 * TILING.fused_rows * WIDEST, (2 * 10**5 + 4 * WIDEST) * shape.hidden
     assert least == (2 + 4) * work.scored * shape.hidden + tile + LEAST_KEPT + gradient
->>>>>>> head

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dpo_lightning.attention.kernels import Kernel, Softmax
-from dpo_lightning.attention.mask import Run, TreeMask
+from dpo_lightning.attention.mask import Run, TreeMask, runs_of
+from dpo_lightning.batch import TreeLayout
 from dpo_lightning.compat.torch import softmax_gradient
 
 # Queries of a block. Causal blocks skip the keys after their last query; smaller ones make the matrix products small.
@@ -104,8 +105,8 @@ class _Wide:
 
 
 def blocked_fits(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> bool:
-    """Return whether the rule is causal, the softmax plain, and the device not CUDA, where small blocks lose time."""
-    return not query.is_cuda and softmax.is_plain and mask.is_causal
+    """Return whether the rule is causal and the softmax plain."""
+    return softmax.is_plain and mask.is_causal
 
 
 def blocked_attention(
@@ -121,10 +122,14 @@ def blocked_attention(
     scores, `H x 128 x K`, and up to `KEPT_BYTES` of probabilities until the backward.
     """
     with torch.autocast(query.device.type, enabled=False):
-        return _BlockedAttention.apply(query, key, value, list(_blocks(mask.runs)), softmax.scale)
+        return _BlockedAttention.apply(query, key, value, mask.once(_blocks_of), softmax.scale)
 
 
 BLOCKED = Kernel(blocked_fits, blocked_attention)
+
+
+def _blocks_of(tree: TreeLayout) -> list[_Block]:
+    return list(_blocks(runs_of(tree)))
 
 
 def _blocks(runs: Sequence[Run]) -> Iterator[_Block]:

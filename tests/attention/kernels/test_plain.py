@@ -11,7 +11,7 @@ from torch import Tensor
 from dpo_lightning.attention.kernels import Softmax
 from dpo_lightning.attention.kernels.blocked import blocked_attention
 from dpo_lightning.attention.kernels.plain import masked_attention
-from dpo_lightning.attention.mask import Rule
+from dpo_lightning.attention.rules import Rule
 from tests.attention.rows import (
     ONE_SIDED,
     SHORT,

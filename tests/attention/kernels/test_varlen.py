@@ -13,7 +13,7 @@ from dpo_lightning.attention.kernels import Softmax, varlen
 from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
 from dpo_lightning.batch import collate_tree
 from dpo_lightning.logprobs import TokenScorer
-from tests.attention.rows import ONE_SIDED, RAGGED, SHORT, Segments, assert_same, dense, heads, mask_of, visible
+from tests.attention.rows import ONE_SIDED, RAGGED, SHORT, Segments, assert_same, dense, heads, mask_of, visible, window
 from tests.helpers.tiny import PAIRS, tiny_llama
 from tools.docs.architecture_models import tiny_model
 
@@ -46,21 +46,28 @@ class Kernel:
         self.calls.append({**locals()})
         assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
         assert query.is_contiguous()
-        assert window_size == (-1, 0)
+        assert query.shape[-1] == key.shape[-1] == value.shape[-1]
+        assert query.shape[-1] % 8 == 0
         assert enable_gqa == (query.shape[1] != key.shape[1])
         q_ends, k_ends = cu_seq_q.tolist(), cu_seq_k.tolist()
         assert (q_ends[-1], k_ends[-1]) == (len(query), len(key))
         sizes_q, sizes_k = cu_seq_q.diff().tolist(), cu_seq_k.diff().tolist()
         assert (max_q, max_k) == (max(sizes_q), max(sizes_k))
         parts = zip(query.split(sizes_q), key.split(sizes_k), value.split(sizes_k), strict=True)
-        return torch.cat([self._sequence(*part, scale) for part in parts])
+        return torch.cat([self._sequence(*part, scale, window_size) for part in parts])
 
-    def _sequence(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def _sequence(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, window_size: tuple[int, int]
+    ) -> Tensor:
         share = query.shape[1] // key.shape[1]
         query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
         scores = scale * query @ key.repeat_interleave(share, 0).transpose(1, 2)
-        future = torch.ones_like(scores, dtype=torch.bool).triu(scores.shape[-1] - scores.shape[-2] + 1)
-        probabilities = scores.masked_fill(future, -torch.inf).softmax(-1)
+        aligned = scores.shape[-1] - scores.shape[-2]
+        (left, right), everything = window_size, torch.ones_like(scores, dtype=torch.bool)
+        hidden = everything.triu(aligned + right + 1)
+        if left >= 0:
+            hidden |= everything.tril(aligned - left - 1)
+        probabilities = scores.masked_fill(hidden, -torch.inf).softmax(-1)
         return (probabilities @ value.repeat_interleave(share, 0)).transpose(0, 1)
 
 
@@ -123,15 +130,42 @@ def test_a_model_uses_it_where_it_fits(kernel: Kernel, monkeypatch: pytest.Monke
     assert all(call["enable_gqa"] for call in kernel.calls)
 
 
-def test_a_model_with_a_window_that_hides_something_does_not_use_it(
-    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("size", "left"), [(2, 1), (3, 2), (8, 7), (9, -1), (100, -1)])
+def test_a_window_is_the_kernels_own(size: int, left: int, kernel: Kernel) -> None:
+    """The longest sequences have 9 tokens: a window of 9 hides nothing."""
+    rows = heads(SHORT)
+    expected = dense(rows, visible(SHORT, window(size)), SCALE)
 
+    assert_same(varlen_attention(*rows, mask_of(SHORT, window(size)), SOFTMAX), expected, rows, 1e-13)
+    assert [call["window_size"] for call in kernel.calls] == [(left, 0)]
+
+
+@pytest.mark.parametrize(("width", "value_width", "taken"), [(100, 100, 104), (5, 5, 8), (12, 9, 16), (8, 8, 8)])
+def test_head_dimensions_are_filled_up_with_zeros(width: int, value_width: int, taken: int, kernel: Kernel) -> None:
+    rows = heads(SHORT, width=width, value_width=value_width)
+    expected = dense(rows, visible(SHORT), SCALE / width)
+
+    assert_same(varlen_attention(*rows, mask_of(SHORT), Softmax(SCALE / width)), expected, rows, 1e-13)
+    assert kernel.calls[0]["query"].shape[-1] == taken
+
+
+def test_a_model_with_a_window_uses_it(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = tiny_model("mistral", sliding_window=3), collate_tree(PAIRS)
+    expected = TokenScorer(model)(batch).logps
     monkeypatch.setattr(varlen, "_flash_takes", lambda *_: True)
-    for size, calls in ((3, 0), (100, 2)):
-        kernel.calls.clear()
-        TokenScorer(tiny_model("mistral", sliding_window=size))(collate_tree(PAIRS))
-        assert len(kernel.calls) == calls
+
+    torch.testing.assert_close(TokenScorer(model)(batch).logps, expected, rtol=0, atol=1e-5)
+    assert [call["window_size"] for call in kernel.calls] == [(2, 0), (2, 0)]
+
+
+def test_what_the_batch_knows_is_not_asked_of_its_runs(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing goes over the runs in Python, which would be paid for in each layer."""
+    rows, mask = heads(SHORT), mask_of(SHORT)
+    monkeypatch.setattr(type(mask), "runs", property(lambda _: pytest.fail("asked for the runs")))
+
+    varlen_attention(*rows, mask, SOFTMAX)
+
+    assert (kernel.calls[0]["max_q"], kernel.calls[0]["max_k"]) == (8, 9)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +176,9 @@ def test_a_model_with_a_window_that_hides_something_does_not_use_it(
         ("cpu", torch.bfloat16, 64, 64, False),
         ("cuda", torch.float32, 64, 64, False),
         ("cuda", torch.float64, 64, 64, False),
-        ("cuda", torch.bfloat16, 64, 32, False),
+        ("cuda", torch.bfloat16, 100, 100, True),
+        ("cuda", torch.bfloat16, 192, 128, True),
+        ("cuda", torch.bfloat16, 257, 64, False),
         ("cuda", torch.bfloat16, 320, 320, False),
     ],
     ids=str,
