@@ -65,6 +65,8 @@ def test_selective_needs_what_the_formula_says(change):
     case = {**memory_check.CASES[0], **change, "checkpointing": "selective"}
     predicted, measured = memory_check.predict(case), memory_check.measure(case)
     assert measured["peak"] < predicted["peak"] < 1.25 * measured["peak"]
+
+
 def test_in_half_precision_a_gpu_keeps_a_part_of_its_memory_and_no_gradient_in_float32(llama):
     shape, work = replace(model_shape(llama, PolicyOptions()), vocabulary=10**5), WORK._replace(pairs=10**4)
     least, more = (
