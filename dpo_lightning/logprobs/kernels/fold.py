@@ -9,6 +9,10 @@ traffic see them with their tensors.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -21,7 +25,12 @@ _LOGITS_A_WARP = 512
 _WIDTH_BLOCK = 1024
 
 
-@triton.jit
+def _kernel(function: Callable[..., None]) -> Any:
+    """Compile a function: the one that was written, where a checker of types has wrapped it."""
+    return triton.jit(inspect.unwrap(function), do_not_specialize=["count"])
+
+
+@_kernel
 def _logits_of_row(raw, bias, inside, scale, softcap, BIASED: tl.constexpr, CAPPED: tl.constexpr):
     logits = tl.load(raw, mask=inside, other=0.0).to(tl.float32)
     if BIASED:
@@ -33,7 +42,7 @@ def _logits_of_row(raw, bias, inside, scale, softcap, BIASED: tl.constexpr, CAPP
     return tl.where(inside, logits, -float("inf"))
 
 
-@triton.jit
+@_kernel
 def _sloped(values, logits, softcap, CAPPED: tl.constexpr):
     if CAPPED:
         ratio = logits / softcap
@@ -41,7 +50,7 @@ def _sloped(values, logits, softcap, CAPPED: tl.constexpr):
     return values
 
 
-@triton.jit(do_not_specialize=["count"])
+@_kernel
 def _fold(
     raw,
     bias,
@@ -97,7 +106,7 @@ def _fold(
                 tl.store(sums + first, tl.load(sums + first, mask=known, other=0.0) * decay, mask=known)
 
 
-@triton.jit
+@_kernel
 def _coefficients(
     source,
     bias,
