@@ -92,7 +92,8 @@ class TreeMask:
     def once(self, make: Callable[..., T], *settings: Hashable) -> T:
         """Return `make(tree, *settings)`, computed for the first layer of policy and reference that asks."""
         if (make, settings) not in self._shared:
-            self._shared[make, settings] = make(self.tree, *settings)
+            with torch.inference_mode(False):  # the policy's backward may save what its reference made
+                self._shared[make, settings] = make(self.tree, *settings)
         made: T = self._shared[make, settings]
         return made
 

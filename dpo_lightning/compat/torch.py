@@ -80,6 +80,28 @@ def grouped_heads(kernel: Callable[..., Any], query_heads: int, key_heads: int) 
     return {"enable_gqa": query_heads != key_heads} if takes_it else {}
 
 
+def activate_flash_attention(name: str) -> str | None:
+    """Let torch's flash attention run another library's kernels, and return the reason why it cannot, or None.
+
+    Calls `torch.nn.attention.activate_flash_attention_impl`, which not every torch has, and which raises what the
+    import of that library raises.
+    """
+    activate: Callable[[str], None] | None = getattr(torch.nn.attention, "activate_flash_attention_impl", None)
+    if activate is None:
+        return f"torch {torch.__version__} has no torch.nn.attention.activate_flash_attention_impl"
+    try:
+        activate(name)
+    except Exception as error:  # that of a library's import may be anything
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def restore_flash_attention() -> None:
+    """Let torch's flash attention run its own kernels again, after `activate_flash_attention`."""
+    restore: Callable[[], None] = torch.nn.attention.restore_flash_attention_impl
+    restore()
+
+
 def compiled(function: Callable[..., T]) -> Callable[..., T]:
     """Compile a function as one graph, for any length of its tensors, and anew for each float among its arguments.
 

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import StepLR
 from dpo_lightning.compat.torch import (
     SHARD_METADATA_TYPES,
     check_archive,
+    compiled,
     forward_replaced,
     has_own_forward,
     is_of_groups,
@@ -35,6 +36,21 @@ def test_the_gradient_of_a_softmax_is_that_of_autograd() -> None:
     gradient = torch.randn(3, 5)
     (expected,) = torch.autograd.grad(probabilities, scores, gradient)
     torch.testing.assert_close(softmax_gradient(gradient, probabilities.detach(), torch.float32), expected)
+
+
+def test_what_is_compiled_is_one_graph_for_each_number_and_for_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[Any] = []
+    torch_compile = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda f, **options: torch_compile(f, backend=lambda g, _: graphs.append(g) or g, **options)
+    )
+    scaled = compiled(lambda tensor, factor: tensor * factor)
+
+    made = []
+    for length, factor in ((5, 2.0), (6, 2.0), (7, 2.0), (9, 3.0), (8, 3.0)):
+        assert torch.equal(scaled(torch.ones(length), factor), torch.full((length,), factor))
+        made.append(len(graphs))
+    assert made == [1, 2, 2, 3, 3]
 
 
 def test_an_archive_that_is_cut_is_refused(tmp_path: Path) -> None:

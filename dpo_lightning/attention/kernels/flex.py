@@ -31,7 +31,7 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 class _Heads(NamedTuple):
-    """What a kernel is compiled for."""
+    """Heads and softmax that a kernel is compiled for."""
 
     device: torch.device
     dtype: torch.dtype
