@@ -69,8 +69,9 @@ class BadSteps:
         return (bad > 0) | ~torch.isfinite(norm) | (norm > (math.inf if usual is None else self.spike * usual))
 
     def _usual(self) -> float | None:
-        """Return the norm that a spike is a multiple of; None before there are enough."""
-        return None if math.isinf(self.spike) or len(self._norms) < _FEWEST else statistics.median(self._norms)
+        """Return the norm that a spike is a multiple of; None before there are enough, and where most are 0."""
+        asked = not math.isinf(self.spike) and len(self._norms) >= _FEWEST
+        return (statistics.median(self._norms) or None) if asked else None
 
     def count(self, step: GuardedStep, problem: str, *, losses_finite: bool) -> None:
         """Count a bad step as skipped, and say so; every rank must call.

@@ -160,7 +160,8 @@ class UpdateGuard(pl.Callback):
             self._pending = _Pending(step, LateNumbers(measured))
             return
         self._check(step, *measured.tolist())
-        if skipped := self.skipped + self.scaler_skipped:  # in each step: a logger takes those of its interval
+        skipped = self.skipped + self.scaler_skipped
+        if skipped and logs_means(pl_module):
             pl_module.log("train/skipped_steps", float(skipped), rank_zero_only=True)
 
     def _check(self, step: GuardedStep, norm: float, scale: float, bad: float) -> None:
