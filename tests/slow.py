@@ -13,6 +13,7 @@ SLOW = {
     "tests/callbacks/test_checkpoint": "whole fits, some of them killed",
     "tests/callbacks/test_exact_resume": "runs that are stopped and go on",
     "tests/callbacks/test_graceful_stop": "whole fits that are stopped",
+    "tests/callbacks/test_guarded_step": "whole fits, and two processes",
     "tests/callbacks/test_moving_reference": "whole fits of every kind",
     "tests/callbacks/test_resumed_settings": "whole fits that go on",
     "tests/callbacks/test_roll_call": "two processes that hang",

@@ -26,6 +26,7 @@ from dpo_lightning.errors import NotBuiltError
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.report.progress_line import short
 from dpo_lightning.run import PreferenceRun
+from dpo_lightning.training.fused import KERNEL
 from dpo_lightning.training.schedules import optimizer_steps
 from dpo_lightning.utils.memory import peak_memory
 from dpo_lightning.utils.secrets import masked
@@ -171,12 +172,13 @@ def objective_of(pl_module: pl.LightningModule) -> dict[str, Any] | None:
 
 
 def optimizer_of(trainer: pl.Trainer) -> dict[str, Any] | None:
-    """Return class and learning rate, before its schedule, of the first optimizer."""
+    """Return class, kernel and learning rate, before its schedule, of the first optimizer."""
     if not trainer.optimizers:
         return None
     optimizer = trainer.optimizers[0]
     group = optimizer.param_groups[0]
-    return {"name": type(optimizer).__name__, "lr": float(group.get("initial_lr", group["lr"]))}
+    kernel = {KERNEL: True} if group.get(KERNEL) else {}
+    return {"name": type(optimizer).__name__, **kernel, "lr": float(group.get("initial_lr", group["lr"]))}
 
 
 def data_of(trainer: pl.Trainer) -> dict[str, Any] | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import statistics
-from collections import deque
 from typing import Any, NamedTuple, Optional, cast
 
 import lightning.pytorch as pl
@@ -15,27 +13,21 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from dpo_lightning.batch import PreferenceBatch
-from dpo_lightning.callbacks.step_zero import scoring
+from dpo_lightning.callbacks.bad_steps import BadSteps
+from dpo_lightning.callbacks.guarded_step import GuardedStep, MicroBatch, means_before, step_metrics
+from dpo_lightning.callbacks.moving_reference import MovingReference
 from dpo_lightning.compat.lightning_loops import is_of_training_step
-from dpo_lightning.compat.torch import is_unscaled, loss_scale
 from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.run import PreferenceRun, preference_batch_of
-from dpo_lightning.utils.gradients import gradient_norm, gradient_scaler
+from dpo_lightning.run import preference_batch_of
+from dpo_lightning.training.logging import logs_means, logs_start
+from dpo_lightning.utils.gradients import gradient_norm
 from dpo_lightning.utils.kinds import check_arguments
-from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
+from dpo_lightning.utils.late import LateNumbers, is_read_late, skip_no_more, skip_where, skips_on_device
 from dpo_lightning.utils.settings import Rule, at_least, check_rules
 
 _logger = logging.getLogger(__name__)
 
-_NORMS = 100  # optimizer steps whose gradient norms a spike is measured against
-_FEWEST = 10
-_SCALER_SKIPS = 32  # in a row: a scale of 2 ** 31 has come down to 1 by then, and one that hardly moves is found
 _A_SPIKE = Rule("a finite number greater than 1", lambda value: 1 < value < math.inf)
-
-
-class _MicroBatch(NamedTuple):
-    row_ids: Tensor | None  # of a batch without preferences there are none
-    loss: Tensor
 
 
 class _Before(NamedTuple):
@@ -46,12 +38,25 @@ class _Before(NamedTuple):
     state: dict[str, Any]
 
 
+class _Pending(NamedTuple):
+    """A step that the device has made or left out, and the host has not heard of."""
+
+    step: GuardedStep
+    numbers: LateNumbers
+
+
 class UpdateGuard(pl.Callback):
     """Stops at, or skips, an optimizer step with a loss or a gradient that is not finite; `PreferenceModule` adds it.
 
-    The gradient is the same on all ranks, the losses are agreed upon: all stop or skip together. Reads one flag of the
-    device per optimizer step. A skipped step counts as a step, for the schedule too; its pairs are left out of the
-    metrics, and `train/skipped_steps` is logged.
+    The gradient is the same on all ranks, the losses are agreed upon: all stop or skip together. A skipped step counts
+    as a step, for the schedule too; its pairs are left out of the metrics, and `train/skipped_steps` is logged.
+
+    A bad step is left out on the device where one fused Adam or AdamW steps on a GPU, the default there: its weights,
+    moments and count of steps stay bit for bit, and the host does not wait to hear of it. It hears before the next step
+    is made, and before anything is logged, validated or saved; the run stops or goes on then. A checkpoint that is
+    taken since the run stopped is of the step's end, without its update, and goes on only with as many `skips`. With
+    another optimizer or several, steps by hand, `16-mixed`, a `MovingReference`, and on the CPU the flag is read before
+    the step, which is not made.
 
     Where Lightning scales the loss (`16-mixed`), its scaler skips a step whose gradient is not finite, and halves the
     scale: so it finds the scale in the first steps, and `skips` does not count these. They are logged too, their losses
@@ -86,15 +91,32 @@ class UpdateGuard(pl.Callback):
         check_rules("UpdateGuard.", locals(), skips=at_least(0), spike=_A_SPIKE)
         self.skips = skips
         self.spike = spike
-        self.skipped = 0
-        self.scaler_skipped = 0
-        self._in_a_row = 0
-        self._bad_one: int | None = None  # the `id` of the optimizer whose step the scaler skipped last
+        self._steps = BadSteps(skips, spike)
         self._before: _Before | None = None
-        self._norms: deque[float] = deque(maxlen=_NORMS)
-        self._window: list[_MicroBatch] = []
+        self._pending: _Pending | None = None
+        self._window: list[MicroBatch] = []
         self._batch: PreferenceBatch | None = None
         self._means: dict[str, dict[str, Any]] = {}
+
+    @property
+    def skipped(self) -> int:
+        """Bad steps of the run that were left out."""
+        return self._steps.skipped
+
+    @property
+    def scaler_skipped(self) -> int:
+        """Steps of the run that a gradient scaler left out."""
+        return self._steps.by_scaler.count
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin with nothing pending.
+
+        Raises:
+            RunError: for a checkpoint of a run that this guard stopped, where `skips` does not allow its last step.
+        """
+        self._pending = None
+        if trainer.ckpt_path is not None:
+            self._steps.check_goes_on()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -103,7 +125,7 @@ class UpdateGuard(pl.Callback):
         self._batch = preference_batch_of(pl_module, batch)
         if batch_idx % cast(Any, trainer).accumulate_grad_batches == 0:
             self._window = []
-            self._means = _means(pl_module)
+            self._means = means_before(pl_module)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Remember the loss.
@@ -117,128 +139,82 @@ class UpdateGuard(pl.Callback):
                 f"the loss of training_step is {_described(loss)}: return one real number that depends on the policy's "
                 "parameters, without detach() or item()"
             )
-        self._window.append(_MicroBatch(None if self._batch is None else self._batch.row_ids, loss.detach()))
+        self._window.append(MicroBatch(None if self._batch is None else self._batch.row_ids, loss.detach()))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Check the step's losses and gradient.
+        """Check the step's losses and gradient, or let the device do so.
 
         Raises:
             RunError: naming the optimizer step and the pair ids, when no step may be skipped (any more).
         """
-        self._before = _Before(trainer, trainer.global_step, self._state())
-        scaler = gradient_scaler(pl_module)
-        norm, scale, losses_finite = self._measure(pl_module, scaler)
-        if not math.isfinite(norm) and len(trainer.optimizers) > 1:  # whose gradient need not be this step's
-            norm = gradient_norm(pl_module, optimizer).item()
-        if scaler is not None and losses_finite and self._is_left_to_the_scaler(norm, scale, optimizer):
-            self._log_skipped(pl_module)
+        self.settle()
+        self._before = _Before(trainer, trainer.global_step, self._steps.state())
+        step = GuardedStep(trainer, pl_module, optimizer, trainer.global_step, self._window, self._batch, self._means)
+        measured = step.measured()
+        if _may_be_late(step):
+            bad = self._steps.found_on_device(measured)
+            skip_where(optimizer, bad)
+            step.leave_out_of_means(bad)
+            self._pending = _Pending(step, LateNumbers(measured))
             return
-        problem = self._problem(norm, losses_finite)
-        if problem is not None and not losses_finite and self._lacks_a_reference(trainer, pl_module):
-            objective = type(cast(PreferenceRun, pl_module).objective).__name__
-            raise RunError(
-                f"{problem}: it reads the log-probs of the reference, and {objective}.reads does not name "
-                "Reads.REFERENCE, without which no reference is scored: add it, or give an objective that has it"
-            )
-        if problem is None:
-            self._norms.append(norm)
-            self._log_skipped(pl_module)
-            return
-        message = f"{problem} at optimizer step {trainer.global_step}, {self._pairs(losses_finite)}"
-        if self.skipped >= self.skips:
-            raise RunError(
-                f"{message}{self._after()}: look at these rows, lower the learning rate, or raise the precision"
-            )
-        self.skipped += 1
-        rank_zero_warn(f"{message}: skipped, {self.skipped} of at most {self.skips}")
-        self._skip(pl_module, optimizer, scaler)
+        self._check(step, *measured.tolist())
+        skipped = self.skipped + self.scaler_skipped
+        if skipped and logs_means(pl_module):
+            pl_module.log("train/skipped_steps", float(skipped), rank_zero_only=True)
 
-    def _lacks_a_reference(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
-        """Score the last batch once more to tell; all ranks have a bad step, and must all do so, or none."""
-        run, batch = pl_module, self._batch
-        if not isinstance(run, PreferenceRun) or run.reads_reference or not all(from_all_ranks(batch is not None)):
-            return False
-        with scoring(trainer):
-            return all(from_all_ranks(run.lacks_a_reference(cast(PreferenceBatch, batch))))
+    def _check(self, step: GuardedStep, norm: float, scale: float, bad: float) -> None:
+        """Let the step be made, leave it to the scaler, skip it, or stop."""
+        if not math.isfinite(norm) and len(step.trainer.optimizers) > 1:  # whose gradient need not be this step's
+            norm = gradient_norm(step.module, step.optimizer).item()
+        by_scaler = self._steps.by_scaler
+        if step.scaler is not None and not bad and by_scaler.is_left_to_it(norm, scale, step.optimizer):
+            return
+        problem = self._steps.find(norm, losses_finite=not bad)
+        if problem is not None:
+            self._steps.count(step, problem, losses_finite=not bad)
+            step.drop_gradients()
+            step.leave_out_of_means()
+
+    def settle(self) -> None:
+        """Hear of the step that the device has made or left out; nothing where the host knows.
+
+        Every rank must call, in the same hook.
+
+        Raises:
+            RunError: where it was one too many to be left out.
+        """
+        self._hear(all_ranks=True)
+
+    def _hear(self, *, all_ranks: bool) -> None:
+        if self._pending is None:
+            return
+        (step, numbers), self._pending = self._pending, None
+        skip_no_more(step.optimizer)
+        if step.number < step.trainer.global_step:  # it was made: else a checkpoint is of the one before it
+            norm, _, bad = numbers.read()
+            self._steps.hear(step, norm, losses_finite=not bad, all_ranks=all_ranks)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Take the flag away from the optimizer: the step is made or left out."""
+        if self._pending is not None:
+            skip_no_more(self._pending.step.optimizer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hear of the last step before its weights are validated."""
+        self.settle()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hear of the last step before anything is made of the epoch."""
+        self.settle()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say so where no step was made at all: a run that is too short for the scaler to find its scale."""
+        self.settle()
         if 0 < trainer.global_step == self.skipped + self.scaler_skipped:
             rank_zero_warn(f"all {trainer.global_step} optimizer steps were skipped: nothing was trained")
         self._before = None
-
-    def _after(self) -> str:
-        """Name what was skipped before the run stops."""
-        by_whom = [(self.skipped, "skipped steps"), (self.scaler_skipped, "steps that the gradient scaler skipped")]
-        skipped = [f"{count} {what}" for count, what in by_whom if count]
-        return f" after {' and '.join(skipped)}" if skipped else ""
-
-    def _measure(self, pl_module: pl.LightningModule, scaler: torch.amp.GradScaler | None) -> tuple[float, float, bool]:
-        """Return the gradient's norm, the scale, and whether the losses of all ranks are finite, in one read."""
-        # Without a loss (a training_step may return None) this rank has nothing to say, and the others wait for it.
-        losses = [micro_batch.loss for micro_batch in self._window] or [torch.zeros((), device=pl_module.device)]
-        bad = torch.stack([~torch.isfinite(loss).all() for loss in losses]).any().float()
-        norm = gradient_norm(pl_module).to(bad.device, torch.float32)
-        scale = _scale(scaler, bad)
-        norm_read, scale_read, bad_read = torch.stack([norm, scale, max_over_ranks(bad)]).tolist()
-        return norm_read, scale_read, not bad_read
-
-    def _is_left_to_the_scaler(self, norm: float, scale: float, optimizer: torch.optim.Optimizer) -> bool:
-        """Say if the scaler skips the step and may do so, and count it; in a row are the steps of one optimizer."""
-        if math.isfinite(norm):
-            if self._bad_one in (None, id(optimizer)):
-                self._in_a_row = 0
-            return False
-        self._bad_one = id(optimizer)
-        self._in_a_row += 1
-        if scale <= 1 or self._in_a_row >= _SCALER_SKIPS:
-            return False
-        self.scaler_skipped += 1
-        return True
-
-    def _problem(self, norm: float, losses_finite: bool) -> str | None:
-        if not losses_finite:
-            return "a loss is not finite"
-        if not math.isfinite(norm):
-            return f"the gradient norm is {norm} although the losses are finite,"
-        if self.spike is not None and len(self._norms) >= _FEWEST:
-            usual = statistics.median(self._norms)
-            if norm > self.spike * usual:
-                return f"the gradient norm is {norm:.3g}, {norm / usual:.1f} times the usual {usual:.3g},"
-        return None
-
-    def _pairs(self, losses_finite: bool) -> str:
-        """Name the rows to look at, over all ranks: those with a bad loss, or all of the step."""
-        mine = [
-            pair
-            for row_ids, loss in self._window
-            if row_ids is not None and (losses_finite or not torch.isfinite(loss))
-            for pair in row_ids.tolist()
-        ]
-        pairs = sorted({pair for rank in from_all_ranks(mine) for pair in rank})
-        if not pairs:
-            return "in batches without preferences"
-        return f"on the pairs {pairs} (rows of the training split, from 0)"
-
-    def _skip(
-        self, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None
-    ) -> None:
-        """Drop the gradients: without one, an optimizer leaves a parameter alone, its moments and weight decay too."""
-        if scaler is not None and not is_unscaled(scaler, optimizer):
-            scaler.unscale_(optimizer)  # it asks what this found, and could not without a gradient
-        optimizer.zero_grad(set_to_none=True)
-        metrics = pl_module.step_metrics() if isinstance(pl_module, PreferenceRun) else {}
-        for name, metric in metrics.items():
-            for key, value in self._means[name].items():
-                setattr(metric, key, value)
-        self._log_skipped(pl_module)
-
-    def _log_skipped(self, pl_module: pl.LightningModule) -> None:
-        """Log the count in each step after the first that was skipped: a logger takes those of its interval."""
-        if skipped := self.skipped + self.scaler_skipped:
-            pl_module.log("train/skipped_steps", float(skipped), rank_zero_only=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Log the batch in whose training step something else went wrong, and let go of all tensors."""
@@ -253,7 +229,9 @@ class UpdateGuard(pl.Callback):
                     batch.input_ids.numel(),
                     batch.row_ids.tolist(),
                 )
-        self._window, self._batch, self._means = [], None, {}
+        with contextlib.suppress(Exception):
+            self._hear(all_ranks=False)  # for a checkpoint that is still to be taken
+        self._window, self._batch, self._means, self._pending = [], None, {}, None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the numbers of skipped steps, and the norms that a spike is measured against, at the last step's end.
@@ -261,19 +239,31 @@ class UpdateGuard(pl.Callback):
         A checkpoint that is taken before a step is made is of the one before it, and a resumed run counts this one.
         """
         before = self._before
-        return before.state if before is not None and before.trainer.global_step == before.step else self._state()
-
-    def _state(self) -> dict[str, Any]:
-        by_scaler = {"scaler_skipped": self.scaler_skipped, "in_a_row": self._in_a_row}
-        return {"skipped": self.skipped, **by_scaler, "norms": list(self._norms)}
+        if before is not None and before.trainer.global_step == before.step:
+            return before.state
+        self.settle()
+        return self._steps.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the counts and the norms; older checkpoints count no steps that a scaler skipped."""
-        self._before, self._bad_one = None, None
-        self.skipped = state_dict["skipped"]
-        self.scaler_skipped = state_dict.get("scaler_skipped", 0)
-        self._in_a_row = state_dict.get("in_a_row", 0)
-        self._norms = deque(state_dict["norms"], maxlen=_NORMS)
+        """Restore the counts and the norms."""
+        self._before, self._pending = None, None
+        self._steps.restore(state_dict)
+
+
+def _may_be_late(step: GuardedStep) -> bool:
+    """Return whether the device can leave the step out by itself, and nobody needs to know at once."""
+    trainer, module = cast(Any, step.trainer), step.module
+    by_one_kernel = len(trainer.optimizers) == 1 and module.automatic_optimization and step.scaler is None
+    return (
+        by_one_kernel
+        and is_read_late(module.device)
+        and skips_on_device(step.optimizer)
+        and not (logs_means(module) or logs_start(trainer))
+        and not any(isinstance(each, MovingReference) for each in trainer.callbacks)
+        and all(
+            isinstance(value, Tensor) for each in step_metrics(module).values() for value in each.metric_state.values()
+        )
+    )
 
 
 def _described(loss: Tensor) -> str:
@@ -284,15 +274,3 @@ def _described(loss: Tensor) -> str:
 
 def _concerns_a_batch(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, RunError) and is_of_training_step(error)
-
-
-def _means(module: pl.LightningModule) -> dict[str, dict[str, Any]]:
-    """Return the state of a step's metrics; each update makes new tensors, so these keep their values."""
-    metrics = module.step_metrics() if isinstance(module, PreferenceRun) else {}
-    return {name: dict(metric.metric_state) for name, metric in metrics.items()}
-
-
-def _scale(scaler: torch.amp.GradScaler | None, like: Tensor) -> Tensor:
-    """Return the factor of the loss, on the device and in the dtype of another number; 1 without a scaler."""
-    scale = None if scaler is None else loss_scale(scaler)
-    return torch.ones_like(like) if scale is None else scale.to(like)

@@ -153,6 +153,7 @@ CONTENTS = (
         scaler_skipped="number of those that a gradient scaler left out",
         in_a_row="number of the last ones",
         norms="last norms of the gradient",
+        stopped="what the run stopped at after that step was left out, or None",
     ),
     *_state(
         "PrunedWeights",

@@ -19,12 +19,13 @@ from dpo_lightning.checkpoints.contents import OPTIMIZER_STATES, OPTIMIZERS
 from dpo_lightning.checkpoints.schedules import depends_on_steps, is_plain, other_settings_of, schedule_settings
 from dpo_lightning.checkpoints.settings import Difference, differences
 from dpo_lightning.compat.torch import set_rates
+from dpo_lightning.training.fused import KERNEL, is_chosen
 
 RATE = "lr"
 BASE_RATE = "initial_lr"  # a schedule puts it into each group
 _NO_SETTINGS = ("params", "param_names", BASE_RATE)
 _NO_ATTRIBUTES = ("state", "param_groups", "defaults")
-_ON_DEVICE = ("fused", "capturable")  # kernels that count the steps where the parameter is
+_ON_DEVICE = (KERNEL, "capturable")  # kernels that count the steps where the parameter is
 
 
 class Asked(NamedTuple):
@@ -43,12 +44,13 @@ class Asked(NamedTuple):
     first_rates: list[float]
 
     def plain(self) -> dict[str, Any]:
-        """Return it in the types that a checkpoint holds."""
+        """Return it in the types that a checkpoint holds; a kernel that nobody asked for is no setting."""
+        left = {KERNEL: None} if is_chosen(self.optimizer) else {}
         return {
             "class": type(self.optimizer).__name__,
             "schedule": ", ".join(type(each).__name__ for each in self.schedules),
             "schedule_settings": [schedule_settings(each) for each in self.schedules],
-            "groups": [_plain_settings(group) for group in self.groups],
+            "groups": [{**_plain_settings(group), **left} for group in self.groups],
             "attributes": _attributes(self.optimizer),
         }
 
@@ -124,8 +126,8 @@ def _is_of_the_first_step(optimizer: Optimizer, group: Mapping[str, Any], settin
 
 def other_settings(now: Asked, before: Mapping[str, Any]) -> Iterator[tuple[int, Difference]]:
     """Yield the number of a group, and a setting of it that is not that of the checkpoint's fit."""
-    for place, (was, group) in enumerate(zip(before["groups"], now.groups, strict=False)):
-        yield from ((place, each) for each in differences("optimizer", was, _plain_settings(group)))
+    for place, (was, group) in enumerate(zip(before["groups"], now.plain()["groups"], strict=False)):
+        yield from ((place, each) for each in differences("optimizer", was, group))
 
 
 def other_schedules(now: Asked, before: Mapping[str, Any]) -> list[tuple[Any, Difference]] | None:
@@ -166,7 +168,7 @@ def begin_lacking_states_anew(now: Asked, places: Collection[int]) -> set[str]:
     lacking: set[str] = set()
     for place in places:
         group = now.optimizer.param_groups[place]
-        held = [(each, now.optimizer.state[each]) for each in group["params"] if _is_held(now, each)]
+        held = [(each, state) for each in group["params"] if (state := now.optimizer.state.get(each))]
         if not held:
             continue
         missing = _needed(now.optimizer, group, held[0][0]) - {name for _, state in held for name in state}
@@ -174,10 +176,6 @@ def begin_lacking_states_anew(now: Asked, places: Collection[int]) -> set[str]:
         for parameter, _ in held if missing else ():
             del now.optimizer.state[parameter]
     return lacking
-
-
-def _is_held(now: Asked, parameter: Tensor) -> bool:
-    return bool(now.optimizer.state.get(parameter))
 
 
 def _needed(optimizer: Optimizer, group: Mapping[str, Any], like: Tensor) -> set[str]:

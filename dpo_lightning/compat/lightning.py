@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import BatchSizeFinder, WeightAveraging
 from lightning.pytorch.overrides.distributed import _IndexBatchSamplerWrapper as BatchIndices
+from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.profilers.pytorch import RegisterRecordFunction
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod as class_only
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ __all__ = [
     "BatchIndices",
     "batch_sizes_sought",
     "class_only",
+    "clipping_by",
     "cluster_environment",
     "keep_frozen_weights",
     "profiler_kept",
@@ -36,6 +39,33 @@ def cluster_environment(trainer: pl.Trainer) -> Any:
     asks there for SLURM's signals too. Where it changes, a job that SLURM requeues saves between two steps.
     """
     return trainer._accelerator_connector.cluster_environment
+
+
+@contextmanager
+def clipping_by(trainer: pl.Trainer | None, clip: Callable[..., None]) -> Iterator[None]:
+    """Inside the block, a run's gradients are clipped by a function of one's own in the place of its precision's.
+
+    Puts an attribute `clip_gradients` on the precision plugin, which `LightningModule.clip_gradients` calls after its
+    own checks: under mixed precision Lightning's refuses all optimizers that divide by a scale of the loss while they
+    step, also where there is no scale. A plugin that clips in a way of its own, as other libraries' do, keeps it.
+    """
+    plugin = None if trainer is None else trainer.precision_plugin
+    if plugin is None or not _clips_as_torch(type(plugin)):
+        yield
+        return
+    vars(plugin)["clip_gradients"] = clip
+    try:
+        yield
+    finally:
+        del vars(plugin)["clip_gradients"]
+
+
+def _clips_as_torch(kind: type[Precision]) -> bool:
+    inner = (kind.clip_grad_by_norm, kind.clip_grad_by_value) == (
+        Precision.clip_grad_by_norm,
+        Precision.clip_grad_by_value,
+    )
+    return inner and kind.clip_gradients in (Precision.clip_gradients, MixedPrecision.clip_gradients)
 
 
 def batch_sizes_sought(trainer: pl.Trainer, *, in_each_stage: bool = False) -> list[str]:

@@ -172,6 +172,28 @@ def is_unscaled(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) 
     return state is not None and state["stage"] is not OptState.READY
 
 
+def version_of(tensor: Tensor) -> int:
+    """Return how often a tensor was changed in place.
+
+    Touches `Tensor._version`, autograd's own count, which it has no public name for.
+    """
+    return tensor._version
+
+
+def fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let an optimizer of torch's that has not stepped run as one fused kernel, as if it had been made with `fused`.
+
+    The class sets attributes of its own for that, such as `_step_supports_amp_scaling`, by which a `GradScaler` leaves
+    the division to the kernel: they are taken from a fused one of one weight. Made anew, it would lose its hooks.
+    """
+    fused: Any = type(optimizer)
+    settings = {**vars(fused([nn.Parameter(torch.zeros(1))], fused=True))}
+    for name in settings.keys() - vars(optimizer).keys():
+        setattr(optimizer, name, settings[name])
+    for settings in (optimizer.defaults, *optimizer.param_groups):
+        settings["fused"] = True
+
+
 @contextmanager
 def forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Inside the block, calls of the module run `forward`; its hooks, which gather sharded weights, run as before.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -21,7 +21,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample
-from dpo_lightning.compat.lightning import keep_frozen_weights
+from dpo_lightning.compat.lightning import clipping_by, keep_frozen_weights
 from dpo_lightning.compat.torch import ConvertedInside
 from dpo_lightning.errors import InputError, NotBuiltError, RunError
 from dpo_lightning.policy.lora import is_adapted
@@ -35,7 +35,7 @@ from dpo_lightning.reference.identity import Identity
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.reference.precomputed import Precomputed
 from dpo_lightning.reference.settle import checkpoints_of
-from dpo_lightning.utils.gradients import clip_by_norm
+from dpo_lightning.utils.gradients import clip
 from dpo_lightning.utils.trainers import attached_trainer, check_backbone
 
 _READ_IN_SETUP = (BaseFinetuning, BatchSizeFinder, ModelPruning, StochasticWeightAveraging, WeightAveraging)
@@ -198,14 +198,12 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
             if isinstance(callback, WeightAveraging):
                 keep_frozen_weights(callback)
 
-    def configure_gradient_clipping(
+    def clip_gradients(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip as Lightning does, but for gradients on several device meshes, whose norm torch does not take."""
-        if self.device_mesh is None or gradient_clip_algorithm == "value" or not gradient_clip_val:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        else:
-            clip_by_norm(self, gradient_clip_val)
+        """Clip as Lightning does; gradients on several device meshes and those of a fused optimizer, too."""
+        with clipping_by(attached_trainer(self), partial(clip, self)):
+            super().clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def whole_policy(self) -> nn.Module | None:
         """Return the policy; of a sharded one a whole copy in rank 0's CPU memory, None elsewhere. All must call."""

@@ -148,7 +148,8 @@ def _optimizer(facts: Mapping[str, Any], plan: Plan) -> str | None:
     optimizer = facts.get("optimizer")
     if not optimizer:
         return None
-    parts = [optimizer["name"], f"learning rate {short(optimizer['lr'])}", plan.schedule]
+    name = f"fused {optimizer['name']}" if optimizer.get("fused") else optimizer["name"]
+    parts = [name, f"learning rate {short(optimizer['lr'])}", plan.schedule]
     return ", ".join(filter(None, parts))
 
 

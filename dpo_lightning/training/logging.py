@@ -17,7 +17,7 @@ from dpo_lightning.compat.torchmetrics import set_update_count
 from dpo_lightning.report.point_logger import LogsStart
 from dpo_lightning.training.list_metrics import Means
 from dpo_lightning.training.set_means import SetMeans
-from dpo_lightning.utils.gradients import gradient_norm
+from dpo_lightning.utils.gradients import gradient_norm, norm_of_step
 from dpo_lightning.utils.trainers import is_fitting
 
 _ON_THE_BAR = {"loss": "loss", "margin": "rewards/margins", "accuracy": "rewards/accuracies"}
@@ -52,9 +52,9 @@ class LogsTraining(pl.LightningModule):
         """
         trainer: Any = self.trainer
         due = logs_this_step(trainer)
-        if trainer.global_step == 0 and trainer.log_every_n_steps:
+        if logs_start(trainer):
             _log_start(self, due=due)
-        if trainer.barebones or not (due or ends_here(self) or _is_monitored(trainer)):
+        if not logs_means(self):
             return
         self.log("train/grad_norm", self._norm_of_step(optimizer))
         log_means(self, self.train_metrics, "train", keep=not due)
@@ -64,7 +64,7 @@ class LogsTraining(pl.LightningModule):
     def _norm_of_step(self, optimizer: Optimizer) -> Tensor:
         """Return the norm of the gradients; of several optimizers that of what those of the batch have taken so far."""
         if len(self.trainer.optimizers) == 1:
-            return gradient_norm(self)
+            return norm_of_step(self)
         batch, norms = batches_begun(self.trainer), self._norms[1]
         norms = {**(norms if batch == self._norms[0] else {}), id(optimizer): gradient_norm(self, optimizer)}
         self._norms = (batch, norms)
@@ -106,6 +106,17 @@ def ends_here(module: pl.LightningModule) -> bool:
     return epoch_is_done(module.trainer) or module.global_step + 1 == module.trainer.max_steps
 
 
+def logs_start(trainer: pl.Trainer) -> bool:
+    """Return whether the step's metrics are those of the start."""
+    return bool(trainer.global_step == 0 and trainer.log_every_n_steps)  # type: ignore[attr-defined]
+
+
+def logs_means(module: pl.LightningModule) -> bool:
+    """Return whether the means of the training are logged, or shown to callbacks, in the optimizer step."""
+    trainer = module.trainer
+    return not trainer.barebones and (logs_this_step(trainer) or ends_here(module) or _is_monitored(trainer))
+
+
 def _is_monitored(trainer: pl.Trainer) -> bool:
     """Return whether a callback or a schedule reads a mean of the training by its name."""
     watching = [*trainer.callbacks, *trainer.lr_scheduler_configs]  # type: ignore[attr-defined]
@@ -131,7 +142,9 @@ def log_means(module: pl.LightningModule, metrics: Means | SetMeans, stage: str,
     prefix = "" if stage == "train" else f"{stage}_"
     for label, name in _ON_THE_BAR.items():
         if name in means:
-            module.log(prefix + label, means[name], prog_bar=True, logger=False, **ranks)
+            # After every training step Lightning makes numbers of those on the bar: on the host they are there.
+            shown = means[name].cpu() if stage == "train" else means[name]
+            module.log(prefix + label, shown, prog_bar=True, logger=False, **ranks)
     forget_logged(module.trainer, (f"{stage}/{name}" for name in metrics.names - means.keys()))
     if not keep:
         metrics.reset()

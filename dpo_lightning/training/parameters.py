@@ -11,12 +11,15 @@ from torch.optim import Optimizer, SparseAdam
 
 from dpo_lightning.compat.torch import is_of_groups
 from dpo_lightning.errors import InputError
+from dpo_lightning.training.fused import with_kernel
 from dpo_lightning.utils.gradients import by_mesh
 from dpo_lightning.utils.text import one_line
 
 
 def make_optimizer(maker: Callable[[Any], Optimizer], module: nn.Module) -> Optimizer:
     """Make the optimizer over the `decay_groups`, or over one group where it takes no more, as `LBFGS` does.
+
+    Its kernel is that of `with_kernel`.
 
     Raises:
         InputError: when nothing is trainable, and for an optimizer of torch's that does not take these parameters.
@@ -33,7 +36,7 @@ def make_optimizer(maker: Callable[[Any], Optimizer], module: nn.Module) -> Opti
             f"model.optimizer: {type(made).__name__} takes sparse gradients, and those of a language model are dense: "
             "take another, such as AdamW"
         )
-    return made
+    return with_kernel(made)
 
 
 def _refused(error: ValueError) -> ValueError:

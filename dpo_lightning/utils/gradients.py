@@ -1,9 +1,10 @@
-"""Norms of gradients, also of those on more than one device mesh, and of those of a loss that is scaled."""
+"""Norms and clipping of gradients, also on more than one device mesh, and of a loss that is scaled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary, ref
 
 import lightning.pytorch as pl
 import torch
@@ -12,11 +13,24 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from dpo_lightning.compat.torch import is_unscaled, loss_scale
+from dpo_lightning.compat.torch import is_unscaled, loss_scale, version_of
 from dpo_lightning.utils.tensors import whole
 from dpo_lightning.utils.trainers import attached_trainer
 
 T = TypeVar("T", bound=Tensor)
+
+_OWN = ("dpo_lightning", "lightning")
+
+
+class _Known(NamedTuple):
+    """A norm, and what it is of: each gradient with the number of its changes, and those that are scaled."""
+
+    gradients: dict[int, tuple[ref[Tensor], int]]
+    multiplied: set[int]
+    norm: Tensor
+
+
+_known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
 
 
 def gradient_norm(module: nn.Module, optimizer: Optimizer | None = None) -> Float[Tensor, ""]:
@@ -29,11 +43,59 @@ def gradient_norm(module: nn.Module, optimizer: Optimizer | None = None) -> Floa
         optimizer: Takes the gradients of its own parameters only.
     """
     multiplied, scale = _multiplied(module)
-    taken = module.parameters() if optimizer is None else _parameters(optimizer)
-    parameters = [parameter for parameter in taken if parameter.grad is not None]
+    parameters = _with_gradients(module, optimizer)
     norms = _norms(parameter.grad for parameter in parameters if id(parameter) not in multiplied)
     norms += [norm / scale for norm in _norms(each.grad for each in parameters if id(each) in multiplied)]
-    return torch.nn.utils.get_total_norm(norms)
+    return norms[0] if len(norms) == 1 else torch.nn.utils.get_total_norm(norms)
+
+
+def norm_of_step(module: nn.Module, optimizer: Optimizer | None = None, *, measure: bool = False) -> Float[Tensor, ""]:
+    """Return `gradient_norm`, of which guard, log and clipping share one: it reads each gradient once (4 bytes each).
+
+    A norm is measured anew where a gradient is another one or was changed since, and in a run with a callback or a
+    module that has a hook of its own between guard and clipping: a change through `.data` shows nowhere.
+
+    Args:
+        module: The module.
+        optimizer: Takes the gradients of its own parameters only.
+        measure: Measure it in any case: the step begins.
+    """
+    parameters, known = _with_gradients(module, optimizer), _known.get(module)
+    if not measure and known is not None and _is_of(known, module, parameters):
+        return known.norm
+    norm = gradient_norm(module, optimizer)
+    held = [each.grad for each in parameters if each.grad is not None]
+    gradients = {id(gradient): (ref(gradient), version_of(gradient)) for gradient in held}
+    _known[module] = _Known(gradients, _multiplied(module)[0], norm)
+    return norm
+
+
+def _is_of(known: _Known, module: nn.Module, parameters: list[nn.Parameter]) -> bool:
+    """Return whether a norm is that of the gradients that the parameters have now."""
+    if len(known.gradients) != len(parameters) or not _only_own_hooks(module):
+        return False
+    held = ((each.grad, known.gradients.get(id(each.grad), (None, None))) for each in parameters)
+    same = all(
+        was is not None and was() is gradient and gradient is not None and version_of(gradient) == version
+        for gradient, (was, version) in held
+    )
+    return same and known.multiplied == _multiplied(module)[0]
+
+
+def _only_own_hooks(module: nn.Module) -> bool:
+    """Return whether nobody else's code runs between the guard and the clipping of a step."""
+    trainer = attached_trainer(module) if isinstance(module, pl.LightningModule) else None
+    if trainer is None or not isinstance(module, pl.LightningModule):
+        return False
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    hooks: list[Any] = [type(each).on_before_optimizer_step for each in callbacks]
+    hooks += [type(module).on_before_optimizer_step, type(module).configure_gradient_clipping]
+    return all(str(getattr(hook, "__module__", "")).partition(".")[0] in _OWN for hook in hooks)
+
+
+def _with_gradients(module: nn.Module, optimizer: Optimizer | None) -> list[nn.Parameter]:
+    taken = module.parameters() if optimizer is None else _parameters(optimizer)
+    return [parameter for parameter in taken if parameter.grad is not None]
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
@@ -67,11 +129,35 @@ def _multiplied(module: nn.Module) -> tuple[set[int], Tensor | float]:
     return {id(parameter) for optimizer in optimizers for parameter in _parameters(optimizer)}, scale
 
 
-def clip_by_norm(module: nn.Module, largest: float) -> None:
-    """Scale all gradients so that their common 2-norm is at most `largest`, on whichever meshes they are."""
-    norm = gradient_norm(module)
-    for alike in by_mesh(parameter for parameter in module.parameters() if parameter.grad is not None):
+def clip(module: nn.Module, optimizer: Optimizer, clip_val: float, gradient_clip_algorithm: str) -> None:
+    """Clip the gradients that an optimizer takes, `norm` or `value`; 0 leaves them as they are."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)  # who optimizes by hand has Lightning's wrapper
+    if clip_val > 0:
+        clip_by = clip_by_value if gradient_clip_algorithm == "value" else clip_by_norm
+        clip_by(module, optimizer, clip_val)
+
+
+def clip_by_norm(module: nn.Module, optimizer: Optimizer, largest: float) -> None:
+    """Scale the gradients that an optimizer takes so that their 2-norm is at most `largest`, on whichever meshes.
+
+    The factor is `largest / norm`, of the norm without the scale of the loss: of gradients that a fused optimizer
+    divides by that scale only while it steps, it is the right one too.
+    """
+    norm = norm_of_step(module, optimizer)
+    for alike in by_mesh(_with_gradients(module, optimizer)):
         torch.nn.utils.clip_grads_with_norm_(alike, largest, norm)
+    _known.pop(module, None)
+
+
+def clip_by_value(module: nn.Module, optimizer: Optimizer, largest: float) -> None:
+    """Bring each number of the gradients that an optimizer takes into `[-largest, largest]`.
+
+    Divides by the scale of the loss first, where a fused optimizer would do so while it steps.
+    """
+    scaler = gradient_scaler(module)
+    if scaler is not None and loss_scale(scaler) is not None and not is_unscaled(scaler, optimizer):
+        scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_value_(_with_gradients(module, optimizer), largest)
 
 
 def by_mesh(tensors: Iterable[T]) -> list[list[T]]:
