@@ -80,7 +80,7 @@ class Steps(pl.Callback):
 
 
 class Repeated(Dataset[Any]):
-    """Rows again and again, read as the dataset itself reads them.
+    """Rows again and again, read as the loader of a DataModule reads them.
 
     Args:
         rows: The rows.
@@ -96,7 +96,7 @@ class Repeated(Dataset[Any]):
 
     def __getitems__(self, indices: list[int]) -> Any:
         """Read a batch."""
-        return self.rows.__getitems__([index % len(self.rows) for index in indices])
+        return self.rows.in_arrays([index % len(self.rows) for index in indices])
 
 
 def loop_parts(policy: nn.Module, rows: ExampleDataset, pairs: int, steps: int) -> dict[str, float]:

@@ -29,18 +29,21 @@ def measured_parts(shape: Shape, steps: int) -> dict[str, float]:
     """Process time of each part in ms a step; `steps` is how often each is measured."""
     rows = rows_of(shape)
     places = np.random.default_rng(0).permutation(shape.pairs).tolist()
-    examples = rows.__getitems__(places)
+    examples = rows.in_arrays(places)
+    lists = [*examples]
     batch = collate_tree(examples)
     tree, padded = (first_completions(collate, 2) for collate in (collate_tree, collate_padded))
     policy = small_llama(shape.layers)
     device = torch.device("cuda" if torch.cuda.is_available() else "meta")
     found = {
-        "read": (lambda: rows.__getitems__(places), 1),
+        "read": (lambda: rows.in_arrays(places), 1),
         "collate": (lambda: tree(examples), 1),
         "to device": (lambda: batch.to(device), 1),
         "attention": (attention_driver(batch), shape.layers * _FORWARDS),
         "frozen copy": (reference_switch(FrozenCopy(), policy, batch), 1),
         "collate, padded": (lambda: padded(examples), 1),
+        "read lists": (lambda: rows.__getitems__(places), 1),
+        "collate lists": (lambda: tree(lists), 1),
         "rule of a window": (window_rule(batch), _FORWARDS),
         "adapter off": (reference_switch(AdapterOff(), add_lora(small_llama(shape.layers), LoRA(r=4)), batch), 1),
     }

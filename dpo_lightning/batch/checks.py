@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from numbers import Integral
 
 from dpo_lightning.batch.columns import Holds, checked_value
+from dpo_lightning.batch.rows import ExampleRows, bare
 from dpo_lightning.batch.types import TokenizedExample
 from dpo_lightning.errors import InputError
 
@@ -20,8 +21,10 @@ def check_examples(examples: Sequence[TokenizedExample]) -> None:
     """
     if not examples:
         raise InputError("a batch of no examples: give one or more")
-    for each in examples:
-        _check_tokens(each)
+    if not (isinstance(examples, ExampleRows) and examples.are_whole):
+        for each in examples:
+            _check_tokens(each)
+    examples = bare(examples)
     _check_all_or_none("label", [each.labels is not None for each in examples])
     for each in examples:
         _check_labels(each)

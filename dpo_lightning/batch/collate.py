@@ -13,6 +13,7 @@ from dpo_lightning.batch.checks import check_examples
 from dpo_lightning.batch.columns import Holds
 from dpo_lightning.batch.packed import packed
 from dpo_lightning.batch.parts import Parts, ranges
+from dpo_lightning.batch.rows import ExampleRows, bare
 from dpo_lightning.batch.types import PreferenceBatch, TokenizedExample, TreeLayout
 from dpo_lightning.errors import InputError
 
@@ -102,6 +103,8 @@ class _FirstCompletions:
 
     def __call__(self, examples: Sequence[TokenizedExample]) -> PreferenceBatch:
         check_examples(examples)
+        if isinstance(examples, ExampleRows):
+            return self.collate(examples.first(self.most))
         return self.collate([each.first(self.most) for each in examples])
 
 
@@ -151,6 +154,7 @@ def _batch(examples: Sequence[TokenizedExample], parts: Parts, of_tokens: dict[s
 
     Two buffers: what a program keeps of each batch, such as rows and labels, does not keep the tokens.
     """
+    examples = bare(examples)
     columns = {name: [each.columns[name] for each in examples] for name in examples[0].columns}
     texts = {name: values for name, values in columns.items() if Holds.of(values[0]) is Holds.TEXT}
     of_examples: dict[str, Any] = {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dpo_lightning.batch.rows import ExampleRows
 from dpo_lightning.batch.types import TokenizedExample
 from dpo_lightning.errors import InputError
 
@@ -45,17 +46,31 @@ class Parts(NamedTuple):
         Raises:
             InputError: for a token id that is no whole number, naming the row.
         """
+        if isinstance(examples, ExampleRows):
+            completions = tuple(examples.counts.tolist())
+            parts = cls._laid_out(examples.prompt_lengths, examples.counts, examples.lengths, completions)
+            parts.ids[ranges(parts.prompt_starts, parts.prompt_lengths)] = examples.prompt_ids
+            parts.ids[ranges(parts.starts, parts.lengths)] = examples.completion_ids
+            return parts
         branches = [each.branches for each in examples]
-        lengths = np.array([len(ids) for own in branches for ids in own])
-        prompts = np.array([len(each.prompt_ids) for each in examples])
-        counts = np.array([*map(len, branches)])
-        example = np.repeat(np.arange(len(examples)), counts)
+        parts = cls._laid_out(
+            np.array([len(each.prompt_ids) for each in examples]),
+            np.array([*map(len, branches)]),
+            np.array([len(ids) for own in branches for ids in own]),
+            tuple(len(each.completion_ids) for each in examples),
+        )
+        return parts._replace(ids=_ids(examples, branches))
+
+    @classmethod
+    def _laid_out(
+        cls, prompts: np.ndarray, counts: np.ndarray, lengths: np.ndarray, completions: tuple[int, ...]
+    ) -> Parts:
+        """The places of so many tokens, with ids still to come."""
+        example = np.repeat(np.arange(len(counts)), counts)
         before = np.cumsum(lengths) - lengths  # tokens of earlier branches
-        prompt_starts = np.cumsum(prompts) - prompts + before[np.cumsum(counts) - counts]
-        completions = tuple(len(each.completion_ids) for each in examples)
         return cls(
-            _ids(examples, branches),
-            prompt_starts,
+            np.empty(prompts.sum() + lengths.sum(), dtype=np.int64),
+            np.cumsum(prompts) - prompts + before[np.cumsum(counts) - counts],
             prompts,
             before + np.cumsum(prompts)[example],
             lengths,
@@ -82,7 +97,7 @@ class Parts(NamedTuple):
 
     def masks(self, examples: Sequence[TokenizedExample]) -> np.ndarray | None:
         """Return whether each token counts, sequence by sequence, `[N]` of bool; None where all do."""
-        if not any(each.scored or each.mismatched_scored for each in examples):
+        if isinstance(examples, ExampleRows) or not any(each.scored or each.mismatched_scored for each in examples):
             return None
         masks = [mask for each in examples for mask in each.scored_branches]
         counts = np.frombuffer(_packed("?", [*chain.from_iterable(masks)]), dtype=bool)

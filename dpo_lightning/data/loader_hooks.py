@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from dpo_lightning.batch import Collate, first_completions
 from dpo_lightning.data.batch_plans import BatchPlan, ExamplePlan
 from dpo_lightning.data.batching import COLLATE, Batching, Layout, settle_layout
-from dpo_lightning.data.dataset import ExampleDataset
+from dpo_lightning.data.dataset import ExampleDataset, ExamplesInArrays
 from dpo_lightning.data.epoch_position import TrainingEpoch
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.loader import ExampleBatchSampler, LazyLoader, build_loader
@@ -282,7 +282,10 @@ class LoaderHooks(pl.LightningDataModule, PreferenceSource):
         if self.learner is not None:
             collate = self.learner.with_reference(collate)
         sampler = ExampleBatchSampler(plan, data_ranks(self.trainer).rank, self._losses(split))
-        return build_loader(self.examples(split), sampler, collate, num_workers=self.num_workers, seed=self.seed)
+        examples: Any = self.examples(split)
+        if type(examples) is ExampleDataset:  # one of your own is read as it says
+            examples = ExamplesInArrays(examples)
+        return build_loader(examples, sampler, collate, num_workers=self.num_workers, seed=self.seed)
 
     def _losses(self, split: str) -> np.ndarray | None:
         """How many losses each example of the split has; None for one."""
