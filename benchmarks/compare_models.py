@@ -57,9 +57,7 @@ def random_model(name: str, max_length: int, device: str, dtype: Any) -> Any:
 
     torch.manual_seed(0)
     with torch.device(device):
-        return AutoModelForCausalLM.from_config(
-            llama_config(name, max_length), dtype=dtype, attn_implementation="sdpa"
-        )
+        return AutoModelForCausalLM.from_config(llama_config(name, max_length), dtype=dtype, attn_implementation="sdpa")
 
 
 def draw_adapters(model: Any) -> None:

@@ -63,7 +63,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-kernels", action="store_true", help="whole steps only")
     parser.add_argument("--warmup", type=int, default=3, help="steps before the measured ones (default 3)")
     parser.add_argument("--steps", type=int, default=8, help="measured steps (default 8)")
-    parser.add_argument("--shared", type=Path, default=HERE.parents[1] / "shared", help="folder with data/, tokenizers/")
+    parser.add_argument(
+        "--shared", type=Path, default=HERE.parents[1] / "shared", help="folder with data/, tokenizers/"
+    )
     asked = parser.parse_args(arguments)
     asked.model = asked.model or (["1b", "8b"] if asked.device == "cuda" else ["tiny"])
     if min(asked.warmup, asked.steps) < 1:
@@ -133,6 +135,7 @@ class Call:
             self._write()
 
     def _write(self) -> None:
+        self.results["date"] = time.strftime("%Y-%m-%d")
         self.results["not_run"] = [row.name for row in self.rows if row.name not in self.results["rows"]]
         with replaced(self.asked.out) as temporary:
             temporary.write_text(json.dumps(self.results, indent=1) + "\n", encoding="utf-8")
@@ -165,7 +168,11 @@ class Call:
         )
         examples = orders(pool, warmup, steps + 1, pairs)["grouped"]
         measured = examples[warmup * pairs : (warmup + steps) * pairs]
-        self.results["examples"][key] = {"source": source, "pairs": len(measured), "work": count_work(measured)._asdict()}
+        self.results["examples"][key] = {
+            "source": source,
+            "pairs": len(measured),
+            "work": count_work(measured)._asdict(),
+        }
         path = self.scratch / f"{key.replace('/', '-')}.json"
         path.write_text(json.dumps(examples), encoding="utf-8")
         return path
@@ -196,5 +203,3 @@ def outcome(figures: dict[str, Any]) -> str:
     if "step_s" in figures:
         return f"{1e3 * sum(figures['step_s']) / len(figures['step_s']):.0f} ms a step"
     return ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if isinstance(value, float))
-
-

@@ -1,7 +1,8 @@
-"""A process of `gpu.py` that measures some rows: started, told to go, read while it works, and ended with its children."""
+"""A process of `gpu.py` that measures rows: started, told to go, read while it works, and ended with its children."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -28,7 +29,9 @@ class Measuring:
         module: The program.
     """
 
-    def __init__(self, rows: list[Row], told: dict[str, Any], folder: Path, module: str = "benchmarks.gpu_side") -> None:
+    def __init__(
+        self, rows: list[Row], told: dict[str, Any], folder: Path, module: str = "benchmarks.gpu_side"
+    ) -> None:
         self.rows = rows
         self._waiting = [row.name for row in rows]
         self._figures, self._errors, self._read = folder / "figures.jsonl", folder / "errors.txt", 0
@@ -71,19 +74,15 @@ class Measuring:
 
     def kill(self) -> None:
         """End the process with all that it has started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
 
     def _go(self) -> None:
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended already, and its last words say why
             self._process.stdin.write(b"\n")
             self._process.stdin.close()
-        except BrokenPipeError:  # it has ended already, and its last words say why
-            pass
 
     def _new(self) -> Iterator[tuple[str, dict[str, Any]]]:
         with self._figures.open(encoding="utf-8") as lines:

@@ -1,4 +1,4 @@
-"""What the rows of `gpu.py` say: rates, shares of the ceilings, ratios to TRL, whether all computed the same; as tables."""
+"""What the rows of `gpu.py` say: rates, shares of the ceilings, ratios to TRL, and whether all computed the same."""
 
 from __future__ import annotations
 

@@ -122,7 +122,9 @@ def _kernel_rows(asked: Asked) -> Iterator[Row]:
                 for head in HEADS:
                     name = f"head/{model}/{rows}/{'trained' if trained else 'frozen'}/{head}"
                     settings = {"kind": "head", "model": model, "rows": rows, "trained": trained, "head": head}
-                    yield Row(name, "kernels" if place == 0 else "kernels, many rows", -1 if place == 0 else 3, settings)
+                    yield Row(
+                        name, "kernels" if place == 0 else "kernels, many rows", -1 if place == 0 else 3, settings
+                    )
 
 
 def _step_rows(asked: Asked) -> Iterator[Row]:

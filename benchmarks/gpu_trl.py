@@ -2,11 +2,11 @@
 
 What the source of TRL 1.16.0 does with its settings, and what these sides do about it:
 
-* `padding_free` is ignored with a warning, `truncation_mode` and `loss_type` do not matter here.
+* `padding_free` is ignored with a warning.
 * The head is always the chunked one; on CUDA its tiles are folded by Triton.
-* `use_liger_kernel` is applied to the policy alone, when the training starts. Here both models get the same kernels from
-  the beginning, so that a reference in the step or before it has them as well.
-* A mask with padding keeps SDPA from its flash kernel. Rows are padded on the right, where a causal model needs no mask:
+* `use_liger_kernel` is applied to the policy alone, when the training starts. Here both models get the same kernels
+  from the beginning, so that a reference in the step or before it has them as well.
+* A mask with padding keeps SDPA from its flash kernel. Rows are padded on the right, where a causal model needs none:
   a mask of ones gives the same log-probs, and `is_causal` instead.
 * Adapters are float32 beside a bfloat16 base; here they are bfloat16, as ours are.
 * With a reference that is computed before, all weights are hashed on the host first; that is left out.

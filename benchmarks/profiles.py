@@ -68,8 +68,8 @@ LONG_PROFILES = {
     "long": Profile(_spread(3000, 0.25, 6000), (_spread(300, 0.87, 1800), _spread(300, 0.92, 1800))),
 }
 """Profiles of `gpu.py`, too long for `compare.py`. Their means are UltraFeedback's and those of long documents; the
-spread is HH's own: the logarithms of its prompts, chosen and rejected completions have standard deviations of 1.00, 0.87
-and 0.92 (GPT-2 tokens, 2,308 pairs), and those of its longest tenth of prompts have 0.25."""
+spread is HH's own: the logarithms of its prompts, chosen and rejected completions have standard deviations of 1.00,
+0.87 and 0.92 (GPT-2 tokens, 2,308 pairs), and those of its longest tenth of prompts have 0.25."""
 
 
 def profile_named(name: str) -> Profile:

@@ -93,7 +93,9 @@ def test_a_side_with_other_log_probs_fails_the_call_after_the_table(
     monkeypatch.setenv("ACT:" + NAMES[2], "wrong")
     assert call(tmp_path / "gpu.json") == 1
     out = capsys.readouterr().out
-    assert out.index("Ratios") < out.index(f"WRONG: {NAMES[2]}: log-probs differ from the median of the sides by 1.0e-02")
+    assert out.index("Ratios") < out.index(
+        f"WRONG: {NAMES[2]}: log-probs differ from the median of the sides by 1.0e-02"
+    )
     assert out.count("WRONG") == 1
 
 
