@@ -60,6 +60,14 @@ def random_model(name: str, max_length: int, device: str, dtype: Any) -> Any:
         return AutoModelForCausalLM.from_config(llama_config(name, max_length), dtype=dtype, attn_implementation="sdpa")
 
 
+def fuse_by_liger(model: Any, device: str) -> None:
+    """Give a model Liger's norms, RoPE and SwiGLU; on a CPU, where they do not run, it stays as it is."""
+    if device == "cuda":
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+        _apply_liger_kernel_to_instance(model=model, fused_linear_cross_entropy=False, cross_entropy=False)
+
+
 def draw_adapters(model: Any) -> None:
     """Draw the first matrices of new LoRA adapters anew, equal on all sides; the second ones are 0."""
     import torch

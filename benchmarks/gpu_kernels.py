@@ -9,16 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
+from transformers.masking_utils import causal_mask_function
 
 from benchmarks.compare_models import MODELS
 from benchmarks.gpu_ours import torch_head
 from benchmarks.gpu_side import Job
 from benchmarks.gpu_timing import call_ms
 from benchmarks.roofline import count_work, gflops
+from dpo_lightning.attention import interface
 from dpo_lightning.attention.kernels import Softmax
-from dpo_lightning.attention.kernels.blocked import BLOCKED
-from dpo_lightning.attention.kernels.plain import MASKED
-from dpo_lightning.attention.kernels.varlen import VARLEN
 from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.batch import collate_tree
 from dpo_lightning.logprobs.head import logps_from_logits
@@ -55,8 +54,8 @@ def attention(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
         torch.randn(1, count, length, width, device=job.device, dtype=torch.bfloat16, requires_grad=True)
         for count in (heads, groups, groups)
     )
-    mask, softmax = TreeMask(_causal, tree, torch.device(job.device)), Softmax(width**-0.5)
-    kernel = next(each for each in (VARLEN, BLOCKED, MASKED) if each.fits(query, value, mask, softmax))
+    mask, softmax = TreeMask(causal_mask_function, tree, torch.device(job.device)), Softmax(width**-0.5)
+    kernel = interface._kernel(query, value, mask, softmax)
 
     def forward() -> Tensor:
         return kernel.attend(query, key, value, mask, softmax)
@@ -70,20 +69,13 @@ def attention(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
     # Two products of each query with each key that it sees; the backward has four, beside one that it makes again.
     flops = 4.0 * heads * width * count_work(examples).visible
     return {
-        "kernel": next(name for name, each in _KERNELS.items() if each is kernel),
+        "kernel": kernel.fits.__module__.rpartition(".")[2],
         "tokens": length,
         "forward_ms": forward_ms,
         "backward_ms": backward_ms,
         "forward_tflops": flops / forward_ms / 1e9,
         "backward_tflops": 2 * flops / backward_ms / 1e9,
     }
-
-
-_KERNELS = {"varlen": VARLEN, "blocked": BLOCKED, "masked": MASKED}
-
-
-def _causal(_: Tensor, __: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    return key <= query
 
 
 def head(job: Job, settings: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from benchmarks.compare_models import draw_adapters, random_model
+from benchmarks.compare_models import draw_adapters, fuse_by_liger, random_model
 from benchmarks.compare_sides import LEARNING_RATE, LORA, RECIPE
 from benchmarks.gpu_rows import MAX_LENGTH, PRECISION, SIDES, GpuSide
 from benchmarks.gpu_side import Job
@@ -80,8 +80,11 @@ def _module(job: Job, settings: dict[str, Any], side: GpuSide) -> GpuModule:
     mode = settings["mode"]
     cache = Path(job.scratch) / "reference" / settings["profile"]
     rate = LEARNING_RATE[mode]
+    policy = random_model(settings["model"], MAX_LENGTH, job.device, DTYPES[PRECISION[mode]])
+    if side.liger:
+        fuse_by_liger(policy, job.device)
     return GpuModule(
-        random_model(settings["model"], MAX_LENGTH, job.device, DTYPES[PRECISION[mode]]),
+        policy,
         DPO(beta=RECIPE["beta"]),
         Precomputed(str(cache)) if side.stored else None,
         lora=LoRA(**LORA) if mode == "lora" else None,

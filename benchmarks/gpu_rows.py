@@ -41,7 +41,8 @@ class GpuSide:
         what: In words.
         stored: Whether the reference is computed before the training.
         layout, head, layers, optimizer, guarded: Our parts; None is the default.
-        flash, liger, checkpointing: TRL's. Flash is SDPA's own, `flash-attn` the package's.
+        liger: Whether norms, RoPE and SwiGLU are Liger's, of policy and reference.
+        flash, checkpointing: TRL's. Flash is `sdpa`'s own, or that of the `package` flash-attn.
     """
 
     library: str
@@ -53,8 +54,8 @@ class GpuSide:
     layers: str | None = None
     optimizer: str = "fused"
     guarded: bool = True
-    flash: str | None = None
     liger: bool = False
+    flash: str | None = None
     checkpointing: bool = False
 
 
@@ -67,8 +68,7 @@ SIDES = {
     ),
     "ours-torch-head": GpuSide("ours", 2, "the head in PyTorch", head="torch"),
     "ours-plain-layers": GpuSide("ours", 2, "layers that are not fused", layers="none"),
-    "ours-compile": GpuSide("ours", 2, "layers fused by torch.compile", layers="compile"),
-    "ours-liger": GpuSide("ours", 2, "layers fused by Liger's kernels", layers="liger"),
+    "ours-liger": GpuSide("ours", 2, "Liger's kernels instead of fused layers", layers="none", liger=True),
     "ours-foreach": GpuSide("ours", 3, "AdamW in loops over tensors", optimizer="foreach"),
     "ours-padded": GpuSide("ours", 3, "padded rows", layout="padded"),
     "ours-unguarded": GpuSide("ours", 3, "no guard of the updates", guarded=False),

@@ -23,7 +23,7 @@ from datasets import Dataset
 from trl import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from benchmarks.compare_models import draw_adapters, random_model
+from benchmarks.compare_models import draw_adapters, fuse_by_liger, random_model
 from benchmarks.compare_sides import LEARNING_RATE, RECIPE
 from benchmarks.gpu_rows import MAX_LENGTH, SIDES, GpuSide
 from benchmarks.gpu_side import Job
@@ -81,10 +81,8 @@ def _model(job: Job, settings: dict[str, Any], side: GpuSide) -> Any:
     model = random_model(settings["model"], MAX_LENGTH, job.device, dtype)
     if side.flash == "package":
         model.set_attn_implementation("flash_attention_2")
-    if side.liger and job.device == "cuda":  # its kernels run on no CPU
-        from liger_kernel.transformers import _apply_liger_kernel_to_instance
-
-        _apply_liger_kernel_to_instance(model=model, fused_linear_cross_entropy=False, cross_entropy=False)
+    if side.liger:
+        fuse_by_liger(model, job.device)
     return model
 
 
