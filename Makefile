@@ -23,7 +23,7 @@ LOWEST_WITHOUT := $(addprefix --deselect=tests/policy/,test_sharding.py \
 	test_prepare.py::TestFloat32Buffers::test_do_not_break_a_forward[recurrent_gemma]) \
 	--deselect=tests/data/tokenize/test_encoding.py::test_real_tokenizers_at_every_boundary
 
-.PHONY: quickstart test test-lowest quick lint docs clean
+.PHONY: quickstart test test-lowest quick lint docs gpu clean
 
 quickstart: $(VENV)/.run
 	$(BIN)/dpo-lightning fit --config configs/quickstart.yaml
@@ -49,6 +49,12 @@ lint: $(VENV)/.test
 # The site, into site/: a broken link, a page without a place in the nav or a wrong docstring ends it. No network.
 docs: $(VENV)/.test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# On a machine with a GPU, with a Python whose torch has CUDA: the rows of one call, and the tables of docs/performance.md.
+# The same call again adds rows; OPTIONS='--budget-s 900' gives it more time.
+gpu:
+	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu $(OPTIONS)
+	PYTHONPATH=. $(PYTHON) -m tools.docs.performance
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

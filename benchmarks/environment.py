@@ -5,28 +5,41 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "lightning", "transformers", "peft", "datasets", "trl", "dpo_lightning")
+PACKAGES = ("torch", "triton", "lightning", "transformers", "peft", "datasets", "trl", "liger-kernel", "dpo_lightning")
 
 
 def describe() -> dict[str, Any]:
     """Versions of the packages, the machine, and the commit of the code, marked when it had uncommitted changes."""
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "machine": {
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "system": f"{platform.system()} {platform.machine()}",
-            **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
+            **(_gpu() if torch.cuda.is_available() else {}),
         },
         "commit": _commit(),
     }
+
+
+def _version(package: str) -> str | None:
+    """The version of a package; None where it is not installed, as ours is not where it is found by its path."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _gpu() -> dict[str, Any]:
+    device = torch.cuda.get_device_properties(0)
+    return {"gpu": device.name, "gpu_gib": round(device.total_memory / 2**30, 1), "cuda": torch.version.cuda}
 
 
 def _cpu_model() -> str:

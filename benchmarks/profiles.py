@@ -58,10 +58,24 @@ PROFILES = {
 }
 
 
+def _spread(mean: float, sigma: float, most: int) -> Lengths:
+    """Lengths whose logarithms have the standard deviation `sigma`."""
+    return Lengths(mean, mean * math.exp(-(sigma**2) / 2), most)
+
+
+LONG_PROFILES = {
+    "uf": Profile(_spread(200, 1.0, 1600), (_spread(300, 0.87, 2000), _spread(280, 0.92, 2000))),
+    "long": Profile(_spread(3000, 0.25, 6000), (_spread(300, 0.87, 1800), _spread(300, 0.92, 1800))),
+}
+"""Profiles of `gpu.py`, too long for `compare.py`. Their means are UltraFeedback's and those of long documents; the
+spread is HH's own: the logarithms of its prompts, chosen and rejected completions have standard deviations of 1.00,
+0.87 and 0.92 (GPT-2 tokens, 2,308 pairs), and those of its longest tenth of prompts have 0.25."""
+
+
 def profile_named(name: str) -> Profile:
     """One of the profiles, or `fixed-L`: prompt and completion of L/2 tokens each."""
-    if name in PROFILES:
-        return PROFILES[name]
+    if name in PROFILES or name in LONG_PROFILES:
+        return {**PROFILES, **LONG_PROFILES}[name]
     half = int(name.removeprefix("fixed-")) // 2
     fixed = Lengths(half, half, half)
     return Profile(fixed, (fixed, fixed))

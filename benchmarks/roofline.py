@@ -45,8 +45,8 @@ def count_work(examples: Iterable[TokenizedExample]) -> Work:
     return Work(tokens, scored, visible)
 
 
-def useful_flops(work: Work, config: Mapping[str, Any], lora_rank: int | None) -> float:
-    """Floating-point operations of training on these examples once, with an online reference, for a Llama.
+def useful_flops(work: Work, config: Mapping[str, Any], lora_rank: int | None, *, online: bool = True) -> float:
+    """Floating-point operations of training on these examples once, for a Llama, with an `online` reference or without.
 
     A product of `[m, k]` and `[k, n]` is 2mkn. A forward has 2 × body weights × tokens, 2VD × scored tokens in the head
     and 4 × heads × head size × visible pairs in each layer's attention. The backward repeats a product once for its
@@ -59,7 +59,7 @@ def useful_flops(work: Work, config: Mapping[str, Any], lora_rank: int | None) -
     body = 2.0 * layers * sum(rows * columns for rows, columns in linear) * work.tokens
     head = 2.0 * config["vocab_size"] * config["hidden_size"] * work.scored
     attention = 4.0 * layers * config["num_attention_heads"] * _head_size(config) * work.visible
-    reference = body + head + attention
+    reference = (body + head + attention) if online else 0.0
     if lora_rank is None:
         return reference + 3 * (body + head + attention)
     adapters = 2.0 * layers * sum(lora_rank * (rows + columns) for rows, columns in linear) * work.tokens

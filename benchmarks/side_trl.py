@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -61,7 +63,7 @@ class Clock(TrainerCallback):
         self.recorder.end_step()
 
 
-def _triple(pair: TokenizedExample) -> dict[str, list[int]]:
+def triple(pair: TokenizedExample) -> dict[str, list[int]]:
     chosen, rejected = pair.completion_ids
     return {"prompt_ids": pair.prompt_ids, "chosen_ids": chosen, "rejected_ids": rejected}
 
@@ -72,9 +74,9 @@ def run_trl(spec: Spec) -> dict[str, Any]:
     trainer = RecordedTrainer(
         model=AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32),
         args=_config(spec),
-        train_dataset=Dataset.from_list([_triple(pair) for pair in spec.examples]),
-        processing_class=_tokenizer(),
-        peft_config=_lora() if spec.mode == "lora" else None,
+        train_dataset=Dataset.from_list([triple(pair) for pair in spec.examples]),
+        processing_class=tokenizer(),
+        peft_config=lora_config() if spec.mode == "lora" else None,
         callbacks=[Clock(recorder)],
     )
     trainer.recorder = recorder
@@ -104,17 +106,24 @@ def _config(spec: Spec) -> DPOConfig:
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        **SIDES[spec.side].settings,
+        **known_settings(SIDES[spec.side].settings),
     )
 
 
-def _lora() -> LoraConfig:
+def known_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under the names of the installed transformers, which has renamed one."""
+    known = {field.name for field in fields(DPOConfig)}
+    older = {"activation_checkpointing": "gradient_checkpointing"}
+    return {name if name in known else older.get(name, name): value for name, value in settings.items()}
+
+
+def lora_config() -> LoraConfig:
     return LoraConfig(
         task_type="CAUSAL_LM", r=LORA["r"], lora_alpha=LORA["alpha"], target_modules=LORA["target_modules"]
     )
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> PreTrainedTokenizerFast:
     """TRL asks it for an id to pad with, and for nothing else."""
     only = Tokenizer(WordLevel({_END: 0}, unk_token=_END))
     return PreTrainedTokenizerFast(tokenizer_object=only, eos_token=_END, pad_token=_END)

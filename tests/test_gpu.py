@@ -1,4 +1,4 @@
-"""What only a GPU shows. Skipped without one."""
+"""What only a GPU shows. Skipped without one; `tests/gpu/` has what a CPU runs too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
@@ -44,23 +43,6 @@ def test_a_run_starts_at_ln_2_and_learns(tmp_path, precision, lora):
     trainer(accelerator="gpu", precision=precision, max_steps=12).fit(model, data(tmp_path))
     assert losses[0] == pytest.approx(math.log(2), abs=1e-3)
     assert losses[-1] < 0.6
-
-
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
-@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["full", "lora"])
-def test_fsdp2_on_one_gpu_makes_the_run_without_it(tmp_path, precision, lora, monkeypatch):
-    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        monkeypatch.setenv(name, "")  # Lightning sets them: gone after the test
-        monkeypatch.delenv(name)
-    losses = []
-    for strategy in ("auto", ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=1)):
-        torch.manual_seed(0)
-        model = module(lora=lora)
-        run = trainer(accelerator="gpu", precision=precision, strategy=strategy, gradient_clip_val=1.0)
-        run.fit(model, data(tmp_path))
-        losses.append(run.callback_metrics["train/loss"].item())
-    torch.distributed.destroy_process_group()
-    assert losses[1] == pytest.approx(losses[0], abs=1e-4 if precision == "32-true" else 0.02)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

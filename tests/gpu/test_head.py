@@ -1,0 +1,114 @@
+"""The head that is chosen on a device, against float64: Triton's on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from dpo_lightning.logprobs import Statistic, kernels
+from dpo_lightning.logprobs.linear import linear_logps
+from dpo_lightning.logprobs.tiling import Tiling
+from dpo_lightning.logprobs.transform import LogitTransform
+from tests.attention.rows import relative
+
+
+class Case(NamedTuple):
+    """A head, and how many rows it has."""
+
+    rows: int = 300
+    vocabulary: int = 5003
+    dtype: torch.dtype = torch.bfloat16
+    transform: LogitTransform = LogitTransform()
+    bias: bool = False
+    trained: bool = True
+    tiling: Tiling = Tiling()
+
+
+CASES = {
+    "trained": Case(),
+    "frozen": Case(trained=False),
+    "float16": Case(dtype=torch.float16),
+    "soft-cap, scale, bias": Case(transform=LogitTransform(0.5, 3.0), bias=True),
+    "one row": Case(rows=1),
+    "nothing kept": Case(rows=1500, tiling=Tiling(kept_bytes=0)),
+    "small vocabulary": Case(vocabulary=17),
+}
+
+
+class Leaves(NamedTuple):
+    """Inputs of a head."""
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+
+def leaves(case: Case, device: torch.device) -> tuple[Leaves, Leaves, Tensor]:
+    """Rows on the device, the same in float64 on the CPU, and targets."""
+    width = 256
+    hidden, weight = torch.randn(case.rows, width), torch.randn(case.vocabulary, width) * 2 * width**-0.5
+    bias = torch.randn(case.vocabulary) if case.bias else None
+    narrow = [None if each is None else each.to(case.dtype) for each in (hidden, weight, bias)]
+    wants = (True, case.trained, case.trained)
+    on_device, exact = (
+        Leaves(
+            *(
+                each if each is None else made(each).requires_grad_(want)
+                for each, want in zip(narrow, wants, strict=True)
+            )
+        )
+        for made in (lambda each: each.to(device), lambda each: each.double())
+    )
+    return on_device, exact, torch.randint(case.vocabulary, (case.rows,))
+
+
+def trained(inputs: Leaves) -> list[Tensor]:
+    return [each for each in inputs if each is not None and each.requires_grad]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_log_probs_statistics_and_gradients(case: Case, device: torch.device) -> None:
+    inputs, exact, targets = leaves(case, device)
+    scored = linear_logps(
+        *inputs, targets.to(device), case.transform, statistics=[Statistic.LOG_COLLISIONS], tiling=case.tiling
+    )
+    logits = exact.hidden @ exact.weight.T + (0.0 if exact.bias is None else exact.bias)
+    logits = logits * case.transform.scale
+    if case.transform.softcap is not None:
+        logits = case.transform.softcap * torch.tanh(logits / case.transform.softcap)
+    probabilities = logits.log_softmax(-1)
+    expected = probabilities.gather(1, targets[:, None]).squeeze(1)
+    collisions = probabilities.mul(2).logsumexp(-1)
+
+    weights = torch.randn(case.rows)
+    ours = torch.autograd.grad((scored.logps * weights.to(device)).sum(), trained(inputs))
+    theirs = torch.autograd.grad((expected * weights).sum(), trained(exact))
+
+    assert relative(scored.logps.cpu(), expected) < 2e-3
+    assert relative(scored.statistics[Statistic.LOG_COLLISIONS].cpu(), collisions) < 5e-3
+    for found, right in zip(ours, theirs, strict=True):
+        assert relative(found.cpu(), right) < 1e-2
+
+
+def test_a_gpu_takes_triton_for_half_precision_alone(device: torch.device) -> None:
+    from dpo_lightning.logprobs.kernels.fused import FUSED
+    from dpo_lightning.logprobs.kernels.plain import PLAIN
+
+    rows: dict[torch.dtype, Any] = {
+        dtype: torch.ones(4, 16, dtype=dtype, device=device) for dtype in (torch.bfloat16, torch.float16, torch.float32)
+    }
+    fast = FUSED if device.type == "cuda" else PLAIN
+    assert [kernels.head_kernel(each, each) for each in rows.values()] == [fast, fast, PLAIN]
+
+
+def test_equal_calls_are_equal_bit_for_bit(device: torch.device) -> None:
+    inputs, _, targets = leaves(Case(rows=700, vocabulary=300), device)
+
+    def once() -> tuple[Tensor, ...]:
+        logps = linear_logps(*inputs, targets.to(device), LogitTransform()).logps
+        return logps, *torch.autograd.grad(logps.sum(), trained(inputs))
+
+    assert all(map(torch.equal, once(), once()))

@@ -1,0 +1,140 @@
+"""Whole runs on a device: every way to train that has something of its own there."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from dpo_lightning.policy.fused_layers import fused_layers
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import nn
+from torch.optim import AdamW
+
+from dpo_lightning import LoRA, PreferenceModule
+from tests.gpu.devices import every
+from tests.helpers.runs import Losses, data, module, saved_model, trainer
+from tests.helpers.tiny import tiny_llama
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:bitsandbytes"),
+    pytest.mark.filterwarnings("ignore:You are using `torch.load` with"),
+    pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),
+]
+FULL, ADAPTED = None, LoRA(r=4)
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+of_both = every("lora", [FULL, ADAPTED], cpu=[(ADAPTED,)])
+
+
+def fitted(
+    path: Path, model: PreferenceModule, device: torch.device, ckpt_path: str | None = None, **settings: Any
+) -> tuple[pl.Trainer, list[float]]:
+    """A run, in bf16-mixed unless told otherwise, and the losses of its steps."""
+    torch.manual_seed(0)  # new adapters are drawn at the start
+    recorder = Losses()
+    own = {"accelerator": "gpu" if device.type == "cuda" else "cpu", "precision": "bf16-mixed", "max_steps": 6}
+    run = trainer(callbacks=[recorder], **{**own, **settings})
+    run.fit(model, data(path), ckpt_path=ckpt_path)
+    return run, recorder.losses
+
+
+def test_the_default_optimizer_is_fused_on_a_gpu(tmp_path: Path, device: torch.device) -> None:
+    run, _ = fitted(tmp_path, PreferenceModule(tiny_llama()), device, max_steps=1)
+    assert bool(run.optimizers[0].param_groups[0]["fused"]) == (device.type == "cuda")
+
+
+@of_both
+def test_a_fused_optimizer_and_clipping(lora: LoRA | None, tmp_path: Path, device: torch.device) -> None:
+    """Under mixed precision Lightning refuses to clip beside a fused optimizer; the module does it itself."""
+
+    def losses(clip: float | None, **kernel: bool) -> list[float]:
+        # No AdamW: it hardly notices the length of a gradient but at its epsilon.
+        optimizer = partial(AdamW, lr=1.0, eps=1.0, weight_decay=0.0, **kernel)
+        return fitted(tmp_path, module(lora=lora, optimizer=optimizer), device, gradient_clip_val=clip)[1]
+
+    fused, plain, unclipped = losses(0.01, fused=True), losses(0.01, foreach=True), losses(None, fused=True)
+    assert fused == pytest.approx(plain, abs=2e-3)
+    assert abs(unclipped[-1] - fused[-1]) > 5e-3
+
+
+@of_both
+def test_recomputed_activations_make_the_same_run(lora: LoRA | None, tmp_path: Path, device: torch.device) -> None:
+    _, kept = fitted(tmp_path, module(lora=lora, lr=1e-2), device)
+    _, recomputed = fitted(tmp_path, module(lora=lora, gradient_checkpointing=True, lr=1e-2), device)
+    assert recomputed == pytest.approx(kept, abs=0.02)
+    assert kept[-1] < kept[0] - 0.02
+
+
+@of_both
+def test_fused_layers_make_the_same_run(lora: LoRA | None, tmp_path: Path, device: torch.device) -> None:
+    """Compiled on a GPU; the compiler of a CPU has tests of its own, and takes too long here."""
+    setting = "compile" if device.type == "cuda" else "auto"
+    _, plain = fitted(tmp_path, module(lora=lora, fused_layers="none", lr=1e-2), device)
+    model = module(lora=lora, fused_layers=setting, lr=1e-2)
+    _, fused = fitted(tmp_path, model, device)
+    assert fused == pytest.approx(plain, abs=0.02)
+    assert fused[0] == pytest.approx(math.log(2), abs=1e-3)
+    assert bool(fused_layers(model.policy)) == (setting == "compile")
+
+
+def test_adapters_in_mixed_precision_stand_beside_a_narrow_base(tmp_path: Path, device: torch.device) -> None:
+    given = tiny_llama().bfloat16().float()
+    model = module(policy=given, lora=LoRA(r=4), lr=1e-2)
+    _, losses = fitted(tmp_path, model, device, max_steps=12)
+
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-3)
+    assert losses[-1] < losses[0] - 0.05
+    trained = [weight for weight in model.policy.parameters() if weight.requires_grad]
+    assert {weight.dtype for weight in trained} == {torch.float32}
+    layer = model.policy.get_submodule("base_model.model.model.layers.0.self_attn.q_proj.base_layer")
+    assert isinstance(layer, nn.Linear)
+    assert layer.weight.dtype == torch.bfloat16
+
+
+def test_four_bit_weights_under_adapters(tmp_path: Path, device: torch.device) -> None:
+    pytest.importorskip("bitsandbytes")
+    path = saved_model(tmp_path / "model", hidden_size=64, intermediate_size=64)
+    settings = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    model = module(policy=path, lora=LoRA(r=4), quantization_config=settings, lr=1e-2)
+    _, losses = fitted(tmp_path, model, device, precision="bf16-true", max_steps=12)
+
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-3)
+    assert losses[-1] < losses[0] - 0.05
+    assert any(weight.dtype == torch.uint8 for weight in model.policy.parameters())
+
+
+@every("precision, lora", PRECISIONS, [FULL, ADAPTED], cpu=[("bf16-mixed", ADAPTED)])
+def test_fsdp2_with_one_rank_makes_the_run_without_it(
+    precision: str, lora: LoRA | None, tmp_path: Path, device: torch.device
+) -> None:
+    losses = []
+    for strategy in ("auto", ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=1)):
+        settings = {"precision": precision, "strategy": strategy, "gradient_clip_val": 1.0, "max_steps": 3}
+        losses.append(fitted(tmp_path, module(lora=lora, lr=1e-2), device, **settings)[1])
+    torch.distributed.destroy_process_group()
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4 if precision == "32-true" else 0.02)
+
+
+@every("precision, lora", PRECISIONS, [FULL, ADAPTED], cpu=[("bf16-mixed", ADAPTED), ("bf16-true", FULL)])
+def test_a_run_that_goes_on_is_the_same_bit_for_bit(
+    precision: str, lora: LoRA | None, tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of an epoch; the attention kernel of a GPU adds in any order unless it is told not to."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    settings = {"precision": precision, "deterministic": device.type == "cuda"}
+    whole, first, second = (module(lora=lora, lr=1e-2) for _ in range(3))
+    try:
+        _, expected = fitted(tmp_path, whole, device, **settings)
+        run, before = fitted(tmp_path, first, device, max_steps=3, **settings)
+        run.save_checkpoint(tmp_path / "half.ckpt")
+        _, after = fitted(tmp_path, second, device, str(tmp_path / "half.ckpt"), **settings)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+    assert [*before, *after] == expected
+    for (name, ours), theirs in zip(second.policy.named_parameters(), whole.policy.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
