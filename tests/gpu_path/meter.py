@@ -41,6 +41,8 @@ _WAITS = _names(
 # Kernels of one operation where they are more than one: sorts, scans, and the parts of attention's backward.
 _KERNELS = {"index_put_": 8, "index_put": 8, "_index_put_impl_": 8, "embedding_dense_backward": 8, "sort": 4}
 _KERNELS |= {"_varlen_attn_backward": 5, "repeat_interleave": 3}
+# Of operations over lists, from torch's MultiTensorApply.cuh; by how many lists they take.
+_PIECE, _PIECES_A_LAUNCH, _TENSORS_A_LAUNCH = 65536, 320, (110, 64, 48, 36, 30)
 _MADE = _names("zeros zeros_like new_zeros full full_like new_full ones ones_like new_ones arange")
 _WRITTEN_WHOLE = _names("copy_ fill_ zero_ normal_ uniform_ random_ bernoulli_")
 _PICKED = _names("index_select embedding gather index")
@@ -53,7 +55,8 @@ class Operation(NamedTuple):
         phase: Part of the step that it ran in.
         name: Name of the operation, without its namespace.
         launches: Kernels that it starts.
-        flops: Floating-point operations of its matrix products; 0 of everything else.
+        flops: Floating-point operations of a matrix product; 0 of everything else.
+        attention: Those of attention, whose products stay in its kernel.
         bytes: Memory that it reads and writes, each operand once.
         waits: Place in the package at which the host waits for it, or in what it calls; None where it does not.
     """
@@ -62,6 +65,7 @@ class Operation(NamedTuple):
     name: str
     launches: int
     flops: float
+    attention: float
     bytes: int
     waits: str | None = None
 
@@ -72,6 +76,7 @@ class Sum:
 
     launches: int = 0
     flops: float = 0.0
+    attention: float = 0.0
     elementwise: int = 0
     products: int = 0
     waits: list[str] = field(default_factory=list)
@@ -80,6 +85,7 @@ class Sum:
         """Add one."""
         self.launches += operation.launches
         self.flops += operation.flops
+        self.attention += operation.attention
         if operation.flops:
             self.products += operation.bytes
         else:
@@ -90,23 +96,40 @@ class Sum:
 class Meter(TorchDispatchMode):
     """Counts the operations inside it, each under the `phase` of its time; enter it inside a `FakeTensorMode`.
 
-    Where the host asks for a value, it gets 1, and the wait is counted: the values of fake tensors are not known.
+    Where the host asks for a value, it gets 0, and the wait is counted: the values of fake tensors are not known.
+
+    Args:
+        visible: Pairs of a query and a key that it sees, of a batch: attention's work, which no shape tells.
 
     Attributes:
-        operations: All operations, in their order.
+        operations: The operations since `begin`, until `stop`, in their order.
         phase: Name that the next ones get.
         live: Bytes of the memory that was allocated inside, and is still held.
         peak: The most of it, by phase.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, visible: int = 0) -> None:
         super().__init__()
+        self.visible = visible
         self.operations: list[Operation] = []
         self.phase = "before"
         self.live = 0
         self.peak: dict[str, int] = {}
         self._held: dict[int, int] = {}
         self._inside: str | None = None
+        self._counts = False
+
+    def begin(self, phase: str) -> None:
+        """Count from here on, beginning anew."""
+        self.operations, self.peak, self.phase, self._counts = [], {}, phase, True
+
+    def stop(self) -> None:
+        """Count no more."""
+        self._counts = False
+
+    def ignore(self, tensors: Iterable[Tensor]) -> None:
+        """Take the memory of tensors for what was there before."""
+        self._held |= {tensor.untyped_storage()._cdata: 0 for tensor in tensors}
 
     @contextmanager
     def part(self, phase: str) -> Iterator[None]:
@@ -134,7 +157,7 @@ class Meter(TorchDispatchMode):
             self._inside = outer
         if outer is None:
             size = sum(_bytes(each) for each in [*reads, *writes, *made] if each is not None)
-            self.operations.append(Operation(self.phase, name, 1, 0.0, size))
+            self._count(Operation(self.phase, name, 1, 0.0, 0.0, size))
 
     def sums(self) -> dict[str, Sum]:
         """Return the sums by phase, in their order."""
@@ -152,21 +175,28 @@ class Meter(TorchDispatchMode):
         if name == "_local_scalar_dense" and isinstance(args[0], FakeTensor):
             return self._asked(args[0])
         if name == "equal":
-            self._count(Operation(self.phase, name, 1, 0.0, sum(map(_bytes, args[:2])), _place()))
+            self._count(Operation(self.phase, name, 1, 0.0, 0.0, sum(map(_bytes, args[:2])), _place()))
             return True
         out = func(*args, **kwargs)
         for tensor in _tensors(out):
             self._hold(tensor)
         if not func._schema.name.startswith("prim") and name not in _NO_KERNEL and not _is_view(func._schema):
             waits = _place() if name in _WAITS or _takes_mask(name, args) else None
-            flops = _flops(func, args, kwargs, out)
             size = _moved(name, func._schema, args, kwargs, out)
-            self._count(Operation(self.phase, name, _KERNELS.get(name, 1), flops, size, waits))
+            work = (_launches(name, args), _flops(func, args, kwargs, out), self._attention(name, args))
+            self._count(Operation(self.phase, name, *work, size, waits))
         return out
 
     def _count(self, operation: Operation) -> None:
-        if self._inside is None:
+        if self._counts and self._inside is None:
             self.operations.append(operation)
+
+    def _attention(self, name: str, args: tuple[Any, ...]) -> float:
+        """Return attention's work: two products forward; five backward, where the scores are computed again."""
+        if "varlen_attn" not in name:
+            return 0.0
+        query = args[1] if "backward" in name else args[0]
+        return (10.0 if "backward" in name else 4.0) * self.visible * query.shape[-2] * query.shape[-1]
 
     def _asked(self, tensor: FakeTensor) -> Any:
         known = getattr(tensor, "constant", None)
@@ -174,9 +204,12 @@ class Meter(TorchDispatchMode):
             with _disable_current_modes():
                 return known.item()
         place = _place()
-        if place is not None:
-            self._count(Operation(self.phase, "item", 1, 0.0, tensor.element_size(), place))
-        return 1.0 if tensor.dtype.is_floating_point else tensor.dtype == torch.bool or 1
+        if place is None:
+            return 1.0  # a step of torch's optimizers, which they keep on the host
+        # What comes after a wait and before the next kernel is there already: a list of numbers is one wait.
+        if not (self.operations and self.operations[-1].waits == place):
+            self._count(Operation(self.phase, "item", 1, 0.0, 0.0, tensor.element_size(), place))
+        return 0.0 if tensor.dtype.is_floating_point else tensor.dtype != torch.bool and 0
 
     def _hold(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -238,6 +271,16 @@ def _moved(name: str, schema: Any, args: tuple[Any, ...], kwargs: Mapping[str, A
         is_read = not (_is_written(argument) and (argument.is_out or name in _WRITTEN_WHOLE))
         read += size if is_read else 0
     return read + (written or made)
+
+
+def _launches(name: str, args: tuple[Any, ...]) -> int:
+    """Return the kernels of an operation; those over lists take so many tensors and pieces of them at a time."""
+    if not name.startswith(("_foreach", "_fused")):
+        return _KERNELS.get(name, 1)
+    lists = [each for each in args if isinstance(each, list | tuple) and each and isinstance(each[0], Tensor)]
+    pieces = sum(-(-each.numel() // _PIECE) for each in lists[0])
+    tensors = _TENSORS_A_LAUNCH[min(len(lists), len(_TENSORS_A_LAUNCH)) - 1]
+    return max(-(-pieces // _PIECES_A_LAUNCH), -(-len(lists[0]) // tensors))
 
 
 def _flops(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> float:

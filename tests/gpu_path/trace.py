@@ -1,42 +1,43 @@
 """One training step of the CUDA path, traced on fake tensors: `python -m tests.gpu_path.trace 1b hh 64 full mixed`.
 
-The step is `PreferenceModule.training_step` with its backward, and the step of the optimizer. The tensors are fake ones
-of the device `cpu`, since a torch without CUDA has no backward on `cuda`; what the code chooses for CUDA is forced.
+The step is the second one of a `Trainer.fit` with a `PreferenceModule` and its own callbacks, from the batch of the
+host to the optimizer; nothing is logged in it. `fake` is what stands in for a GPU, `meter` what counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_map_only
+from torch.utils.data import DataLoader
 
 from dpo_lightning import LoRA, PreferenceModule, TokenizedExample, collate_tree
-from dpo_lightning.logprobs import scorer, tiling
-from dpo_lightning.logprobs.transform import HeadProbe, LogitTransform
-from dpo_lightning.policy import lora, prepare
-from dpo_lightning.policy.beside_text import OtherParts
-from dpo_lightning.reference import adapter, hooks, identity, models
-from dpo_lightning.training.parameters import make_optimizer
+from dpo_lightning.logprobs import scorer
+from tests.gpu_path.fake import Copies, cuda_choices, fake_tensors, moved, without_values
 from tests.gpu_path.meter import Meter, Sum
 
-PRODUCTS_A_SECOND = 780e12  # bf16 on one H200, of large products
+PRODUCTS_A_SECOND = 780e12  # of large products in bf16 on one H200
+ATTENTION_A_SECOND = 330e12  # of FlashAttention 2 there
 BYTES_A_SECOND = 4.1e12
+TRACED = 1  # the first step makes the optimizer's state
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "tie_word_embeddings": True},
     "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "tie_word_embeddings": False},
 }
-HEADS = {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128_256}
+VOCABULARY = 128_256
+HEADS = {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": VOCABULARY}
 
 
 class Lengths(NamedTuple):
@@ -45,6 +46,12 @@ class Lengths(NamedTuple):
     prompt: int
     chosen: int
     rejected: int
+
+    @property
+    def visible(self) -> int:
+        """Return the pairs of a query and a key that it sees, in a tree."""
+        first = self.prompt + self.chosen
+        return first * (first + 1) // 2 + self.rejected * self.prompt + self.rejected * (self.rejected + 1) // 2
 
 
 PROFILES = {"hh": Lengths(124, 41, 51), "uf": Lengths(200, 300, 280), "long": Lengths(3000, 300, 300)}
@@ -61,8 +68,8 @@ class Case:
         mode: `full` or `lora`.
         precision: `mixed` or `true`, of bfloat16.
         layers: Layers instead of the shape's own.
-        checkpointing: Whether activations are computed again in the backward.
         module: Further arguments of `PreferenceModule`.
+        trainer: Further arguments of `Trainer`.
     """
 
     shape: str = "1b"
@@ -71,31 +78,26 @@ class Case:
     mode: str = "full"
     precision: str = "mixed"
     layers: int | None = None
-    checkpointing: bool = False
     module: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def lightning_precision(self) -> str:
-        """Return Lightning's name of the precision."""
-        return f"bf16-{self.precision}"
+    trainer: tuple[tuple[str, Any], ...] = ()
 
 
 class Traced(NamedTuple):
     """What a step comes to.
 
     Attributes:
-        phases: Sums by phase.
+        meter: Its operations.
+        phases: Their sums, by phase.
         saved: Bytes that the forward keeps for the backward, of the policy and its head.
-        peak: The most bytes beside what was there before: weights, the batch and the optimizer's state.
-        weights: Bytes of the weights, of policy and reference.
-        meter: All operations.
+        peaks: The most bytes, by phase, beside weights, batch and the optimizer's state.
+        copies: Copies that brought the batch to the device.
     """
 
+    meter: Meter
     phases: dict[str, Sum]
     saved: int
-    peak: int
-    weights: int
-    meter: Meter
+    peaks: dict[str, int]
+    copies: Copies
 
     @property
     def total(self) -> Sum:
@@ -108,51 +110,43 @@ class Traced(NamedTuple):
 
 def trace(case: Case) -> Traced:
     """Trace one step."""
-    meter = Meter()
-    with warnings.catch_warnings(), ExitStack() as stack:
+    meter = Meter(PROFILES[case.profile].visible * case.pairs)
+    with warnings.catch_warnings(), _quiet(), ExitStack() as stack:
         warnings.simplefilter("ignore")
-        # A copied tensor would have a mode of its own, and torch mixes none.
-        stack.enter_context(patch.object(FakeTensorMode, "__deepcopy__", lambda mode, _: mode, create=True))
-        stack.enter_context(patch.object(nn.Module, "to", _converted))
-        fake = stack.enter_context(FakeTensorMode())
-        module = _module(case)
-        weights = {id(each): each for model in _models(module) for each in model.parameters()}
-        batch = _batch(case, fake)
-        optimizer = make_optimizer(module._optimizer, module)
-        for group in optimizer.param_groups:
-            group["foreach"] = None if group.get("fused") else True
-        stack.enter_context(cuda_choices())
-        stack.enter_context(phases(module, meter))
-        with meter:
-            with torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "mixed"), meter.part("loss"):
-                loss = module.training_step(batch, 0)
-            saved = meter.live
-            with meter.part("loss"):
-                loss.backward()
-        optimizer.step()  # the first one makes its state
-        with meter, meter.part("optimizer"):
-            optimizer.step()
-            optimizer.zero_grad()
-    size = sum(each.numel() * each.element_size() for each in weights.values())
-    return Traced(meter.sums(), saved, max(meter.peak.values()), size, meter)
-
-
-def _models(module: PreferenceModule[Any]) -> list[nn.Module]:
-    return [module.policy, *module.reference.own_models()]
-
-
-def _module(case: Case) -> PreferenceModule[Any]:
-    """Build policy and reference, of fake weights."""
-    adapters = LoRA(r=16, alpha=32) if case.mode == "lora" else None
-    settings = dict(case.module)
-    with ExitStack() as stack:
+        mode = stack.enter_context(fake_tensors())
         stack.enter_context(without_values())
-        stack.enter_context(patch.object(hooks, "Place", lambda: models.Place(case.lightning_precision)))
-        module: PreferenceModule[Any] = PreferenceModule(
-            llama(case), lora=adapters, gradient_checkpointing=case.checkpointing, **settings
-        )
-        module.configure_model()
-    return module
+        lora = LoRA(r=16, alpha=32) if case.mode == "lora" else None
+        settings = {"step_zero_check": False, **dict(case.module)}
+        module: PreferenceModule[Any] = PreferenceModule(llama(case), lora=lora, **settings)
+        stack.enter_context(cuda_choices(VOCABULARY))
+        watch = Watch(meter)
+        trainer = _trainer(case, stack.enter_context(tempfile.TemporaryDirectory()), watch)
+        move = module.transfer_batch_to_device
+        copies: list[Copies] = []
+
+        def transfer(batch: Any, device: torch.device, number: int) -> Any:
+            there, made = moved(batch, lambda given, place: move(given, place, number), mode)
+            copies.append(made)
+            return there
+
+        stack.enter_context(patch.object(module, "transfer_batch_to_device", transfer))
+        stack.enter_context(watch.phases(module, trainer))
+        with meter:
+            trainer.fit(module, DataLoader(range(TRACED + 2), collate_fn=lambda _: _batch(case)))
+    return Traced(meter, meter.sums(), watch.saved, watch.peaks, copies[TRACED])
+
+
+def _trainer(case: Case, directory: str, watch: Watch) -> pl.Trainer:
+    settings = {"logger": False, "log_every_n_steps": 50, **dict(case.trainer)}
+    quiet = dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    return pl.Trainer(
+        accelerator="cpu",
+        precision=f"bf16-{case.precision}",  # type: ignore[arg-type]
+        max_steps=TRACED + 2,
+        callbacks=[watch],
+        default_root_dir=directory,
+        **{**quiet, **settings},
+    )
 
 
 def llama(case: Case) -> nn.Module:
@@ -161,108 +155,141 @@ def llama(case: Case) -> nn.Module:
 
     shape = {**SHAPES[case.shape], **({} if case.layers is None else {"num_hidden_layers": case.layers})}
     config = LlamaConfig(**shape, **HEADS, use_cache=False, attn_implementation="sdpa")
-    dtype = torch.float32 if case.precision == "mixed" else torch.bfloat16
     with patch("torch.nn.init.normal_", lambda tensor, *_, **__: tensor):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
-def _batch(case: Case, fake: FakeTensorMode) -> Any:
+def _batch(case: Case) -> Any:
     prompt, chosen, rejected = PROFILES[case.profile]
-    pairs = [TokenizedExample.pair(row, [1] * prompt, [2] * chosen, [3] * rejected) for row in range(case.pairs)]
     with _disable_current_modes():
-        batch = collate_tree(pairs)
-    return tree_map_only(Tensor, fake.from_tensor, batch)
-
-
-def _converted(model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
-    """Give the parameters of a module another dtype, in place of `nn.Module.to`, which cannot for fake tensors."""
-    dtype = torch._C._nn._parse_to(*args, **kwargs)[1]
-    for each in model.modules():
-        for name, weight in each._parameters.items():
-            if dtype is not None and weight is not None and weight.is_floating_point() and weight.dtype != dtype:
-                each._parameters[name] = nn.Parameter(weight.detach().to(dtype), weight.requires_grad)
-    return model
+        return collate_tree(
+            [TokenizedExample.pair(row, [1] * prompt, [2] * chosen, [3] * rejected) for row in range(case.pairs)]
+        )
 
 
 @contextmanager
-def without_values() -> Iterator[None]:
-    """Leave out, inside the block, what reads the values of weights, or tries the model, before a run."""
-    with (
-        patch.object(models, "policy_start", lambda _: {}),
-        patch.object(identity, "sampled", lambda _: {}),
-        patch.object(prepare, "other_parts", lambda *_, **__: OtherParts({}, {})),
-        patch.object(prepare, "check_causal", lambda *_: None),
-        patch.object(models, "check_plain", lambda *_: None),
-        patch.object(lora, "_check_initialisation", lambda *_: None),
-        patch.object(adapter, "moves_base", lambda *_: False),
-    ):
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.WARNING)
+    try:
         yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
-@contextmanager
-def cuda_choices() -> Iterator[None]:
-    """Let the code choose inside the block what it chooses on CUDA."""
-    large = replace(tiling.TILING, cpu_logits=tiling.TILING.logits)
-    with (
-        patch.object(FakeTensor, "is_cuda", True),
-        patch.object(tiling.Tiling, "tile_logits", lambda *_: large.logits),
-        patch.object(scorer, "_probe", lambda model, *_: HeadProbe(LogitTransform(), HEADS["vocab_size"])),
-    ):
-        yield
+class Watch(pl.Callback):
+    """Tells the meter which part of a step is under way, and keeps it to the step that is traced.
+
+    The parts are the body and the head of reference, policy and backward; the loss; the guard, with the norm and the
+    clipping; the optimizer; and the rest of Lightning's loop.
+
+    Attributes:
+        saved: Bytes that the forward leaves for the backward.
+        peaks: The most bytes of each part, beside weights, batch and the optimizer's state.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.saved = self._before = 0
+        self.peaks: dict[str, int] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the weights out of what the step allocates."""
+        models = [pl_module, *pl_module.reference.own_models()]
+        self.meter.ignore([*(weight for model in models for weight in (*model.parameters(), *model.buffers()))])
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin to count, or stop."""
+        if batch_idx == TRACED:
+            # Lightning holds a step's gradients until the backward of the next one.
+            gradients = [each.grad for each in pl_module.parameters() if each.grad is not None]
+            self._before = self.meter.live - sum(each.untyped_storage().nbytes() for each in gradients)
+            self.meter.begin("rest")
+        elif batch_idx == TRACED + 1:
+            self.peaks = {phase: peak - self._before for phase, peak in self.meter.peak.items()}
+            self.meter.stop()
+
+    @contextmanager
+    def phases(self, module: PreferenceModule[Any], trainer: pl.Trainer) -> Iterator[None]:
+        """Name the parts inside the block."""
+        setup = module.on_fit_start
+        with ExitStack() as stack:
+
+            def under(name: str, owner: Any, attribute: str) -> None:
+                function = getattr(owner, attribute)
+
+                def run(*args: Any, **kwargs: Any) -> Any:
+                    with self.meter.part(name):
+                        return function(*args, **kwargs)
+
+                stack.enter_context(patch.object(owner, attribute, run))
+
+            def on_fit_start() -> None:  # the models are built by now
+                under("reference body", module.reference, "token_logps")
+                under("policy body", module.models, "scored")
+                setup()
+
+            forward = trainer.strategy.training_step
+
+            def training_step(*args: Any) -> Any:
+                before = self.meter.live
+                loss = forward(*args)
+                self.saved = self.meter.live - before
+                return loss
+
+            stack.enter_context(patch.object(trainer.strategy, "training_step", training_step))
+            under("optimizer", trainer.strategy, "optimizer_step")
+            under("loss", trainer.strategy, "training_step")
+            under("loss", trainer.strategy, "backward")
+            under("guard", trainer.strategy.precision_plugin, "_after_closure")
+            stack.enter_context(patch.object(module, "on_fit_start", on_fit_start))
+            stack.enter_context(patch.object(scorer, "logps_through", self._headed(scorer.logps_through)))
+            yield
+
+    def _headed(self, through: Callable[..., Any]) -> Callable[..., Any]:
+        """Let the head count apart: its forward, and by hooks on its ends its backward."""
+
+        def enter(name: str) -> Callable[[Tensor], None]:
+            def at_gradient(_: Tensor) -> None:
+                self.meter.phase = name
+
+            return at_gradient
+
+        def scored_through(*args: Any, **kwargs: Any) -> Callable[[Tensor, Tensor], Any]:
+            score = through(*args, **kwargs)
+
+            def marked(hidden: Tensor, targets: Tensor) -> Any:
+                with self.meter.part(self.meter.phase.replace("body", "head")):
+                    result = score(hidden, targets)
+                if hidden.requires_grad:
+                    hidden.register_hook(enter("backward body"))
+                    result.logps.register_hook(enter("backward head"))
+                return result
+
+            return marked
+
+        return scored_through
 
 
-@contextmanager
-def phases(module: PreferenceModule[Any], meter: Meter) -> Iterator[None]:
-    """Tell the meter the part of the step that is under way: the body and the head, of reference, policy, backward."""
-
-    def under(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with meter.part(name):
-                return function(*args, **kwargs)
-
-        return run
-
-    def enter(name: str) -> Callable[[Tensor], None]:
-        def at_gradient(_: Tensor) -> None:
-            meter.phase = name
-
-        return at_gradient
-
-    through = scorer.logps_through
-
-    def scored_through(*args: Any, **kwargs: Any) -> Callable[[Tensor, Tensor], Any]:
-        score = through(*args, **kwargs)
-
-        def marked(hidden: Tensor, targets: Tensor) -> Any:
-            with meter.part(meter.phase.replace("body", "head")):
-                result = score(hidden, targets)
-            if hidden.requires_grad:
-                hidden.register_hook(enter("backward body"))
-                result.logps.register_hook(enter("backward head"))
-            return result
-
-        return marked
-
-    with (
-        patch.object(module.reference, "token_logps", under("reference body", module.reference.token_logps)),
-        patch.object(module.models, "scored", under("policy body", module.models.scored)),
-        patch.object(scorer, "logps_through", scored_through),
-    ):
-        yield
+def milliseconds(each: Sum) -> float:
+    """Return the time of the roofline: products and attention at their rates, and everything else's bytes."""
+    attention = each.attention / ATTENTION_A_SECOND
+    return (each.flops / PRODUCTS_A_SECOND + attention + each.elementwise / BYTES_A_SECOND) * 1e3
 
 
 def table(traced: Traced) -> str:
-    """Return the phases as a table, one a line, with the roofline's milliseconds."""
+    """Return the phases as a table, one a line, with the roofline's milliseconds; memory beside weights and state."""
     lines = [f"{'phase':16}{'launches':>9}{'TFLOP':>9}{'elementwise GB':>16}{'ms':>8}{'waits':>7}{'peak GB':>9}"]
-    rows = [*traced.phases.items(), ("total", traced.total)]
-    for name, each in rows:
-        time = (each.flops / PRODUCTS_A_SECOND + each.elementwise / BYTES_A_SECOND) * 1e3
-        peak = traced.peak if name == "total" else traced.meter.peak.get(name, 0)
+    for name, each in [*traced.phases.items(), ("total", traced.total)]:
+        peak = traced.peaks.get(name, max(traced.peaks.values()))
         lines.append(
-            f"{name:16}{each.launches:9}{each.flops / 1e12:9.2f}{each.elementwise / 1e9:16.2f}{time:8.1f}"
-            f"{len(each.waits):7}{peak / 1e9:9.2f}"
+            f"{name:16}{each.launches:9}{each.flops / 1e12:9.2f}{each.elementwise / 1e9:16.2f}"
+            f"{milliseconds(each):8.1f}{len(each.waits):7}{peak / 1e9:9.2f}"
         )
-    lines.append(f"weights {traced.weights / 1e9:.2f} GB, kept for the backward {traced.saved / 1e9:.2f} GB")
+    copies = traced.copies
+    lines.append(f"kept for the backward: {traced.saved / 1e9:.2f} GB")
+    lines.append(f"batch: {copies.count} copies, {copies.bytes} bytes, the host waits for {copies.blocking}")
     lines += [f"the host waits at {place}" for place in traced.total.waits]
     return "\n".join(lines)
 
@@ -288,10 +315,12 @@ def main() -> None:
     parser.add_argument("precision", choices=("mixed", "true"))
     parser.add_argument("--layers", type=int)
     parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--clip", type=float, help="the Trainer's gradient_clip_val")
     parser.add_argument("--operations", type=int, default=0, help="also the operations that move most")
     given = vars(parser.parse_args())
-    most = given.pop("operations")
-    traced = trace(Case(**given))
+    most, clip, again = (given.pop(name) for name in ("operations", "clip", "checkpointing"))
+    module = (("gradient_checkpointing", True),) if again else ()
+    traced = trace(Case(**given, module=module, trainer=(("gradient_clip_val", clip),)))
     print(table(traced))
     if most:
         print(_operations(traced, most))
