@@ -132,7 +132,7 @@ def trace(case: Case) -> Traced:
         stack.enter_context(patch.object(module, "transfer_batch_to_device", transfer))
         stack.enter_context(watch.phases(module, trainer))
         with meter:
-            trainer.fit(module, DataLoader(range(TRACED + 2), collate_fn=lambda _: _batch(case)))
+            trainer.fit(module, DataLoader(range(TRACED + 2), collate_fn=lambda numbers: _batch(case, *numbers)))
     return Traced(meter, meter.sums(), watch.saved, watch.peaks, copies[TRACED])
 
 
@@ -159,11 +159,13 @@ def llama(case: Case) -> nn.Module:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
-def _batch(case: Case) -> Any:
+def _batch(case: Case, number: int) -> Any:
+    """Make the batch of a step; of those that are not traced, a small one."""
     prompt, chosen, rejected = PROFILES[case.profile]
+    pairs = case.pairs if number == TRACED else 1
     with _disable_current_modes():
         return collate_tree(
-            [TokenizedExample.pair(row, [1] * prompt, [2] * chosen, [3] * rejected) for row in range(case.pairs)]
+            [TokenizedExample.pair(row, [1] * prompt, [2] * chosen, [3] * rejected) for row in range(pairs)]
         )
 
 
