@@ -241,6 +241,9 @@ class Watch(pl.Callback):
                 return loss
 
             stack.enter_context(patch.object(trainer.strategy, "training_step", training_step))
+            # Lightning leaves out the rest of the batches where this hook returns -1.
+            stop = {"side_effect": lambda _, number: -1 if number > TRACED else None}
+            stack.enter_context(patch.object(module, "on_train_batch_start", **stop))
             under("optimizer", trainer.strategy, "optimizer_step")
             under("loss", trainer.strategy, "training_step")
             under("loss", trainer.strategy, "backward")
