@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import Any
 from unittest.mock import patch
 
@@ -73,6 +74,20 @@ def without_values() -> Iterator[None]:
         yield
 
 
+MEMORY, CACHE = 141 * 10**9, 60 * 2**20
+
+# What is asked of a device and not of a tensor, with the answers of one H200; for the parts that a commit has.
+ASKED_OF_A_DEVICE: list[tuple[str, str, Any]] = [
+    ("dpo_lightning.logprobs.kernels", "_triton_runs", lambda *_: True),
+    ("dpo_lightning.logprobs.tiling", "Tiling.kept_on", lambda *_: MEMORY // 20),
+    ("dpo_lightning.logprobs.tiling", "_cache_of", lambda _: CACHE),
+    ("dpo_lightning.compat.torch_products", "multiplies_into_float32", lambda *_: True),
+    ("dpo_lightning.callbacks.update_guard", "is_read_late", lambda _: True),
+    ("dpo_lightning.utils.late", "LateNumbers.__init__", lambda late, values: vars(late).update(_values=values)),
+    ("dpo_lightning.utils.late", "LateNumbers.read", lambda late: [0.0] * len(late._values)),
+]
+
+
 @contextmanager
 def cuda_choices(vocabulary: int) -> Iterator[None]:
     """Let the code choose inside the block what it chooses on CUDA: kernels, sizes of tiles, lists of tensors.
@@ -82,12 +97,16 @@ def cuda_choices(vocabulary: int) -> Iterator[None]:
     """
     types = [*_foreach_utils._foreach_supported_types, FakeTensor]
     with (
+        ExitStack() as stack,
         patch.object(FakeTensor, "is_cuda", True),
         patch.object(tiling.Tiling, "tile_logits", lambda self, _: self.logits),
         patch.object(scorer, "_probe", lambda *_: HeadProbe(LogitTransform(), vocabulary)),
         patch.object(adam, "_default_to_fused_or_foreach", lambda *_, **__: (False, True)),
         patch.object(_foreach_utils, "_foreach_supported_types", types),
     ):
+        for module, name, answer in ASKED_OF_A_DEVICE:
+            if find_spec(module) is not None:
+                stack.enter_context(patch(f"{module}.{name}", answer, create=True))
         yield
 
 
