@@ -50,7 +50,7 @@ CASES = {
     "8b lora true uf 8": Case("8b", "uf", 8, "lora", "true"),
 }
 
-# The guard reads one flag before each optimizer step. Nothing else may wait for the device.
+# The places where a step may wait for the device, each once: the guard reads one flag before the optimizer steps.
 WAITS = ["update_guard.py:_measure"]
 
 # Copies that bring a batch to the device.

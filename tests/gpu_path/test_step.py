@@ -33,10 +33,11 @@ def test_memory_is_within_its_bounds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_host_waits_once_a_step(name: str) -> None:
+def test_the_host_waits_at_no_other_place(name: str) -> None:
     """Fails for each `item`, `tolist`, `equal`, `nonzero` or boolean mask on the way of a batch to the optimizer."""
-    assert small(CASES[name], FEWER).total.waits == WAITS
-    assert small(CASES[name], MORE).total.waits == WAITS
+    for layers in (FEWER, MORE):
+        waits = small(CASES[name], layers).total.waits
+        assert sorted(waits) == sorted(set(waits) & set(WAITS))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -143,6 +143,7 @@ def _trainer(case: Case, directory: str, watch: Watch) -> pl.Trainer:
         accelerator="cpu",
         precision=f"bf16-{case.precision}",  # type: ignore[arg-type]
         max_steps=TRACED + 2,
+        max_epochs=1,
         callbacks=[watch],
         default_root_dir=directory,
         **{**quiet, **settings},
@@ -237,7 +238,7 @@ class Watch(pl.Callback):
             def training_step(*args: Any) -> Any:
                 before = self.meter.live
                 loss = forward(*args)
-                self.saved = self.meter.live - before
+                self.saved = self.meter.live - before if trainer.global_step == TRACED else self.saved
                 return loss
 
             stack.enter_context(patch.object(trainer.strategy, "training_step", training_step))
