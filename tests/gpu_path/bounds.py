@@ -1,0 +1,140 @@
+"""Bounds of a step on a GPU, at the shapes of people's models: `python -m tests.gpu_path.bounds` prints what is traced.
+
+They are a per cent above what was traced when they were written. A change that lowers a figure lowers its bound with
+it; one that raises it needs a reason in its commit. Layers are alike, so two small traces tell what a whole one takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
+
+from tests.gpu_path.trace import SHAPES, Case, Traced, trace
+
+FEWER, MORE = 1, 2  # layers of the two traces
+
+PARTS = {
+    "body": ("reference body", "policy body", "backward body"),
+    "head": ("reference head", "policy head", "backward head"),
+    "loss": ("loss",),
+    "update": ("guard", "optimizer"),
+    "rest": ("rest",),
+}
+
+
+class Bound(NamedTuple):
+    """The most that a part of the step may take.
+
+    Attributes:
+        launches: Kernels.
+        gigabytes: Elementwise traffic, each operand of each kernel once, in GB.
+        products: Matrix products, in 10^12 floating-point operations.
+    """
+
+    launches: float
+    gigabytes: float
+    products: float
+
+
+class Memory(NamedTuple):
+    """The most memory of a step beside weights, batch and optimizer state, in GB: kept for the backward, and in all."""
+
+    kept: float
+    peak: float
+
+
+CASES = {
+    "1b full mixed hh 64": Case("1b", "hh", 64, "full", "mixed", trainer=(("gradient_clip_val", 1.0),)),
+    "1b full mixed uf 16": Case("1b", "uf", 16, "full", "mixed"),
+    "8b lora true uf 8": Case("8b", "uf", 8, "lora", "true"),
+}
+
+# The places where a step may wait for the device, each once: the guard reads one flag before the optimizer steps.
+WAITS = ["update_guard.py:_measure"]
+
+# Copies that bring a batch to the device.
+COPIES = 11
+
+BOUNDS: dict[str, dict[str, Bound]] = {
+    "1b full mixed hh 64": {
+        "body": Bound(3314, 418, 109),
+        "head": Bound(936, 122, 15.1),
+        "loss": Bound(77, 0.0006, 0),
+        "update": Bound(654, 115, 0),
+        "rest": Bound(10, 1e-6, 0),
+    },
+    "1b full mixed uf 16": {
+        "body": Bound(3314, 379, 98.1),
+        "head": Bound(1562, 203, 24.1),
+        "loss": Bound(77, 0.0009, 0),
+        "update": Bound(525, 99.9, 0),
+        "rest": Bound(10, 1e-6, 0),
+    },
+    "8b lora true uf 8": {
+        "body": Bound(7278, 688, 265),
+        "head": Bound(576, 41.7, 14.8),
+        "loss": Bound(77, 0.00045, 0),
+        "update": Bound(33, 1.69, 0),
+        "rest": Bound(10, 1e-6, 0),
+    },
+}
+
+MEMORY: dict[str, Memory] = {
+    "1b full mixed hh 64": Memory(31.7, 37.9),
+    "1b full mixed uf 16": Memory(28.7, 35.0),
+    "8b lora true uf 8": Memory(37.6, 38.4),
+}
+
+
+def figures(traced: Traced) -> dict[tuple[str, str], float]:
+    """Return the figures of a trace, by part and by name."""
+    found = {("step", "kept"): float(traced.saved), ("step", "peak"): float(max(traced.peaks.values()))}
+    for part, phases in PARTS.items():
+        sums = [traced.phases[phase] for phase in phases if phase in traced.phases]
+        found[part, "launches"] = float(sum(each.launches for each in sums))
+        found[part, "gigabytes"] = sum(each.elementwise for each in sums) / 1e9
+        found[part, "products"] = sum(each.flops for each in sums) / 1e12
+    return found
+
+
+@cache
+def small(case: Case, layers: int) -> Traced:
+    """Return the trace of a case with fewer layers; the same one for each test."""
+    return trace(replace(case, layers=layers))
+
+
+def extrapolated(case: Case, layers: int) -> dict[tuple[str, str], float]:
+    """Return the figures of a case with so many layers, from the two small traces."""
+    fewer, more = (figures(small(case, number)) for number in (FEWER, MORE))
+    each = (layers - FEWER) / (MORE - FEWER)
+    return {name: fewer[name] + each * (more[name] - fewer[name]) for name in fewer}
+
+
+@cache
+def whole(name: str) -> tuple[dict[str, Bound], Memory]:
+    """Return what a whole model of a case takes."""
+    case = CASES[name]
+    found = extrapolated(case, SHAPES[case.shape]["num_hidden_layers"])
+    parts = {part: Bound(*(found[part, each] for each in Bound._fields)) for part in PARTS}
+    return parts, Memory(found["step", "kept"] / 1e9, found["step", "peak"] / 1e9)
+
+
+def main() -> None:
+    """Print the tables, as they stand above, of what is traced now and a per cent more."""
+    print("BOUNDS: dict[str, dict[str, Bound]] = {")
+    for name in CASES:
+        print(f'    "{name}": {{')
+        for part, bound in whole(name)[0].items():
+            launches, gigabytes, products = (value * 1.01 for value in bound)
+            print(f'        "{part}": Bound({launches:.0f}, {gigabytes:.3g}, {products:.3g}),')
+        print("    },")
+    print("}\n\nMEMORY: dict[str, Memory] = {")
+    for name in CASES:
+        kept, peak = (value * 1.01 for value in whole(name)[1])
+        print(f'    "{name}": Memory({kept:.3g}, {peak:.3g}),')
+    print("}")
+
+
+if __name__ == "__main__":
+    main()
