@@ -118,9 +118,8 @@ def torch_head() -> AbstractContextManager[Any]:
         InputError: where the package has no other head.
     """
     try:
-        from dpo_lightning.logprobs.kernels.plain import PLAIN
-
         from dpo_lightning.logprobs import kernels
+        from dpo_lightning.logprobs.kernels.plain import PLAIN
     except ImportError:
         raise InputError("this version of dpo_lightning has one head, PyTorch's") from None
     return patch.object(kernels, "head_kernel", lambda *_: PLAIN)
