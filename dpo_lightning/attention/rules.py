@@ -41,9 +41,6 @@ class _Unread:
     def __eq__(self, other: object) -> bool:
         raise TypeError
 
-    def __ne__(self, other: object) -> bool:
-        raise TypeError
-
     def __hash__(self) -> int:
         raise TypeError
 
