@@ -106,7 +106,10 @@ class Call:
                 current = waiting.pop() if waiting else self._start(group)
                 if number + 1 < len(groups) and (os.cpu_count() or 1) >= CORES_TO_LOAD_AHEAD:
                     waiting.append(self._start(groups[number + 1]))
-                self._take(current)
+                try:
+                    self._take(current)
+                finally:
+                    current.kill()
         finally:
             for process in waiting:
                 process.kill()

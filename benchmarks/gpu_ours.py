@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,10 +19,12 @@ from benchmarks.gpu_rows import MAX_LENGTH, PRECISION, SIDES, GpuSide
 from benchmarks.gpu_side import Job
 from benchmarks.gpu_timing import DeviceRecorder
 from benchmarks.side_ours import Clock, RecordedModule
-from dpo_lightning import DPO, LoRA, Precomputed, PreferenceBatch, PreferenceModule
+from dpo_lightning import DPO, LoRA, Precomputed, PreferenceBatch
 from dpo_lightning.callbacks import UpdateGuard
 from dpo_lightning.data import collate_padded, collate_tree
-from dpo_lightning.errors import InputError
+from dpo_lightning.logprobs import kernels
+from dpo_lightning.logprobs.kernels.plain import PLAIN
+from dpo_lightning.reference.cache import scored_model
 
 DTYPES = {"bf16-mixed": torch.float32, "bf16-true": torch.bfloat16}
 
@@ -56,7 +58,7 @@ def train(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
     pl.seed_everything(RECIPE["seed"], verbose=False)
     examples = job.examples(settings)
     recorder = DeviceRecorder(job.warmup, job.steps, job.device)
-    with head_of(side):
+    with head_of(side), _weights_unread():
         module = _module(job, settings, side)
         module.recorder, module.guarded = recorder, side.guarded
         trainer = pl.Trainer(
@@ -89,21 +91,8 @@ def _module(job: Job, settings: dict[str, Any], side: GpuSide) -> GpuModule:
         Precomputed(str(cache)) if side.stored else None,
         lora=LoRA(**LORA) if mode == "lora" else None,
         optimizer=lambda parameters: AdamW(parameters, rate, weight_decay=0.0, **{side.optimizer: True}),
-        **layers_of(side),
+        **({} if side.layers is None else {"fused_layers": side.layers}),
     )
-
-
-def layers_of(side: GpuSide) -> dict[str, str]:
-    """The argument that fuses the layers, where the side has one.
-
-    Raises:
-        InputError: where the package has no such argument.
-    """
-    if side.layers is None:
-        return {}
-    if "fused_layers" not in inspect.signature(PreferenceModule.__init__).parameters:
-        raise InputError("this version of dpo_lightning has no fused_layers")
-    return {"fused_layers": side.layers}
 
 
 def head_of(side: GpuSide) -> AbstractContextManager[Any]:
@@ -111,17 +100,22 @@ def head_of(side: GpuSide) -> AbstractContextManager[Any]:
     return nullcontext() if side.head is None else torch_head()
 
 
-def torch_head() -> AbstractContextManager[Any]:
-    """A context in which the head is PyTorch's on every device.
+@contextmanager
+def _weights_unread() -> Iterator[None]:
+    """Leave out the hash of all weights by which a cache of the reference is found, as of TRL's: it is a fresh one."""
+    with (
+        patch.object(scored_model, "weights_hash", _nothing),
+        patch.object(scored_model, "agreed_weights_hash", _nothing),
+    ):
+        yield
 
-    Raises:
-        InputError: where the package has no other head.
-    """
-    try:
-        from dpo_lightning.logprobs import kernels
-        from dpo_lightning.logprobs.kernels.plain import PLAIN
-    except ImportError:
-        raise InputError("this version of dpo_lightning has one head, PyTorch's") from None
+
+def _nothing(*_: Any, **__: Any) -> str:
+    return "not read"
+
+
+def torch_head() -> AbstractContextManager[Any]:
+    """A context in which the head is PyTorch's on every device."""
     return patch.object(kernels, "head_kernel", lambda *_: PLAIN)
 
 

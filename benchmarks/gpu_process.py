@@ -104,7 +104,8 @@ class Measuring:
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """Offline, our packages found, and caches of data of its own; those of compiled kernels stay, for the next one."""
+    """Offline, on one GPU, with our packages and caches of data of its own; those of compiled kernels stay."""
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(scratch), "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-    return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(paths)}
+    one = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    return {**os.environ, **own, **one, "PYTHONPATH": os.pathsep.join(paths)}

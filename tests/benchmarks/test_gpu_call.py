@@ -99,6 +99,26 @@ def test_a_side_with_other_log_probs_fails_the_call_after_the_table(
     assert out.count("WRONG") == 1
 
 
+def test_a_call_that_is_ended_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Measuring] = []
+
+    def noted(*arguments: Any) -> Measuring:
+        started.append(Measuring(*arguments, module="tests.benchmarks.gpu_stand_in"))
+        return started[-1]
+
+    def ends(figures: dict[str, Any]) -> str:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(gpu_call, "Measuring", noted)
+    monkeypatch.setattr(gpu_call, "CORES_TO_LOAD_AHEAD", 1)
+    monkeypatch.setattr(gpu_call, "outcome", ends)
+    monkeypatch.setenv("ACT:head/tiny/64/trained/ours", "hang")
+    with pytest.raises(SystemExit):
+        call(tmp_path / "gpu.json", sides=["--sides", "ours"])
+    assert [process.rows[0].process for process in started] == ["kernels", "tiny/full/ours"]
+    assert all(process._process.returncode is not None for process in started)
+
+
 def test_a_file_of_something_else_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

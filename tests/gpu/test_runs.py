@@ -10,12 +10,13 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from dpo_lightning.policy.fused_layers import fused_layers
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.optim import AdamW
 
 from dpo_lightning import LoRA, PreferenceModule
+from dpo_lightning.errors import InputError
+from dpo_lightning.policy.fused_layers import fused_layers
 from tests.gpu.devices import every
 from tests.helpers.runs import Losses, data, module, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
@@ -61,11 +62,17 @@ def test_a_fused_optimizer_and_clipping(lora: LoRA | None, tmp_path: Path, devic
     assert abs(unclipped[-1] - fused[-1]) > 5e-3
 
 
-@of_both
-def test_recomputed_activations_make_the_same_run(lora: LoRA | None, tmp_path: Path, device: torch.device) -> None:
+@every("recomputed, lora", [True, "selective", "offload"], [FULL, ADAPTED], cpu=[("selective", ADAPTED)])
+def test_activations_that_are_not_kept_make_the_same_run(
+    recomputed: bool | str, lora: LoRA | None, tmp_path: Path, device: torch.device
+) -> None:
     _, kept = fitted(tmp_path, module(lora=lora, lr=1e-2), device)
-    _, recomputed = fitted(tmp_path, module(lora=lora, gradient_checkpointing=True, lr=1e-2), device)
-    assert recomputed == pytest.approx(kept, abs=0.02)
+    model = module(lora=lora, gradient_checkpointing=recomputed, lr=1e-2)
+    try:
+        _, again = fitted(tmp_path, model, device)
+    except InputError as error:  # an older transformers has no place in the host's memory
+        pytest.skip(str(error))
+    assert again == pytest.approx(kept, abs=0.02)
     assert kept[-1] < kept[0] - 0.02
 
 
