@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -59,3 +59,37 @@ def loading_problem(model: PeftModel) -> str | None:
     except TypeError as error:
         return str(error)
     return None
+
+
+def plain_low_rank(layer: Any, bases: tuple[type, ...]) -> tuple[Tensor, Tensor | None, Tensor, Tensor, float] | None:
+    """Return weight, bias, A, B and factor of a LoRA layer that adds one update to a frozen product, and nothing more.
+
+    None where it is merged, has several active adapters or none, another kind (DoRA, aLoRA), dropout, a bias of its
+    own, hooks on its parts, a base that is trained, or weights that are no plain tensors, as split or packed ones.
+
+    Args:
+        layer: One of PEFT's LoRA layers over a linear layer, with its adapters on.
+        bases: Classes that the layer under it may be of.
+    """
+    active = layer.active_adapters
+    if len(active) != 1 or layer.merged or active[0] not in layer.lora_A or active[0] in layer.lora_variant:
+        return None
+    (name,) = active
+    base, down, up, dropout = layer.base_layer, layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
+    silent = isinstance(dropout, nn.Identity) or not (dropout.training and dropout.p)
+    plain = type(base) in bases and type(down) is type(up) is nn.Linear
+    if not (silent and plain) or up.bias is not None or any(map(_has_hooks, (base, down, up, dropout))):
+        return None
+    weights = base.weight, base.bias, down.weight, up.weight
+    if base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad):
+        return None
+    # Subclasses that are made of other tensors: DTensor, torchao's.
+    if any(hasattr(each, "__tensor_flatten__") for each in weights) or up.weight.dtype != down.weight.dtype:
+        return None
+    return (*weights, float(layer.scaling[name]))
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
