@@ -71,6 +71,8 @@ class _LowRankProducts(torch.autograd.Function):
         inputs, inner, *tensors = ctx.saved_tensors
         layers = _layers(ctx.scalings, tensors)
         parts = inner.split([len(layer.down) for layer in layers], 1)
+        if all(grad is None for grad in grads):
+            return (None,) * (3 + len(tensors))
         used = [number for number, grad in enumerate(grads) if grad is not None]
         flat = [grad.reshape(-1, grad.shape[-1]).to(ctx.dtype) for grad in grads if grad is not None]
         those = [layers[number] for number in used]
@@ -104,8 +106,8 @@ def _grad_hidden(layers: Sequence[LowRank], grads: Sequence[Tensor], inner: Tens
 
 
 def _layers(scalings: Sequence[float], tensors: Sequence[Tensor | None]) -> list[LowRank]:
-    held: Any = tensors
-    return [LowRank(*held[4 * number : 4 * number + 4], scaling) for number, scaling in enumerate(scalings)]
+    fours: Any = zip(tensors[0::4], tensors[1::4], tensors[2::4], tensors[3::4], scalings, strict=True)
+    return [LowRank(*each) for each in fours]
 
 
 def _all_down(layers: Sequence[LowRank], dtype: torch.dtype) -> Tensor:

@@ -21,6 +21,9 @@ Where an architecture calls them otherwise, the result is the same, and what was
 """
 
 
+_BASES = (nn.Linear, NarrowLinear)
+
+
 class Siblings:
     """Layers that share an input, and what the first of them that is called has computed for the others.
 
@@ -59,7 +62,7 @@ def _context(layer: JointLinear, hidden: Tensor) -> tuple[Any, ...]:
     return changes, *modes, layer.disable_adapters, tuple(layer.active_adapters)
 
 
-class JointLinear(Linear):  # type: ignore[misc]
+class JointLinear(Linear):
     """PEFT's LoRA over a linear layer; what is no plain LoRA, or not alone, takes PEFT's own forward."""
 
     siblings: Siblings | None
@@ -88,7 +91,7 @@ class JointLinear(Linear):  # type: ignore[misc]
 
 
 def _factors(layer: JointLinear, hidden: Tensor, dtype: torch.dtype) -> LowRank | None:
-    found = plain_low_rank(layer, (nn.Linear, NarrowLinear))
+    found = plain_low_rank(layer, _BASES)
     if found is None or hidden.dtype == torch.float64 != dtype:  # which autocast leaves alone
         return None
     is_narrow = isinstance(layer.get_base_layer(), NarrowLinear)
@@ -114,7 +117,7 @@ def multiply_jointly(policy: nn.Module) -> int:
 
     Changes the class of these layers, in place. They stay PEFT's: what is saved, merged and switched is the same.
     """
-    found = [each for each in policy.modules() if type(each) is Linear and type(each.get_base_layer()) is nn.Linear]
+    found: list[Any] = [each for each in policy.modules() if type(each) is Linear and type(each.base_layer) in _BASES]
     for layer in found:
         layer.__class__ = JointLinear
         layer.siblings = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,7 @@ def hold_narrow(policy: nn.Module, precision: str | None) -> int:
     for layer in found:
         for parameter in layer.parameters():
             parameter.data = parameter.data.to(dtype)
-        layer.__class__ = NarrowLinear
+        cast(Any, layer).__class__ = NarrowLinear
     return len(found)
 
 
@@ -56,7 +56,7 @@ def hold_as_before(model: nn.Module) -> None:
         if isinstance(layer, NarrowLinear):
             for parameter in layer.parameters():
                 parameter.data = parameter.data.float()
-            layer.__class__ = nn.Linear
+            cast(Any, layer).__class__ = nn.Linear
 
 
 def _candidates(policy: nn.Module) -> list[nn.Module]:
@@ -78,7 +78,7 @@ def _holders(policy: nn.Module) -> dict[int, int]:
 
 
 def _may_be_narrow(layer: nn.Module, dtype: torch.dtype, holders: dict[int, int]) -> bool:
-    if type(layer) is not nn.Linear:
+    if type(layer) not in {nn.Linear, NarrowLinear}:
         return False
     return all(
         holders[id(each)] == 1
