@@ -10,6 +10,7 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
 from dpo_lightning.compat.peft import plain_low_rank
+from dpo_lightning.compat.torch import changes_of
 from dpo_lightning.policy.low_rank import LowRank, low_rank_products
 from dpo_lightning.policy.narrow_base import NarrowLinear
 from dpo_lightning.utils.torch_modes import compute_dtype
@@ -57,9 +58,8 @@ class Siblings:
 
 def _context(layer: JointLinear, hidden: Tensor) -> tuple[Any, ...]:
     """Return what a result depends on beside the input."""
-    changes = 0 if hidden.is_inference() else hidden._version
     modes = torch.is_grad_enabled(), compute_dtype(hidden), layer.training
-    return changes, *modes, layer.disable_adapters, tuple(layer.active_adapters)
+    return changes_of(hidden), *modes, layer.disable_adapters, tuple(layer.active_adapters)
 
 
 class JointLinear(Linear):

@@ -44,8 +44,7 @@ def hold_narrow(policy: nn.Module, precision: str | None) -> int:
     holders = _holders(policy)
     found = [layer for layer in _candidates(policy) if _may_be_narrow(layer, dtype, holders)]
     for layer in found:
-        for parameter in layer.parameters():
-            parameter.data = parameter.data.to(dtype)
+        layer.to(dtype)
         cast(Any, layer).__class__ = NarrowLinear
     return len(found)
 
@@ -54,8 +53,7 @@ def hold_as_before(model: nn.Module) -> None:
     """Take `hold_narrow` back: plain linear layers in float32, of the same values."""
     for layer in model.modules():
         if isinstance(layer, NarrowLinear):
-            for parameter in layer.parameters():
-                parameter.data = parameter.data.float()
+            layer.float()
             cast(Any, layer).__class__ = nn.Linear
 
 
@@ -82,7 +80,7 @@ def _may_be_narrow(layer: nn.Module, dtype: torch.dtype, holders: dict[int, int]
         return False
     return all(
         holders[id(each)] == 1
-        and type(each) is nn.Parameter
+        and not hasattr(each, "__tensor_flatten__")
         and not (each.requires_grad or each.is_meta)
         and each.dtype == torch.float32
         and _fits(each.detach(), dtype)

@@ -148,6 +148,8 @@ def test_another_input_scale_or_adapter_between_siblings_is_seen() -> None:
         agree("q_proj", hidden)
     with torch.no_grad():
         agree("q_proj", hidden)
+    with torch.inference_mode():
+        agree("q_proj", torch.randn(3, 4))
     agree("k_proj", hidden)
     assert ours["k_proj"](hidden).requires_grad
 
