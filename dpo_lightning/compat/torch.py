@@ -233,3 +233,8 @@ def set_rates(scheduler: LRScheduler, rates: list[Any]) -> None:
     that is the rate before a resume, until the next step.
     """
     scheduler._last_lr = rates
+
+
+def changes_of(tensor: Tensor) -> int:
+    """Return how often a tensor was changed in place; 0 of one made in inference mode, where none is counted."""
+    return 0 if tensor.is_inference() else tensor._version

@@ -16,6 +16,7 @@ from dpo_lightning.compat.transformers import forget_ties
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.narrow_base import hold_as_before
 from dpo_lightning.policy.sharding import is_split
 from dpo_lightning.utils.text import one_line
 
@@ -73,6 +74,7 @@ def take_out_adapters(model: nn.Module) -> bool:
                 setattr(parent, name, child.get_base_layer())
             elif isinstance(child, AuxiliaryTrainingWrapper):
                 setattr(parent, name, child.original_module)
+    hold_as_before(model)
     del model.peft_config
     return True
 
@@ -177,6 +179,7 @@ def merged_in_place(policy: nn.Module) -> nn.Module:
     """
     adapted = cast(Any, policy)
     base = adapted.get_base_model()
+    hold_as_before(base)
     with _parted_embeddings(base), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(?s).*tie", category=UserWarning)  # settled here
         try:

@@ -17,6 +17,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.policy.beside_text import OtherParts, other_parts
 from dpo_lightning.policy.coverage import check_named, check_parameters, check_tokens
 from dpo_lightning.policy.initialisation import initialisation
+from dpo_lightning.policy.narrow_base import hold_narrow
 from dpo_lightning.utils.settings import MOMENTUM, POSITIVE, at_least, require
 from dpo_lightning.utils.text import one_line
 
@@ -140,6 +141,23 @@ def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None, beside:
         )
     check_parameters(adapted.targeted_parameter_names, lora.target_parameters, lora.exclude_modules)
     return adapted
+
+
+def with_fast_adapters(policy: nn.Module, precision: str | None, *, sharded: bool = False) -> nn.Module:
+    """Return the policy with plain LoRA layers that compute base product and update as one; changed in place.
+
+    Args:
+        policy: A policy, ready to train.
+        precision: Lightning's name of it; under a mixed one, frozen weights may be held in the narrower dtype.
+        sharded: The other ranks have no weights to look at.
+    """
+    if is_low_rank(policy):
+        from dpo_lightning.policy.low_rank_layers import multiply_jointly
+
+        multiply_jointly(policy)
+        if not sharded:
+            hold_narrow(policy, precision)
+    return policy
 
 
 def _of_several_outputs(policy: nn.Module) -> dict[str, nn.Module]:

@@ -14,7 +14,7 @@ from dpo_lightning.policy.compare_export import other_base
 from dpo_lightning.policy.given import GivenModel, check_values
 from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.loading import adapter_config, load_config
-from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.lora import is_adapted, with_fast_adapters
 from dpo_lightning.policy.modality import embedding_rows
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
 from dpo_lightning.utils.arguments import wrong_kind
@@ -124,7 +124,7 @@ class PolicySource:
             self._config = load_config(self.policy, self.options.model_kwargs)
         else:
             self._config = copy.deepcopy(getattr(self.policy, "config", None))
-        build = partial(build_policy, self.policy, precision_dtype(precision), self.options, sharded=sharded)
+        build = partial(self._built, precision, sharded)
         return build() if self._given is None else self._given.prepare(build)
 
     @property
@@ -157,7 +157,11 @@ class PolicySource:
                 "reference Precomputed: rows are missing in the cache, and the policy, given as a module, is no longer "
                 "what it was: score these rows before training, or give the policy by its name or directory"
             )
-        return build_policy(self.policy, precision_dtype(precision), self.options, sharded=sharded)
+        return self._built(precision, sharded)
+
+    def _built(self, precision: str | None, sharded: bool) -> nn.Module:
+        policy = build_policy(self.policy, precision_dtype(precision), self.options, sharded=sharded)
+        return with_fast_adapters(policy, precision, sharded=sharded)
 
     def original_config(self) -> dict[str, Any] | None:
         """Return the config as it was given, before caching and dropout were switched off; None where there is none."""

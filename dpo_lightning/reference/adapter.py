@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.batch import PreferenceBatch
+from dpo_lightning.compat.peft import AdapterSwitch
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.initialisation import moves_base
@@ -54,12 +55,13 @@ class AdapterOff(Reference):
 class _BaseWeights(BoundReference):
     def __init__(self, policy: nn.Module) -> None:
         self._policy = policy
+        self._switch = AdapterSwitch(policy)
         self._mode = ScoringMode(policy, policy)
         self._score = TokenScorer(policy)
 
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the adapters off."""
-        with torch.no_grad(), self._mode.entered(), cast(Any, self._policy).disable_adapter():
+        with torch.no_grad(), self._mode.entered(), self._switch.off():
             return self._score(batch).logps
 
     @contextmanager
@@ -132,7 +134,18 @@ def _copy_active_adapter(policy: Any, name: str) -> None:
             f"reference FrozenAdapter cannot have a copy beside the adapter ({one_line(error, 200)}): use the "
             "reference FrozenCopy"
         ) from error
+    _take_dtypes(policy, trained, name)
     set_peft_model_state_dict(policy, weights, adapter_name=name)
+
+
+def _take_dtypes(policy: nn.Module, trained: str, name: str) -> None:
+    """Give the copy the dtypes of the trained adapter: PEFT takes those of the base, which may be narrower."""
+    parameters = dict(policy.named_parameters())
+    for of_copy, parameter in parameters.items():
+        before, found, after = f"{of_copy}.".rpartition(f".{name}.")
+        original = parameters.get(f"{before}.{trained}.{after}".removesuffix(".")) if found else None
+        if original is not None and original.dtype != parameter.dtype:
+            parameter.data = parameter.data.to(original.dtype)
 
 
 class _AdapterCopy(BoundReference):
@@ -147,12 +160,13 @@ class _AdapterCopy(BoundReference):
         self._policy = policy
         self._name = name
         self._trained = policy.active_adapter
+        self._switch = AdapterSwitch(policy)
         self._mode = ScoringMode(policy, policy)
         self._score = TokenScorer(policy)
 
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the copy active."""
-        with torch.no_grad(), self._mode.entered(), self._active():
+        with torch.no_grad(), self._mode.entered(), self._switch.to(self._name):
             return self._score(batch).logps
 
     @contextmanager

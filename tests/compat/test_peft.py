@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,8 +10,10 @@ import peft
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 
-from dpo_lightning.compat.peft import call_with_hooks, letters_for_names, loading_problem
+from dpo_lightning.compat.peft import AdapterSwitch, call_with_hooks, letters_for_names, loading_problem
 from tests.helpers.tiny import tiny_llama
 from tests.policy.test_experts import mixture
 
@@ -61,3 +64,85 @@ def test_an_adapter_that_could_not_be_loaded_is_found(monkeypatch: pytest.Monkey
     assert loading_problem(get_peft_model(tiny_llama(), LoraConfig(r=2))) is None  # nothing of it is converted
     if IS_CONVERTED:
         assert "distributed_operation" in (loading_problem(model) or "")
+
+
+def switched(policy: Any) -> tuple[list[bool], list[Any], list[bool]]:
+    """Which layers are off, which adapters are active, and what is trained."""
+    layers = [each for each in policy.modules() if isinstance(each, BaseTunerLayer | AuxiliaryTrainingWrapper)]
+    return (
+        [each.disable_adapters for each in layers],
+        [list(each.active_adapters) for each in layers],
+        [parameter.requires_grad for parameter in policy.parameters()],
+    )
+
+
+class TestAdapterSwitch:
+    @pytest.mark.parametrize(
+        "settings",
+        [{}, {"modules_to_save": ["lm_head"]}, {"trainable_token_indices": [1, 2]}, {"use_dora": True}],
+        ids=["lora", "modules to save", "tokens", "dora"],
+    )
+    def test_off_is_pefts_off(self, settings: dict[str, Any]) -> None:
+        policy: Any = get_peft_model(tiny_llama(), LoraConfig(r=2, init_lora_weights=False, **settings))
+        ids, before = torch.tensor([[1, 2, 3]]), switched(policy)
+        with policy.disable_adapter():
+            expected = policy(input_ids=ids).logits
+
+        def inside() -> None:
+            with AdapterSwitch(policy).off():
+                torch.testing.assert_close(policy(input_ids=ids).logits, expected, rtol=0, atol=0)
+                assert switched(policy)[2] == before[2]
+                raise ValueError("inside")
+
+        with pytest.raises(ValueError, match="inside"):
+            inside()
+        assert switched(policy) == before
+
+    def test_walks_the_modules_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        policy: Any = get_peft_model(tiny_llama(), LoraConfig(r=2))
+        switch = AdapterSwitch(policy)
+        with switch.off():
+            pass
+        walks: list[int] = []
+        named_modules = torch.nn.Module.named_modules
+        monkeypatch.setattr(
+            torch.nn.Module, "named_modules", lambda self, *a, **k: walks.append(1) or named_modules(self, *a, **k)
+        )
+        with switch.off():
+            pass
+        with switch.to("default"):
+            pass
+        assert not walks
+
+    def test_sees_layers_that_are_new(self) -> None:
+        policy: Any = get_peft_model(tiny_llama(), LoraConfig(r=2, target_modules=["q_proj"]))
+        switch = AdapterSwitch(policy)
+        with switch.off():
+            pass
+        policy.add_adapter("second", LoraConfig(r=2, target_modules=["q_proj", "up_proj"]))
+        with switch.off():
+            assert all(switched(policy)[0])
+        layers = policy.base_model.model.model.layers
+        layers[0] = deepcopy(layers[1])
+        with switch.off():
+            assert all(switched(policy)[0])
+        assert not any(switched(policy)[0])
+
+    def test_another_adapter_and_back(self) -> None:
+        config = LoraConfig(r=2, init_lora_weights=False)
+        policy: Any = get_peft_model(tiny_llama(), config)
+        policy.add_adapter("second", config)
+        policy.base_model.model.model.layers[0].self_attn.q_proj.lora_A["default"].weight.requires_grad_(False)
+        ids, before = torch.tensor([[1, 2, 3]]), switched(policy)
+        with AdapterSwitch(policy).to("second"):
+            found = policy(input_ids=ids).logits
+        assert switched(policy) == before  # what was frozen, too
+
+        policy.set_adapter("second")
+        assert torch.equal(policy(input_ids=ids).logits, found)
+
+    def test_what_is_partly_off_is_left_to_peft(self) -> None:
+        policy: Any = get_peft_model(tiny_llama(), LoraConfig(r=2))
+        policy.base_model.model.model.layers[0].self_attn.q_proj.enable_adapters(False)
+        with pytest.warns(UserWarning, match="some adapter layers that are enabled"), AdapterSwitch(policy).off():
+            assert all(switched(policy)[0])

@@ -1,0 +1,101 @@
+"""Frozen weights in the dtype of mixed precision: the same numbers, in half the memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dpo_lightning.policy.adapters import merge_adapter, take_out_adapters
+from dpo_lightning.policy.lora import LoRA, add_lora, with_fast_adapters
+from dpo_lightning.policy.narrow_base import NarrowLinear, hold_as_before, hold_narrow
+from tests.helpers.tiny import tiny_llama
+from tests.policy.common import logits
+
+
+def adapted(precision: str | None = None, *, rounded: bool = True, lora: LoRA = LoRA(r=2), **settings: Any) -> Any:  # noqa: B008
+    """A Llama with values of bfloat16 in float32, as one loaded from a usual checkpoint."""
+    model = tiny_llama(**settings)
+    if rounded:
+        model.bfloat16().float()
+    policy = add_lora(model, lora)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    return policy if precision is None else with_fast_adapters(policy, precision)
+
+
+def narrow(policy: nn.Module) -> list[nn.Module]:
+    return [each for each in policy.modules() if isinstance(each, NarrowLinear)]
+
+
+def test_linears_and_head_are_held_so_and_the_rest_stays() -> None:
+    policy = adapted("bf16-mixed")
+    dtypes = {name: parameter.dtype for name, parameter in policy.named_parameters()}
+
+    assert len(narrow(policy)) == 2 * 7 + 1
+    assert {dtype for name, dtype in dtypes.items() if "base_layer" in name or "lm_head" in name} == {torch.bfloat16}
+    others = {dtype for name, dtype in dtypes.items() if "base_layer" not in name and "lm_head" not in name}
+    assert others == {torch.float32}  # adapters, norms, embeddings
+
+
+@pytest.mark.parametrize("mixed", [True, False], ids=["autocast", "float32"])
+def test_gives_the_same_numbers_to_the_last_bit(mixed: bool) -> None:
+    policy, other = adapted("bf16-mixed"), adapted()
+    with_fast_adapters(other, "32-true")
+    assert not narrow(other)
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        assert torch.equal(logits(policy), logits(other))
+        with policy.disable_adapter(), other.disable_adapter():
+            assert torch.equal(logits(policy), logits(other))
+
+
+@pytest.mark.parametrize(
+    ("precision", "settings", "count"),
+    [
+        ("bf16-mixed", {"rounded": False}, 0),
+        ("bf16-mixed", {"tie_word_embeddings": True}, 14),
+        ("bf16-mixed", {"lora": LoRA(r=2, modules_to_save=["lm_head"])}, 14),
+        ("bf16-mixed", {"lora": LoRA(r=2, target_modules=["q_proj"])}, 3),
+        ("32-true", {}, 0),
+        ("bf16-true", {}, 0),
+    ],
+    ids=["finer values", "tied head", "trained head", "one layer", "float32", "true"],
+)
+def test_what_stays_as_it_is(precision: str, settings: dict[str, Any], count: int) -> None:
+    assert len(narrow(adapted(precision, **settings))) == count
+
+
+def test_float16_has_not_all_values_of_bfloat16() -> None:
+    policy = adapted()
+    policy.base_model.model.lm_head.weight.data[1, 2] = 1e-30
+    assert hold_narrow(policy, "16-mixed") < 15
+    assert not isinstance(policy.base_model.model.lm_head, NarrowLinear)
+
+
+def test_merging_and_taking_out_leave_plain_float32() -> None:
+    policy, other = adapted("bf16-mixed"), adapted()
+    merged = merge_adapter(policy)
+
+    assert len(narrow(policy)) == 15
+    assert not narrow(merged)
+    expected = merge_adapter(other).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in merged.state_dict().items())
+    base = policy.get_base_model()
+    assert take_out_adapters(base)
+    assert not narrow(base)
+    assert {parameter.dtype for parameter in base.parameters()} == {torch.float32}
+
+
+def test_can_be_held_so_again() -> None:
+    policy = adapted("bf16-mixed")
+    weight = policy.base_model.model.lm_head.weight
+    policy.float()
+    assert hold_narrow(policy, "bf16-mixed") == 15
+    assert policy.base_model.model.lm_head.weight is weight
+    hold_as_before(policy)
+    assert not narrow(policy)
