@@ -20,7 +20,7 @@ from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.logprobs import Statistic, statistics_read
 from dpo_lightning.losses import DPO, AnyObjective, Reads
 from dpo_lightning.losses.scores import Scores, ScoresT, TokenScores, unread
-from dpo_lightning.policy import LoRA, PolicyOptions, PolicySource
+from dpo_lightning.policy import FusedLayers, LoRA, PolicyOptions, PolicySource
 from dpo_lightning.policy.recompute import Checkpointing
 from dpo_lightning.reference import GivesBack, ModelHooks, Precomputed, Reference, checked_settings, in_memory_only
 from dpo_lightning.training import Constant, RunningMean, Schedule, TunedRate, check_makers, optimization
@@ -50,6 +50,7 @@ class PreferenceModule(
             keeps the inputs of the layers in the host's memory; `selective` keeps matrix products and attention.
         dropout: Keep the model's own dropout on; off, policy and reference agree before training.
         step_zero_check: Stop a fresh run whose policy and reference disagree on the first batch.
+        fused_layers: Compile the layers' elementwise work: `auto` on a GPU in half precision, `compile`, or `none`.
         router_aux_loss_coef: Factor of the loss that keeps experts in use; null takes the model's own, 0 leaves it out.
         optimizer: Makes the optimizer from the parameters; weight decay is kept off norms and biases.
         schedule: Learning rate over the optimizer steps.
@@ -79,6 +80,7 @@ class PreferenceModule(
         dropout: bool = False,
         step_zero_check: bool = True,
         router_aux_loss_coef: Optional[float] = None,
+        fused_layers: FusedLayers = "auto",
         optimizer: OptimizerCallable = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
         resume: SettingsMode = "exact",
@@ -86,7 +88,7 @@ class PreferenceModule(
         comparison = comparison_of(objective)
         check_makers(optimizer, schedule)
         options = PolicyOptions(
-            lora, quantization_config, model_kwargs, gradient_checkpointing, dropout, router_aux_loss_coef
+            lora, quantization_config, model_kwargs, gradient_checkpointing, dropout, router_aux_loss_coef, fused_layers
         )
         settings = checked_settings(reference, Reads.REFERENCE in objective.reads, type(objective).__name__)
         super().__init__(PolicySource(policy, options), settings)

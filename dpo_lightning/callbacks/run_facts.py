@@ -23,6 +23,7 @@ from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import OwnLoader
 from dpo_lightning.data.reading.sources import describe
 from dpo_lightning.errors import NotBuiltError
+from dpo_lightning.policy.fused_layers import fused_layers
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.report.progress_line import short
 from dpo_lightning.run import PreferenceRun
@@ -146,6 +147,7 @@ def model_of(pl_module: pl.LightningModule) -> dict[str, Any]:
         "trainable": sum(each.numel() for each in model.parameters() if each.requires_grad),
         "fingerprint": _fingerprint(run),
         "lora": _adapters(model),
+        "compiled_layers": len(fused_layers(model)) or None,
     }
     return {key: value for key, value in found.items() if value is not None}
 

@@ -121,6 +121,15 @@ def unsplit_classes(model: nn.Module) -> set[str]:
     return set(getattr(model, "_no_split_modules", None) or ())
 
 
+def keeps_a_state(model: nn.Module) -> bool:
+    """Return whether layers of the model are recurrent, such as Mamba's.
+
+    Touches `PreTrainedModel._is_stateful`, by which transformers' generation knows them. Where it changes, such layers
+    may be compiled, which is right, and slow.
+    """
+    return any(getattr(module, "_is_stateful", False) for module in model.modules())
+
+
 def tensor_plan(model: PreTrainedModel) -> dict[str, str] | None:
     """Return how the model's matrices are split, by the names of its modules; its `tp_plan` has patterns.
 

@@ -16,6 +16,7 @@ from dpo_lightning.logprobs.positions import check_shape
 from dpo_lightning.logprobs.statistics import Statistic, TokenLogps
 from dpo_lightning.logprobs.tiling import TILING, Tiling
 from dpo_lightning.logprobs.transform import HeadProbe, probe_head
+from dpo_lightning.utils.torch_modes import scoring
 
 _PROBE_LENGTH = 8
 
@@ -85,7 +86,7 @@ class TokenScorer:
             # Cloned, which costs nothing: FSDP2 warns about an output that is a view.
             return found[0].logps[:0].view(1, 0, 1).expand(len(hidden), 0, probe.vocab_size).clone()
 
-        with forward_replaced(head, read_rows), layout_inputs(self.model, batch) as inputs:
+        with forward_replaced(head, read_rows), scoring(), layout_inputs(self.model, batch) as inputs:
             logits = self.model(**inputs).logits
         return found[0], logits.sum()
 
@@ -98,7 +99,7 @@ class TokenScorer:
         return head, self._probe
 
     def _logits(self, batch: PreferenceBatch) -> Float[Tensor, "N V"]:
-        with layout_inputs(self.model, batch) as inputs:
+        with scoring(), layout_inputs(self.model, batch) as inputs:
             logits = self.model(**inputs).logits
         check_shape(logits, batch.input_ids, self.model)
         return _scored_rows(logits, batch)

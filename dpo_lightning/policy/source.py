@@ -7,10 +7,12 @@ from functools import partial
 from os import PathLike
 from typing import Any, Union, cast
 
+import torch
 from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.compare_export import other_base
+from dpo_lightning.policy.fused_layers import asks_to_fuse
 from dpo_lightning.policy.given import GivenModel, check_values
 from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.loading import adapter_config, load_config
@@ -110,11 +112,12 @@ class PolicySource:
             return getattr(config.get_text_config(), "vocab_size", None)
         return embedding_rows(self.policy)
 
-    def build(self, precision: str | None, *, sharded: bool = False) -> nn.Module:
+    def build(self, precision: str | None, device: torch.device, *, sharded: bool = False) -> nn.Module:
         """Build the policy, ready to train under a Lightning precision; a module is changed in place, see `give_back`.
 
         Args:
             precision: Lightning's name of it.
+            device: Where it will run.
             sharded: The other ranks build it too, without its weights.
 
         Raises:
@@ -124,7 +127,8 @@ class PolicySource:
             self._config = load_config(self.policy, self.options.model_kwargs)
         else:
             self._config = copy.deepcopy(getattr(self.policy, "config", None))
-        build = partial(self._built, precision, sharded)
+        fused = asks_to_fuse(self.options.fused_layers, precision, device)
+        build = partial(self._built, precision, sharded, fused=fused)
         return build() if self._given is None else self._given.prepare(build)
 
     @property
@@ -159,8 +163,8 @@ class PolicySource:
             )
         return self._built(precision, sharded)
 
-    def _built(self, precision: str | None, sharded: bool) -> nn.Module:
-        policy = build_policy(self.policy, precision_dtype(precision), self.options, sharded=sharded)
+    def _built(self, precision: str | None, sharded: bool, *, fused: bool = False) -> nn.Module:
+        policy = build_policy(self.policy, precision_dtype(precision), self.options, sharded=sharded, fused=fused)
         return with_fast_adapters(policy, precision, sharded=sharded)
 
     def original_config(self) -> dict[str, Any] | None:

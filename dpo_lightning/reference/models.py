@@ -14,10 +14,12 @@ from dpo_lightning.batch import PreferenceBatch
 from dpo_lightning.batch.counted import counted_tokens
 from dpo_lightning.logprobs import Statistic, TokenLogps, TokenScorer
 from dpo_lightning.policy.experts import Experts
+from dpo_lightning.policy.fused_layers import fuse_layers, fused_layers
 from dpo_lightning.policy.modality import check_plain
 from dpo_lightning.policy.sharding import gather_model, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import Reference
+from dpo_lightning.reference.frozen import FrozenCopy
 from dpo_lightning.reference.identity import Identity, policy_start
 from dpo_lightning.reference.settle import settle_reference
 from dpo_lightning.utils.tensors import device_of
@@ -29,7 +31,7 @@ class Place(NamedTuple):
     Attributes:
         precision: Lightning's name of the precision; None without a Trainer.
         mesh: Device mesh that they are sharded over; None where each process holds them whole.
-        device: Device of this process, which only sharded models need here.
+        device: Device of this process, which sharded models are put on, and by which layers are fused.
     """
 
     precision: str | None = None
@@ -58,11 +60,14 @@ class RunModels:
         self._place = place
         trained_adapter = source.has_trained_adapter  # before a module is given the adapter that is trained here
         with weights_on_rank_zero(place.mesh):
-            self.policy = source.build(place.precision, sharded=place.mesh is not None)
+            self.policy = source.build(place.precision, place.device, sharded=place.mesh is not None)
             check_plain(self.policy)
             start = policy_start(self.policy)
             settled = settle_reference(settings, self.policy, trained_adapter)
             self.reference = settled.bind(self.policy)
+            if fused_layers(self.policy) and isinstance(settled, FrozenCopy):
+                for model in self.reference.own_models():
+                    fuse_layers(model, strict=False)
             self.identity = Identity.of(start, self.reference, settled, agreed=place.mesh is not None)
         self._structure: nn.Module | None = None
         if place.mesh is not None:

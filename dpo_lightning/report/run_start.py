@@ -141,7 +141,7 @@ def _model(facts: Mapping[str, Any], plan: Plan) -> str | None:
     if model.get("lora"):
         covered = "" if plan.coverage is None else f", which cover {plan.coverage:.1%} of the model"
         text += f"; adapters: {str(model['lora']).partition(' on ')[0]}{covered}"
-    return text
+    return f"{text}; {model['compiled_layers']} layers run compiled" if model.get("compiled_layers") else text
 
 
 def _optimizer(facts: Mapping[str, Any], plan: Plan) -> str | None:

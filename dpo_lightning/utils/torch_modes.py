@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_scoring: ContextVar[bool] = ContextVar("scoring", default=False)
+
+
+@contextmanager
+def scoring() -> Iterator[None]:
+    """Tell layers inside the block that a batch is scored, the one work whose forwards are worth a compiler's time."""
+    token = _scoring.set(True)
+    try:
+        yield
+    finally:
+        _scoring.reset(token)
+
+
+def is_scoring() -> bool:
+    """Return whether a batch is scored, and no probe, sampling or comparison is under way."""
+    return _scoring.get()
 
 
 @contextmanager

@@ -37,6 +37,7 @@ MODULE = {
     "gradient_checkpointing": (True, MAY_CHANGE),
     "dropout": (True, "the checkpoint's run had dropout False, and this run asks for True"),
     "step_zero_check": (False, MAY_CHANGE),
+    "fused_layers": ("compile", "the checkpoint's run had fused_layers auto, and this run asks for compile"),
     "router_aux_loss_coef": (0.0, "the checkpoint's run had router_aux_loss_coef None, and this run asks for 0.0"),
     "optimizer": (partial(AdamW, lr=0.5, weight_decay=0.1), "the checkpoint's run had optimizer.lr 0.001"),
     "schedule": (Cosine(warmup=0), "the checkpoint's run had schedule Constant, and this run asks for Cosine"),

@@ -57,7 +57,7 @@ def test_the_config_is_that_before_training_changed_it(given: str, tmp_path: Pat
     source = of(model if given == "module" else str(tmp_path))
     assert source.original_config() is None
 
-    policy = source.build("32-true")
+    policy = source.build("32-true", torch.device("cpu"))
 
     original = source.original_config()
     assert original is not None
@@ -67,14 +67,14 @@ def test_the_config_is_that_before_training_changed_it(given: str, tmp_path: Pat
 
 def test_a_model_without_a_config_has_none() -> None:
     source = of(nn.Linear(2, 2))
-    source.build(None)
+    source.build(None, torch.device("cpu"))
 
     assert source.original_config() is None
 
 
 def test_a_second_one_is_as_the_first_was(directory: str) -> None:
     source = of(directory)
-    first = source.build("32-true")
+    first = source.build("32-true", torch.device("cpu"))
     start = logits(first.eval(), TOKENS)
     with torch.no_grad():
         next(first.parameters()).add_(1.0)

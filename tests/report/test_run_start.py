@@ -65,6 +65,13 @@ def test_what_is_not_known_is_not_said() -> None:
     assert said == ["steps      5 of 8 pairs", "model      MyModel"]
 
 
+def test_compiled_layers_are_said_of_the_model() -> None:
+    model = {"class": "MyModel", "parameters": 10, "trainable": 10, "compiled_layers": 2}
+    assert start_lines({"model": model}, Plan(), 80) == [
+        "model      MyModel: 10 parameters, all trained; 2 layers run compiled"
+    ]
+
+
 def test_a_stream_without_an_end_says_so() -> None:
     assert start_lines({}, Plan(streams=True, sets={"a": 3, "b": 4}, step_examples=8), 80) == [
         "examples   a stream of pairs to train on, 7 held out (a 3, b 4)",
