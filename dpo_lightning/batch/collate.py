@@ -128,7 +128,7 @@ def _sequences(parts: Parts, branches: np.ndarray) -> np.ndarray:
 def _scored_view(
     examples: Sequence[TokenizedExample], parts: Parts, starts: np.ndarray, before: np.ndarray
 ) -> dict[str, Any]:
-    """What every layout shares.
+    """The part of a batch that every layout shares.
 
     Args:
         examples: The examples.

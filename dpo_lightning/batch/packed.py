@@ -61,7 +61,7 @@ def moved(batch: T, move: Callable[[Tensor], Tensor]) -> T:
 
 
 def _fill_a_buffer(group: list[Tensor]) -> bool:
-    """Whether the tensors are half of one buffer or more: views of something large would take all of it along."""
+    """True where the tensors are half of one buffer or more: views of something large would take all of it along."""
     size = group[0].untyped_storage().nbytes()
     held = sum(each.nbytes + _ALIGNED for each in group)
     return len(group) > 1 and size % _ALIGNED == 0 and size <= 2 * held

@@ -60,7 +60,7 @@ class ExampleRows(Sequence[TokenizedExample]):
 
     @property
     def are_whole(self) -> bool:
-        """Whether each example has a prompt and a completion, as a batch needs."""
+        """True where each example has a prompt and a completion, as a batch needs."""
         return bool(self.prompt_lengths.all() and self.counts.all())
 
     def first(self, most: int) -> Sequence[TokenizedExample]:
