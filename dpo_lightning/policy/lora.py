@@ -143,18 +143,22 @@ def add_lora(policy: nn.Module, lora: LoRA, revision: str | None = None, beside:
     return adapted
 
 
-def with_fast_adapters(policy: nn.Module, precision: str | None, *, sharded: bool = False) -> nn.Module:
+def with_fast_adapters(
+    policy: nn.Module, precision: str | None, *, sharded: bool = False, products_kept: bool = False
+) -> nn.Module:
     """Return the policy with plain LoRA layers that compute base product and update as one; changed in place.
 
     Args:
         policy: A policy, ready to train.
         precision: Lightning's name of it; under a mixed one, frozen weights may be held in the narrower dtype.
         sharded: The other ranks have no weights to look at.
+        products_kept: Checkpointing keeps the base's products: they stay operations of their own.
     """
     if is_low_rank(policy):
         from dpo_lightning.policy.low_rank_layers import multiply_jointly
 
-        multiply_jointly(policy)
+        if not products_kept:
+            multiply_jointly(policy)
         if not sharded:
             hold_narrow(policy, precision)
     return policy

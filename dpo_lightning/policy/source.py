@@ -165,7 +165,8 @@ class PolicySource:
 
     def _built(self, precision: str | None, sharded: bool, *, fused: bool = False) -> nn.Module:
         policy = build_policy(self.policy, precision_dtype(precision), self.options, sharded=sharded, fused=fused)
-        return with_fast_adapters(policy, precision, sharded=sharded)
+        kept = self.options.gradient_checkpointing == "selective"
+        return with_fast_adapters(policy, precision, sharded=sharded, products_kept=kept)
 
     def original_config(self) -> dict[str, Any] | None:
         """Return the config as it was given, before caching and dropout were switched off; None where there is none."""

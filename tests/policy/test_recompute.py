@@ -16,6 +16,7 @@ from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.policy.recompute import Checkpointing, check_device, recomputes_layers
+from dpo_lightning.policy.source import PolicySource
 from tests.helpers.runs import data, module, trainer
 from tests.helpers.tiny import tiny_llama
 from tests.policy.common import BATCH
@@ -38,6 +39,20 @@ def wide_policy(mode: Checkpointing, lora: LoRA | None, dtype: torch.dtype = tor
     torch.manual_seed(1)
     model = tiny_llama(hidden_size=128, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2)
     return build_policy(model, dtype, PolicyOptions(lora=lora, gradient_checkpointing=mode))
+
+
+@pytest.mark.parametrize("mode", [True, "selective"])
+def test_gradients_of_a_run_with_adapters_are_those_without_it(mode: Checkpointing) -> None:
+    found = []
+    for each in (False, mode):
+        torch.manual_seed(1)
+        model = tiny_llama(hidden_size=128, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2)
+        policy = PolicySource(model, PolicyOptions(LoRA(r=4), gradient_checkpointing=each))
+        built = policy.build("32-true", torch.device("cpu"))
+        TokenScorer(built)(BATCH).logps.sum().backward()
+        found.append([weight.grad for weight in built.parameters() if weight.requires_grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def backward(mode: Checkpointing, lora: LoRA | None) -> tuple[list[Tensor], Counter[str]]:
