@@ -14,6 +14,12 @@ from dpo_lightning.compat.torch_products import add_product, multiplies_into_flo
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def _asked_again() -> None:
+    """Fake tensors, which other tests have, have every product on every device."""
+    multiplies_into_float32.cache_clear()
+
+
 @pytest.fixture
 def with_sums(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A torch whose products have `out_dtype` on this device, and what was called."""

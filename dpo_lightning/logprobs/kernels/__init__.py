@@ -52,7 +52,7 @@ class Wanted(NamedTuple):
 
 
 class HeadBackward(ABC):
-    """What a scan leaves for the gradients of the head."""
+    """State of a scan for the gradients of the head."""
 
     @abstractmethod
     def release(self) -> Sequence[Tensor]:
@@ -71,7 +71,7 @@ class HeadBackward(ABC):
 
 
 class Scan(NamedTuple):
-    """What a pass over the vocabulary found out.
+    """Findings of a pass over the vocabulary.
 
     Attributes:
         logps: Nats, `[N]`, float32 (float64 for a float64 model).

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from dpo_lightning.compat.torch_products import multiplies_into_float32
 from dpo_lightning.logprobs import Statistic, kernels
 from dpo_lightning.logprobs.kernels import fused
 from dpo_lightning.logprobs.linear import linear_logps
@@ -72,8 +73,11 @@ TOKENS, VOCABULARY, WIDTH, COLUMNS = 4000, 128_256, 2048, 4096
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tensors without memory, which a GPU's sizes and products are chosen for."""
     monkeypatch.setattr(kernels, "head_kernel", lambda *_: fused.FUSED)
+    multiplies_into_float32.cache_clear()
     with FakeTensorMode():
+        assert multiplies_into_float32(torch.device("cpu"), torch.bfloat16)
         yield
+    multiplies_into_float32.cache_clear()
 
 
 def head(trained: str, weights: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
