@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.adapters import merge_adapter, take_out_adapters
 from dpo_lightning.policy.lora import LoRA, add_lora, with_fast_adapters
 from dpo_lightning.policy.narrow_base import NarrowLinear, hold_as_before, hold_narrow
+from dpo_lightning.reference import FrozenAdapter
 from tests.helpers.tiny import tiny_llama
-from tests.policy.common import logits
+from tests.policy.common import BATCH, logits
 
 
 def adapted(precision: str | None = None, *, rounded: bool = True, lora: LoRA = LoRA(r=2), **settings: Any) -> Any:  # noqa: B008
@@ -99,3 +101,12 @@ def test_can_be_held_so_again() -> None:
     assert policy.base_model.model.lm_head.weight is weight
     hold_as_before(policy)
     assert not narrow(policy)
+
+
+def test_a_copy_of_the_adapter_has_its_dtype_and_its_numbers() -> None:
+    policy = adapted("bf16-mixed")
+    reference = FrozenAdapter().bind(policy)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(reference.token_logps(BATCH), TokenScorer(policy)(BATCH).logps)
+    copied = {parameter.dtype for name, parameter in policy.named_parameters() if ".reference." in name}
+    assert copied == {torch.float32}
