@@ -28,7 +28,7 @@ class NarrowLinear(nn.Linear):
 
 
 def hold_narrow(policy: nn.Module, precision: str | None) -> int:
-    """Hold the linear layers under adapters, and the head, in mixed precision's dtype; return how many are held so.
+    """Hold the linear layers under adapters in mixed precision's dtype; return how many are held so.
 
     A layer is, where it is frozen and each of its values is one of that dtype, as of a checkpoint in bfloat16: half the
     memory, and no conversion in each forward. One that shares its weight, such as a tied head, stays as it is, and so
@@ -60,10 +60,7 @@ def hold_as_before(model: nn.Module) -> None:
 def _candidates(policy: nn.Module) -> list[nn.Module]:
     from peft.tuners.lora import Linear
 
-    adapted = [each.get_base_layer() for each in policy.modules() if isinstance(each, Linear)]
-    get_head: Any = getattr(policy, "get_output_embeddings", None)
-    head = None if get_head is None else get_head()
-    return [*adapted, *([] if head is None else [head])]
+    return [each.get_base_layer() for each in policy.modules() if isinstance(each, Linear)]
 
 
 def _holders(policy: nn.Module) -> dict[int, int]:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from dpo_lightning.compat.torch import (
     SHARD_METADATA_TYPES,
+    changes_of,
     check_archive,
     compiled,
     forward_replaced,
@@ -121,3 +122,11 @@ def test_a_scaler_says_its_scale_and_whose_gradients_it_has_divided() -> None:
     scaler.unscale_(optimizer)
     assert is_unscaled(scaler, optimizer)
     assert weight.grad == 1.0
+
+
+def test_changes_in_place_are_counted() -> None:
+    tensor = torch.zeros(2)
+    before = changes_of(tensor)
+    assert changes_of(tensor.add_(1)) > before
+    with torch.inference_mode():
+        assert changes_of(torch.zeros(2).add_(1)) == 0

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.adapters import merge_adapter, take_out_adapters
 from dpo_lightning.policy.lora import LoRA, add_lora, with_fast_adapters
 from dpo_lightning.policy.narrow_base import NarrowLinear, hold_as_before, hold_narrow
+from dpo_lightning.reference import FrozenAdapter
 from tests.helpers.tiny import tiny_llama
-from tests.policy.common import logits
+from tests.policy.common import BATCH, logits
 
 
 def adapted(precision: str | None = None, *, rounded: bool = True, lora: LoRA = LoRA(r=2), **settings: Any) -> Any:  # noqa: B008
@@ -32,14 +34,14 @@ def narrow(policy: nn.Module) -> list[nn.Module]:
     return [each for each in policy.modules() if isinstance(each, NarrowLinear)]
 
 
-def test_linears_and_head_are_held_so_and_the_rest_stays() -> None:
+def test_linears_are_held_so_and_the_rest_stays() -> None:
     policy = adapted("bf16-mixed")
     dtypes = {name: parameter.dtype for name, parameter in policy.named_parameters()}
 
-    assert len(narrow(policy)) == 2 * 7 + 1
-    assert {dtype for name, dtype in dtypes.items() if "base_layer" in name or "lm_head" in name} == {torch.bfloat16}
-    others = {dtype for name, dtype in dtypes.items() if "base_layer" not in name and "lm_head" not in name}
-    assert others == {torch.float32}  # adapters, norms, embeddings
+    assert len(narrow(policy)) == 2 * 7
+    assert {dtype for name, dtype in dtypes.items() if "base_layer" in name} == {torch.bfloat16}
+    others = {dtype for name, dtype in dtypes.items() if "base_layer" not in name}
+    assert others == {torch.float32}  # adapters, norms, embeddings, head
 
 
 @pytest.mark.parametrize("mixed", [True, False], ids=["autocast", "float32"])
@@ -60,7 +62,7 @@ def test_gives_the_same_numbers_to_the_last_bit(mixed: bool) -> None:
         ("bf16-mixed", {"rounded": False}, 0),
         ("bf16-mixed", {"tie_word_embeddings": True}, 14),
         ("bf16-mixed", {"lora": LoRA(r=2, modules_to_save=["lm_head"])}, 14),
-        ("bf16-mixed", {"lora": LoRA(r=2, target_modules=["q_proj"])}, 3),
+        ("bf16-mixed", {"lora": LoRA(r=2, target_modules=["q_proj"])}, 2),
         ("32-true", {}, 0),
         ("bf16-true", {}, 0),
     ],
@@ -72,16 +74,16 @@ def test_what_stays_as_it_is(precision: str, settings: dict[str, Any], count: in
 
 def test_float16_has_not_all_values_of_bfloat16() -> None:
     policy = adapted()
-    policy.base_model.model.lm_head.weight.data[1, 2] = 1e-30
-    assert hold_narrow(policy, "16-mixed") < 15
-    assert not isinstance(policy.base_model.model.lm_head, NarrowLinear)
+    policy.base_model.model.model.layers[0].mlp.up_proj.base_layer.weight.data[1, 2] = 1e-30
+    assert hold_narrow(policy, "16-mixed") < 14
+    assert not isinstance(policy.base_model.model.model.layers[0].mlp.up_proj.base_layer, NarrowLinear)
 
 
 def test_merging_and_taking_out_leave_plain_float32() -> None:
     policy, other = adapted("bf16-mixed"), adapted()
     merged = merge_adapter(policy)
 
-    assert len(narrow(policy)) == 15
+    assert len(narrow(policy)) == 14
     assert not narrow(merged)
     expected = merge_adapter(other).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in merged.state_dict().items())
@@ -93,9 +95,18 @@ def test_merging_and_taking_out_leave_plain_float32() -> None:
 
 def test_can_be_held_so_again() -> None:
     policy = adapted("bf16-mixed")
-    weight = policy.base_model.model.lm_head.weight
+    weight = policy.base_model.model.model.layers[0].mlp.up_proj.base_layer.weight
     policy.float()
-    assert hold_narrow(policy, "bf16-mixed") == 15
-    assert policy.base_model.model.lm_head.weight is weight
+    assert hold_narrow(policy, "bf16-mixed") == 14
+    assert policy.base_model.model.model.layers[0].mlp.up_proj.base_layer.weight is weight
     hold_as_before(policy)
     assert not narrow(policy)
+
+
+def test_a_copy_of_the_adapter_has_its_dtype_and_its_numbers() -> None:
+    policy = adapted("bf16-mixed")
+    reference = FrozenAdapter().bind(policy)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(reference.token_logps(BATCH), TokenScorer(policy)(BATCH).logps)
+    copied = {parameter.dtype for name, parameter in policy.named_parameters() if ".reference." in name}
+    assert copied == {torch.float32}
