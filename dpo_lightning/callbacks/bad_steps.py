@@ -1,4 +1,4 @@
-"""Which optimizer steps are bad, how many of a run were left out, and when that is too many."""
+"""The rule for a bad optimizer step, how many of a run were left out, and when that is too many."""
 
 from __future__ import annotations
 

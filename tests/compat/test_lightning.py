@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from dpo_lightning.compat.lightning import class_only, cluster_environment, keep_frozen_weights
+from dpo_lightning.compat.lightning import class_only, clipping_by, cluster_environment, keep_frozen_weights
 from tests.helpers.runs import module, trainer
 
 
@@ -45,3 +46,19 @@ def test_an_average_of_equal_weights_is_exact_and_wrapped_once() -> None:
     assert torch.equal(average(torch.zeros(2), torch.ones(2), 1), average.average(torch.zeros(2), torch.ones(2), 1))
     assert not isinstance(average.average, type(average))
     keep_frozen_weights(WeightAveraging())
+
+
+def test_a_precision_clips_by_the_function_inside_the_block_unless_it_has_a_way_of_its_own() -> None:
+    class Own(MixedPrecision):
+        def clip_grad_by_norm(self, *_: object) -> None:
+            called.append("own")
+
+    called: list[str] = []
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    for kind in (MixedPrecision, Own):
+        run = trainer(plugins=[kind("bf16-mixed", "cpu")])
+        with clipping_by(run, lambda *_: called.append("given")):
+            run.precision_plugin.clip_gradients(optimizer, 1.0)
+        assert "clip_gradients" not in vars(run.precision_plugin)
+    with clipping_by(None, called.clear):
+        assert called == ["given", "own"]
