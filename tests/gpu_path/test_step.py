@@ -49,7 +49,7 @@ def test_a_batch_comes_to_the_device_without_a_wait(name: str) -> None:
 
 
 def test_a_step_is_linear_in_its_layers() -> None:
-    """So the bounds are those of whole models; 16 and 32 layers were traced whole once, and were as extrapolated."""
+    """So the bounds are those of whole models; 4 layers are traced whole here, and were as extrapolated."""
     case = CASES["8b lora true uf 8"]
     traced, expected = figures(trace(replace(case, layers=4))), extrapolated(case, 4)
     assert traced == pytest.approx(expected, rel=0.01, abs=2)

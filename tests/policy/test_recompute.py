@@ -52,7 +52,7 @@ def test_gradients_of_a_run_with_adapters_are_those_without_it(mode: Checkpointi
         TokenScorer(built)(BATCH).logps.sum().backward()
         found.append([weight.grad for weight in built.parameters() if weight.requires_grad])
     for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def backward(mode: Checkpointing, lora: LoRA | None) -> tuple[list[Tensor], Counter[str]]:
