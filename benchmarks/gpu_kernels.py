@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_map_only
 from transformers.masking_utils import causal_mask_function
 
 from benchmarks.compare_models import MODELS
+from benchmarks.gpu_job import Job
 from benchmarks.gpu_ours import torch_head
-from benchmarks.gpu_side import Job
 from benchmarks.gpu_timing import call_ms
 from benchmarks.roofline import count_work, gflops
 from dpo_lightning.attention import interface

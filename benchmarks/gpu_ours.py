@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from benchmarks.compare_models import draw_adapters, fuse_by_liger, random_model
 from benchmarks.compare_sides import LEARNING_RATE, LORA, RECIPE
+from benchmarks.gpu_job import Job
 from benchmarks.gpu_rows import MAX_LENGTH, PRECISION, SIDES, GpuSide
-from benchmarks.gpu_side import Job
 from benchmarks.gpu_timing import DeviceRecorder
 from benchmarks.side_ours import Clock, RecordedModule
 from dpo_lightning import DPO, LoRA, Precomputed, PreferenceBatch

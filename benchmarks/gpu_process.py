@@ -24,7 +24,7 @@ class Measuring:
 
     Args:
         rows: What it measures, in this order.
-        told: What it is told beside its rows; see `gpu_side.Job`.
+        told: What it is told beside its rows; see `gpu_job.Job`.
         folder: An empty folder of its own.
         module: The program.
     """

@@ -25,8 +25,8 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from benchmarks.compare_models import draw_adapters, fuse_by_liger, random_model
 from benchmarks.compare_sides import LEARNING_RATE, RECIPE
+from benchmarks.gpu_job import Job
 from benchmarks.gpu_rows import MAX_LENGTH, SIDES, GpuSide
-from benchmarks.gpu_side import Job
 from benchmarks.gpu_timing import DeviceRecorder
 from benchmarks.side_trl import Clock, RecordedTrainer, known_settings, lora_config, tokenizer, triple
 from dpo_lightning.errors import InputError

@@ -15,7 +15,6 @@ from dpo_lightning.data.interfaces import PreferenceSource
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective
 from dpo_lightning.losses.scores import Scores
-from dpo_lightning.policy.recompute import Checkpointing
 from dpo_lightning.reference import BoundReference, Identity, Precomputed, Reference
 from dpo_lightning.training.baseline import RunningMean
 from dpo_lightning.training.comparison import Comparison
@@ -92,8 +91,8 @@ class PreferenceRun(ABC):
 
     @property
     @abstractmethod
-    def checkpointing(self) -> Checkpointing:
-        """Share of the forward that the backward computes again."""
+    def checkpointing(self) -> bool | str:
+        """Share of the forward that the backward computes again: none, all, or as a name says."""
 
     @property
     @abstractmethod

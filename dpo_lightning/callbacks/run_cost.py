@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -21,6 +21,7 @@ from dpo_lightning.estimate import (
     shape_of,
     step_flops,
 )
+from dpo_lightning.policy.recompute import Checkpointing
 from dpo_lightning.run import PreferenceRun, reference_in_the_step
 from dpo_lightning.utils.utilization import USUAL_UTILIZATION
 
@@ -93,7 +94,7 @@ class _Setting(NamedTuple):
 
 def state_of(trainer: pl.Trainer, run: PreferenceRun) -> State:
     """Return what will be kept beside the weights: a reference's are allocated by now."""
-    return State(0, 0, kept_by(trainer.optimizers[0]), run.checkpointing)
+    return State(0, 0, kept_by(trainer.optimizers[0]), cast(Checkpointing, run.checkpointing))
 
 
 def workload(lengths: Lengths, rows: np.ndarray, *, tree: bool) -> Workload:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dpo_lightning.batch.columns import SOURCE
 from dpo_lightning.batch.types import TokenizedExample
-from dpo_lightning.data.dataset import ExampleDataset
+from dpo_lightning.data.dataset import ExampleDataset, ExamplesInArrays
 from dpo_lightning.data.loader import LazyLoader
 
 _MOST_WRONG = 20
@@ -64,6 +64,7 @@ def examples_of(loaders: Any) -> Iterator[ExampleDataset | None]:
             yield from examples_of(each)
         return
     dataset = getattr(loaders.batches if isinstance(loaders, LazyLoader) else loaders, "dataset", None)
+    dataset = dataset.examples if isinstance(dataset, ExamplesInArrays) else dataset
     yield dataset if isinstance(dataset, ExampleDataset) else None
 
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from dpo_lightning.errors import InputError
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -77,32 +75,28 @@ def enable_checkpointing(model: nn.Module, contexts: Callable[[], Any] | None = 
     Args:
         model: A model of transformers, or a `PeftModel` around one.
         contexts: The `context_fn` of `torch.utils.checkpoint.checkpoint`, which says what is kept.
-        offload: Keep the inputs of the layers in the host's memory, which needs a transformers that does so.
-
-    Raises:
-        InputError: where transformers cannot offload.
+        offload: Keep the inputs of the layers in the host's memory, where `offloads` says that it can.
     """
     new: Callable[..., None] | None = getattr(model, "activation_checkpointing_enable", None)
     old: Callable[..., None] | None = getattr(model, "gradient_checkpointing_enable", None)
     if not getattr(model, "supports_gradient_checkpointing", True):
         return False
     settings = {"use_reentrant": False} | ({} if contexts is None else {"context_fn": contexts})
+    offloaded = {"offload": True} if offload else {}
     if new is not None:
-        new(activation_checkpointing_kwargs=settings, **_offloaded(new, offload))
+        new(activation_checkpointing_kwargs=settings, **offloaded)
         return bool(model.is_activation_checkpointing)
     if old is not None:
-        old(gradient_checkpointing_kwargs=settings, **_offloaded(old, offload))
+        old(gradient_checkpointing_kwargs=settings, **offloaded)
         return bool(model.is_gradient_checkpointing)
     return False
 
 
-def _offloaded(enable: Callable[..., None], offload: bool) -> dict[str, bool]:
-    if offload and "offload" not in inspect.signature(enable).parameters:
-        raise InputError(
-            "gradient_checkpointing: offload: the installed transformers cannot keep the inputs of layers in the "
-            "host's memory: install a newer one, or set it to true"
-        )
-    return {"offload": True} if offload else {}
+def offloads(model: nn.Module) -> bool:
+    """Return whether transformers can keep the inputs of a model's layers in the host's memory: 5.23 can, 5.17 not."""
+    names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+    enable = next((method for name in names if (method := getattr(model, name, None)) is not None), None)
+    return enable is not None and "offload" in inspect.signature(enable).parameters
 
 
 def own_mask(name: str) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
-from dpo_lightning.compat.transformers import enable_checkpointing
+from dpo_lightning.compat.transformers import enable_checkpointing, offloads
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.lora import is_adapted
 
@@ -58,6 +58,11 @@ def set_checkpointing(policy: nn.Module, mode: Checkpointing) -> None:
     if is_adapted(policy) and cast(Any, policy).active_peft_config.is_prompt_learning:
         raise InputError(
             "gradient_checkpointing: a recomputed layer loses the keys and values of prefix tuning: leave it out"
+        )
+    if mode == "offload" and not offloads(policy):
+        raise InputError(
+            "gradient_checkpointing: offload: the installed transformers cannot keep the inputs of layers in the "
+            "host's memory: install a newer one, or set it to true"
         )
     contexts = _selective_contexts if mode == "selective" else None
     if not enable_checkpointing(policy, contexts, offload=mode == "offload"):

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dpo_lightning import PreferenceModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
+from dpo_lightning.policy import recompute
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.policy.recompute import Checkpointing, check_device, recomputes_layers
@@ -129,6 +130,12 @@ def test_offloading_to_where_it_is_is_refused(tmp_path: Any) -> None:
     said = "model.gradient_checkpointing: offload moves the inputs of layers to the host's memory, where a run on a CPU"
     with pytest.raises(InputError, match=said):
         trainer(max_steps=1).fit(module(gradient_checkpointing="offload"), data(tmp_path))
+
+
+def test_offloading_by_an_older_transformers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recompute, "offloads", lambda model: False)
+    with pytest.raises(InputError, match=r"gradient_checkpointing: offload: the installed transformers cannot keep"):
+        build_policy(tiny_llama(), torch.float32, PolicyOptions(gradient_checkpointing="offload"))
 
 
 @pytest.mark.parametrize("value", ["whole", 1, None])
