@@ -57,6 +57,13 @@ def hold_copy_narrow(model: nn.Module, precision: str | None, device: torch.devi
     )
 
 
+def linear_weights(model: nn.Module) -> int:
+    """Count the weights that `hold_copy_narrow` would hold so of a frozen copy of a model on a GPU."""
+    holders = _holders(model)
+    alone = (each for each in model.modules() if _is_plain(each) and not _shares(each, holders))
+    return sum(parameter.numel() for each in alone for parameter in each.parameters())
+
+
 def hold_as_before(model: nn.Module) -> None:
     """Take `hold_narrow` or `hold_copy_narrow` back: plain linear layers in float32, of the same values."""
     for layer in model.modules():
@@ -91,10 +98,13 @@ def _is_plain(layer: nn.Module) -> bool:
 
 
 def _is_alone(layer: nn.Module, holders: dict[int, int]) -> bool:
-    return all(
-        holders[id(each)] == 1
-        and not hasattr(each, "__tensor_flatten__")
+    return not _shares(layer, holders) and all(
+        not hasattr(each, "__tensor_flatten__")
         and not (each.requires_grad or each.is_meta)
         and each.dtype == torch.float32
         for each in layer.parameters()
     )
+
+
+def _shares(layer: nn.Module, holders: dict[int, int]) -> bool:
+    return any(holders[id(each)] > 1 for each in layer.parameters())

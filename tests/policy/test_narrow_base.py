@@ -12,7 +12,7 @@ from torch import nn
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.adapters import merge_adapter, take_out_adapters
 from dpo_lightning.policy.lora import LoRA, add_lora, with_fast_adapters
-from dpo_lightning.policy.narrow_base import hold_as_before, hold_copy_narrow, hold_narrow
+from dpo_lightning.policy.narrow_base import hold_as_before, hold_copy_narrow, hold_narrow, linear_weights
 from dpo_lightning.reference import FrozenAdapter
 from dpo_lightning.utils.narrow_linear import NarrowLinear
 from tests.helpers.tiny import tiny_llama
@@ -151,6 +151,7 @@ def test_a_copy_gives_the_same_log_probs_to_the_last_bit(name: str, count: int) 
     assert hold_copy_narrow(copied, "32-true", GPU) == hold_copy_narrow(copied, "bf16-true", GPU) == 0
     for precision, dtype in (("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)):
         assert hold_copy_narrow(copied, precision, GPU) == count
+        assert linear_weights(model) >= sum(each.numel() for each in copied.parameters() if each.dtype == dtype) > 0
         for mixed in (True, False):
             with torch.autocast("cpu", dtype, enabled=mixed), torch.no_grad():
                 assert torch.equal(TokenScorer(copied)(BATCH).logps, TokenScorer(model)(BATCH).logps)
