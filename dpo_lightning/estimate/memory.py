@@ -96,7 +96,7 @@ def device_memory(
     adapters = numerics.weight * shape.trainable * share * state.reference_adapters
     return Memory(
         policy=weight_bytes(shape, numerics) * share,
-        reference=weight_bytes(shape, numerics) * share * state.reference_copies + adapters,
+        reference=reference_bytes(shape, numerics, mesh) * share * state.reference_copies + adapters,
         gradients=trained,
         optimizer=state.optimizer * trained,
         copies=copy_bytes(shape, numerics, mesh, state.checkpointing),
@@ -116,6 +116,15 @@ def _share(shape: ModelShape, mesh: Mesh) -> float:
 def weight_bytes(shape: ModelShape, numerics: Numerics) -> float:
     """Return the bytes of all weights: w (parameters - quantized) + q quantized."""
     return numerics.weight * (shape.parameters - shape.quantized) + numerics.quantized * shape.quantized
+
+
+def reference_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh) -> float:
+    """Return the bytes of a frozen copy of all weights: `weight_bytes` - (w - a) linear.
+
+    Its linear layers and its head are in the dtype of their products, but where it is sharded: the last term is then 0.
+    """
+    is_split = mesh.sharded or mesh.tensor > 1
+    return weight_bytes(shape, numerics) - (0 if is_split else (numerics.weight - numerics.activation) * shape.linear)
 
 
 def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing: Checkpointing) -> float:

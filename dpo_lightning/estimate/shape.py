@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import adapter_config, load_config
+from dpo_lightning.policy.narrow_base import linear_weights
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 
 
@@ -35,6 +36,8 @@ class ModelShape:
         head_groups: Most equal parts that the heads can be split into: the greatest divisor of both kinds' numbers.
         rank: Rank `r` of the adapters; 0 without any.
         head_trained: Whether the head is trained.
+        linear: Parameters of linear layers that share none, which a copy of the model may hold in half precision; 0 of
+            a model with adapters.
     """
 
     parameters: int
@@ -52,6 +55,7 @@ class ModelShape:
     head_groups: int
     rank: int
     head_trained: bool
+    linear: int
 
     @property
     def full(self) -> bool:
@@ -117,6 +121,7 @@ def _shape(model: nn.Module, text: Any, layers: nn.ModuleList, is_quantized: boo
     in_layers = dict(layers.named_parameters())
     heads, mlp = _heads(text), _mlp(text)
     head = cast(Any, model).get_output_embeddings()
+    rank = max((value.shape[0] for key, value in in_layers.items() if "lora_A" in key), default=0)
     return ModelShape(
         parameters=_count(model.parameters()),
         trainable=_count(value for value in model.parameters() if value.requires_grad),
@@ -131,8 +136,9 @@ def _shape(model: nn.Module, text: Any, layers: nn.ModuleList, is_quantized: boo
         gated=any("gate_proj" in key or "gate_up_proj" in key for key in in_layers),
         vocabulary=text.vocab_size,
         head_groups=gcd(heads.queries, heads.keys),
-        rank=max((value.shape[0] for key, value in in_layers.items() if "lora_A" in key), default=0),
+        rank=rank,
         head_trained=any(value.requires_grad for value in head.parameters()),
+        linear=0 if rank or is_quantized else linear_weights(model),
     )
 
 

@@ -16,6 +16,8 @@ from dpo_lightning.logprobs.linear import linear_logps
 from dpo_lightning.logprobs.statistics import Statistic, TokenLogps
 from dpo_lightning.logprobs.tiling import TILING, Tiling
 from dpo_lightning.logprobs.transform import HeadProbe
+from dpo_lightning.utils.narrow_linear import NarrowLinear
+from dpo_lightning.utils.torch_modes import compute_dtype
 
 
 def logps_from_logits(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -92,12 +94,18 @@ def logps_through(
             statistics=statistics,
         )
     return lambda hidden, targets: linear_logps(
-        hidden, linear.weight, linear.bias, targets, probe.transform, statistics=statistics, tiling=tiling
+        hidden, *_factors(linear, hidden), targets, probe.transform, statistics=statistics, tiling=tiling
     )
 
 
 def _as_linear(head: nn.Module) -> nn.Linear | None:
     """Return the head where its forward is a linear layer's and nothing else."""
-    if type(head).forward is not nn.Linear.forward or has_own_forward(head):
+    if type(head).forward not in {nn.Linear.forward, NarrowLinear.forward} or has_own_forward(head):
         return None
     return cast(nn.Linear, head)
+
+
+def _factors(linear: nn.Linear, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+    if isinstance(linear, NarrowLinear):
+        return linear.factors(compute_dtype(hidden))
+    return linear.weight, linear.bias

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dpo_lightning.compat.peft import plain_low_rank
 from dpo_lightning.compat.torch import changes_of
 from dpo_lightning.policy.low_rank import LowRank, low_rank_products
-from dpo_lightning.policy.narrow_base import NarrowLinear
+from dpo_lightning.utils.narrow_linear import NarrowLinear
 from dpo_lightning.utils.torch_modes import compute_dtype
 
 _SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("gate_proj", "up_proj"), ("w1", "w3"))

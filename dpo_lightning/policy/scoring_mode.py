@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from dpo_lightning.compat.torch_walk import Walked
 from dpo_lightning.policy.prepare import adapter_dropouts, is_random
 from dpo_lightning.utils.torch_modes import evaluating
 
@@ -25,14 +26,15 @@ class ScoringMode:
     def __init__(self, model: nn.Module, policy: nn.Module) -> None:
         self._model = model
         self._policy = policy
-        self._left_out = nn.ModuleList(adapter_dropouts(model))
+        self._walked = Walked(model)
+        self._left_out = adapter_dropouts(model)
         self._follows = not is_random(model, set(self._left_out))
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Put the model into the mode inside the block; afterwards the policy is as it was."""
         if self._model is self._policy:
-            with evaluating(self._left_out if self._follows else self._model):
+            with evaluating(self._left_out if self._follows else self._walked()):
                 yield
             return
         mode = self._follows and self._policy.training

@@ -64,6 +64,15 @@ class BoundReference(ABC):
         """Return the models beside the policy that the reference scores with; they are sharded with it."""
         return []
 
+    def hold_narrow(self, precision: str | None, device: torch.device) -> int:
+        """Hold linear layers of its own in mixed precision's dtype, where no number changes; return how many are.
+
+        Args:
+            precision: Lightning's name of the run's precision.
+            device: Where the run scores.
+        """
+        return 0
+
     def own_weights(self) -> dict[str, Tensor]:
         """Return the weights that it scores with and does not share with the policy as it is trained, by name."""
         return {name: tensor for model in self.own_models() for name, tensor in own_tensors(model).items()}

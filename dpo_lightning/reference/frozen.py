@@ -18,7 +18,9 @@ from dpo_lightning.compat.lightning import profiler_kept
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.loading import load_model
+from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.modality import check_causal, check_plain
+from dpo_lightning.policy.narrow_base import hold_as_before, hold_copy_narrow
 from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.scoring_mode import ScoringMode
 from dpo_lightning.policy.sharding import sharded_parameters
@@ -102,19 +104,33 @@ class _Copy(BoundReference):
         self._scorer = _FrozenScorer(model, policy)
         self._policy = policy
         self._checkpoint = checkpoint
+        self._narrow = 0
 
     def own_models(self) -> list[nn.Module]:
         """Return the copy, or the model of the checkpoint."""
         return [self._scorer.model]
 
+    def hold_narrow(self, precision: str | None, device: torch.device) -> int:
+        """Hold the linear layers of a model without adapters so, until somebody asks for its weights."""
+        if is_adapted(self._scorer.model):
+            return 0
+        self._narrow = hold_copy_narrow(self._scorer.model, precision, device)
+        return self._narrow
+
+    def _hold_as_before(self) -> None:
+        if self._narrow:
+            hold_as_before(self._scorer.model)
+            self._narrow = 0
+
     def own_weights(self) -> dict[str, Tensor]:
         """Return its weights, without matrices of new adapters, whose partners are still 0: they are drawn anew."""
+        self._hold_as_before()
         return without_idle(super().own_weights())
 
     @contextmanager
     def generating(self) -> Iterator[nn.Module]:
         """Yield the copy, on the policy's device."""
-        yield self._scorer.model.to(device_of(self._policy))
+        yield self._scorer.on(device_of(self._policy))
 
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the copy, which follows the batch to its device."""
@@ -122,6 +138,7 @@ class _Copy(BoundReference):
 
     def diagnose(self) -> str:
         """Name another dtype, or other weights."""
+        self._hold_as_before()
         return self._scorer.diagnose(self._policy, repr(self._checkpoint or "copy"))
 
     def followed(self) -> dict[str, Followed]:
@@ -130,6 +147,7 @@ class _Copy(BoundReference):
         Raises:
             InputError: for a checkpoint whose weights are not those of the policy in name, shape and dtype.
         """
+        self._hold_as_before()  # to the last bit, and for good: what moves is not rounded
         ours, theirs = sharded_parameters(self._scorer.model), sharded_parameters(self._policy)
         if {name: _kind(value) for name, value in ours.items()} != {n: _kind(value) for n, value in theirs.items()}:
             raise InputError(
@@ -187,7 +205,7 @@ class _GivenModel(BoundReference):
     @contextmanager
     def generating(self) -> Iterator[nn.Module]:
         """Yield the model, on the policy's device."""
-        yield self._scorer.model.to(device_of(self._policy))
+        yield self._scorer.on(device_of(self._policy))
 
     def token_logps(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
         """Score with the model, which follows the batch to its device."""
@@ -223,9 +241,13 @@ class _FrozenScorer:
         self._score = TokenScorer(model)
 
     def __call__(self, batch: PreferenceBatch) -> Float[Tensor, " N"]:
-        self.model.to(batch.input_ids.device)
+        self.on(batch.input_ids.device)
         with torch.no_grad(), self._mode():
             return self._score(batch).logps
+
+    def on(self, device: torch.device) -> nn.Module:
+        """Return the model on a device; torch's own way goes through all tensors, even where none is moved."""
+        return self.model if device_of(self.model) == device else self.model.to(device)
 
     def diagnose(self, policy: nn.Module, name: str) -> str:
         """Say how the weights differ from the policy's."""

@@ -69,6 +69,8 @@ class RunModels:
                 for model in self.reference.own_models():
                     fuse_layers(model, strict=False)
             self.identity = Identity.of(start, self.reference, settled, agreed=place.mesh is not None)
+        if place.mesh is None:
+            self.reference.hold_narrow(place.precision, place.device)
         self._structure: nn.Module | None = None
         if place.mesh is not None:
             self._structure = meta_copy(self.policy)

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import memory_check
 from dpo_lightning.estimate import Mesh, Numerics, State, Workload, device_memory, memory, model_shape
 from dpo_lightning.logprobs.tiling import LEAST_KEPT, TILING, WIDEST
+from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions
 
 FULL = State(reference_copies=1, reference_adapters=0, optimizer=2.0, checkpointing=False)
@@ -32,6 +33,27 @@ def test_sharding_divides_what_stays_and_nothing_else(llama):
         assert getattr(many, term) == pytest.approx(getattr(one, term) / 8)
     assert (many.activations, many.head) == (one.activations, one.head)
     assert one.total == 5 * one.policy + max(one.activations + one.head, one.update)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "options", "narrow"),
+    [
+        (Mesh(), {}, True),
+        (Mesh(2), {}, True),
+        (Mesh(2, sharded=True), {}, False),
+        (Mesh(1, 2), {}, False),
+        (Mesh(), {"lora": LoRA(r=2)}, False),
+    ],
+    ids=["one", "ddp", "fsdp2", "tensor", "adapters"],
+)
+def test_a_copy_has_its_linear_layers_in_the_dtype_of_their_products(llama, mesh, options, narrow):
+    shape, plain = model_shape(llama, PolicyOptions(**options)), model_shape(llama, PolicyOptions())
+    mixed = Numerics.of("bf16-mixed")
+    outside = plain.vocabulary * plain.hidden + (2 * plain.layers + 1) * plain.hidden  # the embedding, and the norms
+    assert plain.linear == plain.parameters - outside
+    expected = 2 * plain.linear + 4 * outside if narrow else 4 * shape.parameters
+    assert memory.reference_bytes(shape, mixed, mesh) == expected
+    assert memory.reference_bytes(shape, SINGLE, mesh) == 4 * shape.parameters
 
 
 def test_tensor_parallelism_divides_the_layers(llama):

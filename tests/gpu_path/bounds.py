@@ -58,14 +58,14 @@ COPIES = 11
 
 BOUNDS: dict[str, dict[str, Bound]] = {
     "1b full mixed hh 64": {
-        "body": Bound(3314, 418, 109),
+        "body": Bound(3201, 413, 109),
         "head": Bound(936, 122, 15.1),
         "loss": Bound(77, 0.0006, 0),
         "update": Bound(654, 115, 0),
         "rest": Bound(11, 1e-6, 0),
     },
     "1b full mixed uf 16": {
-        "body": Bound(3314, 379, 98.1),
+        "body": Bound(3201, 373, 98.1),
         "head": Bound(1562, 203, 24.1),
         "loss": Bound(77, 0.0009, 0),
         "update": Bound(525, 99.9, 0),

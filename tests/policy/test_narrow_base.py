@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.adapters import merge_adapter, take_out_adapters
 from dpo_lightning.policy.lora import LoRA, add_lora, with_fast_adapters
-from dpo_lightning.policy.narrow_base import NarrowLinear, hold_as_before, hold_narrow
+from dpo_lightning.policy.narrow_base import hold_as_before, hold_copy_narrow, hold_narrow, linear_weights
 from dpo_lightning.reference import FrozenAdapter
+from dpo_lightning.utils.narrow_linear import NarrowLinear
 from tests.helpers.tiny import tiny_llama
 from tests.policy.common import BATCH, logits
 
@@ -110,3 +112,73 @@ def test_a_copy_of_the_adapter_has_its_dtype_and_its_numbers() -> None:
         assert torch.equal(reference.token_logps(BATCH), TokenScorer(policy)(BATCH).logps)
     copied = {parameter.dtype for name, parameter in policy.named_parameters() if ".reference." in name}
     assert copied == {torch.float32}
+
+
+def frozen(name: str) -> Any:
+    """A small model of an architecture, with values that are not of half precision."""
+    sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 320}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    kind: Any = {
+        "phi": transformers.PhiConfig,
+        "qwen2": transformers.Qwen2Config,
+        "mixtral": transformers.MixtralConfig,
+    }
+    torch.manual_seed(0)
+    if name == "llama":
+        model: Any = tiny_llama()
+    elif name == "tied":
+        model = tiny_llama(tie_word_embeddings=True)
+    elif name == "gpt2":
+        config = transformers.GPT2Config(vocab_size=320, n_embd=16, n_layer=2, n_head=2, tie_word_embeddings=False)
+        model = transformers.GPT2LMHeadModel(config)
+    else:
+        model = transformers.AutoModelForCausalLM.from_config(kind[name](**sizes, **heads))
+    for each in model.parameters():
+        if each.ndim == 1:
+            each.data.normal_(1.0, 0.1)  # biases that are not 0
+    return model.eval().requires_grad_(False)
+
+
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("llama", 15), ("tied", 14), ("gpt2", 1), ("qwen2", 15), ("phi", 13), ("mixtral", 9)],
+)
+def test_a_copy_gives_the_same_log_probs_to_the_last_bit(name: str, count: int) -> None:
+    model, copied = frozen(name), frozen(name)
+    assert hold_copy_narrow(copied, "32-true", GPU) == hold_copy_narrow(copied, "bf16-true", GPU) == 0
+    for precision, dtype in (("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)):
+        assert hold_copy_narrow(copied, precision, GPU) == count
+        assert linear_weights(model) >= sum(each.numel() for each in copied.parameters() if each.dtype == dtype) > 0
+        for mixed in (True, False):
+            with torch.autocast("cpu", dtype, enabled=mixed), torch.no_grad():
+                assert torch.equal(TokenScorer(copied)(BATCH).logps, TokenScorer(model)(BATCH).logps)
+                assert torch.equal(logits(copied), logits(model))
+        hold_as_before(copied)
+        held = copied.state_dict()
+        assert all(torch.equal(value, held[key]) for key, value in model.state_dict().items())
+        assert {value.dtype for value in held.values()} == {torch.float32}
+
+
+def test_a_copy_holds_half_the_bytes() -> None:
+    model = frozen("llama")
+    linears = sum(each.weight.nbytes for each in model.modules() if isinstance(each, nn.Linear))
+    total = sum(each.nbytes for each in model.parameters())
+    hold_copy_narrow(model, "bf16-mixed", GPU)
+    assert sum(each.nbytes for each in model.parameters()) == total - linears // 2
+    assert model.model.embed_tokens.weight.dtype == torch.float32
+
+
+def test_on_a_cpu_a_copy_is_narrow_where_nothing_finer_has_to_be_kept() -> None:
+    finer, rounded = frozen("llama"), frozen("llama").bfloat16().float()
+    assert hold_copy_narrow(finer, "bf16-mixed", CPU) == 0
+    assert hold_copy_narrow(rounded, "bf16-mixed", CPU) == 15
+    assert all(each.finer is None for each in rounded.modules() if isinstance(each, NarrowLinear))
+
+
+def test_a_layer_whose_forward_was_replaced_stays_as_it_is() -> None:
+    model = frozen("llama")
+    model.lm_head.forward = model.lm_head.forward
+    assert hold_copy_narrow(model, "bf16-mixed", GPU) == 14

@@ -30,6 +30,18 @@ def test_of_the_policy_itself(rate: float, expected: bool) -> None:
     assert policy[1].training
 
 
+def test_what_joins_the_policy_later_is_in_eval_mode_too() -> None:
+    policy = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train()
+    mode = ScoringMode(policy, policy)
+    with mode.entered():
+        assert not any(module.training for module in policy.modules())
+    policy.append(nn.Dropout(0.5))
+    policy[1].eval()
+    with mode.entered():
+        assert not any(module.training for module in policy.modules())
+    assert [module.training for module in policy] == [True, False, True]
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 def test_of_a_copy(rate: float) -> None:
     policy, copy = nn.Linear(2, 2), nn.Dropout(rate).eval()

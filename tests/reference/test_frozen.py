@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -93,6 +94,55 @@ def test_diagnosis(tmp_path: Path) -> None:
     assert copy.diagnose() == "the reference 'copy' has other weights than the policy"
     policy.to(torch.float64)
     assert copy.diagnose() == "the reference has another dtype than the policy"
+
+
+class TestHeldNarrow:
+    """Under mixed precision the linear layers of a copy are held in the dtype of their products."""
+
+    @pytest.mark.parametrize("device", ["cpu", "cuda"])
+    @pytest.mark.parametrize("rounded", [True, False])
+    def test_scores_the_same_under_autocast_and_without(self, device: str, rounded: bool) -> None:
+        policy = policy_of(tiny_llama().bfloat16().float() if rounded else tiny_llama())
+        reference, plain = FrozenCopy().bind(policy), FrozenCopy().bind(policy)
+
+        assert reference.hold_narrow("bf16-mixed", torch.device(device)) == (15 if rounded or device == "cuda" else 0)
+        for mixed in (True, False):
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                assert torch.equal(reference.token_logps(BATCH), plain.token_logps(BATCH))
+
+    @pytest.mark.parametrize("read", ["followed", "own_weights", "diagnose"])
+    def test_has_its_weights_for_those_who_ask(self, read: str) -> None:
+        policy = policy_of()
+        reference = FrozenCopy().bind(policy)
+        reference.hold_narrow("bf16-mixed", torch.device("cuda"))
+        assert torch.bfloat16 in {each.dtype for each in reference.own_models()[0].parameters()}
+
+        found: Any = getattr(reference, read)()
+
+        if read == "diagnose":
+            assert found == "the weights are equal: the same weights score differently"
+        if read == "followed":
+            assert all(torch.equal(*pair) for pair in found.values())
+        held = dict(reference.own_models()[0].named_parameters())
+        assert all(torch.equal(held[name], value) for name, value in policy.named_parameters())
+
+    def test_leaves_adapters_and_what_was_given_alone(self) -> None:
+        given = FrozenModule(tiny_llama(seed=7)).bind(policy_of())
+        for reference in (FrozenCopy().bind(policy_of(lora=LoRA(r=2))), given):
+            assert reference.hold_narrow("bf16-mixed", torch.device("cuda")) == 0
+            assert {each.dtype for each in reference.own_models()[0].parameters()} == {torch.float32}
+
+
+def test_a_model_is_moved_where_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = FrozenCopy().bind(policy_of())
+    moves = []
+    monkeypatch.setattr(reference.own_models()[0], "to", moves.append)
+    reference.token_logps(BATCH)
+    with reference.generating() as model:
+        assert model is reference.own_models()[0]
+    assert moves == []
+    reference._scorer.on(torch.device("meta"))  # type: ignore[attr-defined]
+    assert moves == [torch.device("meta")]
 
 
 class TestFrozenModule:

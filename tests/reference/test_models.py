@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from functools import partial
+
 import pytest
 import torch
 
 from dpo_lightning import FrozenCopy
+from dpo_lightning.callbacks import EMAReference
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import scorer as scorer_module
+from dpo_lightning.policy import narrow_base
 from dpo_lightning.policy.prepare import PolicyOptions
 from dpo_lightning.policy.source import PolicySource
+from dpo_lightning.reference import frozen
 from dpo_lightning.reference.models import Place, RunModels
 from dpo_lightning.training.schedules import Linear
 from tests.helpers.runs import data, fit, module, saved_model, trainer
@@ -72,3 +78,32 @@ def test_both_models_have_the_precision_of_their_place(precision, dtype):
     (reference,) = models.reference.own_models()
     assert {p.dtype for model in (models.policy, reference) for p in model.parameters()} == {dtype}
     assert models.scorer.model is models.policy
+
+
+def test_mixed_precision_halves_the_reference_and_leaves_policy_and_identity_as_they_are():
+    known = RunModels(PolicySource(tiny_llama(), PolicyOptions()), None, Place())
+    place = Place("bf16-mixed", device=torch.device("cuda"))
+    models = RunModels(PolicySource(tiny_llama(), PolicyOptions(fused_layers="none")), None, place)
+
+    (reference,) = models.reference.own_models()
+    assert reference.lm_head.weight.dtype == reference.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
+    assert {parameter.dtype for parameter in models.policy.parameters()} == {torch.float32}
+    assert set(models.identity.reference["weights"]["dtypes"]) == {torch.float32}
+    assert torch.equal(models.identity.reference["weights"]["bytes"], known.identity.reference["weights"]["bytes"])
+
+
+@pytest.mark.parametrize("mover", [[], [EMAReference(decay=0.5)]], ids=["fixed", "moved"])
+def test_a_run_does_not_see_how_its_reference_is_held(tmp_path, monkeypatch, mover):
+    def losses(name, device):
+        of_a_gpu = partial(narrow_base.hold_copy_narrow, device=device)
+        monkeypatch.setattr(frozen, "hold_copy_narrow", lambda model, precision, _: of_a_gpu(model, precision))
+        (tmp_path / name).mkdir()
+        model = module(tiny_llama(), reference=FrozenCopy())
+        fit(tmp_path / name, model, precision="bf16-mixed", callbacks=copy.deepcopy(mover), max_steps=3)
+        # Outside the run, in float32.
+        return model, model.reference.token_logps(BATCH)
+
+    (held, narrow), (_, plain) = losses("gpu", torch.device("cuda")), losses("cpu", torch.device("cpu"))
+    assert torch.equal(narrow, plain)
+    weight = held.reference.own_models()[0].lm_head.weight
+    assert weight.dtype == (torch.float32 if mover else torch.bfloat16)

@@ -155,6 +155,7 @@ def document() -> str:
 def _formulas() -> str:
     functions: list[Callable[..., Any]] = [
         memory.weight_bytes,
+        memory.reference_bytes,
         memory.copy_bytes,
         memory.layer_bytes,
         memory.activation_bytes,

@@ -188,7 +188,7 @@ def test_an_unknown_argument_of_an_optimizer():
 
 
 def test_quantized_weights_are_not_sharded():
-    shape = ModelShape(*range(1, 13), head_groups=8, rank=0, head_trained=True)
+    shape = ModelShape(*range(1, 13), head_groups=8, rank=0, head_trained=True, linear=0)
     shape = replace(shape, quantized=0)
     assert [name for name, _ in meshes(None, replace(shape, quantized=1))] == ["1 GPU", "8 DDP", "64 DDP"]
     assert [mesh.devices for _, mesh in meshes(None, shape)] == [1, 8, 8, 64, 64, 64]
