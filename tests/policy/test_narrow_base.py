@@ -12,6 +12,7 @@ from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.adapters import merge_adapter, take_out_adapters
 from dpo_lightning.policy.lora import LoRA, add_lora, with_fast_adapters
 from dpo_lightning.policy.narrow_base import NarrowLinear, hold_as_before, hold_narrow
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.reference import FrozenAdapter
 from tests.helpers.tiny import tiny_llama
 from tests.policy.common import BATCH, logits
@@ -110,3 +111,24 @@ def test_a_copy_of_the_adapter_has_its_dtype_and_its_numbers() -> None:
         assert torch.equal(reference.token_logps(BATCH), TokenScorer(policy)(BATCH).logps)
     copied = {parameter.dtype for name, parameter in policy.named_parameters() if ".reference." in name}
     assert copied == {torch.float32}
+
+
+@pytest.mark.parametrize("products_kept", [False, True])
+def test_who_merges_by_hand_gets_finer_values(products_kept: bool) -> None:
+    policy = with_fast_adapters(adapted(), "bf16-mixed", products_kept=products_kept)
+    layer = policy.base_model.model.model.layers[0].mlp.up_proj
+    expected = layer.base_layer.weight.float() + layer.get_delta_weight("default")
+    merged = policy.merge_and_unload()
+    assert not narrow(merged)
+    assert torch.equal(merged.model.layers[0].mlp.up_proj.weight, expected)
+
+
+def test_who_merges_in_a_dtype_of_their_own_keeps_it() -> None:
+    merged = adapted("bf16-mixed").bfloat16().merge_and_unload()
+    assert {parameter.dtype for parameter in merged.parameters()} == {torch.bfloat16}
+
+
+def test_a_later_run_begins_with_the_base_as_it_was() -> None:
+    policy = build_policy(adapted("bf16-mixed"), torch.float32, PolicyOptions())
+    assert not narrow(policy)
+    assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
