@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -48,16 +48,56 @@ def moved(batch: T, move: Callable[[Tensor], Tensor]) -> T:
         move: Moves a tensor, without a change of its type.
     """
     tensors = [*_leaves(batch, Tensor)]
-    together: dict[int, list[int]] = {}
-    for place, each in enumerate(tensors):
-        together.setdefault(id(each.untyped_storage()), []).append(place)
-    for places in together.values():
+    for places in _together(tensors):
         group = [tensors[place] for place in places]
         there = _as_one(group, move) if _fill_a_buffer(group) else [*map(move, group)]
         for place, each in zip(places, there, strict=True):
             tensors[place] = each
     result: T = _replaced(batch, Tensor, iter(tensors))
     return result
+
+
+_Layout = tuple[torch.dtype, tuple[int, ...], tuple[int, ...], int]
+"""dtype, shape, stride and offset of a tensor in a buffer."""
+
+
+class _View(NamedTuple):
+    """A tensor as a part of a buffer, or a whole tensor, which has no layout."""
+
+    number: int
+    layout: _Layout | None = None
+
+
+def pickled(value: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return what `__reduce__` of a named tuple returns: a buffer is pickled once, as bytes.
+
+    Its tensors apart would be several dtypes in one storage, which `torch.save` refuses.
+    """
+    tensors = [*_leaves(value, Tensor)]
+    if not tensors:
+        return type(value), tuple(value)
+    held: list[Tensor] = []
+    views = [_View(0)] * len(tensors)
+    for places in _together(tensors):
+        is_buffer = _fill_a_buffer([tensors[place] for place in places])
+        for number, place in enumerate(places, len(held)):
+            views[place] = _View(len(held), _layout(tensors[place])) if is_buffer else _View(number)
+        held += [_buffer_of(tensors[places[0]])] if is_buffer else [tensors[place] for place in places]
+    return _restored, (_replaced(value, Tensor, iter(views)), held)
+
+
+def _restored(value: Any, held: list[Tensor]) -> Any:
+    views = [*_leaves(value, _View)]
+    tensors = (held[each.number] if each.layout is None else _seen(held[each.number], each.layout) for each in views)
+    return _replaced(value, _View, tensors)
+
+
+def _together(tensors: list[Tensor]) -> list[list[int]]:
+    """Return the places of the tensors of each storage."""
+    together: dict[int, list[int]] = {}
+    for place, each in enumerate(tensors):
+        together.setdefault(id(each.untyped_storage()), []).append(place)
+    return [*together.values()]
 
 
 def _fill_a_buffer(group: list[Tensor]) -> bool:
@@ -68,12 +108,25 @@ def _fill_a_buffer(group: list[Tensor]) -> bool:
 
 
 def _as_one(group: list[Tensor], move: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    first = group[0]
-    buffer = torch.empty(0, dtype=torch.uint8, device=first.device).set_(first.untyped_storage())
+    buffer = _buffer_of(group[0])
     there = move(buffer)
     if there is buffer:
         return group
-    return [there.view(each.dtype).as_strided(each.shape, each.stride(), each.storage_offset()) for each in group]
+    return [_seen(there, _layout(each)) for each in group]
+
+
+def _buffer_of(tensor: Tensor) -> Tensor:
+    """Return all bytes of the tensor's storage."""
+    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
+
+
+def _layout(tensor: Tensor) -> _Layout:
+    return tensor.dtype, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset())
+
+
+def _seen(buffer: Tensor, layout: _Layout) -> Tensor:
+    dtype, shape, stride, offset = layout
+    return buffer.view(dtype).as_strided(shape, stride, offset)
 
 
 def _leaves(value: Any, kind: type[Leaf]) -> Iterator[Leaf]:

@@ -9,14 +9,14 @@ ones. So the chosen completion of pair `p` is sequence `p`, and the rejected one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dpo_lightning.batch.columns import SOURCE, ColumnValue, Holds
-from dpo_lightning.batch.packed import moved
+from dpo_lightning.batch.packed import moved, pickled
 
 
 class TokenizedExample(NamedTuple):
@@ -137,6 +137,10 @@ class TreeLayout(NamedTuple):
     most_queries: int
     most_keys: int
 
+    def __reduce__(self) -> Any:
+        """Return how it is pickled and saved; its tensors may be parts of one buffer."""
+        return pickled(self)
+
 
 class PreferenceBatch(NamedTuple):
     """A micro-batch of examples in some layout, with the scored-token view that every layout shares.
@@ -222,6 +226,10 @@ class PreferenceBatch(NamedTuple):
         """
         waits = torch.device(device).type in ("cpu", "mps")  # tensors there could be read before they have come
         return moved(self, lambda tensor: tensor.to(device, non_blocking=not waits))
+
+    def __reduce__(self) -> Any:
+        """Return how it is pickled and saved: the tensors of one that was collated here as the bytes of its buffers."""
+        return pickled(self)
 
     def pin_memory(self) -> PreferenceBatch:
         """Return the batch in pinned memory, from which a copy to a device does not stop the host."""

@@ -155,10 +155,9 @@ def with_fast_adapters(
         products_kept: Checkpointing keeps the base's products: they stay operations of their own.
     """
     if is_low_rank(policy):
-        from dpo_lightning.policy.low_rank_layers import multiply_jointly
+        from dpo_lightning.policy.low_rank_layers import merge_widely, multiply_jointly
 
-        if not products_kept:
-            multiply_jointly(policy)
+        (merge_widely if products_kept else multiply_jointly)(policy)
         if not sharded:
             hold_narrow(policy, precision)
     return policy

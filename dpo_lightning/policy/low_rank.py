@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -57,10 +56,12 @@ class _LowRankProducts(torch.autograd.Function):
         inner = inputs @ _all_down(layers, dtype).T  # [N, sum of r]
         outputs = []
         for layer, part in zip(layers, inner.split([len(layer.down) for layer in layers], 1), strict=True):
-            output = F.linear(inputs, layer.weight.to(dtype), None if layer.bias is None else layer.bias.to(dtype))
+            # No view is returned, so that a model may change it in place.
+            outputs.append(inputs.new_empty(*hidden.shape[:-1], len(layer.weight)))
+            output = outputs[-1].view(len(inputs), len(layer.weight))
+            _product(inputs, layer, output)
             # Onto the base's own product: with B = 0 the layer is the base to the last bit.
             output.addmm_(part, _scaled_up(layer, dtype).T)
-            outputs.append(output.view(*hidden.shape[:-1], -1))
         ctx.dtype, ctx.scalings, ctx.shape, ctx.kind = dtype, scalings, hidden.shape, hidden.dtype
         ctx.save_for_backward(inputs, inner, *tensors)
         return tuple(outputs)
@@ -89,6 +90,15 @@ class _LowRankProducts(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_hidden = _grad_hidden(those, flat, grad_inner, ctx.kind).view(ctx.shape)
         return (grad_hidden, None, None, *found)
+
+
+def _product(inputs: Tensor, layer: LowRank, output: Tensor) -> None:
+    """Write the base's product as `nn.Linear` computes it."""
+    weight = layer.weight.to(inputs.dtype).T
+    if layer.bias is None:
+        torch.mm(inputs, weight, out=output)
+    else:
+        torch.addmm(layer.bias.to(inputs.dtype), inputs, weight, out=output)
 
 
 def _grad_hidden(layers: Sequence[LowRank], grads: Sequence[Tensor], inner: Tensor, kind: torch.dtype) -> Tensor:

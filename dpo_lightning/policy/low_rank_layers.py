@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dpo_lightning.compat.peft import plain_low_rank
 from dpo_lightning.compat.torch import changes_of
 from dpo_lightning.policy.low_rank import LowRank, low_rank_products
+from dpo_lightning.policy.narrow_base import hold_as_before
 from dpo_lightning.utils.narrow_linear import NarrowLinear
 from dpo_lightning.utils.torch_modes import compute_dtype
 
@@ -62,7 +63,17 @@ def _context(layer: JointLinear, hidden: Tensor) -> tuple[Any, ...]:
     return changes_of(hidden), *modes, layer.disable_adapters, tuple(layer.active_adapters)
 
 
-class JointLinear(Linear):
+class WidelyMerged(Linear):
+    """PEFT's LoRA over a linear layer that may be held narrow: a merge needs the finer values that it had room for."""
+
+    def merge(self, *args: Any, **kwargs: Any) -> None:
+        """Merge into the base layer, in float32 where the adapters are; arguments are PEFT's."""
+        if all(each.weight.dtype == torch.float32 for each in self.lora_A.values()):
+            hold_as_before(self)
+        super().merge(*args, **kwargs)
+
+
+class JointLinear(WidelyMerged):
     """PEFT's LoRA over a linear layer; what is no plain LoRA, or not alone, takes PEFT's own forward."""
 
     siblings: Siblings | None
@@ -112,12 +123,20 @@ def _is_like(layer: JointLinear, other: JointLinear) -> bool:
     return layer.disable_adapters == other.disable_adapters and layer.active_adapters == other.active_adapters
 
 
+def merge_widely(policy: nn.Module) -> list[Any]:
+    """Let a policy's LoRA layers over `nn.Linear` merge into weights as they were before `hold_narrow`; return them."""
+    found: list[Any] = [each for each in policy.modules() if type(each) is Linear and type(each.base_layer) in _BASES]
+    for layer in found:
+        layer.__class__ = WidelyMerged
+    return found
+
+
 def multiply_jointly(policy: nn.Module) -> int:
     """Let a policy's LoRA layers over `nn.Linear` compute base product and update as one; return their number.
 
     Changes the class of these layers, in place. They stay PEFT's: what is saved, merged and switched is the same.
     """
-    found: list[Any] = [each for each in policy.modules() if type(each) is Linear and type(each.base_layer) in _BASES]
+    found = merge_widely(policy)
     for layer in found:
         layer.__class__ = JointLinear
         layer.siblings = None

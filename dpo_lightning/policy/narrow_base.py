@@ -71,6 +71,12 @@ def hold_as_before(model: nn.Module) -> None:
             widen_linear(layer)
 
 
+def wide_dtypes(model: nn.Module) -> dict[str, torch.dtype]:
+    """Return the dtype that stands for each narrow tensor's values: float32, by the names of `state_dict`."""
+    narrow = [name for name, each in model.named_modules(remove_duplicate=False) if isinstance(each, NarrowLinear)]
+    return {f"{name}.{tensor}": torch.float32 for name in narrow for tensor in ("weight", "bias")}
+
+
 def _candidates(policy: nn.Module) -> list[nn.Module]:
     from peft.tuners.lora import Linear
 

@@ -19,6 +19,7 @@ from dpo_lightning.policy.fused_layers import FusedLayers, fuse_layers
 from dpo_lightning.policy.loading import check_quantization, load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
 from dpo_lightning.policy.modality import check_causal
+from dpo_lightning.policy.narrow_base import hold_as_before
 from dpo_lightning.policy.recompute import Checkpointing, set_checkpointing
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.kinds import check_fields, check_kinds
@@ -102,6 +103,7 @@ def build_policy(
             raise InputError("quantization_config and model_kwargs load a model: give its name, not a module")
         policy = source
         if not getattr(policy, "is_quantized", False):
+            hold_as_before(policy)  # which an earlier run may have held narrow
             with float32_buffers_kept(policy):
                 policy.to(dtype)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -122,6 +123,17 @@ def test_batches_of_a_worker_are_packed() -> None:
     (batch,) = DataLoader(EXAMPLES, batch_size=2, collate_fn=collate_tree, num_workers=1)
     assert buffers(batch) == buffers(batch.to("meta")) == buffers(copy.deepcopy(batch)) == 2
     assert said(batch) == said(collate_tree(EXAMPLES))
+
+
+@pytest.mark.parametrize("own", [{}, {"row_ids": torch.arange(4096)[3:5], "reference_logps": torch.arange(7)}])
+def test_a_batch_is_saved(own: dict[str, Any]) -> None:
+    batch, file = collate_tree(EXAMPLES)._replace(**own), io.BytesIO()
+    torch.save([batch, batch.tree], file)
+    file.seek(0)
+    found, tree = torch.load(file, weights_only=False)
+    assert said(found) == said(copy.copy(batch)) == said(batch)
+    assert said(found._replace(tree=tree)) == said(batch)
+    assert buffers(found) == buffers(batch)
 
 
 def test_arrays_keep_their_types() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.gpu_job import Job
 from benchmarks.gpu_report import derived, wrong
 from benchmarks.gpu_rows import HEADS, SIDES, Asked, Row, rows_of
-from benchmarks.gpu_job import Job
 from benchmarks.gpu_side import figures_or_error, measure
 from benchmarks.profiles import random_examples
 

@@ -110,3 +110,12 @@ def test_no_converted_weight_is_kept_for_the_backward() -> None:
     given = {id(each) for layer in layers for each in layer[:4]}
     own = [tuple(each.shape) for each in kept if id(each) not in given]
     assert sorted(own) == [(7, 10), (7, 12)]  # the input, once, and its products with all A
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 12), (3, 12), (12,), (0, 12)])
+def test_a_model_may_change_a_product_in_place(shape: tuple[int, ...]) -> None:
+    """As Llama 4 does with what its gate has let through."""
+    layers, hidden = layers_in(torch.float64), torch.randn(shape, dtype=torch.float64)
+    products = low_rank_products(hidden, layers, torch.float64)
+    for found, expected in zip(products, separately(hidden, layers), strict=True):
+        torch.testing.assert_close(found.mul_(2), 2 * expected)

@@ -13,6 +13,7 @@ from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.adapters import merge_adapter, take_out_adapters
 from dpo_lightning.policy.lora import LoRA, add_lora, with_fast_adapters
 from dpo_lightning.policy.narrow_base import hold_as_before, hold_copy_narrow, hold_narrow, linear_weights
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.reference import FrozenAdapter
 from dpo_lightning.utils.narrow_linear import NarrowLinear
 from tests.helpers.tiny import tiny_llama
@@ -182,3 +183,24 @@ def test_a_layer_whose_forward_was_replaced_stays_as_it_is() -> None:
     model = frozen("llama")
     model.lm_head.forward = model.lm_head.forward
     assert hold_copy_narrow(model, "bf16-mixed", GPU) == 14
+
+
+@pytest.mark.parametrize("products_kept", [False, True])
+def test_who_merges_by_hand_gets_finer_values(products_kept: bool) -> None:
+    policy = with_fast_adapters(adapted(), "bf16-mixed", products_kept=products_kept)
+    layer = policy.base_model.model.model.layers[0].mlp.up_proj
+    expected = layer.base_layer.weight.float() + layer.get_delta_weight("default")
+    merged = policy.merge_and_unload()
+    assert not narrow(merged)
+    assert torch.equal(merged.model.layers[0].mlp.up_proj.weight, expected)
+
+
+def test_who_merges_in_a_dtype_of_their_own_keeps_it() -> None:
+    merged = adapted("bf16-mixed").bfloat16().merge_and_unload()
+    assert {parameter.dtype for parameter in merged.parameters()} == {torch.bfloat16}
+
+
+def test_a_later_run_begins_with_the_base_as_it_was() -> None:
+    policy = build_policy(adapted("bf16-mixed"), torch.float32, PolicyOptions())
+    assert not narrow(policy)
+    assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.narrow_base import wide_dtypes
 from dpo_lightning.policy.prepare import is_dropout_rate
 from dpo_lightning.utils.ranks import from_rank_zero, this_rank
 from dpo_lightning.utils.tensors import whole
@@ -21,6 +22,13 @@ from dpo_lightning.utils.tensors import whole
 _NO_SETTINGS = {"architectures", "attn_implementation", "dtype", "torch_dtype", "transformers_version", "use_cache"}
 _NO_ADAPTER_SETTINGS = {"base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
 _HASHING_THREADS = 8
+
+
+class _Weight(NamedTuple):
+    """A tensor, and the dtype that it is hashed in: that of its values before a run held them narrow."""
+
+    tensor: Tensor
+    dtype: torch.dtype
 
 
 def weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
@@ -34,13 +42,13 @@ def weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
         adapters: Whether its PEFT adapters count.
     """
     named = dict(_named_weights(model, adapters))
-    here = all(type(tensor) is not DTensor and tensor.device.type == "cpu" for tensor in named.values())
+    here = all(type(each.tensor) is not DTensor and each.tensor.device.type == "cpu" for each in named.values())
     with ThreadPoolExecutor(_HASHING_THREADS if here else 1) as threads:
         # One after the other where weights are gathered or copied, for order and for memory.
         digests = list((threads.map if here else map)(_digest, named.values()))
     digest = blake2b(json.dumps(model_settings(model, adapters), sort_keys=True, default=str).encode(), digest_size=16)
-    for name, tensor, content in sorted(zip(named, named.values(), digests, strict=True), key=lambda entry: entry[0]):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode() + content)
+    for name, each, content in sorted(zip(named, named.values(), digests, strict=True), key=lambda entry: entry[0]):
+        digest.update(f"{name} {tuple(each.tensor.shape)} {each.dtype} ".encode() + content)
     return digest.hexdigest()
 
 
@@ -49,19 +57,21 @@ def agreed_weights_hash(model: nn.Module, *, adapters: bool = True) -> str:
     return cast(str, from_rank_zero(weights_hash(model, adapters=adapters) if this_rank() == 0 else None))
 
 
-def _digest(tensor: Tensor) -> bytes:
-    content = whole(tensor).detach().cpu().contiguous().flatten().view(torch.uint8)
+def _digest(weight: _Weight) -> bytes:
+    content = whole(weight.tensor).detach().cpu().to(weight.dtype).contiguous().flatten().view(torch.uint8)
     return blake2b(cast(Any, content.numpy()), digest_size=16).digest()
 
 
-def _named_weights(model: nn.Module, adapters: bool) -> Iterator[tuple[str, Tensor]]:
+def _named_weights(model: nn.Module, adapters: bool) -> Iterator[tuple[str, _Weight]]:
+    wide = wide_dtypes(model)
     for name, tensor in model.state_dict().items():
         if not isinstance(tensor, Tensor):
             continue
+        weight = _Weight(tensor, wide.get(name, tensor.dtype))
         if adapters or not is_adapted(model):
-            yield name, tensor
+            yield name, weight
         elif not _is_adapters(name, model):
-            yield _base_name(name), tensor
+            yield _base_name(name), weight
 
 
 def _is_adapters(name: str, model: nn.Module) -> bool:

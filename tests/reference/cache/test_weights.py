@@ -8,6 +8,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from dpo_lightning.policy.lora import LoRA, add_lora
+from dpo_lightning.policy.narrow_base import hold_narrow
 from dpo_lightning.reference.cache.weights import weights_hash
 from tests.helpers.tiny import tiny_llama
 from tests.reference.common import policy_of
@@ -55,3 +57,12 @@ def test_hashes_are_others_when_anything_differs():
         adapted(lora_alpha=8),
     ]
     assert len({weights_hash(model) for model in models}) == len(models)
+
+
+def test_hashes_of_a_base_that_is_held_narrow_are_those_of_its_values():
+    base, other = (tiny_llama().bfloat16().float() for _ in range(2))
+    adapted = add_lora(base, LoRA(r=2))
+    before = weights_hash(adapted)
+    assert hold_narrow(adapted, "bf16-mixed")
+    assert weights_hash(adapted) == before
+    assert weights_hash(adapted, adapters=False) == weights_hash(other)
