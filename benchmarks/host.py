@@ -6,8 +6,10 @@
 
 Kernels are stubs: the model's forward and backward, and the attention of each layer. What is left is Python: reading
 rows, collating, moving the batch, the driver of the attention, the mask's rule, the switch to the reference, the loss,
-the callbacks and Lightning's loop. Process time of one thread, so that other programs count little; medians of steps.
-Prints a table and writes `benchmarks/results/host.json`.
+the callbacks and Lightning's loop. Small operations on tensors are among it (the loss, its metrics, the norm, keys that
+are gathered): they are noted in one step and called again by themselves, and `launches` is what they take then, with a
+small kernel each; the Python that calls them is the host's. Process time of one thread, so that other programs count
+little; medians of steps. Prints a table and writes `benchmarks/results/host.json`.
 """
 
 from __future__ import annotations
@@ -35,6 +37,11 @@ PROFILES = {"hh": (124, 41, 51), "uf": (200, 300, 280), "long": (3000, 300, 300)
 IN_A_STEP = ("loader", "to device", "attention", "training_step", "guard", "resume", "callbacks", "Lightning")
 """Parts of a step of full fine-tuning, which the sum takes; others are within these, or of other settings."""
 
+SUMS = ("step", "launches", "beside launches")
+
+LAUNCHES = ("launches of the loop", "launches of attention")
+"""Operations on tensors within these parts, called once more by themselves: a GPU runs each behind a launch."""
+
 GOAL_MS = 5.0
 """Most that 64 pairs of HH may cost."""
 
@@ -50,7 +57,7 @@ def main() -> None:
         "layers": arguments.layers,
         "steps": arguments.steps,
         "goal_ms": GOAL_MS,
-        "ms": {name: {**found, "step": in_a_step(found)} for name, found in parts.items()},
+        "ms": {name: with_sums(found) for name, found in parts.items()},
     }
     with replaced(arguments.output) as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -72,11 +79,17 @@ def in_a_step(parts: dict[str, float]) -> float:
     return sum(parts[name] for name in IN_A_STEP)
 
 
+def with_sums(parts: dict[str, float]) -> dict[str, float]:
+    """The parts of a step, their sum, how much of it operations on tensors are, and what is left."""
+    step, launches = in_a_step(parts), sum(parts[name] for name in LAUNCHES)
+    return {**parts, "step": step, "launches": launches, "beside launches": step - launches}
+
+
 def table(results: dict[str, Any]) -> Table:
     profiles = results["ms"]
     made = Table("part", *profiles, title=f"ms a step, {results['pairs']} pairs, {results['layers']} layers")
-    names = [name for name in next(iter(profiles.values())) if name != "step"]
-    for name in (*(each for each in names if each in IN_A_STEP), "step"):
+    names = [name for name in next(iter(profiles.values())) if name not in SUMS]
+    for name in (*(each for each in names if each in IN_A_STEP), *SUMS):
         made.add_row(name, *(f"{parts[name]:.2f}" for parts in profiles.values()))
     made.add_section()
     for name in (each for each in names if each not in IN_A_STEP):

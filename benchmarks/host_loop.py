@@ -15,6 +15,7 @@ from lightning.pytorch.profilers import Profiler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.host_launches import Launches, launches_ms
 from benchmarks.host_stubs import unscored
 from dpo_lightning import PreferenceModule
 from dpo_lightning.batch import collate_tree, first_completions
@@ -32,6 +33,8 @@ _PARTS = {
     "backward and optimizer": (".backward", ".optimizer_step", ".optimizer_zero_grad", "gradient_clipping"),
 }
 
+_NO_LAUNCHES = ("loader", "backward and optimizer")  # on the host in any case; and no part of the sum
+
 
 class ProcessProfiler(Profiler):
     """Process time of each of Lightning's actions, step by step, without that of the actions within it."""
@@ -41,6 +44,10 @@ class ProcessProfiler(Profiler):
         self._running: list[list[Any]] = []
         self._step: dict[str, float] = defaultdict(float)
         self.steps: list[dict[str, float]] = []
+
+    def part(self) -> str:
+        """Name the part of a step that is running."""
+        return (self._running and _part_of(self._running[-1][0])) or "Lightning"
 
     def start(self, action_name: str) -> None:
         """Start the clock of an action."""
@@ -63,20 +70,27 @@ class ProcessProfiler(Profiler):
 
 
 class Steps(pl.Callback):
-    """The process time at the end of each step.
+    """The process time at the end of each step, and the operations on tensors of one more behind them.
 
     Args:
         profiler: Told of each end.
+        steps: How many are timed.
     """
 
-    def __init__(self, profiler: ProcessProfiler) -> None:
+    def __init__(self, profiler: ProcessProfiler, steps: int) -> None:
         self.profiler = profiler
+        self.launches = Launches(profiler.part)
         self.ends: list[float] = []
+        self._steps = steps
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         """End the step."""
         self.ends.append(time.process_time())
         self.profiler.end_step()
+        if len(self.ends) == self._steps:
+            self.launches.__enter__()
+        elif len(self.ends) == self._steps + 1:  # the last step of a run logs, and is none of these
+            self.launches.__exit__(None, None, None)
 
 
 class Repeated(Dataset[Any]):
@@ -96,18 +110,19 @@ class Repeated(Dataset[Any]):
 
     def __getitems__(self, indices: list[int]) -> Any:
         """Read a batch."""
-        return self.rows.in_arrays([index % len(self.rows) for index in indices])
+        count = len(self.rows)
+        return self.rows.in_arrays([index % count for index in indices])
 
 
 def loop_parts(policy: nn.Module, rows: ExampleDataset, pairs: int, steps: int) -> dict[str, float]:
     """Process time of the parts of a fit's step, ms, the median over its steps."""
     profiler = ProcessProfiler()
-    ends = Steps(profiler)
+    ends = Steps(profiler, _WARMUP + steps)
     collate = first_completions(collate_tree, 2)
-    loader = DataLoader(Repeated(rows, _WARMUP + steps), batch_size=pairs, collate_fn=collate)
+    loader = DataLoader(Repeated(rows, _WARMUP + steps + 2), batch_size=pairs, collate_fn=collate)
     with tempfile.TemporaryDirectory() as directory:
         trainer = pl.Trainer(
-            max_steps=_WARMUP + steps,
+            max_steps=_WARMUP + steps + 2,
             accelerator="cpu",
             logger=False,
             enable_checkpointing=False,
@@ -119,9 +134,19 @@ def loop_parts(policy: nn.Module, rows: ExampleDataset, pairs: int, steps: int) 
         )
         with unscored():
             trainer.fit(PreferenceModule(policy), loader)
-    whole = statistics.median(end - begun for begun, end in pairwise(ends.ends[_WARMUP - 1 :])) * 1e3
-    parts = by_part(profiler.steps[_WARMUP:])
-    return {**parts, "Lightning": whole - sum(parts.values())}
+    whole = statistics.median(end - begun for begun, end in pairwise(ends.ends[_WARMUP - 1 : _WARMUP + steps])) * 1e3
+    parts = by_part(profiler.steps[_WARMUP : _WARMUP + steps])
+    launched = [each for each in ends.launches.operations if each.part not in _NO_LAUNCHES]
+    return {
+        **parts,
+        "Lightning": whole - sum(parts.values()),
+        "launches of the loop": launches_ms(launched, steps),
+        "launched by the loop": len(launched),
+    }
+
+
+def _part_of(action: str) -> str | None:
+    return next((name for name, marks in _PARTS.items() if any(mark in action for mark in marks)), None)
 
 
 def by_part(steps: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -129,7 +154,7 @@ def by_part(steps: Sequence[dict[str, float]]) -> dict[str, float]:
     found = {name: [0.0] * len(steps) for name in _PARTS}
     for place, step in enumerate(steps):
         for action, took in step.items():
-            name = next((name for name, marks in _PARTS.items() if any(mark in action for mark in marks)), None)
+            name = _part_of(action)
             if name is not None and "Steps" not in action:
                 found[name][place] += took * 1e3
     return {name: statistics.median(each) for name, each in found.items()}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.host_launches import Launches, launches_ms
 from benchmarks.host_loop import loop_parts
 from benchmarks.host_stubs import Shape, rows_of, small_llama, unscored
 from dpo_lightning import AdapterOff, FrozenCopy, LoRA
@@ -48,6 +49,9 @@ def measured_parts(shape: Shape, steps: int) -> dict[str, float]:
         "adapter off": (reference_switch(AdapterOff(), add_lora(small_llama(shape.layers), LoRA(r=4)), batch), 1),
     }
     parts = {name: times * process_ms(run, steps) for name, (run, times) in found.items()}
+    with Launches(lambda: "attention") as launches:
+        found["attention"][0]()
+    parts["launches of attention"] = found["attention"][1] * launches_ms(launches.operations, steps)
     return {**loop_parts(small_llama(shape.layers), rows, shape.pairs, steps), **parts}
 
 

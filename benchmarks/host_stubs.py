@@ -67,10 +67,13 @@ def small_llama(layers: int) -> nn.Module:
 
 @contextmanager
 def unscored() -> Iterator[None]:
-    """Let no model run: a scorer returns zeros that depend on its model's trained parameters."""
+    """Let no model run: a scorer returns zeros that depend on its model's trained parameters, which it finds once."""
+    found: dict[TokenScorer, list[Tensor]] = {}
 
     def scores(self: TokenScorer, batch: PreferenceBatch, statistics: Any = ()) -> TokenLogps:
-        trained = [each for each in self.model.parameters() if each.requires_grad and torch.is_grad_enabled()]
+        if self not in found:
+            found[self] = [each for each in self.model.parameters() if each.requires_grad]
+        trained = found[self] if torch.is_grad_enabled() else []
         return TokenLogps(_Nothing.apply(len(batch.targets), *trained), {})
 
     with patch.object(TokenScorer, "__call__", scores):

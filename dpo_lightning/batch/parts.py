@@ -82,10 +82,13 @@ class Parts(NamedTuple):
     @property
     def segments(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
         """Tokens of each prompt and of each of its branches."""
-        lengths, counts = iter(self.lengths.tolist()), np.bincount(self.example).tolist()
+        prompts, counts = self.prompt_lengths.tolist(), np.bincount(self.example).tolist()
+        if len({*counts}) == 1:
+            alike = self.lengths.reshape(-1, counts[0]).tolist()
+            return tuple(zip(prompts, map(tuple, alike), strict=True))
+        lengths = iter(self.lengths.tolist())
         return tuple(
-            (prompt, tuple(next(lengths) for _ in range(count)))
-            for prompt, count in zip(self.prompt_lengths.tolist(), counts, strict=True)
+            (prompt, tuple(next(lengths) for _ in range(count))) for prompt, count in zip(prompts, counts, strict=True)
         )
 
     @property

@@ -63,6 +63,11 @@ class ExampleRows(Sequence[TokenizedExample]):
         """True where each example has a prompt and a completion, as a batch needs."""
         return bool(self.prompt_lengths.all() and self.counts.all())
 
+    @property
+    def says_nothing(self) -> bool:
+        """True where the data says nothing of the examples beside their tokens: no label, no column."""
+        return self.labels is None and not self.columns
+
     def first(self, most: int) -> Sequence[TokenizedExample]:
         """Return the examples with the first of their completions."""
         if self.counts.max(initial=0) <= most:

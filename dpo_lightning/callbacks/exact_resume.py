@@ -30,6 +30,7 @@ from dpo_lightning.compat.lightning_loops import (
     step_is_done,
 )
 from dpo_lightning.compat.lightning_results import log_on
+from dpo_lightning.compat.modules import forget_walk
 from dpo_lightning.data.loaders_beside import have_states, resume_loaders
 from dpo_lightning.errors import RunError
 from dpo_lightning.run import resume_mode
@@ -101,7 +102,8 @@ class ExactResume(pl.Callback):
         if moment is Moment.EPOCH and restored["plateaus_due"]:
             move_plateaus(trainer, "epoch", trainer.current_epoch)
         if "random" in restored:
-            of_rank = {name: restored[name] for name in OF_RANK}
+            numbers = restored["random"]
+            of_rank = {**{name: restored[name] for name in OF_RANK}, "random": lambda: numbers}
             steps = schedule_steps(trainer) - (not restored["plateaus_due"])
             self._snapshot = Snapshot(moment, loops, **of_rank, schedule_steps=steps)
         else:
@@ -275,8 +277,9 @@ class ExactResume(pl.Callback):
         self.failed(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Let go of the optimizers."""
+        """Let go of the optimizers, and of what was found below the module."""
         self._watch.end()
+        forget_walk(pl_module)
 
     def _put_loaders_back(self) -> None:
         put_back, self._put_back = self._put_back, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -10,20 +10,21 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from dpo_lightning.checkpoints.random_state import random_state
+from dpo_lightning.checkpoints.random_state import RandomNumbers
 from dpo_lightning.compat.lightning_loops import Moment, all_batches_done, batches_begun
 from dpo_lightning.compat.lightning_results import logged_so_far, metrics_to_be_reset
+from dpo_lightning.compat.modules import modules_of_kind
 from dpo_lightning.compat.torchmetrics import set_update_count
 
 OF_RANK = ("random", "metrics", "logged", "reported")
 
 
 class Snapshot(NamedTuple):
-    """State of a run at a moment, beside its weights and optimizers."""
+    """State of a run at a moment, beside its weights and optimizers; `random` gives the random numbers' state."""
 
     moment: Moment
     loops: dict[str, Any]
-    random: dict[str, Any]
+    random: Callable[[], dict[str, Any]]
     metrics: dict[str, dict[str, Any]]
     logged: dict[str, dict[str, Any]]
     reported: dict[str, Tensor]
@@ -33,7 +34,7 @@ class Snapshot(NamedTuple):
     def of_rank(self) -> dict[str, Any]:
         """Each rank's own part."""
         reported = {name: value.detach().cpu() for name, value in self.reported.items()}
-        return {"random": self.random, "metrics": self.metrics, "logged": self.logged, "reported": reported}
+        return {"random": self.random(), "metrics": self.metrics, "logged": self.logged, "reported": reported}
 
     def is_behind(self, trainer: pl.Trainer) -> bool:
         """Return whether a batch has begun since."""
@@ -52,7 +53,7 @@ def running_values(trainer: pl.Trainer, pl_module: pl.LightningModule, moment: M
     # Before the values that are reported: their means are made over ranks in place.
     logged, metrics = logged_so_far(trainer), metric_states(pl_module, empty)
     reported = dict(trainer.callback_metrics)
-    return {"random": random_state(), "metrics": metrics, "logged": logged, "reported": reported}
+    return {"random": RandomNumbers.now().plain, "metrics": metrics, "logged": logged, "reported": reported}
 
 
 def metric_states(module: nn.Module, empty: Set[str] = frozenset()) -> dict[str, dict[str, Any]]:
@@ -62,7 +63,7 @@ def metric_states(module: nn.Module, empty: Set[str] = frozenset()) -> dict[str,
         module: Holds the metrics.
         empty: Names of those that have been reported, and are about to begin anew.
     """
-    found = {name: metric for name, metric in module.named_modules() if isinstance(metric, Metric)}
+    found = dict(modules_of_kind(module, Metric))
     return {name: _state(_emptied(metric) if name in empty else metric) for name, metric in found.items()}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def run_seed() -> int | None:
@@ -16,18 +17,38 @@ def run_seed() -> int | None:
     return int(text) if text.isdecimal() else None
 
 
+class RandomNumbers(NamedTuple):
+    """State of the generators of Python, numpy and torch, on the CPU and on the current CUDA device, as each gives it.
+
+    It is taken twice a step, and made plain where it is saved: that takes longer.
+    """
+
+    python: Any
+    numpy: Any
+    torch: Tensor
+    cuda: Tensor | None
+
+    @classmethod
+    def now(cls) -> RandomNumbers:
+        """Take the states, which no later draw changes."""
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        return cls(random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state(), cuda)
+
+    def plain(self) -> dict[str, Any]:
+        """Return them as a checkpoint holds them."""
+        kind, keys, *position = cast(tuple[Any, ...], self.numpy)
+        version, internal, gauss = self.python
+        state = {
+            "python": [version, torch.tensor(internal), gauss],
+            "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *position],
+            "torch": self.torch,
+        }
+        return state if self.cuda is None else {**state, "cuda": self.cuda}
+
+
 def random_state() -> dict[str, Any]:
-    """State of the generators of Python, numpy and torch, on the CPU and on the current CUDA device."""
-    kind, keys, *position = cast(tuple[Any, ...], np.random.get_state(legacy=True))
-    version, internal, gauss = random.getstate()
-    state = {
-        "python": [version, torch.tensor(internal), gauss],
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *position],
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
+    """Return the state of all generators in the plain form of `RandomNumbers`."""
+    return RandomNumbers.now().plain()
 
 
 def set_random_state(state: dict[str, Any]) -> None:

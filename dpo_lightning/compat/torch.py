@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,8 +77,13 @@ def grouped_heads(kernel: Callable[..., Any], query_heads: int, key_heads: int) 
     `torch.nn.attention.varlen.varlen_attn` wants `enable_gqa` from torch 2.13 on; before, it has no such argument and
     groups the heads by itself.
     """
-    takes_it = "enable_gqa" in inspect.signature(kernel).parameters
-    return {"enable_gqa": query_heads != key_heads} if takes_it else {}
+    return {"enable_gqa": query_heads != key_heads} if _takes_enable_gqa(kernel) else {}
+
+
+@lru_cache(maxsize=8)
+def _takes_enable_gqa(kernel: Callable[..., Any]) -> bool:
+    """Return it once a kernel: to read a signature takes as long as half of a layer's attention on the host."""
+    return "enable_gqa" in inspect.signature(kernel).parameters
 
 
 def activate_flash_attention(name: str) -> str | None:

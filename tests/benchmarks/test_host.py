@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.host import IN_A_STEP, PROFILES, in_a_step, parse_arguments, table
+from benchmarks.host import IN_A_STEP, LAUNCHES, PROFILES, SUMS, parse_arguments, table, with_sums
+from benchmarks.host_launches import Launches, launches_ms
 from benchmarks.host_loop import ProcessProfiler, by_part
 from benchmarks.host_parts import measured_parts, process_ms
 from benchmarks.host_stubs import Shape, rows_of, small_llama, unscored
@@ -16,10 +17,29 @@ from dpo_lightning.logprobs import TokenScorer
 @pytest.mark.filterwarnings("ignore")
 def test_all_parts_of_a_small_step_are_measured() -> None:
     parts = measured_parts(Shape((5, 2, 3), pairs=2, layers=1), steps=1)
-    assert {*IN_A_STEP} < {*parts}
-    assert all(parts[name] > 0 for name in ("loader", "collate", "attention", "adapter off", "frozen copy", "guard"))
-    found = {"pairs": 2, "layers": 1, "goal_ms": 5, "ms": {"hh": {**parts, "step": in_a_step(parts)}}}
-    assert table(found).row_count == len(parts) + 1
+    assert {*IN_A_STEP, *LAUNCHES} < {*parts}
+    assert parts["launched by the loop"] > 30
+    assert all(
+        parts[name] > 0 for name in ("loader", "collate", "attention", "adapter off", "frozen copy", "guard", *LAUNCHES)
+    )
+    sums = with_sums(parts)
+    assert sums["launches"] + sums["beside launches"] == pytest.approx(sum(parts[name] for name in IN_A_STEP))
+    found = {"pairs": 2, "layers": 1, "goal_ms": 5, "ms": {"hh": sums}}
+    assert table(found).row_count == len(parts) + len(SUMS)
+
+
+def test_operations_are_noted_with_their_part_and_views_are_none() -> None:
+    part = iter(["loss", "norm"])
+    values = torch.arange(4.0)
+    with Launches(lambda: next(part)) as launches:
+        values.view(2, 2).add(1.0)
+        values.mul_(2.0)
+    assert [(each.part, str(each.operator)) for each in launches.operations] == [
+        ("loss", "aten.add.Tensor"),
+        ("norm", "aten.mul_.Tensor"),
+    ]
+    assert launches_ms(launches.operations, 2) > 0
+    assert values.tolist() == [0.0, 16.0, 32.0, 48.0]  # made once in the step, and three times by itself
 
 
 def test_rows_have_the_lengths_of_their_profile() -> None:

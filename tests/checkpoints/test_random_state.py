@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dpo_lightning.checkpoints.random_state import random_state, set_random_state
+from dpo_lightning.checkpoints.random_state import RandomNumbers, random_state, set_random_state
 
 
 def test_random_numbers_go_on():
@@ -17,10 +17,10 @@ def test_random_numbers_go_on():
 
     np.random.normal()  # leaves one of a pair behind
     torch.randn(())
-    state = random_state()
+    state = RandomNumbers.now()
     expected = [draw() for _ in range(3)]
     draw()
-    set_random_state(state)
+    set_random_state(state.plain())
     assert [draw() for _ in range(3)] == expected
 
 

@@ -67,14 +67,16 @@ def other_hook(trainer: Any, pl_module: Any, *_: Any) -> None:
 def test_a_step_measures_its_gradient_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: Any) -> None:
     measured: list[float] = []
 
+    norm_of = gradients._norm_of
+
     def norm(*given: Any) -> torch.Tensor:
-        measured.append(gradient_norm(*given).item())
+        measured.append(norm_of(*given).item())
         return torch.tensor(measured[-1])
 
     class Changes(pl.Callback):
         on_before_optimizer_step = staticmethod(hook) if hook else pl.Callback.on_before_optimizer_step
 
-    monkeypatch.setattr(gradients, "gradient_norm", norm)
+    monkeypatch.setattr(gradients, "_norm_of", norm)
     run = module(optimizer=partial(torch.optim.SGD, lr=1.0))
     before = [each.detach().clone() for each in run.parameters()]
     fit(tmp_path, run, callbacks=[Changes()], max_steps=1, gradient_clip_val=1e-3)
