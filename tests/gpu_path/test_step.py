@@ -34,7 +34,7 @@ def test_memory_is_within_its_bounds(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_host_waits_at_no_other_place(name: str) -> None:
-    """Fails for each `item`, `tolist`, `equal`, `nonzero` or boolean mask from the batch to the optimizer: none is left."""
+    """Fails for each `item`, `tolist`, `equal`, `nonzero` or boolean mask from batch to optimizer."""
     for layers in (FEWER, MORE):
         waits = small(CASES[name], layers).total.waits
         assert sorted(waits) == sorted(set(waits) & set(WAITS))
