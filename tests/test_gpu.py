@@ -1,110 +1,183 @@
-"""What only a GPU shows. Skipped without one; `tests/gpu/` has what a CPU runs too."""
+"""Attention kernels of a GPU, each by itself. On a CPU, bodies run with torch's dense forms; `tests/gpu/` has the rest.
+
+The rest is what a device chooses by itself: heads, whole runs, and what the host waits for.
+"""
 
 from __future__ import annotations
 
-import math
+import copy
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
-from dpo_lightning import LoRA
 from dpo_lightning.attention import interface, tree_problem
 from dpo_lightning.attention.kernels import Kernel, Softmax
-from dpo_lightning.attention.kernels.blocked import blocked_attention
-from dpo_lightning.attention.kernels.plain import MASKED, masked_attention
-from dpo_lightning.attention.kernels.varlen import varlen_attention, varlen_fits
+from dpo_lightning.attention.kernels.blocked import BLOCKED
+from dpo_lightning.attention.kernels.flex import FLEX, flex_fits
+from dpo_lightning.attention.kernels.plain import MASKED
+from dpo_lightning.attention.kernels.varlen import VARLEN, varlen_fits
 from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.batch import collate_padded, collate_tree
 from dpo_lightning.logprobs import TokenScorer
-from tests.attention.rows import ONE_SIDED, SHORT, assert_same, causal, dense, heads, relative, tree_of, visible
-from tests.helpers.runs import data, module, trainer
-from tests.helpers.tiny import PAIRS, tiny_llama
+from tests.attention.kernels.test_varlen import Kernel as DenseRuns
+from tests.attention.rows import (
+    ONE_SIDED,
+    RAGGED,
+    SHORT,
+    Heads,
+    Segments,
+    assert_same,
+    causal,
+    dense,
+    heads,
+    relative,
+    tree_of,
+    visible,
+    window,
+)
+from tests.gpu.devices import every, moved
+from tests.helpers.tiny import PAIRS
+from tools.docs.architecture_models import tiny_model
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 
-
-CUDA = torch.device("cuda")
 LONG = ((150, 140, 300), (1, 1, 1))
+LONGEST = ((3000, 300, 280),)
+SCALE = 0.05
+BOUNDS = {torch.bfloat16: 2.0**-6, torch.float16: 2.0**-8, torch.float32: 1e-5}
+SINKS = torch.tensor([0.5, -1.0, 2.0, 0.0])
 
 
-def on_gpu(value):
-    return tree_map_only(Tensor, lambda tensor: tensor.to(CUDA), value)
+@pytest.fixture(autouse=True)
+def _dense_forms(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """On a CPU, which has no flash kernel, and whose FlexAttention has gradients where it is not asked about them."""
+    if device.type == "cuda":
+        yield
+        return
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", DenseRuns())
+    monkeypatch.setattr("torch.nn.attention.flex_attention._validate_device", lambda *_: None)
+    with torch._dynamo.config.patch(specialize_float=True):
+        yield
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
-@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["full", "lora"])
-def test_a_run_starts_at_ln_2_and_learns(tmp_path, precision, lora):
-    losses = []
-    model = module(lora=lora, lr=1e-2)
-    log = model.on_train_batch_end
-    model.on_train_batch_end = lambda outputs, *rest: (losses.append(outputs["loss"].item()), log(outputs, *rest))
-    trainer(accelerator="gpu", precision=precision, max_steps=12).fit(model, data(tmp_path))
-    assert losses[0] == pytest.approx(math.log(2), abs=1e-3)
-    assert losses[-1] < 0.6
+def assert_attends(
+    device: torch.device,
+    kernel: Kernel,
+    segments: Segments,
+    dtype: torch.dtype,
+    rule: Any = causal,
+    softmax: Any = (),
+    **sizes: int,
+) -> None:
+    """Output and gradients of a kernel on the device are those of one masked softmax in float64."""
+    rounded = heads(segments, **sizes).to(dtype)
+    exact = Heads(*(part.detach().double().requires_grad_() for part in rounded))
+    rows = Heads(*(part.detach().to(device).requires_grad_() for part in rounded))
+    options = dict(softmax)
+    mask = TreeMask(rule, moved(tree_of(segments), device), device)
+    found = kernel.attend(*rows, mask, Softmax(SCALE, **moved(options, device)))
+    expected = dense(exact, visible(segments, rule), SCALE, **options)
+    assert_same(found.double().cpu(), expected, rows, BOUNDS[dtype], exact)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("layout", [collate_padded, collate_tree], ids=["padded", "tree"])
-@pytest.mark.parametrize("lora", [None, LoRA(r=4)], ids=["full", "lora"])
-def test_a_training_step_waits_for_nothing(lora, layout, dtype):
-    model = module(lora=lora)
-    model.configure_model()
-    model.cuda().to(dtype)
-    batch, other = on_gpu(layout(PAIRS)), on_gpu(layout(PAIRS[:2]))
-    model.training_step(batch, 0).backward()  # probes the head and moves the reference, once
-    mode = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        model.training_step(other, 0).backward()
-    finally:
-        torch.cuda.set_sync_debug_mode(mode)
-    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
-
-
-@pytest.mark.parametrize("attention", [varlen_attention, masked_attention, blocked_attention])
-@pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("segments", [SHORT, LONG, ONE_SIDED], ids=["short", "long", "one-sided"])
-def test_attention_of_a_tree(segments, groups, attention):
+@every(
+    "kernel, groups, segments",
+    [VARLEN, FLEX, BLOCKED, MASKED],
+    [1, 2, 4],
+    [SHORT, LONG, ONE_SIDED, RAGGED],
+    cpu=[(VARLEN, 2, ONE_SIDED), (FLEX, 4, RAGGED), (BLOCKED, 2, SHORT), (MASKED, 1, SHORT)],
+)
+def test_attention_of_a_tree(device: torch.device, kernel: Kernel, groups: int, segments: Segments) -> None:
     """Every way that a GPU may take, with rejected completions whose keys are more than their queries."""
-    exact = heads(segments, groups=groups, width=64)
-    rows = on_gpu(exact.to(torch.bfloat16))
-    exact = type(exact)(*(tensor.detach().double().cpu().requires_grad_() for tensor in rows))
-    rows = type(rows)(*(tensor.detach().requires_grad_() for tensor in rows))
-    mask = TreeMask(causal, on_gpu(tree_of(segments)), CUDA)
-    assert varlen_fits(rows.query, rows.value, mask, Softmax(0.05))
-
-    found = attention(*rows, mask, Softmax(0.05))
-
-    assert_same(found.double().cpu(), dense(exact, visible(segments), 0.05), rows, 2.0**-6, exact)
+    assert_attends(device, kernel, segments, torch.bfloat16, groups=groups, width=64)
 
 
-def test_half_precision_models_use_the_flash_kernel(monkeypatch):
-    calls = []
+@every(
+    "rule, sizes",
+    [causal, window(100), window(1000)],
+    [{"width": 100}, {"query_heads": 8, "groups": 1, "width": 128}, {"width": 256}, {"width": 192, "value_width": 128}],
+    cpu=[(window(100), {"width": 20}), (window(1000), {"width": 24, "value_width": 16})],
+)
+def test_flash_attention_of_windows_and_head_dimensions(device: torch.device, rule: Any, sizes: dict[str, int]) -> None:
+    query, value = (
+        torch.empty(1, 4, 8, sizes.get(key, sizes["width"]), device=device) for key in ("width", "value_width")
+    )
+    mask = TreeMask(rule, moved(tree_of(LONG), device), device)
+    assert varlen_fits(query.bfloat16(), value.bfloat16(), mask, Softmax(SCALE)) == (device.type == "cuda")
 
-    def counted(*args):
+    assert_attends(device, VARLEN, LONG, torch.bfloat16, rule, **sizes)
+
+
+@every(
+    "rule, softmax, segments, dtype",
+    [causal, window(100)],
+    [{}, {"softcap": 2.0}, {"sinks": SINKS}, {"softcap": 2.0, "sinks": SINKS}],
+    [LONG, RAGGED],
+    list(BOUNDS),
+    cpu=[(window(2), {"softcap": 2.0, "sinks": SINKS}, RAGGED, dtype) for dtype in BOUNDS],
+)
+def test_flex_attention_of_soft_caps_sinks_and_float32(
+    device: torch.device, rule: Any, softmax: dict[str, Any], segments: Segments, dtype: torch.dtype
+) -> None:
+    query = torch.empty(1, 4, 8, 64, device=device, dtype=dtype)
+    mask = TreeMask(rule, moved(tree_of(segments), device), device)
+    fits = flex_fits(query, query[:, :2], mask, Softmax(SCALE, **moved(softmax, device)))
+    assert fits == (device.type == "cuda"), "see the warning in the log"
+
+    assert_attends(device, FLEX, segments, dtype, rule, softmax, width=64)
+
+
+@every(
+    "segments, sizes",
+    [LONG],
+    [{"width": 100}, {"query_heads": 8, "groups": 1, "width": 256}, {"width": 8}, {"width": 192, "value_width": 128}],
+    cpu=[(RAGGED, {"width": 8})],
+)
+def test_flex_attention_of_head_dimensions(device: torch.device, segments: Segments, sizes: dict[str, int]) -> None:
+    assert_attends(device, FLEX, segments, torch.float32, window(100), {"softcap": 2.0}, **sizes)
+
+
+@every(
+    "case, segments",
+    [(VARLEN, torch.bfloat16), (FLEX, torch.float32), (BLOCKED, torch.float32)],
+    [LONGEST],
+    cpu=[((BLOCKED, torch.float32), ((300, 30, 28),))],
+)
+def test_attention_of_long_runs(device: torch.device, case: tuple[Kernel, torch.dtype], segments: Segments) -> None:
+    """Scores of 3,300 keys, which a dense mask of each run and layer would hold for every head."""
+    kernel, dtype = case
+    assert_attends(device, kernel, segments, dtype, query_heads=8, groups=1, width=64)
+
+
+MODELS = [
+    ("llama", {}, torch.bfloat16, VARLEN),
+    ("mistral", {"sliding_window": 5}, torch.bfloat16, VARLEN),
+    ("mistral", {"sliding_window": 5}, torch.float32, FLEX),
+    ("gemma2", {"sliding_window": 5}, torch.bfloat16, FLEX),
+    ("gpt_oss", {}, torch.bfloat16, FLEX),
+]
+
+
+@every("case", MODELS, cpu=[(MODELS[0],), (MODELS[3],)])
+def test_no_model_of_a_known_rule_makes_a_mask_of_tokens(
+    device: torch.device, case: tuple[str, dict[str, Any], torch.dtype, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a tree, against float32 in separate rows; the self-test agrees."""
+    (name, settings, dtype, kernel), calls = case, []
+
+    def attend(*args: Any) -> Any:
         calls.append(args)
-        return varlen_attention(*args)
+        return kernel.attend(*args)
 
-    monkeypatch.setattr(interface, "_FASTEST_FIRST", (Kernel(varlen_fits, counted), MASKED))
-    model = tiny_llama().to(CUDA, torch.bfloat16)
-    exact = TokenScorer(tiny_llama().to(torch.bfloat16).double())(collate_padded(PAIRS)).logps
-    found = TokenScorer(model)(on_gpu(collate_tree(PAIRS))).logps
-    used = len(calls)
+    fits = kernel.fits if device.type == "cuda" else lambda *_: True
+    monkeypatch.setattr(interface, "_FASTEST_FIRST", (Kernel(fits, attend),))
+    monkeypatch.setattr(TreeMask, "visible", lambda *_: pytest.fail("a mask of tokens"))
+    model = tiny_model(name, **settings).to(dtype)
+    exact = TokenScorer(copy.deepcopy(model).float())(collate_padded(PAIRS)).logps
+    found = TokenScorer(model.to(device))(moved(collate_tree(PAIRS), device)).logps
 
-    assert used == model.config.num_hidden_layers
-    assert relative(found.cpu(), exact) < 2.0**-7
+    assert len(calls) == model.config.num_hidden_layers
+    assert relative(found.cpu(), exact) < BOUNDS[dtype]
     assert tree_problem(model) is None
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_the_heads_gradient_is_the_same_each_time(dtype):
-    """The head's gradient adds the rows of equal tokens in a fixed order; attention kernels may not."""
-    model, batch = tiny_llama().to(CUDA, dtype), on_gpu(collate_tree(PAIRS))
-    score, parameters = TokenScorer(model), list(model.parameters())
-    first, second = (torch.autograd.grad(score(batch).logps.sum(), parameters) for _ in range(2))
-
-    assert torch.equal(score(batch).logps, score(batch).logps)
-    head = [name for name, _ in model.named_parameters()].index("lm_head.weight")
-    assert torch.equal(first[head], second[head])

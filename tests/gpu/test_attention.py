@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from dpo_lightning.attention import interface, tree_problem
 from dpo_lightning.attention.kernels import Softmax
@@ -16,6 +14,7 @@ from dpo_lightning.attention.mask import Rule, TreeMask
 from dpo_lightning.batch import TokenizedExample, collate_padded, collate_tree
 from dpo_lightning.logprobs import TokenScorer
 from tests.attention.rows import Heads, assert_same, causal, chunk, dense, heads, relative, tree_of, visible, window
+from tests.gpu.devices import moved
 from tests.helpers.tiny import PAIRS
 
 SEGMENTS = ((70, 60, 130), (1, 1, 1), (5, 40, 0))
@@ -49,10 +48,6 @@ CASES = {
     "sinks": Case(sinks=True),
     "sinks, window, GQA 8:1": Case(query_heads=8, groups=1, sinks=True, rule=window(16)),
 }
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    return tree_map_only(Tensor, lambda tensor: tensor.to(device), value)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

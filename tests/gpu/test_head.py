@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from dpo_lightning.logprobs import Statistic, kernels
+from dpo_lightning.batch import collate_tree
+from dpo_lightning.logprobs import Statistic, TokenScorer, kernels
 from dpo_lightning.logprobs.linear import linear_logps
 from dpo_lightning.logprobs.tiling import Tiling
 from dpo_lightning.logprobs.transform import LogitTransform
 from tests.attention.rows import relative
+from tests.gpu.devices import moved
+from tests.helpers.tiny import PAIRS, tiny_llama
 
 
 class Case(NamedTuple):
@@ -27,6 +31,9 @@ class Case(NamedTuple):
     tiling: Tiling = Tiling()
 
 
+# Several tiles of rows and of columns, the last ones smaller.
+MANY = Tiling(rows=256, cpu_logits=2**16, fused_rows=256, fused_columns=1024)
+
 CASES = {
     "trained": Case(),
     "frozen": Case(trained=False),
@@ -35,6 +42,12 @@ CASES = {
     "one row": Case(rows=1),
     "nothing kept": Case(rows=1500, tiling=Tiling(kept_bytes=0)),
     "small vocabulary": Case(vocabulary=17),
+    "many tiles": Case(rows=700, tiling=MANY),
+    "many tiles, float16, soft-cap, bias": Case(
+        rows=700, dtype=torch.float16, transform=LogitTransform(2.0, 3.0), bias=True, tiling=MANY
+    ),
+    "many tiles, nothing kept, bias": Case(rows=700, bias=True, tiling=replace(MANY, kept_bytes=0)),
+    "many tiles, nothing kept, frozen": Case(rows=700, trained=False, tiling=replace(MANY, kept_bytes=0)),
 }
 
 
@@ -104,11 +117,25 @@ def test_a_gpu_takes_triton_for_half_precision_alone(device: torch.device) -> No
     assert [kernels.head_kernel(each, each) for each in rows.values()] == [fast, fast, PLAIN]
 
 
-def test_equal_calls_are_equal_bit_for_bit(device: torch.device) -> None:
-    inputs, _, targets = leaves(Case(rows=700, vocabulary=300), device)
+@pytest.mark.parametrize("kept", [0, None], ids=["computed again", "kept"])
+def test_equal_calls_are_equal_bit_for_bit(kept: int | None, device: torch.device) -> None:
+    inputs, _, targets = leaves(Case(rows=700, vocabulary=2051, bias=True), device)
+    tiling = replace(MANY, kept_bytes=kept)
 
     def once() -> tuple[Tensor, ...]:
-        logps = linear_logps(*inputs, targets.to(device), LogitTransform()).logps
-        return logps, *torch.autograd.grad(logps.sum(), trained(inputs))
+        found = linear_logps(*inputs, targets.to(device), LogitTransform(), statistics=list(Statistic), tiling=tiling)
+        gradients = torch.autograd.grad(found.logps.sum(), trained(inputs))
+        return found.logps, *found.statistics.values(), *gradients
 
     assert all(map(torch.equal, once(), once()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_gradient_of_a_models_head_is_the_same_each_time(dtype: torch.dtype, device: torch.device) -> None:
+    """The head's gradient adds the rows of equal tokens in a fixed order; attention kernels may not."""
+    model, batch = tiny_llama().to(device, dtype), moved(collate_tree(PAIRS), device)
+    score, weight = TokenScorer(model), model.lm_head.weight
+    first, second = (torch.autograd.grad(score(batch).logps.sum(), weight)[0] for _ in range(2))
+
+    assert torch.equal(score(batch).logps, score(batch).logps)
+    assert torch.equal(first, second)

@@ -21,15 +21,24 @@ PARTS = {
     "update": ("guard", "optimizer"),
     "rest": ("rest",),
 }
+"""Parts of a step, by phases of the trace. What raises their figures first:
+
+* body: one operation more in a layer, 16 or 32 launches each; a copy of weights or activations in float32;
+* head: one more pass over the logits, 1.2 GB at the fewest rows; a product made twice; a gradient of the weights that
+  is written once a chunk;
+* loss: anything done for each pair or token apart;
+* update: a second norm, one more pass over the gradients, an optimizer in loops over tensors;
+* rest: metrics computed in every step, or anything else between the parts.
+"""
 
 
 class Bound(NamedTuple):
     """The most that a part of the step may take.
 
     Attributes:
-        launches: Kernels.
-        gigabytes: Elementwise traffic, each operand of each kernel once, in GB.
-        products: Matrix products, in 10^12 floating-point operations.
+        launches: Kernels; a loop over tokens, pairs or tensors raises them.
+        gigabytes: Elementwise traffic, each operand of each kernel once, in GB; a pass or a copy raises it.
+        products: Matrix products, in 10^12 floating-point operations; what is computed again raises them.
     """
 
     launches: float
@@ -38,7 +47,12 @@ class Bound(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """The most memory of a step beside weights, batch and optimizer state, in GB: kept for the backward, and in all."""
+    """The most memory of a step beside weights, batch and optimizer state, in GB.
+
+    Attributes:
+        kept: Kept for the backward; an activation that a layer keeps beside its products raises it.
+        peak: In all; a float32 copy of logits or gradients raises it.
+    """
 
     kept: float
     peak: float
@@ -50,40 +64,40 @@ CASES = {
     "8b lora true uf 8": Case("8b", "uf", 8, "lora", "true"),
 }
 
-# The places where a step may wait for the device, each once: the guard reads one flag before the optimizer steps.
-WAITS = ["update_guard.py:_measure"]
+# The places where a step may wait for the device, each once. There are none: the guard reads its flag a step late.
+WAITS: list[str] = []
 
-# Copies that bring a batch to the device.
-COPIES = 11
+# Copies that bring a batch to the device: its integers, and its floats.
+COPIES = 2
 
 BOUNDS: dict[str, dict[str, Bound]] = {
     "1b full mixed hh 64": {
         "body": Bound(3201, 413, 109),
-        "head": Bound(936, 122, 15.1),
-        "loss": Bound(77, 0.0006, 0),
-        "update": Bound(654, 115, 0),
-        "rest": Bound(11, 1e-6, 0),
+        "head": Bound(547, 14.9, 12.5),
+        "loss": Bound(77, 0.000594, 0),
+        "update": Bound(227, 54.9, 0),
+        "rest": Bound(10, 5.49e-07, 0),
     },
     "1b full mixed uf 16": {
         "body": Bound(3201, 373, 98.1),
-        "head": Bound(1562, 203, 24.1),
-        "loss": Bound(77, 0.0009, 0),
-        "update": Bound(525, 99.9, 0),
-        "rest": Bound(11, 1e-6, 0),
+        "head": Bound(774, 21.7, 19.7),
+        "loss": Bound(77, 0.000874, 0),
+        "update": Bound(162, 44.9, 0),
+        "rest": Bound(10, 5.49e-07, 0),
     },
     "8b lora true uf 8": {
-        "body": Bound(7278, 688, 265),
-        "head": Bound(576, 41.7, 14.8),
-        "loss": Bound(77, 0.00045, 0),
-        "update": Bound(39, 1.69, 0),
-        "rest": Bound(11, 1e-6, 0),
+        "body": Bound(7155, 506, 265),
+        "head": Bound(345, 5.67, 14.8),
+        "loss": Bound(77, 0.000437, 0),
+        "update": Bound(38, 0.763, 0),
+        "rest": Bound(10, 5.49e-07, 0),
     },
 }
 
 MEMORY: dict[str, Memory] = {
-    "1b full mixed hh 64": Memory(33.0, 38.2),
+    "1b full mixed hh 64": Memory(33, 38.2),
     "1b full mixed uf 16": Memory(30.9, 36.2),
-    "8b lora true uf 8": Memory(37.6, 38.4),
+    "8b lora true uf 8": Memory(37.6, 38),
 }
 
 

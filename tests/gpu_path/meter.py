@@ -124,6 +124,10 @@ class Meter(TorchDispatchMode):
         """Count from here on, beginning anew."""
         self.operations, self.peak, self.phase, self._counts = [], {}, phase, True
 
+    def enter(self, phase: str) -> None:
+        """Count what comes under another phase."""
+        self.phase = phase
+
     def stop(self) -> None:
         """Count no more."""
         self._counts = False

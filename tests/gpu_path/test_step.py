@@ -34,7 +34,7 @@ def test_memory_is_within_its_bounds(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_host_waits_at_no_other_place(name: str) -> None:
-    """Fails for each `item`, `tolist`, `equal`, `nonzero` or boolean mask on the way of a batch to the optimizer."""
+    """Fails for each `item`, `tolist`, `equal`, `nonzero` or boolean mask from batch to optimizer."""
     for layers in (FEWER, MORE):
         waits = small(CASES[name], layers).total.waits
         assert sorted(waits) == sorted(set(waits) & set(WAITS))
@@ -42,7 +42,7 @@ def test_the_host_waits_at_no_other_place(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_batch_comes_to_the_device_without_a_wait(name: str) -> None:
-    """Fails for one more tensor in a batch, and for a copy that the host waits for."""
+    """Fails for a tensor beside the two buffers of a batch, and for a copy that the host waits for."""
     copies = small(CASES[name], FEWER).copies
     assert 0 < copies.count <= COPIES
     assert copies.blocking == 0

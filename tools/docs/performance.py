@@ -14,7 +14,9 @@ from benchmarks.gpu_rows import SIDES, Asked, rows_of
 
 _ROOT = Path(__file__).parents[2]
 DOCUMENT = _ROOT / "docs" / "performance.md"
-CPU, GPU = (_ROOT / "benchmarks" / "results" / name for name in ("compare.json", "gpu.json"))
+CPU, GPU, PREDICTED = (
+    _ROOT / "benchmarks" / "results" / name for name in ("compare.json", "gpu.json", "gpu_predicted.json")
+)
 
 _FULL, _FP32, _LORA, _LONG = (
     f"51m/cpu/{case}/8 pairs" for case in ("hh/full/bf16", "hh/full/fp32", "hh/lora/bf16", "long-completion/full/bf16")
@@ -25,7 +27,8 @@ _MARKS = "<!-- {}: written by python -m tools.docs.performance -->"
 
 def document(text: str, cpu: Mapping[str, Any], gpu: Mapping[str, Any] | None) -> str:
     """Return the page `text` with its tables made anew; `gpu` is None where the call has run on no GPU."""
-    parts = {"cpu": _cpu(cpu), "gpu": _not_run() if gpu is None else _gpu(gpu)}
+    predicted = json.loads(PREDICTED.read_text(encoding="utf-8"))
+    parts = {"cpu": _cpu(cpu), "gpu": _not_run() if gpu is None else _gpu(gpu), "predictions": _predicted(predicted)}
     for name, made in parts.items():
         begins, ends = re.escape(_MARKS.format(name)), f"<!-- end of {name} -->"
         text = re.sub(rf"(?s)(?<={begins}\n).*?(?={ends})", f"\n{made}\n".replace("\\", r"\\"), text)
@@ -97,6 +100,62 @@ def _not_run() -> str:
         f"steps of 1 B, all weights, and 8 B, LoRA, of the sides {_listed(SIDES)}."
     )
     return textwrap.fill(said, 120, break_on_hyphens=False) + "\n"
+
+
+_CASES = {
+    "1b full mixed hh 64": "1 B, all weights, HH-like, 64 pairs",
+    "1b full mixed uf 16": "1 B, all weights, UltraFeedback-like, 16 pairs",
+    "8b lora true uf 8": "8 B, LoRA, UltraFeedback-like, 8 pairs",
+}
+
+
+_LAYERS = {"1b full mixed hh 64": "1 B HH-like", "8b lora true uf 8": "8 B LoRA UltraFeedback-like"}
+
+
+def _predicted(results: Mapping[str, Any]) -> str:
+    """Return the table of the roofline, under what it assumes."""
+    rates = results["rates"]
+    said = (
+        f"**Predictions of {results['date']}, not measurements: no figure of this table comes from a GPU.** They are "
+        f"the time of the counted work at {rates['products_tflop_per_s']:.0f} TFLOP/s of bf16 products, "
+        f"{rates['attention_tflop_per_s']:.0f} of attention and {rates['gb_per_s'] / 1000:.1f} TB/s of memory, as of "
+        "one H200, one after the other, with every operand read and written once."
+    )
+    headings = ["predicted", "products, ms", "attention, ms", "memory, ms", "optimizer, ms", "launches"]
+    headings += ["step, ms", "without fused layers, ms", "pairs/s but for the optimizer", "TRL's", "ratio"]
+    rows = [_predicted_row(name, case, rates) for name, case in results["cases"].items()]
+    layer = "; ".join(_layer(words, results["cases"][name]["layer"]) for name, words in _LAYERS.items())
+    beside = f"A layer takes, compiled and as it is written, forward twice and backward, beside products: {layer}."
+    return f"{textwrap.fill(said, 120)}\n\n{_markdown([headings, *rows])}\n{textwrap.fill(beside, 120)}\n"
+
+
+def _layer(words: str, forms: Mapping[str, Any]) -> str:
+    launches, sizes = (
+        [sum(count[key] for count in forms[form].values()) for form in ("compiled", "as_written")]
+        for key in ("launches", "elementwise")
+    )
+    compiled, written = (f"{size / 1e9:.1f} GB" for size in sizes)
+    return f"{words} {compiled} instead of {written}, and {launches[0]} launches instead of {launches[1]}"
+
+
+def _predicted_row(name: str, case: Mapping[str, Any], rates: Mapping[str, float]) -> list[str]:
+    parts, layers = case["parts"], case["layers"]
+    written, fused = (
+        {key: layers * sum(count[key] for count in case["layer"][form].values()) for key in ("launches", "elementwise")}
+        for form in ("as_written", "compiled")
+    )
+    saved = (written["elementwise"] - fused["elementwise"]) / 1e9 / rates["gb_per_s"] * 1e3
+    products = sum(part["products_tflop"] for part in parts.values()) / rates["products_tflop_per_s"] * 1e3
+    attention = case["attention_tflop"] / rates["attention_tflop_per_s"] * 1e3
+    optimizer = parts["update"]["elementwise_gb"] / rates["gb_per_s"] * 1e3
+    plain = sum(part["elementwise_gb"] for part in parts.values()) / rates["gb_per_s"] * 1e3 - optimizer
+    launches = sum(part["launches"] for part in parts.values()) - written["launches"] + fused["launches"]
+    before_it = products + attention + plain - saved
+    ours, theirs = case["pairs"] / before_it * 1e3, case["trl_pairs_per_s"]
+    times = [products, attention, plain - saved, optimizer]
+    whole = [f"{before_it + optimizer:.0f}", f"{before_it + optimizer + saved:.0f}"]
+    compared = [f"{ours:.3g}", f"{theirs:.3g}", f"{ours / theirs:.2f}"]
+    return [_CASES[name], *(f"{time:.1f}" for time in times), str(launches), *whole, *compared]
 
 
 def _listed(names: Iterable[str]) -> str:
