@@ -22,7 +22,7 @@ from benchmarks.side_ours import Clock, RecordedModule
 from dpo_lightning import DPO, LoRA, Precomputed, PreferenceBatch
 from dpo_lightning.callbacks import UpdateGuard
 from dpo_lightning.data import collate_padded, collate_tree
-from dpo_lightning.logprobs import kernels
+from dpo_lightning.logprobs.kernels import choice
 from dpo_lightning.logprobs.kernels.plain import PLAIN
 from dpo_lightning.reference.cache import scored_model
 
@@ -116,7 +116,7 @@ def _nothing(*_: Any, **__: Any) -> str:
 
 def torch_head() -> AbstractContextManager[Any]:
     """A context in which the head is PyTorch's on every device."""
-    return patch.object(kernels, "head_kernel", lambda *_: PLAIN)
+    return patch.object(choice, "head_kernel", lambda *_: PLAIN)
 
 
 def _loader(

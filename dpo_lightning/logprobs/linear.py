@@ -19,8 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dpo_lightning.logprobs import kernels
-from dpo_lightning.logprobs.kernels import LinearHead, Wanted
+from dpo_lightning.logprobs.kernels import LinearHead, Wanted, choice
 from dpo_lightning.logprobs.statistics import Statistic, TokenLogps
 from dpo_lightning.logprobs.tiling import TILING, Tiling
 from dpo_lightning.logprobs.transform import LogitTransform
@@ -63,7 +62,7 @@ class _LinearLogps(torch.autograd.Function):
         wanted: Wanted,
         tiling: Tiling,
     ) -> tuple[Tensor, ...]:
-        kernel, head = kernels.head_kernel(hidden, weight), LinearHead(weight, bias, transform)
+        kernel, head = choice.head_kernel(hidden, weight), LinearHead(weight, bias, transform)
         logps, statistics, gradient, scanned = kernel.scan(head, hidden, targets, wanted, tiling)
         if wanted.hidden or wanted.head:
             # The weight for the check alone that nothing has changed it since.

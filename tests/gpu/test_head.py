@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from dpo_lightning.batch import collate_tree
-from dpo_lightning.logprobs import Statistic, TokenScorer, kernels
+from dpo_lightning.logprobs import Statistic, TokenScorer
+from dpo_lightning.logprobs.kernels import choice
 from dpo_lightning.logprobs.linear import linear_logps
 from dpo_lightning.logprobs.tiling import Tiling
 from dpo_lightning.logprobs.transform import LogitTransform
@@ -114,7 +115,7 @@ def test_a_gpu_takes_triton_for_half_precision_alone(device: torch.device) -> No
         dtype: torch.ones(4, 16, dtype=dtype, device=device) for dtype in (torch.bfloat16, torch.float16, torch.float32)
     }
     fast = FUSED if device.type == "cuda" else PLAIN
-    assert [kernels.head_kernel(each, each) for each in rows.values()] == [fast, fast, PLAIN]
+    assert [choice.head_kernel(each, each) for each in rows.values()] == [fast, fast, PLAIN]
 
 
 @pytest.mark.parametrize("kept", [0, None], ids=["computed again", "kept"])

@@ -80,7 +80,7 @@ MEMORY, CACHE = 141 * 10**9, 60 * 2**20
 
 # What is asked of a device and not of a tensor, with the answers of one H200; for the parts that a commit has.
 ASKED_OF_A_DEVICE: list[tuple[str, str, Any]] = [
-    ("dpo_lightning.logprobs.kernels", "_triton_runs", lambda *_: True),
+    ("dpo_lightning.logprobs.kernels.choice", "_triton_runs", lambda *_: True),
     ("dpo_lightning.logprobs.tiling", "Tiling.kept_on", lambda *_: MEMORY // 20),
     ("dpo_lightning.logprobs.tiling", "_cache_of", lambda _: CACHE),
     ("dpo_lightning.compat.torch_products", "multiplies_into_float32", lambda *_: True),

@@ -16,8 +16,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from dpo_lightning.logprobs import Statistic, kernels
-from dpo_lightning.logprobs.kernels import fused
+from dpo_lightning.logprobs import Statistic
+from dpo_lightning.logprobs.kernels import choice, fused
 from dpo_lightning.logprobs.linear import linear_logps
 from dpo_lightning.logprobs.tiling import Tiling
 from dpo_lightning.logprobs.transform import LogitTransform
@@ -154,7 +154,7 @@ ROUNDED = CASES["some kept"]._replace(dtype="bfloat16")
 
 
 def main(path: Path) -> None:
-    with patch.object(kernels, "head_kernel", lambda *_: fused.FUSED):
+    with patch.object(choice, "head_kernel", lambda *_: fused.FUSED):
         found = {"rounded products": measure(ROUNDED, *inputs_of(ROUNDED))}
         with patch.object(fused, "add_product", add_exact_product):
             found |= {name: measure(case, *inputs_of(case)) for name, case in CASES.items()}

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dpo_lightning.logprobs import Statistic, kernels
-from dpo_lightning.logprobs.kernels import HeadKernel
+from dpo_lightning.logprobs import Statistic
+from dpo_lightning.logprobs.kernels import HeadKernel, choice
 from dpo_lightning.logprobs.kernels.fused import _VALUES, FUSED
 from dpo_lightning.logprobs.kernels.plain import PLAIN
 
@@ -40,10 +40,10 @@ def test_half_precision_on_a_gpu_is_fused(
     with FakeTensorMode():
         hidden = torch.empty(count, 2, dtype=dtype, device=device)
         weight = torch.empty(5, 2, dtype=weights, device=device)
-    monkeypatch.setattr(kernels, "_triton_runs", lambda *_: True)
-    assert kernels.head_kernel(hidden, weight) is kernel
-    monkeypatch.setattr(kernels, "_triton_runs", lambda *_: False)
-    assert kernels.head_kernel(hidden, weight) is PLAIN
+    monkeypatch.setattr(choice, "_triton_runs", lambda *_: True)
+    assert choice.head_kernel(hidden, weight) is kernel
+    monkeypatch.setattr(choice, "_triton_runs", lambda *_: False)
+    assert choice.head_kernel(hidden, weight) is PLAIN
 
 
 def test_a_triton_that_cannot_run_is_named_once_and_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,11 +51,11 @@ def test_a_triton_that_cannot_run_is_named_once_and_left_alone(monkeypatch: pyte
         raise RuntimeError("Failed to find C compiler\nand more")
 
     monkeypatch.setattr("dpo_lightning.logprobs.kernels.fused.FUSED", SimpleNamespace(scan=broken))
-    kernels._triton_runs.cache_clear()
+    choice._triton_runs.cache_clear()
     device = torch.device("cpu")
     with pytest.warns(UserWarning, match="Triton cannot run here .*Failed to find C compiler") as caught:
-        found = [kernels._triton_runs(device, torch.bfloat16) for _ in range(2)]
-    kernels._triton_runs.cache_clear()
+        found = [choice._triton_runs(device, torch.bfloat16) for _ in range(2)]
+    choice._triton_runs.cache_clear()
     assert (found, len(caught)) == ([False, False], 1)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dpo_lightning.compat.torch_products import multiplies_into_float32
-from dpo_lightning.logprobs import Statistic, kernels
-from dpo_lightning.logprobs.kernels import fused
+from dpo_lightning.logprobs import Statistic
+from dpo_lightning.logprobs.kernels import choice, fused
 from dpo_lightning.logprobs.linear import linear_logps
 from dpo_lightning.logprobs.tiling import Tiling
 from dpo_lightning.logprobs.transform import LogitTransform
@@ -72,7 +72,7 @@ TOKENS, VOCABULARY, WIDTH, COLUMNS = 4000, 128_256, 2048, 4096
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tensors without memory, which a GPU's sizes and products are chosen for."""
-    monkeypatch.setattr(kernels, "head_kernel", lambda *_: fused.FUSED)
+    monkeypatch.setattr(choice, "head_kernel", lambda *_: fused.FUSED)
     multiplies_into_float32.cache_clear()
     with FakeTensorMode():
         assert multiplies_into_float32(torch.device("cpu"), torch.bfloat16)
