@@ -97,12 +97,21 @@ def _only_own_hooks(module: nn.Module) -> bool:
 
 def _gradients(module: nn.Module, optimizer: Optimizer | None) -> list[tuple[nn.Parameter, Tensor]]:
     """Return each parameter that has a gradient, with that: torch makes a new object at each look, in 1 us."""
-    taken = parameters_of(module) if optimizer is None else _parameters(optimizer)
+    taken = _in_order(module) if optimizer is None else _parameters(optimizer)
     return [(parameter, gradient) for parameter in taken if (gradient := parameter.grad) is not None]
 
 
 def _with_gradients(module: nn.Module, optimizer: Optimizer) -> list[nn.Parameter]:
     return [parameter for parameter, _ in _gradients(module, optimizer)]
+
+
+def _in_order(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a module, of one optimizer in its order: a norm's last bit depends on the order."""
+    parameters = dict.fromkeys(parameters_of(module))
+    trainer = attached_trainer(module) if isinstance(module, pl.LightningModule) else None
+    optimizers: list[Optimizer] = [] if trainer is None else trainer.optimizers
+    first = _parameters(optimizers[0]) if len(optimizers) == 1 else iter(())
+    return [*dict.fromkeys([*(each for each in first if each in parameters), *parameters])]
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -83,6 +84,19 @@ def test_a_step_measures_its_gradient_once(tmp_path: Path, monkeypatch: pytest.M
     moved = torch.cat([(a - b).flatten() for a, b in zip(run.parameters(), before, strict=True)]).detach()
     assert moved.norm().item() == pytest.approx(1e-3, rel=2e-2)
     assert len(measured) == (1 if hook is None else 3)
+
+
+def test_a_shared_norm_is_the_one_measured_anew_to_the_last_bit() -> None:
+    run = module()
+    run.configure_model()
+    weights = [each for each in run.parameters() if each.requires_grad]
+    optimizer = torch.optim.SGD([{"params": weights[1::2]}, {"params": weights[::2]}], lr=1.0)
+    run.trainer = SimpleNamespace(optimizers=[optimizer], precision_plugin=None, callbacks=[])  # type: ignore[assignment]
+    for seed in range(20):
+        torch.manual_seed(seed)
+        for each in weights:
+            each.grad = torch.randn_like(each)
+        assert torch.equal(gradient_norm(run), gradient_norm(run, optimizer))
 
 
 def test_a_norm_is_that_of_the_gradients_of_now() -> None:
