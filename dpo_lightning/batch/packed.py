@@ -25,8 +25,10 @@ def packed(values: T) -> T:
     """
     arrays = [*_leaves(values, np.ndarray)]
     stops = [*accumulate(-(-each.nbytes // _ALIGNED) * _ALIGNED for each in arrays)]
-    buffer = torch.empty(stops[-1], dtype=torch.uint8)
-    memory, typed = buffer.numpy(), {kind: buffer.view(name) for kind, name in _TYPES.items()}
+    memory = np.empty(stops[-1] + _ALIGNED, dtype=np.uint8)
+    memory = memory[-memory.ctypes.data % _ALIGNED :][: stops[-1]]
+    buffer = torch.from_numpy(memory)
+    typed = {kind: buffer.view(name) for kind, name in _TYPES.items()}
     tensors = []
     for array, start in zip(arrays, [0, *stops], strict=False):
         there = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
