@@ -13,7 +13,7 @@ from dpo_lightning.batch.checks import check_examples
 from dpo_lightning.batch.columns import Holds
 from dpo_lightning.batch.packed import packed
 from dpo_lightning.batch.parts import Parts, ranges
-from dpo_lightning.batch.rows import ExampleRows, bare
+from dpo_lightning.batch.rows import ExampleRows, Said, said_of
 from dpo_lightning.batch.types import PreferenceBatch, TokenizedExample, TreeLayout
 from dpo_lightning.errors import InputError
 
@@ -154,16 +154,15 @@ def _batch(examples: Sequence[TokenizedExample], parts: Parts, of_tokens: dict[s
 
     Two buffers: what a program keeps of each batch, such as rows and labels, does not keep the tokens.
     """
-    examples = bare(examples)
-    columns = {name: [each.columns[name] for each in examples] for name in examples[0].columns}
-    texts = {name: values for name, values in columns.items() if Holds.of(values[0]) is Holds.TEXT}
+    said = said_of(examples)
+    texts = {name: values for name, values in said.columns.items() if Holds.of(values[0]) is Holds.TEXT}
     of_examples: dict[str, Any] = {
         "lengths": of_tokens.pop("lengths"),
         "example_of_sequence": parts.example[parts.order],
-        "row_ids": np.array([each.row for each in examples]),
+        "row_ids": np.array(said.rows),
         "row_ends": of_tokens.pop("row_ends", None),
-        "labels": _labels(examples, parts),
-        "column_bits": {name: _bits(values, parts) for name, values in columns.items() if name not in texts},
+        "labels": _labels(said, parts),
+        "column_bits": {name: _bits(values, parts) for name, values in said.columns.items() if name not in texts},
     }
     return PreferenceBatch(
         **packed(of_tokens),
@@ -173,13 +172,13 @@ def _batch(examples: Sequence[TokenizedExample], parts: Parts, of_tokens: dict[s
     )
 
 
-def _labels(examples: Sequence[TokenizedExample], parts: Parts) -> np.ndarray | None:
-    if examples[0].labels is None:
+def _labels(said: Said, parts: Parts) -> np.ndarray | None:
+    if said.labels is None:
         return None
-    return np.array([label for each in examples for label in each.labels or ()], dtype=bool)[parts.order_of_completions]
+    return np.array([label for own in said.labels for label in own or ()], dtype=bool)[parts.order_of_completions]
 
 
-def _bits(values: list[Any], parts: Parts) -> Any:
+def _bits(values: Sequence[Any], parts: Parts) -> Any:
     """Bits of float32: of numbers of examples as they are, of those of completions in the order of sequences."""
     if Holds.of(values[0]) is Holds.NUMBER:
         numbers = np.array([*map(float, values)])

@@ -25,12 +25,16 @@ def packed(values: T) -> T:
     """
     arrays = [*_leaves(values, np.ndarray)]
     stops = [*accumulate(-(-each.nbytes // _ALIGNED) * _ALIGNED for each in arrays)]
-    buffer = torch.empty(stops[-1], dtype=torch.uint8)
+    memory = np.empty(stops[-1] + _ALIGNED, dtype=np.uint8)
+    memory = memory[-memory.ctypes.data % _ALIGNED :][: stops[-1]]
+    buffer = torch.from_numpy(memory)
+    typed = {kind: buffer.view(name) for kind, name in _TYPES.items()}
     tensors = []
     for array, start in zip(arrays, [0, *stops], strict=False):
-        tensor = buffer[start : start + array.nbytes].view(_TYPES[array.dtype]).view(array.shape)
-        np.copyto(tensor.numpy(), array)
-        tensors.append(tensor)
+        there = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        np.copyto(there, array)
+        strides = [each // array.itemsize for each in there.strides]
+        tensors.append(typed[array.dtype].as_strided(array.shape, strides, start // array.itemsize))
     result: T = _replaced(values, np.ndarray, iter(tensors))
     return result
 

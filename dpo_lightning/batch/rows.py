@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -98,6 +98,29 @@ class ExampleRows(Sequence[TokenizedExample]):
             bare._replace(prompt_ids=prompt, completion_ids=[next(completions) for _ in bare.completion_ids])
             for bare, prompt in zip(self.bare, prompts, strict=True)
         ]
+
+
+class Said(NamedTuple):
+    """All that the data says of examples beside their tokens, one value of each.
+
+    Attributes:
+        rows: Rows of the source data.
+        labels: Those of the completions; None where there are none.
+        columns: Values of columns, by name.
+    """
+
+    rows: Sequence[int]
+    labels: Sequence[Sequence[bool] | None] | None
+    columns: Mapping[str, Sequence[Any]]
+
+
+def said_of(examples: Sequence[TokenizedExample]) -> Said:
+    """Return what the data says of examples that `check_examples` has seen."""
+    if isinstance(examples, ExampleRows):
+        return Said(examples.rows, examples.labels, examples.columns)
+    labels = None if examples[0].labels is None else [each.labels for each in examples]
+    columns = {name: [each.columns[name] for each in examples] for name in examples[0].columns}
+    return Said([each.row for each in examples], labels, columns)
 
 
 def bare(examples: Sequence[TokenizedExample]) -> Sequence[TokenizedExample]:
