@@ -15,7 +15,6 @@ _READS = (Tensor.item, Tensor.tolist, Tensor.numpy, Tensor.nonzero, torch.nonzer
 _READS += (Tensor.__bool__, Tensor.__float__, Tensor.__int__)
 _SAME = (Tensor.clone, Tensor.detach, Tensor.squeeze, torch.squeeze, torch.clone)
 _MARK = "is_on_host"
-_ON_THE_HOST = "dpo_lightning/batch/packed.py"  # where a batch is made, for whatever device
 
 
 class DeviceReads(TorchFunctionMode):
@@ -41,8 +40,7 @@ class DeviceReads(TorchFunctionMode):
         is_known = bool(args) and isinstance(args[0], Tensor) and hasattr(args[0], _MARK)
         if self.counting and not is_known and (func in _READS or func is Tensor.cpu):
             frame = traceback.extract_stack(limit=2)[0]
-            if not frame.filename.endswith(_ON_THE_HOST):
-                self.counts[f"{func.__name__} at {frame.filename}:{frame.lineno}"] += 1
+            self.counts[f"{func.__name__} at {frame.filename}:{frame.lineno}"] += 1
         result = func(*args, **kwargs)
         to_host = func is Tensor.cpu or (func is Tensor.to and "cpu" in args[1:2] and kwargs.get("non_blocking"))
         if to_host or (is_known and func in _SAME):
