@@ -199,7 +199,7 @@ def test_one_graph_for_all_lengths_and_one_for_each_kind(monkeypatch: pytest.Mon
         (torch.float32, 64, Softmax(SCALE, dropout=0.1), causal, False),
         (torch.float32, 64, Softmax(SCALE), chunk(3), False),
     ],
-    ids=str,
+    ids=["float32", "soft-cap, window", "float64", "wide", "dropout", "chunk"],
 )
 def test_what_the_kernel_takes(
     dtype: torch.dtype, width: int, softmax: Softmax, rule: Rule, fits: bool, monkeypatch: pytest.MonkeyPatch
