@@ -178,14 +178,6 @@ def is_unscaled(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) 
     return state is not None and state["stage"] is not OptState.READY
 
 
-def version_of(tensor: Tensor) -> int:
-    """Return how often a tensor was changed in place.
-
-    Touches `Tensor._version`, autograd's own count, which it has no public name for.
-    """
-    return tensor._version
-
-
 def fuse(optimizer: torch.optim.Optimizer) -> None:
     """Let an optimizer of torch's that has not stepped run as one fused kernel, as if it had been made with `fused`.
 
@@ -242,5 +234,8 @@ def set_rates(scheduler: LRScheduler, rates: list[Any]) -> None:
 
 
 def changes_of(tensor: Tensor) -> int:
-    """Return how often a tensor was changed in place; 0 of one made in inference mode, where none is counted."""
+    """Return how often a tensor was changed in place; 0 of one made in inference mode, where none is counted.
+
+    Touches `Tensor._version`, autograd's own count, which it has no public name for.
+    """
     return 0 if tensor.is_inference() else tensor._version

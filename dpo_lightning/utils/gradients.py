@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from dpo_lightning.compat.modules import parameters_of
-from dpo_lightning.compat.torch import is_unscaled, loss_scale, version_of
+from dpo_lightning.compat.torch import changes_of, is_unscaled, loss_scale
 from dpo_lightning.utils.tensors import whole
 from dpo_lightning.utils.trainers import attached_trainer
 
@@ -68,7 +68,7 @@ def norm_of_step(module: nn.Module, optimizer: Optimizer | None = None, *, measu
     if not measure and known is not None and _is_of(known, module, gradients):
         return known.norm
     norm = _norm_of(module, gradients)
-    changes = {id(gradient): (ref(gradient), version_of(gradient)) for _, gradient in gradients}
+    changes = {id(gradient): (ref(gradient), changes_of(gradient)) for _, gradient in gradients}
     _known[module] = _Known(changes, _multiplied(module)[0], norm)
     return norm
 
@@ -79,7 +79,7 @@ def _is_of(known: _Known, module: nn.Module, gradients: Sequence[tuple[nn.Parame
         return False
     held = ((gradient, known.gradients.get(id(gradient), (None, None))) for _, gradient in gradients)
     same = all(
-        was is not None and was() is gradient and version_of(gradient) == version for gradient, (was, version) in held
+        was is not None and was() is gradient and changes_of(gradient) == version for gradient, (was, version) in held
     )
     return same and known.multiplied == _multiplied(module)[0]
 
