@@ -49,18 +49,23 @@ def modules_of_kind(module: nn.Module, kind: type[Any]) -> list[tuple[str, Any]]
 
 
 def _walk_of(module: nn.Module) -> _Walk:
-    """Walk below a module, at a fifth of the time where nothing has changed.
+    """Walk below a module, at a fifth of the time where nothing has changed."""
+    walk = _walks.get(module)
+    if walk is None or not walk.is_right():
+        walk = _walks[module] = _walk_anew(module)
+    return walk
+
+
+def _walk_anew(module: nn.Module) -> _Walk:
+    """Walk below a module.
 
     Touches `Module._modules` and `Module._parameters`, the dicts of children and of parameters: `named_children()`
     takes as long as the walk that is to be saved.
     """
-    walk = _walks.get(module)
-    if walk is None or not walk.is_right():
-        below = [(name, each) for name, each in module.named_modules() if each is not module]
-        walked = [module, *(each for _, each in below)]
-        children = [(each._modules, tuple(each._modules), _ids(each._modules)) for each in walked]
-        walk = _walks[module] = _Walk(below, children, [each._parameters for each in walked], {})
-    return walk
+    below = [(name, each) for name, each in module.named_modules() if each is not module]
+    walked = [module, *(each for _, each in below)]
+    children = [(each._modules, tuple(each._modules), _ids(each._modules)) for each in walked]
+    return _Walk(below, children, [each._parameters for each in walked], {})
 
 
 def parameters_of(module: nn.Module) -> Iterator[nn.Parameter]:
@@ -79,3 +84,26 @@ def parameters_of(module: nn.Module) -> Iterator[nn.Parameter]:
 def forget_walk(module: nn.Module) -> None:
     """Let go of what is below a module: one of them may hold the module."""
     _walks.pop(module, None)
+
+
+class Walked:
+    """The modules of a model, without a walk each time: a list, made anew when one of them has other children.
+
+    torch's walk of 16 layers with adapters takes 4 ms. Who holds it keeps the model alive, and nothing else does: a
+    module may refer to the one above it.
+
+    Args:
+        model: The model; it is walked at the first call.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._walk: _Walk | None = None
+        self._modules: list[nn.Module] = []
+
+    def __call__(self) -> list[nn.Module]:
+        """Return the modules, each once, the model first."""
+        if self._walk is None or not self._walk.is_right():
+            self._walk = _walk_anew(self._model)
+            self._modules = [self._model, *(each for _, each in self._walk.below)]
+        return self._modules

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from dpo_lightning.compat.torch_walk import Walked
+from dpo_lightning.compat.modules import Walked
 from dpo_lightning.policy.prepare import adapter_dropouts, is_random
 from dpo_lightning.utils.torch_modes import evaluating
 

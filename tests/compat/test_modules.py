@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torchmetrics import MeanMetric, Metric
 
-from dpo_lightning.compat.modules import forget_walk, modules_of_kind, parameters_of
+from dpo_lightning.compat.modules import Walked, forget_walk, modules_of_kind, parameters_of
 
 
 class Tied(nn.Module):
@@ -67,3 +68,29 @@ def test_a_walk_keeps_no_module_alive() -> None:
     del module, holding, each
     gc.collect()
     assert [each() for each in there] == [None, None]
+
+
+def test_the_list_of_modules_is_what_torch_walks_whatever_changes() -> None:
+    inner = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    model = nn.Sequential(inner, nn.Linear(1, 1), inner)
+    walked = Walked(model)
+    assert walked() is walked()
+    for change in (
+        lambda: inner.append(nn.Dropout(0.1)),
+        lambda: inner[2].add_module("under", nn.Tanh()),
+        lambda: setattr(model, "1", nn.Identity()),
+        lambda: inner.__delitem__(0),
+        lambda: model.pop(0),
+    ):
+        change()
+        assert walked() == [*model.modules()]
+
+
+def test_the_list_of_a_copy_is_the_copys() -> None:
+    model = nn.Sequential(nn.Linear(1, 1))
+    walked = Walked(model)
+    walked()
+    copied_model, copied = copy.deepcopy((model, walked))
+    copied_model.append(nn.ReLU())
+    assert copied() == [*copied_model.modules()]
+    assert len(walked()) == 2
