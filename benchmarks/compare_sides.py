@@ -9,7 +9,7 @@ from typing import Any
 
 from dpo_lightning import TokenizedExample
 
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "beta": 0.1,
     "max_length": 1024,
     "optimizer": "AdamW(fused=True)",
@@ -22,7 +22,7 @@ RECIPE = {
 }
 LEARNING_RATE = {"full": 1e-4, "lora": 1e-3}
 """Large enough for the losses to leave ln 2 in a few steps: only then do they show whether the gradients agree."""
-LORA = {"r": 16, "alpha": 32, "target_modules": "all-linear"}
+LORA: dict[str, Any] = {"r": 16, "alpha": 32, "target_modules": "all-linear"}
 
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),

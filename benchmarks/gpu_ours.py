@@ -90,8 +90,10 @@ def _module(job: Job, settings: dict[str, Any], side: GpuSide) -> GpuModule:
         DPO(beta=RECIPE["beta"]),
         Precomputed(str(cache)) if side.stored else None,
         lora=LoRA(**LORA) if mode == "lora" else None,
-        optimizer=lambda parameters: AdamW(parameters, rate, weight_decay=0.0, **{side.optimizer: True}),
-        **({} if side.layers is None else {"fused_layers": side.layers}),
+        optimizer=lambda parameters: AdamW(
+            parameters, rate, weight_decay=0.0, fused=not side.foreach, foreach=side.foreach
+        ),
+        fused_layers=side.layers,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 MODES = {"tiny": ("full", "lora"), "1b": ("full",), "8b": ("lora",)}
 """What is trained of a model unless it is asked for otherwise."""
@@ -40,7 +40,8 @@ class GpuSide:
         rank: Its place in the order: a lower one is run before those of all models that have a higher one.
         what: In words.
         stored: Whether the reference is computed before the training.
-        layout, head, layers, optimizer, guarded: Our parts; None is the default.
+        layout, head, layers, guarded: Our parts; a head of None is the default.
+        foreach: AdamW loops over tensors; else it is fused.
         liger: Whether norms, RoPE and SwiGLU are Liger's, of policy and reference.
         flash, checkpointing: TRL's. Flash is `sdpa`'s own, or that of the `package` flash-attn.
     """
@@ -51,8 +52,8 @@ class GpuSide:
     stored: bool = False
     layout: str = "tree"
     head: str | None = None
-    layers: str | None = None
-    optimizer: str = "fused"
+    layers: Literal["auto", "none"] = "auto"
+    foreach: bool = False
     guarded: bool = True
     liger: bool = False
     flash: str | None = None
@@ -69,7 +70,7 @@ SIDES = {
     "ours-torch-head": GpuSide("ours", 2, "the head in PyTorch", head="torch"),
     "ours-plain-layers": GpuSide("ours", 2, "layers that are not fused", layers="none"),
     "ours-liger": GpuSide("ours", 2, "Liger's kernels instead of fused layers", layers="none", liger=True),
-    "ours-foreach": GpuSide("ours", 3, "AdamW in loops over tensors", optimizer="foreach"),
+    "ours-foreach": GpuSide("ours", 3, "AdamW in loops over tensors", foreach=True),
     "ours-padded": GpuSide("ours", 3, "padded rows", layout="padded"),
     "ours-unguarded": GpuSide("ours", 3, "no guard of the updates", guarded=False),
     "trl-plain": GpuSide("trl", 4, "no checkpointing, nothing else"),

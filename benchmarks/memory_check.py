@@ -130,7 +130,7 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
     numerics = Numerics.of(case["precision"])
     layer = work.tokens * memory.layer_bytes(shape, numerics)  # the CPU's attention keeps each key once
     norm = 8 * work.tokens * shape.hidden
-    kept = numerics.weight * shape.hidden
+    kept: float = numerics.weight * shape.hidden
     if case["checkpointing"] == "selective":  # of which a CPU's tree attention is no part
         kept += memory.products_bytes(shape, numerics) - numerics.activation * shape.heads
     saved = norm + shape.layers * (work.tokens * kept if case["checkpointing"] else layer + _probabilities(case, work))

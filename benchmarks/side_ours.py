@@ -59,7 +59,7 @@ def run_lightning(spec: Spec) -> dict[str, Any]:
         max_steps=spec.steps,
         accelerator="gpu" if spec.device == "cuda" else "cpu",
         devices=1,
-        precision=PRECISION[spec.precision],
+        precision=PRECISION[spec.precision],  # type: ignore[arg-type]
         log_every_n_steps=RECIPE["log_every_n_steps"],
         callbacks=[Clock(module.recorder)],
         limit_val_batches=0,
