@@ -13,22 +13,18 @@ from torch import Tensor
 from transformers.masking_utils import (
     add_offsets_to_mask_function,
     and_masks,
-    bidirectional_mask_function,
-    blockwise_overlay,
     causal_mask_function,
     chunked_causal_mask_function,
     chunked_overlay,
     or_masks,
-    packed_sequence_compatibility_function,
     packed_sequence_mask_function,
     padding_mask_function,
-    remap_positions_for_packed_sequence,
-    sliding_window_bidirectional_mask_function,
     sliding_window_causal_mask_function,
     sliding_window_overlay,
 )
 
 from dpo_lightning.attention.rules import Rule, reach_of
+from tests.attention.mask_functions import both_ways, remapped, window_both_ways, within_groups
 
 LENGTH = 12
 
@@ -73,16 +69,17 @@ def asks_for_a_value(_: Any, __: Any, query: Any, key: Any) -> Any:
 
 
 OTHERS: dict[str, Rule] = {
-    "all": bidirectional_mask_function,
-    "a window to both sides": sliding_window_bidirectional_mask_function(3),
+    "all": both_ways,
+    "a window to both sides": window_both_ways(3),
     "a window without causality": sliding_window_overlay(3),
     "chunks": chunked_causal_mask_function(5, torch.zeros(1, dtype=torch.long)),
     "one chunk": chunked_causal_mask_function(LENGTH, torch.zeros(1, dtype=torch.long)),
     "padding": and_masks(causal_mask_function, padding_mask_function(torch.ones(1, LENGTH, dtype=torch.bool))),
-    "packed": packed_sequence_compatibility_function(
-        causal_mask_function, torch.arange(LENGTH)[None] % 5, torch.arange(LENGTH)[None] // 5
+    "packed": and_masks(
+        packed_sequence_mask_function(torch.arange(LENGTH)[None] // 5),
+        remapped(causal_mask_function, torch.arange(LENGTH)[None] % 5),
     ),
-    "an image": or_masks(causal_mask_function, blockwise_overlay((torch.arange(LENGTH) // 4)[None])),
+    "an image": or_masks(causal_mask_function, within_groups((torch.arange(LENGTH) // 4)[None])),
     "a constant": lambda *_: torch.tensor(True),
     "and a constant": and_masks(causal_mask_function, lambda *_: torch.tensor(True)),
     "one key hidden": hides_one_key,
@@ -113,20 +110,20 @@ def drawn(rng: random.Random, depth: int = 0) -> Rule:
     simple: list[Callable[[], Rule]] = [
         lambda: causal_mask_function,
         lambda: causal_mask_function,
-        lambda: bidirectional_mask_function,
+        lambda: both_ways,
         lambda: sliding_window_overlay(rng.randrange(-1, LENGTH + 2)),
         lambda: sliding_window_causal_mask_function(rng.randrange(-1, LENGTH + 2)),
-        lambda: sliding_window_bidirectional_mask_function(rng.randrange(LENGTH)),
+        lambda: window_both_ways(rng.randrange(LENGTH)),
         lambda: chunked_overlay(rng.randrange(1, LENGTH + 2), pads),
         lambda: padding_mask_function(torch.rand(1, 2 * LENGTH) < 0.9),
         lambda: packed_sequence_mask_function(groups),
-        lambda: blockwise_overlay(groups),
+        lambda: within_groups(groups),
     ]
     made: list[Callable[[], Rule]] = [
         lambda: and_masks(drawn(rng, depth + 1), drawn(rng, depth + 1)),
         lambda: and_masks(drawn(rng, depth + 1), drawn(rng, depth + 1)),
         lambda: or_masks(drawn(rng, depth + 1), drawn(rng, depth + 1)),
-        lambda: remap_positions_for_packed_sequence(drawn(rng, depth + 1), positions),
+        lambda: remapped(drawn(rng, depth + 1), positions),
         lambda: add_offsets_to_mask_function(drawn(rng, depth + 1), rng.randrange(3), rng.randrange(3)),
     ]
     return rng.choice(simple if depth == 3 or rng.random() < 0.3 else made)()

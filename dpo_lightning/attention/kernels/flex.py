@@ -94,20 +94,16 @@ def _wide_enough(part: Tensor) -> Tensor:
     return F.pad(part, (0, missing)) if missing > 0 else part
 
 
-@no_type_check  # as for the functions that FlexAttention gets: compiled as a whole, it has no room for a checker
+@no_type_check  # compiled as a whole, it has no room for a checker; what FlexAttention gets are lambdas for that reason
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, blocks: Any, scale: float, softcap: float | None, sinks: Tensor | None
 ) -> Tensor:
     """Attend; a sink of score `s` beside keys with the log-sum `l` leaves them `sigmoid(l - s)` of the probability."""
-
-    def capped(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return softcap * torch.tanh(score / softcap)
-
     output, aux = torch_flex.flex_attention(
         query,
         key,
         value,
-        score_mod=None if softcap is None else capped,
+        score_mod=None if softcap is None else lambda score, _, __, ___, ____: softcap * torch.tanh(score / softcap),
         block_mask=blocks,
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
@@ -165,16 +161,16 @@ def _try(heads: _Heads, example: TokenizedExample) -> None:
 def _block_mask(tree: TreeLayout, reach: float) -> torch_flex.BlockMask:
     """Return which blocks of keys each block of queries sees in part or in whole, without a table of single tokens."""
     own, prompt, prompt_end = _sight(tree, reach)
-
-    @no_type_check
-    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        in_own = (own[query] <= key) & (key <= query)
-        return in_own | ((prompt[query] <= key) & (key < prompt_end[query]))
-
     some, whole = _blocks(_Sight(own, prompt, prompt_end))
     length = len(own)
     return torch_flex.BlockMask.from_kv_blocks(
-        *_listed(some & ~whole), *_listed(whole), BLOCK_SIZE=_BLOCK, mask_mod=sees, seq_lengths=(length, length)
+        *_listed(some & ~whole),
+        *_listed(whole),
+        BLOCK_SIZE=_BLOCK,
+        mask_mod=lambda _, __, query, key: (
+            ((own[query] <= key) & (key <= query)) | ((prompt[query] <= key) & (key < prompt_end[query]))
+        ),
+        seq_lengths=(length, length),
     )
 
 
