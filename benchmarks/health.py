@@ -4,8 +4,7 @@
 
 Makes the runs of the frontier, and some whose beta or learning rate is wrong, half as long, and writes a line each: the
 curves, the share of their own log-prob that chosen completions have lost, and what 256 samples are worth. The limits of
-`dpo_lightning.report.verdict` and of `dpo_lightning.report.health` are read off `benchmarks/results/health.jsonl`. Its
-sweeps were made by an earlier form of this program: their names, and three of their settings, are others.
+`dpo_lightning.report.verdict` and of `dpo_lightning.report.health` are read off `benchmarks/results/health.jsonl`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from torch.optim import AdamW
 
 from benchmarks.frontier.catalogue import CATALOGUE, SWEEPS, Entry
 from benchmarks.frontier.measure import kl_along
-from dpo_lightning import DPO, IPO, RPO, PreferenceModule, SimPO
+from dpo_lightning import DPO, IPO, RPO, APODown, PreferenceModule, SimPO
 from dpo_lightning.lab.datamodule import LabDataModule
 from dpo_lightning.lab.reward import sentences, split_sentences, true_reward
 from dpo_lightning.losses import Compares
@@ -39,6 +38,7 @@ from dpo_lightning.training.schedules import Cosine
 
 _PAIRS, _HELD_OUT, _BATCH = 2000, 128, 16
 _DIGITS = 4
+_RATES = (1e-6, 2e-3, 3e-3, 4e-3, 5e-3, 1e-2, 3e-2)
 
 
 class Curves(Logger):
@@ -71,11 +71,17 @@ def entries() -> Iterator[tuple[str, Entry]]:
     """Yield the catalogue, and runs that are wrong by their beta or learning rate."""
     yield from (("frontier", entry) for entry in CATALOGUE)
     wrong = [*SWEEPS["DPO"], replace(CATALOGUE[0], name="DPO 0.01", objective=DPO(0.01))]
-    wrong += [replace(CATALOGUE[0], name=f"DPO 0.3, {rate:g}", learning_rate=rate) for rate in (1e-6, 2e-3, 5e-3, 1e-2)]
+    wrong += [replace(CATALOGUE[0], name=f"DPO 0.3, {rate:g}", learning_rate=rate) for rate in _RATES]
     wrong += [
         replace(CATALOGUE[0], name=f"SimPO, {rate:g}", objective=SimPO(), learning_rate=rate)
-        for rate in (3e-4, 7e-4, 2e-3)
+        for rate in (3e-4, 5e-4, 7e-4, 2e-3)
     ]
+    wrong += [
+        replace(CATALOGUE[0], name=f"DPO 0.1, {rate:g}", objective=DPO(0.1), learning_rate=rate)
+        for rate in (1e-3, 2e-3)
+    ]
+    wrong += [replace(CATALOGUE[0], name="DPO 0.05", objective=DPO(0.05))]
+    wrong += [replace(CATALOGUE[0], name="APO down 0.3", objective=APODown(0.3))]
     wrong += [replace(CATALOGUE[0], name="IPO 0.01", objective=IPO(0.01))]
     wrong += [replace(CATALOGUE[0], name="RPO 0.1", objective=RPO(0.1))]
     yield from (("sweep", entry) for entry in wrong)
@@ -97,6 +103,7 @@ def measured(of: str, entry: Entry, root: Path) -> dict[str, Any]:
         accelerator="cpu",
         devices=1,
         logger=curves,
+        default_root_dir=str(root.with_name("records")),
         log_every_n_steps=5,
         val_check_interval=0.25,
         callbacks=entry.callbacks(),

@@ -52,10 +52,10 @@ def test_a_run_whose_text_breaks_is_told_and_one_whose_text_holds_is_not(run: di
 
 @pytest.mark.parametrize(
     ("low", "high", "least", "most"),
-    [(-math.inf, 0.5, 0.0, 0.11), (FAR_SHARE, BROKEN_SHARE, 0.03, 0.16), (BROKEN_SHARE, math.inf, 0.16, 1.0)],
+    [(-math.inf, 0.5, 0.0, 0.14), (FAR_SHARE, BROKEN_SHARE, 0.12, 0.44), (BROKEN_SHARE, math.inf, 0.15, 1.0)],
 )
 def test_the_limits_of_the_verdict_are_what_was_measured(low: float, high: float, least: float, most: float) -> None:
-    malformed = [1 - run["well_formed"] for run in RUNS if low <= run["share_lost"] < high]
-    assert len(malformed) >= 3
+    malformed = [1 - run["well_formed"] for run in RUNS if low <= run["share_lost"] < high and run["name"] not in FALLS]
+    assert len(malformed) >= 6
     assert least <= min(malformed)
     assert max(malformed) <= most
