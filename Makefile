@@ -58,8 +58,8 @@ docs: $(VENV)/.test
 # On a machine with a GPU, with a Python whose torch has CUDA: the rows of one call, and the tables of docs/performance.md.
 # The same call again adds rows; OPTIONS='--budget-s 900' gives it more time.
 gpu:
-	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu $(OPTIONS)
-	PYTHONPATH=. $(PYTHON) -m tools.docs.performance
+	PYTHONPATH=.:$$PYTHONPATH $(PYTHON) -m benchmarks.gpu $(OPTIONS)
+	PYTHONPATH=.:$$PYTHONPATH $(PYTHON) -m tools.docs.performance
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "triton", "lightning", "transformers", "peft", "datasets", "trl", "liger-kernel", "dpo_lightning")
+_OTHERS = ("torch", "triton", "lightning", "transformers", "peft", "datasets", "trl", "liger-kernel", "flash-attn-3")
+PACKAGES = (*_OTHERS, "dpo_lightning")
 
 
 def describe() -> dict[str, Any]:

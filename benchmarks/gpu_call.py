@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from itertools import groupby
 from pathlib import Path
@@ -18,8 +19,8 @@ import torch
 from benchmarks.compare_models import MODELS
 from benchmarks.environment import describe
 from benchmarks.gpu_process import Measuring
-from benchmarks.gpu_report import as_text, derived, tables, wrong
-from benchmarks.gpu_rows import MAX_LENGTH, MODES, PROFILES, SIDES, Asked, Row, rows_of
+from benchmarks.gpu_report import COLUMNS, as_text, derived, tables, wrong
+from benchmarks.gpu_rows import MAX_LENGTH, MODES, PROFILES, SIDES, Asked, Row, left_out, rows_of
 from benchmarks.profiles import make_examples, orders
 from benchmarks.roofline import count_work
 from dpo_lightning.errors import DPOLightningError, InputError
@@ -31,6 +32,14 @@ SECONDS_OF_A_SIDE = {"cuda": 120.0, "cpu": 300.0}
 SECONDS_TO_START = {"cuda": 12.0, "cpu": 4.0}
 """A process is not started where less than this is left."""
 SECONDS_OF_THE_TABLE = 3.0
+SAID = {
+    "copy_gb_per_s": "copy {:.0f} GB/s",
+    "product_tflops": "product {:.3g} TFLOP/s",
+    "forward_ms": "forward {:.3g} ms",
+    "backward_ms": "backward {:.3g} ms",
+    "both_ms": "with backward {:.3g} ms",
+}
+"""Figures of a kernel that the line of its row has."""
 CORES_TO_LOAD_AHEAD = 8
 """With as many, the next process loads its libraries while one measures."""
 
@@ -54,7 +63,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--budget-s", type=float, default=320.0, help="seconds of the whole call (default 320)")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu.json", help="file of the rows, added to")
+    parser.add_argument(
+        "--out", type=Path, help="file of the rows, added to (default results/gpu.json; on a CPU in runs/)"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default=device)
     parser.add_argument("--model", nargs="+", choices=MODES, help="1b is trained whole, 8b by LoRA")
     parser.add_argument("--mode", nargs="+", choices=("full", "lora"), help="of all models, instead")
@@ -67,6 +78,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--shared", type=Path, default=HERE.parents[1] / "shared", help="folder with data/, tokenizers/"
     )
     asked = parser.parse_args(arguments)
+    # The page of results has a GPU's.
+    asked.out = asked.out or (HERE / "results" if asked.device == "cuda" else HERE.parent / "runs") / "gpu.json"
     asked.model = asked.model or (["1b", "8b"] if asked.device == "cuda" else ["tiny"])
     if min(asked.warmup, asked.steps) < 1:
         parser.error("--warmup and --steps are 1 at least")
@@ -86,7 +99,9 @@ class Call:
         self.asked, self.scratch, self.ends = asked, scratch, started + asked.budget_s - SECONDS_OF_THE_TABLE
         about = {**describe(), "device": asked.device, "warmup": asked.warmup, "steps": asked.steps}
         self.results = started_file(asked.out, about)
-        self.rows = rows_of(Asked(asked.model, asked.mode, asked.profile, asked.sides, not asked.no_kernels))
+        self.results["left_out"] = left_out(asked.sides)
+        sides = [side for side in asked.sides if side not in self.results["left_out"]]
+        self.rows = rows_of(Asked(asked.model, asked.mode, asked.profile, sides, not asked.no_kernels))
         self._examples: dict[str, str] = {}
         self._number = 0
 
@@ -149,9 +164,13 @@ class Call:
             print(f"\n{as_text(table)}")
         if self.results["not_run"]:
             print(f"\nNot run, the budget of {self.asked.budget_s:.0f} s is spent; the same call again adds them:")
-            print("\n".join(f"  {name}" for name in self.results["not_run"]))
+            missing = [row for row in self.rows if row.name in self.results["not_run"]]
+            print(by_process(missing))
+        for side, reason in self.results["left_out"].items():
+            print(f"\nLeft out: {side}, since {reason}")
         failures = wrong(derived(self.results))
-        print("".join(f"\nWRONG: {line}" for line in failures))
+        for line in failures:
+            print(f"\nWRONG: {line}")
         return 1 if failures else 0
 
     def _examples_of(self, group: list[Row]) -> dict[str, str]:
@@ -199,10 +218,21 @@ def started_file(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def by_process(rows: list[Row]) -> str:
+    """The rows of each process, steps by their profiles, in lines that fit a terminal."""
+    lines = []
+    for process, group in groupby(rows, key=lambda row: row.process):
+        named = (row.settings["profile"] if row.settings["kind"] == "step" else row.name for row in group)
+        lines.append(
+            textwrap.fill(f"  {process}: {', '.join(named)}", COLUMNS, subsequent_indent="    ", break_on_hyphens=False)
+        )
+    return "\n".join(lines)
+
+
 def outcome(figures: dict[str, Any]) -> str:
     """A row in one line."""
     if "error" in figures:
         return f"failed: {figures['error']}"
     if "step_s" in figures:
         return f"{1e3 * sum(figures['step_s']) / len(figures['step_s']):.0f} ms a step"
-    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if isinstance(value, float))
+    return ", ".join(words.format(figures[name]) for name, words in SAID.items() if name in figures)

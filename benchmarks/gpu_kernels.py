@@ -16,7 +16,7 @@ from benchmarks.gpu_job import Job
 from benchmarks.gpu_ours import torch_head
 from benchmarks.gpu_timing import call_ms
 from benchmarks.roofline import count_work, gflops
-from dpo_lightning.attention import interface
+from dpo_lightning.attention import interface, use_flash_attention_3
 from dpo_lightning.attention.kernels import Softmax
 from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.batch import collate_tree
@@ -44,6 +44,16 @@ def ceilings(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
 
 def attention(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds of one layer's attention over the first batch as a tree, forward and backward."""
+    if settings["flash"] is None:
+        return _attention(job, settings)
+    use_flash_attention_3(torch.device(job.device))
+    try:
+        return {**_attention(job, settings), "kernel": settings["flash"]}
+    finally:
+        torch.nn.attention.restore_flash_attention_impl()
+
+
+def _attention(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
     examples = job.examples(settings)[: settings["pairs"]]
     hidden, _, heads, groups, _, _ = MODELS[settings["model"]]
     width, tree = hidden // heads, tree_map_only(Tensor, lambda each: each.to(job.device), collate_tree(examples)).tree

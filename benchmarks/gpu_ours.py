@@ -19,7 +19,7 @@ from benchmarks.gpu_job import Job
 from benchmarks.gpu_rows import MAX_LENGTH, PRECISION, SIDES, GpuSide
 from benchmarks.gpu_timing import DeviceRecorder
 from benchmarks.side_ours import Clock, RecordedModule
-from dpo_lightning import DPO, LoRA, Precomputed, PreferenceBatch
+from dpo_lightning import DPO, FlashAttention3, LoRA, Precomputed, PreferenceBatch
 from dpo_lightning.callbacks import UpdateGuard
 from dpo_lightning.data import collate_padded, collate_tree
 from dpo_lightning.logprobs.kernels import choice
@@ -67,7 +67,7 @@ def train(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
             devices=1,
             precision=PRECISION[mode],  # type: ignore[arg-type]
             log_every_n_steps=RECIPE["log_every_n_steps"],
-            callbacks=[GpuClock(recorder)],
+            callbacks=[GpuClock(recorder), *([FlashAttention3()] if side.flash == "fa3" else [])],
             limit_val_batches=0,
             logger=False,
             enable_checkpointing=False,

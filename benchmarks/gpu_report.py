@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
@@ -22,12 +23,17 @@ HEAD_LIMITS = {"logp_error": 5e-3, "gradient_error": 2e-2}
 Figures = dict[str, Any]
 
 
+COLUMNS = 80
+"""Width of a terminal into which the tables fit."""
+
+
 class Table(NamedTuple):
-    """A title, headings, and cells; the first column is of words, the others of figures."""
+    """A title, headings, and cells; the first column is of words, the others of figures, unless all are `texts`."""
 
     title: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
+    texts: bool = False
 
 
 def derived(results: Mapping[str, Any]) -> dict[str, Figures]:
@@ -134,13 +140,14 @@ def _attention(rows: Mapping[str, Figures]) -> Table:
 
 def _heads(rows: Mapping[str, Figures]) -> Table:
     columns: dict[str, Callable[[Figures], str]] = {
-        "forward, ms": lambda row: f"{row['forward_ms']:.2f}",
-        "with backward, ms": lambda row: f"{row['both_ms']:.2f}",
-        "peak, GiB": lambda row: "" if row["cuda_peak_mib"] is None else f"{row['cuda_peak_mib'] / 1024:.1f}",
+        "forward": lambda row: f"{row['forward_ms']:.2f}",
+        "with backward": lambda row: f"{row['both_ms']:.2f}",
+        "GiB": lambda row: "" if row["cuda_peak_mib"] is None else f"{row['cuda_peak_mib'] / 1024:.1f}",
         "error": lambda row: f"{row['logp_error']:.0e} / {row['gradient_error']:.0e}",
     }
     found = {name.removeprefix("head/"): row for name, row in rows.items() if row.get("kind") == "head"}
-    return _table("The head: model, rows, trained or frozen, whose; errors against float64", columns, found)
+    title = "The head, in ms: model, rows, trained or frozen, whose; errors against float64"
+    return _table(title, columns, found)
 
 
 def _steps(rows: Mapping[str, Figures]) -> list[Table]:
@@ -148,18 +155,18 @@ def _steps(rows: Mapping[str, Figures]) -> list[Table]:
         "pairs/s": lambda row: f"{row['pairs_per_s']:.3g}",
         "ms": lambda row: f"{row['step_ms']:.0f}",
         "GiB": lambda row: f"{row['peak_gib']:.1f}",
-        "useful TFLOP/s": lambda row: f"{row['useful_tflops']:.3g}",
+        "TFLOP/s": lambda row: f"{row['useful_tflops']:.3g}",
         "of peak": lambda row: f"{row['utilisation']:.0%}" if "utilisation" in row else "",
         "GEMM": lambda row: f"{row['gemm_share']:.0%}" if "gemm_share" in row else "",
-        "Δ logps": lambda row: f"{row['logp_difference']:.0e}" if "logp_difference" in row else "",
-        "Δ gradient": lambda row: f"{row['gradient_difference']:.0e}" if "gradient_difference" in row else "",
+        "Δ logp": lambda row: f"{row['logp_difference']:.0e}" if "logp_difference" in row else "",
+        "Δ grad": lambda row: f"{row['gradient_difference']:.0e}" if "gradient_difference" in row else "",
     }
     found = []
     for case, names in _cases(rows).items():
         pairs = rows[names[0]]["pairs"]
         sides = {SIDES_ORDER[rows[name]["side"]]: rows[name] for name in names}
         of_sides = {row["side"]: row for _, row in sorted(sides.items())}
-        found.append(_table(f"Step of {case}, {pairs} pairs", columns, of_sides))
+        found.append(_table(f"Step of {case}, {pairs} {'pair' if pairs == 1 else 'pairs'}", columns, of_sides))
     return found
 
 
@@ -172,19 +179,19 @@ def _ratios(rows: Mapping[str, Figures]) -> Table:
     for case, names in _cases(rows).items():
         sides = {rows[name]["side"]: rows[name] for name in names}
         goal = GOALS[case.rpartition("/")[2]]
-        for ours, theirs in (("ours", "trl-best"), ("ours-stored", "trl-best-stored")):
+        for label, ours, theirs in ((case, "ours", "trl-best"), (f"{case}, stored", "ours-stored", "trl-best-stored")):
             if ours in sides and theirs in sides:
                 speed, memory = (sides[ours][key] / sides[theirs][key] for key in ("pairs_per_s", "peak_gib"))
                 gemm = sides[ours].get("gemm_share")
                 of_peak = "" if gemm is None else f"{gemm:.2f} (≥ {GEMM_GOAL})"
-                label = f"{case}, {ours} over {theirs}"
                 cells.append([label, f"{speed:.2f} (≥ {goal})", f"{memory:.2f} (≤ {MEMORY_GOAL})", of_peak])
-    return Table("Ratios, with the goals", ["", "pairs/s", "memory", "GEMM share of the step"], cells)
+    title = "Ours over trl-best, with goals; stored: both with a reference from before"
+    return Table(title, ["", "pairs/s", "memory", "GEMM of step"], cells)
 
 
 def _failed(rows: Mapping[str, Figures]) -> Table:
     cells = [[name, row["error"]] for name, row in rows.items() if "error" in row]
-    return Table("Failed", ["", "error"], cells)
+    return Table("Failed", ["", "error"], cells, texts=True)
 
 
 def _table(title: str, columns: Mapping[str, Callable[[Figures], str]], rows: Mapping[str, Figures]) -> Table:
@@ -193,7 +200,10 @@ def _table(title: str, columns: Mapping[str, Callable[[Figures], str]], rows: Ma
 
 
 def as_text(table: Table) -> str:
-    """The table for a terminal, however wide."""
+    """The table for a terminal."""
+    if table.texts:
+        rows = (textwrap.fill(": ".join(row), COLUMNS, subsequent_indent="    ") for row in table.rows)
+        return "\n".join([table.title, *rows])
     lines = [table.headings, *table.rows]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     return "\n".join([table.title, *("  ".join(_aligned(line, widths)).rstrip() for line in lines)])

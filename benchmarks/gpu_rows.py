@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 MODES = {"tiny": ("full", "lora"), "1b": ("full",), "8b": ("lora",)}
@@ -43,7 +44,10 @@ class GpuSide:
         layout, head, layers, guarded: Our parts; a head of None is the default.
         foreach: AdamW loops over tensors; else it is fused.
         liger: Whether norms, RoPE and SwiGLU are Liger's, of policy and reference.
-        flash, checkpointing: TRL's. Flash is `sdpa`'s own, or that of the `package` flash-attn.
+        flash: Flash attention: of ours None is torch's own, and `fa3` FlashAttention 3; of TRL's `sdpa` is SDPA's, and
+            `package` that of flash-attn.
+        checkpointing: TRL's.
+        needs: A module without which the side is left out.
     """
 
     library: str
@@ -58,6 +62,7 @@ class GpuSide:
     liger: bool = False
     flash: str | None = None
     checkpointing: bool = False
+    needs: str | None = None
 
 
 SIDES = {
@@ -70,11 +75,14 @@ SIDES = {
     "ours-torch-head": GpuSide("ours", 2, "the head in PyTorch", head="torch"),
     "ours-plain-layers": GpuSide("ours", 2, "layers that are not fused", layers="none"),
     "ours-liger": GpuSide("ours", 2, "Liger's kernels instead of fused layers", layers="none", liger=True),
+    "ours-fa3": GpuSide("ours", 2, "FlashAttention 3", flash="fa3", needs="flash_attn_interface"),
     "ours-foreach": GpuSide("ours", 3, "AdamW in loops over tensors", foreach=True),
     "ours-padded": GpuSide("ours", 3, "padded rows", layout="padded"),
     "ours-unguarded": GpuSide("ours", 3, "no guard of the updates", guarded=False),
     "trl-plain": GpuSide("trl", 4, "no checkpointing, nothing else"),
-    "trl-flash-attn": GpuSide("trl", 4, "the package flash-attn, Liger's layers", flash="package", liger=True),
+    "trl-flash-attn": GpuSide(
+        "trl", 4, "the package flash-attn, Liger's layers", flash="package", liger=True, needs="flash_attn"
+    ),
     "trl": GpuSide("trl", 4, "its defaults", checkpointing=True),
 }
 
@@ -98,6 +106,12 @@ class Asked(NamedTuple):
     kernels: bool = True
 
 
+def left_out(sides: Sequence[str]) -> dict[str, str]:
+    """Sides that lack a package here, and which."""
+    needed = {name: SIDES[name].needs for name in sides}
+    return {name: f"{module} is not installed" for name, module in needed.items() if module and not find_spec(module)}
+
+
 def rows_of(asked: Asked) -> list[Row]:
     """All rows, the most important first; those of a process stand together."""
     rows = list(_kernel_rows(asked)) if asked.kernels else []
@@ -114,8 +128,11 @@ def _kernel_rows(asked: Asked) -> Iterator[Row]:
     for model in asked.models:
         for profile in asked.profiles:
             pairs = PAIRS[model][profile]
-            settings = {"kind": "attention", "model": model, "profile": profile, "pairs": pairs}
+            settings = {"kind": "attention", "model": model, "profile": profile, "pairs": pairs, "flash": None}
             yield Row(f"attention/{model}/{profile}", "kernels", -1, settings)
+            if "ours-fa3" in asked.sides:
+                name = f"attention/{model}/{profile}/fa3"
+                yield Row(name, "kernels, FlashAttention 3", 2, {**settings, "flash": "fa3"})
     for place, count in enumerate(HEAD_ROWS):
         for model in asked.models:
             rows = _TINY_HEAD_ROWS[place] if model == "tiny" else count

@@ -14,7 +14,6 @@ What the source of TRL 1.16.0 does with its settings, and what these sides do ab
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 from unittest.mock import patch
 
@@ -29,7 +28,6 @@ from benchmarks.gpu_job import Job
 from benchmarks.gpu_rows import MAX_LENGTH, SIDES, GpuSide
 from benchmarks.gpu_timing import DeviceRecorder
 from benchmarks.side_trl import Clock, RecordedTrainer, known_settings, lora_config, tokenizer, triple
-from dpo_lightning.errors import InputError
 
 
 class GpuClock(Clock):
@@ -52,8 +50,6 @@ class UnmaskedCollator(DataCollatorForPreference):
 def train(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
     """Train warm-up steps, the measured ones and one that is profiled; return the figures."""
     side, mode = SIDES[settings["side"]], settings["mode"]
-    if side.flash == "package" and find_spec("flash_attn") is None:
-        raise InputError("the package flash-attn is not installed")
     recorder = DeviceRecorder(job.warmup, job.steps, job.device)
     needs_reference = mode == "full" and not side.stored
     policy, *reference = (_model(job, settings, side) for _ in range(1 + needs_reference))

@@ -11,6 +11,7 @@ from . import policy as policy
 from . import reference as reference
 from . import report as report
 from . import training as training
+from .attention import FlashAttention3
 from .batch import Column, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from .callbacks import (
     BEMAReference,
@@ -198,6 +199,7 @@ __all__ = [
     "Example",
     "Export",
     "FDivergence",
+    "FlashAttention3",
     "Followed",
     "Format",
     "ForwardKL",

@@ -20,7 +20,7 @@ from dpo_lightning.attention.kernels.plain import MASKED
 from dpo_lightning.attention.kernels.varlen import VARLEN
 from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.batch import PreferenceBatch, TreeLayout
-from dpo_lightning.compat.transformers import attention_implementation, own_attention, own_mask
+from dpo_lightning.compat.transformers import attention_implementation, own_attention, own_mask, rows_of_one_sequence
 from dpo_lightning.errors import RunError
 from dpo_lightning.utils.logs import log_level
 from dpo_lightning.utils.torch_modes import compute_dtype
@@ -71,7 +71,7 @@ def layout_inputs(model: nn.Module, batch: PreferenceBatch) -> Iterator[dict[str
         TreeError: when the model cannot use another attention, or did not call it.
     """
     if batch.tree is None:
-        with _forward_under_way(None):
+        with _forward_under_way(None), rows_of_one_sequence():
             yield {"input_ids": batch.input_ids}
         return
     if problem := use_tree_attention(model):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 if TYPE_CHECKING:
@@ -104,6 +104,29 @@ def own_mask(name: str) -> Callable[..., Any]:
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
     return ALL_MASK_ATTENTION_FUNCTIONS[name]
+
+
+@contextmanager
+def rows_of_one_sequence() -> Iterator[None]:
+    """Inside the block, transformers takes each row for one sequence, without a look at the device.
+
+    Replaces `masking_utils.find_packed_sequence_indices`, which asks the positions of each forward without a mask
+    whether several sequences share a row, and has the host wait for the answer. Where it changes, the host waits again.
+    """
+    masks, name = sys.modules.get("transformers.masking_utils"), "find_packed_sequence_indices"
+    asks = vars(masks).get(name) if masks is not None else None
+    if asks is None:
+        yield
+        return
+    setattr(masks, name, _one_sequence)
+    try:
+        yield
+    finally:
+        setattr(masks, name, asks)
+
+
+def _one_sequence(position_ids: Tensor) -> None:
+    """Answer as transformers does where no row has a second sequence."""
 
 
 def unsplit_classes(model: nn.Module) -> set[str]:

@@ -22,6 +22,7 @@ from dpo_lightning.logprobs import TokenScorer
 from tests.attention.rows import SHORT, heads, mask_of
 from tests.helpers.brute import brute_token_logps, flat
 from tests.helpers.tiny import PAIRS, tiny_llama
+from tests.test_layers import NoWaiting
 from tools.docs.architecture_models import tiny_model
 
 TREE, OTHER_TREE = collate_tree(PAIRS), collate_tree(PAIRS[:2])
@@ -199,6 +200,17 @@ def test_a_padded_batch_needs_nothing_of_the_model() -> None:
     with layout_inputs(nn.Identity(), batch) as inputs:
         assert inputs.keys() == {"input_ids"}
         assert inputs["input_ids"] is batch.input_ids
+
+
+@pytest.mark.parametrize("collate", [collate_padded, collate_tree])
+def test_no_forward_asks_a_value_of_the_device(collate: Callable[..., PreferenceBatch]) -> None:
+    """Not in transformers either, whose checks leave fake tensors alone."""
+    model, batch = tiny_llama(), collate(PAIRS)
+    model.config.use_cache = False  # as in a run
+    score = TokenScorer(model)
+    score(batch)  # the first probes the head
+    with NoWaiting():
+        score(batch)
 
 
 @pytest.mark.parametrize("failing", [False, True])

@@ -14,6 +14,8 @@ from benchmarks.gpu_report import derived, wrong
 from benchmarks.gpu_rows import HEADS, SIDES, Asked, Row, rows_of
 from benchmarks.gpu_side import figures_or_error, measure
 from benchmarks.profiles import random_examples
+from dpo_lightning.attention import flash3
+from tests.attention.kernels.test_varlen import Kernel
 
 WARMUP, STEPS, PAIRS = 1, 2, 2
 
@@ -77,9 +79,34 @@ def test_heads_are_measured_against_float64(head: str, trained: bool, job: Job) 
 
 def test_ceilings_and_attention(job: Job) -> None:
     assert min(measure(job, {"kind": "ceilings", "model": "tiny"}).values()) > 0
-    row = measure(job, {"kind": "attention", "model": "tiny", "profile": "hh", "pairs": PAIRS})
+    row = measure(job, {"kind": "attention", "model": "tiny", "profile": "hh", "pairs": PAIRS, "flash": None})
     assert row["kernel"] == "blocked"
     assert row["forward_tflops"] > 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "attention", "model": "tiny", "profile": "hh", "pairs": PAIRS, "flash": "fa3"},
+        step("full", "ours-fa3"),
+    ],
+    ids=["kernel", "step"],
+)
+def test_flash_attention_3_is_in_force_for_its_rows_alone(
+    settings: dict[str, Any], job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert figures_or_error(job, settings)["error"].startswith(("RunError: FlashAttention 3", "RunError: trainer."))
+    told: list[str] = []
+    monkeypatch.setattr("torch.nn.attention.activate_flash_attention_impl", told.append)
+    monkeypatch.setattr("torch.nn.attention.restore_flash_attention_impl", lambda: told.append("torch's"))
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", Kernel())
+    monkeypatch.setattr(flash3, "_may_have_it", lambda device: True)
+
+    row = figures_or_error(job, settings)
+
+    assert "error" not in row
+    assert row.get("kernel", "fa3") == "fa3"
+    assert told == ["FA3", "torch's"]
 
 
 def test_an_exception_is_one_line(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,5 +123,5 @@ def test_the_most_important_rows_come_first_and_those_of_a_process_together() ->
     processes = list(dict.fromkeys(row.process for row in rows))
     assert processes[:5] == ["kernels", "1b/full/ours", "1b/full/trl-best", "8b/lora/ours", "8b/lora/trl-best"]
     assert [row.process for row in rows] == [process for process in processes for row in rows if row.process == process]
-    assert len({row.name for row in rows}) == len(rows) == 1 + 6 + 32 + 2 * 3 * len(SIDES)
+    assert len({row.name for row in rows}) == len(rows) == 1 + 2 * 6 + 32 + 2 * 3 * len(SIDES)
     assert isinstance(rows[0], Row)

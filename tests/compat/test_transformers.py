@@ -6,6 +6,7 @@ import datetime
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from torch import nn
 from transformers import LlavaConfig, MixtralConfig, MixtralForCausalLM
 
@@ -19,6 +20,7 @@ from dpo_lightning.compat.transformers import (
     own_attention,
     own_mask,
     recorded_modules,
+    rows_of_one_sequence,
     tensor_plan,
     unsplit_classes,
 )
@@ -38,6 +40,19 @@ def test_a_model_says_how_it_is_split() -> None:
     model: Any = tiny_llama()
     assert unsplit_classes(model) == {"LlamaDecoderLayer"}
     assert unsplit_classes(nn.Linear(2, 2)) == set()
+
+
+def test_rows_are_taken_for_one_sequence_while_the_context_is_open() -> None:
+    model: Any = tiny_llama()
+    model.config.use_cache = False
+    ids, restarts = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[0, 1, 0, 1]])
+    whole, packed = model(input_ids=ids).logits, model(input_ids=ids, position_ids=restarts).logits
+    with rows_of_one_sequence():
+        again, together = model(input_ids=ids).logits, model(input_ids=ids, position_ids=restarts).logits
+
+    assert torch.equal(again, whole)
+    assert not torch.allclose(together, packed)  # what the block leaves out is this question
+    assert torch.equal(model(input_ids=ids, position_ids=restarts).logits, packed)
 
 
 @pytest.mark.parametrize("old", [False, True])

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# torch reads it at the first product of a process, and never again: runs that are deterministic need it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 import pytest
 import torch
 

@@ -66,7 +66,8 @@ def test_the_chosen_kernel_is_exact(case: Case, device: torch.device) -> None:
     bound = 1e-3 if case.dtype == torch.float32 else 2.0**-6  # on a GPU, products of float32 may be TF32
     assert_same(found, expected, rows, bound, exact)
     if device.type == "cuda":
-        assert kernel is not MASKED, "a mask of every query and key"
+        # Chunks are no window: on a GPU a rule that cannot be read costs a mask of every query and key.
+        assert (kernel is MASKED) == (case is CASES["chunks"])
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,8 @@ def test_the_chosen_kernel_is_exact(case: Case, device: torch.device) -> None:
     [
         ("mistral", {"sliding_window": 4}),
         ("mistral", {"sliding_window": 4096}),
-        ("gemma2", {"sliding_window": 4, "query_pre_attn_scalar": 16, "head_dim": 16}),
+        # transformers 5.17 gives Gemma 2 another attention by default, which leaves the soft-cap out.
+        ("gemma2", {"sliding_window": 4, "query_pre_attn_scalar": 16, "head_dim": 16, "attn_implementation": "eager"}),
     ],
     ids=["a window", "a window that hides nothing", "soft-caps and windows"],
 )

@@ -128,7 +128,9 @@ def test_the_guard_skips_on_the_device_without_a_wait(device: torch.device, prec
         limit_val_batches=0,
         callbacks=[NoWaits(), weights, guard],
     )
-    run.fit(OneBadLoss(tiny_llama(), optimizer=partial(AdamW, lr=1e-2)), data(tmp_path, 64, val_split=None))
+    # Rows of some 60 tokens: those of another number of blocks of 128 would be compiled, and timed, in the middle.
+    rows = data(tmp_path, 64, val_split=None, batch_pairs=2)
+    run.fit(OneBadLoss(tiny_llama(), optimizer=partial(AdamW, lr=1e-2)), rows)
     assert guard.skipped == 1
     assert torch.equal(weights.after[4], weights.after[3])
     assert not torch.equal(weights.after[5], weights.after[4])

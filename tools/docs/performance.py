@@ -90,7 +90,8 @@ def _gpu(results: Mapping[str, Any]) -> str:
     commit = (about["commit"] or "unknown")[:12]
     said = textwrap.fill(f"Measured on {where} on {results['date']}, commit {commit}, with {versions}.", 120)
     missing = f"**Rows that were not run:** {_listed(results['not_run']) or 'none'}."
-    return "\n\n".join([said, *(as_markdown(table) for table in tables(derived(results))), missing]) + "\n"
+    out = [f"**Left out:** `{side}`, since {reason}." for side, reason in results.get("left_out", {}).items()]
+    return "\n\n".join([said, *(as_markdown(table) for table in tables(derived(results))), missing, *out]) + "\n"
 
 
 def _not_run() -> str:

@@ -34,6 +34,7 @@ API = {
     "policy": ("Adapters", "Low-rank adapters of the policy."),
     "training": ("Schedules", "The learning rate over the optimizer steps."),
     "logprobs": ("Log-probs", "Log-probs of the scored tokens, for a module of your own."),
+    "attention": ("Attention", "FlashAttention 3 in place of torch's own kernel."),
     "batch": ("Batches", "Tokenised examples, and the batches that they become."),
     "report": ("Loggers", "Curves as a picture."),
     "errors": ("Errors", "What the package raises."),
