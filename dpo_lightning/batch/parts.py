@@ -13,6 +13,8 @@ from dpo_lightning.batch.rows import ExampleRows
 from dpo_lightning.batch.types import TokenizedExample
 from dpo_lightning.errors import InputError
 
+_LONG = 200  # numbers of a piece from which on it takes less time to copy it than to compute it
+
 
 class Parts(NamedTuple):
     """Prompts and the branches that continue them: a packed row `[P0 C1 .. CK P1 C1 .. CK ...]` of `L` tokens.
@@ -49,8 +51,7 @@ class Parts(NamedTuple):
         if isinstance(examples, ExampleRows):
             completions = tuple(examples.counts.tolist())
             parts = cls._laid_out(examples.prompt_lengths, examples.counts, examples.lengths, completions)
-            parts.ids[ranges(parts.prompt_starts, parts.prompt_lengths)] = examples.prompt_ids
-            parts.ids[ranges(parts.starts, parts.lengths)] = examples.completion_ids
+            np.concatenate(_by_example(examples), out=parts.ids)
             return parts
         branches = [each.branches for each in examples]
         parts = cls._laid_out(
@@ -108,15 +109,43 @@ class Parts(NamedTuple):
         return counts[ranges(before[self.order], self.lengths[self.order])]
 
 
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(starts: np.ndarray, lengths: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return `start, start + 1, ...` of each piece, so many numbers of each, one piece after the other.
+
+    Args:
+        starts: First number of each piece; 0 or more of one with numbers.
+        lengths: How many each has.
+        out: Array to put them into, as long as they are.
 
     Example:
         >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
         [5, 6, 0, 1, 2]
     """
     ends = np.cumsum(lengths)
-    return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+    if ends[-1] > _LONG * len(lengths):
+        return pieces(np.arange((starts + lengths).max()), starts, lengths, out)
+    return np.add(np.arange(ends[-1]), np.repeat(starts - (ends - lengths), lengths), out=out)
+
+
+def pieces(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return so many values from each start on, one piece after the other; `out` as in `ranges`."""
+    if lengths.sum() > _LONG * len(lengths):
+        ends = (starts + lengths).tolist()
+        return np.concatenate([values[start:end] for start, end in zip(starts.tolist(), ends, strict=True)], out=out)
+    # Without bounds to be checked, numpy writes to `out` itself.
+    return np.take(values, ranges(starts, lengths), out=out, mode="raise" if out is None else "clip")
+
+
+def _by_example(examples: ExampleRows) -> list[np.ndarray]:
+    """The prompt and the completions of each example, which stand together."""
+    completions = np.cumsum(examples.lengths)[np.cumsum(examples.counts) - 1]
+    prompts = _cut(examples.prompt_ids, np.cumsum(examples.prompt_lengths))
+    return [*chain.from_iterable(zip(prompts, _cut(examples.completion_ids, completions), strict=True))]
+
+
+def _cut(ids: np.ndarray, stops: np.ndarray) -> list[np.ndarray]:
+    ends = stops.tolist()
+    return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _sequence_order(example: np.ndarray, counts: np.ndarray, completions: np.ndarray) -> np.ndarray:
