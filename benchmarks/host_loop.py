@@ -125,8 +125,8 @@ class Repeated(Dataset[Any]):
 def loop_parts(shape: Shape, rows: ExampleDataset, steps: int) -> dict[str, float]:
     """Process time of the parts of a fit's step, ms, the median over its steps.
 
-    The whole step is that of a second fit: each of Lightning's marks takes 3 us where somebody reads the clock at it, and
-    a step has 150.
+    The whole step is that of a second fit: where somebody reads the clock at Lightning's marks, each takes 3 us, and a
+    step has 150 of them.
     """
     profiler, ends = ProcessProfiler(), Ends()
     marked = Steps(profiler, _WARMUP + steps)

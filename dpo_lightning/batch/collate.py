@@ -63,8 +63,9 @@ def collate_tree(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
     check_examples(examples)
     parts = Parts.of(examples)
     prompts = parts.prompt_lengths[parts.example]
-    opens = np.diff(parts.example, prepend=-1) > 0
-    runs = np.flatnonzero(opens | (parts.lengths > 0))
+    opens = np.ones(len(parts.example), dtype=bool)
+    np.not_equal(parts.example[1:], parts.example[:-1], out=opens[1:])
+    (runs,) = (opens | (parts.lengths > 0)).nonzero()
     queries = (parts.lengths + prompts * opens)[runs]
     keys = (parts.lengths + prompts)[runs]
     layout: dict[str, Any] = {
@@ -112,7 +113,7 @@ def _positions(parts: Parts, out: np.ndarray) -> np.ndarray:
     """Logical position of each token of the packed row: a branch begins where its prompt ends."""
     prompts, branches = parts.prompt_lengths, parts.lengths
     starts = np.concatenate([parts.prompt_starts, parts.starts])
-    in_order = np.argsort(starts)  # of two parts at one place, one has no tokens
+    in_order = starts.argsort()  # of two parts at one place, one has no tokens
     first = np.concatenate([np.zeros_like(prompts), prompts[parts.example]])
     return ranges(first[in_order], np.concatenate([prompts, branches])[in_order], out)
 
@@ -120,8 +121,9 @@ def _positions(parts: Parts, out: np.ndarray) -> np.ndarray:
 def _sequences(parts: Parts, branches: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Places in the packed row of the tokens of these branches, each behind its prompt's."""
     example = parts.example[branches]
-    starts = np.stack([parts.prompt_starts[example], parts.starts[branches]], axis=1)
-    lengths = np.stack([parts.prompt_lengths[example], parts.lengths[branches]], axis=1)
+    starts, lengths = np.empty((2, len(branches), 2), dtype=np.int64)
+    starts[:, 0], starts[:, 1] = parts.prompt_starts[example], parts.starts[branches]
+    lengths[:, 0], lengths[:, 1] = parts.prompt_lengths[example], parts.lengths[branches]
     return ranges(starts.ravel(), lengths.ravel(), out)
 
 
@@ -142,10 +144,10 @@ def _scored_view(
     def predict_index(out: np.ndarray) -> None:
         ranges(starts - 1, lengths, out)
         has_tokens = lengths > 0
-        out[(np.cumsum(lengths) - lengths)[has_tokens]] = before[has_tokens]
+        out[(lengths.cumsum() - lengths)[has_tokens]] = before[has_tokens]
 
     def sequence_id(out: np.ndarray) -> None:
-        out[:] = np.repeat(np.arange(len(lengths)), lengths)
+        out[:] = np.arange(len(lengths)).repeat(lengths)
 
     scored = {
         "predict_index": predict_index,
@@ -199,4 +201,6 @@ def _bits(values: Sequence[Any], parts: Parts) -> Any:
 
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    lengths.cumsum(out=offsets[1:])
+    return offsets

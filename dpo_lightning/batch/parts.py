@@ -13,7 +13,7 @@ from dpo_lightning.batch.rows import ExampleRows
 from dpo_lightning.batch.types import TokenizedExample
 from dpo_lightning.errors import InputError
 
-_LONG = 200  # numbers of a piece from which on it takes less time to copy it than to compute it
+_LONG = 1000  # numbers of a piece from which on it takes less time to copy it than to compute it
 
 
 class Parts(NamedTuple):
@@ -51,7 +51,7 @@ class Parts(NamedTuple):
         if isinstance(examples, ExampleRows):
             completions = tuple(examples.counts.tolist())
             parts = cls._laid_out(examples.prompt_lengths, examples.counts, examples.lengths, completions)
-            np.concatenate(_by_example(examples), out=parts.ids)
+            _lay_down(examples, parts)
             return parts
         branches = [each.branches for each in examples]
         parts = cls._laid_out(
@@ -67,16 +67,18 @@ class Parts(NamedTuple):
         cls, prompts: np.ndarray, counts: np.ndarray, lengths: np.ndarray, completions: tuple[int, ...]
     ) -> Parts:
         """The places of so many tokens, with ids still to come."""
-        example = np.repeat(np.arange(len(counts)), counts)
-        before = np.cumsum(lengths) - lengths  # tokens of earlier branches
+        example = np.arange(len(counts)).repeat(counts)
+        first = counts.cumsum() - counts
+        before = lengths.cumsum() - lengths  # tokens of earlier branches
+        prompt_ends = prompts.cumsum()
         return cls(
             np.empty(prompts.sum() + lengths.sum(), dtype=np.int64),
-            np.cumsum(prompts) - prompts + before[np.cumsum(counts) - counts],
+            prompt_ends - prompts + before[first],
             prompts,
-            before + np.cumsum(prompts)[example],
+            before + prompt_ends[example],
             lengths,
             example,
-            _sequence_order(example, counts, np.array(completions)),
+            _sequence_order(example, first, np.array(completions)),
             completions,
         )
 
@@ -97,7 +99,7 @@ class Parts(NamedTuple):
         """Number of each completion in the order of sequences, among the completions example by example, `[C]`."""
         total = sum(self.completions)
         among_branches = self.order[:total]
-        return np.argsort(np.argsort(among_branches))
+        return among_branches.argsort().argsort()
 
     def masks(self, examples: Sequence[TokenizedExample]) -> np.ndarray | None:
         """Return whether each token counts, sequence by sequence, `[N]` of bool; None where all do."""
@@ -105,7 +107,7 @@ class Parts(NamedTuple):
             return None
         masks = [mask for each in examples for mask in each.scored_branches]
         counts = np.frombuffer(_packed("?", [*chain.from_iterable(masks)]), dtype=bool)
-        before = np.cumsum(self.lengths) - self.lengths
+        before = self.lengths.cumsum() - self.lengths
         return counts[ranges(before[self.order], self.lengths[self.order])]
 
 
@@ -121,10 +123,10 @@ def ranges(starts: np.ndarray, lengths: np.ndarray, out: np.ndarray | None = Non
         >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
         [5, 6, 0, 1, 2]
     """
-    ends = np.cumsum(lengths)
+    ends = lengths.cumsum()
     if ends[-1] > _LONG * len(lengths):
         return pieces(np.arange((starts + lengths).max()), starts, lengths, out)
-    return np.add(np.arange(ends[-1]), np.repeat(starts - (ends - lengths), lengths), out=out)
+    return np.add(np.arange(ends[-1]), (starts - (ends - lengths)).repeat(lengths), out=out)
 
 
 def pieces(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -133,13 +135,21 @@ def pieces(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, out: np.
         ends = (starts + lengths).tolist()
         return np.concatenate([values[start:end] for start, end in zip(starts.tolist(), ends, strict=True)], out=out)
     # Without bounds to be checked, numpy writes to `out` itself.
-    return np.take(values, ranges(starts, lengths), out=out, mode="raise" if out is None else "clip")
+    return values.take(ranges(starts, lengths), out=out, mode="raise" if out is None else "clip")
+
+
+def _lay_down(examples: ExampleRows, parts: Parts) -> None:
+    if len(parts.ids) < _LONG * len(examples):
+        parts.ids[ranges(parts.prompt_starts, parts.prompt_lengths)] = examples.prompt_ids
+        parts.ids[ranges(parts.starts, parts.lengths)] = examples.completion_ids
+    else:
+        np.concatenate(_by_example(examples), out=parts.ids)
 
 
 def _by_example(examples: ExampleRows) -> list[np.ndarray]:
     """The prompt and the completions of each example, which stand together."""
-    completions = np.cumsum(examples.lengths)[np.cumsum(examples.counts) - 1]
-    prompts = _cut(examples.prompt_ids, np.cumsum(examples.prompt_lengths))
+    completions = examples.lengths.cumsum()[examples.counts.cumsum() - 1]
+    prompts = _cut(examples.prompt_ids, examples.prompt_lengths.cumsum())
     return [*chain.from_iterable(zip(prompts, _cut(examples.completion_ids, completions), strict=True))]
 
 
@@ -148,9 +158,9 @@ def _cut(ids: np.ndarray, stops: np.ndarray) -> list[np.ndarray]:
     return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _sequence_order(example: np.ndarray, counts: np.ndarray, completions: np.ndarray) -> np.ndarray:
+def _sequence_order(example: np.ndarray, first: np.ndarray, completions: np.ndarray) -> np.ndarray:
     """Completion by completion, the mismatched ones at the end; see `sequence_order`."""
-    number = np.arange(len(example)) - (np.cumsum(counts) - counts)[example]
+    number = np.arange(len(example)) - first[example]
     is_mismatched = number >= completions[example]
     return np.lexsort((example, np.where(is_mismatched, completions.max(), number)))
 

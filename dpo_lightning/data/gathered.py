@@ -83,7 +83,7 @@ class IdTable:
         if name not in self._columns:
             self._columns[name] = _Lists([each.column(name) for each in self._batches])
         lists, rows = self._columns[name], self._in_table(indices)
-        chunks = np.searchsorted(self._firsts, rows, side="right") - 1
+        chunks = self._firsts.searchsorted(rows, side="right") - 1
         return lists, rows - self._firsts[chunks] + lists.firsts[chunks], chunks
 
     def _in_table(self, indices: Sequence[int]) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from dpo_lightning.compat.modules import parameters_of
-from dpo_lightning.compat.torch import changes_of, is_unscaled, loss_scale
+from dpo_lightning.compat.torch import changes_of, is_unscaled, loss_scale, total_norm
 from dpo_lightning.utils.tensors import whole
 from dpo_lightning.utils.trainers import attached_trainer
 
@@ -51,7 +51,7 @@ def _norm_of(module: nn.Module, gradients: Sequence[tuple[nn.Parameter, Tensor]]
     multiplied, scale = _multiplied(module)
     norms = _norms(gradient for parameter, gradient in gradients if id(parameter) not in multiplied)
     norms += [norm / scale for norm in _norms(each for parameter, each in gradients if id(parameter) in multiplied)]
-    return norms[0] if len(norms) == 1 else torch.nn.utils.get_total_norm(norms)
+    return norms[0] if len(norms) == 1 else total_norm(norms)
 
 
 def norm_of_step(module: nn.Module, optimizer: Optimizer | None = None, *, measure: bool = False) -> Float[Tensor, ""]:
@@ -109,8 +109,10 @@ def _in_order(module: nn.Module) -> list[nn.Parameter]:
     parameters = parameters_of(module)
     trainer = attached_trainer(module) if isinstance(module, pl.LightningModule) else None
     optimizers: list[Optimizer] = [] if trainer is None else trainer.optimizers
-    first = _parameters(optimizers[0]) if len(optimizers) == 1 else iter(())
-    return [*{**{id(each): each for each in first if id(each) in parameters}, **parameters}.values()]
+    first = {id(each): each for each in _parameters(optimizers[0])} if len(optimizers) == 1 else {}
+    if first.keys() == parameters.keys():
+        return [*first.values()]
+    return [*{**{key: each for key, each in first.items() if key in parameters}, **parameters}.values()]
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
@@ -119,7 +121,7 @@ def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
 
 def _norms(gradients: Iterable[Tensor]) -> list[Tensor]:
     """Return the 2-norm of the gradients on each mesh, whole."""
-    return [whole(torch.nn.utils.get_total_norm(each)) for each in by_mesh(gradients)]
+    return [whole(total_norm(each)) for each in by_mesh(gradients)]
 
 
 def gradient_scaler(module: nn.Module) -> torch.amp.GradScaler | None:
