@@ -39,7 +39,8 @@ class IdTable:
 
     def __init__(self, rows: datasets.Dataset) -> None:
         self._rows = rows
-        self._chosen = chosen_rows(rows)
+        chosen = chosen_rows(rows)
+        self._places = np.arange(len(rows)) if chosen is None else chosen
         self._batches = rows.data.table.to_batches()
         self._firsts = np.cumsum([0, *map(len, self._batches)])
         self._columns: dict[str, _Lists] = {}
@@ -53,7 +54,7 @@ class IdTable:
         """Return the values of a column with a whole number of each row."""
         if name not in self._numbers:
             self._numbers[name] = np.concatenate([each.column(name).to_numpy() for each in self._batches])
-        found: list[int] = self._numbers[name][self._in_table(indices)].tolist()
+        found: list[int] = self._numbers[name][self._places[indices]].tolist()
         return found
 
     def lists(self, name: str, indices: Sequence[int]) -> GatheredIds:
@@ -82,13 +83,9 @@ class IdTable:
         """Return the lists of a column, and place and chunk of each row among them."""
         if name not in self._columns:
             self._columns[name] = _Lists([each.column(name) for each in self._batches])
-        lists, rows = self._columns[name], self._in_table(indices)
+        lists, rows = self._columns[name], self._places[indices]
         chunks = self._firsts.searchsorted(rows, side="right") - 1
         return lists, rows - self._firsts[chunks] + lists.firsts[chunks], chunks
-
-    def _in_table(self, indices: Sequence[int]) -> np.ndarray:
-        numbers = np.asarray(indices, dtype=np.int64)
-        return numbers if self._chosen is None else self._chosen[numbers]
 
 
 class _Lists:

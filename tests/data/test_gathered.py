@@ -58,7 +58,7 @@ def test_gathered_ids_are_those_of_the_rows(choice: str, tmp_path: Path) -> None
     table = IdTable(rows)
     rng = random.Random(5)
     for _ in range(30):
-        indices = [rng.randrange(len(rows)) for _ in range(rng.randrange(1, 12))]
+        indices = [rng.randrange(-len(rows), len(rows)) for _ in range(rng.randrange(1, 12))]
         read = rows[indices]
         prompts, completions = table.lists("prompt_ids", indices), table.nested("completion_ids", indices)
         assert prompts.ids.tolist() == [*chain.from_iterable(read["prompt_ids"])]
@@ -71,6 +71,11 @@ def test_gathered_ids_are_those_of_the_rows(choice: str, tmp_path: Path) -> None
         assert table.numbers("row", indices) == read["row"]
         assert table.are_empty("scored", indices) is not any(read["scored"])
         assert table.are_empty("mismatched_scored", indices)
+
+
+def test_a_row_that_is_not_there_is_refused() -> None:
+    with pytest.raises(IndexError):
+        IdTable(some_rows(3)).lists("prompt_ids", [0, 3])
 
 
 def test_a_table_is_pickled_as_its_rows(tmp_path: Path) -> None:
