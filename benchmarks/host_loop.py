@@ -125,8 +125,8 @@ class Repeated(Dataset[Any]):
 def loop_parts(shape: Shape, rows: ExampleDataset, steps: int) -> dict[str, float]:
     """Process time of the parts of a fit's step, ms, the median over its steps.
 
-    The whole step is that of a second fit: a step has more than a hundred of Lightning's marks, and at each the clock is
-    read, which a run without a profiler does not do.
+    The whole step is that of a second fit: a step has more than a hundred of Lightning's marks, and at each somebody
+    reads the clock, which nobody does in a run without a profiler.
     """
     profiler, ends = ProcessProfiler(), Ends()
     marked = Steps(profiler, _WARMUP + steps)
