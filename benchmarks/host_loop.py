@@ -12,11 +12,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.profilers import Profiler
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.host_launches import Launches, launches_ms
-from benchmarks.host_stubs import unscored
+from benchmarks.host_stubs import Shape, small_llama, unscored
 from dpo_lightning import PreferenceModule
 from dpo_lightning.batch import collate_tree, first_completions
 from dpo_lightning.data.dataset import ExampleDataset
@@ -69,8 +68,19 @@ class ProcessProfiler(Profiler):
         self._step.clear()
 
 
+class Ends(pl.Callback):
+    """The process time at the end of each step."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """End the step."""
+        self.ends.append(time.process_time())
+
+
 class Steps(pl.Callback):
-    """The process time at the end of each step, and the operations on tensors of one more behind them.
+    """Ends the steps of a profiler, and notes the operations on tensors of one more behind them.
 
     Args:
         profiler: Told of each end.
@@ -80,16 +90,14 @@ class Steps(pl.Callback):
     def __init__(self, profiler: ProcessProfiler, steps: int) -> None:
         self.profiler = profiler
         self.launches = Launches(profiler.part)
-        self.ends: list[float] = []
         self._steps = steps
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         """End the step."""
-        self.ends.append(time.process_time())
         self.profiler.end_step()
-        if len(self.ends) == self._steps:
+        if len(self.profiler.steps) == self._steps:
             self.launches.__enter__()
-        elif len(self.ends) == self._steps + 1:  # the last step of a run logs, and is none of these
+        elif len(self.profiler.steps) == self._steps + 1:  # the last step of a run logs, and is none of these
             self.launches.__exit__(None, None, None)
 
 
@@ -114,35 +122,43 @@ class Repeated(Dataset[Any]):
         return self.rows.in_arrays([index % count for index in indices])
 
 
-def loop_parts(policy: nn.Module, rows: ExampleDataset, pairs: int, steps: int) -> dict[str, float]:
-    """Process time of the parts of a fit's step, ms, the median over its steps."""
-    profiler = ProcessProfiler()
-    ends = Steps(profiler, _WARMUP + steps)
-    collate = first_completions(collate_tree, 2)
-    loader = DataLoader(Repeated(rows, _WARMUP + steps + 2), batch_size=pairs, collate_fn=collate)
-    with tempfile.TemporaryDirectory() as directory:
-        trainer = pl.Trainer(
-            max_steps=_WARMUP + steps + 2,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            profiler=profiler,
-            callbacks=[ends],
-            default_root_dir=directory,
-        )
-        with unscored():
-            trainer.fit(PreferenceModule(policy), loader)
+def loop_parts(shape: Shape, rows: ExampleDataset, steps: int) -> dict[str, float]:
+    """Process time of the parts of a fit's step, ms, the median over its steps.
+
+    The whole step is that of a second fit: a step has more than a hundred of Lightning's marks, and at each somebody
+    reads the clock, which nobody does in a run without a profiler.
+    """
+    profiler, ends = ProcessProfiler(), Ends()
+    marked = Steps(profiler, _WARMUP + steps)
+    _fit(shape, rows, _WARMUP + steps + 2, callbacks=[marked], profiler=profiler)
+    _fit(shape, rows, _WARMUP + steps + 2, callbacks=[ends])
     whole = statistics.median(end - begun for begun, end in pairwise(ends.ends[_WARMUP - 1 : _WARMUP + steps])) * 1e3
     parts = by_part(profiler.steps[_WARMUP : _WARMUP + steps])
-    launched = [each for each in ends.launches.operations if each.part not in _NO_LAUNCHES]
+    launched = [each for each in marked.launches.operations if each.part not in _NO_LAUNCHES]
     return {
         **parts,
         "Lightning": whole - sum(parts.values()),
         "launches of the loop": launches_ms(launched, steps),
         "launched by the loop": len(launched),
     }
+
+
+def _fit(shape: Shape, rows: ExampleDataset, steps: int, **settings: Any) -> None:
+    """Fit a model without kernels."""
+    collate = first_completions(collate_tree, 2)
+    loader = DataLoader(Repeated(rows, steps), batch_size=shape.pairs, collate_fn=collate)
+    with tempfile.TemporaryDirectory() as directory, unscored():
+        trainer = pl.Trainer(
+            max_steps=steps,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=directory,
+            **settings,
+        )
+        trainer.fit(PreferenceModule(small_llama(shape.layers)), loader)
 
 
 def _part_of(action: str) -> str | None:

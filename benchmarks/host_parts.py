@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.host_launches import Launches, launches_ms
 from benchmarks.host_loop import loop_parts
-from benchmarks.host_stubs import Shape, rows_of, small_llama, unscored
+from benchmarks.host_stubs import Shape, rows_of, small_llama, unattended, unscored
 from dpo_lightning import AdapterOff, FrozenCopy, LoRA
 from dpo_lightning.attention.kernels import Softmax
 from dpo_lightning.attention.kernels.varlen import VARLEN
@@ -48,11 +47,12 @@ def measured_parts(shape: Shape, steps: int) -> dict[str, float]:
         "rule of a window": (window_rule(batch), _FORWARDS),
         "adapter off": (reference_switch(AdapterOff(), add_lora(small_llama(shape.layers), LoRA(r=4)), batch), 1),
     }
-    parts = {name: times * process_ms(run, steps) for name, (run, times) in found.items()}
-    with Launches(lambda: "attention") as launches:
-        found["attention"][0]()
+    with unattended():
+        parts = {name: times * process_ms(run, steps) for name, (run, times) in found.items()}
+        with Launches(lambda: "attention") as launches:
+            found["attention"][0]()
     parts["launches of attention"] = found["attention"][1] * launches_ms(launches.operations, steps)
-    return {**loop_parts(small_llama(shape.layers), rows, shape.pairs, steps), **parts}
+    return {**loop_parts(shape, rows, steps), **parts}
 
 
 def process_ms(run: Callable[[], Any], times: int) -> float:
@@ -67,11 +67,10 @@ def process_ms(run: Callable[[], Any], times: int) -> float:
 
 
 def attention_driver(batch: PreferenceBatch) -> Callable[[], Any]:
-    """One layer's attention of the packed row on CUDA, with neither the kernel nor the copy of keys and values.
+    """One layer's attention of the packed row on CUDA, without the copy of keys and values; `unattended` has no kernel.
 
     A mask serves all layers of a kind in a forward; the first one finds what the others use again.
     """
-    import torch.nn.attention.varlen as flash
     from transformers.masking_utils import causal_mask_function
 
     tree = batch.tree
@@ -81,16 +80,7 @@ def attention_driver(batch: PreferenceBatch) -> Callable[[], Any]:
     there = tree._replace(**{name: value.to("meta") for name, value in tree._asdict().items() if _is_tensor(value)})
     mask.tree = there
     softmax = Softmax(1.0)
-
-    def attend() -> Any:
-        with patch.object(flash, "varlen_attn", _attended):
-            return VARLEN.attend(row, row, row, mask, softmax)
-
-    return attend
-
-
-def _attended(query: Tensor, *arguments: Any, enable_gqa: bool = False, **options: Any) -> Tensor:
-    return query
+    return lambda: VARLEN.attend(row, row, row, mask, softmax)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -80,6 +80,19 @@ def unscored() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def unattended() -> Iterator[None]:
+    """Let flash attention return its queries."""
+    import torch.nn.attention.varlen as flash
+
+    with patch.object(flash, "varlen_attn", _attended):
+        yield
+
+
+def _attended(query: Tensor, *arguments: Any, enable_gqa: bool = False, **options: Any) -> Tensor:
+    return query
+
+
 class _Nothing(torch.autograd.Function):
     """Zeros `[N]`, and a gradient of zeros of each parameter."""
 

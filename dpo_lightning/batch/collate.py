@@ -11,8 +11,8 @@ import numpy as np
 
 from dpo_lightning.batch.checks import check_examples
 from dpo_lightning.batch.columns import Holds
-from dpo_lightning.batch.packed import packed
-from dpo_lightning.batch.parts import Parts, ranges
+from dpo_lightning.batch.packed import Written, packed
+from dpo_lightning.batch.parts import Parts, pieces, ranges
 from dpo_lightning.batch.rows import ExampleRows, Said, said_of
 from dpo_lightning.batch.types import PreferenceBatch, TokenizedExample, TreeLayout
 from dpo_lightning.errors import InputError
@@ -63,13 +63,14 @@ def collate_tree(examples: Sequence[TokenizedExample]) -> PreferenceBatch:
     check_examples(examples)
     parts = Parts.of(examples)
     prompts = parts.prompt_lengths[parts.example]
-    opens = np.diff(parts.example, prepend=-1) > 0
-    runs = np.flatnonzero(opens | (parts.lengths > 0))
+    opens = np.ones(len(parts.example), dtype=bool)
+    np.not_equal(parts.example[1:], parts.example[:-1], out=opens[1:])
+    (runs,) = (opens | (parts.lengths > 0)).nonzero()
     queries = (parts.lengths + prompts * opens)[runs]
     keys = (parts.lengths + prompts)[runs]
     layout: dict[str, Any] = {
-        "position_ids": _positions(parts)[None],
-        "key_index": _sequences(parts, runs),
+        "position_ids": Written((1, len(parts.ids)), lambda row: _positions(parts, row[0])),
+        "key_index": Written((int(keys.sum()),), lambda index: _sequences(parts, runs, index)),
         "query_offsets": _offsets(queries),
         "key_offsets": _offsets(keys),
     }
@@ -108,21 +109,22 @@ class _FirstCompletions:
         return self.collate([each.first(self.most) for each in examples])
 
 
-def _positions(parts: Parts) -> np.ndarray:
+def _positions(parts: Parts, out: np.ndarray) -> np.ndarray:
     """Logical position of each token of the packed row: a branch begins where its prompt ends."""
     prompts, branches = parts.prompt_lengths, parts.lengths
     starts = np.concatenate([parts.prompt_starts, parts.starts])
-    in_order = np.argsort(starts)  # of two parts at one place, one has no tokens
+    in_order = starts.argsort()  # of two parts at one place, one has no tokens
     first = np.concatenate([np.zeros_like(prompts), prompts[parts.example]])
-    return ranges(first[in_order], np.concatenate([prompts, branches])[in_order])
+    return ranges(first[in_order], np.concatenate([prompts, branches])[in_order], out)
 
 
-def _sequences(parts: Parts, branches: np.ndarray) -> np.ndarray:
+def _sequences(parts: Parts, branches: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Places in the packed row of the tokens of these branches, each behind its prompt's."""
     example = parts.example[branches]
-    starts = np.stack([parts.prompt_starts[example], parts.starts[branches]], axis=1)
-    lengths = np.stack([parts.prompt_lengths[example], parts.lengths[branches]], axis=1)
-    return ranges(starts.ravel(), lengths.ravel())
+    starts, lengths = np.empty((2, len(branches), 2), dtype=np.int64)
+    starts[:, 0], starts[:, 1] = parts.prompt_starts[example], parts.starts[branches]
+    lengths[:, 0], lengths[:, 1] = parts.prompt_lengths[example], parts.lengths[branches]
+    return ranges(starts.ravel(), lengths.ravel(), out)
 
 
 def _scored_view(
@@ -137,16 +139,27 @@ def _scored_view(
         before: Flat position at which that one is predicted, `[S]`.
     """
     lengths = parts.lengths[parts.order]
-    predict_index = ranges(starts - 1, lengths)
-    has_tokens = lengths > 0
-    predict_index[(np.cumsum(lengths) - lengths)[has_tokens]] = before[has_tokens]
-    targets = parts.ids[ranges(parts.starts[parts.order], lengths)]
-    sequence_id = np.repeat(np.arange(len(lengths)), lengths)
+    own = parts.starts[parts.order]
+
+    def predict_index(out: np.ndarray) -> None:
+        ranges(starts - 1, lengths, out)
+        has_tokens = lengths > 0
+        out[(lengths.cumsum() - lengths)[has_tokens]] = before[has_tokens]
+
+    def sequence_id(out: np.ndarray) -> None:
+        out[:] = np.arange(len(lengths)).repeat(lengths)
+
+    scored = {
+        "predict_index": predict_index,
+        "targets": lambda out: pieces(parts.ids, own, lengths, out),
+        "sequence_id": sequence_id,
+    }
+    view: dict[str, Any] = {name: Written((int(lengths.sum()),), write) for name, write in scored.items()}
     counts = parts.masks(examples)
     if counts is not None:
-        predict_index, targets, sequence_id = predict_index[counts], targets[counts], sequence_id[counts]
-        lengths = np.bincount(sequence_id, minlength=len(lengths))
-    return {"predict_index": predict_index, "targets": targets, "sequence_id": sequence_id, "lengths": lengths}
+        view = {name: each.made()[counts] for name, each in view.items()}
+        lengths = np.bincount(view["sequence_id"], minlength=len(lengths))
+    return {**view, "lengths": lengths}
 
 
 def _batch(examples: Sequence[TokenizedExample], parts: Parts, of_tokens: dict[str, Any]) -> PreferenceBatch:
@@ -188,4 +201,6 @@ def _bits(values: Sequence[Any], parts: Parts) -> Any:
 
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    lengths.cumsum(out=offsets[1:])
+    return offsets

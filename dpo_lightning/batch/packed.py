@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
@@ -17,13 +18,35 @@ Leaf = TypeVar("Leaf")
 _ALIGNED = 64
 
 
+class Written:
+    """An array of int64 that is made in its place in a buffer: nobody copies it.
+
+    Args:
+        shape: Its shape.
+        write: Fills an array of that shape.
+    """
+
+    dtype = np.dtype(np.int64)
+
+    def __init__(self, shape: tuple[int, ...], write: Callable[[np.ndarray], Any]) -> None:
+        self.shape = shape
+        self.write = write
+        self.nbytes = math.prod(shape) * self.dtype.itemsize
+
+    def made(self) -> np.ndarray:
+        """Return the array by itself."""
+        array = np.empty(self.shape, self.dtype)
+        self.write(array)
+        return array
+
+
 def packed(values: T) -> T:
     """Return a mapping or a named tuple with tensors in place of its arrays, which are views of one buffer.
 
     Args:
         values: Has arrays of int64, int32 or bool, one or more, within named tuples and mappings too.
     """
-    arrays = [*_leaves(values, np.ndarray)]
+    arrays: list[np.ndarray | Written] = [*_leaves(values, _ARRAYS)]
     stops = [*accumulate(-(-each.nbytes // _ALIGNED) * _ALIGNED for each in arrays)]
     memory = np.empty(stops[-1] + _ALIGNED, dtype=np.uint8)
     memory = memory[-memory.ctypes.data % _ALIGNED :][: stops[-1]]
@@ -32,13 +55,17 @@ def packed(values: T) -> T:
     tensors = []
     for array, start in zip(arrays, [0, *stops], strict=False):
         there = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-        np.copyto(there, array)
-        strides = [each // array.itemsize for each in there.strides]
-        tensors.append(typed[array.dtype].as_strided(array.shape, strides, start // array.itemsize))
-    result: T = _replaced(values, np.ndarray, iter(tensors))
+        if isinstance(array, Written):
+            array.write(there)
+        else:
+            np.copyto(there, array)
+        strides = [each // there.itemsize for each in there.strides]
+        tensors.append(typed[array.dtype].as_strided(array.shape, strides, start // there.itemsize))
+    result: T = _replaced(values, _ARRAYS, iter(tensors))
     return result
 
 
+_ARRAYS = (np.ndarray, Written)
 _TYPES = {np.dtype(np.int64): torch.int64, np.dtype(np.int32): torch.int32, np.dtype(np.bool_): torch.bool}
 
 
@@ -133,7 +160,7 @@ def _seen(buffer: Tensor, layout: _Layout) -> Tensor:
     return buffer.view(dtype).as_strided(shape, stride, offset)
 
 
-def _leaves(value: Any, kind: type[Leaf]) -> Iterator[Leaf]:
+def _leaves(value: Any, kind: type[Leaf] | tuple[type[Any], ...]) -> Iterator[Any]:
     if isinstance(value, kind):
         yield value
     elif hasattr(value, "_fields"):
@@ -144,7 +171,7 @@ def _leaves(value: Any, kind: type[Leaf]) -> Iterator[Leaf]:
             yield from _leaves(each, kind)
 
 
-def _replaced(value: Any, kind: type, leaves: Iterator[Any]) -> Any:
+def _replaced(value: Any, kind: type | tuple[type, ...], leaves: Iterator[Any]) -> Any:
     """The value with other leaves, in the order of `_leaves`."""
     if isinstance(value, kind):
         return next(leaves)

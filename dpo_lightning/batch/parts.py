@@ -13,6 +13,8 @@ from dpo_lightning.batch.rows import ExampleRows
 from dpo_lightning.batch.types import TokenizedExample
 from dpo_lightning.errors import InputError
 
+_LONG = 1000  # numbers of a piece from which on it takes less time to copy it than to compute it
+
 
 class Parts(NamedTuple):
     """Prompts and the branches that continue them: a packed row `[P0 C1 .. CK P1 C1 .. CK ...]` of `L` tokens.
@@ -49,8 +51,7 @@ class Parts(NamedTuple):
         if isinstance(examples, ExampleRows):
             completions = tuple(examples.counts.tolist())
             parts = cls._laid_out(examples.prompt_lengths, examples.counts, examples.lengths, completions)
-            parts.ids[ranges(parts.prompt_starts, parts.prompt_lengths)] = examples.prompt_ids
-            parts.ids[ranges(parts.starts, parts.lengths)] = examples.completion_ids
+            _lay_down(examples, parts)
             return parts
         branches = [each.branches for each in examples]
         parts = cls._laid_out(
@@ -66,16 +67,18 @@ class Parts(NamedTuple):
         cls, prompts: np.ndarray, counts: np.ndarray, lengths: np.ndarray, completions: tuple[int, ...]
     ) -> Parts:
         """The places of so many tokens, with ids still to come."""
-        example = np.repeat(np.arange(len(counts)), counts)
-        before = np.cumsum(lengths) - lengths  # tokens of earlier branches
+        example = np.arange(len(counts)).repeat(counts)
+        first = counts.cumsum() - counts
+        before = lengths.cumsum() - lengths  # tokens of earlier branches
+        prompt_ends = prompts.cumsum()
         return cls(
             np.empty(prompts.sum() + lengths.sum(), dtype=np.int64),
-            np.cumsum(prompts) - prompts + before[np.cumsum(counts) - counts],
+            prompt_ends - prompts + before[first],
             prompts,
-            before + np.cumsum(prompts)[example],
+            before + prompt_ends[example],
             lengths,
             example,
-            _sequence_order(example, counts, np.array(completions)),
+            _sequence_order(example, first, np.array(completions)),
             completions,
         )
 
@@ -96,7 +99,7 @@ class Parts(NamedTuple):
         """Number of each completion in the order of sequences, among the completions example by example, `[C]`."""
         total = sum(self.completions)
         among_branches = self.order[:total]
-        return np.argsort(np.argsort(among_branches))
+        return among_branches.argsort().argsort()
 
     def masks(self, examples: Sequence[TokenizedExample]) -> np.ndarray | None:
         """Return whether each token counts, sequence by sequence, `[N]` of bool; None where all do."""
@@ -104,24 +107,60 @@ class Parts(NamedTuple):
             return None
         masks = [mask for each in examples for mask in each.scored_branches]
         counts = np.frombuffer(_packed("?", [*chain.from_iterable(masks)]), dtype=bool)
-        before = np.cumsum(self.lengths) - self.lengths
+        before = self.lengths.cumsum() - self.lengths
         return counts[ranges(before[self.order], self.lengths[self.order])]
 
 
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(starts: np.ndarray, lengths: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return `start, start + 1, ...` of each piece, so many numbers of each, one piece after the other.
+
+    Args:
+        starts: First number of each piece; 0 or more of one with numbers.
+        lengths: How many each has.
+        out: Array to put them into, as long as they are.
 
     Example:
         >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
         [5, 6, 0, 1, 2]
     """
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+    ends = lengths.cumsum()
+    if ends[-1] > _LONG * len(lengths):
+        return pieces(np.arange((starts + lengths).max()), starts, lengths, out)
+    return np.add(np.arange(ends[-1]), (starts - (ends - lengths)).repeat(lengths), out=out)
 
 
-def _sequence_order(example: np.ndarray, counts: np.ndarray, completions: np.ndarray) -> np.ndarray:
+def pieces(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return so many values from each start on, one piece after the other; `out` as in `ranges`."""
+    if lengths.sum() > _LONG * len(lengths):
+        ends = (starts + lengths).tolist()
+        return np.concatenate([values[start:end] for start, end in zip(starts.tolist(), ends, strict=True)], out=out)
+    # Without bounds to be checked, numpy writes to `out` itself.
+    return values.take(ranges(starts, lengths), out=out, mode="raise" if out is None else "clip")
+
+
+def _lay_down(examples: ExampleRows, parts: Parts) -> None:
+    if len(parts.ids) < _LONG * len(examples):
+        parts.ids[ranges(parts.prompt_starts, parts.prompt_lengths)] = examples.prompt_ids
+        parts.ids[ranges(parts.starts, parts.lengths)] = examples.completion_ids
+    else:
+        np.concatenate(_by_example(examples), out=parts.ids)
+
+
+def _by_example(examples: ExampleRows) -> list[np.ndarray]:
+    """The prompt and the completions of each example, which stand together."""
+    completions = examples.lengths.cumsum()[examples.counts.cumsum() - 1]
+    prompts = _cut(examples.prompt_ids, examples.prompt_lengths.cumsum())
+    return [*chain.from_iterable(zip(prompts, _cut(examples.completion_ids, completions), strict=True))]
+
+
+def _cut(ids: np.ndarray, stops: np.ndarray) -> list[np.ndarray]:
+    ends = stops.tolist()
+    return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _sequence_order(example: np.ndarray, first: np.ndarray, completions: np.ndarray) -> np.ndarray:
     """Completion by completion, the mismatched ones at the end; see `sequence_order`."""
-    number = np.arange(len(example)) - (np.cumsum(counts) - counts)[example]
+    number = np.arange(len(example)) - first[example]
     is_mismatched = number >= completions[example]
     return np.lexsort((example, np.where(is_mismatched, completions.max(), number)))
 

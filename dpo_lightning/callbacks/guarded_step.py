@@ -16,7 +16,8 @@ from dpo_lightning.callbacks.step_zero import scoring
 from dpo_lightning.compat.torch import is_unscaled, loss_scale
 from dpo_lightning.errors import RunError
 from dpo_lightning.run import PreferenceRun
-from dpo_lightning.utils.gradients import gradient_scaler, norm_of_step
+from dpo_lightning.training.logging import logs_means
+from dpo_lightning.utils.gradients import gradient_norm, gradient_scaler, norm_of_step
 from dpo_lightning.utils.ranks import from_all_ranks, max_over_ranks
 
 
@@ -61,10 +62,16 @@ class GuardedStep(NamedTuple):
         # Without a loss (a training_step may return None) this rank has nothing to say, and the others wait for it.
         losses = [each.loss for each in self.window] or [torch.zeros((), device=self.module.device)]
         bad = torch.stack([~torch.isfinite(loss).all() for loss in losses]).any().float()
-        norm = norm_of_step(self.module, measure=True).to(bad.device, torch.float32)
+        norm = self._norm().to(bad.device, torch.float32)
         scale = None if self.scaler is None else loss_scale(self.scaler)
         scale = torch.ones_like(bad) if scale is None else scale.to(bad)
         return torch.stack([norm, scale, max_over_ranks(bad)])
+
+    def _norm(self) -> Float[Tensor, ""]:
+        """Return the gradient's norm, kept with what it is of only where somebody reads it again: 0.3 us a weight."""
+        if self.trainer.gradient_clip_val or logs_means(self.module):
+            return norm_of_step(self.module, measure=True)
+        return gradient_norm(self.module)
 
     def pairs(self, *, losses_finite: bool, all_ranks: bool = True) -> str:
         """Name the rows to look at: those with a bad loss, or all of the step; over all ranks, which must all call."""

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch.utils.data import Dataset
 
 from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.batch.columns import SOURCE
 from dpo_lightning.batch.rows import ExampleRows
 from dpo_lightning.data.columns import MASKS, NOTES, TOKENS, data_columns
+from dpo_lightning.data.gathered import IdTable
 from dpo_lightning.data.lengths import IDS
 from dpo_lightning.data.mixing.epoch_rows import Part
 
@@ -58,21 +58,18 @@ class ExampleDataset(Dataset[TokenizedExample]):
 
         It makes lists where tokens do not count, and where a completion of another prompt is read.
         """
-        table = self._arrow[
-            indices
-        ].combine_chunks()  # of a chunk for each row, all that follows takes four times as long
-        if "mismatched_ids" in table.column_names or ("scored" in table.column_names and len(_flat(table["scored"]))):
+        if "mismatched_ids" in self.rows.column_names or not self._ids.are_empty("scored", indices):
             return self.__getitems__(indices)
-        completions = table["completion_ids"]
-        each = _flat(completions)
-        said = table.select([name for name in table.column_names if name not in (*IDS, *MASKS, *NOTES)]).to_pydict()
+        prompts = self._ids.lists("prompt_ids", indices)
+        completions = self._ids.nested("completion_ids", indices)
+        said = {} if self._said is None else self._said[indices]
         return ExampleRows(
-            said["row"],
-            _numbers(_flat(table["prompt_ids"])),
-            _counts(table["prompt_ids"]),
-            _numbers(_flat(each)),
-            _counts(each),
-            _counts(completions),
+            self._ids.numbers("row", indices),
+            prompts.ids,
+            prompts.lengths,
+            completions.ids,
+            completions.lengths,
+            completions.counts,
             said.get("labels"),
             self._columns(said, indices),
         )
@@ -84,8 +81,17 @@ class ExampleDataset(Dataset[TokenizedExample]):
         return columns
 
     @cached_property
-    def _arrow(self) -> Any:
-        return self.rows.with_format("arrow")
+    def _ids(self) -> IdTable:
+        return IdTable(self.rows)
+
+    @cached_property
+    def _said(self) -> datasets.Dataset | None:
+        """What the data says of the examples beside their tokens; None where it says nothing."""
+        names = [name for name in self.rows.column_names if name not in _NOT_SAID]
+        return self.rows.select_columns(names) if names else None
+
+
+_NOT_SAID = ("row", *IDS, *MASKS, *NOTES)
 
 
 class ExamplesInArrays(Dataset[TokenizedExample]):
@@ -107,20 +113,3 @@ class ExamplesInArrays(Dataset[TokenizedExample]):
     def __getitems__(self, indices: list[int]) -> Sequence[TokenizedExample]:
         """Read a batch at once, which `DataLoader` prefers."""
         return self.examples.in_arrays(indices)
-
-
-def _flat(lists: Any) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.list_flatten(lists)
-
-
-def _counts(lists: Any) -> np.ndarray:
-    import pyarrow.compute as pc
-
-    return _numbers(pc.list_value_length(lists))
-
-
-def _numbers(values: Any) -> np.ndarray:
-    found: np.ndarray = values.to_numpy().astype(np.int64)
-    return found

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from dpo_lightning.compat.modules import parameters_of
-from dpo_lightning.compat.torch import changes_of, is_unscaled, loss_scale
+from dpo_lightning.compat.torch import changes_of, is_unscaled, loss_scale, total_norm
 from dpo_lightning.utils.tensors import whole
 from dpo_lightning.utils.trainers import attached_trainer
 
@@ -24,9 +24,10 @@ _OWN = ("dpo_lightning", "lightning")
 
 
 class _Known(NamedTuple):
-    """A norm, and what it is of: each gradient with the number of its changes, and those that are scaled."""
+    """A norm, and what it is of: each gradient, the number of its changes, and those that are scaled."""
 
-    gradients: dict[int, tuple[ref[Tensor], int]]
+    gradients: list[ref[Tensor]]
+    changes: list[int]
     multiplied: set[int]
     norm: Tensor
 
@@ -50,7 +51,7 @@ def _norm_of(module: nn.Module, gradients: Sequence[tuple[nn.Parameter, Tensor]]
     multiplied, scale = _multiplied(module)
     norms = _norms(gradient for parameter, gradient in gradients if id(parameter) not in multiplied)
     norms += [norm / scale for norm in _norms(each for parameter, each in gradients if id(parameter) in multiplied)]
-    return norms[0] if len(norms) == 1 else torch.nn.utils.get_total_norm(norms)
+    return norms[0] if len(norms) == 1 else total_norm(norms)
 
 
 def norm_of_step(module: nn.Module, optimizer: Optimizer | None = None, *, measure: bool = False) -> Float[Tensor, ""]:
@@ -68,8 +69,8 @@ def norm_of_step(module: nn.Module, optimizer: Optimizer | None = None, *, measu
     if not measure and known is not None and _is_of(known, module, gradients):
         return known.norm
     norm = _norm_of(module, gradients)
-    changes = {id(gradient): (ref(gradient), changes_of(gradient)) for _, gradient in gradients}
-    _known[module] = _Known(changes, _multiplied(module)[0], norm)
+    each = [gradient for _, gradient in gradients]
+    _known[module] = _Known([*map(ref, each)], [*map(changes_of, each)], _multiplied(module)[0], norm)
     return norm
 
 
@@ -77,10 +78,8 @@ def _is_of(known: _Known, module: nn.Module, gradients: Sequence[tuple[nn.Parame
     """Return whether a norm is that of the gradients that the parameters have now."""
     if len(known.gradients) != len(gradients) or not _only_own_hooks(module):
         return False
-    held = ((gradient, known.gradients.get(id(gradient), (None, None))) for _, gradient in gradients)
-    same = all(
-        was is not None and was() is gradient and changes_of(gradient) == version for gradient, (was, version) in held
-    )
+    was = {id(gradient()): changes for gradient, changes in zip(known.gradients, known.changes, strict=True)}
+    same = all(was.get(id(gradient)) == changes_of(gradient) for _, gradient in gradients)
     return same and known.multiplied == _multiplied(module)[0]
 
 
@@ -107,11 +106,13 @@ def _with_gradients(module: nn.Module, optimizer: Optimizer) -> list[nn.Paramete
 
 def _in_order(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters of a module, of one optimizer in its order: a norm's last bit depends on the order."""
-    parameters = dict.fromkeys(parameters_of(module))
+    parameters = parameters_of(module)
     trainer = attached_trainer(module) if isinstance(module, pl.LightningModule) else None
     optimizers: list[Optimizer] = [] if trainer is None else trainer.optimizers
-    first = _parameters(optimizers[0]) if len(optimizers) == 1 else iter(())
-    return [*dict.fromkeys([*(each for each in first if each in parameters), *parameters])]
+    first = {id(each): each for each in _parameters(optimizers[0])} if len(optimizers) == 1 else {}
+    if first.keys() == parameters.keys():
+        return [*first.values()]
+    return [*{**{key: each for key, each in first.items() if key in parameters}, **parameters}.values()]
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
@@ -120,7 +121,7 @@ def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
 
 def _norms(gradients: Iterable[Tensor]) -> list[Tensor]:
     """Return the 2-norm of the gradients on each mesh, whole."""
-    return [whole(torch.nn.utils.get_total_norm(each)) for each in by_mesh(gradients)]
+    return [whole(total_norm(each)) for each in by_mesh(gradients)]
 
 
 def gradient_scaler(module: nn.Module) -> torch.amp.GradScaler | None:
@@ -177,6 +178,9 @@ def clip_by_value(module: nn.Module, optimizer: Optimizer, largest: float) -> No
 
 def by_mesh(tensors: Iterable[T]) -> list[list[T]]:
     """Group tensors by their device mesh: torch takes one, and tensor parallelism has norms and biases on another."""
+    tensors = [*tensors]
+    if tensors and not any([isinstance(each, DTensor) for each in tensors]):  # noqa: C419 - a list is half the time
+        return [tensors]
     groups: dict[Any, list[T]] = {}
     for tensor in tensors:
         groups.setdefault(tensor.device_mesh if isinstance(tensor, DTensor) else None, []).append(tensor)

@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from dpo_lightning.batch import Collate, TokenizedExample, collate_padded, collate_tree, first_completions
+from dpo_lightning.batch import Collate, TokenizedExample, collate_padded, collate_tree, first_completions, parts
 from dpo_lightning.batch.rows import ExampleRows, bare
 from dpo_lightning.errors import InputError
 from tests.batch.oracle import random_examples
@@ -44,6 +44,17 @@ def test_a_batch_of_arrays_is_the_batch_of_lists(collate: Collate) -> None:
     for _ in range(60):
         examples = plain(rng)
         assert said(collate(in_arrays(examples))) == said(collate(examples))
+
+
+@pytest.mark.parametrize("longest", [0, 3])
+@pytest.mark.parametrize("collate", [collate_tree, collate_padded])
+def test_long_pieces_make_the_same_batch(collate: Collate, longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(2)
+    several = [plain(rng) for _ in range(40)]
+    expected = [said(collate(examples)) for examples in several]
+    monkeypatch.setattr(parts, "_LONG", longest)
+    assert [said(collate(in_arrays(examples))) for examples in several] == expected
+    assert [said(collate(examples)) for examples in several] == expected
 
 
 def test_arrays_are_a_sequence_of_examples() -> None:

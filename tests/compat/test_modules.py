@@ -48,7 +48,7 @@ def test_a_walk_is_that_of_now(change: Callable[[Tied], object]) -> None:
             change(module)
         found = [(name, id(each)) for name, each in modules_of_kind(module, Metric)]  # two metrics are never unequal
         assert found == [(name, id(each)) for name, each in module.named_modules() if isinstance(each, Metric)]
-        assert list(map(id, parameters_of(module))) == list(map(id, module.parameters()))
+        assert list(parameters_of(module)) == list(map(id, module.parameters()))
 
 
 def test_the_module_itself_is_found() -> None:
