@@ -10,17 +10,18 @@ from dpo_lightning.batch.rows import ExampleRows, bare
 from dpo_lightning.batch.types import TokenizedExample
 from dpo_lightning.errors import InputError
 
+_ROWS = 2**63  # what 64 bits hold
+
 
 def check_examples(examples: Sequence[TokenizedExample]) -> None:
     """Check that a batch can be made of the examples.
 
     Raises:
-        InputError: for no example, for one without a prompt or completions, for token ids that are no lists, for a
-            value that does not fit its column or other than one label of each completion, naming the row, and where
-            some examples have a label or a column, and others none.
+        InputError: for no example, for what is no list of examples, such as an iterator, for one without a prompt or
+            completions, for token ids that are no lists, for a value that does not fit its column or other than one
+            label of each completion, naming the row, and where some examples have a label or a column, and others none.
     """
-    if not examples:
-        raise InputError("a batch of no examples: give one or more")
+    _check_list(examples)
     if isinstance(examples, ExampleRows) and examples.are_whole and examples.says_nothing:
         return
     if not (isinstance(examples, ExampleRows) and examples.are_whole):
@@ -38,8 +39,17 @@ def check_examples(examples: Sequence[TokenizedExample]) -> None:
             checked_value(each.columns[name], holds, len(each.completion_ids), place)
 
 
+def _check_list(examples: object) -> None:
+    if isinstance(examples, TokenizedExample) or not hasattr(examples, "__getitem__"):
+        raise InputError(f"a batch is made of a list of examples: got a {type(examples).__name__}")
+    if not examples:
+        raise InputError("a batch of no examples: give one or more")
+
+
 def _check_tokens(example: TokenizedExample) -> None:
-    if not isinstance(example.row, Integral):
+    if not isinstance(example, TokenizedExample):
+        raise InputError(f"a batch is made of TokenizedExample: got a {type(example).__name__} among them")
+    if not (isinstance(example.row, Integral) and -_ROWS <= example.row < _ROWS):
         raise InputError(f"TokenizedExample.row is {example.row!r:.40}: give the number of the row, from 0")
     whole = [example.prompt_ids, example.mismatched_ids, example.completion_ids]
     if not (_are_lists(whole) and _are_lists(example.completion_ids)):
@@ -71,7 +81,11 @@ def _check_scored(example: TokenizedExample) -> None:
     masks = example.scored or [[]] * len(example.completion_ids)
     found = [*map(len, masks)]
     wanted = [len(ids) if mask else 0 for ids, mask in zip(example.completion_ids, masks, strict=False)]
-    if found != wanted or len(example.mismatched_scored) not in (0, len(example.mismatched_ids)):
+    if (
+        len(masks) != len(example.completion_ids)
+        or found != wanted
+        or len(example.mismatched_scored) not in (0, len(example.mismatched_ids))
+    ):
         raise InputError(
             f"row {example.place} (from 0): scored: it must say of each token of each completion whether it counts"
         )

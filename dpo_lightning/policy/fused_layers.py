@@ -22,6 +22,9 @@ FusedLayers: TypeAlias = Literal["auto", "compile", "none"]
 _HALF = ("bf16-mixed", "16-mixed", "bf16-true", "16-true")
 _FUSED = "fused_layer"
 
+# Inductor writes products into memory of its own (`mm.out`), which checkpointing can neither keep nor give back.
+_PRODUCTS_KEPT = "gradient_checkpointing: selective keeps products, which a compiled layer does not show"
+
 
 def asks_to_fuse(setting: FusedLayers, precision: str | None, device: torch.device) -> bool:
     """Return whether layers are to be fused: `auto` does it on a CUDA device in half precision, if Triton is there.
@@ -39,7 +42,7 @@ def asks_to_fuse(setting: FusedLayers, precision: str | None, device: torch.devi
     return True
 
 
-def fuse_layers(model: nn.Module, *, strict: bool) -> None:
+def fuse_layers(model: nn.Module, *, strict: bool, products_kept: bool = False) -> None:
     """Let the decoder layers of a model run compiled while it scores, in place; what else calls them runs as before.
 
     A layer becomes a compiled subclass of its class, so that names of weights, copies and pickles stay as they are.
@@ -48,11 +51,12 @@ def fuse_layers(model: nn.Module, *, strict: bool) -> None:
     Args:
         model: A causal language model, adapters inside it or not.
         strict: Refuse a model that this is not right for, and layers that cannot be compiled; else leave them alone.
+        products_kept: Checkpointing keeps the products and computes the rest again.
 
     Raises:
         InputError: for such a model.
     """
-    if problem := fusing_problem(model):
+    if problem := _PRODUCTS_KEPT if products_kept else fusing_problem(model):
         if strict:
             raise InputError(f"model.fused_layers: compile does not fit this model, since {problem}: set it to auto")
         rank_zero_info(f"the layers of {type(model).__name__} are not compiled, since {problem}")

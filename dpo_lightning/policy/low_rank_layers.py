@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -40,14 +40,16 @@ class Siblings:
     def _forget(self) -> None:
         self._input: Tensor | None = None
         self._context: Any = None
-        self._ready: dict[int, Tensor] = {}
+        self._ready: dict[Hashable, Tensor] = {}
 
-    def take(self, layer: JointLinear, hidden: Tensor, compute: Callable[[], dict[int, Tensor]]) -> Tensor:
-        """Return a layer's part of what `compute` makes of an input; it is called for the first of the layers."""
+    def take(
+        self, layer: JointLinear, key: Hashable, hidden: Tensor, compute: Callable[[], dict[Hashable, Tensor]]
+    ) -> Tensor:
+        """Return a layer's part of what `compute` makes of an input, under its key; of the first layer it is called."""
         context = _context(layer, hidden)
-        if self._input is not hidden or self._context != context or id(layer) not in self._ready:
+        if self._input is not hidden or self._context != context or key not in self._ready:
             self._input, self._context, self._ready = hidden, context, compute()
-        found = self._ready.pop(id(layer))
+        found = self._ready.pop(key)
         if not self._ready:
             self._forget()
         return found
@@ -90,14 +92,14 @@ class JointLinear(WidelyMerged):
             return super().forward(x)
         if self.siblings is None:
             return low_rank_products(x, [own], dtype)[0]
-        return self.siblings.take(self, x, lambda: _products(self, x, dtype))
+        return self.siblings.take(self, _key(self, own), x, lambda: _products(self, x, dtype))
 
     def _base_product(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the base layer's product; its siblings read the same converted input."""
         siblings = self.siblings
         if siblings is None or self.merged or x.dtype in (dtype, torch.float64):
             return super().forward(x)
-        converted = siblings.take(self, x, lambda: dict.fromkeys(map(id, siblings.layers), x.to(dtype)))
+        converted = siblings.take(self, id(self), x, lambda: dict.fromkeys(map(id, siblings.layers), x.to(dtype)))
         return super().forward(converted)
 
 
@@ -111,11 +113,17 @@ def _factors(layer: JointLinear, hidden: Tensor, dtype: torch.dtype) -> LowRank 
     return LowRank(*found) if one_dtype or torch.is_autocast_enabled(hidden.device.type) else None
 
 
-def _products(first: JointLinear, hidden: Tensor, dtype: torch.dtype) -> dict[int, Tensor]:
-    """Return the products of the layer that is called and of its siblings that are alike, by identity."""
+def _key(layer: JointLinear, factors: LowRank) -> Hashable:
+    """Return what tells a layer from its siblings, and from itself with other weights or another scale."""
+    weights = [(id(each), changes_of(each)) for each in factors[:4] if each is not None]
+    return id(layer), factors.scaling, *weights
+
+
+def _products(first: JointLinear, hidden: Tensor, dtype: torch.dtype) -> dict[Hashable, Tensor]:
+    """Return the products of the layer that is called and of its siblings that are alike, by their keys."""
     siblings: Sequence[JointLinear] = [first] if first.siblings is None else first.siblings.layers
-    all_factors = {id(each): _factors(each, hidden, dtype) for each in siblings if _is_like(each, first)}
-    factors = {layer: found for layer, found in all_factors.items() if found is not None}
+    all_factors = [(each, _factors(each, hidden, dtype)) for each in siblings if _is_like(each, first)]
+    factors = {_key(layer, found): found for layer, found in all_factors if found is not None}
     return dict(zip(factors, low_rank_products(hidden, [*factors.values()], dtype), strict=True))
 
 

@@ -122,7 +122,8 @@ def build_policy(
         policy = add_lora(policy, options.lora, (options.model_kwargs or {}).get("revision"), beside)
     set_checkpointing(policy, options.gradient_checkpointing)
     if fused:
-        fuse_layers(policy, strict=options.fused_layers == "compile")
+        kept = options.gradient_checkpointing == "selective"
+        fuse_layers(policy, strict=options.fused_layers == "compile", products_kept=kept)
     return policy.train()
 
 

@@ -89,8 +89,9 @@ def _only_own_hooks(module: nn.Module) -> bool:
     if trainer is None or not isinstance(module, pl.LightningModule):
         return False
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    hooks: list[Any] = [type(each).on_before_optimizer_step for each in callbacks]
-    hooks += [type(module).on_before_optimizer_step, type(module).configure_gradient_clipping]
+    # Of the objects: Lightning's `LambdaCallback` has hooks of its own.
+    hooks: list[Any] = [each.on_before_optimizer_step for each in callbacks]
+    hooks += [module.on_before_optimizer_step, module.configure_gradient_clipping]
     return all(str(getattr(hook, "__module__", "")).partition(".")[0] in _OWN for hook in hooks)
 
 
@@ -173,7 +174,10 @@ def clip_by_value(module: nn.Module, optimizer: Optimizer, largest: float) -> No
     scaler = gradient_scaler(module)
     if scaler is not None and loss_scale(scaler) is not None and not is_unscaled(scaler, optimizer):
         scaler.unscale_(optimizer)
-    torch.nn.utils.clip_grad_value_(_with_gradients(module, optimizer), largest)
+    if parameters := _with_gradients(
+        module, optimizer
+    ):  # of a step that is left out there is none, which torch refuses
+        torch.nn.utils.clip_grad_value_(parameters, largest)
 
 
 def by_mesh(tensors: Iterable[T]) -> list[list[T]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -34,6 +35,21 @@ def test_a_batch_has_examples_with_prompts_and_completions(collate: Collate) -> 
         "row 4 (from 0): the prompt has no tokens, and its last one predicts the first token of a completion: begin it "
         "with a BOS token"
     )
+
+
+@collates
+def test_what_is_no_list_of_examples_is_refused(collate: Collate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # users have no checked annotations
+    for given, said in (
+        (iter([TWO]), "a batch is made of a list of examples: got a list_iterator"),
+        ((each for each in [TWO]), "a batch is made of a list of examples: got a generator"),
+        (TWO, "a batch is made of a list of examples: got a TokenizedExample"),
+        (None, "a batch is made of a list of examples: got a NoneType"),
+        ([TWO, {"prompt": "a"}], "a batch is made of TokenizedExample: got a dict among them"),
+    ):
+        with pytest.raises(InputError) as raised:
+            collate(given)  # type: ignore[arg-type]
+        assert str(raised.value) == said
 
 
 @collates
@@ -130,7 +146,15 @@ def test_labels_of_other_types_are_booleans() -> None:
 
 
 @collates
-def test_a_row_is_a_number(collate: Collate) -> None:
-    assert (
-        refused(collate, THREE._replace(row="a")) == "TokenizedExample.row is 'a': give the number of the row, from 0"
-    )
+@pytest.mark.parametrize("row", ["a", 2**70])
+def test_a_row_is_a_number(collate: Collate, row: Any) -> None:
+    said = f"TokenizedExample.row is {row!r}: give the number of the row, from 0"
+    assert refused(collate, THREE._replace(row=row)) == said
+
+
+@collates
+@pytest.mark.parametrize("masks", [1, 2, 4])
+def test_there_is_a_mask_of_each_completion(collate: Collate, masks: int) -> None:
+    bad = THREE._replace(scored=[[True, True], [True], [True, True], []][:masks])
+    said = "scored: it must say of each token of each completion whether it counts"
+    assert refused(collate, TWO, bad) == f"row 4 (from 0): {said}"

@@ -90,10 +90,12 @@ def test_an_infinite_gradient_of_finite_losses_names_the_whole_step(tmp_path):
     assert f"on the pairs {sorted(poison.seen[2] + poison.seen[3])} " in str(stopped.value)
 
 
-def test_skipped_steps_change_nothing_and_are_counted(tmp_path):
+@pytest.mark.parametrize("clipped_by", [None, "norm", "value"])
+def test_skipped_steps_change_nothing_and_are_counted(tmp_path, clipped_by):
     poison, guard = Poison(1, loss=math.nan), UpdateGuard(skips=1)
+    clipping = {"gradient_clip_val": 1.0, "gradient_clip_algorithm": clipped_by} if clipped_by else {}
     with pytest.warns(UserWarning, match="skipped, 1 of at most 1"):
-        runner = fit(tmp_path, poison, guard)
+        runner = fit(tmp_path, poison, guard, **clipping)
     assert runner.global_step == 4
     assert torch.equal(poison.weights[1], poison.weights[0])  # weight decay and moments left them alone, too
     assert not torch.equal(poison.weights[2], poison.weights[1])

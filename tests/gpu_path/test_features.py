@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dpo_lightning.attention.kernels import Softmax
 from dpo_lightning.attention.kernels.varlen import varlen_attention
+from dpo_lightning.compat.transformers import offloads
 from tests.attention.rows import SHORT, heads, mask_of
 
 VERSIONS = Path(__file__).parents[2] / "docs" / "versions.md"
@@ -105,6 +106,18 @@ def _checkpointing(name: str) -> bool:
     return hasattr(PreTrainedModel, name)
 
 
+def _offload() -> bool:
+    from transformers import PreTrainedModel
+
+    return offloads(cast(Any, PreTrainedModel))
+
+
+def _nested_graph_breaks() -> bool:
+    import torch._dynamo.config
+
+    return hasattr(torch._dynamo.config, "nested_graph_breaks")
+
+
 def _get_interface() -> bool:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -126,15 +139,20 @@ FEATURES = {
     "AdamW(fused=), with grad_scale and found_inf": Feature(
         "torch", "2.11", lambda: _takes(torch.optim.AdamW.__init__, "fused") and _reads_found_inf()
     ),
-    "nn.Module.compile(dynamic=)": Feature(
-        "torch", "2.11", lambda: hasattr(torch.nn.Module, "compile") and _takes(torch.compile, "dynamic", "fullgraph")
+    "torch.compile(dynamic=, fullgraph=, backend=)": Feature(
+        "torch", "2.11", lambda: _takes(torch.compile, "dynamic", "fullgraph", "backend")
     ),
+    "torch.compile(recompile_limit=, isolate_recompiles=)": Feature(
+        "torch", "2.13", lambda: _takes(torch.compile, "recompile_limit", "isolate_recompiles")
+    ),
+    "torch._dynamo.config.nested_graph_breaks": Feature("torch", "2.13", _nested_graph_breaks),
     "gradient_checkpointing_enable": Feature(
         "transformers", "4.57", lambda: _checkpointing("gradient_checkpointing_enable")
     ),
     "activation_checkpointing_enable": Feature(
         "transformers", "5.21", lambda: _checkpointing("activation_checkpointing_enable")
     ),
+    "activation_checkpointing_enable(offload=)": Feature("transformers", "5.23", _offload),
     "ALL_ATTENTION_FUNCTIONS.get_interface": Feature("transformers", "5.17", _get_interface),
 }
 

@@ -205,6 +205,18 @@ def test_models_that_it_does_not_fit(
     assert not fused_layers.fused_layers(model)
 
 
+def test_a_layer_whose_products_checkpointing_keeps_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(fused_layers, "rank_zero_info", said.append)
+    options = PolicyOptions(gradient_checkpointing="selective")
+    model = build_policy(tiny_llama(), torch.float32, options, fused=True)
+    assert not fused_layers.fused_layers(model)
+    assert len(said) == 1
+    assert "since gradient_checkpointing: selective keeps products, which a compiled layer does not show" in said[0]
+    with pytest.raises(InputError, match=r"^model.fused_layers: compile does not fit this model, since .*selective"):
+        policy(PolicyOptions(gradient_checkpointing="selective", fused_layers="compile"))
+
+
 def test_quantized_layers_and_plain_modules_are_left_out() -> None:
     model = tiny_llama()
     model.is_quantized = True

@@ -154,6 +154,27 @@ def test_another_input_scale_or_adapter_between_siblings_is_seen() -> None:
     assert ours["k_proj"](hidden).requires_grad
 
 
+def test_other_weights_between_siblings_are_seen() -> None:
+    policy: Any = other_lora()()
+    other = copy.deepcopy(policy)
+    multiply_jointly(policy)
+    ours, theirs = (each.base_model.model for each in (policy, other))
+    hidden = torch.randn(3, 4)
+    for change in (
+        lambda layer: layer.lora_B["default"].weight.add_(1.0),
+        lambda layer: layer.lora_A["default"].weight.mul_(2.0),
+        lambda layer: layer.base_layer.weight.neg_(),
+        lambda layer: layer.set_scale("default", 3.0),
+    ):
+        ours["q_proj"](hidden)
+        before = theirs["k_proj"](hidden)
+        with torch.no_grad():
+            for each in (ours, theirs):
+                change(each["k_proj"])
+        assert not torch.allclose(theirs["k_proj"](hidden), before)
+        torch.testing.assert_close(ours["k_proj"](hidden), theirs["k_proj"](hidden))
+
+
 def test_a_copy_and_a_pickle_hold_no_results_and_have_siblings_of_their_own() -> None:
     policy: Any = other_lora()()
     multiply_jointly(policy)

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import nn
 
 from dpo_lightning import PreferenceModule
@@ -64,8 +65,16 @@ def other_hook(trainer: Any, pl_module: Any, *_: Any) -> None:
             parameter.grad.data.mul_(8.0)  # which torch does not count
 
 
-@pytest.mark.parametrize("hook", [None, other_hook], ids=["alone", "with a hook that changes it"])
-def test_a_step_measures_its_gradient_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: Any) -> None:
+class Changes(pl.Callback):
+    on_before_optimizer_step = staticmethod(other_hook)
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [[], [Changes()], [LambdaCallback(on_before_optimizer_step=other_hook)]],
+    ids=["alone", "with a hook that changes it", "with a hook of the object"],
+)
+def test_a_step_measures_its_gradient_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, callbacks: Any) -> None:
     measured: list[float] = []
 
     norm_of = gradients._norm_of
@@ -74,16 +83,13 @@ def test_a_step_measures_its_gradient_once(tmp_path: Path, monkeypatch: pytest.M
         measured.append(norm_of(*given).item())
         return torch.tensor(measured[-1])
 
-    class Changes(pl.Callback):
-        on_before_optimizer_step = staticmethod(hook) if hook else pl.Callback.on_before_optimizer_step
-
     monkeypatch.setattr(gradients, "_norm_of", norm)
     run = module(optimizer=partial(torch.optim.SGD, lr=1.0))
     before = [each.detach().clone() for each in run.parameters()]
-    fit(tmp_path, run, callbacks=[Changes()], max_steps=1, gradient_clip_val=1e-3)
+    fit(tmp_path, run, callbacks=callbacks, max_steps=1, gradient_clip_val=1e-3)
     moved = torch.cat([(a - b).flatten() for a, b in zip(run.parameters(), before, strict=True)]).detach()
     assert moved.norm().item() == pytest.approx(1e-3, rel=2e-2)
-    assert len(measured) == (1 if hook is None else 3)
+    assert len(measured) == (3 if callbacks else 1)
 
 
 def test_a_shared_norm_is_the_one_measured_anew_to_the_last_bit() -> None:
