@@ -166,13 +166,14 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
 
     from dpo_lightning.logprobs import TokenScorer
     from dpo_lightning.policy.lora import LoRA
-    from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
+    from dpo_lightning.policy.precision import precision_of
+    from dpo_lightning.policy.prepare import PolicyOptions, build_policy
     from dpo_lightning.reference import AdapterOff, FrozenCopy
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(case["architecture"], **model_config(case))
     options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
-    policy = build_policy(AutoModelForCausalLM.from_config(config), precision_dtype(case["precision"]), options)
+    policy = build_policy(AutoModelForCausalLM.from_config(config), precision_of(case["precision"]).weights, options)
     reference = (AdapterOff() if case["lora"] else FrozenCopy()).bind(policy)
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=False)

@@ -11,13 +11,13 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from dpo_lightning.cli.methods import Method, learning_rate
+from dpo_lightning.policy.precision import precision_of
 from dpo_lightning.training.usual_rates import usual_rates
 
 _EXAMPLES_A_STEP = 64
 _FEW = 30  # optimizer steps that a pass over the data should at least have
 _COLUMN = 44  # where comments begin
 _LONGEST = 4096  # tokens of an example, whatever the model reads
-_COMPUTES = {"32-true": "float32", "16-mixed": "float16", "bf16-mixed": "bfloat16"}  # of 4 bits, by precision
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def _model(facts: Facts, method: Method, training: Training) -> Iterator[str]:
         yield "  quantization_config:"
         yield _line(2, "load_in_4bit", True, "" if facts.gpu else "on a CPU for trying alone: 4 bits are slow here")
         yield _line(2, "bnb_4bit_quant_type", "nf4")
-        yield _line(2, "bnb_4bit_compute_dtype", _COMPUTES[_precision(facts, training)], "as the precision below")
+        computes = str(precision_of(_precision(facts, training)).products).removeprefix("torch.")
+        yield _line(2, "bnb_4bit_compute_dtype", computes, "as the precision below")
     if facts.parameters >= 1e9 or _length(facts) > 2048:
         yield _line(1, "gradient_checkpointing", True, "less memory, a third more time")
     rate = learning_rate(method.name, facts.parameters, adapters=training.lora)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from dpo_lightning.estimate.shape import ModelShape
 from dpo_lightning.estimate.workload import Mesh, Workload
 from dpo_lightning.logprobs.tiling import LEAST_KEPT, TILING, WIDEST, kept_of
+from dpo_lightning.policy.precision import precision_of
 from dpo_lightning.policy.recompute import Checkpointing, recomputes_layers
 
 
@@ -24,13 +25,9 @@ class Numerics(NamedTuple):
 
     @classmethod
     def of(cls, precision: str, quantized: float = 0.0) -> Numerics:
-        """Return the numerics of a Lightning precision: `32-true`, `bf16-mixed`, `bf16-true`, and what is like them."""
-        precision = {"16": "16-mixed", "bf16": "bf16-mixed"}.get(precision, precision)  # Lightning's short names
-        if precision.startswith("64"):
-            return cls(8, 8, quantized)
-        if "mixed" in precision:
-            return cls(4, 2, quantized)
-        return cls(2, 2, quantized) if "16" in precision or "engine" in precision else cls(4, 4, quantized)
+        """Return the numerics of a Lightning precision."""
+        dtypes = precision_of(precision)
+        return cls(dtypes.weights.itemsize, dtypes.products.itemsize, quantized)
 
     @property
     def mixed(self) -> bool:

@@ -14,12 +14,12 @@ from dpo_lightning.compat.torch_compile import compiled_forms, has_gpu_compiler,
 from dpo_lightning.compat.transformers import keeps_a_state, recorded_modules, unsplit_classes
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.precision import precision_of
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.torch_modes import is_scoring
 
 FusedLayers: TypeAlias = Literal["auto", "compile", "none"]
 
-_HALF = ("bf16-mixed", "16-mixed", "bf16-true", "16-true")
 _FUSED = "fused_layer"
 
 
@@ -31,7 +31,9 @@ def asks_to_fuse(setting: FusedLayers, precision: str | None, device: torch.devi
         precision: Lightning's name of it; None without a Trainer.
         device: Where the model will run.
     """
-    if setting != "auto" or device.type != "cuda" or precision not in _HALF:
+    found = precision_of(precision)
+    is_half = found.products.itemsize == 2 and not found.replaces_linear
+    if setting != "auto" or device.type != "cuda" or not is_half:
         return setting == "compile"
     if not has_gpu_compiler():
         rank_zero_info("the layers are not compiled, since Triton is not installed, or does not know this GPU")

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from dpo_lightning.compat.torch import has_own_forward
+from dpo_lightning.policy.precision import precision_of
 from dpo_lightning.utils.narrow_linear import NarrowLinear, narrow_linear, widen_linear
-
-_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""Lightning's precisions that multiply in another dtype than they hold weights in."""
 
 
 def hold_narrow(policy: nn.Module, precision: str | None) -> int:
@@ -25,7 +23,7 @@ def hold_narrow(policy: nn.Module, precision: str | None) -> int:
         policy: The policy, with its adapters; changed in place.
         precision: Lightning's name of it.
     """
-    dtype = _AUTOCAST.get(precision or "")
+    dtype = precision_of(precision).autocast
     if dtype is None:
         return 0
     layers = _may_be_narrow(policy, _candidates(policy))
@@ -45,7 +43,7 @@ def hold_copy_narrow(model: nn.Module, precision: str | None, device: torch.devi
         precision: Lightning's name of it.
         device: Where it will run.
     """
-    dtype = _AUTOCAST.get(precision or "")
+    dtype = precision_of(precision).autocast
     if dtype is None:
         return 0
     getter = getattr(model, "get_output_embeddings", None)

@@ -28,23 +28,6 @@ from dpo_lightning.utils.torch_modes import configs_of
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
-_DTYPES = {
-    "bf16-true": torch.bfloat16,
-    "16-true": torch.float16,
-    "64-true": torch.float64,
-    "transformer-engine": torch.bfloat16,
-    "transformer-engine-float16": torch.float16,
-}
-
-
-def precision_dtype(precision: str | None) -> torch.dtype:
-    """Return the weights' dtype under a Lightning precision: what its plugin casts the module to, or float32.
-
-    transformers would take the checkpoint's dtype, which trains bfloat16 master weights under `bf16-mixed`.
-    """
-    return _DTYPES.get(precision or "32-true", torch.float32)
-
-
 _TEXTS = dict.fromkeys(("revision", "code_revision", "subfolder", "variant"), Optional[str])
 """Arguments of `from_pretrained` that are text, which YAML reads as a number where it looks like one."""
 

@@ -18,7 +18,8 @@ from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.loading import adapter_config, load_config
 from dpo_lightning.policy.lora import is_adapted, with_fast_adapters
 from dpo_lightning.policy.modality import embedding_rows
-from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
+from dpo_lightning.policy.precision import precision_of
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from dpo_lightning.utils.arguments import wrong_kind
 
 
@@ -164,7 +165,7 @@ class PolicySource:
         return self._built(precision, sharded)
 
     def _built(self, precision: str | None, sharded: bool, *, fused: bool = False) -> nn.Module:
-        policy = build_policy(self.policy, precision_dtype(precision), self.options, sharded=sharded, fused=fused)
+        policy = build_policy(self.policy, precision_of(precision).weights, self.options, sharded=sharded, fused=fused)
         kept = self.options.gradient_checkpointing == "selective"
         return with_fast_adapters(policy, precision, sharded=sharded, products_kept=kept)
 

@@ -158,6 +158,7 @@ def test_a_given_model_has_its_layers_back() -> None:
     assert len(fused_layers.fused_layers(given)) == 2
     held.give_back()
     assert {type(layer) for layer in given.model.layers} == {own}
+        ("auto", "transformer-engine", CUDA, True, False),
     held.take_again()
     assert len(fused_layers.fused_layers(given)) == 2
     take_apart(given)
