@@ -89,12 +89,11 @@ def is_fused(layer: nn.Module) -> bool:
     return hasattr(type(layer), _FUSED)
 
 
-def take_apart(model: nn.Module) -> list[tuple[nn.Module, type[nn.Module]]]:
-    """Give fused layers their own class back, but for sharded ones; return each with the class that it had."""
-    found = [(layer, type(layer)) for layer in model.modules() if _FUSED in vars(type(layer))]
-    for layer, kind in found:
-        layer.__class__ = vars(kind)[_FUSED]
-    return found
+def take_apart(model: nn.Module) -> None:
+    """Give fused layers their own class back, but for sharded ones."""
+    for layer in model.modules():
+        if _FUSED in vars(type(layer)):
+            layer.__class__ = vars(type(layer))[_FUSED]
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:

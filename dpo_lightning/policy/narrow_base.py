@@ -70,6 +70,11 @@ def hold_as_before(model: nn.Module) -> None:
 
 
 def wide_dtypes(model: nn.Module) -> dict[str, torch.dtype]:
+def is_narrow(model: nn.Module) -> bool:
+    """Return whether any layer of a model is held in mixed precision's dtype."""
+    return any(isinstance(layer, NarrowLinear) for layer in model.modules())
+
+
     """Return the dtype that stands for each narrow tensor's values: float32, by the names of `state_dict`."""
     narrow = [name for name, each in model.named_modules(remove_duplicate=False) if isinstance(each, NarrowLinear)]
     return {f"{name}.{tensor}": torch.float32 for name in narrow for tensor in ("weight", "bias")}

@@ -15,7 +15,7 @@ from dpo_lightning.compat.torch import non_persistent_buffers
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import check_adapters, merged_start
 from dpo_lightning.policy.beside_text import other_parts
-from dpo_lightning.policy.fused_layers import FusedLayers, fuse_layers
+from dpo_lightning.policy.fused_layers import FusedLayers
 from dpo_lightning.policy.loading import check_quantization, load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
 from dpo_lightning.policy.modality import check_causal
@@ -67,7 +67,6 @@ def build_policy(
     options: PolicyOptions,
     *,
     sharded: bool = False,
-    fused: bool = False,
 ) -> nn.Module:
     """Load or take the policy, and make it ready to train.
 
@@ -76,7 +75,6 @@ def build_policy(
         dtype: Dtype of the weights.
         options: How to prepare it.
         sharded: The other ranks build it too, without its weights.
-        fused: Let its layers run compiled where it scores.
 
     Raises:
         InputError: for a model that cannot be loaded, or options that do not fit it.
@@ -104,8 +102,6 @@ def build_policy(
     if options.lora is not None:
         policy = add_lora(policy, options.lora, (options.model_kwargs or {}).get("revision"), beside)
     set_checkpointing(policy, options.gradient_checkpointing)
-    if fused:
-        fuse_layers(policy, strict=options.fused_layers == "compile")
     return policy.train()
 
 
