@@ -56,9 +56,10 @@ def hold_copy_narrow(model: nn.Module, precision: str | None, device: torch.devi
 
 
 def linear_weights(model: nn.Module) -> int:
-    """Count the weights that `hold_copy_narrow` would hold so of a frozen copy of a model on a GPU."""
+    """Count the weights that could be held so: those under adapters, or all that a frozen copy on a GPU would have."""
     holders = _holders(model)
-    alone = (each for each in model.modules() if _is_plain(each) and not _shares(each, holders))
+    layers = _candidates(model) if hasattr(model, "peft_config") else [*model.modules()]
+    alone = (each for each in layers if _is_plain(each) and not _shares(each, holders))
     return sum(parameter.numel() for each in alone for parameter in each.parameters())
 
 
@@ -69,12 +70,12 @@ def hold_as_before(model: nn.Module) -> None:
             widen_linear(layer)
 
 
-def wide_dtypes(model: nn.Module) -> dict[str, torch.dtype]:
 def is_narrow(model: nn.Module) -> bool:
     """Return whether any layer of a model is held in mixed precision's dtype."""
     return any(isinstance(layer, NarrowLinear) for layer in model.modules())
 
 
+def wide_dtypes(model: nn.Module) -> dict[str, torch.dtype]:
     """Return the dtype that stands for each narrow tensor's values: float32, by the names of `state_dict`."""
     narrow = [name for name, each in model.named_modules(remove_duplicate=False) if isinstance(each, NarrowLinear)]
     return {f"{name}.{tensor}": torch.float32 for name in narrow for tensor in ("weight", "bias")}

@@ -108,7 +108,7 @@ def fitted(request: pytest.FixtureRequest, tmp_path: Path) -> PreferenceModule:
     if request.param == "named":
         policy.save_pretrained(tmp_path / "base")
         policy = str(tmp_path / "base")
-    module = runs.module(policy, lora=LoRA(r=2), fused_layers="compile", lr=0.01)
+    module = runs.module(policy, lora=LoRA(r=2), fused_layers="compile", step_zero_check=False, lr=0.01)
     runs.fit(tmp_path, module, precision=MIXED, max_steps=2)
     return module
 
@@ -168,7 +168,7 @@ def test_the_next_stage_and_the_next_fit_have_them_again(fitted: PreferenceModul
     def note(*_: Any) -> None:
         seen.append(ours(fitted.policy))
 
-    handle = fitted.policy.register_forward_pre_hook(note)
+    handle = fitted.policy.get_input_embeddings().register_forward_pre_hook(note)
     trainer = runs.trainer(precision=MIXED, max_steps=1)
     trainer.validate(fitted, runs.data(tmp_path), verbose=False)
     trainer.fit(fitted, runs.data(tmp_path))
