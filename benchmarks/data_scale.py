@@ -13,10 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,11 +26,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.environment import describe
+from benchmarks.own_process import add_arguments, run_part
 from benchmarks.profiles import hh_file
 from benchmarks.recording import memory_mib
 from dpo_lightning.utils.files import replaced
 
-HERE = Path(__file__).resolve().parent
 ONE_CORE = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 BATCH = 256  # rows that the tokenizer gets at once
 TOKENS = 8192  # of a batch of training
@@ -67,11 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=10_000, help="rows of a turn against the tokenizer alone")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--kind", choices=("jsonl", "parquet"), default="jsonl")
-    parser.add_argument(
-        "--shared", type=Path, default=HERE.parents[1] / "shared", help="folder with data/ and tokenizers/"
-    )
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "data_scale.json")
-    parser.add_argument("--spec", help=argparse.SUPPRESS)  # one stage, in a process of its own
+    add_arguments(parser, "data_scale")
     return parser.parse_args()
 
 
@@ -153,17 +146,8 @@ def write_rows(pairs: Path, path: Path, count: int) -> None:
 
 
 def run_process(spec: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.data_scale", "--spec", json.dumps(spec)]
-    environment = {
-        **os.environ,
-        **ONE_CORE,
-        "HF_DATASETS_CACHE": spec["cache"],
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    }
-    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        sys.exit(f"{spec['stage']}: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    cache = {"HF_DATASETS_CACHE": spec["cache"], "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    return run_part("data_scale", spec["stage"], spec, ONE_CORE | cache)
 
 
 def clocked(call: Callable[[], Any]) -> tuple[float, Any]:

@@ -1,6 +1,7 @@
 """The formulas of `dpo_lightning.estimate` against what a training step allocates: `python -m benchmarks.memory_check`.
 
-Each case runs in a process of its own, on a CPU. Bytes are those of tensors, counted one by one as operations make them
+Each case runs in a process of its own, on a CPU, with policy and reference as a run holds them, of a checkpoint in
+bfloat16. Bytes are those of tensors, counted one by one as operations make them
 and as they are freed, so neither the allocator nor the interpreter blurs them. Operations are those of matrix products,
 counted one by one too; the time is the fastest of some steps, beside that of a large matrix product.
 """
@@ -10,8 +11,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import subprocess
-import sys
 import tempfile
 import time
 import weakref
@@ -21,9 +20,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, addmm_flop
 
 from benchmarks import environment
+from benchmarks.own_process import run_part
 from benchmarks.recording import peak_mib
 from benchmarks.roofline import gflops
 from dpo_lightning.attention.kernels.blocked import KEPT_BYTES
@@ -37,6 +37,7 @@ _BASE = {
     "lora": False,
     "checkpointing": False,
     "tree": True,
+    "reference": None,
 }
 CASES: list[dict[str, Any]] = [
     {**_BASE, **change}
@@ -51,6 +52,11 @@ CASES: list[dict[str, Any]] = [
         {"size": "29m"},
         {"size": "29m", "precision": "bf16-mixed", "checkpointing": True},
         {"size": "29m", "lora": True, "precision": "bf16-mixed"},
+        {"lora": True, "precision": "bf16-mixed", "reference": "copy"},
+        {"lora": True, "precision": "bf16-mixed", "reference": "other"},
+        {"precision": "bf16-mixed", "reference": "other"},
+        {"precision": "bf16-mixed", "reference": "moved"},
+        {"precision": "bf16-true", "reference": "moved"},
         {"architecture": NEOX},
         {"architecture": GPT2},
     )
@@ -59,6 +65,7 @@ CASES: list[dict[str, Any]] = [
 _SIZES = {"5m": (256, 4, 8, 4, 704, 4096), "29m": (512, 8, 8, 4, 1376, 8192)}
 _PAIRS, _PROMPT, _COMPLETION = 4, 160, 60
 _STEPS = 5
+_IN_PLACE = {torch.ops.aten.addmm_: addmm_flop}  # which torch does not count by itself
 _SQUARE = (1024, 1024, 1024)
 
 
@@ -118,16 +125,16 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
     """Bytes by the formulas."""
     from transformers import AutoConfig
 
-    from dpo_lightning.estimate import Mesh, Numerics, State, Workload, memory, model_shape, step_flops
-    from dpo_lightning.policy.lora import LoRA
+    from dpo_lightning.estimate import Mesh, Numerics, Workload, device_memory, memory, model_shape, step_flops
     from dpo_lightning.policy.prepare import PolicyOptions
 
-    options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
     with tempfile.TemporaryDirectory() as folder:
         AutoConfig.for_model(case["architecture"], **model_config(case)).save_pretrained(folder)
-        shape = model_shape(folder, options)
-    work = Workload(_PAIRS, _PROMPT, _COMPLETION, case["tree"])
-    numerics = Numerics.of(case["precision"])
+        shape = model_shape(folder, _options(case))
+        other = model_shape(folder, PolicyOptions()) if case["reference"] == "other" else None
+    work, state = Workload(_PAIRS, _PROMPT, _COMPLETION, case["tree"]), _state(case)
+    numerics = Numerics.of(case["precision"], saved=torch.bfloat16)
+    held = device_memory(shape, work, numerics, state, Mesh(), reference=other)
     layer = work.tokens * memory.layer_bytes(shape, numerics)  # the CPU's attention keeps each key once
     norm = 8 * work.tokens * shape.hidden
     kept: float = numerics.weight * shape.hidden
@@ -135,18 +142,17 @@ def predict(case: dict[str, Any]) -> dict[str, float]:
         kept += memory.products_bytes(shape, numerics) - numerics.activation * shape.heads
     saved = norm + shape.layers * (work.tokens * kept if case["checkpointing"] else layer + _probabilities(case, work))
     recomputed = 2 * layer + _probabilities(case, work) if case["checkpointing"] else 0
-    trained = numerics.weight * shape.trainable
+    gradient = 4 * work.scored * shape.hidden  # of the head's input, which the forward finds out; the head has it too
     head = memory.head_bytes(shape, work, numerics, device_type="cpu")
     copies = memory.copy_bytes(shape, numerics, Mesh(), case["checkpointing"])
-    weights = memory.weight_bytes(shape, numerics)
     return {
-        "weights": weights,
-        "reference": 0.0 if case["lora"] else weights,
-        "gradients": trained,
-        "optimizer": 2 * trained,
-        "saved": saved - (0 if case["checkpointing"] else shape.layers * _probabilities(case, work)),
+        "weights": held.policy,
+        "reference": held.reference,
+        "gradients": held.gradients,
+        "optimizer": held.optimizer,
+        "saved": saved - (0 if case["checkpointing"] else shape.layers * _probabilities(case, work)) + gradient,
         "peak": saved + recomputed + head + copies,
-        "flops": step_flops(shape, work, State(0, 0, 2.0, checkpointing=case["checkpointing"]), reference_forward=True),
+        "flops": step_flops(shape, work, state, reference_forward=True),
     }
 
 
@@ -164,19 +170,20 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
     torch.set_num_threads(1)
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from dpo_lightning.logprobs import TokenScorer
-    from dpo_lightning.policy.lora import LoRA
-    from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
-    from dpo_lightning.reference import AdapterOff, FrozenCopy
+    from dpo_lightning.policy.source import PolicySource
+    from dpo_lightning.reference.models import Place, RunModels
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(case["architecture"], **model_config(case))
-    options = PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
-    policy = build_policy(AutoModelForCausalLM.from_config(config), precision_dtype(case["precision"]), options)
-    reference = (AdapterOff() if case["lora"] else FrozenCopy()).bind(policy)
+    model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        models = RunModels(PolicySource(model, _options(case)), _settings(case, folder), Place(case["precision"]))
+    policy, reference, score = models.policy, models.reference, models.scorer
+    kept = _mover().keep(reference.followed()) if case["reference"] == "moved" else {}
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=False)
-    score, batch = TokenScorer(policy), _batch(case)
+    batch = _batch(case)
     mixed = case["precision"] == "bf16-mixed"
 
     def forward() -> torch.Tensor:
@@ -191,12 +198,13 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
         allocated.ignore(weight for model in reference.own_models() for weight in model.parameters())
         forward().backward()
     optimizer.step()
-    with FlopCounterMode(display=False) as counted:
+    with FlopCounterMode(display=False, custom_mapping=_IN_PLACE) as counted:
         forward().backward()
     half = torch.bfloat16 if case["precision"] != "32-true" else torch.float32
     return {
         "weights": _bytes(policy.parameters()),
-        "reference": sum(_bytes(model.parameters()) for model in reference.own_models()),
+        "reference": sum(_bytes(model.parameters()) for model in reference.own_models())
+        + sum(_bytes(each.values()) for each in kept.values()),
         "gradients": _bytes([parameter.grad for parameter in trained]),
         "optimizer": _bytes([kept for state in optimizer.state.values() for kept in state.values() if kept.ndim]),
         "saved": _saved(forward, policy),
@@ -206,6 +214,38 @@ def measure(case: dict[str, Any]) -> dict[str, float]:
         "product_gflops": gflops(_SQUARE, half, "cpu"),
         "peak_rss_mib": peak_mib(),
     }
+
+
+def _options(case: dict[str, Any]) -> Any:
+    from dpo_lightning.policy.lora import LoRA
+    from dpo_lightning.policy.prepare import PolicyOptions
+
+    return PolicyOptions(lora=LoRA() if case["lora"] else None, gradient_checkpointing=case["checkpointing"])
+
+
+def _settings(case: dict[str, Any], checkpoint: str) -> Any:
+    """The reference of a case: the default one, or a copy, of a checkpoint where it is another model."""
+    from dpo_lightning.reference import FrozenCopy
+
+    if case["reference"] is None:
+        return None
+    return FrozenCopy(checkpoint) if case["reference"] == "other" else FrozenCopy()
+
+
+def _mover() -> Any:
+    from dpo_lightning.callbacks import EMAReference
+
+    return EMAReference()
+
+
+def _state(case: dict[str, Any]) -> Any:
+    """What is kept beside the policy; an average is kept in float32."""
+    from dpo_lightning.estimate import State
+
+    copies = int(not case["lora"] or case["reference"] is not None)
+    is_moved = case["reference"] == "moved"
+    kept = 2.0 if is_moved and case["precision"] == "bf16-true" else 0.0
+    return State(copies, 0, 2.0, case["checkpointing"], is_moved, kept)
 
 
 def _seconds(step: Any) -> float:
@@ -251,25 +291,22 @@ def _batch(case: dict[str, Any]) -> Any:
     return (collate_tree if case["tree"] else collate_padded)(pairs)
 
 
-def _alone(case: dict[str, Any]) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.memory_check", "--case", json.dumps(case)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     """Measure all cases, each in its own process, and write them beside the predictions."""
     torch.set_num_threads(1)
-    cases = [{"case": case, "predicted": predict(copy.copy(case)), "measured": _alone(case)} for case in CASES]
+    cases = [
+        {"case": case, "predicted": predict(copy.copy(case)), "measured": run_part("memory_check", str(case), case)}
+        for case in CASES
+    ]
     work = {"pairs": _PAIRS, "prompt": _PROMPT, "completion": _COMPLETION}
     RESULTS.write_text(json.dumps({**environment.describe(), "batch": work, "cases": cases}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="The estimate's formulas beside what a training step allocates.")
-    parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)  # one of them, in a process of its own
+    parser.add_argument("--spec", type=json.loads, help=argparse.SUPPRESS)  # one of them, in a process of its own
     arguments = parser.parse_args()
-    if arguments.case is None:
+    if arguments.spec is None:
         main()
     else:
-        print(json.dumps(measure(arguments.case)))
+        print(json.dumps(measure(arguments.spec)))

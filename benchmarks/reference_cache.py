@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,10 +24,10 @@ from rich.table import Table
 from benchmarks.compare_models import MODELS, save_model
 from benchmarks.compare_sides import LEARNING_RATE, LORA, RECIPE
 from benchmarks.environment import describe
+from benchmarks.own_process import add_arguments, run_part
 from benchmarks.profiles import GPT2_VOCABULARY, hh_file
 from dpo_lightning.utils.files import replaced
 
-HERE = Path(__file__).resolve().parent
 SIDES = ("online", "cached-first", "cached")
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -53,11 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--precision", choices=PRECISION, default="fp32")
     parser.add_argument("--pairs", type=int, default=256, help="pairs of the epoch (default 256)")
     parser.add_argument("--runs", type=int, default=3, help="runs of `online` and of `cached` (default 3)")
-    parser.add_argument(
-        "--shared", type=Path, default=HERE.parents[1] / "shared", help="folder with data/ and tokenizers/"
-    )
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "reference_cache.json")
-    parser.add_argument("--spec", help=argparse.SUPPRESS)  # one side, in a process of its own
+    add_arguments(parser, "reference_cache")
     return parser.parse_args()
 
 
@@ -102,11 +96,8 @@ def tokenise_once(spec: dict[str, Any]) -> None:
 
 def run_process(spec: dict[str, Any]) -> dict[str, Any]:
     start = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.reference_cache", "--spec", json.dumps(spec)]
-    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{spec['side']}: {done.stderr.strip().splitlines()[-1]}")
-    return {**json.loads(done.stdout.strip().splitlines()[-1]), "wall_s": time.perf_counter() - start}
+    found = run_part("reference_cache", spec["side"], spec)
+    return {**found, "wall_s": time.perf_counter() - start}
 
 
 def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

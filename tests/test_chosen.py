@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from datasets import Dataset
@@ -24,21 +23,20 @@ from dpo_lightning import (
 )
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.losses import Reads
+from tests.helpers import runs
 from tests.helpers.runs import rows, trainer
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 
-class Seen(pl.Callback):
-    """The loss of each training batch, the batch, and what was logged."""
+class Seen(runs.Seen):
+    """What was logged, too."""
 
     def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.batches: list[Any] = []
+        super().__init__()
         self.logged: dict[str, float] = {}
 
     def on_train_batch_end(self, *arguments: Any) -> None:
-        self.losses.append(arguments[2]["loss"].item())
-        self.batches.append(arguments[3])
+        super().on_train_batch_end(*arguments)
         self.logged = {name: float(value) for name, value in arguments[0].callback_metrics.items()}
 
     @property

@@ -88,7 +88,7 @@ def test_torchrun_and_a_hardware_config_make_the_run_of_one_process(tmp_path, mo
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6)
-    assert newest_good(paths[1] / "checkpoints").is_dir()
+    assert newest_good(paths[1] / "checkpoints").path.is_dir()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

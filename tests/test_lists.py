@@ -12,7 +12,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
-import torch
 from torch import Tensor
 from torch.optim import SGD
 
@@ -34,27 +33,15 @@ from dpo_lightning import (
 from dpo_lightning.batch import sequence_order
 from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError, RunError
+from tests.helpers.alike import assert_same, assert_two_processes_are_one
 from tests.helpers.brute import brute_token_logps
 from tests.helpers.ranked import RankedRows
-from tests.helpers.resumable import Case, prepare, start, wait, weights
-from tests.helpers.runs import saved_model, trainer, write_rows
+from tests.helpers.runs import Seen, saved_model, trainer, write_rows
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 COUNT = 24
 OBJECTIVES = [PlackettLuceDPO(beta=0.5), AllPairs(DPO(beta=0.5), weighted=True), QRPO(beta=0.5)]
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: type(each).__name__)
-
-
-class Seen(pl.Callback):
-    """The loss of each micro-batch, and the batch."""
-
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.batches: list[Any] = []
-
-    def on_train_batch_end(self, *arguments: Any) -> None:
-        self.losses.append(arguments[2]["loss"].item())
-        self.batches.append(arguments[3])
 
 
 def module(policy: Any = None, **settings: Any) -> PreferenceModule:
@@ -128,12 +115,6 @@ def trained(tmp_path: Path, objective: Any, steps: int = 5, **changes: Any) -> d
     return {name: value.detach().clone() for name, value in fitted.state_dict().items()}
 
 
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], bound: float = 1e-5) -> None:
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=bound, msg=name)
-
-
 @every_objective
 def test_every_way_trains_the_same_policy(tmp_path: Path, objective: Any) -> None:
     expected = trained(tmp_path, objective, layout="tree")
@@ -160,22 +141,7 @@ def test_two_completions_train_as_pairs_do(tmp_path: Path) -> None:
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    prepare(tmp_path)
-    plain = {"model": {"objective": PlackettLuceDPO(), "dropout": False}, "trainer": {"max_epochs": 1}}
-    found = {}
-    for processes, strategy in ((1, "auto"), (2, "ddp")):
-        form = {"batch_pairs": 4 // processes, "length_grouped": False, "format": RankedRows()}
-        case = Case(data=form, processes=processes, strategy=strategy, **plain)
-        run = tmp_path / f"run {processes}"
-        assert wait(start(tmp_path, run, case)) == [0] * processes, (run / "output-0.txt").read_text()[-3000:]
-        logged = [json.loads(line) for line in (run / "journal-log.jsonl").read_text().splitlines()]
-        values = [{name: float.fromhex(value) for name, value in entry[1].items()} for entry in logged]
-        found[processes] = values, {name: value for name, value in weights(run).items() if name.startswith("weights-0")}
-
-    assert len(found[1][0]) == len(found[2][0]) > 2
-    for one, two in zip(found[1][0], found[2][0], strict=True):
-        assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
-    assert_same(found[2][1], found[1][1], bound=1e-4)
+    assert_two_processes_are_one(tmp_path, PlackettLuceDPO(), RankedRows())
 
 
 @every_objective

@@ -31,25 +31,13 @@ from dpo_lightning.cli.main import main
 from dpo_lightning.errors import RunError
 from dpo_lightning.logprobs import TokenLogps
 from tests.data.formats.test_unpaired import data, labelled
+from tests.helpers.alike import assert_same, assert_two_processes_are_one
 from tests.helpers.brute import brute_token_logps
-from tests.helpers.resumable import Case, prepare, start, wait, weights
-from tests.helpers.runs import saved_model, trainer
+from tests.helpers.runs import Seen, saved_model, trainer
 from tests.helpers.tiny import tiny_llama
 
 OBJECTIVES = [KTO(desirable_weight=1.25), UnpairedBCO(beta=0.3)]
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: type(each).__name__)
-
-
-class Losses(pl.Callback):
-    """The loss of each micro-batch, and the pairs that it was of."""
-
-    def __init__(self) -> None:
-        self.found: list[float] = []
-        self.batches: list[Any] = []
-
-    def on_train_batch_end(self, *arguments: Any) -> None:
-        self.found.append(arguments[2]["loss"].item())
-        self.batches.append(arguments[3])
 
 
 def module(policy: Any = None, **settings: Any) -> PreferenceModule:
@@ -89,19 +77,19 @@ def expected_loss(objective: Any, policy: Any, reference: Any, pairs: list[Token
 def test_the_first_loss_is_the_papers(tmp_path: Path, objective: Any, layout: Any) -> None:
     policy, reference = tiny_llama(seed=0), tiny_llama(seed=1)
     reference.save_pretrained(tmp_path / "reference")
-    losses, found = Losses(), data(tmp_path, batch_pairs=32, layout=layout)
+    seen, found = Seen(), data(tmp_path, batch_pairs=32, layout=layout)
     frozen = FrozenCopy(str(tmp_path / "reference"))
     unchanged = tiny_llama(seed=0)
 
-    trainer(max_steps=1, callbacks=[losses]).fit(
+    trainer(max_steps=1, callbacks=[seen]).fit(
         module(policy, objective=objective, reference=frozen, step_zero_check=False), found
     )
 
     rows = found.examples_used("fit")[0]
     pairs = [rows[number] for number in range(24)]
     expected = expected_loss(objective, unchanged, reference, pairs)
-    assert losses.found == [pytest.approx(expected, rel=1e-5)]
-    assert (losses.batches[0].mismatched == 0) == isinstance(objective, UnpairedBCO)
+    assert seen.losses == [pytest.approx(expected, rel=1e-5)]
+    assert (seen.batches[0].mismatched == 0) == isinstance(objective, UnpairedBCO)
 
 
 def trained(tmp_path: Path, objective: Any, **changes: Any) -> dict[str, Tensor]:
@@ -112,12 +100,6 @@ def trained(tmp_path: Path, objective: Any, **changes: Any) -> dict[str, Tensor]
     found = data(tmp_path, val_split=0.25, length_grouped=False, **changes)
     trainer(max_steps=5).fit(fitted, found)
     return {name: value.detach().clone() for name, value in fitted.state_dict().items()}
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], bound: float = 1e-5) -> None:
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=bound, msg=name)
 
 
 @every_objective
@@ -134,11 +116,11 @@ def test_every_way_trains_the_same_policy(tmp_path: Path, objective: Any) -> Non
 
 def test_batches_by_tokens_and_lora(tmp_path: Path) -> None:
     found = data(tmp_path, batch_pairs=None, batch_tokens=120, layout="tree")
-    losses = Losses()
-    trainer(max_steps=4, callbacks=[losses]).fit(module(objective=KTO(), lora=LoRA(r=2)), found)
+    seen = Seen()
+    trainer(max_steps=4, callbacks=[seen]).fit(module(objective=KTO(), lora=LoRA(r=2)), found)
 
-    assert all(batch.input_ids.numel() <= 120 for batch in losses.batches)
-    assert losses.found[0] == pytest.approx(0.5, abs=1e-5)
+    assert all(batch.input_ids.numel() <= 120 for batch in seen.batches)
+    assert seen.losses[0] == pytest.approx(0.5, abs=1e-5)
 
 
 def test_micro_batches_share_the_step_as_pairs_do(tmp_path: Path) -> None:
@@ -160,22 +142,7 @@ def pl_trained(tmp_path: Path, objective: Any, *, batch_pairs: int, accumulate_g
 
 @every_objective
 def test_two_processes_are_one(tmp_path: Path, objective: Any) -> None:
-    prepare(tmp_path)
-    plain = {"model": {"objective": objective, "dropout": False}, "trainer": {"max_epochs": 1, "val_check_interval": 5}}
-    found = {}
-    for processes, strategy in ((1, "auto"), (2, "ddp")):
-        form = {"batch_pairs": 4 // processes, "length_grouped": False, "format": UnpairedFormat()}
-        case = Case(data=form, processes=processes, strategy=strategy, **plain)
-        run = tmp_path / f"run {processes}"
-        assert wait(start(tmp_path, run, case)) == [0] * processes, (run / "output-0.txt").read_text()[-3000:]
-        logged = [json.loads(line) for line in (run / "journal-log.jsonl").read_text().splitlines()]
-        values = [{name: float.fromhex(value) for name, value in entry[1].items()} for entry in logged]
-        found[processes] = values, {name: value for name, value in weights(run).items() if name.startswith("weights-0")}
-
-    assert len(found[1][0]) == len(found[2][0]) > 2
-    for one, two in zip(found[1][0], found[2][0], strict=True):
-        assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
-    assert_same(found[2][1], found[1][1], bound=1e-4)
+    assert_two_processes_are_one(tmp_path, objective, UnpairedFormat(), val_check_interval=5)
 
 
 # What stands around the training

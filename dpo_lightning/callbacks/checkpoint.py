@@ -28,7 +28,7 @@ from dpo_lightning.checkpoints import (
     saved_steps,
     sharded_save,
 )
-from dpo_lightning.checkpoints.directory import newest_examined
+from dpo_lightning.checkpoints.directory import newest_good
 from dpo_lightning.checkpoints.directory_lock import DirectoryLock
 from dpo_lightning.checkpoints.integrity import Examined
 from dpo_lightning.checkpoints.optimizers import unscheduled
@@ -230,7 +230,7 @@ class ResumableCheckpoint(FindsLast):
         """Return the newest from which a run can go on, and keep the finding for who loads it."""
         if writes_shards(trainer.strategy) and not trainer.is_global_zero:  # rank 0's is taken: it reads all of it
             return next(iter(saved_steps(self.directory).values()), None)
-        self._examined = newest_examined(self.directory)
+        self._examined = newest_good(self.directory)
         return None if self._examined is None else self._examined.path
 
     def state_dict(self) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def cost_of(
     if shape is None:
         return None
     setting = _Setting(shape, Numerics.of(str(trainer.precision)), state_of(trainer, run), _mesh(trainer))
-    largest = max(batches, key=lambda batch: int(lengths.tokens[batch].sum()))
+    tokens = lengths.tokens
+    largest = max(batches, key=lambda batch: int(tokens[batch].sum()))
     there = torch.cuda.get_device_properties(device).total_memory
     work = workload(lengths, np.concatenate(batches), tree=tree)
     usual = work._replace(pairs=max(work.pairs // len(batches), 1), accumulate=trainer.accumulate_grad_batches)

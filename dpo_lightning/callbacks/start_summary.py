@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
+import numpy as np
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -95,11 +96,11 @@ def _of_data(trainer: pl.Trainer, run: PreferenceRun | None) -> dict[str, Any]:
     lengths = data.splits.lengths("train").first(compares.most_completions)
     tree = data.settled_layout().name == "tree"
     read_of_epoch = min(float(trainer.num_training_batches), len(loader)) / len(loader)  # `limit_train_batches`
-    tokens, examples = tokens_of(lengths, tree), sum(map(len, batches))
+    rows = np.concatenate(batches)
     known |= {
-        "train": examples,
-        "tokens": round(sum(int(tokens[batch].sum()) for batch in batches) * read_of_epoch),
-        "step_examples": examples / len(loader) * accumulate,
+        "train": len(rows),
+        "tokens": round(int(tokens_of(lengths, tree)[rows].sum()) * read_of_epoch),
+        "step_examples": len(rows) / len(loader) * accumulate,
         "steps_of_epoch": max(-(-round(len(loader) * read_of_epoch) // accumulate), 1),
     }
     return {**known, **readable({"cost": lambda: _needs(trainer, run, lengths, batches, tree)}).get("cost", {})}

@@ -56,11 +56,6 @@ class Entry(NamedTuple):
     since: int = 0
     when: str = ALWAYS
 
-    @property
-    def is_top_level(self) -> bool:
-        """True for a key of the checkpoint itself."""
-        return "/" not in self.key
-
 
 _LIGHTNING = "Lightning"
 _MODULE = "`PreferenceModule`"

@@ -31,23 +31,13 @@ def saved_steps(directory: str | Path) -> dict[int, Path]:
     return dict(sorted(found.items(), reverse=True))
 
 
-def newest_good(directory: str | Path) -> Path | None:
-    """The checkpoint of the latest optimizer step from which a run can go on; None where there are no checkpoints.
+def newest_good(directory: str | Path) -> Examined | None:
+    """Return the checkpoint of the latest optimizer step from which a run can go on; None where there are none.
 
-    Worse ones that are newer are named in a warning.
+    The state of its files is for who loads it next. Worse ones that are newer are named in a warning.
 
     Raises:
         InputError: where all are bad: to begin anew would be another run.
-    """
-    examined = newest_examined(directory)
-    return None if examined is None else examined.path
-
-
-def newest_examined(directory: str | Path) -> Examined | None:
-    """Return what `newest_good` does, with the state of its files, for who loads it next.
-
-    Raises:
-        InputError: as `newest_good` does.
     """
     bad = []
     for path in saved_steps(directory).values():

@@ -11,13 +11,14 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from dpo_lightning.cli.methods import Method, learning_rate
+from dpo_lightning.policy.precision import precision_of
+from dpo_lightning.report.words import counted
 from dpo_lightning.training.usual_rates import usual_rates
 
 _EXAMPLES_A_STEP = 64
 _FEW = 30  # optimizer steps that a pass over the data should at least have
 _COLUMN = 44  # where comments begin
 _LONGEST = 4096  # tokens of an example, whatever the model reads
-_COMPUTES = {"32-true": "float32", "16-mixed": "float16", "bf16-mixed": "bfloat16"}  # of 4 bits, by precision
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def starting_config(facts: Facts, method: Method, training: Training, run: str) 
         run: Directory for what the run writes.
     """
     lines = [
-        f"# {method.name} on {facts.rows:,} rows ({facts.kind}) with a model of {_count(facts.parameters)} parameters.",
+        f"# {method.name} on {facts.rows:,} rows ({facts.kind}), a model of {counted(facts.parameters)} parameters.",
         "# dpo-lightning fit --help has the most used keys, docs/cli.md all of them.",
         *_model(facts, method, training),
         *_data(facts),
@@ -90,11 +91,6 @@ def _line(depth: int, key: str, value: Any, why: str = "") -> str:
     written = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
     text = f"{'  ' * depth}{key}: {written}"
     return f"{text:<{_COLUMN}} # {why}" if why else text
-
-
-def _count(number: float) -> str:
-    size, name = next(each for each in ((1e9, " billion"), (1e6, " million"), (1.0, "")) if number >= each[0])
-    return f"{number / size:,.3g}{name}" if name else f"{number:,}"
 
 
 def _model(facts: Facts, method: Method, training: Training) -> Iterator[str]:
@@ -114,7 +110,8 @@ def _model(facts: Facts, method: Method, training: Training) -> Iterator[str]:
         yield "  quantization_config:"
         yield _line(2, "load_in_4bit", True, "" if facts.gpu else "on a CPU for trying alone: 4 bits are slow here")
         yield _line(2, "bnb_4bit_quant_type", "nf4")
-        yield _line(2, "bnb_4bit_compute_dtype", _COMPUTES[_precision(facts, training)], "as the precision below")
+        computes = str(precision_of(_precision(facts, training)).products).removeprefix("torch.")
+        yield _line(2, "bnb_4bit_compute_dtype", computes, "as the precision below")
     if facts.parameters >= 1e9 or _length(facts) > 2048:
         yield _line(1, "gradient_checkpointing", True, "less memory, a third more time")
     rate = learning_rate(method.name, facts.parameters, adapters=training.lora)

@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from dpo_lightning.data.batching import Batching
-from dpo_lightning.data.cleaning import Clean, Cleaned
+from dpo_lightning.data.cleaning import Clean
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.example_shown import example_shown
@@ -18,7 +18,7 @@ from dpo_lightning.data.formats import Format
 from dpo_lightning.data.formats.unread import check_ignored
 from dpo_lightning.data.interfaces import PreferenceLearner, PreferenceSource
 from dpo_lightning.data.mixing.order import Order
-from dpo_lightning.data.mixing.reading import check_formats
+from dpo_lightning.data.mixing.reading import SplitTables, check_formats
 from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.reading.sources import Keys, describe
 from dpo_lightning.data.reading_notes import ReadingNotes
@@ -171,7 +171,9 @@ class RowHooks(pl.LightningDataModule, PreferenceSource):
         """Read and tokenise a split, see `SplitReader.tokenized`."""
         return self._reader.tokenized(given, split, keys)
 
-    def without_unclean(self, rows: Mapping[str, datasets.Dataset], place: str, sizes: Mapping[str, int]) -> Cleaned:
+    def without_unclean(
+        self, rows: Mapping[str, datasets.Dataset], place: str, sizes: Mapping[str, int]
+    ) -> SplitTables:
         """Leave out of the training rows what `clean` says."""
         return self.clean(rows, place, self.tokenizer.batch_decode, sizes)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
-from dpo_lightning.data.cleaning import Cleaned
 from dpo_lightning.data.content_hash import column_hashes, content_hash
 from dpo_lightning.data.dataset import ExampleDataset
 from dpo_lightning.data.held_out import HeldOutBy, hold_out
@@ -13,7 +12,7 @@ from dpo_lightning.data.kto_pairing import with_mismatched
 from dpo_lightning.data.lengths import Lengths
 from dpo_lightning.data.mixing.epoch_rows import Part
 from dpo_lightning.data.mixing.parts import states
-from dpo_lightning.data.mixing.reading import MixedTables, parts_of, read_sources
+from dpo_lightning.data.mixing.reading import SplitTables, parts_of, read_sources
 from dpo_lightning.data.mixing.source import Source
 from dpo_lightning.data.reading.local_files import source_and_split
 from dpo_lightning.data.reading.sources import Keys, describe
@@ -107,7 +106,7 @@ class Splits:
         self,
         names: SplitNames,
         tokenize: Callable[[Any, str, Keys], datasets.Dataset],
-        clean: Callable[[Mapping[str, datasets.Dataset], str, Mapping[str, int]], Cleaned],
+        clean: Callable[[Mapping[str, datasets.Dataset], str, Mapping[str, int]], SplitTables],
         *,
         max_length: int,
         seed: int,
@@ -256,7 +255,7 @@ class Splits:
         self._lengths.pop("train", None)
         self._content = self._columns = None
 
-    def _read(self, source: Any) -> MixedTables:
+    def _read(self, source: Any) -> SplitTables:
         if self._sources:
             sets = {split: self.names.sets(split) for split in ("val", "test")}
             train = self.names.train is not None
@@ -269,7 +268,7 @@ class Splits:
                     rows[key] = self._tokenize_set(source, place, f"data.{split}_split{name and f'.{name}'}")
                 else:
                     rows["train"], rows[key] = self._held_out(rows["train"], place)
-        return MixedTables(rows, {})
+        return SplitTables(rows, {})
 
     def _tokenize_set(self, source: Any, place: str, key: str) -> datasets.Dataset:
         own, split = source_and_split(source, place)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+import torch
+
+from dpo_lightning.policy.precision import precision_of
+
 
 class Device(NamedTuple):
     """A GPU.
@@ -58,8 +62,9 @@ def peak_flops(name: str, precision: str, *, float32_is_exact: bool) -> float | 
         float32_is_exact: Whether float32 products run without TF32, whose peak is not known here.
     """
     device = known_device(name)
-    if device is None or "64" in precision or "engine" in precision:
+    dtypes = precision_of(precision)
+    if device is None or dtypes.replaces_linear or dtypes.products == torch.float64:
         return None
-    if "16" in precision:
+    if dtypes.products.itemsize == 2:
         return device.half_flops
     return device.single_flops if float32_is_exact else None

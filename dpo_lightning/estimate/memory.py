@@ -9,28 +9,42 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
+
 from dpo_lightning.estimate.shape import ModelShape
 from dpo_lightning.estimate.workload import Mesh, Workload
 from dpo_lightning.logprobs.tiling import LEAST_KEPT, TILING, WIDEST, kept_of
+from dpo_lightning.policy.precision import precision_of
 from dpo_lightning.policy.recompute import Checkpointing, recomputes_layers
 
 
 class Numerics(NamedTuple):
-    """Bytes `w` of a weight outside quantized matrices, `a` of an activation, and `q` of a quantized weight."""
+    """Bytes of numbers.
+
+    Attributes:
+        weight: `w`, of a weight outside quantized matrices.
+        activation: `a`, of an activation.
+        quantized: `q`, of a quantized weight.
+        is_narrow: Whether the weights' values are those of the narrower dtype that mixed precision multiplies in.
+    """
 
     weight: int
     activation: int
     quantized: float = 0.0
+    is_narrow: bool = False
 
     @classmethod
-    def of(cls, precision: str, quantized: float = 0.0) -> Numerics:
-        """Return the numerics of a Lightning precision: `32-true`, `bf16-mixed`, `bf16-true`, and what is like them."""
-        precision = {"16": "16-mixed", "bf16": "bf16-mixed"}.get(precision, precision)  # Lightning's short names
-        if precision.startswith("64"):
-            return cls(8, 8, quantized)
-        if "mixed" in precision:
-            return cls(4, 2, quantized)
-        return cls(2, 2, quantized) if "16" in precision or "engine" in precision else cls(4, 4, quantized)
+    def of(cls, precision: str, quantized: float = 0.0, saved: torch.dtype | None = None) -> Numerics:
+        """Return the numerics of a Lightning precision.
+
+        Args:
+            precision: Its name.
+            quantized: Bytes of a quantized weight.
+            saved: Dtype of the checkpoint that is loaded; None where not known.
+        """
+        dtypes = precision_of(precision)
+        is_narrow = saved is not None and saved == dtypes.autocast
+        return cls(dtypes.weights.itemsize, dtypes.products.itemsize, quantized, is_narrow)
 
     @property
     def mixed(self) -> bool:
@@ -46,12 +60,16 @@ class State(NamedTuple):
         reference_adapters: Copies of the adapters that it holds: 0 or 1.
         optimizer: Bytes that the optimizer keeps for each byte of trained weight: 2 for AdamW.
         checkpointing: What is recomputed in the backward.
+        moved: Whether a callback moves the reference.
+        kept: Bytes that this callback keeps for each byte of a weight that it moves.
     """
 
     reference_copies: int
     reference_adapters: int
     optimizer: float
     checkpointing: Checkpointing
+    moved: bool = False
+    kept: float = 0.0
 
 
 class Memory(NamedTuple):
@@ -85,18 +103,31 @@ class Memory(NamedTuple):
 
 
 def device_memory(
-    shape: ModelShape, work: Workload, numerics: Numerics, state: State, mesh: Mesh, device_bytes: float = 0.0
+    shape: ModelShape,
+    work: Workload,
+    numerics: Numerics,
+    state: State,
+    mesh: Mesh,
+    device_bytes: float = 0.0,
+    reference: ModelShape | None = None,
 ) -> Memory:
     """Return the memory of one GPU at its peak, without the allocator's fragments and the CUDA context.
 
-    `device_bytes` is what it has: the head keeps more for the backward where there is more.
+    Args:
+        shape: Sizes of the policy.
+        work: A micro-batch.
+        numerics: Bytes of numbers.
+        state: What is kept beside the policy.
+        mesh: How it is spread.
+        device_bytes: Memory that the GPU has: the head keeps more for the backward where there is more.
+        reference: Sizes of the model that the reference copies; None for the policy's own.
     """
-    share = _share(shape, mesh)
+    share, other = _share(shape, mesh), reference or shape
     trained = numerics.weight * shape.trainable * share
-    adapters = numerics.weight * shape.trainable * share * state.reference_adapters
+    copies = reference_bytes(other, numerics, mesh, moved=state.moved) * _share(other, mesh) * state.reference_copies
     return Memory(
-        policy=weight_bytes(shape, numerics) * share,
-        reference=reference_bytes(shape, numerics, mesh) * share * state.reference_copies + adapters,
+        policy=policy_bytes(shape, numerics, mesh) * share,
+        reference=copies + trained * (state.reference_adapters + state.kept),
         gradients=trained,
         optimizer=state.optimizer * trained,
         copies=copy_bytes(shape, numerics, mesh, state.checkpointing),
@@ -118,13 +149,30 @@ def weight_bytes(shape: ModelShape, numerics: Numerics) -> float:
     return numerics.weight * (shape.parameters - shape.quantized) + numerics.quantized * shape.quantized
 
 
-def reference_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh) -> float:
+def policy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh) -> float:
+    """Return the bytes of the policy: `weight_bytes` - (w - a) linear [adapters, values of a narrower dtype].
+
+    The layers under adapters are in the dtype of their products, but where they are sharded.
+    """
+    whole = weight_bytes(shape, numerics)
+    return whole - _narrowed(shape, numerics, mesh) if numerics.is_narrow and not shape.full else whole
+
+
+def reference_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, *, moved: bool = False) -> float:
     """Return the bytes of a frozen copy of all weights: `weight_bytes` - (w - a) linear.
 
-    Its linear layers and its head are in the dtype of their products, but where it is sharded: the last term is then 0.
+    Its linear layers and its head are in the dtype of their products, but where it is sharded, or moved by a callback:
+    the last term is then 0. A copy with adapters is as the policy is.
     """
+    if not shape.full:
+        return policy_bytes(shape, numerics, mesh)
+    return weight_bytes(shape, numerics) - (0 if moved else _narrowed(shape, numerics, mesh))
+
+
+def _narrowed(shape: ModelShape, numerics: Numerics, mesh: Mesh) -> float:
+    """Return (w - a) linear, or 0 where the weights are split."""
     is_split = mesh.sharded or mesh.tensor > 1
-    return weight_bytes(shape, numerics) - (0 if is_split else (numerics.weight - numerics.activation) * shape.linear)
+    return 0 if is_split else (numerics.weight - numerics.activation) * shape.linear
 
 
 def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing: Checkpointing) -> float:
@@ -132,7 +180,8 @@ def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing:
 
     DDP: w x trainable, its buckets of gradients. FSDP2: what is gathered, two layers' weights, one layer's gradients
     and all that is in no layer: w (2 + 1 if trained) layer + w rest. Autocast: a x the matrices of the layers, until
-    the backward; of a frozen matrix under checkpointing, and under FSDP2, of one layer only.
+    the backward; of a frozen matrix under checkpointing, and under FSDP2, of one layer only; none of a matrix under
+    adapters, nor of theirs.
     """
     layer = shape.layer_parameters / shape.layers / mesh.tensor
     if mesh.sharded:
@@ -140,6 +189,8 @@ def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing:
         gathered = numerics.weight * ((3 if shape.full else 2) * layer + rest)
         return gathered + (numerics.activation * layer if numerics.mixed else 0)
     buckets = numerics.weight * shape.trainable / mesh.tensor if mesh.data > 1 else 0
+    if shape.joint:
+        layer = max(layer - (shape.linear + shape.trainable) / shape.layers, 0.0)
     copied = layer if recomputes_layers(checkpointing) and not shape.full else layer * shape.layers
     return buckets + (numerics.activation * copied if numerics.mixed else 0)
 
@@ -148,7 +199,7 @@ def layer_bytes(shape: ModelShape, numerics: Numerics, keys_per_token: float = 1
     """Return the bytes that one layer of a Llama keeps of a token for its backward.
 
         2 (4 D + w D [full] + 4)            the norms: input in float32, its normalised value where the norm is trained
-        + a (2 or 5) D                      their outputs; autocast makes a copy for each of five matrices
+        + a (2 or 5) D                      their outputs; autocast makes a copy for each of five matrices, but adapters
         + a (2 H + 2 G K / L) / t           queries, keys, values and output of the attention
         + a (4 or 2) F / t                  inside the MLP, with and without a gate
         + a 7 r [adapters]                  between the two matrices of an adapter
@@ -157,7 +208,7 @@ def layer_bytes(shape: ModelShape, numerics: Numerics, keys_per_token: float = 1
     """
     a, hidden = numerics.activation, shape.hidden
     norms = 2 * (4 * hidden + (numerics.weight * hidden if shape.full else 0) + 4)
-    outputs = a * (5 if numerics.mixed else 2) * hidden
+    outputs = a * (5 if numerics.mixed and not shape.joint else 2) * hidden
     attention = a * 2 * (shape.heads + shape.groups * keys_per_token) / tensor
     inner = a * (4 if shape.gated else 2) * shape.inner / tensor
     return norms + outputs + attention + inner + a * 7 * shape.rank

@@ -36,8 +36,8 @@ class ModelShape:
         head_groups: Most equal parts that the heads can be split into: the greatest divisor of both kinds' numbers.
         rank: Rank `r` of the adapters; 0 without any.
         head_trained: Whether the head is trained.
-        linear: Parameters of linear layers that share none, which a copy of the model may hold in half precision; 0 of
-            a model with adapters.
+        linear: Parameters of linear layers that share none, which a frozen copy of the model may hold in half
+            precision; of a model with adapters, those of the layers under them.
     """
 
     parameters: int
@@ -61,6 +61,11 @@ class ModelShape:
     def full(self) -> bool:
         """Return whether the layers' own weights are trained, and not adapters."""
         return not self.rank
+
+    @property
+    def joint(self) -> bool:
+        """Return whether adapters and the products under them are one operation, which keeps its input once."""
+        return bool(self.rank and self.linear)
 
 
 def model_shape(name: str, options: PolicyOptions) -> ModelShape:
@@ -138,7 +143,7 @@ def _shape(model: nn.Module, text: Any, layers: nn.ModuleList, is_quantized: boo
         head_groups=gcd(heads.queries, heads.keys),
         rank=rank,
         head_trained=any(value.requires_grad for value in head.parameters()),
-        linear=0 if rank or is_quantized else linear_weights(model),
+        linear=0 if is_quantized else linear_weights(model),
     )
 
 

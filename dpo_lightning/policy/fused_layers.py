@@ -14,12 +14,12 @@ from dpo_lightning.compat.torch_compile import compiled_forms, has_gpu_compiler,
 from dpo_lightning.compat.transformers import keeps_a_state, recorded_modules, unsplit_classes
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.policy.lora import is_adapted
+from dpo_lightning.policy.precision import precision_of
 from dpo_lightning.utils.text import one_line
 from dpo_lightning.utils.torch_modes import is_scoring
 
 FusedLayers: TypeAlias = Literal["auto", "compile", "none"]
 
-_HALF = ("bf16-mixed", "16-mixed", "bf16-true", "16-true")
 _FUSED = "fused_layer"
 
 # Inductor writes products into memory of its own (`mm.out`), which checkpointing can neither keep nor give back.
@@ -34,7 +34,9 @@ def asks_to_fuse(setting: FusedLayers, precision: str | None, device: torch.devi
         precision: Lightning's name of it; None without a Trainer.
         device: Where the model will run.
     """
-    if setting != "auto" or device.type != "cuda" or precision not in _HALF:
+    found = precision_of(precision)
+    is_half = found.products.itemsize == 2 and not found.replaces_linear
+    if setting != "auto" or device.type != "cuda" or not is_half:
         return setting == "compile"
     if not has_gpu_compiler():
         rank_zero_info("the layers are not compiled, since Triton is not installed, or does not know this GPU")
@@ -91,12 +93,11 @@ def is_fused(layer: nn.Module) -> bool:
     return hasattr(type(layer), _FUSED)
 
 
-def take_apart(model: nn.Module) -> list[tuple[nn.Module, type[nn.Module]]]:
-    """Give fused layers their own class back, but for sharded ones; return each with the class that it had."""
-    found = [(layer, type(layer)) for layer in model.modules() if _FUSED in vars(type(layer))]
-    for layer, kind in found:
-        layer.__class__ = vars(kind)[_FUSED]
-    return found
+def take_apart(model: nn.Module) -> None:
+    """Give fused layers their own class back, but for sharded ones."""
+    for layer in model.modules():
+        if _FUSED in vars(type(layer)):
+            layer.__class__ = vars(type(layer))[_FUSED]
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:

@@ -10,9 +10,9 @@ from torch import nn
 from dpo_lightning.compat.transformers import attention_settings, restore_attention
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import take_out_adapters
-from dpo_lightning.policy.fused_layers import take_apart
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import switched_settings
+from dpo_lightning.policy.run_layers import plain_layers
 
 
 def check_values(model: nn.Module) -> None:
@@ -56,7 +56,6 @@ class GivenModel:
         self._came_adapted = is_adapted(model)
         self._required: dict[nn.Parameter, bool] = {}
         self._attention: list[tuple[Any, str]] = []
-        self._fused: list[tuple[nn.Module, type[nn.Module]]] = []
 
     @property
     def is_taken(self) -> bool:
@@ -74,6 +73,7 @@ class GivenModel:
         except BaseException:
             self._note(given)
             self.give_back()
+            plain_layers(self._model)
             self.take_out_adapters()
             raise
         self._note(given)
@@ -92,7 +92,6 @@ class GivenModel:
             self._policy.eval()  # adapters too
         for each in self._switched:
             setattr(each.holder, each.name, each.given)
-        self._fused = take_apart(self._model)
         restore_attention(self._attention)  # which a tree has replaced, and replaces again
 
     def take_out_adapters(self) -> bool:
@@ -116,5 +115,3 @@ class GivenModel:
         self._policy.train()
         for each in self._switched:
             setattr(each.holder, each.name, each.prepared)
-        for layer, fused in self._fused:
-            layer.__class__ = fused

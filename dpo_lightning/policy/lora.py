@@ -163,6 +163,14 @@ def with_fast_adapters(
     return policy
 
 
+def without_fast_adapters(policy: nn.Module) -> None:
+    """Take the classes of `with_fast_adapters` back, in place; what is narrow stays so."""
+    if is_low_rank(policy):
+        from dpo_lightning.policy.low_rank_layers import multiply_apart
+
+        multiply_apart(policy)
+
+
 def _of_several_outputs(policy: nn.Module) -> dict[str, nn.Module]:
     """Return the linear layers with a forward of their own that returns no tensor, as routers of Llama4, by name."""
     own = {

@@ -157,3 +157,11 @@ def multiply_jointly(policy: nn.Module) -> int:
                 for layer in joint:
                     layer.siblings = shared
     return len(found)
+
+
+def multiply_apart(policy: nn.Module) -> None:
+    """Take `multiply_jointly` or `merge_widely` back: PEFT's own layers, with what they hold."""
+    for layer in policy.modules():
+        if isinstance(layer, WidelyMerged):
+            vars(layer).pop("siblings", None)
+            layer.__class__ = Linear

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from dpo_lightning.compat.torch import has_own_forward
+from dpo_lightning.policy.precision import precision_of
 from dpo_lightning.utils.narrow_linear import NarrowLinear, narrow_linear, widen_linear
-
-_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""Lightning's precisions that multiply in another dtype than they hold weights in."""
 
 
 def hold_narrow(policy: nn.Module, precision: str | None) -> int:
@@ -25,7 +23,7 @@ def hold_narrow(policy: nn.Module, precision: str | None) -> int:
         policy: The policy, with its adapters; changed in place.
         precision: Lightning's name of it.
     """
-    dtype = _AUTOCAST.get(precision or "")
+    dtype = precision_of(precision).autocast
     if dtype is None:
         return 0
     layers = _may_be_narrow(policy, _candidates(policy))
@@ -45,7 +43,7 @@ def hold_copy_narrow(model: nn.Module, precision: str | None, device: torch.devi
         precision: Lightning's name of it.
         device: Where it will run.
     """
-    dtype = _AUTOCAST.get(precision or "")
+    dtype = precision_of(precision).autocast
     if dtype is None:
         return 0
     getter = getattr(model, "get_output_embeddings", None)
@@ -58,9 +56,10 @@ def hold_copy_narrow(model: nn.Module, precision: str | None, device: torch.devi
 
 
 def linear_weights(model: nn.Module) -> int:
-    """Count the weights that `hold_copy_narrow` would hold so of a frozen copy of a model on a GPU."""
+    """Count the weights that could be held so: those under adapters, or all that a frozen copy on a GPU would have."""
     holders = _holders(model)
-    alone = (each for each in model.modules() if _is_plain(each) and not _shares(each, holders))
+    layers = _candidates(model) if hasattr(model, "peft_config") else [*model.modules()]
+    alone = (each for each in layers if _is_plain(each) and not _shares(each, holders))
     return sum(parameter.numel() for each in alone for parameter in each.parameters())
 
 
@@ -69,6 +68,11 @@ def hold_as_before(model: nn.Module) -> None:
     for layer in model.modules():
         if isinstance(layer, NarrowLinear):
             widen_linear(layer)
+
+
+def is_narrow(model: nn.Module) -> bool:
+    """Return whether any layer of a model is held in mixed precision's dtype."""
+    return any(isinstance(layer, NarrowLinear) for layer in model.modules())
 
 
 def wide_dtypes(model: nn.Module) -> dict[str, torch.dtype]:

@@ -15,7 +15,7 @@ from dpo_lightning.compat.torch import non_persistent_buffers
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.adapters import check_adapters, merged_start
 from dpo_lightning.policy.beside_text import other_parts
-from dpo_lightning.policy.fused_layers import FusedLayers, fuse_layers
+from dpo_lightning.policy.fused_layers import FusedLayers
 from dpo_lightning.policy.loading import check_quantization, load_model
 from dpo_lightning.policy.lora import LoRA, add_lora, is_adapted
 from dpo_lightning.policy.modality import check_causal
@@ -27,23 +27,6 @@ from dpo_lightning.utils.settings import NOT_NEGATIVE, check_rules
 from dpo_lightning.utils.torch_modes import configs_of
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-
-_DTYPES = {
-    "bf16-true": torch.bfloat16,
-    "16-true": torch.float16,
-    "64-true": torch.float64,
-    "transformer-engine": torch.bfloat16,
-    "transformer-engine-float16": torch.float16,
-}
-
-
-def precision_dtype(precision: str | None) -> torch.dtype:
-    """Return the weights' dtype under a Lightning precision: what its plugin casts the module to, or float32.
-
-    transformers would take the checkpoint's dtype, which trains bfloat16 master weights under `bf16-mixed`.
-    """
-    return _DTYPES.get(precision or "32-true", torch.float32)
-
 
 _TEXTS = dict.fromkeys(("revision", "code_revision", "subfolder", "variant"), Optional[str])
 """Arguments of `from_pretrained` that are text, which YAML reads as a number where it looks like one."""
@@ -84,7 +67,6 @@ def build_policy(
     options: PolicyOptions,
     *,
     sharded: bool = False,
-    fused: bool = False,
 ) -> nn.Module:
     """Load or take the policy, and make it ready to train.
 
@@ -93,7 +75,6 @@ def build_policy(
         dtype: Dtype of the weights.
         options: How to prepare it.
         sharded: The other ranks build it too, without its weights.
-        fused: Let its layers run compiled where it scores.
 
     Raises:
         InputError: for a model that cannot be loaded, or options that do not fit it.
@@ -121,9 +102,6 @@ def build_policy(
     if options.lora is not None:
         policy = add_lora(policy, options.lora, (options.model_kwargs or {}).get("revision"), beside)
     set_checkpointing(policy, options.gradient_checkpointing)
-    if fused:
-        kept = options.gradient_checkpointing == "selective"
-        fuse_layers(policy, strict=options.fused_layers == "compile", products_kept=kept)
     return policy.train()
 
 

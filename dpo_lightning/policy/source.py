@@ -12,13 +12,16 @@ from torch import nn
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.compare_export import other_base
-from dpo_lightning.policy.fused_layers import asks_to_fuse
+from dpo_lightning.policy.fused_layers import asks_to_fuse, fuse_layers
 from dpo_lightning.policy.given import GivenModel, check_values
 from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.loading import adapter_config, load_config
 from dpo_lightning.policy.lora import is_adapted, with_fast_adapters
 from dpo_lightning.policy.modality import embedding_rows
-from dpo_lightning.policy.prepare import PolicyOptions, build_policy, precision_dtype
+from dpo_lightning.policy.precision import precision_of
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy
+from dpo_lightning.policy.run_layers import RunLayers
+from dpo_lightning.policy.sharding import is_split
 from dpo_lightning.utils.arguments import wrong_kind
 
 
@@ -45,6 +48,7 @@ class PolicySource:
         self.policy = policy
         self.options = options
         self._given = None if isinstance(policy, str) else GivenModel(policy)
+        self._layers: RunLayers | None = None
         self._config: Any = None
         # Asked now: a module is changed in place. A name is asked where it is needed, which may take the hub.
         self._came_adapted = isinstance(policy, nn.Module) and is_adapted(policy)
@@ -129,15 +133,19 @@ class PolicySource:
             self._config = copy.deepcopy(getattr(self.policy, "config", None))
         fused = asks_to_fuse(self.options.fused_layers, precision, device)
         build = partial(self._built, precision, sharded, fused=fused)
-        return build() if self._given is None else self._given.prepare(build)
+        policy = build() if self._given is None else self._given.prepare(build)
+        self._layers = RunLayers(policy, partial(self._with_run_layers, precision, sharded, fused))
+        return policy
 
     @property
     def is_taken(self) -> bool:
-        """True while a module that was given is prepared for a run."""
-        return self._given is not None and self._given.is_taken
+        """True while the policy is prepared for a run."""
+        return self._layers is not None and self._layers.is_taken
 
     def give_back(self) -> None:
-        """Give a module that was given its dropout, its cache and its mode back, when a run ends."""
+        """Give the policy its layers back when a run ends, and a module that was given its dropout, cache and mode."""
+        if self._layers is not None:
+            self._layers.give_back()
         if self._given is not None:
             self._given.give_back()
 
@@ -146,9 +154,11 @@ class PolicySource:
         return self._given is not None and self._given.take_out_adapters()
 
     def take_again(self) -> None:
-        """Prepare a module that was given back for the next run."""
+        """Prepare a policy that was given back for the next run."""
         if self._given is not None:
             self._given.take_again()
+        if self._layers is not None:
+            self._layers.take_again()
 
     def build_again(self, precision: str | None, *, sharded: bool = False) -> nn.Module:
         """Build a second one, as the first was before training; arguments as of `build`.
@@ -164,8 +174,13 @@ class PolicySource:
         return self._built(precision, sharded)
 
     def _built(self, precision: str | None, sharded: bool, *, fused: bool = False) -> nn.Module:
-        policy = build_policy(self.policy, precision_dtype(precision), self.options, sharded=sharded, fused=fused)
+        policy = build_policy(self.policy, precision_of(precision).weights, self.options, sharded=sharded)
+        return self._with_run_layers(precision, sharded, fused, policy)
+
+    def _with_run_layers(self, precision: str | None, sharded: bool, fused: bool, policy: nn.Module) -> nn.Module:
         kept = self.options.gradient_checkpointing == "selective"
+        if fused and not is_split(policy):
+            fuse_layers(policy, strict=self.options.fused_layers == "compile", products_kept=kept)
         return with_fast_adapters(policy, precision, sharded=sharded, products_kept=kept)
 
     def original_config(self) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from dpo_lightning.logprobs import Statistic, TokenLogps, TokenScorer
 from dpo_lightning.policy.experts import Experts
 from dpo_lightning.policy.fused_layers import fuse_layers, fused_layers
 from dpo_lightning.policy.modality import check_plain
+from dpo_lightning.policy.run_layers import plain_layers
 from dpo_lightning.policy.sharding import gather_model, meta_copy, shard, weights_on_rank_zero
 from dpo_lightning.policy.source import PolicySource
 from dpo_lightning.reference.base import Reference
@@ -74,6 +75,7 @@ class RunModels:
         self._structure: nn.Module | None = None
         if place.mesh is not None:
             self._structure = meta_copy(self.policy)
+            plain_layers(self._structure)
             shard(self.policy, place.mesh, place.device, trained=True)
             for model in self.reference.own_models():
                 shard(model, place.mesh, place.device, trained=False)

@@ -77,7 +77,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
 
 
 def table_keys(*, always: bool) -> set[str]:
-    return {entry.key.strip("<>") for entry in CONTENTS if entry.is_top_level and (entry.when == ALWAYS) is always}
+    return {entry.key.strip("<>") for entry in CONTENTS if "/" not in entry.key and (entry.when == ALWAYS) is always}
 
 
 @pytest.mark.parametrize("name", RUNS)

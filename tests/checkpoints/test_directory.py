@@ -28,7 +28,7 @@ def test_the_newest_is_that_of_the_latest_step_and_not_of_the_latest_date(tmp_pa
     (tmp_path / "step=200.ckpt.txt").write_text("")
     (tmp_path / "last.ckpt").symlink_to("nowhere")
     assert list(saved_steps(tmp_path).items()) == [(100, new), (20, middle), (9, old)]
-    assert newest_good(tmp_path) == new
+    assert newest_good(tmp_path).path == new
 
 
 def test_bad_ones_are_named_and_skipped(tmp_path):
@@ -37,7 +37,7 @@ def test_bad_ones_are_named_and_skipped(tmp_path):
     spoil(flipped)
     truncate(empty, 0)
     with pytest.warns(UserWarning, match="is skipped") as warned:
-        assert newest_good(tmp_path) == good
+        assert newest_good(tmp_path).path == good
     assert [str(warning.message).split()[1] for warning in warned] == [str(path) for path in (empty, flipped, cut)]
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from dpo_lightning.callbacks import ResumableCheckpoint, checkpoint
 from dpo_lightning.checkpoints import DurableCheckpointIO, integrity, io
-from dpo_lightning.checkpoints.directory import newest_examined
+from dpo_lightning.checkpoints.directory import newest_good
 from dpo_lightning.errors import InputError
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.saved import content, flip, forked, reports
@@ -70,7 +70,7 @@ def test_a_finding_is_of_one_file_in_one_state_and_for_one_load(tmp_path: Path) 
     first, second = tmp_path / "step=1.ckpt", tmp_path / "step=2.ckpt"
     for step, path in enumerate((first, second), start=1):
         plugin.save_checkpoint(content(step), path)
-    found = newest_examined(tmp_path)
+    found = newest_good(tmp_path)
     assert found is not None
     assert found.is_still(second)
     assert not found.is_still(first)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from benchmarks import memory_check
 from dpo_lightning.estimate import Mesh, Numerics, State, Workload, device_memory, memory, model_shape
 from dpo_lightning.logprobs.tiling import LEAST_KEPT, TILING, WIDEST
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions
+from tests.helpers.runs import saved_model
 
 FULL = State(reference_copies=1, reference_adapters=0, optimizer=2.0, checkpointing=False)
 WORK = Workload(4, 50, 30)
@@ -54,6 +56,52 @@ def test_a_copy_has_its_linear_layers_in_the_dtype_of_their_products(llama, mesh
     expected = 2 * plain.linear + 4 * outside if narrow else 4 * shape.parameters
     assert memory.reference_bytes(shape, mixed, mesh) == expected
     assert memory.reference_bytes(shape, SINGLE, mesh) == 4 * shape.parameters
+
+
+@pytest.mark.parametrize(
+    ("saved", "mesh", "narrow"),
+    [
+        (torch.bfloat16, Mesh(2), True),
+        (torch.bfloat16, Mesh(2, sharded=True), False),
+        (torch.float16, Mesh(), False),
+        (None, Mesh(), False),
+    ],
+)
+def test_layers_under_adapters_are_as_narrow_as_their_checkpoint(llama, saved, mesh, narrow):
+    shape, plain = model_shape(llama, PolicyOptions(lora=LoRA(r=2))), model_shape(llama, PolicyOptions())
+    mixed = Numerics.of("bf16-mixed", saved=saved)
+    assert shape.linear == plain.linear - plain.vocabulary * plain.hidden  # without the head
+    expected = 4 * shape.parameters - (2 * shape.linear if narrow else 0)
+    assert memory.policy_bytes(shape, mixed, mesh) == memory.reference_bytes(shape, mixed, mesh) == expected
+    assert memory.policy_bytes(plain, mixed, mesh) == 4 * plain.parameters  # what is trained is never narrow
+    held = device_memory(shape, WORK, mixed, FULL, mesh)
+    assert held.policy == held.reference == pytest.approx(expected / (2 if mesh.sharded else 1))
+
+
+def test_autocast_keeps_no_copy_of_a_matrix_under_adapters(llama):
+    mixed = Numerics.of("bf16-mixed")
+    norms = 2 * model_shape(llama, PolicyOptions()).hidden
+    for target in ("all-linear", ["q_proj"]):
+        shape = model_shape(llama, PolicyOptions(lora=LoRA(r=2, target_modules=target)))
+        others = shape.layer_parameters - shape.trainable - shape.linear
+        assert memory.copy_bytes(shape, mixed, Mesh(), False) == pytest.approx(2 * others)
+        assert (others == shape.layers * norms) == (target == "all-linear")
+
+
+def test_a_reference_that_moves_is_wide_and_what_moves_it_is_counted(llama):
+    shape, mixed = model_shape(llama, PolicyOptions()), Numerics.of("bf16-mixed")
+    moved = FULL._replace(moved=True, kept=1.5)
+    assert device_memory(shape, WORK, mixed, moved, Mesh()).reference == (1 + 1.5) * 4 * shape.parameters
+    adapters = moved._replace(reference_copies=0, reference_adapters=1)
+    adapted = model_shape(llama, PolicyOptions(lora=LoRA(r=2)))
+    assert device_memory(adapted, WORK, mixed, adapters, Mesh()).reference == (1 + 1.5) * 4 * adapted.trainable
+
+
+def test_another_checkpoint_has_sizes_of_its_own(llama, tmp_path):
+    other = model_shape(saved_model(tmp_path, hidden_size=32, tie_word_embeddings=False), PolicyOptions())
+    shape, mixed = model_shape(llama, PolicyOptions(lora=LoRA(r=2))), Numerics.of("bf16-mixed")
+    held = device_memory(shape, WORK, mixed, FULL, Mesh(), reference=other)
+    assert held.reference == 4 * other.parameters - 2 * other.linear != held.policy
 
 
 def test_tensor_parallelism_divides_the_layers(llama):

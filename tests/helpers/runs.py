@@ -90,6 +90,18 @@ class Losses(pl.Callback):
         self.losses.append(outputs["loss"].item())
 
 
+class Seen(Losses):
+    """Keeps the micro-batches, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[Any] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self.batches.append(batch)
+
+
 def trainer(**settings: Any) -> pl.Trainer:
     """A quiet Trainer on one CPU."""
     quiet: dict[str, Any] = {

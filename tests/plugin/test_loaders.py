@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from dpo_lightning import PreferenceBatch, PreferenceDataModule, PreferenceModule
 from dpo_lightning.batch import collate_padded
 from dpo_lightning.errors import InputError
-from tests.helpers.runs import data, module, trainer, write_rows
+from tests.helpers.runs import Losses, data, module, trainer, write_rows
 from tests.helpers.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
 TEXTS = [torch.tensor([1, 5 + i % 7, 9, 2]) for i in range(40)]
@@ -276,17 +276,12 @@ def test_plain_loaders(tmp_path):
 
 def test_a_plain_loader_in_order_goes_on_where_it_was(tmp_path):
     def fit(**settings: Any) -> list[float]:
-        losses: list[float] = []
-
-        class Losses(pl.Callback):
-            def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-                losses.append(outputs["loss"].item())
-
+        recorder = Losses()
         ckpt = settings.pop("ckpt_path", None)
-        runner = trainer(max_steps=-1, max_epochs=1, callbacks=[Losses(), *settings.pop("callbacks", [])], **settings)
+        runner = trainer(max_steps=-1, max_epochs=1, callbacks=[recorder, *settings.pop("callbacks", [])], **settings)
         batches = [PAIRS[:1], PAIRS[1:], PAIRS[:2], PAIRS]
         runner.fit(module(), DataLoader(batches, batch_size=None, collate_fn=collate_padded), ckpt_path=ckpt)
-        return losses
+        return recorder.losses
 
     keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
     whole = fit(callbacks=[keep], enable_checkpointing=True)

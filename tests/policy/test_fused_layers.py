@@ -20,8 +20,7 @@ from dpo_lightning.compat import torch_compile
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy import fused_layers
-from dpo_lightning.policy.fused_layers import asks_to_fuse, fuse_layers, fusing_problem, take_apart
-from dpo_lightning.policy.given import GivenModel
+from dpo_lightning.policy.fused_layers import asks_to_fuse, fuse_layers, fusing_problem
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tests.helpers import runs
 from tests.helpers.tiny import tiny_llama
@@ -61,7 +60,10 @@ def batch(pairs: int, longer: int, collate: Callable[..., PreferenceBatch] = col
 
 def policy(options: PolicyOptions = PLAIN, layers: int = 2) -> nn.Module:
     model = tiny_llama(num_hidden_layers=layers)
-    return build_policy(model, torch.float32, options, fused=options.fused_layers == "compile")
+    built = build_policy(model, torch.float32, options)
+    if options.fused_layers == "compile":
+        fuse_layers(built, strict=True)
+    return built
 
 
 def scored(model: nn.Module, over: PreferenceBatch) -> tuple[Tensor, Tensor]:
@@ -149,21 +151,6 @@ def test_only_scoring_is_compiled() -> None:
     assert graphs() == 0
 
 
-def test_a_given_model_has_its_layers_back() -> None:
-    given = tiny_llama()
-    own = type(given.model.layers[0])
-    options = PolicyOptions(fused_layers="compile")
-    held = GivenModel(given)
-    held.prepare(lambda: build_policy(given, torch.float32, options, fused=True))
-    assert len(fused_layers.fused_layers(given)) == 2
-    held.give_back()
-    assert {type(layer) for layer in given.model.layers} == {own}
-    held.take_again()
-    assert len(fused_layers.fused_layers(given)) == 2
-    take_apart(given)
-    assert not fused_layers.fused_layers(given)
-
-
 @pytest.mark.parametrize(
     ("setting", "precision", "device", "there", "asked"),
     [
@@ -171,6 +158,7 @@ def test_a_given_model_has_its_layers_back() -> None:
         ("auto", "16-true", CUDA, True, True),
         ("auto", "bf16-true", CUDA, False, False),
         ("auto", "32-true", CUDA, True, False),
+        ("auto", "transformer-engine", CUDA, True, False),
         ("auto", "bf16-true", CPU, True, False),
         ("auto", None, CPU, True, False),
         ("compile", "32-true", CPU, False, True),

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
@@ -17,44 +16,13 @@ from dpo_lightning import PreferenceModule
 from dpo_lightning.errors import InputError
 from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.lora import LoRA
-from dpo_lightning.policy.prepare import (
-    PolicyOptions,
-    build_policy,
-    disable_dropout,
-    float32_buffers_kept,
-    precision_dtype,
-)
+from dpo_lightning.policy.prepare import PolicyOptions, build_policy, disable_dropout, float32_buffers_kept
 from tests.helpers.tiny import VOCAB_SIZE, tiny_llama
 from tests.policy.common import BATCH, TOKENS, dtypes, logits
 from tools.docs.architecture_models import ARCHITECTURES, tiny_config, tiny_model
 
 
 class TestDtype:
-    @pytest.mark.parametrize(
-        ("precision", "dtype"),
-        [
-            ("32-true", torch.float32),
-            ("16-mixed", torch.float32),
-            ("bf16-mixed", torch.float32),
-            ("bf16-true", torch.bfloat16),
-            ("16-true", torch.float16),
-            ("64-true", torch.float64),
-            ("transformer-engine", torch.bfloat16),
-            ("transformer-engine-float16", torch.float16),
-            (None, torch.float32),
-        ],
-    )
-    def test_of_a_precision(self, precision: str | None, dtype: torch.dtype) -> None:
-        assert precision_dtype(precision) == dtype
-
-    @pytest.mark.parametrize("flag", ["32", "64", "bf16", "bf16-mixed", "32-true", "bf16-true", "16-true", "64-true"])
-    @pytest.mark.filterwarnings("ignore:.*is supported for historical reasons:UserWarning")
-    def test_is_what_lightning_casts_to(self, flag: Any) -> None:
-        trainer = pl.Trainer(accelerator="cpu", precision=flag, logger=False, barebones=True)
-        cast = trainer.precision_plugin.convert_module(nn.Linear(1, 1)).weight.dtype
-
-        assert precision_dtype(trainer.precision) == cast
-
     def test_follows_the_precision_and_not_the_checkpoint(self, tmp_path: Path) -> None:
         tiny_llama().to(torch.bfloat16).save_pretrained(tmp_path)
 

@@ -26,6 +26,7 @@ MODELS = {
 _VOCABULARY, _PROMPT, _COMPLETION = 128_256, 512, 512
 _GPU, _UTILIZATION, _SPARE = "H100", 0.4, 0.9
 _PAIRS = (64, 32, 16, 8, 4, 2, 1)
+_REFERENCES = {"copy": "copy", "other": "another model", "moved": "moving average"}
 
 _INTRODUCTION = """\
 # Memory and time of a run
@@ -155,6 +156,7 @@ def document() -> str:
 def _formulas() -> str:
     functions: list[Callable[..., Any]] = [
         memory.weight_bytes,
+        memory.policy_bytes,
         memory.reference_bytes,
         memory.copy_bytes,
         memory.layer_bytes,
@@ -181,18 +183,19 @@ def _measured() -> str:
 ## Against measurements
 
 `python -m benchmarks.memory_check` trains a step of small random models on a CPU, each in a process of its own, on
-{batch["pairs"]} pairs with prompts of {batch["prompt"]} and completions of {batch["completion"]} tokens. It counts the
-bytes of tensors as operations make them and free them. Each cell is predicted / measured, in MB. *Static* is policy,
-reference, gradients and AdamW together; *saved* is what the graph of a forward holds; *peak* is the most that a forward
-and backward allocate beside what is static. The CPU's attention also keeps its probabilities while these are small
-(16 MiB a layer), which a GPU's does not; the predicted peak has them, and the head's smaller tiles of a CPU. With
-checkpointing the predicted peak is a bound from above: autocast's copies, and all that the head needs, are gone when
-the first layers are recomputed. *GFLOP* are the operations of the matrix products of forward and backward, the
-reference's forward included, as torch counts them. *Reached* is what the time formula leaves open, its utilisation: the
-predicted operations in the time of the fastest of some steps, over the speed of one large matrix product, on one core.
+{batch["pairs"]} pairs with prompts of {batch["prompt"]} and completions of {batch["completion"]} tokens. The models are
+rounded to bfloat16, which most checkpoints are in. It counts the bytes of tensors as operations make them and free
+them. Each cell is predicted / measured, in MB. *Static* is policy, reference, gradients and AdamW together; *saved* is
+what the graph of a forward holds; *peak* is the most that a forward and backward allocate beside what is static. The
+CPU's attention also keeps its probabilities while these are small (16 MiB a layer), which a GPU's does not; the
+predicted peak has them, and the head's smaller tiles of a CPU. With checkpointing the predicted peak is a bound from
+above: autocast's copies, and all that the head needs, are gone when the first layers are recomputed. *GFLOP* are the
+operations of the matrix products of forward and backward, the reference's forward included, as torch counts them.
+*Reached* is what the time formula leaves open, its utilisation: the predicted operations in the time of the fastest of
+some steps, over the speed of one large matrix product, on one core{_times(results)}.
 
-| model | precision | trained | checkpointing | layout | static | saved | peak | peak, ratio | GFLOP | reached |
-|---|---|---|---|---|---|---|---|---|---|---|
+| model | precision | trained | reference | recomputed | layout | static | saved | peak | ratio | GFLOP | reached |
+|---|---|---|---|---|---|---|---|---|---|---|---|
 {rows}
 So small a model leaves much of the time to what is no matrix product; `plan` takes {_UTILIZATION:.0%} unless it is told
 otherwise, and `benchmarks/README.md` has what larger steps reach.
@@ -200,11 +203,16 @@ otherwise, and `benchmarks/README.md` has what larger steps reach.
 """
 
 
+def _times(results: dict[str, Any]) -> str:
+    """Say which commit was timed, where it is another one than that whose bytes were counted."""
+    return f"; the times are of commit {results['times_of_commit']}" if "times_of_commit" in results else ""
+
+
 def _product_speed(cases: list[dict[str, Any]], alike: dict[str, Any]) -> float:
     """Return a large matrix product's operations a second in a case's dtype: the most seen, other work lowers it."""
     whole = alike["case"]["precision"] == "32-true"
     found = [each["measured"] for each in cases if (each["case"]["precision"] == "32-true") == whole]
-    return 1e9 * max(measured["product_gflops"] for measured in found)
+    return 1e9 * max(measured["product_gflops"] or 0.0 for measured in found)
 
 
 def _measured_row(result: dict[str, Any], product_speed: float) -> str:
@@ -214,6 +222,7 @@ def _measured_row(result: dict[str, Any], product_speed: float) -> str:
         f"{case['architecture']} {case['size']}",
         f"`{case['precision']}`",
         "LoRA" if case["lora"] else "all",
+        _REFERENCES[case["reference"]] if case["reference"] else "adapter off" if case["lora"] else "copy",
         "yes" if case["checkpointing"] else "no",
         "tree" if case["tree"] else "padded",
         _pair(sum(predicted[term] for term in static), sum(measured[term] for term in static)),
@@ -221,7 +230,7 @@ def _measured_row(result: dict[str, Any], product_speed: float) -> str:
         _pair(predicted["peak"], measured["peak"]),
         f"{predicted['peak'] / measured['peak']:.2f}",
         f"{predicted['flops'] / 1e9:.1f} / {measured['flops'] / 1e9:.1f}",
-        f"{predicted['flops'] / measured['seconds'] / product_speed:.0%}",
+        f"{predicted['flops'] / measured['seconds'] / product_speed:.0%}" if measured["seconds"] else "not timed",
     ]
     return f"| {' | '.join(cells)} |\n"
 

@@ -5,42 +5,31 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import instantiate_class
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from dpo_lightning import AnyObjective, PreferenceDataModule, Reads
+from dpo_lightning.callbacks.moving_reference import MovingReference
 from dpo_lightning.cli.data_of_config import DataCLI
 from dpo_lightning.cli.parsers.plan import parser
+from dpo_lightning.cli.plan_table import Run, show
 from dpo_lightning.cli.trainer import run_trainer
 from dpo_lightning.data.tokenize.loading import load_tokenizer
 from dpo_lightning.data.tokenize.vocabulary import Vocabulary
 from dpo_lightning.errors import InputError
-from dpo_lightning.estimate import (
-    GPUS,
-    Memory,
-    Mesh,
-    ModelShape,
-    Numerics,
-    State,
-    Workload,
-    device_memory,
-    model_shape,
-    step_flops,
-    step_sent,
-)
-from dpo_lightning.policy.loading import adapter_config
+from dpo_lightning.estimate import GPUS, ModelShape, Numerics, State, Workload, model_shape
+from dpo_lightning.policy.initialisation import moves_base
+from dpo_lightning.policy.loading import adapter_config, load_config
 from dpo_lightning.policy.lora import LoRA
 from dpo_lightning.policy.prepare import PolicyOptions
-from dpo_lightning.policy.recompute import recomputes_layers
 from dpo_lightning.reference import (
     AdapterOff,
+    Followed,
     FrozenAdapter,
     FrozenCopy,
     NoReference,
@@ -48,22 +37,9 @@ from dpo_lightning.reference import (
     default_reference_type,
 )
 from dpo_lightning.utils.settings import at_least
-from dpo_lightning.utils.text import one_line, shown
+from dpo_lightning.utils.text import one_line
 
-_TERMS = ("policy", "reference", "gradients", "optimizer", "copies", "activations", "head", "update")
-_TENSOR_PARALLEL = 8
 _DEFAULTS = inspect.signature(PreferenceDataModule).parameters
-
-
-class Run(NamedTuple):
-    """The part of a config that its cost depends on."""
-
-    shape: ModelShape
-    work: Workload
-    numerics: Numerics
-    state: State
-    reference: type[Reference]
-    reference_forward: bool
 
 
 def plan(words: Sequence[str]) -> None:
@@ -91,7 +67,7 @@ def plan(words: Sequence[str]) -> None:
     for name in ("prompt_tokens", "completion_tokens"):
         if config[name] is not None:
             at_least(1).check(f"plan: --{name}", config[name])
-    _show(read_run(config), config)
+    show(read_run(config), config)
 
 
 def read_run(config: Namespace) -> Run:
@@ -107,21 +83,52 @@ def read_run(config: Namespace) -> Run:
         raise InputError(f"plan: model.policy must be a hub name or a directory, got {type(model.policy).__name__}")
     shape = model_shape(model.policy, options)
     _check_tokens(model.policy, config.data.init_args, shape)
-    reference = _reference(model, trained_adapter=adapter_config(model.policy) is not None)
-    precision = str(config.trainer.precision or "32-true")
+    adapter = adapter_config(model.policy)
+    reference = _reference(model, trained_adapter=adapter is not None)
+    is_as_saved = options.lora is None or (adapter is None and not moves_base(options.lora.init_lora_weights))
+    saved = load_config(model.policy, model.model_kwargs).dtype if is_as_saved else None
+    numerics = Numerics.of(
+        str(config.trainer.precision or "32-true"), _quantized_bytes(model.quantization_config or {}), saved
+    )
+    kept = _kept_by_mover(config.trainer.callbacks, numerics)
     return Run(
         shape,
         _workload(config),
-        Numerics.of(precision, _quantized_bytes(model.quantization_config or {})),
+        numerics,
         State(
             reference_copies=int(issubclass(reference, FrozenCopy)),
             reference_adapters=int(issubclass(reference, FrozenAdapter)),
             optimizer=optimizer_states(model.optimizer),
             checkpointing=model.gradient_checkpointing,
+            moved=kept is not None,
+            kept=kept or 0.0,
         ),
         reference,
         issubclass(reference, (FrozenCopy, AdapterOff, FrozenAdapter)),
+        _other_shape(model.reference) if issubclass(reference, FrozenCopy) else None,
     )
+
+
+def _other_shape(reference: Namespace | None) -> ModelShape | None:
+    """Return the sizes of the checkpoint that is the reference; None for a copy of the policy."""
+    given = {} if reference is None else reference.get("init_args", {})
+    checkpoint = given.get("checkpoint")
+    if checkpoint is None:
+        return None
+    shape = model_shape(checkpoint, PolicyOptions(model_kwargs=given.get("model_kwargs")))
+    return shape if shape.full else replace(shape, linear=0)  # one with adapters stays as it is loaded
+
+
+def _kept_by_mover(callbacks: Any, numerics: Numerics) -> float | None:
+    """Measure the bytes that a callback which moves the reference keeps for each byte of a weight; None without one."""
+    dtype = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}[numerics.weight]
+    weight = Followed(*torch.zeros(2, 64, 64, dtype=dtype))
+    for each in [callbacks] if isinstance(callbacks, Namespace) else callbacks or []:
+        kind = pkgutil.resolve_name(each.class_path)
+        if inspect.isclass(kind) and issubclass(kind, MovingReference):
+            kept = instantiate_class((), each.as_dict()).keep({"weight": weight})
+            return sum(value.nbytes for values in kept.values() for value in values.values()) / weight.policy.nbytes
+    return None
 
 
 def _check_tokens(policy: str, data: Namespace, shape: ModelShape) -> None:
@@ -193,89 +200,3 @@ def optimizer_states(optimizer: Namespace) -> float:
         raise InputError(f"plan: {optimizer.class_path}: {one_line(error)}") from error
     kept = [value for value in built.state[weight].values() if isinstance(value, torch.Tensor) and value.ndim]
     return sum(value.nbytes for value in kept) / weight.nbytes
-
-
-def meshes(devices: int | None, shape: ModelShape) -> Iterator[tuple[str, Mesh]]:
-    """Yield the meshes that `fit` does not refuse, with their names: quantized weights and adapters have fewer."""
-    can_split = not shape.quantized and shape.full and shape.head_groups % _TENSOR_PARALLEL == 0
-    for count in (1, 8, 64) if devices is None else (devices,):
-        if count == 1:
-            yield "1 GPU", Mesh()
-            continue
-        yield f"{count} DDP", Mesh(count)
-        if not shape.quantized:
-            yield f"{count} FSDP2", Mesh(count, sharded=True)
-        if can_split and count > _TENSOR_PARALLEL and count % _TENSOR_PARALLEL == 0:
-            yield (
-                f"{count} FSDP2×TP{_TENSOR_PARALLEL}",
-                Mesh(count // _TENSOR_PARALLEL, _TENSOR_PARALLEL, sharded=True),
-            )
-
-
-def _show(run: Run, config: Namespace) -> None:
-    shape, work, device = run.shape, run.work, GPUS[config.gpu]
-    columns = list(meshes(config.devices, shape))
-    held = device.gigabytes * 1e9
-    needed = [device_memory(shape, work, run.numerics, run.state, mesh, held) for _, mesh in columns]
-    table = Table("GB a GPU", *(name for name, _ in columns))
-    for term in _TERMS:
-        table.add_row(term, *(f"{getattr(memory, term) / 1e9:.1f}" for memory in needed))
-    fits = [memory.total <= held for memory in needed]
-    table.add_row(f"peak, of {device.gigabytes:g}", *(f"{memory.total / 1e9:.1f}" for memory in needed))
-    table.add_row("fits", *("yes" if fit else "no" for fit in fits), end_section=True)
-    for label, values in _step_rows(run, config, [mesh for _, mesh in columns]).items():
-        table.add_row(label, *values)
-    console = Console()
-    console.print(Text(shown(_title(run, config))), soft_wrap=True)
-    console.print(table)
-    first = next((name for (name, _), fit in zip(columns, fits, strict=True) if fit), None)
-    console.print(f"the first that fits: {first}" if first else "none of these fits: " + _advice(run, needed[-1]))
-    console.print(
-        f"assumed: {work.pairs} pairs a micro-batch, prompts of {work.prompt} and completions of {work.completion} "
-        f"tokens, {'tree' if work.tree else 'padded'} layout, {config.utilization:.0%} of the peak, sending not hidden "
-        f"behind computing, {work.completions} computed of a prompt's completions; not counted: the CUDA context and "
-        "fragments, usually 1 to 3 GB",
-        soft_wrap=True,
-    )
-
-
-def _title(run: Run, config: Namespace) -> str:
-    shape = run.shape
-    trained = "all" if shape.trainable == shape.parameters else f"{shape.trainable / 1e6:.1f} M"
-    return (
-        f"{config.model.init_args.policy}: {shape.parameters / 1e9:.3g} B parameters, {trained} trained; "
-        f"reference {run.reference.__name__}; {config.trainer.precision or '32-true'}; {config.gpu}"
-    )
-
-
-def _step_rows(run: Run, config: Namespace, columns: Sequence[Mesh]) -> dict[str, list[str]]:
-    """Return the table's rows on what an optimizer step computes and sends."""
-    device, reference = GPUS[config.gpu], run.reference_forward
-    peak = device.half_flops if run.numerics.activation == 2 else device.single_flops
-    flops = [
-        step_flops(run.shape, run.work, run.state, reference_forward=reference, tensor=mesh.tensor) for mesh in columns
-    ]
-    sent = [
-        step_sent(run.shape, run.work, run.numerics, run.state, mesh, reference_forward=reference) for mesh in columns
-    ]
-    return {
-        "pairs/step": [str(run.work.pairs * run.work.accumulate * mesh.data) for mesh in columns],
-        "TFLOP/step": [f"{each / 1e12:,.1f}" for each in flops],
-        "GB sent/step": [f"{(each.data + each.tensor) / 1e9:,.1f}" for each in sent],
-        "s computing": [f"{each / peak / config.utilization:.2f}" for each in flops],
-        "s sending": [f"{each.seconds(device, mesh):.2f}" for each, mesh in zip(sent, columns, strict=True)],
-    }
-
-
-def _advice(run: Run, memory: Memory) -> str:
-    if memory.activations + memory.head > memory.total / 2:
-        smaller = "smaller batches (data.batch_tokens)"
-        return (
-            smaller if recomputes_layers(run.state.checkpointing) else f"set model.gradient_checkpointing, or {smaller}"
-        )
-    ways = ["more GPUs"]
-    if run.shape.full:
-        ways.append("LoRA")
-    if run.state.reference_copies:
-        ways.append("the reference Precomputed")
-    return " or ".join(ways)

@@ -13,6 +13,7 @@ from dpo_lightning.data.cleaning.near import near_duplicates
 from dpo_lightning.data.cleaning.repeats import contradictory, duplicates, shared_with
 from dpo_lightning.data.cleaning.tokens import Decode, ExampleTokens
 from dpo_lightning.data.cleaning.words import squeezed
+from dpo_lightning.data.mixing.reading import SplitTables
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.arguments import wrong_kind
 from dpo_lightning.utils.settings import require
@@ -21,18 +22,6 @@ if TYPE_CHECKING:
     import datasets
 
 _NAMED = 5  # rows that a line of the log quotes
-
-
-class Cleaned(NamedTuple):
-    """Rows of all splits, without what was left out of `train`.
-
-    Attributes:
-        rows: Tokenised rows by split.
-        sizes: How many rows of `train` are of each source, by name and in their order; empty without sources.
-    """
-
-    rows: dict[str, datasets.Dataset]
-    sizes: Mapping[str, int]
 
 
 class LeftOut(NamedTuple):
@@ -81,7 +70,7 @@ class Clean:
 
     def __call__(
         self, rows: Mapping[str, datasets.Dataset], place: str, decode: Decode, sizes: Mapping[str, int] | None = None
-    ) -> Cleaned:
+    ) -> SplitTables:
         """Leave rows out of `train`, and say how many, and of which source.
 
         Args:
@@ -95,7 +84,7 @@ class Clean:
         """
         sizes = sizes or {}
         if not self.cleans:
-            return Cleaned(dict(rows), sizes)
+            return SplitTables(dict(rows), sizes)
         tokens = ExampleTokens.of_rows(rows["train"])
         held_out = [ExampleTokens.of_rows(each) for name, each in rows.items() if name != "train"]
         if self.duplicates == "near":
@@ -115,7 +104,7 @@ class Clean:
         if not left.any() or 0 in kept.values():
             raise InputError(report)
         rank_zero_info(report)
-        return Cleaned({**rows, "train": rows["train"].select(np.flatnonzero(left))}, kept)
+        return SplitTables({**rows, "train": rows["train"].select(np.flatnonzero(left))}, kept)
 
     def left_out(self, tokens: ExampleTokens, held_out: Sequence[ExampleTokens], decode: Decode) -> Iterator[LeftOut]:
         """Yield what is left out, reason by reason; an example may have several.

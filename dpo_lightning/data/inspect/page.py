@@ -13,6 +13,7 @@ from dpo_lightning.data.inspect.phrases import (
     computed_rows,
     named,
     named_rows,
+    nothing_left,
     sampled,
     score_lines,
     sentence,
@@ -45,7 +46,11 @@ def _parts(report: Report) -> Iterator[str]:
         yield f"<p>{text(note)}</p>"
     yield from section("Findings", [_finding(each) for each in report.findings] or ["<p>None.</p>"])
     yield from section("Rows", [table(split_rows(report))])
-    yield from section("Lengths", length_bars(report.histogram, report.survey.unit, report.survey.max_length))
+    if report.histogram:
+        yield from section("Lengths", length_bars(report.histogram, report.survey.unit, report.survey.max_length))
+    if (note := nothing_left(report)) is not None:
+        yield f"<p>{text(note)}</p>"
+        return
     yield from section("Tokens to compute", [table(computed_rows(report)), f"<p>{text(computed_note(report))}</p>"])
     if report.scores is not None:
         yield from section("Model", [f"<p>{text(line)}</p>" for line in score_lines(report.scores)])

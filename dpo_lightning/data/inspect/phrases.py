@@ -60,6 +60,15 @@ def split_rows(report: Report) -> list[tuple[str, ...]]:
     return table
 
 
+def nothing_left(report: Report) -> str | None:
+    """Say that no row is trained on, and why; None where one is."""
+    train = report.survey.train
+    if train.kept:
+        return None
+    refused, dropped_rows = len(train.refused), train.rows_dropped
+    return f"No row can be trained on: of {train.looked_at:,}, {refused:,} are refused and {dropped_rows:,} dropped."
+
+
 def computed_rows(report: Report) -> list[tuple[str, ...]]:
     """Return a table of the tokens of an epoch in each layout."""
     computed, unit = report.computed, report.survey.unit

@@ -15,6 +15,7 @@ from dpo_lightning.data.inspect.phrases import (
     computed_rows,
     named,
     named_rows,
+    nothing_left,
     sampled,
     score_lines,
     sentence,
@@ -36,9 +37,13 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_table(split_rows(report), numbers=range(1, 6)))
     if (note := sampled(report)) is not None:
         console.print(Text(note))
-    _print_lengths(report, console)
-    console.print(_table(computed_rows(report), numbers=(1, 2)))
-    console.print(Text(computed_note(report)))
+    if report.histogram:
+        _print_lengths(report, console)
+    if (note := nothing_left(report)) is not None:
+        console.print(Text(note))
+    else:
+        console.print(_table(computed_rows(report), numbers=(1, 2)))
+        console.print(Text(computed_note(report)))
     for example in report.examples:
         _print_example(example, report.survey.unit, console)
     if report.scores is not None:
@@ -68,8 +73,8 @@ def _print_lengths(report: Report, console: Console) -> None:
     limit = "" if most is None else f"; data.max_length is {most}"
     _heading(f"Lengths: {unit} of prompt and completion, before anything is cut{limit}", console)
     bins = report.histogram
-    highest = max((count for *_, count in bins), default=1)
-    width = len(f"{bins[-1][1]}") if bins else 1
+    highest = max(count for *_, count in bins)
+    width = len(f"{bins[-1][1]}")
     for first, last, count in bins:
         bar = "█" * max(round(_BAR * count / highest), int(count > 0))
         console.print(Text(f"{first:>{width}} to {last:>{width}} {bar:<{_BAR}} {count:,}"))

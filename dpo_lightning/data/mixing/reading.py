@@ -21,12 +21,12 @@ Tokenize = Callable[[Any, str, Keys], "datasets.Dataset"]
 HoldOut = Callable[["datasets.Dataset", float], "tuple[datasets.Dataset, datasets.Dataset]"]
 
 
-class MixedTables(NamedTuple):
-    """Tokenised rows of several sources.
+class SplitTables(NamedTuple):
+    """Tokenised rows of all splits.
 
     Attributes:
         rows: By split: `train`, in the order of the sources, and the sets of `val` and `test` as `val/<name>`.
-        sizes: How many rows each source has in `train`, by name.
+        sizes: How many rows of `train` are of each source, by name and in their order; empty without sources.
     """
 
     rows: dict[str, datasets.Dataset]
@@ -88,7 +88,7 @@ def read_sources(
     hold_out: HoldOut,
     *,
     train: bool = True,
-) -> MixedTables:
+) -> SplitTables:
     """Read and tokenise all sources.
 
     Args:
@@ -120,10 +120,10 @@ def read_sources(
                 for source in sources:
                     rows[f"{split}/{source.name}"] = tokenize(source, place, Keys(key, key))
     if not train:
-        return MixedTables(rows, {})
+        return SplitTables(rows, {})
     _check_same_columns(sources, tables)
     sizes = {str(source.name): len(table) for source, table in zip(sources, tables, strict=True)}
-    return MixedTables({"train": _joined(tables), **rows}, sizes)
+    return SplitTables({"train": _joined(tables), **rows}, sizes)
 
 
 def parts_of(sources: Sequence[Source], sizes: Mapping[str, int]) -> tuple[Part, ...]:

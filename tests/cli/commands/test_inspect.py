@@ -85,6 +85,25 @@ def test_the_exit_code_is_the_gravest_severity(project, capsys, row, code):
     assert inspected(capsys, "faulty.jsonl")[0] == code
 
 
+@pytest.mark.parametrize(
+    ("change", "said", "has_lengths"),
+    [
+        ({"chosen": None}, "of 30, 30 are refused and 0 dropped", False),
+        ({"prompt": "", "chosen": ""}, "of 30, 0 are refused and 30 dropped", True),
+    ],
+)
+def test_rows_of_which_none_is_left_have_no_empty_tables(project, capsys, change, said, has_lengths):
+    write(project / "faulty.jsonl", [{**row, **change} for row in clean_rows(30)])
+    code, text = inspected(capsys, "faulty.jsonl", "--html", "report.html")
+    page = (project / "report.html").read_text(encoding="utf-8")
+    assert code == 4
+    for shown in (text, page):
+        assert f"No row can be trained on: {said}." in shown
+        assert "times the tree" not in shown
+        assert ("before anything is cut" in shown) == has_lengths
+    assert "error nothing left" in text
+
+
 def test_a_page_is_written(project, capsys):
     code, text = inspected(capsys, "pairs.jsonl", "--html", "out/report.html")
     assert code == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,9 @@ import yaml
 from jsonargparse import Namespace
 from transformers import AutoConfig
 
-from dpo_lightning.cli.commands.plan import meshes, optimizer_states
+from dpo_lightning.cli.commands.plan import optimizer_states
 from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
-from dpo_lightning.estimate import ModelShape
 from tests.helpers.tiny import tiny_tokenizer
 
 HIDDEN, LAYERS, VOCABULARY = 1024, 8, 32_000
@@ -65,7 +63,7 @@ def test_a_full_run(project, capsys):
     text, rows = printed(capsys)
     layer = HIDDEN * (2 * 1024 + 2 * 512 + 3 * 2816) + 2 * HIDDEN
     parameters = LAYERS * layer + 2 * VOCABULARY * HIDDEN + HIDDEN
-    assert f"{parameters / 1e9:.3g} B parameters, all trained; reference FrozenCopy; bf16-true; H100" in text
+    assert f"{parameters / 1e6:.3g} M parameters, all trained; reference FrozenCopy; bf16-true; H100" in text
     assert rows["GB a GPU"][:4] == ["1 GPU", "8 DDP", "8 FSDP2", "64 DDP"]
     assert rows["policy"][:3] == [gigabytes(parameters), gigabytes(parameters), gigabytes(parameters / 8)]
     assert rows["reference"][0] == rows["gradients"][0] == rows["policy"][0]
@@ -76,9 +74,25 @@ def test_a_full_run(project, capsys):
     body = 2 * LAYERS * (layer - 2 * HIDDEN) * tokens + 4 * LAYERS * 1024 * attended
     flops = (1 + 2 + 1) * body + 4 * 2 * VOCABULARY * HIDDEN * scored
     assert float(rows["TFLOP/step"][0]) == pytest.approx(flops / 1e12, abs=0.1, rel=0.005)
-    assert float(rows["s computing"][0]) == pytest.approx(flops / 989e12 / 0.4, abs=0.006)
+    assert float(rows["ms computing"][0]) == pytest.approx(1e3 * flops / 989e12 / 0.4, rel=0.005)
     assert "the first that fits: 1 GPU" in text
     assert "prompts of 512 and completions of 512 tokens, tree layout, 40% of the peak" in text
+
+
+def test_a_tiny_model_is_in_smaller_units(project, capsys):
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
+    config = AutoConfig.for_model("llama", hidden_size=64, intermediate_size=172, num_hidden_layers=5, **heads)
+    config.vocab_size = 512
+    config.save_pretrained("tiny")
+    flags = ["--model.policy=tiny", "--data.batch_tokens=200", "--data.max_length=100", "--devices=8"]
+    _, rows = printed(capsys, *flags, "--trainer.accumulate_grad_batches=1")
+    parameters = 5 * (64 * (4 * 64 + 3 * 172) + 2 * 64) + 2 * 512 * 64 + 64
+    assert rows["MB a GPU"] == ["8 DDP", "8 FSDP2"]
+    assert rows["policy"][0] == f"{2 * parameters / 1e6:.1f}"
+    assert rows["peak, of 80000"]
+    assert rows["MB sent/step"][0] == f"{2 * 7 / 8 * 2 * parameters / 1e6:.1f}"
+    assert float(rows["GFLOP/step"][0]) > 0
+    assert float(rows["ms sending"][0]) == 0.0
 
 
 def test_adapters_cost_no_reference_and_hardly_any_optimizer(project, capsys):
@@ -102,6 +116,43 @@ def test_references(project, capsys, flags, reference, holds):
     assert f"reference {reference};" in text
     assert (rows["reference"] == ["0.0"]) != holds
     assert float(rows["TFLOP/step"][0]) < float(before["TFLOP/step"][0])
+
+
+def test_a_reference_of_its_own_size(project, capsys):
+    AutoConfig.from_pretrained("model", num_hidden_layers=2 * LAYERS).save_pretrained("larger")
+    flags = ["--devices=1", "--model.reference=FrozenCopy", "--model.lora.r=4"]
+    _, copied = printed(capsys, *flags)
+    _, larger = printed(capsys, *flags, "--model.reference.init_args.checkpoint=larger")
+    assert copied["reference"] == copied["policy"] == larger["policy"]
+    layer = HIDDEN * (2 * 1024 + 2 * 512 + 3 * 2816) + 2 * HIDDEN
+    assert larger["reference"] == [gigabytes(2 * LAYERS * layer + 2 * VOCABULARY * HIDDEN + HIDDEN)]
+
+
+@pytest.mark.parametrize(("precision", "times"), [("bf16-true", 3), ("32-true", 1), ("bf16-mixed", 1)])
+def test_a_reference_that_is_moved(project, capsys, precision, times):
+    """Its averages are kept in float32, beside it where it has less; and mixed precision does not narrow it."""
+    run = yaml.safe_load(Path("run.yaml").read_text())
+    run["trainer"] |= {"precision": precision, "callbacks": [{"class_path": "EMAReference"}]}
+    Path("run.yaml").write_text(yaml.safe_dump(run))
+    _, rows = printed(capsys, "--devices=1")
+    assert float(rows["reference"][0]) == pytest.approx(times * float(rows["policy"][0]), abs=0.16)
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_narrow"),
+    [
+        ([], True),
+        (["--trainer.precision=16-mixed"], False),
+        (["--model.lora.init_lora_weights=pissa"], False),
+    ],
+)
+def test_a_base_in_half_precision(project, capsys, flags, is_narrow):
+    config = AutoConfig.from_pretrained("model")
+    config.dtype = "bfloat16"
+    config.save_pretrained("model")
+    _, rows = printed(capsys, "--devices=1", "--trainer.precision=bf16-mixed", "--model.lora.r=4", *flags)
+    layers, rest = LAYERS * HIDDEN * (2 * 1024 + 2 * 512 + 3 * 2816), 2 * VOCABULARY * HIDDEN
+    assert float(rows["policy"][0]) == pytest.approx(((2 if is_narrow else 4) * layers + 4 * rest) / 1e9, abs=0.06)
 
 
 def test_an_objective_around_another(project, capsys):
@@ -185,15 +236,6 @@ def test_what_optimizers_keep(path, arguments, states):
 def test_an_unknown_argument_of_an_optimizer():
     with pytest.raises(InputError, match=r"plan: torch.optim.SGD: .*unexpected keyword"):
         optimizer_states(Namespace(class_path="torch.optim.SGD", init_args=Namespace(wrong=1)))
-
-
-def test_quantized_weights_are_not_sharded():
-    shape = ModelShape(*range(1, 13), head_groups=8, rank=0, head_trained=True, linear=0)
-    shape = replace(shape, quantized=0)
-    assert [name for name, _ in meshes(None, replace(shape, quantized=1))] == ["1 GPU", "8 DDP", "64 DDP"]
-    assert [mesh.devices for _, mesh in meshes(None, shape)] == [1, 8, 8, 64, 64, 64]
-    for refused in (replace(shape, rank=8), replace(shape, head_groups=4)):
-        assert [mesh.tensor for _, mesh in meshes(None, refused)] == [1, 1, 1, 1, 1]
 
 
 def test_a_tokenizer_of_another_model_is_refused(project):

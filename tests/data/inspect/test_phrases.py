@@ -9,6 +9,7 @@ from dpo_lightning.data.inspect.phrases import (
     computed_note,
     computed_rows,
     named_rows,
+    nothing_left,
     sampled,
     score_lines,
     sentence,
@@ -56,6 +57,13 @@ def test_the_table_of_layouts_ends_with_the_tree():
     assert table[0] == ("layout", "tokens", "times the tree")
     assert table[-1][2] == "1.00"
     assert f"{report().computed.speedup:.2f} times fewer tokens" in computed_note(report())
+
+
+def test_that_nothing_is_left_is_said_with_the_reasons():
+    assert nothing_left(report()) is None
+    rows = [{**row, "chosen": None if place < 6 else ""} for place, row in enumerate(clean_rows(20))]
+    said = "No row can be trained on: of 20, 6 are refused and 14 dropped."
+    assert nothing_left(Report.of(survey(rows, clean_rows(5)))) == said
 
 
 def test_a_sample_is_said():
