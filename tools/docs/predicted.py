@@ -54,10 +54,8 @@ def ours(case: Case, rates: Rates, *, fused: bool = True) -> Times:
 def theirs(case: Case, rates: Rates) -> Times:
     """Return the times of TRL's step."""
     found = case["trl"]
-    return _times(*(found[name] for name in _OF_TRL), rates)
-
-
-_OF_TRL = ("products_tflop", "attention_tflop", "elementwise_gb", "update_gb")
+    moved, update = found["elementwise_gb"], found["update_gb"]
+    return _times(found["products_tflop"], found["attention_tflop"], moved, update, rates)
 
 
 def _times(products: float, attention: float, moved: float, update: float, rates: Rates) -> Times:
