@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dpo_lightning.attention.kernels import Kernel, Softmax
@@ -117,39 +118,52 @@ def use_tree_attention(model: nn.Module) -> str | None:
     return None
 
 
-@torch.compiler.disable
 def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *args: Any, own: str, **more: Any
+) -> tuple[Tensor, Any]:
+    """Attend under the signature that transformers calls; `own` is the implementation that the model had.
+
+    As torch's own attention does under autocast, a tree's rounds first: RoPE leaves float32 queries beside bf16 values.
+    Compiled layers do so in their kernels, and get gradients as they want them: tokens first, without gaps.
+    """
+    if not isinstance(attention_mask, TreeMask):
+        return _own(module, query, key, value, attention_mask, *args, own=own, **more)
+    dtype = compute_dtype(query)
+    rows = (query.to(dtype).transpose(1, 2), key.to(dtype).transpose(1, 2), value.to(dtype).transpose(1, 2))
+    return _in_tree(module, *rows, attention_mask, *args, **more)
+
+
+@torch.compiler.disable
+def _own(
+    module: nn.Module, *args: Any, own: str, scaling: float | None = None, dropout: float = 0.0, **more: Any
+) -> Any:
+    if _under_way.get() is not None:
+        raise TreeError(f"{type(module).__name__} gets a mask that was not made for a tree")
+    return own_attention(own, module)(module, *args, scaling=scaling, dropout=dropout, **more)
+
+
+@torch.compiler.disable
+def _in_tree(
     module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Any,
+    query: Float[Tensor, "R L H D"],
+    key: Float[Tensor, "R L G D"],
+    value: Float[Tensor, "R L G E"],
+    mask: TreeMask,
     scaling: float | None = None,
     dropout: float = 0.0,
-    *,
-    own: str,
     **options: Any,
 ) -> tuple[Tensor, Any]:
-    """Attend under the signature that transformers calls; `own` is the implementation that the model had."""
-    forward = _under_way.get()
-    if not isinstance(attention_mask, TreeMask):
-        if forward is not None:
-            raise TreeError(f"{type(module).__name__} gets a mask that was not made for a tree")
-        return own_attention(own, module)(
-            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
-        )
-    if forward is not None:
+    if forward := _under_way.get():
         forward.attention_calls += 1
-    if (query.shape[0], query.shape[2]) != attention_mask.tree.position_ids.shape:
-        raise TreeError(f"a row of {query.shape[2]} tokens was given to {type(module).__name__} beside another tree")
+    if query.shape[:2] != mask.tree.position_ids.shape:
+        raise TreeError(f"a row of {query.shape[1]} tokens was given to {type(module).__name__} beside another tree")
     if options.get("position_bias") is not None:
         raise TreeError(f"{type(module).__name__} adds a bias to its attention scores")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     softmax = Softmax(scale, dropout, options.get("softcap"), options.get("s_aux"))
-    # As torch's own attention does under autocast: RoPE leaves float32 queries beside bf16 values.
-    query, key, value = (tensor.to(compute_dtype(query)) for tensor in (query, key, value))
-    kernel = _kernel(query, value, attention_mask, softmax)
-    return kernel.attend(query, key, value, attention_mask, softmax), None
+    heads = (query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+    kernel = _kernel(heads[0], heads[2], mask, softmax)
+    return kernel.attend(*heads, mask, softmax), None
 
 
 def _kernel(query: Tensor, value: Tensor, mask: TreeMask, softmax: Softmax) -> Kernel:

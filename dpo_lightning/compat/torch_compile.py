@@ -60,6 +60,8 @@ def fixed_kernels(graph: Any, inputs: Any) -> Callable[..., Any]:
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 
     def compile_inner(lowered: Any, examples: Any, **kwargs: Any) -> Any:
+        if kwargs.get("is_inference"):
+            _merge_equal(lowered)
         with _fixed_sizes(examples):
             return compile_fx_inner(lowered, examples, **kwargs)
 
@@ -83,6 +85,20 @@ def has_gpu_compiler() -> bool:
     from torch.utils._triton import has_triton
 
     return bool(has_triton())
+
+
+def _merge_equal(lowered: Any) -> None:
+    """Compute equal expressions of a graph once, as torch does where there is a backward, and nowhere else.
+
+    Under autocast each product casts its input by itself: three casts of one norm would be written, and read.
+    Calls `torch._functorch.compile_utils.fx_graph_cse`; without it, such graphs move more.
+    """
+    from torch._functorch import compile_utils
+
+    merge = getattr(compile_utils, "fx_graph_cse", None)
+    if merge is not None:
+        lowered.graph = merge(lowered.graph)
+        lowered.recompile()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dpo_lightning.compat import torch_compile
 from dpo_lightning.policy.fused_layers import _layers
 from dpo_lightning.policy.lora import LoRA, add_lora, with_fast_adapters
+from dpo_lightning.utils.torch_modes import compute_dtype
 from tests.gpu_path.fake import cuda_choices, fake_tensors, without_values
 from tests.gpu_path.meter import Meter
 from tests.gpu_path.trace import HEADS, PROFILES, SHAPES, VOCABULARY, Case
@@ -32,15 +33,48 @@ class Count(NamedTuple):
         launches: Kernels, products among them.
         elementwise: Bytes that others than products read and write.
         products: Bytes that products read and write.
+        kept: Bytes that are kept for the backward.
     """
 
     launches: int = 0
     elementwise: int = 0
     products: int = 0
+    kept: int = 0
 
-    def plus(self, elementwise: int, products: int) -> Count:
+    def plus(self, elementwise: int, products: int, launches: int = 1) -> Count:
         """Return the count with a kernel more."""
-        return Count(self.launches + 1, self.elementwise + elementwise, self.products + products)
+        return Count(self.launches + launches, self.elementwise + elementwise, self.products + products, self.kept)
+
+
+class Kept:
+    """Bytes that a forward keeps for its backward, beside the weights of its model; use it as a context.
+
+    Args:
+        model: Whose weights are there anyway.
+        few: Length of an axis that stands for `tokens`; what has such an axis is as much larger.
+        tokens: Tokens of the batch.
+    """
+
+    def __init__(self, model: nn.Module, few: int, tokens: int) -> None:
+        self.bytes = 0
+        self._few, self._tokens = few, tokens
+        self._seen = {each.untyped_storage()._cdata for each in (*model.parameters(), *model.buffers())}
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+
+    def __enter__(self) -> Kept:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._hooks.__exit__(*error)
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            times = self._tokens // self._few if self._few in tensor.shape else 1
+            self.bytes += storage.nbytes() * times
+        return tensor
 
 
 def tokens_of(case: Case) -> int:
@@ -63,8 +97,13 @@ class _Attention(torch.autograd.Function):
 
 
 @torch.compiler.disable
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, None]:
+    return _Attention.apply(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)), None
+
+
 def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
-    return _Attention.apply(query, key, value), None
+    dtype = compute_dtype(query)  # the tree's attention rounds in the layer's kernels, and puts tokens first
+    return _attend(query.to(dtype).transpose(1, 2), key.to(dtype).transpose(1, 2), value.to(dtype).transpose(1, 2))
 
 
 def _policy(case: Case, *, joint: bool) -> Any:
@@ -94,16 +133,17 @@ def _reference(policy: Any, run: Callable[..., Any], tokens: int, case: Case) ->
         _run(policy, run, tokens, case)
 
 
-def _passes(policy: Any, run: Callable[..., Any], tokens: int, case: Case, enter: Callable[[str], Any]) -> None:
-    """Run a layer without a gradient and adapters, then with both, and backward."""
+def _passes(policy: Any, run: Callable[..., Any], tokens: int, case: Case, enter: Callable[[str], Any]) -> int:
+    """Run a layer without a gradient and adapters, then with both, and backward; return what it keeps for that."""
     enter("reference")
     _reference(policy, run, tokens, case)
     enter("policy")
-    with _mixed(case):
+    with _mixed(case), Kept(policy, tokens, tokens_of(case)) as kept:
         output = _run(policy, run, tokens, case)
     grad = torch.empty_like(output)
     enter("backward")
     output.backward(grad)
+    return kept.bytes
 
 
 def _mixed(case: Case) -> torch.autocast:
@@ -127,17 +167,13 @@ def as_written(case: Case, *, joint: bool = True) -> dict[str, Count]:
         policy = _policy(case, joint=joint)
         with cuda_choices(VOCABULARY), meter:
             meter.begin("before")
-            _passes(policy, lambda layer, *args, **kwargs: layer(*args, **kwargs), tokens_of(case), case, meter.enter)
-    found: dict[str, Count] = dict.fromkeys(PHASES, Count())
+            plain = lambda layer, *args, **kwargs: layer(*args, **kwargs)  # noqa: E731
+            kept = _passes(policy, plain, tokens_of(case), case, meter.enter)
+    found: dict[str, Count] = dict.fromkeys(PHASES, Count()) | {"policy": Count(kept=kept)}
     for each in meter.operations:
         if each.phase in found:
-            product = each.flops > 0
-            before = found[each.phase]
-            found[each.phase] = Count(
-                before.launches + each.launches,
-                before.elementwise + (0 if product else each.bytes),
-                before.products + (each.bytes if product else 0),
-            )
+            sizes = (0, each.bytes) if each.flops else (each.bytes, 0)
+            found[each.phase] = found[each.phase].plus(*sizes, each.launches)
     return found
 
 
@@ -163,7 +199,8 @@ def compiled(case: Case, *, joint: bool = True, trained: bool = True) -> dict[st
     hints = {1: (tokens_of(case),), 2: (tokens_of(case), 1)}
     with patch.object(torch_compile, "_HINTS", hints), patch.object(torch_compile, "_LONGEST", 2**31), _kernels(note):
         if trained:
-            _passes(policy, form, _FEW, case, enter)
+            kept = _passes(policy, form, _FEW, case, enter)
+            found["policy"] = found["policy"]._replace(kept=kept)
         else:
             _reference(policy, form, _FEW, case)
     torch._dynamo.reset()
@@ -198,7 +235,8 @@ def _kernels(note: Callable[[bool, int, int], None]) -> Iterator[None]:
         patch.object(
             CppKernel, "need_use_acc_helper", lambda *_: False, create=True
         ),  # a guard on sizes, of CPUs alone
-        torch._inductor.config.patch(fx_graph_cache=False),
+        # Triton's kernels compute the halves that RoPE puts together where they read them; those of a CPU write them.
+        torch._inductor.config.patch(fx_graph_cache=False, force_pointwise_cat=True),
         torch._functorch.config.patch(enable_autograd_cache=False),
     ):
         yield
@@ -219,7 +257,8 @@ def main() -> None:
         for form, count in forms.items():
             for phase, each in count().items():
                 sizes = f"{each.elementwise / 1e9:8.3f} GB {each.products / 1e9:8.3f} GB of products"
-                print(f"{name:22}{form:20}{phase:12}{each.launches:5} launches {sizes}", flush=True)
+                kept = f", {each.kept / 1e9:6.3f} GB kept" if each.kept else ""
+                print(f"{name:22}{form:20}{phase:12}{each.launches:5} launches {sizes}{kept}", flush=True)
 
 
 if __name__ == "__main__":

@@ -250,6 +250,11 @@ def _is_written(argument: Any) -> bool:
     return argument.alias_info is not None and argument.alias_info.is_write
 
 
+def _only_divided(name: str, argument: Any, kwargs: Mapping[str, Any]) -> bool:
+    """Return whether these are gradients that a fused optimizer writes only where it divides them by a scale."""
+    return name.startswith("_fused") and argument.name == "grads" and kwargs.get("grad_scale") is None
+
+
 def _takes_mask(name: str, args: tuple[Any, ...]) -> bool:
     """Return whether rows are picked by a boolean mask, whose number the host must know."""
     if not name.startswith(("index", "_index")) or len(args) < 2 or not isinstance(args[1], list | tuple):
@@ -275,7 +280,7 @@ def _moved(name: str, schema: Any, args: tuple[Any, ...], kwargs: Mapping[str, A
         if name == "fold_tile" and argument.name == "weighted":
             continue
         size = sum(map(_bytes, _tensors(given)))
-        written += size if _is_written(argument) else 0
+        written += size if _is_written(argument) and not _only_divided(name, argument, kwargs) else 0
         is_read = not (_is_written(argument) and (argument.is_out or name in _WRITTEN_WHOLE))
         read += size if is_read else 0
     return read + (written or made)

@@ -13,22 +13,20 @@ from typing import Any
 
 import torch
 
+from tests.gpu_path import trl
 from tests.gpu_path.bounds import CASES, PARTS, extrapolated, small
 from tests.gpu_path.layers import Count, as_written, compiled
 from tests.gpu_path.trace import ATTENTION_A_SECOND, BYTES_A_SECOND, PRODUCTS_A_SECOND, SHAPES, Case
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "gpu_predicted.json"
 
-# Pairs a second of TRL 1.16 with Liger's layers, flash attention and no checkpointing on one H200, by the roofline of
-# the same rates, without its optimizer; elementwise traffic 2.2 times less than eager's.
-TRL_WITH_KERNELS = {"1b full mixed hh 64": 196.0, "1b full mixed uf 16": 62.6, "8b lora true uf 8": 13.5}
 
-
-def predicted(name: str, case: Case) -> dict[str, Any]:
-    """Return the sums of a step, by part, and what a layer takes as written and compiled."""
+def predicted(case: Case) -> dict[str, Any]:
+    """Return what a step takes: ours by part of the step, a layer as written and compiled, and TRL's."""
     layers = SHAPES[case.shape]["num_hidden_layers"]
     found = extrapolated(case, layers)
     fewer, more = (sum(each.attention for each in small(case, number).phases.values()) for number in (1, 2))
+    held = [small(case, number).held for number in (1, 2)]
     forms = {"as_written": as_written(case), "compiled": compiled(case)}
     return {
         "pairs": case.pairs,
@@ -42,8 +40,26 @@ def predicted(name: str, case: Case) -> dict[str, Any]:
             for part in PARTS
         },
         "attention_tflop": (fewer + (layers - 1) * (more - fewer)) / 1e12,
+        "memory": {
+            "held_gb": (held[0] + (layers - 1) * (held[1] - held[0])) / 1e9,
+            "kept_gb": found["step", "kept"] / 1e9,
+            "peak_gb": found["step", "peak"] / 1e9,
+        },
         "layer": {form: {phase: count._asdict() for phase, count in each.items()} for form, each in forms.items()},
-        "trl_pairs_per_s": TRL_WITH_KERNELS[name],
+        "trl": _of_trl(trl.whole(case)),
+    }
+
+
+def _of_trl(step: trl.Step) -> dict[str, float]:
+    return {
+        "launches": step.models.launches,
+        "elementwise_gb": step.models.elementwise / 1e9,
+        "products_tflop": step.models.flops / 1e12,
+        "attention_tflop": step.attention / 1e12,
+        "update_gb": step.update / 1e9,
+        "held_gb": step.held / 1e9,
+        "kept_gb": step.kept / 1e9,
+        "peak_gb": step.peak / 1e9,
     }
 
 
@@ -62,7 +78,7 @@ def main() -> None:
             "attention_tflop_per_s": ATTENTION_A_SECOND / 1e12,
             "gb_per_s": BYTES_A_SECOND / 1e9,
         },
-        "cases": {name: predicted(name, case) for name, case in CASES.items()},
+        "cases": {name: predicted(case) for name, case in CASES.items()},
     }
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

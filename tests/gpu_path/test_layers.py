@@ -20,9 +20,11 @@ class Share(NamedTuple):
 
 
 SHARES = {
-    "1b full mixed hh 64": Share(0.48, 0.38),
-    "1b full mixed uf 16": Share(0.48, 0.38),
-    "8b lora true uf 8": Share(0.55, 0.47),
+    "1b full mixed hh 64": Share(0.41, 0.32),
+    "1b full mixed uf 16": Share(0.41, 0.32),
+    "1b full mixed long 4": Share(0.41, 0.32),
+    "8b lora true uf 8": Share(0.49, 0.43),
+    "8b lora true long 2": Share(0.49, 0.43),
 }
 
 

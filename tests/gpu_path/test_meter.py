@@ -68,6 +68,21 @@ def test_an_operation_over_a_list_is_as_many_launches_as_its_pieces_need(mode: F
     assert measured(lambda: torch._foreach_mul_([torch.empty(321 * 65536)], 2.0)).launches == 2  # 320 pieces
 
 
+@pytest.mark.parametrize("divides", [False, True])
+def test_a_fused_optimizer_writes_gradients_only_where_it_divides_them(mode: FakeTensorMode, divides: bool) -> None:
+    weight, grad, *moments = ([torch.empty(1024)] for _ in range(4))
+    scale, steps = torch.ones(()) if divides else None, [torch.ones(())]
+    numbers = {"lr": 0.1, "beta1": 0.9, "beta2": 0.9, "weight_decay": 0.0, "eps": 1e-8}
+
+    def update() -> None:
+        given = {**numbers, "amsgrad": False, "maximize": False, "grad_scale": scale, "found_inf": None}
+        torch._fused_adamw_(weight, grad, *moments, [], steps, **given)  # type: ignore[arg-type]
+
+    found = measured(update).elementwise
+    assert found // 1024 == (32 if divides else 28)
+    assert found % 1024 <= 16  # its counts
+
+
 def test_memory_is_live_until_it_is_let_go(mode: FakeTensorMode) -> None:
     with Meter() as meter:
         meter.begin("all")

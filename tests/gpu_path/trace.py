@@ -20,6 +20,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from dpo_lightning import LoRA, PreferenceModule, TokenizedExample, collate_tree
@@ -90,6 +91,7 @@ class Traced(NamedTuple):
         phases: Their sums, by phase.
         saved: Bytes that the forward keeps for the backward, of the policy and its head.
         peaks: The most bytes, by phase, beside weights, batch and the optimizer's state.
+        held: Bytes of weights, of policy and reference, and of the optimizer's state.
         copies: Copies that brought the batch to the device.
     """
 
@@ -97,6 +99,7 @@ class Traced(NamedTuple):
     phases: dict[str, Sum]
     saved: int
     peaks: dict[str, int]
+    held: int
     copies: Copies
 
     @property
@@ -133,7 +136,7 @@ def trace(case: Case) -> Traced:
         stack.enter_context(watch.phases(module, trainer))
         with meter:
             trainer.fit(module, DataLoader(range(TRACED + 2), collate_fn=lambda numbers: _batch(case, *numbers)))
-    return Traced(meter, meter.sums(), watch.saved, watch.peaks, copies[TRACED])
+    return Traced(meter, meter.sums(), watch.saved, watch.peaks, watch.held, copies[TRACED])
 
 
 def _trainer(case: Case, directory: str, watch: Watch) -> pl.Trainer:
@@ -188,17 +191,20 @@ class Watch(pl.Callback):
     Attributes:
         saved: Bytes that the forward leaves for the backward.
         peaks: The most bytes of each part, beside weights, batch and the optimizer's state.
+        held: Bytes of these weights and that state.
     """
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
-        self.saved = self._before = 0
+        self.saved = self.held = self._before = 0
         self.peaks: dict[str, int] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the weights out of what the step allocates."""
         models = [pl_module, *pl_module.reference.own_models()]
-        self.meter.ignore([*(weight for model in models for weight in (*model.parameters(), *model.buffers()))])
+        weights = {id(each): each for model in models for each in (*model.parameters(), *model.buffers())}
+        self.meter.ignore(weights.values())
+        self.held = sum(each.numel() * each.element_size() for each in weights.values())
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -208,6 +214,8 @@ class Watch(pl.Callback):
             # Lightning holds a step's gradients until the backward of the next one.
             gradients = [each.grad for each in pl_module.parameters() if each.grad is not None]
             self._before = self.meter.live - sum(each.untyped_storage().nbytes() for each in gradients)
+            state = tree_leaves([list(each.state.values()) for each in trainer.optimizers])
+            self.held += sum(each.numel() * each.element_size() for each in state if isinstance(each, Tensor))
             self.meter.begin("rest")
         elif batch_idx == TRACED + 1:
             self.peaks = {phase: peak - self._before for phase, peak in self.meter.peak.items()}

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.gpu_report import as_markdown, derived, tables
 from benchmarks.gpu_rows import SIDES, Asked, rows_of
+from tools.docs.predicted import predicted, table
 
 _ROOT = Path(__file__).parents[2]
 DOCUMENT = _ROOT / "docs" / "performance.md"
@@ -27,8 +28,8 @@ _MARKS = "<!-- {}: written by python -m tools.docs.performance -->"
 
 def document(text: str, cpu: Mapping[str, Any], gpu: Mapping[str, Any] | None) -> str:
     """Return the page `text` with its tables made anew; `gpu` is None where the call has run on no GPU."""
-    predicted = json.loads(PREDICTED.read_text(encoding="utf-8"))
-    parts = {"cpu": _cpu(cpu), "gpu": _not_run() if gpu is None else _gpu(gpu), "predictions": _predicted(predicted)}
+    numbers = json.loads(PREDICTED.read_text(encoding="utf-8"))
+    parts = {"cpu": _cpu(cpu), "gpu": _not_run() if gpu is None else _gpu(gpu), "predictions": predicted(numbers)}
     for name, made in parts.items():
         begins, ends = re.escape(_MARKS.format(name)), f"<!-- end of {name} -->"
         text = re.sub(rf"(?s)(?<={begins}\n).*?(?={ends})", f"\n{made}\n".replace("\\", r"\\"), text)
@@ -70,17 +71,11 @@ def _cpu(results: Mapping[str, Any]) -> str:
             _rate(long, "trl-best"),
         ],
     ]
-    return f"{_markdown(whole)}\n{_markdown(cases)}"
+    return f"{table(whole)}\n{table(cases)}"
 
 
 def _rate(sides: Mapping[str, Any], name: str) -> str:
     return f"{sides[name]['pairs_per_s']:.2f}"
-
-
-def _markdown(lines: Iterable[Iterable[str]]) -> str:
-    head, *rows = ([*line] for line in lines)
-    heading = f"| {' | '.join(head)} |\n|---|{'--:|' * (len(head) - 1)}\n"
-    return heading + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _gpu(results: Mapping[str, Any]) -> str:
@@ -101,62 +96,6 @@ def _not_run() -> str:
         f"steps of 1 B, all weights, and 8 B, LoRA, of the sides {_listed(SIDES)}."
     )
     return textwrap.fill(said, 120, break_on_hyphens=False) + "\n"
-
-
-_CASES = {
-    "1b full mixed hh 64": "1 B, all weights, HH-like, 64 pairs",
-    "1b full mixed uf 16": "1 B, all weights, UltraFeedback-like, 16 pairs",
-    "8b lora true uf 8": "8 B, LoRA, UltraFeedback-like, 8 pairs",
-}
-
-
-_LAYERS = {"1b full mixed hh 64": "1 B HH-like", "8b lora true uf 8": "8 B LoRA UltraFeedback-like"}
-
-
-def _predicted(results: Mapping[str, Any]) -> str:
-    """Return the table of the roofline, under what it assumes."""
-    rates = results["rates"]
-    said = (
-        f"**Predictions of {results['date']}, not measurements: no figure of this table comes from a GPU.** They are "
-        f"the time of the counted work at {rates['products_tflop_per_s']:.0f} TFLOP/s of bf16 products, "
-        f"{rates['attention_tflop_per_s']:.0f} of attention and {rates['gb_per_s'] / 1000:.1f} TB/s of memory, as of "
-        "one H200, one after the other, with every operand read and written once."
-    )
-    headings = ["predicted", "products, ms", "attention, ms", "memory, ms", "optimizer, ms", "launches"]
-    headings += ["step, ms", "without fused layers, ms", "pairs/s but for the optimizer", "TRL's", "ratio"]
-    rows = [_predicted_row(name, case, rates) for name, case in results["cases"].items()]
-    layer = "; ".join(_layer(words, results["cases"][name]["layer"]) for name, words in _LAYERS.items())
-    beside = f"A layer takes, compiled and as it is written, forward twice and backward, beside products: {layer}."
-    return f"{textwrap.fill(said, 120)}\n\n{_markdown([headings, *rows])}\n{textwrap.fill(beside, 120)}\n"
-
-
-def _layer(words: str, forms: Mapping[str, Any]) -> str:
-    launches, sizes = (
-        [sum(count[key] for count in forms[form].values()) for form in ("compiled", "as_written")]
-        for key in ("launches", "elementwise")
-    )
-    compiled, written = (f"{size / 1e9:.1f} GB" for size in sizes)
-    return f"{words} {compiled} instead of {written}, and {launches[0]} launches instead of {launches[1]}"
-
-
-def _predicted_row(name: str, case: Mapping[str, Any], rates: Mapping[str, float]) -> list[str]:
-    parts, layers = case["parts"], case["layers"]
-    written, fused = (
-        {key: layers * sum(count[key] for count in case["layer"][form].values()) for key in ("launches", "elementwise")}
-        for form in ("as_written", "compiled")
-    )
-    saved = (written["elementwise"] - fused["elementwise"]) / 1e9 / rates["gb_per_s"] * 1e3
-    products = sum(part["products_tflop"] for part in parts.values()) / rates["products_tflop_per_s"] * 1e3
-    attention = case["attention_tflop"] / rates["attention_tflop_per_s"] * 1e3
-    optimizer = parts["update"]["elementwise_gb"] / rates["gb_per_s"] * 1e3
-    plain = sum(part["elementwise_gb"] for part in parts.values()) / rates["gb_per_s"] * 1e3 - optimizer
-    launches = sum(part["launches"] for part in parts.values()) - written["launches"] + fused["launches"]
-    before_it = products + attention + plain - saved
-    ours, theirs = case["pairs"] / before_it * 1e3, case["trl_pairs_per_s"]
-    times = [products, attention, plain - saved, optimizer]
-    whole = [f"{before_it + optimizer:.0f}", f"{before_it + optimizer + saved:.0f}"]
-    compared = [f"{ours:.3g}", f"{theirs:.3g}", f"{ours / theirs:.2f}"]
-    return [_CASES[name], *(f"{time:.1f}" for time in times), str(launches), *whole, *compared]
 
 
 def _listed(names: Iterable[str]) -> str:

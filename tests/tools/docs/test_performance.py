@@ -46,21 +46,3 @@ def test_rows_of_a_gpu_become_tables():
     assert "has run on a GPU" not in page
     assert performance.document(page, cpu, None) == performance.document(performance.DOCUMENT.read_text(), cpu, None)
     assert set(SIDES) > {"ours", "trl-best"}
-
-
-def test_predictions_say_that_they_are_none_of_a_gpu():
-    case = {"pairs": 4, "layers": 2, "attention_tflop": 0.33, "trl_pairs_per_s": 100.0}
-    case["parts"] = {"body": {"launches": 100, "elementwise_gb": 20.5, "products_tflop": 7.8}}
-    case["parts"]["update"] = {"launches": 7, "elementwise_gb": 4.1, "products_tflop": 0.0}
-    counts = {"as_written": (40, 8.2e9), "compiled": (10, 4.1e9)}
-    case["layer"] = {
-        form: {"policy": {"launches": launches, "elementwise": size}} for form, (launches, size) in counts.items()
-    }
-    cases = dict.fromkeys(performance._CASES, case)
-    rates = {"products_tflop_per_s": 780.0, "attention_tflop_per_s": 330.0, "gb_per_s": 4100.0}
-
-    said = performance._predicted({"date": "2027-01-02", "rates": rates, "cases": cases})
-
-    assert said.startswith("**Predictions of 2027-01-02, not measurements")
-    # 10 ms of products, 1 of attention, 5 - 2 of memory: 4 pairs in 14 ms, and 1 ms of the optimizer.
-    assert "64 pairs | 10.0 | 1.0 | 3.0 | 1.0 | 47 | 15 | 17 | 286 | 100 | 2.86 |" in said
