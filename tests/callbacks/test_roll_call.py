@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -20,10 +18,10 @@ from lightning.pytorch.strategies import DDPStrategy
 from dpo_lightning.callbacks import GracefulStop, roll_call
 from dpo_lightning.callbacks.roll_call import RollCall
 from dpo_lightning.errors import InputError
+from tests.helpers.resumable import launch, wait
 from tests.helpers.runs import data, module, trainer
 
-REPOSITORY = Path(__file__).parent.parent.parent
-PATIENCE = 15.0
+PATIENCE = 10.0
 
 
 class Hangs(pl.Callback):
@@ -40,35 +38,25 @@ class Hangs(pl.Callback):
             time.sleep(3600)
 
 
-def run_of_two(how: str, rank: int, path: str) -> None:
-    """The fit of both ranks; Lightning starts the second with the words of the first."""
-    callbacks = [Hangs(how, rank), GracefulStop(patience=PATIENCE)]
+def run_of_two(_: int, how: str, hangs: int, path: Path) -> None:
+    """The fit of both ranks."""
+    callbacks = [Hangs(how, hangs), GracefulStop(patience=PATIENCE)]
     strategy = DDPStrategy(process_group_backend="gloo")
-    trainer(max_steps=20, devices=2, callbacks=callbacks, strategy=strategy).fit(module(), data(Path(path)))
+    trainer(max_steps=20, devices=2, callbacks=callbacks, strategy=strategy).fit(module(), data(path))
 
 
 @pytest.mark.parametrize(("how", "rank"), [("stops", 0), ("sleeps", 1)])
 def test_a_rank_that_hangs_is_named_and_all_end(tmp_path, how, rank):
-    words = [sys.executable, "-m", "tests.callbacks.test_roll_call", how, str(rank), str(tmp_path)]
-    with (tmp_path / "log.txt").open("w") as log:
-        run = subprocess.Popen(words, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True)
-        assert run.wait(timeout=200) != 0
-    ended, text = time.time(), (tmp_path / "log.txt").read_text()
-    hung = float(text.partition("hangs at ")[2].split()[0])
-    assert ended - hung < 3 * PATIENCE
-    line = next(line for line in text.splitlines() if line.startswith("error: "))
+    for each in range(2):
+        (tmp_path / str(each)).mkdir()
+    codes = wait(launch(2, tmp_path, lambda each: (run_of_two, (each, how, rank, tmp_path / str(each)), {})), 200)
+    ended = time.time()
+    assert codes == ([-signal.SIGKILL, 1] if rank == 0 else [1, -signal.SIGKILL])
+    hung, other = ((tmp_path / f"output-{each}.txt").read_text() for each in (rank, 1 - rank))
+    assert ended - float(hung.partition("hangs at ")[2].split()[0]) < 3 * PATIENCE
+    line = next(line for line in other.splitlines() if line.startswith("error: "))
     assert line.startswith(f"error: rank {rank} (process ")
     assert f"to where rank {1 - rank} waits (the forward of batch 2 in epoch 0)" in line
-    until = time.monotonic() + 30  # who was killed may still be going
-    while (left := states(run.pid)) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert left == []
-
-
-def states(session: int) -> list[str]:
-    """The states of the living processes of a session."""
-    listed = subprocess.run(["ps", "-s", str(session), "-o", "stat="], capture_output=True, text=True, check=False)
-    return [state for state in listed.stdout.split() if not state.startswith("Z")]
 
 
 class Store(dict):
@@ -174,7 +162,3 @@ def test_patience_is_a_time(patience):
 def test_the_bound_is_the_strategys():
     assert roll_call.group_timeout(SimpleNamespace()) == 1800
     assert roll_call.group_timeout(DDPStrategy(timeout=timedelta(seconds=7))) == 7
-
-
-if __name__ == "__main__":
-    run_of_two(sys.argv[1], int(sys.argv[2]), sys.argv[3])

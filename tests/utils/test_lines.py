@@ -40,11 +40,23 @@ def test_a_second_time_changes_nothing() -> None:
     assert (warnings.formatwarning, rank_zero_module.log.filters) == before
 
 
+_ALONE = """
+import os, sys, warnings
+import datasets, lightning.pytorch, torch, transformers  # which take seconds, and are no part of the package
+for name in sys.argv[1:]:
+    assert not [each for each in sys.modules if each.startswith("dpo_lightning")]
+    if os.fork() == 0:
+        exec(f"from dpo_lightning import {name}")
+        print(name, warnings.formatwarning("\\x07", Warning, "", 1), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
 def test_a_part_of_the_package_alone_shows_its_lines() -> None:
     """Names of the package are loaded one by one, and each that may say something brings the filter."""
-    for name in ("PreferenceDataModule", "LoRA", "PlotLogger"):
-        code = (
-            f"import warnings; from dpo_lightning import {name}; print(warnings.formatwarning('\\x07', Warning, '', 1))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert r"\x07" in done.stdout, name
+    names = ["PreferenceDataModule", "LoRA", "PlotLogger"]
+    done = subprocess.run([sys.executable, "-c", _ALONE, *names], capture_output=True, text=True, check=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(tuple(names))]
+    assert [line.split()[0] for line in lines] == names
+    assert all(r"\x07" in line for line in lines)
