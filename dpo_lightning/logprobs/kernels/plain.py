@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from dpo_lightning.logprobs.statistics import Statistic
 from dpo_lightning.logprobs.tiling import Tiling
 
 _TILE_MULTIPLE = 256
+_LOG2_E = math.log2(math.e)
 
 
 class _Scratch(NamedTuple):
@@ -103,7 +105,7 @@ class _Rows:
         tile = self.tiles.slices[number]
         logits = self.tiles.logits(self.hidden, tile, self.tiles.weight_of(tile), scratch)
         slope = self.tiles.transform.slope(logits)
-        probabilities = _times(logits.sub_(self.log_total).exp_(), slope)
+        probabilities = _times(_exponential(logits.sub_(self.log_total)), slope)
         return probabilities.to(self.hidden.dtype), torch.ones_like(self.log_total)
 
     def _exponentials(self, tile: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +116,7 @@ class _Rows:
         before = self.shift
         self.shift = torch.maximum(before, logits.amax(1, keepdim=True))
         decay = (before - self.shift).exp_()
-        exponentials = logits.sub_(self.shift).exp_()
+        exponentials = _exponential(logits.sub_(self.shift))
         self.total.mul_(decay).add_(exponentials.sum(1, keepdim=True))
         for sums in self._sums:
             sums.add(exponentials, decay)
@@ -194,3 +196,8 @@ PLAIN = HeadKernel(_scan)
 def _times(values: Tensor, slope: Tensor | None) -> Tensor:
     """Multiply in place by the slope of a soft-cap, if there is one."""
     return values if slope is None else values.mul_(slope)
+
+
+def _exponential(values: Tensor) -> Tensor:
+    """Take `exp` in place; on a CPU as 2^(x log2 e), for which torch's kernel takes less than half of `exp`'s time."""
+    return values.mul_(_LOG2_E).exp2_() if values.device.type == "cpu" else values.exp_()

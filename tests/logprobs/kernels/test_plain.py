@@ -39,3 +39,20 @@ def test_what_a_scan_leaves_holds_none_of_its_results(wanted: Wanted) -> None:
     held = [value for value in vars(scan.backward).values() if isinstance(value, Tensor)]
     assert not any(value is result for value in held for result in (scan.logps, scan.gradient))
     assert list(scan.backward.release()) == []
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.float64, 1e-14)], ids=str)
+def test_exponentials_of_logits_far_below_the_largest(dtype: torch.dtype, bound: float) -> None:
+    """Spread over some hundred nats, and many of them near the largest, so that each sum has terms of all sizes."""
+    logits = torch.cat([torch.linspace(-300, 0, 500), torch.linspace(-15, -5, 4000)]).to(dtype)
+    weight = logits[:, None].requires_grad_()
+    hidden, targets = torch.ones(3, 1, dtype=dtype), torch.tensor([0, 499, 4499])
+    exact = logits.double().log_softmax(0)
+
+    logps = linear_logps(hidden, weight, None, targets, LogitTransform()).logps
+    (gradient,) = torch.autograd.grad(logps[0], weight)
+
+    torch.testing.assert_close(logps.double(), exact[targets].detach(), rtol=bound, atol=bound)
+    expected = -exact.exp()
+    expected[0] += 1
+    torch.testing.assert_close(gradient[:, 0].double(), expected.detach(), rtol=20 * bound, atol=1e-30)
