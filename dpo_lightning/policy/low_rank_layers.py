@@ -155,5 +155,5 @@ def multiply_apart(policy: nn.Module) -> None:
     """Take `multiply_jointly` or `merge_widely` back: PEFT's own layers, with what they hold."""
     for layer in policy.modules():
         if isinstance(layer, WidelyMerged):
-            vars(layer).pop("siblings", None)
+            layer.__dict__.pop("siblings", None)
             layer.__class__ = Linear
