@@ -1,4 +1,4 @@
-"""What `dpo-lightning plan` prints: a table of memory, time and traffic for each mesh."""
+"""The table that `dpo-lightning plan` prints: memory, time and traffic for each mesh."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -55,13 +55,18 @@ def compiled(run: pl.Trainer) -> bool:
 
 
 def fitted(
-    path: Path, model: PreferenceModule, device: torch.device, ckpt_path: str | None = None, **settings: Any
+    path: Path,
+    model: PreferenceModule,
+    device: torch.device,
+    ckpt_path: str | None = None,
+    also: Sequence[pl.Callback] = (),
+    **settings: Any,
 ) -> tuple[pl.Trainer, list[float]]:
     """A run, in bf16-mixed unless told otherwise, and the losses of its steps."""
     torch.manual_seed(0)  # new adapters are drawn at the start
     recorder = Losses()
     own = {"accelerator": "gpu" if device.type == "cuda" else "cpu", "precision": "bf16-mixed", "max_steps": 6}
-    run = trainer(callbacks=[recorder, Compiled()], **{**own, **settings})
+    run = trainer(callbacks=[recorder, Compiled(), *also], **{**own, **settings})
     run.fit(model, data(path), ckpt_path=ckpt_path)
     return run, recorder.losses
 
@@ -182,18 +187,27 @@ def test_layers_that_are_fused_by_default_go_on_bit_for_bit(
     assert all(map(torch.equal, again.policy.state_dict().values(), whole.policy.state_dict().values()))
 
 
+class QueryWeights(pl.Callback):
+    """Keeps the dtypes of the first layer's query weights under its adapter, while it trains."""
+
+    dtypes: set[torch.dtype] = set()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        layer = pl_module.policy.get_submodule("base_model.model.model.layers.0.self_attn.q_proj.base_layer")
+        self.dtypes = self.dtypes | {layer.weight.dtype}
+
+
 def test_adapters_in_mixed_precision_stand_beside_a_narrow_base(tmp_path: Path, device: torch.device) -> None:
     given = tiny_llama().bfloat16().float()
     model = module(policy=given, lora=LoRA(r=4), lr=1e-2)
-    _, losses = fitted(tmp_path, model, device, max_steps=12)
+    seen = QueryWeights()
+    _, losses = fitted(tmp_path, model, device, max_steps=12, also=[seen])
 
     assert losses[0] == pytest.approx(math.log(2), abs=1e-3)
     assert losses[-1] < losses[0] - 0.05
     trained = [weight for weight in model.policy.parameters() if weight.requires_grad]
     assert {weight.dtype for weight in trained} == {torch.float32}
-    layer = model.policy.get_submodule("base_model.model.model.layers.0.self_attn.q_proj.base_layer")
-    assert isinstance(layer, nn.Linear)
-    assert layer.weight.dtype == torch.bfloat16
+    assert seen.dtypes == {torch.bfloat16}
 
 
 def test_joint_products_of_adapters_are_near_those_of_peft(device: torch.device) -> None:
