@@ -12,6 +12,8 @@ import numpy as np
 # `mt19937_state` of numpy's C sources: 624 numbers of 32 bits, and an int.
 _BYTES = 625 * 4
 _WORD = 8
+_RANDOM: Any = np.random  # whose types do not have all that it has
+_OWNER: Any = getattr(np.random.get_state, "__self__", None)
 
 _read: list[tuple[bytes, Any]] = [(b"", None)]
 
@@ -23,13 +25,12 @@ def global_state() -> Any:
     address that `BitGenerator.ctypes` gives, and in `RandomState` whether a normal number of a pair is left, and which.
     numpy documents neither layout: where the second is not found, the state is made in each call.
     """
-    generator: Any = np.random.get_bit_generator()
-    owner: Any = np.random.get_state.__self__
+    generator = _RANDOM.get_bit_generator()
     place = _place_of_gauss()
-    if type(generator) is not np.random.MT19937 or place is None:
+    if type(generator) is not np.random.MT19937 or place is None or _OWNER is None:
         return np.random.get_state(legacy=True)
     numbers = ctypes.string_at(generator.ctypes.state_address, _BYTES)
-    there = numbers + ctypes.string_at(id(owner) + place, 2 * _WORD)
+    there = numbers + ctypes.string_at(id(_OWNER) + place, 2 * _WORD)
     if there != _read[0][0]:
         _read[0] = there, np.random.get_state(legacy=True)
     return _read[0][1]

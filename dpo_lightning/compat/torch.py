@@ -175,8 +175,9 @@ def total_norm(tensors: list[Tensor]) -> Tensor:
     Calls `torch._foreach_norm`, as that does, where all tensors are torch's own, on one device and of one dtype: of
     these no norm is moved, and torch asks each at 0.5 us. Two helpers of torch's own say where that is.
     """
+    together: list[Any] = [tensors]
     with torch.no_grad():
-        groups = [*_foreach_utils._group_tensors_by_device_and_dtype([tensors])] if tensors else []
+        groups = [*_foreach_utils._group_tensors_by_device_and_dtype(together)] if tensors else []
         if len(groups) != 1 or not _foreach_utils._has_foreach_support(tensors, groups[0][0]):
             return torch.nn.utils.get_total_norm(tensors)
         return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors, 2.0)), 2.0)

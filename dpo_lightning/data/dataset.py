@@ -86,7 +86,7 @@ class ExampleDataset(Dataset[TokenizedExample]):
 
     @cached_property
     def _said(self) -> datasets.Dataset | None:
-        """What the data says of the examples beside their tokens; None where it says nothing."""
+        """Rows of what the data says beside tokens; None where it says nothing."""
         names = [name for name in self.rows.column_names if name not in _NOT_SAID]
         return self.rows.select_columns(names) if names else None
 

@@ -59,7 +59,7 @@ def test_gathered_ids_are_those_of_the_rows(choice: str, tmp_path: Path) -> None
     rng = random.Random(5)
     for _ in range(30):
         indices = [rng.randrange(-len(rows), len(rows)) for _ in range(rng.randrange(1, 12))]
-        read = rows[indices]
+        read = rows[[index % len(rows) for index in indices]]
         prompts, completions = table.lists("prompt_ids", indices), table.nested("completion_ids", indices)
         assert prompts.ids.tolist() == [*chain.from_iterable(read["prompt_ids"])]
         assert prompts.lengths.tolist() == [*map(len, read["prompt_ids"])]
