@@ -18,12 +18,14 @@ import jaxtyping
 import pytest
 import torch
 
+from tests.helpers.checked import faster
 from tests.slow import FIRST, SLOW
 
 CHECKED = [f"dpo_lightning.{name}" for name in ("batch", "losses", "logprobs", "attention", "training.metrics")]
 NEEDED = {"tests/parity": "trl", "tests/tools": "networkx", "tests/test_layers.py": "importlinter"}
 # Before any of these is imported. Without beartype the shapes in their signatures are not checked.
 if find_spec("beartype"):
+    jaxtyping.jaxtyped = faster(jaxtyping.jaxtyped)
     jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 torch.set_num_threads(1)  # a plugin has imported torch already

@@ -14,7 +14,7 @@ from dpo_lightning.errors import RunError
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tools.docs.architecture_cases import CASES, Case
 from tools.docs.architecture_models import tiny_config
-from tools.docs.architectures import DOCUMENT, PAIRS, known_cells, measure
+from tools.docs.architectures import DOCUMENT, PAIRS, alone, known_cells, measure
 from tools.docs.layout_errors import Errors, errors, scores_alone, scores_of
 
 _BOUND = 2e-6
@@ -87,7 +87,7 @@ def test_a_packed_row_without_its_layout_would_show(case: Case) -> None:
     """No error above is small because the model hardly looks at the tokens before it."""
     model = build_policy(case.model(), torch.float64, PolicyOptions())
 
-    found = errors(scores_of(model, collate_tree(PAIRS)._replace(tree=None)), scores_alone(model, PAIRS))
+    found = errors(scores_of(model, collate_tree(PAIRS)._replace(tree=None)), alone(case.name))
 
     assert found.forward > 0.1
     assert found.gradients > 0.1
@@ -96,6 +96,6 @@ def test_a_packed_row_without_its_layout_would_show(case: Case) -> None:
 @pytest.mark.parametrize("case", NARROW, ids=names)
 def test_windows_and_chunks_are_shorter_than_the_sequences(case: Case) -> None:
     wide = replace(case, settings={**case.settings, **dict.fromkeys(_WINDOWS & case.settings.keys(), 512)})
-    alone = [scores_alone(build_policy(c.model(), torch.float64, PolicyOptions()), PAIRS) for c in (case, wide)]
+    of_wide = scores_alone(build_policy(wide.model(), torch.float64, PolicyOptions()), PAIRS)
 
-    assert errors(*alone).forward > 0.1
+    assert errors(alone(case.name), of_wide).forward > 0.1

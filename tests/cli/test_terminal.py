@@ -6,8 +6,6 @@ import html
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +13,11 @@ import yaml
 
 from dpo_lightning.cli.main import main
 from dpo_lightning.report.record import read_document
+from tests.helpers.ranks import run_command, succeed
 from tests.helpers.runs import saved_model, write_rows
-from tests.helpers.terminal import run_in_terminal
+from tests.helpers.terminal import Seen, run_command_in_terminal, run_in_terminal
 
-FIT = ["-m", "dpo_lightning", "fit", "--config", "run.yaml"]
+FIT = ["fit", "--config", "run.yaml"]
 
 
 @pytest.fixture
@@ -44,10 +43,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def forked(columns: int, variables: dict[str, str] | None = None) -> Seen:
+    return run_command_in_terminal(FIT, Path.cwd(), columns, variables)
+
+
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("columns", [80, 120, 200])
 def test_a_terminal_shows_one_line_and_loses_none(columns: int) -> None:
-    seen = run_in_terminal(FIT, columns)
+    """Of a process of its own in the usual width: what its imports say is seen too."""
+    seen = run_in_terminal(["-m", "dpo_lightning", *FIT], columns) if columns == 80 else forked(columns)
 
     assert seen.code == 0
     samples = seen.lines.index("Samples after step 10: 2 of 2 prompts")
@@ -78,7 +82,7 @@ def test_other_terminals_lose_nothing_either(columns: int, variables: dict[str, 
     config["model"]["policy"] = "模型"
     config["trainer"]["logger"] = {"class_path": "PlotLogger", "init_args": {"path": "曲線.png"}}
     (here / "run.yaml").write_text(yaml.safe_dump(config))
-    seen = run_in_terminal(FIT, columns, variables)
+    seen = forked(columns, variables)
 
     assert seen.code == 0
     text = "".join(seen.lines)  # a long line goes on in the next row
@@ -95,21 +99,21 @@ def test_other_terminals_lose_nothing_either(columns: int, variables: dict[str, 
     assert read_document(Path("record/run.json")) is not None
 
 
-@pytest.mark.usefixtures("here")
-def test_a_log_file_grows_by_a_line_each_interval() -> None:
-    done = subprocess.run([sys.executable, *FIT], capture_output=True, text=True, check=True)
+def test_a_log_file_grows_by_a_line_each_interval(here: Path) -> None:
+    succeed(run_command(FIT, here), here)
 
-    lines = done.stderr.splitlines()
+    said = (here / "output-0.txt").read_text()
+    lines = said.splitlines()
     steps = [line.split("  ")[0] for line in lines if re.match(r"(step|validation) \d", line)]
     assert steps == ["step 5/10", "validation 2/2", "step 10/10", "validation 2/2"]
-    assert "\r" not in done.stderr.replace("\r\n", "\n").split("step 5/10")[1]
-    assert "\x1b" not in done.stderr + done.stdout
+    assert "\r" not in said.split("step 5/10")[1]
+    assert "\x1b" not in said
 
 
 @pytest.mark.usefixtures("here")
 def test_the_next_commands_run_as_typed(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        main(FIT[2:])
+        main(FIT)
     typed = [message.replace("\\\n", " ").split("dpo-lightning ")[1:] for message in caplog.messages]
     commands = [shlex.split(command) for found in typed for command in found]
     assert [command[0] for command in commands] == ["validate", "generate", "report"]  # the run has exported itself

@@ -33,15 +33,16 @@ def run_command(words: list[str], directory: Path, ranks: int = 1, timeout: floa
 
     What rank 0 prints is in `output-0.txt` there.
     """
-    return in_processes(ranks, _as_command, words, directory, output=directory, timeout=timeout)
+    return in_processes(ranks, as_command, words, directory, output=directory, timeout=timeout)
 
 
 def start_command(words: list[str], directory: Path) -> Any:
     """Start `python -m dpo_lightning` in a directory, in one process, and return it."""
-    return launch(1, directory, lambda rank: (_as_command, (rank, words, directory), {}))[0]
+    return launch(1, directory, lambda rank: (as_command, (rank, words, directory), {}))[0]
 
 
-def _as_command(_: int, words: list[str], directory: Path) -> None:
+def as_command(_: int, words: list[str], directory: Path) -> None:
+    """Be `python -m dpo_lightning` in a directory."""
     os.chdir(directory)
     sys.path.insert(0, str(directory))  # as -m does
     sys.argv = ["dpo-lightning", *words]

@@ -10,13 +10,20 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from fcntl import ioctl
+from pathlib import Path
 from typing import NamedTuple
 
 import pyte
 
+from tests.helpers.ranks import as_command
+from tests.helpers.resumable import launch
+
 LINES = 60
+_OF_THE_SUITE = ("COLUMNS", "LINES", "CI")
 
 
 class Screen(io.StringIO):
@@ -61,19 +68,71 @@ class Seen(NamedTuple):
 
 def run_in_terminal(words: Sequence[str], columns: int, environment: Mapping[str, str] | None = None) -> Seen:
     """Run Python with `words` in a pseudo-terminal, and return what its screen shows."""
+
+    def started(theirs: int) -> Callable[[], int]:
+        variables = _variables(environment)
+        process = subprocess.Popen(
+            [sys.executable, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=variables, close_fds=True
+        )
+        return process.wait
+
+    return _seen(columns, started)
+
+
+def run_command_in_terminal(
+    words: Sequence[str], directory: Path, columns: int, environment: Mapping[str, str] | None = None
+) -> Seen:
+    """Run `dpo-lightning` as `run_in_terminal` does, forked from a process that has imported everything."""
+
+    def started(theirs: int) -> Callable[[], int]:
+        call = (_in_terminal, (os.ttyname(theirs), _variables(environment), list(words), directory), {})
+        (process,) = launch(1, directory, lambda _: call)
+
+        def wait() -> int:
+            process.join()
+            return int(process.exitcode or 0)
+
+        return wait
+
+    return _seen(columns, started)
+
+
+def _variables(environment: Mapping[str, str] | None) -> dict[str, str]:
+    variables = {**os.environ, "TERM": "xterm-256color", **(environment or {})}
+    return {name: value for name, value in variables.items() if name not in _OF_THE_SUITE}
+
+
+def _seen(columns: int, started: Callable[[int], Callable[[], int]]) -> Seen:
+    """What is seen of a process that is started at a terminal's other end; it is waited for by what was returned."""
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
-    variables = {**os.environ, "TERM": "xterm-256color", **(environment or {})}
-    for name in ("COLUMNS", "LINES", "CI"):
-        variables.pop(name, None)
-    process = subprocess.Popen(
-        [sys.executable, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=variables, close_fds=True
-    )
-    os.close(theirs)
+    codes: list[int] = []
+    wait = started(theirs)
+
+    def until_the_end() -> None:
+        codes.append(wait())
+        os.close(theirs)  # what was written can still be read, and then comes the end
+
+    waiting = threading.Thread(target=until_the_end)
+    waiting.start()
     screen, decoder = Screen(columns), codecs.getincrementaldecoder("utf-8")()
     for piece in _pieces(ours):
         screen.write(decoder.decode(piece))
-    return Seen(screen.lines, screen.moments, process.wait())
+    waiting.join()
+    return Seen(screen.lines, screen.moments, codes[0])
+
+
+def _in_terminal(name: str, variables: dict[str, str], words: list[str], directory: Path) -> None:
+    for absent in _OF_THE_SUITE:
+        os.environ.pop(absent, None)
+    os.environ.update(variables)
+    terminal = os.open(name, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(terminal, standard)
+    with ExitStack() as streams:
+        for number, redirect in ((1, redirect_stdout), (2, redirect_stderr)):
+            streams.enter_context(redirect(streams.enter_context(open(number, "w", buffering=1, closefd=False))))
+        as_command(0, words, directory)
 
 
 def _pieces(handle: int) -> Iterator[bytes]:

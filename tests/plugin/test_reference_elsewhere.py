@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import importlib
 import sys
 from pathlib import Path
 
-from tests.helpers import runs
+import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from dpo_lightning import PreferenceModule
+from dpo_lightning.errors import InputError
+from tests.helpers import runs
+from tests.helpers.ranks import succeed
+from tests.helpers.resumable import in_processes
 
 OWN = """
 import copy
@@ -26,26 +29,18 @@ class Halved(Reference):
             weight.data *= self.by
         return FrozenCopy().bind(other)
 """
-LOADS = """
-import sys
-from dpo_lightning import PreferenceModule
-from dpo_lightning.errors import InputError
-try:
-    PreferenceModule.load_from_checkpoint(sys.argv[1])
-except InputError as error:
-    print(error)
-assert "own_reference" not in sys.modules
-import own_reference
-loaded = PreferenceModule.load_from_checkpoint(sys.argv[1])
-print(loaded.reference_settings, type(loaded.reference_settings).__module__)
-"""
 
 
-def elsewhere(tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def load_elsewhere(_: int, path: Path) -> None:
     """Load in a process that has not imported the reference's module, and then has."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
-    script = [sys.executable, "-c", LOADS, str(tmp_path / "a.ckpt")]
-    return subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    sys.path.insert(0, str(path))
+    with pytest.raises(InputError) as refused:
+        PreferenceModule.load_from_checkpoint(path / "a.ckpt")
+    assert "own_reference" not in sys.modules
+    importlib.import_module("own_reference")
+    loaded = PreferenceModule.load_from_checkpoint(path / "a.ckpt")
+    settings = loaded.reference_settings
+    (path / "said").write_text(f"{refused.value}\n{settings} {type(settings).__module__}")
 
 
 def test_a_reference_of_ones_own_is_that_of_another_process_too(run, tmp_path, monkeypatch):
@@ -55,9 +50,8 @@ def test_a_reference_of_ones_own_is_that_of_another_process_too(run, tmp_path, m
 
     model = runs.module(runs.saved_model(tmp_path / "model"), reference=Halved(0.25), step_zero_check=False)
     run(module=model, max_epochs=1).trainer.save_checkpoint(tmp_path / "a.ckpt")
-    done = elsewhere(tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    unknown, imported = done.stdout.splitlines()[-2:]
+    succeed(in_processes(1, load_elsewhere, tmp_path, output=tmp_path), tmp_path)
+    unknown, imported = (tmp_path / "said").read_text().splitlines()
     assert "its reference: 'own_reference.Halved' is no class of this package" in unknown
     assert "import own_reference first if you trust it" in unknown
     assert imported == "Halved(by=0.25) own_reference"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from dpo_lightning.batch import Collate, collate_padded, collate_tree
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
 from tools.docs.architecture_cases import CASES, Case
 from tools.docs.architecture_models import VOCAB_SIZE
-from tools.docs.layout_errors import Errors, errors, random_pairs, scores_alone, scores_of
+from tools.docs.layout_errors import Errors, Scores, errors, random_pairs, scores_alone, scores_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architectures.md"
 COLLATE: dict[str, Collate] = {"tree": collate_tree, "padded": collate_padded}
@@ -55,13 +56,18 @@ class Result(NamedTuple):
 
 
 def measure(case: Case, *, layout: str | None = None, gradient_checkpointing: bool = False) -> Result:
-    """Score two pairs in the layout that fits the model, or in a given one."""
-    model = build_policy(case.model(), torch.float64, PolicyOptions())
-    exact = scores_alone(model, PAIRS)
-    model = build_policy(model, torch.float64, PolicyOptions(gradient_checkpointing=gradient_checkpointing))
-    problem = tree_problem(model)
+    """Score two pairs in the layout that fits the model, or in a given one, of which nothing is asked."""
+    model = build_policy(case.model(), torch.float64, PolicyOptions(gradient_checkpointing=gradient_checkpointing))
+    problem = tree_problem(model) if layout is None else None
     layout = layout or ("tree" if problem is None else "padded")
-    return Result(layout, problem, errors(scores_of(model, COLLATE[layout](PAIRS)), exact))
+    return Result(layout, problem, errors(scores_of(model, COLLATE[layout](PAIRS)), alone(case.name)))
+
+
+@cache
+def alone(name: str) -> Scores:
+    """Score each completion of a case's model by itself; once, since all layouts are held against the same."""
+    (case,) = (case for case in CASES if case.name == name)
+    return scores_alone(build_policy(case.model(), torch.float64, PolicyOptions()), PAIRS)
 
 
 def known_cells(case: Case, result: Result) -> str:
