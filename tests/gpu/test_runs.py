@@ -14,7 +14,6 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import nn
 from torch.optim import AdamW
 
 from dpo_lightning import LoRA, PreferenceModule
@@ -190,11 +189,12 @@ def test_layers_that_are_fused_by_default_go_on_bit_for_bit(
 class QueryWeights(pl.Callback):
     """Keeps the dtypes of the first layer's query weights under its adapter, while it trains."""
 
-    dtypes: set[torch.dtype] = set()
+    def __init__(self) -> None:
+        self.dtypes: set[torch.dtype] = set()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
         layer = pl_module.policy.get_submodule("base_model.model.model.layers.0.self_attn.q_proj.base_layer")
-        self.dtypes = self.dtypes | {layer.weight.dtype}
+        self.dtypes.add(layer.weight.dtype)
 
 
 def test_adapters_in_mixed_precision_stand_beside_a_narrow_base(tmp_path: Path, device: torch.device) -> None:
