@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpo_lightning.compat.numpy_random import global_state
-
 
 def run_seed() -> int | None:
     """Return the seed that `seed_everything` has set last, which it leaves in the environment; None without one."""
@@ -34,7 +32,7 @@ class RandomNumbers(NamedTuple):
     def now(cls) -> RandomNumbers:
         """Take the states, which no later draw changes."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        return cls(random.getstate(), global_state(), torch.get_rng_state(), cuda)
+        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)
 
     def plain(self) -> dict[str, Any]:
         """Return them as a checkpoint holds them."""

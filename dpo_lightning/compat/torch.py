@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import OptState
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils import _foreach_utils
 
 T = TypeVar("T")
 
@@ -167,20 +166,6 @@ def loss_scale(scaler: torch.amp.GradScaler) -> Tensor | None:
     Touches `GradScaler._scale`: the public `get_scale()` waits for the device.
     """
     return scaler._scale
-
-
-def total_norm(tensors: list[Tensor]) -> Tensor:
-    """Return `torch.nn.utils.get_total_norm` to the bit, without the time that it takes to look at each norm.
-
-    Calls `torch._foreach_norm`, as that does, where all tensors are torch's own, on one device and of one dtype: of
-    these no norm is moved, and torch asks each at 0.5 us. Two helpers of torch's own say where that is.
-    """
-    together: list[Any] = [tensors]
-    with torch.no_grad():
-        groups = [*_foreach_utils._group_tensors_by_device_and_dtype(together)] if tensors else []
-        if len(groups) != 1 or not _foreach_utils._has_foreach_support(tensors, groups[0][0]):
-            return torch.nn.utils.get_total_norm(tensors)
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors, 2.0)), 2.0)
 
 
 def is_unscaled(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> bool:

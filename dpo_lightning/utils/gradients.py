@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from dpo_lightning.compat.modules import parameters_of
-from dpo_lightning.compat.torch import changes_of, is_unscaled, loss_scale, total_norm
+from dpo_lightning.compat.torch import changes_of, is_unscaled, loss_scale
 from dpo_lightning.utils.tensors import whole
 from dpo_lightning.utils.trainers import attached_trainer
 
@@ -51,7 +51,7 @@ def _norm_of(module: nn.Module, gradients: Sequence[tuple[nn.Parameter, Tensor]]
     multiplied, scale = _multiplied(module)
     norms = _norms(gradient for parameter, gradient in gradients if id(parameter) not in multiplied)
     norms += [norm / scale for norm in _norms(each for parameter, each in gradients if id(parameter) in multiplied)]
-    return norms[0] if len(norms) == 1 else total_norm(norms)
+    return norms[0] if len(norms) == 1 else nn.utils.get_total_norm(norms)
 
 
 def norm_of_step(module: nn.Module, optimizer: Optimizer | None = None, *, measure: bool = False) -> Float[Tensor, ""]:
@@ -122,7 +122,7 @@ def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
 
 def _norms(gradients: Iterable[Tensor]) -> list[Tensor]:
     """Return the 2-norm of the gradients on each mesh, whole."""
-    return [whole(total_norm(each)) for each in by_mesh(gradients)]
+    return [whole(nn.utils.get_total_norm(each)) for each in by_mesh(gradients)]
 
 
 def gradient_scaler(module: nn.Module) -> torch.amp.GradScaler | None:

@@ -26,7 +26,6 @@ from dpo_lightning.compat.torch import (
     non_persistent_buffers,
     set_rates,
     softmax_gradient,
-    total_norm,
 )
 from tests.helpers.runs import module
 from tests.helpers.shards import save_tensors
@@ -131,13 +130,3 @@ def test_changes_in_place_are_counted() -> None:
     assert changes_of(tensor.add_(1)) > before
     with torch.inference_mode():
         assert changes_of(torch.zeros(2).add_(1)) == 0
-
-
-def test_a_total_norm_is_torchs_to_the_bit() -> None:
-    generator = torch.Generator().manual_seed(0)
-    for dtypes in ([torch.float32] * 40, [torch.bfloat16] * 5, [torch.float32, torch.float64, torch.float32], []):
-        tensors = [torch.randn(7 + place, 3, generator=generator).to(dtype) for place, dtype in enumerate(dtypes)]
-        for given in (tensors, [nn.Parameter(each) for each in tensors]):
-            found, expected = total_norm([*given]), nn.utils.get_total_norm(given)
-            assert torch.equal(found, expected)
-            assert (found.dtype, found.requires_grad) == (expected.dtype, expected.requires_grad)
