@@ -22,7 +22,12 @@ from tests.helpers.checked import faster
 from tests.slow import FIRST, SLOW
 
 CHECKED = [f"dpo_lightning.{name}" for name in ("batch", "losses", "logprobs", "attention", "training.metrics")]
-NEEDED = {"tests/parity": "trl", "tests/tools": "networkx", "tests/test_layers.py": "importlinter"}
+NEEDED = {
+    "tests/parity": "trl",
+    "tests/gpu_path/test_trl.py": "trl",
+    "tests/tools": "networkx",
+    "tests/test_layers.py": "importlinter",
+}
 # Before any of these is imported. Without beartype the shapes in their signatures are not checked.
 if find_spec("beartype"):
     jaxtyping.jaxtyped = faster(jaxtyping.jaxtyped)
@@ -38,8 +43,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 def pytest_report_header() -> list[str]:
     """Say what a machine without the optional test packages does not show."""
-    lost = {"beartype": "shapes are not checked", **{name: f"no {path}" for path, name in NEEDED.items()}}
-    return [f"without {name}: {loss}" for name, loss in lost.items() if not find_spec(name)]
+    lost = [("beartype", "shapes are not checked"), *((name, f"no {path}") for path, name in NEEDED.items())]
+    return [f"without {name}: {loss}" for name, loss in lost if not find_spec(name)]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

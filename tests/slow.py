@@ -49,6 +49,7 @@ SLOW = {
     "tests/docs/test_pages": "every command of the pages, and whole fits",
     "tests/gpu/test_runs": "whole fits",
     "tests/gpu_path/test_layers": "compiles a layer",
+    "tests/gpu_path/test_trl": "imports TRL, and traces its steps",
     "tests/gpu_path/test_step": "traces whole steps of large models",
     "tests/lab/test_datamodule": "fits starting policies",
     "tests/logprobs/test_sharing": "two processes",

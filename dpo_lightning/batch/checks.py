@@ -49,7 +49,8 @@ def _check_list(examples: object) -> None:
 def _check_tokens(example: TokenizedExample) -> None:
     if not isinstance(example, TokenizedExample):
         raise InputError(f"a batch is made of TokenizedExample: got a {type(example).__name__} among them")
-    if not (isinstance(example.row, Integral) and -_ROWS <= example.row < _ROWS):
+    is_number = isinstance(example.row, Integral) and not isinstance(example.row, bool)
+    if not (is_number and -_ROWS <= example.row < _ROWS):
         raise InputError(f"TokenizedExample.row is {example.row!r:.40}: give the number of the row, from 0")
     whole = [example.prompt_ids, example.mismatched_ids, example.completion_ids]
     if not (_are_lists(whole) and _are_lists(example.completion_ids)):

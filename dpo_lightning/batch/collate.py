@@ -172,7 +172,7 @@ def _batch(examples: Sequence[TokenizedExample], parts: Parts, of_tokens: dict[s
     of_examples: dict[str, Any] = {
         "lengths": of_tokens.pop("lengths"),
         "example_of_sequence": parts.example[parts.order],
-        "row_ids": np.array(said.rows),
+        "row_ids": np.array(said.rows, dtype=np.int64),
         "row_ends": of_tokens.pop("row_ends", None),
         "labels": _labels(said, parts),
         "column_bits": {name: _bits(values, parts) for name, values in said.columns.items() if name not in texts},

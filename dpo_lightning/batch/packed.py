@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
-Leaf = TypeVar("Leaf")
 
 # Kernels are chosen, and compiled, for pointers that are multiples of 16; a cache line is 64 bytes.
 _ALIGNED = 64
@@ -44,7 +43,7 @@ def packed(values: T) -> T:
     """Return a mapping or a named tuple with tensors in place of its arrays, which are views of one buffer.
 
     Args:
-        values: Has arrays of int64, int32 or bool, one or more, within named tuples and mappings too.
+        values: Has arrays of int64, int32 or bool, or `Written` ones, within named tuples and mappings too.
     """
     arrays: list[np.ndarray | Written] = [*_leaves(values, _ARRAYS)]
     stops = [*accumulate(-(-each.nbytes // _ALIGNED) * _ALIGNED for each in arrays)]
@@ -160,7 +159,7 @@ def _seen(buffer: Tensor, layout: _Layout) -> Tensor:
     return buffer.view(dtype).as_strided(shape, stride, offset)
 
 
-def _leaves(value: Any, kind: type[Leaf] | tuple[type[Any], ...]) -> Iterator[Any]:
+def _leaves(value: Any, kind: type[Any] | tuple[type[Any], ...]) -> Iterator[Any]:
     if isinstance(value, kind):
         yield value
     elif hasattr(value, "_fields"):

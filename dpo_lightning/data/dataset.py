@@ -58,7 +58,7 @@ class ExampleDataset(Dataset[TokenizedExample]):
 
         It makes lists where tokens do not count, and where a completion of another prompt is read.
         """
-        if "mismatched_ids" in self.rows.column_names or not self._ids.are_empty("scored", indices):
+        if not indices or "mismatched_ids" in self.rows.column_names or not self._ids.are_empty("scored", indices):
             return self.__getitems__(indices)
         prompts = self._ids.lists("prompt_ids", indices)
         completions = self._ids.nested("completion_ids", indices)
@@ -88,7 +88,7 @@ class ExampleDataset(Dataset[TokenizedExample]):
     def _said(self) -> datasets.Dataset | None:
         """Rows of what the data says beside tokens; None where it says nothing."""
         names = [name for name in self.rows.column_names if name not in _NOT_SAID]
-        return self.rows.select_columns(names) if names else None
+        return self.rows.with_format(None).select_columns(names) if names else None
 
 
 _NOT_SAID = ("row", *IDS, *MASKS, *NOTES)

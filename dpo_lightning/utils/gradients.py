@@ -174,9 +174,8 @@ def clip_by_value(module: nn.Module, optimizer: Optimizer, largest: float) -> No
     scaler = gradient_scaler(module)
     if scaler is not None and loss_scale(scaler) is not None and not is_unscaled(scaler, optimizer):
         scaler.unscale_(optimizer)
-    if parameters := _with_gradients(
-        module, optimizer
-    ):  # of a step that is left out there is none, which torch refuses
+    parameters = _with_gradients(module, optimizer)
+    if parameters:  # of a step that is left out there is none, which torch refuses
         torch.nn.utils.clip_grad_value_(parameters, largest)
 
 

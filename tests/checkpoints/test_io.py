@@ -132,9 +132,9 @@ def test_killed_at_any_moment_the_newest_good_one_is_what_was_saved_last(tmp_pat
     for _ in range(25):
         done = killed_reports(*forked(run), after=generator.uniform(0, 0.03))
         assert all(line.isdecimal() for line in done), done
-        newest = newest_good(tmp_path).path
+        newest = newest_good(tmp_path)
         assert newest is not None
-        step = int(newest.stem.removeprefix("step="))
+        step = int(newest.path.stem.removeprefix("step="))
         assert step in (int(done[-1]), int(done[-1]) + 1)
         leftovers += any(path.name.startswith(".") for path in tmp_path.iterdir())
         remove_leftovers(tmp_path)

@@ -110,8 +110,10 @@ def _seen(columns: int, started: Callable[[int], Callable[[], int]]) -> Seen:
     wait = started(theirs)
 
     def until_the_end() -> None:
-        codes.append(wait())
-        os.close(theirs)  # what was written can still be read, and then comes the end
+        try:
+            codes.append(wait())
+        finally:
+            os.close(theirs)  # what was written can still be read, and then comes the end
 
     waiting = threading.Thread(target=until_the_end)
     waiting.start()
