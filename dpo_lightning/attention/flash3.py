@@ -15,7 +15,7 @@ from dpo_lightning.attention.kernels.blocked import BLOCKED
 from dpo_lightning.attention.kernels.varlen import VARLEN
 from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.batch import TokenizedExample, collate_tree
-from dpo_lightning.compat.torch import activate_flash_attention, restore_flash_attention
+from dpo_lightning.compat.torch import activate_flash_attention, active_flash_attention, restore_flash_attention
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.utils.ranks import from_all_ranks
 from dpo_lightning.utils.text import one_line
@@ -29,7 +29,7 @@ class FlashAttention3(pl.Callback):
     """Lets a run use FlashAttention 3 in place of torch's own flash kernel, which it gives back at the end.
 
     `use_flash_attention_3` says what it needs, and which calls it takes. Both layouts profit, in half precision;
-    soft-caps, sinks and masks of other rules run as without it. After an error, too, torch's own kernel comes back.
+    soft-caps, sinks and masks of other rules run as without it. After an error, too, the kernel of before comes back.
 
     Example:
         >>> from dpo_lightning import FlashAttention3
@@ -38,6 +38,7 @@ class FlashAttention3(pl.Callback):
 
     def __init__(self) -> None:
         self._in_force = False
+        self._before: str | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Switch it on, before the model is built or a reference is scored, and say so.
@@ -58,24 +59,27 @@ class FlashAttention3(pl.Callback):
 
     def _try(self, device: torch.device) -> str | None:
         """Return why it cannot be used."""
+        before = active_flash_attention()
         try:
             use_flash_attention_3(device)
         except RunError as error:
             return str(error)
-        self._in_force = True
+        self._in_force, self._before = True, before
         return None
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give torch's own kernel back."""
+        """Give the kernel of before back."""
         self._give_back()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give torch's own kernel back."""
+        """Give the kernel of before back."""
         self._give_back()
 
     def _give_back(self) -> None:
         if self._in_force:
             restore_flash_attention()
+            if self._before is not None:
+                activate_flash_attention(self._before)
             self._in_force = False
 
 

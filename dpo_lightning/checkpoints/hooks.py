@@ -91,7 +91,8 @@ class CheckpointHooks(PreferenceRun, pl.LightningModule):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load what `state_dict` gives; strict means that it must be exactly this."""
-        self.configure_model()
+        if not self.is_built:  # one that a run has given back takes weights as it is
+            self.configure_model()
         result = super().load_state_dict(state_dict, strict=False, assign=assign)
         if strict:
             # A subclass may save less, or give its entries other names; here they have ours.

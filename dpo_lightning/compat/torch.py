@@ -102,6 +102,12 @@ def activate_flash_attention(name: str) -> str | None:
     return None
 
 
+def active_flash_attention() -> str | None:
+    """Return the name of the library whose kernels torch's flash attention runs; None for its own."""
+    current: Callable[[], str | None] = getattr(torch.nn.attention, "current_flash_attention_impl", lambda: None)
+    return current()
+
+
 def restore_flash_attention() -> None:
     """Let torch's flash attention run its own kernels again, after `activate_flash_attention`."""
     restore: Callable[[], None] = torch.nn.attention.restore_flash_attention_impl

@@ -189,7 +189,7 @@ def copy_bytes(shape: ModelShape, numerics: Numerics, mesh: Mesh, checkpointing:
         gathered = numerics.weight * ((3 if shape.full else 2) * layer + rest)
         return gathered + (numerics.activation * layer if numerics.mixed else 0)
     buckets = numerics.weight * shape.trainable / mesh.tensor if mesh.data > 1 else 0
-    if shape.joint:
+    if shape.joint or (numerics.is_narrow and not shape.full):
         layer = max(layer - (shape.linear + shape.trainable) / shape.layers, 0.0)
     copied = layer if recomputes_layers(checkpointing) and not shape.full else layer * shape.layers
     return buckets + (numerics.activation * copied if numerics.mixed else 0)

@@ -38,6 +38,7 @@ class ModelShape:
         head_trained: Whether the head is trained.
         linear: Parameters of linear layers that share none, which a frozen copy of the model may hold in half
             precision; of a model with adapters, those of the layers under them.
+        plain: Whether adapters are LoRA's without dropout and DoRA: base and update are one operation then.
     """
 
     parameters: int
@@ -56,6 +57,7 @@ class ModelShape:
     rank: int
     head_trained: bool
     linear: int
+    plain: bool = True
 
     @property
     def full(self) -> bool:
@@ -65,7 +67,7 @@ class ModelShape:
     @property
     def joint(self) -> bool:
         """Return whether adapters and the products under them are one operation, which keeps its input once."""
-        return bool(self.rank and self.linear)
+        return bool(self.rank and self.linear and self.plain)
 
 
 def model_shape(name: str, options: PolicyOptions) -> ModelShape:
@@ -144,7 +146,13 @@ def _shape(model: nn.Module, text: Any, layers: nn.ModuleList, is_quantized: boo
         rank=rank,
         head_trained=any(value.requires_grad for value in head.parameters()),
         linear=0 if is_quantized else linear_weights(model),
+        plain=not any(map(_computes_apart, getattr(model, "peft_config", {}).values())),
     )
+
+
+def _computes_apart(adapter: Any) -> bool:
+    """Return whether PEFT's own layers run, which multiply with a copy of each frozen matrix under autocast."""
+    return bool(getattr(adapter, "lora_dropout", 0.0) or getattr(adapter, "use_dora", False))
 
 
 class _Heads(NamedTuple):

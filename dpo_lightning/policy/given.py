@@ -57,11 +57,6 @@ class GivenModel:
         self._required: dict[nn.Parameter, bool] = {}
         self._attention: list[tuple[Any, str]] = []
 
-    @property
-    def is_taken(self) -> bool:
-        """True while it has the settings of a run."""
-        return self._is_taken
-
     def prepare(self, build: Callable[[], nn.Module]) -> nn.Module:
         """Return what `build` makes of the model; where it fails, the model has its settings back."""
         given = [(holder, name, getattr(holder, name)) for holder, name in switched_settings(self._model)]

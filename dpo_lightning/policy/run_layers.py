@@ -19,10 +19,10 @@ class RunLayers:
 
     Args:
         policy: The policy, with the layers of the run.
-        take: Gives a policy such layers, in place; one that has them stays as it is.
+        take: Gives a policy the layers of a precision, in place; one that has them stays as it is.
     """
 
-    def __init__(self, policy: nn.Module, take: Callable[[nn.Module], object]) -> None:
+    def __init__(self, policy: nn.Module, take: Callable[[str | None, nn.Module], object]) -> None:
         self._policy = policy
         self._take = take
         self.is_taken = True
@@ -33,11 +33,11 @@ class RunLayers:
             self.is_taken = False
             plain_layers(self._policy)
 
-    def take_again(self) -> None:
-        """Give the policy the layers of the run once more, where they were given back."""
+    def take_again(self, precision: str | None) -> None:
+        """Give the policy the layers of a run once more, where they were given back, under its precision."""
         if not self.is_taken:
             self.is_taken = True
-            self._take(self._policy)
+            self._take(precision, self._policy)
 
 
 def plain_layers(model: nn.Module) -> None:

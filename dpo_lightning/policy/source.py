@@ -134,7 +134,7 @@ class PolicySource:
         fused = asks_to_fuse(self.options.fused_layers, precision, device)
         build = partial(self._built, precision, sharded, fused=fused)
         policy = build() if self._given is None else self._given.prepare(build)
-        self._layers = RunLayers(policy, partial(self._with_run_layers, precision, sharded, fused))
+        self._layers = RunLayers(policy, partial(self._with_run_layers, sharded, fused))
         return policy
 
     @property
@@ -144,21 +144,23 @@ class PolicySource:
 
     def give_back(self) -> None:
         """Give the policy its layers back when a run ends, and a module that was given its dropout, cache and mode."""
-        if self._layers is not None:
-            self._layers.give_back()
-        if self._given is not None:
-            self._given.give_back()
+        try:
+            if self._layers is not None:
+                self._layers.give_back()
+        finally:
+            if self._given is not None:
+                self._given.give_back()
 
     def take_out_adapters(self) -> bool:
         """Take new adapters out of a module that was given; return whether it is as it was before the run built it."""
         return self._given is not None and self._given.take_out_adapters()
 
-    def take_again(self) -> None:
-        """Prepare a policy that was given back for the next run."""
+    def take_again(self, precision: str | None) -> None:
+        """Prepare a policy that was given back for the next run, under its precision."""
         if self._given is not None:
             self._given.take_again()
         if self._layers is not None:
-            self._layers.take_again()
+            self._layers.take_again(precision)
 
     def build_again(self, precision: str | None, *, sharded: bool = False) -> nn.Module:
         """Build a second one, as the first was before training; arguments as of `build`.
@@ -175,9 +177,9 @@ class PolicySource:
 
     def _built(self, precision: str | None, sharded: bool, *, fused: bool = False) -> nn.Module:
         policy = build_policy(self.policy, precision_of(precision).weights, self.options, sharded=sharded)
-        return self._with_run_layers(precision, sharded, fused, policy)
+        return self._with_run_layers(sharded, fused, precision, policy)
 
-    def _with_run_layers(self, precision: str | None, sharded: bool, fused: bool, policy: nn.Module) -> nn.Module:
+    def _with_run_layers(self, sharded: bool, fused: bool, precision: str | None, policy: nn.Module) -> nn.Module:
         kept = self.options.gradient_checkpointing == "selective"
         if fused and not is_split(policy):
             fuse_layers(policy, strict=self.options.fused_layers == "compile", products_kept=kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
@@ -20,7 +20,7 @@ from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.policy.loading import load_model
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.modality import check_causal, check_plain
-from dpo_lightning.policy.narrow_base import hold_as_before, hold_copy_narrow
+from dpo_lightning.policy.narrow_base import hold_as_before, hold_copy_narrow, wide_dtypes
 from dpo_lightning.policy.prepare import disable_cache
 from dpo_lightning.policy.scoring_mode import ScoringMode
 from dpo_lightning.policy.sharding import sharded_parameters
@@ -149,7 +149,7 @@ class _Copy(BoundReference):
         """
         self._hold_as_before()  # to the last bit, and for good: what moves is not rounded
         ours, theirs = sharded_parameters(self._scorer.model), sharded_parameters(self._policy)
-        if {name: _kind(value) for name, value in ours.items()} != {n: _kind(value) for n, value in theirs.items()}:
+        if _kinds(self._scorer.model, ours) != _kinds(self._policy, theirs):
             raise InputError(
                 f"reference FrozenCopy: {self._checkpoint or 'the copy'!r} is another model than the policy, or loaded "
                 "otherwise, and cannot follow it: leave checkpoint out, or give one of the same architecture"
@@ -261,5 +261,7 @@ class _FrozenScorer:
         return "the weights are equal: the same weights score differently"
 
 
-def _kind(weight: Tensor) -> tuple[torch.Size, torch.dtype]:
-    return weight.shape, weight.dtype
+def _kinds(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Return shape and dtype of each weight; of a narrow one the dtype that it stands for: the policy's may be wide."""
+    wide = wide_dtypes(model)
+    return {name: (weight.shape, wide.get(name, weight.dtype)) for name, weight in weights.items()}

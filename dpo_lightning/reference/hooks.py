@@ -139,13 +139,19 @@ class ModelHooks(ConvertedInside, pl.LightningModule):
         if self._models is None:
             self.policy_source.check()
 
+    @property
+    def is_built(self) -> bool:
+        """True once policy and reference are built."""
+        return self._models is not None
+
     def configure_model(self) -> None:
         """Build policy and reference once; Lightning calls this again for each stage."""
+        trainer = attached_trainer(self)
         if self._models is not None:
-            self.policy_source.take_again()
+            self.policy_source.take_again(None if trainer is None else str(trainer.precision))
             return
         place = Place()
-        self._is_built_by_run = (trainer := attached_trainer(self)) is not None
+        self._is_built_by_run = trainer is not None
         if trainer is not None:
             check_strategy(trainer.strategy)
             check_device(self.policy_source.options.gradient_checkpointing, trainer.strategy.root_device)

@@ -26,6 +26,8 @@ def active(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     monkeypatch.setattr("torch.nn.attention.activate_flash_attention_impl", names.append)
     monkeypatch.setattr("torch.nn.attention.restore_flash_attention_impl", names.clear)
+    current = "torch.nn.attention.current_flash_attention_impl"
+    monkeypatch.setattr(current, lambda: names[-1] if names else None, raising=False)
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", Kernel())
     monkeypatch.setattr(flash3, "_may_have_it", lambda device: True)
     return names
@@ -118,6 +120,14 @@ def test_what_another_switched_on_stays_on(active: list[str], monkeypatch: pytes
     with pytest.raises(RunError):
         fitted(tmp_path, FlashAttention3())
 
+    assert active == ["FA4"]
+
+
+def test_what_was_in_force_before_a_run_is_after_it(active: list[str], tmp_path: Path) -> None:
+    active.append("FA4")
+    fitted(tmp_path, FlashAttention3(), watch := Watches(active))
+
+    assert watch.seen[0][-1] == "FA3"
     assert active == ["FA4"]
 
 

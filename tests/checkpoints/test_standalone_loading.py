@@ -122,7 +122,9 @@ def test_an_adapter_says_that_its_base_is_missing(tmp_path):
         PreferenceModule.load_from_checkpoint(checkpoint)
     assert "\n" not in str(caught.value)
     elsewhere = saved_model(tmp_path / "elsewhere")
-    assert_equal_policies(model, PreferenceModule.load_from_checkpoint(checkpoint, policy=elsewhere))
+    again = PreferenceModule.load_from_checkpoint(checkpoint, policy=elsewhere)
+    again.policy_source.give_back()  # as the run has done with its own
+    assert_equal_policies(model, again)
 
 
 class HalfFrozen(PreferenceModule):

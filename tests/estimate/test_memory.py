@@ -146,3 +146,13 @@ def test_in_half_precision_a_gpu_keeps_a_part_of_its_memory_and_no_gradient_in_f
     assert more - least == 80e9 / 20 - LEAST_KEPT
     tile, gradient = 2 * TILING.fused_rows * WIDEST, (2 * 10**5 + 4 * WIDEST) * shape.hidden
     assert least == (2 + 4) * work.scored * shape.hidden + tile + LEAST_KEPT + gradient
+
+
+@pytest.mark.parametrize("settings", [{"dropout": 0.1}, {"use_dora": True}])
+def test_layers_that_peft_computes_keep_a_copy_of_each_frozen_matrix(llama, settings):
+    mixed = Numerics.of("bf16-mixed")
+    joint, apart = (model_shape(llama, PolicyOptions(lora=LoRA(r=4, **each))) for each in ({}, settings))
+    none, some = (memory.copy_bytes(shape, mixed, Mesh(), False) for shape in (joint, apart))
+    assert some - none >= 2 * joint.linear
+    narrow = replace(mixed, is_narrow=True)  # which multiplies with the weights as they are
+    assert memory.copy_bytes(apart, narrow, Mesh(), False) < some - 2 * joint.linear + 1

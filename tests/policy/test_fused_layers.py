@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from dpo_lightning.batch import PreferenceBatch, TokenizedExample, collate_padde
 from dpo_lightning.compat import torch_compile
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.logprobs import TokenScorer
-from dpo_lightning.policy import fused_layers
+from dpo_lightning.policy import fused_layers, source
 from dpo_lightning.policy.fused_layers import asks_to_fuse, fuse_layers, fusing_problem
 from dpo_lightning.policy.prepare import PolicyOptions, build_policy
+from dpo_lightning.policy.source import PolicySource
 from tests.helpers import runs
 from tests.helpers.tiny import tiny_llama
 from tools.docs.architecture_models import tiny_model
@@ -128,6 +130,7 @@ def test_a_mode_adds_its_graphs_once() -> None:
     assert graphs() == seen[0]
 
 
+@pytest.mark.filterwarnings("ignore:LlamaForCausalLM does more to its logits")  # a head of zeros tells a probe nothing
 def test_copies_and_pickles_are_compiled_and_their_own() -> None:
     model = policy(PolicyOptions(fused_layers="compile"))
     over, names = batch(2, 0), list(policy().state_dict())
@@ -198,12 +201,13 @@ def test_a_layer_whose_products_checkpointing_keeps_runs_as_it_is(monkeypatch: p
     said: list[str] = []
     monkeypatch.setattr(fused_layers, "rank_zero_info", said.append)
     options = PolicyOptions(gradient_checkpointing="selective")
-    model = build_policy(tiny_llama(), torch.float32, options, fused=True)
+    monkeypatch.setattr(source, "asks_to_fuse", lambda *_: True)  # as on a GPU
+    model = PolicySource(tiny_llama(), options).build("32-true", CPU)
     assert not fused_layers.fused_layers(model)
     assert len(said) == 1
     assert "since gradient_checkpointing: selective keeps products, which a compiled layer does not show" in said[0]
     with pytest.raises(InputError, match=r"^model.fused_layers: compile does not fit this model, since .*selective"):
-        policy(PolicyOptions(gradient_checkpointing="selective", fused_layers="compile"))
+        PolicySource(tiny_llama(), replace(options, fused_layers="compile")).build("32-true", CPU)
 
 
 def test_quantized_layers_and_plain_modules_are_left_out() -> None:

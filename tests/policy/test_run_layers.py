@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from dpo_lightning import LoRA, PreferenceModule
+from dpo_lightning import FrozenCopy, LoRA, PreferenceModule
+from dpo_lightning.callbacks import EMAReference
 from dpo_lightning.compat import torch_compile
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy import fused_layers, source
@@ -82,7 +84,7 @@ def test_layers_go_and_come_back() -> None:
         held.give_back()
         assert (ours(policy), dtypes(policy)) == (set(), {torch.float32})
         assert torch.allclose(logits(policy), scores, atol=1e-6)
-        held.take_again()
+        held.take_again(MIXED)
     held.give_back()
     after = dict(policy.unload().named_modules())
     assert {name: (type(each), [*each.parameters(recurse=False)]) for name, each in after.items()} == before
@@ -190,3 +192,58 @@ def test_a_fit_that_fails_gives_them_back_too(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         runs.fit(tmp_path, module, precision=MIXED)
     assert (ours(model), dtypes(model)) == (set(), {torch.float32})
+
+
+def moved_copy(**others: Any) -> PreferenceModule:
+    """A module whose copied reference follows the policy, which holds its base narrow."""
+    return runs.module(rounded(), reference=FrozenCopy(), lora=LoRA(r=2), lr=1e-2, **others)
+
+
+def test_a_reference_that_moves_is_saved_after_a_run(tmp_path: Path) -> None:
+    module, trainer = moved_copy(), runs.trainer(precision=MIXED, max_steps=2, callbacks=[EMAReference(0.9)])
+    trainer.fit(module, runs.data(tmp_path))
+    trainer.save_checkpoint(tmp_path / "after.ckpt")
+
+    again = runs.trainer(precision=MIXED, max_steps=3, callbacks=[EMAReference(0.9)])
+    again.fit(moved_copy(), runs.data(tmp_path), ckpt_path=str(tmp_path / "after.ckpt"))
+    assert again.global_step == 3
+
+
+def test_a_stage_in_another_precision_has_one_dtype(fitted: PreferenceModule, tmp_path: Path) -> None:
+    runs.trainer(precision="bf16-true").validate(fitted, runs.data(tmp_path), verbose=False)
+
+    assert dtypes(fitted.policy) == {torch.bfloat16}
+    assert torch.isfinite(logits(fitted.policy)).all()
+
+
+def test_weights_are_loaded_into_a_policy_that_was_given_back(
+    fitted: PreferenceModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {name: value.clone() for name, value in fitted.state_dict().items()}
+    monkeypatch.setattr(fitted.policy, "cpu", lambda: pytest.fail("moved"))
+    fitted.load_state_dict(state)
+
+    assert (ours(fitted.policy), dtypes(fitted.policy)) == (set(), {torch.float32})
+
+
+def test_a_device_that_has_failed_does_not_hide_the_first_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Last(pl.Callback):
+        told = False
+
+        def on_exception(self, *_: Any) -> None:
+            self.told = True
+
+    def fails(*_: Any) -> None:
+        monkeypatch.setattr(module.policy, "cpu", lambda: (_ for _ in ()).throw(RuntimeError("CUDA error")))
+        raise KeyError("of the user's")
+
+    module, last = runs.module(rounded(), lora=LoRA(r=2)), Last()
+    module.pair_losses = fails  # type: ignore[assignment]
+    with (
+        pytest.warns(UserWarning, match="the policy keeps the layers of the run: CUDA error"),
+        pytest.raises(KeyError, match="of the user's"),
+    ):
+        runs.trainer(precision=MIXED, max_steps=2, callbacks=[last]).fit(module, runs.data(tmp_path))
+    assert last.told
