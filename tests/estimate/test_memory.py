@@ -154,5 +154,5 @@ def test_layers_that_peft_computes_keep_a_copy_of_each_frozen_matrix(llama, sett
     joint, apart = (model_shape(llama, PolicyOptions(lora=LoRA(r=4, **each))) for each in ({}, settings))
     none, some = (memory.copy_bytes(shape, mixed, Mesh(), False) for shape in (joint, apart))
     assert some - none >= 2 * joint.linear
-    narrow = replace(mixed, is_narrow=True)  # which multiplies with the weights as they are
+    narrow = mixed._replace(is_narrow=True)  # which multiplies with the weights as they are
     assert memory.copy_bytes(apart, narrow, Mesh(), False) < some - 2 * joint.linear + 1
