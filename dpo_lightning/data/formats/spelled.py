@@ -11,7 +11,7 @@ from typing import Any
 from dpo_lightning.data.formats.shapes import ANSWER, ANSWERED
 from dpo_lightning.errors import InputError
 
-_MESSAGES = re.compile(r"""\s*\[?\s*\{\s*(["'])(role|from|content|value)\1\s*:""")
+_MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*(["'])(role|from|content|value)\1\s*:""")
 _PYTHON = re.compile(r"\s*\[\s*\{\s*'((content|value)'\s*:.*')?(role|from)'\s*:", re.DOTALL)
 _TURNS = re.compile(r'\s*\[\s*".*"\s*\]\s*', re.DOTALL)
 
