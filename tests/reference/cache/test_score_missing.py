@@ -45,7 +45,7 @@ from tests.reference.common import policy_of
 from tests.test_ddp import run
 
 PAIRS = make_pairs(40)
-FORK = multiprocessing.get_context("fork")
+SERVER = multiprocessing.get_context("forkserver")  # a worker of the tests has threads, which a fork of it may wait for
 QUICK = Pace(seconds_between_shards=0, batches_between_meetings=2, seconds_between_looks=0.01)
 
 
@@ -94,7 +94,7 @@ def test_killed_at_any_moment_it_goes_on_and_scores_nothing_twice(tmp_path):
     print(f"kills drawn with seed {seed}")
     rng, pairs, counts = random.Random(seed), make_pairs(150), []
     for _ in range(5):
-        process = FORK.Process(target=score_slowly, args=(tmp_path, pairs, 0.03))
+        process = SERVER.Process(target=score_slowly, args=(tmp_path, pairs, 0.03))
         process.start()
         goal, deadline = len(shards(tmp_path)) + 1, time.monotonic() + 60
         while len(shards(tmp_path)) < goal and process.is_alive() and time.monotonic() < deadline:
@@ -107,8 +107,8 @@ def test_killed_at_any_moment_it_goes_on_and_scores_nothing_twice(tmp_path):
     assert 0 < counts[-1] < len(pairs)
     checked = sum(min(4, len(check_shard(path).keys)) for path in shards(tmp_path))
 
-    receive, send = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=score_slowly, args=(tmp_path, pairs, 0, send))
+    receive, send = SERVER.Pipe(duplex=False)
+    process = SERVER.Process(target=score_slowly, args=(tmp_path, pairs, 0, send))
     process.start()
     assert receive.poll(60)
     scored, found = receive.recv()
@@ -123,9 +123,9 @@ def test_of_two_runs_beside_each_other_the_second_reads_what_the_first_has_score
     """They overlap in a third of their rows, start with different ones, and one begins later."""
     pairs = make_pairs(60)
     parts = [pairs[:40], pairs[:19:-1]]
-    pipes = [FORK.Pipe(duplex=False) for _ in parts]
+    pipes = [SERVER.Pipe(duplex=False) for _ in parts]
     processes = [
-        FORK.Process(target=score_slowly, args=(tmp_path, part, 0.02, send))
+        SERVER.Process(target=score_slowly, args=(tmp_path, part, 0.02, send))
         for part, (_, send) in zip(parts, pipes, strict=True)
     ]
     processes[0].start()
