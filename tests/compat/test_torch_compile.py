@@ -42,15 +42,15 @@ def test_kernels_are_those_of_fixed_sizes_and_round_as_the_layer_does(monkeypatc
         return inner(graph, inputs, **options)
 
     monkeypatch.setattr(compile_fx, "compile_fx_inner", noted)
-    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
     layer = Gated()
     plain = copy.deepcopy(layer)
     run = compiled_forms(layer)[0]
-    for rows in (3, 40):
-        values = torch.linspace(-2, 2, 2 * rows * 16).reshape(2, rows, 16).to(torch.bfloat16)
-        assert torch.equal(run(values), plain(values))
-        run(values).float().sum().backward()
-        plain(values).float().sum().backward()
+    with torch._inductor.config.patch(fx_graph_cache=False):
+        for rows in (3, 40):
+            values = torch.linspace(-2, 2, 2 * rows * 16).reshape(2, rows, 16).to(torch.bfloat16)
+            assert torch.equal(run(values), plain(values))
+            run(values).float().sum().backward()
+            plain(values).float().sum().backward()
     torch.testing.assert_close(layer.weight.grad, plain.weight.grad, rtol=1e-5, atol=1e-5)
     # Width, 2 rows and their length, of a forward and a backward that are compiled once for all lengths.
     assert sizes == [[16, 16, 256]] * 2
