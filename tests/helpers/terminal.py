@@ -6,6 +6,7 @@ import codecs
 import io
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -119,7 +120,8 @@ def _seen(columns: int, started: Callable[[int], Callable[[], int]]) -> Seen:
     waiting.start()
     screen, decoder = Screen(columns), codecs.getincrementaldecoder("utf-8")()
     for piece in _pieces(ours):
-        screen.write(decoder.decode(piece))
+        for part in re.split("(?=\r)", decoder.decode(piece)):  # a row is seen before it is written over
+            screen.write(part)
     waiting.join()
     return Seen(screen.lines, screen.moments, codes[0])
 
