@@ -221,6 +221,7 @@ class ProgressLine(ProgressBar):
             transient=True,
             redirect_stdout=sys.stdout.isatty(),
         )
+        self._drawn = 0.0  # what comes first is seen at once
         before = (sys.stdout, sys.stderr)
         self._opened.enter_context(self._live)
         self._opened.enter_context(handlers_follow(dict(zip(before, (sys.stdout, sys.stderr), strict=True))))
