@@ -192,7 +192,7 @@ predicted peak has them, and the head's smaller tiles of a CPU. With checkpointi
 above: autocast's copies, and all that the head needs, are gone when the first layers are recomputed. *GFLOP* are the
 operations of the matrix products of forward and backward, the reference's forward included, as torch counts them.
 *Reached* is what the time formula leaves open, its utilisation: the predicted operations in the time of the fastest of
-some steps, over the speed of one large matrix product, on one core{_times(results)}.
+some steps, over the speed of one large matrix product, on one core.
 
 | model | precision | trained | reference | recomputed | layout | static | saved | peak | ratio | GFLOP | reached |
 |---|---|---|---|---|---|---|---|---|---|---|---|
@@ -203,16 +203,11 @@ otherwise, and `benchmarks/README.md` has what larger steps reach.
 """
 
 
-def _times(results: dict[str, Any]) -> str:
-    """Say which commit was timed, where it is another one than that whose bytes were counted."""
-    return f"; the times are of commit {results['times_of_commit']}" if "times_of_commit" in results else ""
-
-
 def _product_speed(cases: list[dict[str, Any]], alike: dict[str, Any]) -> float:
     """Return a large matrix product's operations a second in a case's dtype: the most seen, other work lowers it."""
     whole = alike["case"]["precision"] == "32-true"
     found = [each["measured"] for each in cases if (each["case"]["precision"] == "32-true") == whole]
-    return 1e9 * max(measured["product_gflops"] or 0.0 for measured in found)
+    return 1e9 * max(measured["product_gflops"] for measured in found)
 
 
 def _measured_row(result: dict[str, Any], product_speed: float) -> str:
@@ -230,7 +225,7 @@ def _measured_row(result: dict[str, Any], product_speed: float) -> str:
         _pair(predicted["peak"], measured["peak"]),
         f"{predicted['peak'] / measured['peak']:.2f}",
         f"{predicted['flops'] / 1e9:.1f} / {measured['flops'] / 1e9:.1f}",
-        f"{predicted['flops'] / measured['seconds'] / product_speed:.0%}" if measured["seconds"] else "not timed",
+        f"{predicted['flops'] / measured['seconds'] / product_speed:.0%}",
     ]
     return f"| {' | '.join(cells)} |\n"
 
