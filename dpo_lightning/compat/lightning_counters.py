@@ -31,3 +31,8 @@ def _numbers(progress: _BaseProgress) -> dict[str, Any]:
     return {
         name: _numbers(value) if isinstance(value, _BaseProgress) else value for name, value in vars(progress).items()
     }
+
+
+def level(tracker: dict[str, int], value: int) -> None:
+    """Set each number of a tracker to a value, in place: what is begun is done, or nothing is."""
+    tracker.update(dict.fromkeys(tracker, value))

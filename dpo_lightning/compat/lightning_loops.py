@@ -15,11 +15,11 @@ import lightning.pytorch as pl
 from lightning.pytorch.loops.optimization.automatic import Closure
 from torch import Tensor
 
-from dpo_lightning.compat.lightning_counters import counters_of
+from dpo_lightning.compat.lightning_counters import counters_of, level
 
 _BATCHES, _EPOCHS = "epoch_loop.batch_progress", "epoch_progress"
 _VALIDATION, _EPOCH_LOOP = "epoch_loop.val_loop.batch_progress", "epoch_loop.state_dict"
-_TRACKERS = "total", "current"
+_TRACKERS = ("total", "current")
 # To Lightning this is an evaluation that was interrupted in its first batch: it runs the whole of it.
 _DUE = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 
@@ -34,7 +34,8 @@ class Moment(str, Enum):
 
 
 BETWEEN_EPOCHS = (Moment.START, Moment.EPOCH)
-_LOGGED, _HELD = "_batches_that_stepped", "held"  # the second is an interval that Lightning never asks for
+_LOGGED = "_batches_that_stepped"
+_HELD = "held"  # an interval that Lightning never asks for
 
 
 def loop_state(trainer: pl.Trainer, moment: Moment) -> dict[str, Any]:
@@ -52,11 +53,11 @@ def loop_state(trainer: pl.Trainer, moment: Moment) -> dict[str, Any]:
     state = counters_of(trainer.fit_loop)
     batches, epochs, validation = state[_BATCHES], state[_EPOCHS], state[_VALIDATION]
     for tracker in _TRACKERS:
-        _level(batches[tracker], batches[tracker]["processed"])
+        level(batches[tracker], batches[tracker]["processed"])
         if moment is Moment.STEP:
             validation[tracker] = dict(_DUE)
         else:
-            _level(validation[tracker], 0)
+            level(validation[tracker], 0)
     if moment in BETWEEN_EPOCHS:
         _finish_epoch(batches, epochs)
     return state
@@ -64,14 +65,9 @@ def loop_state(trainer: pl.Trainer, moment: Moment) -> dict[str, Any]:
 
 def _finish_epoch(batches: dict[str, Any], epochs: dict[str, Any]) -> None:
     batches["is_last_batch"] = False
-    _level(batches["current"], 0)
+    level(batches["current"], 0)
     for tracker in _TRACKERS:
-        _level(epochs[tracker], epochs[tracker]["ready"])
-
-
-def _level(tracker: dict[str, int], value: int) -> None:
-    for name in tracker:
-        tracker[name] = value
+        level(epochs[tracker], epochs[tracker]["ready"])
 
 
 def batches_done(state: dict[str, Any]) -> int:
@@ -244,9 +240,10 @@ def fetching_of(trainer: pl.Trainer) -> Fetching | None:
     combined, fetcher = loop._combined_loader, loop._data_fetcher
     if combined is None or fetcher is None or combined._iterator is None:
         return None
+    # The counter is behind by the batches that a loader without a length has fetched before.
+    ready = loop.epoch_loop.batch_progress.current.ready
     return Fetching(
-        # The counter is behind by the batches that a loader without a length has fetched before.
-        asked=max(loop.epoch_loop.batch_progress.current.ready, fetcher.fetched),
+        asked=max(ready, fetcher.fetched),
         begins=combined._iterator._idx == 0,
         cycled=combined._mode == "max_size_cycle" and len(combined.flattened) > 1,
         loaders=list(combined._iterator.iterables),

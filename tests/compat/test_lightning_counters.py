@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from dpo_lightning.compat.lightning_counters import counters_of
+from dpo_lightning.compat.lightning_counters import counters_of, level
 from tests.helpers.runs import data, module, trainer
 
 
@@ -40,3 +40,9 @@ def test_counters_are_of_their_moment(tmp_path: Path) -> None:
     run.fit(module(), data(tmp_path))
     assert before["epoch_loop.batch_progress"]["total"]["ready"] == 0
     assert counters_of(run.fit_loop)["epoch_loop.batch_progress"]["total"]["ready"] == 1
+
+
+def test_a_tracker_is_levelled() -> None:
+    tracker = {"ready": 3, "started": 3, "completed": 2}
+    level(tracker, 2)
+    assert tracker == {"ready": 2, "started": 2, "completed": 2}

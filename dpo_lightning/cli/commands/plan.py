@@ -26,6 +26,7 @@ from dpo_lightning.estimate import GPUS, ModelShape, Numerics, State, Workload, 
 from dpo_lightning.policy.initialisation import moves_base
 from dpo_lightning.policy.loading import adapter_config, load_config
 from dpo_lightning.policy.lora import LoRA
+from dpo_lightning.policy.precision import precision_of
 from dpo_lightning.policy.prepare import PolicyOptions
 from dpo_lightning.reference import (
     AdapterOff,
@@ -87,10 +88,9 @@ def read_run(config: Namespace) -> Run:
     reference = _reference(model, trained_adapter=adapter is not None)
     is_as_saved = options.lora is None or (adapter is None and not moves_base(options.lora.init_lora_weights))
     saved = load_config(model.policy, model.model_kwargs).dtype if is_as_saved else None
-    numerics = Numerics.of(
-        str(config.trainer.precision or "32-true"), _quantized_bytes(model.quantization_config or {}), saved
-    )
-    kept = _kept_by_mover(config.trainer.callbacks, numerics)
+    precision = str(config.trainer.precision or "32-true")
+    numerics = Numerics.of(precision, _quantized_bytes(model.quantization_config or {}), saved)
+    kept = _kept_by_mover(config.trainer.callbacks, precision_of(precision).weights)
     return Run(
         shape,
         _workload(config),
@@ -119,9 +119,8 @@ def _other_shape(reference: Namespace | None) -> ModelShape | None:
     return shape if shape.full else replace(shape, linear=0)  # one with adapters stays as it is loaded
 
 
-def _kept_by_mover(callbacks: Any, numerics: Numerics) -> float | None:
+def _kept_by_mover(callbacks: Any, dtype: torch.dtype) -> float | None:
     """Measure the bytes that a callback which moves the reference keeps for each byte of a weight; None without one."""
-    dtype = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}[numerics.weight]
     weight = Followed(*torch.zeros(2, 64, 64, dtype=dtype))
     for each in [callbacks] if isinstance(callbacks, Namespace) else callbacks or []:
         kind = pkgutil.resolve_name(each.class_path)
