@@ -20,6 +20,7 @@ from dpo_lightning.attention import interface, use_flash_attention_3
 from dpo_lightning.attention.kernels import Softmax
 from dpo_lightning.attention.mask import TreeMask
 from dpo_lightning.batch import collate_tree
+from dpo_lightning.compat.torch import restore_flash_attention
 from dpo_lightning.logprobs.head import logps_from_logits
 from dpo_lightning.logprobs.linear import linear_logps
 from dpo_lightning.logprobs.transform import LogitTransform
@@ -50,7 +51,7 @@ def attention(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
     try:
         return {**_attention(job, settings), "kernel": settings["flash"]}
     finally:
-        torch.nn.attention.restore_flash_attention_impl()
+        restore_flash_attention()
 
 
 def _attention(job: Job, settings: dict[str, Any]) -> dict[str, Any]:

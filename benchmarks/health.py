@@ -70,20 +70,14 @@ class Curves(Logger):
 def entries() -> Iterator[tuple[str, Entry]]:
     """Yield the catalogue, and runs that are wrong by their beta or learning rate."""
     yield from (("frontier", entry) for entry in CATALOGUE)
-    wrong = [*SWEEPS["DPO"], replace(CATALOGUE[0], name="DPO 0.01", objective=DPO(0.01))]
-    wrong += [replace(CATALOGUE[0], name=f"DPO 0.3, {rate:g}", learning_rate=rate) for rate in _RATES]
-    wrong += [
-        replace(CATALOGUE[0], name=f"SimPO, {rate:g}", objective=SimPO(), learning_rate=rate)
-        for rate in (3e-4, 5e-4, 7e-4, 2e-3)
-    ]
-    wrong += [
-        replace(CATALOGUE[0], name=f"DPO 0.1, {rate:g}", objective=DPO(0.1), learning_rate=rate)
-        for rate in (1e-3, 2e-3)
-    ]
-    wrong += [replace(CATALOGUE[0], name="DPO 0.05", objective=DPO(0.05))]
-    wrong += [replace(CATALOGUE[0], name="APO down 0.3", objective=APODown(0.3))]
-    wrong += [replace(CATALOGUE[0], name="IPO 0.01", objective=IPO(0.01))]
-    wrong += [replace(CATALOGUE[0], name="RPO 0.1", objective=RPO(0.1))]
+    dpo = partial(replace, CATALOGUE[0])
+    wrong = [*SWEEPS["DPO"], dpo(name="DPO 0.01", objective=DPO(0.01)), dpo(name="DPO 0.05", objective=DPO(0.05))]
+    wrong += [dpo(name=f"DPO 0.3, {rate:g}", learning_rate=rate) for rate in _RATES]
+    wrong += [dpo(name=f"DPO 0.1, {rate:g}", objective=DPO(0.1), learning_rate=rate) for rate in (1e-3, 2e-3)]
+    simpo = partial(dpo, objective=SimPO())
+    wrong += [simpo(name=f"SimPO, {rate:g}", learning_rate=rate) for rate in (3e-4, 5e-4, 7e-4, 2e-3)]
+    others = {"APO down 0.3": APODown(0.3), "IPO 0.01": IPO(0.01), "RPO 0.1": RPO(0.1)}
+    wrong += [dpo(name=name, objective=objective) for name, objective in others.items()]
     yield from (("sweep", entry) for entry in wrong)
 
 

@@ -167,8 +167,7 @@ def as_written(case: Case, *, joint: bool = True) -> dict[str, Count]:
         policy = _policy(case, joint=joint)
         with cuda_choices(VOCABULARY), meter:
             meter.begin("before")
-            plain = lambda layer, *args, **kwargs: layer(*args, **kwargs)  # noqa: E731
-            kept = _passes(policy, plain, tokens_of(case), case, meter.enter)
+            kept = _passes(policy, nn.Module.__call__, tokens_of(case), case, meter.enter)
     found: dict[str, Count] = dict.fromkeys(PHASES, Count()) | {"policy": Count(kept=kept)}
     for each in meter.operations:
         if each.phase in found:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from dpo_lightning import DPO, IPO, Hinge, LoRA, Objective, PreferenceBatch, PreferenceDataModule, PreferenceModule
-from tests.helpers.runs import Losses, trainer
+from tests.helpers.runs import Seen, trainer
 from tests.parity.trl_side import RecordingTrainer, gradients, make_trainer, score
 from tests.parity.worlds import World, stories_world, tiny_world
 
@@ -93,13 +93,13 @@ def test_loss_of_each_pair_agrees(objective: Objective, settings: dict[str, Any]
 def test_training_runs_agree(world: World, lora: bool, tmp_path: Path) -> None:
     module = _module(world, lora, optimizer=lambda params: AdamW(params, lr=world.lr, weight_decay=0.0))
     start = {name: value.clone() for name, value in _weights(module.policy, lora).items()}
-    ours = _Recorder()
+    ours = Seen()
     _fit(module, _data(world), ours)
 
     trainer = make_trainer(
         world,
         tmp_path,
-        rows=[world.rows[pair] for pair in ours.order],
+        rows=[world.rows[pair] for batch in ours.batches for pair in batch.row_ids.tolist()],
         peft_config=_trl_lora() if lora else None,
         per_device_train_batch_size=BATCH,
         max_steps=STEPS,
@@ -117,18 +117,6 @@ def test_training_runs_agree(world: World, lora: bool, tmp_path: Path) -> None:
 def _trl_lora() -> LoraConfig:
     """PEFT writes what it found for "all-linear" into the config, so each model gets its own."""
     return LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, lora_dropout=0.0, target_modules="all-linear")
-
-
-class _Recorder(Losses):
-    """Also keeps the pairs, in the order in which they were read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.order: list[int] = []
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        self.order += batch.row_ids.tolist()
 
 
 def _module(world: World, lora: bool, objective: Objective = OBJECTIVE, **settings: Any) -> PreferenceModule:
@@ -178,7 +166,7 @@ def _first_batch(world: World) -> PreferenceBatch:
     return next(iter(_data(world).train_dataloader()))
 
 
-def _fit(module: PreferenceModule, data: PreferenceDataModule, recorder: _Recorder) -> None:
+def _fit(module: PreferenceModule, data: PreferenceDataModule, recorder: Seen) -> None:
     trainer(
         max_epochs=1,
         max_steps=-1,
