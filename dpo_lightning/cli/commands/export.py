@@ -10,11 +10,11 @@ from torch.optim import AdamW
 
 from dpo_lightning import SFT, Constant
 from dpo_lightning.cli.parsers.export import parser
-from dpo_lightning.cli.saved_policy import loaded_module, run_settings, run_tokenizer, single_file
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import Card, ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference
 from dpo_lightning.report.record import RunRecord, read_document, read_rows
+from dpo_lightning.rounds.saved_policy import loaded_module, run_settings, run_tokenizer, single_file
 from dpo_lightning.utils.files import check_writable
 
 

@@ -17,14 +17,14 @@ from torch.optim import AdamW
 from dpo_lightning import DPO, SFT, Constant, PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST
 from dpo_lightning.cli.parsers.generate import parser
-from dpo_lightning.cli.prompts import Prompt, prompt_ids, prompts_of, writes_as_messages
 from dpo_lightning.cli.quiet import leave_out_noise
-from dpo_lightning.cli.saved_policy import check_source, loaded_module, run_settings, run_tokenizer, single_file
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.loading import load_config, load_model
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.sampling import Sampling, prompt_batches, sample_batches, steps_of
 from dpo_lightning.reference import NoReference, Precomputed
+from dpo_lightning.rounds.prompts import Prompt, prompt_ids, prompts_of, writes_as_messages
+from dpo_lightning.rounds.saved_policy import check_source, loaded_module, run_settings, run_tokenizer, single_file
 from dpo_lightning.utils.settings import NOT_NEGATIVE, SEED, at_least, check_rules
 from dpo_lightning.utils.text import shown
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpo_lightning.cli.saved_policy import (
+from dpo_lightning.errors import InputError
+from dpo_lightning.report.record import RunRecord, write_document
+from dpo_lightning.rounds.saved_policy import (
     check_source,
     loaded_module,
     run_settings,
@@ -16,8 +18,6 @@ from dpo_lightning.cli.saved_policy import (
     saved_dtype,
     single_file,
 )
-from dpo_lightning.errors import InputError
-from dpo_lightning.report.record import RunRecord, write_document
 from tests.helpers.runs import data, fit, module, saved_model
 from tests.helpers.shards import write_shards
 

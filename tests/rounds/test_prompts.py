@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lightning.cli.prompts import prompt_ids, prompts_of, writes_as_messages
 from dpo_lightning.errors import InputError
+from dpo_lightning.rounds.prompts import prompt_ids, prompts_of, writes_as_messages
 from tests.helpers.tiny import tiny_tokenizer
 
 CHAT = [{"role": "user", "content": "hi"}]
