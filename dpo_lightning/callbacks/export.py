@@ -9,22 +9,28 @@ from pathlib import Path
 from typing import Any, Optional
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from dpo_lightning.callbacks.best_weights import averaged_weights, best_weights, monitoring_checkpoint, weights_replaced
+from dpo_lightning.callbacks.record_places import record_of
 from dpo_lightning.callbacks.run_facts import facts_of, readable
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import (
     STEP_SUFFIX,
-    Card,
     ExportForm,
     check_target,
     export_problem,
     would_replace,
     write_model,
 )
+from dpo_lightning.report.model_card import Card
+from dpo_lightning.report.record import RunRecord
+from dpo_lightning.report.recorded_samples import shown_samples
 from dpo_lightning.run import PreferenceRun, run_of, source_of
+from dpo_lightning.utils.hub_upload import HubTarget
 from dpo_lightning.utils.kinds import check_arguments
+from dpo_lightning.utils.settings import at_least, check_rules
 from dpo_lightning.utils.tensors import device_of
 
 
@@ -41,6 +47,11 @@ class Export(pl.Callback):
         every_checkpoint: Also export to `path` + `-step-N` whenever a checkpoint is saved.
         dtype: Dtype to write the weights in, `float32`, `bfloat16` or `float16`; null for that of the run.
         best: Take the weights of the best checkpoint, by the `ModelCheckpoint` that monitors a metric.
+        push_to: Repository of the Hugging Face hub, `user/model`, that gets the export too, once it is on disk: of
+            `path`, or without one of `merged_path`. The hub is asked before training whether it may.
+        private: Whether a repository that is made for it is private; null for what the account has set.
+        revision: Branch of the repository; null for the main one.
+        samples: Prompts of a `SampleTable` that the model card shows, with what the policy says to them.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -58,15 +69,21 @@ class Export(pl.Callback):
         'LlamaForCausalLM'
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the constructor is the config
         self,
         path: Optional[str] = None,
         merged_path: Optional[str] = None,
         every_checkpoint: bool = False,
         dtype: Optional[str] = None,
         best: bool = False,
+        *,
+        push_to: Optional[str] = None,
+        private: Optional[bool] = None,
+        revision: Optional[str] = None,
+        samples: int = 3,
     ) -> None:
         check_arguments(Export, locals(), "Export.")
+        check_rules("Export.", locals(), samples=at_least(0))
         if path is None and (merged_path is None or every_checkpoint):
             raise InputError("Export.path: give the directory to write to")
         for name, given in {"path": path, "merged_path": merged_path}.items():
@@ -76,10 +93,13 @@ class Export(pl.Callback):
         self.merged_path = merged_path
         self.every_checkpoint = every_checkpoint
         self.best = best
+        self.samples = samples
+        self._hub = _hub_target(push_to, private, revision)
         self._form = ExportForm(dtype=dtype)
         self._merged_form = ExportForm(merged=True, dtype=dtype)
         self._trained = False
-        self._card: Card | None = None
+        self._card = Card()
+        self._record: RunRecord | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Begin a stage, in which nothing is trained yet."""
@@ -101,11 +121,14 @@ class Export(pl.Callback):
                 raise InputError(f"Export.{name}: {problem}")
         if self.best:
             monitoring_checkpoint(trainer)
+        if self._hub is not None and trainer.is_global_zero:
+            self._hub.check()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that there is something to export; other callbacks, and the module, may still change the weights."""
         self._trained = not trainer.fast_dev_run  # type: ignore[attr-defined]
         self._card = card_of(trainer, pl_module)
+        self._record = record_of(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Export the policy as the fit leaves it, or as it was at the best checkpoint."""
@@ -117,11 +140,12 @@ class Export(pl.Callback):
             if policy is None:
                 return
             state = best_weights(trainer) if self.best else {}
+            card = self._card._replace(samples=shown_samples(self._record, self.samples))
             with weights_replaced(policy, state):
                 for name, form in self._wanted().items():
-                    write_model(
-                        policy, run.original_config(), _tokenizer(trainer), getattr(self, name), form, self._card
-                    )
+                    write_model(policy, run.original_config(), _tokenizer(trainer), getattr(self, name), form, card)
+        if self._hub is not None:
+            rank_zero_info(f"pushed to {self._hub.push(str(self.path or self.merged_path))}")
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -161,7 +185,16 @@ class Export(pl.Callback):
 def card_of(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Card:
     """Return what the model card says of a run, as far as it can be read."""
     metrics = readable({name: partial(float, value) for name, value in trainer.callback_metrics.items()})
-    return {**facts_of(trainer, pl_module), "step": trainer.global_step}, metrics
+    return Card({**facts_of(trainer, pl_module), "step": trainer.global_step}, metrics)
+
+
+def _hub_target(push_to: str | None, private: bool | None, revision: str | None) -> HubTarget | None:
+    if push_to is not None:
+        return HubTarget(push_to, private, revision, "Export.push_to")
+    for name, value in {"private": private, "revision": revision}.items():
+        if value is not None:
+            raise InputError(f"Export.{name} is that of the repository in push_to, which is not given: leave it out")
+    return None
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from dpo_lightning.callbacks.fit_verdict import verdict_of
 from dpo_lightning.callbacks.held_out_scores import HeldOutScores
 from dpo_lightning.callbacks.record_places import beginning, begins_anew, points_up_to, record_of, set_aside
 from dpo_lightning.callbacks.run_facts import facts_of, memory_peak
+from dpo_lightning.callbacks.saved_checkpoints import saved_checkpoints
 from dpo_lightning.checkpoints.contents import CALLBACKS
 from dpo_lightning.report.history import History, Point
 from dpo_lightning.report.point_logger import PointLogger
@@ -260,13 +261,14 @@ def _epoch(trainer: pl.Trainer) -> float:
 
 
 def _places(trainer: pl.Trainer, directory: Path) -> dict[str, str]:
-    """Return where config, checkpoint and exported model lie, as far as they are there; where the run was started."""
+    """Return where config, checkpoints and exported model lie, as far as they are there; where the run was started."""
     checkpoint: Any = trainer.checkpoint_callback
     saved = getattr(checkpoint, "best_model_path", "") or getattr(checkpoint, "last_model_path", "")
     exports = [each for each in trainer.callbacks if isinstance(each, Export)]  # type: ignore[attr-defined]
     models = [path for each in exports for path in (each.merged_path, each.path) if path is not None]
     places: dict[str, Any] = {"started_in": Path.cwd(), "home": os.path.expanduser("~")}
     places |= {"config": directory / "config.yaml", "checkpoint": saved, "export": next(iter(models), "")}
+    places |= saved_checkpoints(trainer)
     return {name: str(Path(path).absolute()) for name, path in places.items() if str(path) and Path(path).exists()}
 
 

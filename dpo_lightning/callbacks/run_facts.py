@@ -23,6 +23,7 @@ from dpo_lightning.data.interfaces import PreferenceLearner
 from dpo_lightning.data.loader import OwnLoader
 from dpo_lightning.data.reading.sources import describe
 from dpo_lightning.errors import NotBuiltError
+from dpo_lightning.losses.cited import cited
 from dpo_lightning.policy.fused_layers import fused_layers
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.report.progress_line import short
@@ -166,11 +167,11 @@ def reference_of(pl_module: pl.LightningModule) -> str | None:
 
 
 def objective_of(pl_module: pl.LightningModule) -> dict[str, Any] | None:
-    """Return name and settings of the objective; None of a module that has none."""
+    """Return name, settings and works of the objective; None of a module that has none."""
     objective = getattr(pl_module, "objective", None)
     if objective is None:
         return None
-    return {"name": type(objective).__name__, "settings": _settings(objective)}
+    return {"name": type(objective).__name__, "settings": _settings(objective), "cited": cited(objective)}
 
 
 def optimizer_of(trainer: pl.Trainer) -> dict[str, Any] | None:
@@ -195,7 +196,13 @@ def data_of(trainer: pl.Trainer) -> dict[str, Any] | None:
         tokens = int(data.splits.lengths("train").tokens.sum())
         found = {"fingerprint": data.splits.content, "train": len(data.splits["train"]), "tokens": tokens}
     held_out = len(data.splits["val"]) if "val" in data.splits else 0
-    return {"source": source, "held_out": held_out, **found}
+    return {"source": source, "hub": _hub_names(data), "held_out": held_out, **found}
+
+
+def _hub_names(data: PreferenceDataModule) -> list[str]:
+    """Return the names of datasets that are no files here, and so may be the hub's."""
+    names = [each.dataset for each in data.sources] if data.sources else [data.dataset]
+    return [each for each in names if isinstance(each, str) and not Path(each).exists()]
 
 
 def layout_of(trainer: pl.Trainer) -> tuple[str | None, str | None]:

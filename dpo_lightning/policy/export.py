@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, cast
@@ -22,7 +22,7 @@ from dpo_lightning.policy.compare_export import check_written, probe_logits
 from dpo_lightning.policy.initialisation import check_repeats, moves_base
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.prepare import is_dropout_rate
-from dpo_lightning.report.model_card import model_card
+from dpo_lightning.report.model_card import Card, model_card
 from dpo_lightning.utils.files import replaced
 from dpo_lightning.utils.tensors import float_dtype_of
 from dpo_lightning.utils.text import one_line
@@ -52,9 +52,6 @@ class ExportForm:
 
 
 AS_IT_IS = ExportForm()
-
-Card = tuple[Mapping[str, Any], Mapping[str, float]]
-"""Facts of a run, as `run.json` has them, and its values of held-out examples."""
 
 
 def export_problem(policy: nn.Module, form: ExportForm, lost_base: str | None) -> str | None:
@@ -158,7 +155,7 @@ def write_model(
         tokenizer: Goes beside it; null for none.
         path: The directory; an earlier one is replaced.
         form: How it is written.
-        card: Facts and held-out metrics of the run, for the model card; null for those of a run that is not known.
+        card: What the model card says of the run; null for that of a run that is not known.
 
     Raises:
         InputError: for a directory that holds something else than a model, and where what was written is not the
@@ -173,7 +170,7 @@ def write_model(
         check_written(directory, model, expected, max((own_dtype, written_dtype), key=_rounding), path)
         if tokenizer is not None:
             tokenizer.save_pretrained(directory)
-        said = _said_of(card or ({}, {}), path, adapter=is_adapted(model))
+        said = _said_of(card or Card(), path, adapter=is_adapted(model))
         (directory / "README.md").write_text(said, encoding="utf-8")
     rank_zero_info(f"exported to {path}")
 
@@ -181,10 +178,10 @@ def write_model(
 def _said_of(card: Card, path: str, *, adapter: bool) -> str:
     """Return the model card; one without facts where it cannot show them: the weights are what an export is for."""
     try:
-        return model_card(*card, path, adapter=adapter)
+        return model_card(card, path, adapter=adapter)
     except Exception as error:
         rank_zero_info(f"the model card of {path} lacks what was trained: {one_line(error)}")
-        return model_card({}, {}, path, adapter=adapter)
+        return model_card(Card(), path, adapter=adapter)
 
 
 def _rounding(dtype: torch.dtype) -> float:

@@ -9,14 +9,17 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_lightning import LoRA
-from dpo_lightning.callbacks import Export
+from dpo_lightning.callbacks import Export, SampleTable
 from dpo_lightning.cli.commands.export import export
 from dpo_lightning.data import collate_padded
-from dpo_lightning.errors import InputError
+from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.report.model_card import Card
+from tests.helpers.hub import reached_hub
 from tests.helpers.runs import KeptElsewhere, data, module, saved_model, trainer, write_rows
 from tests.helpers.tiny import PAIRS, tiny_llama, tiny_tokenizer
 
@@ -159,11 +162,56 @@ def test_nothing_that_the_card_lacks_loses_the_model(tmp_path: Path, monkeypatch
     assert "| objective | DPO(" in card
     assert (tmp_path / "kept/model.safetensors").is_file()
 
-    def without_facts(facts: Any, *args: Any, **kwargs: Any) -> str:
-        assert not facts, "a fact that cannot be shown"
+    def without_facts(card: Card, *args: Any, **kwargs: Any) -> str:
+        assert not card.facts, "a fact that cannot be shown"
         return "a card"
 
     monkeypatch.setattr("dpo_lightning.policy.export.model_card", without_facts)
     fit(tmp_path, Export(str(tmp_path / "out")))
     assert (tmp_path / "out/README.md").read_text(encoding="utf-8") == "a card"
     assert (tmp_path / "out/model.safetensors").is_file()
+
+
+def test_it_is_pushed_when_it_is_on_disk_with_samples_on_its_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = SampleTable(prompts=3, samples_per_prompt=1, max_new_tokens=4, shown=0)
+    with reached_hub(monkeypatch) as hub:
+        export = Export(str(tmp_path / "out"), push_to="me/out", private=True, samples=2)
+        run = trainer(callbacks=[export, table], logger=CSVLogger(tmp_path), max_steps=1)
+        run.fit(module(saved_model(tmp_path / "model")), data(tmp_path))
+        written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        assert hub.files["me/out", "main"] == written
+        card = written["README.md"].decode()
+        assert card.count("* **prompt:** ") == 2
+        assert card.count("    * policy: ") == 2
+        assert "[arXiv:2305.18290](https://arxiv.org/abs/2305.18290)" in card
+        assert hub.private["me/out"] in (True, "private")
+        hub.role = "read"
+        late = Export(str(tmp_path / "late"), push_to="me/out")
+        with pytest.raises(InputError, match=r"Export\.push_to me/out: the token may only read"):
+            trainer(callbacks=[late]).fit(module(), data(tmp_path))
+        assert not (tmp_path / "late").exists()
+
+
+def test_a_push_that_fails_leaves_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with reached_hub(monkeypatch) as hub:
+        hub.broken = True
+        export = Export(str(tmp_path / "out"), push_to="me/out")
+        with pytest.raises(RunError, match="push it with `hf upload me/out "):
+            trainer(callbacks=[export], max_steps=1).fit(module(), data(tmp_path))
+    assert (tmp_path / "out/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"private": True}, r"Export\.private is that of the repository in push_to"),
+        ({"revision": "x"}, r"Export\.revision is that of the repository in push_to"),
+        ({"push_to": "model"}, r"Export\.push_to: 'model' is no name of a repository"),
+        ({"samples": -1}, r"Export\.samples"),
+    ],
+)
+def test_what_cannot_be_pushed_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Export("out", **given)

@@ -134,6 +134,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "cd": _nothing,
     "cp": _copies,
     "git": _nothing,
+    "hf": _nothing,
     "tail": _nothing,
     "apt-get": _nothing,
     "tensorboard": _nothing,

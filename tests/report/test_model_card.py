@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dpo_lightning.report.model_card import model_card
+from dpo_lightning.report.model_card import Card, model_card
 
 FACTS: dict[str, Any] = {
     "seed": 3,
@@ -22,7 +22,7 @@ FACTS: dict[str, Any] = {
 
 
 def test_what_is_known_is_there_and_no_place_to_fill_in() -> None:
-    card = model_card(FACTS, {"val/loss": 0.25, "train/loss": 0.5}, "out/model", adapter=True)
+    card = model_card(Card(FACTS, {"val/loss": 0.25, "train/loss": 0.5}), "out/model", adapter=True)
 
     _, front, body = card.split("---\n", 2)
     assert yaml.safe_load(front) == {
@@ -30,6 +30,18 @@ def test_what_is_known_is_there_and_no_place_to_fill_in() -> None:
         "base_model": "Qwen/Qwen2.5-0.5B",
         "pipeline_tag": "text-generation",
         "tags": ["dpo_lightning", "preference-optimization", "lora"],
+        "model-index": [
+            {
+                "name": "model",
+                "results": [
+                    {
+                        "task": {"type": "text-generation"},
+                        "dataset": {"name": "pairs.jsonl", "type": "pairs.jsonl"},
+                        "metrics": [{"type": "loss", "value": 0.25, "name": "val/loss"}],
+                    }
+                ],
+            }
+        ],
     }
     for said in (
         "IPO(beta=0.2)",
@@ -43,8 +55,35 @@ def test_what_is_known_is_there_and_no_place_to_fill_in() -> None:
         assert left_out not in card, left_out
 
 
+def test_data_of_the_hub_works_and_samples_are_there() -> None:
+    facts = {
+        **FACTS,
+        "data": {"source": "me/pairs", "hub": ["me/pairs", "a path/of mine"], "train": 9},
+        "objective": {"name": "DPO", "settings": {}, "cited": ["DPO (a*b), arXiv:2305.18290", 3]},
+    }
+    metrics = {"val/rewards/accuracies": 0.75, "val/loss": float("nan")}
+    samples = [
+        {"prompt": "say [hi]", "policy": ["hello\n# there"], "reference": None},
+        {"prompt": "long", "policy": ["x" * 1000], "reference": ["other"]},
+        {"prompt": 3, "policy": ["left out"]},
+        {"prompt": "no text", "policy": []},
+    ]
+    card = model_card(Card(facts, metrics, samples), "m", adapter=False)
+
+    front = yaml.safe_load(card.split("---\n", 2)[1])
+    assert front["datasets"] == ["me/pairs"]
+    (result,) = front["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "accuracy", "value": 0.75, "name": "val/rewards/accuracies"}]
+    assert result["dataset"]["type"] == "me/pairs"
+    assert "* **prompt:** say \\[hi\\]\n    * policy: hello \\# there\n* **prompt:** long" in card
+    assert "    * reference: other" in card
+    assert "x" * 400 not in card
+    assert "left out" not in card
+    assert "* DPO (a\\*b), [arXiv:2305.18290](https://arxiv.org/abs/2305.18290)\n" in card
+
+
 def test_a_model_of_a_directory_tells_nobody_where_that_is() -> None:
-    card = model_card({"model": {"name": "/home/me/base"}}, {}, "m", adapter=False)
+    card = model_card(Card({"model": {"name": "/home/me/base"}}), "m", adapter=False)
     assert "# base, trained with preferences" in card
     assert "base_model" not in card
     assert "/home" not in card
@@ -53,7 +92,7 @@ def test_a_model_of_a_directory_tells_nobody_where_that_is() -> None:
 
 def test_a_directory_is_no_name_of_the_hub_wherever_the_card_is_written() -> None:
     for model in ({"name": "model", "local": True}, {"name": "a/model"}, {"name": "a: b", "local": False}):
-        assert "base_model" not in model_card({"model": model}, {}, "m", adapter=False)
+        assert "base_model" not in model_card(Card({"model": model}), "m", adapter=False)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +100,12 @@ def test_a_directory_is_no_name_of_the_hub_wherever_the_card_is_written() -> Non
     [3, "x", [1], {"name": 3, "lr": "x", "train": "many", "settings": 1, "lora": {}, "source": [], "local": "no"}],
 )
 def test_a_bad_record_costs_its_facts_alone(bad: Any) -> None:
-    card = model_card({**dict.fromkeys(FACTS, bad), "versions": {}, "seed": 5}, {}, "m", adapter=False)
+    card = model_card(Card({**dict.fromkeys(FACTS, bad), "versions": {}, "seed": 5}), "m", adapter=False)
     assert "| seed | 5 |" in card
     assert "many" not in card
 
 
 def test_what_others_wrote_is_text() -> None:
-    card = model_card({"model": {"name": "/m/<script>|x"}}, {}, "m", adapter=False)
+    card = model_card(Card({"model": {"name": "/m/<script>|x"}}), "m", adapter=False)
     assert "<script>" not in card
     assert "# &lt;script&gt;" in card

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dpo_lightning import LoRA
-from dpo_lightning.callbacks import Export, ResumableCheckpoint
+from dpo_lightning import LoRA, PreferenceModule
+from dpo_lightning.callbacks import Export, KeepRecord, ResumableCheckpoint
 from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
+from tests.helpers.hub import reached_hub
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.shards import write_shards
 
@@ -178,3 +181,65 @@ def test_an_adapter_is_not_exported_from_another_base(tmp_path):
             with pytest.raises(SystemExit, match=r"error: .*was trained on other base weights than this run's policy"):
                 main(["export", str(source), "--out", str(tmp_path / "out"), *words])
     assert not (tmp_path / "out").exists()
+
+
+def test_the_best_or_the_last_checkpoint_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is monitored is least after step 2, so that this is the best, and step 3 the last."""
+    losses = iter([0.5, 0.1, 0.9])
+    monkeypatch.setattr(
+        PreferenceModule, "on_validation_epoch_end", lambda self: self.log("picked", torch.tensor(next(losses)))
+    )
+    monitored = ModelCheckpoint(tmp_path / "best", monitor="picked", save_on_train_epoch_end=False)
+    last = ResumableCheckpoint(str(tmp_path / "last"), every_n_train_steps=1)
+    fitting = trainer(
+        callbacks=[monitored, last, Export(str(tmp_path / "at_the_end")), KeepRecord()],
+        enable_checkpointing=True,
+        logger=CSVLogger(tmp_path, "", "run"),
+        val_check_interval=1,
+        num_sanity_val_steps=0,
+    )
+    fitting.fit(module(saved_model(tmp_path / "model"), lr=1e-2), data(tmp_path))
+    run = str(tmp_path / "run")
+    for which in ("last", "best"):
+        main(["export", run, "--which", which, "--out", str(tmp_path / which / "model")])
+    main(["export", run, "--out", str(tmp_path / "default")])
+    found = {
+        name: load_file(tmp_path / name / "model.safetensors")
+        for name in ("at_the_end", "last/model", "best/model", "default")
+    }
+    key = "model.embed_tokens.weight"
+    assert torch.equal(found["last/model"][key], found["at_the_end"][key])
+    assert torch.equal(found["default"][key], found["at_the_end"][key])
+    assert not torch.equal(found["best/model"][key], found["at_the_end"][key])
+    saved = torch.load(monitored.best_model_path, weights_only=True)
+    assert saved["global_step"] == 2
+    assert "| objective | DPO(" in (tmp_path / "best/model/README.md").read_text(encoding="utf-8")
+    assert torch.equal(found["best/model"][key], saved["state_dict"][f"policy.{key}"])
+    with pytest.raises(SystemExit, match=r"error: export --which: .* is no directory of a run"):
+        main(["export", monitored.best_model_path, "--which", "best", "--out", str(tmp_path / "out")])
+    Path(monitored.best_model_path).unlink()
+    with pytest.raises(SystemExit, match="names no best checkpoint that is there: give its file"):
+        main(["export", run, "--which", "best", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_is_pushed_once_it_is_a_model(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with reached_hub(monkeypatch) as hub:
+        main(["export", str(trained), "--out", str(tmp_path / "out"), "--push_to", "me/m", "--revision", "step-3"])
+        assert hub.files["me/m", "step-3"].keys() == {path.name for path in (tmp_path / "out").iterdir()}
+        assert f"pushed to {hub.url}/me/m" in capsys.readouterr().out
+        hub.role = "read"
+        with pytest.raises(SystemExit, match="error: export --push_to me/m: the token may only read"):
+            main(["export", str(trained), "--out", str(tmp_path / "other"), "--push_to", "me/m"])
+    assert not (tmp_path / "other").exists()
+    for words, said in (
+        (["--private"], "export --private is that of the repository in --push_to"),
+        (["--revision", "x"], "export --revision is that of the repository in --push_to"),
+        (["--samples", "-1"], "export --samples"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            main(["export", str(trained), "--out", str(tmp_path / "other"), *words])
+    with pytest.raises(SystemExit, match="say where the model is written before: --out DIR"):
+        main(["export", str(trained), "--checkpoint", str(tmp_path / "c.ckpt"), "--push_to", "me/m"])

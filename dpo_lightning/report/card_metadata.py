@@ -1,0 +1,74 @@
+"""Metadata of a model card, by which the Hugging Face hub finds and shows a model."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+
+
+def metadata(facts: Mapping[str, Any], metrics: Mapping[str, float], name: str, *, adapter: bool) -> str:
+    """Return the metadata as YAML: base model and data of the hub, library, tags, values of held-out examples.
+
+    Args:
+        facts: Those of `run.json`, each of its kind.
+        metrics: Values of held-out examples by name.
+        name: The model's.
+        adapter: Whether it is an adapter, and not a model.
+    """
+    from huggingface_hub import ModelCardData
+
+    datasets = [each for each in (facts.get("data") or {}).get("hub") or () if is_of_the_hub(each)]
+    results = _results(facts, datasets, metrics)
+    found: str = ModelCardData(
+        base_model=base_name(facts) if _has_hub_base(facts) else None,
+        datasets=datasets or None,
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag="text-generation",
+        tags=["dpo_lightning", "preference-optimization", *(["lora"] if adapter else [])],
+        model_name=name if results else None,
+        eval_results=results or None,
+    ).to_yaml()
+    return found
+
+
+def base_name(facts: Mapping[str, Any]) -> str:
+    """Return the base model's name: of a directory the last part, since where it lies concerns nobody else."""
+    model = facts.get("model") or {}
+    name = str(model.get("name") or "")
+    return name if _has_hub_base(facts) else Path(name).name or str(model.get("class") or "")
+
+
+def is_of_the_hub(name: Any) -> bool:
+    """Return whether a name may be one of the hub."""
+    return isinstance(name, str) and _HUB.fullmatch(name) is not None
+
+
+def _has_hub_base(facts: Mapping[str, Any]) -> bool:
+    """Return whether the base model's name is that of a hub: the run knows that it was no directory."""
+    model = facts.get("model") or {}
+    return model.get("local") is False and is_of_the_hub(model.get("name", ""))
+
+
+def _results(facts: Mapping[str, Any], datasets: list[str], metrics: Mapping[str, float]) -> list[Any]:
+    """Return the values as the hub has results: without those that are no finite number."""
+    from huggingface_hub import EvalResult
+
+    source = Path(str((facts.get("data") or {}).get("source") or "")).name
+    data = datasets[0] if len(datasets) == 1 else source or "held-out preferences"
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=data,
+            dataset_name=data,
+            metric_type="accuracy" if name.endswith("rewards/accuracies") else name.removeprefix("val/"),
+            metric_name=name,
+            metric_value=value,
+        )
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    ]

@@ -1,0 +1,29 @@
+"""Metadata of a model card."""
+
+from __future__ import annotations
+
+import yaml
+from huggingface_hub import ModelCard
+
+from dpo_lightning.report.card_metadata import base_name, is_of_the_hub, metadata
+
+
+def test_the_client_of_the_hub_reads_what_was_written() -> None:
+    facts = {"model": {"name": "me/base", "local": False}, "data": {"source": "/x/pairs.jsonl", "hub": []}}
+    text = metadata(facts, {"val/rewards/accuracies": 0.5, "val/loss": float("inf")}, "m", adapter=False)
+    card = ModelCard(f"---\n{text}\n---\n# m")
+    assert card.data.base_model == "me/base"
+    assert card.data.library_name == "transformers"
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_name) == ("accuracy", 0.5, "pairs.jsonl")
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    assert set(yaml.safe_load(metadata({}, {}, "m", adapter=True))) == {"library_name", "pipeline_tag", "tags"}
+
+
+def test_names_of_the_hub_and_of_directories() -> None:
+    assert base_name({"model": {"name": "/home/me/base", "local": True}}) == "base"
+    assert base_name({"model": {"name": "me/base", "local": False}}) == "me/base"
+    assert base_name({"model": {"class": "Llama"}}) == "Llama"
+    assert [is_of_the_hub(name) for name in ("a/b", "b", "a/b/c", "a b", 3)] == [True, True, False, False, False]

@@ -1,0 +1,85 @@
+"""A directory as a repository of the hub, by the client against a small hub on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from transformers import AutoModelForCausalLM
+
+from dpo_lightning.errors import InputError, RunError
+from dpo_lightning.utils.hub_upload import HubTarget
+from tests.helpers.hub import LocalHub, reached_hub
+from tests.helpers.runs import saved_model
+
+READER = """
+import sys, torch
+from transformers import AutoModelForCausalLM
+torch.save(AutoModelForCausalLM.from_pretrained("me/model").state_dict(), sys.argv[1])
+"""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    with reached_hub(monkeypatch) as running:
+        yield running
+
+
+def test_what_is_pushed_is_loaded_from_there_by_its_name(hub: LocalHub, tmp_path: Path) -> None:
+    directory = saved_model(tmp_path / "model")
+    target = HubTarget("me/model", private=True)
+    target.check()
+    assert target.push(directory) == f"{hub.url}/me/model"
+    written = {path.name: path.read_bytes() for path in Path(directory).iterdir()}
+    assert hub.files["me/model", "main"] == written
+    assert hub.private["me/model"] in (True, "private")
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    subprocess.run([sys.executable, "-c", READER, str(tmp_path / "read.pt")], check=True, env=environment)
+    read, own = torch.load(tmp_path / "read.pt"), AutoModelForCausalLM.from_pretrained(directory).state_dict()
+    assert read.keys() == own.keys()
+    assert all(torch.equal(read[name], value) for name, value in own.items())
+
+
+def test_a_branch_is_made_and_main_stays(hub: LocalHub, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/config.json").write_text("{}")
+    HubTarget("lab/model").push(tmp_path / "m")
+    (tmp_path / "m/config.json").write_text('{"a": 1}')
+    HubTarget("lab/model", revision="beta-0.1").push(tmp_path / "m")
+    assert hub.files["lab/model", "main"]["config.json"] == b"{}"
+    assert hub.files["lab/model", "beta-0.1"]["config.json"] == b'{"a": 1}'
+
+
+@pytest.mark.parametrize("name", ["model", "a/b/c", "", "me/mo del", "https://hub/me/model"])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="no name of a repository: give user/model"):
+        HubTarget(name)
+
+
+def test_who_may_not_write_is_told_before(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    HubTarget("lab/model").check()
+    with pytest.raises(InputError, match="the token is that of me, lab: log in"):
+        HubTarget("other/model").check()
+    hub.role = "read"
+    with pytest.raises(InputError, match="the token may only read"):
+        HubTarget("me/model").check()
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")
+    with pytest.raises(InputError, match=r"push_to me/model: .*log in with `hf auth login`"):
+        HubTarget("me/model").check()
+
+
+def test_a_push_that_fails_says_where_the_model_is(hub: LocalHub, tmp_path: Path) -> None:
+    (tmp_path / "a model").mkdir()
+    (tmp_path / "a model/config.json").write_text("{}")
+    hub.broken = True
+    with pytest.raises(RunError, match=r"push it with `hf upload me/model '.*a model' --revision x`") as raised:
+        HubTarget("me/model", revision="x").push(tmp_path / "a model")
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
