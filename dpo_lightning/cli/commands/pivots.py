@@ -40,7 +40,8 @@ def pivots(arguments: Sequence[str]) -> None:
     options = parser().parse_args(arguments)
     _check(options)
     leave_out_noise()
-    settings = PivotSettings(options.threshold, options.gap, *options.between, options.alternatives)
+    least, most = options.between
+    settings = PivotSettings(options.threshold, options.gap, least, most, options.alternatives)
     with scorer_of(options, "pivots") as scorer, _continuer(options) as continuer:
         found = search_file(options.file, options.out, continuer, scorer, settings)
     _print(found, options)
