@@ -18,10 +18,15 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "predict": "write the rewards of each completion",
     },
     "after a run": {
-        "generate": "print what a policy, and its reference, says to prompts",
+        "generate": "print or write what a policy, or a server's model, says to prompts",
         "report": "write the page of a run, or one that compares several",
         "export": "turn a checkpoint into a Hugging Face model",
         "cache": "list, check and remove kept log-probs of references",
+    },
+    "rounds": {
+        "score": "give completions scores: a function, a reward model, a run, a judge",
+        "pair": "make preference pairs of completions with scores",
+        "pivots": "find the tokens that decide on an answer, as pairs of single tokens",
     },
     "this machine": {
         "doctor": "say what is installed, what the device can do, what is missing",
