@@ -39,7 +39,7 @@ class FunctionScorer(Scorer):
 
     @property
     def made(self) -> Mapping[str, Any]:
-        """Its path, and the content of its file."""
+        """The path of the function, and the content of its file."""
         return self._made
 
     def score(self, rows: Sequence[Candidates]) -> list[list[float]]:
