@@ -53,7 +53,7 @@ class _Compared(NamedTuple):
 
     @property
     def changed(self) -> bool:
-        """Whether the answer changed with the order: of two answers that are swapped, A becomes B."""
+        """True where the answer changed with the order: of two answers that are swapped, A becomes B."""
         return self.has_verdict and (*self.said,) not in (("A", "B"), ("B", "A"), ("C", "C"))
 
     @property

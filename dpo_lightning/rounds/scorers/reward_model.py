@@ -166,7 +166,7 @@ class RewardModel(Scorer):
 
     @cached_property
     def _pads(self) -> bool:
-        """Whether padded rows have the logits that they have alone: a fixed probe, so that it is the same each time."""
+        """True where padded rows have the logits that they have alone: a fixed probe, so that it is the same each time."""
         if self._pad is None:
             return False
         probe = [[each + (each == self._pad) for each in ids] for ids in _PROBE]
