@@ -23,6 +23,10 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "export": "turn a checkpoint into a Hugging Face model",
         "cache": "list, check and remove kept log-probs of references",
     },
+    "rounds": {
+        "score": "give completions scores: a function, a reward model, a run, a judge",
+        "pair": "make preference pairs of completions with scores",
+    },
     "this machine": {
         "doctor": "say what is installed, what the device can do, what is missing",
         "completion": "print a script that completes commands and keys in a shell",
