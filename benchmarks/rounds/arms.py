@@ -54,9 +54,9 @@ SAMPLED = Arm("one round, pairs of the first policy")
 ROUNDS = Arm("three rounds", rounds=3)
 
 ARMS: tuple[tuple[Arm, ...], ...] = (
-    OFFLINE.over((0.1, 0.2, 0.3, 0.5, 1.0, 3.0)),
-    SAMPLED.over((0.1, 0.2, 0.3, 0.5, 1.0)),
-    ROUNDS.over((0.3, 0.5, 1.0, 2.0)),
+    OFFLINE.over((0.2, 0.3, 0.5, 1.0, 3.0)),
+    SAMPLED.over((0.2, 0.5, 1.0)),
+    ROUNDS.over((0.5, 1.0, 2.0)),
 )
 """The curves of the picture."""
 
@@ -72,7 +72,7 @@ class Stage(NamedTuple):
     @property
     def name(self) -> str:
         """Name in messages."""
-        return f"{self.arm.name}, beta {self.arm.beta:g}"
+        return f"{self.arm.name}, beta {self.arm.beta:g}, after round {self.done}" if self.done else "first policy"
 
     def key(self) -> str:
         """Return `settings` as text."""

@@ -26,6 +26,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
     "rounds": {
         "score": "give completions scores: a function, a reward model, a run, a judge",
         "pair": "make preference pairs of completions with scores",
+        "rounds": "run rounds of generate, score, pair and fit",
     },
     "this machine": {
         "doctor": "say what is installed, what the device can do, what is missing",

@@ -17,6 +17,7 @@ _NAMES = (
     "pair",
     "plan",
     "report",
+    "rounds",
     "score",
 )
 
