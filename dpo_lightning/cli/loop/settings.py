@@ -21,7 +21,7 @@ SECTIONS = ("generate", "score", "pair")
 _ALL = ("rounds", *SECTIONS, "fit")
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(yaml.SafeLoader):
     """Reads `1e-6` as a number, as the parser of `fit` does; YAML 1.1 would take it for a text."""
 
 
