@@ -18,7 +18,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "predict": "write the rewards of each completion",
     },
     "after a run": {
-        "generate": "print what a policy, and its reference, says to prompts",
+        "generate": "print or write what a policy, or a server's model, says to prompts",
         "report": "write the page of a run, or one that compares several",
         "export": "turn a checkpoint into a Hugging Face model",
         "cache": "list, check and remove kept log-probs of references",
