@@ -74,8 +74,8 @@ def fit_of_round(fit: Mapping[str, Any], loop: Loop, policy: str, directory: Pat
         model["reference"] = {"class_path": "FrozenCopy", "init_args": {"checkpoint": loop.policy}}
         model["step_zero_check"] = False  # the reference is another model by now
     data["dataset"] = (directory / "pairs.jsonl").as_posix()
-    trainer["default_root_dir"] = (directory / "run").as_posix()
-    trainer.setdefault("logger", False)  # the record of the run has its curves
+    trainer["default_root_dir"] = run = (directory / "run").as_posix()
+    trainer.setdefault("logger", {"class_path": "CSVLogger", "init_args": {"save_dir": run}})
     callbacks = trainer.get("callbacks") or []
     trainer["callbacks"] = callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
     merged = model.get("lora") is not None or Path(policy, "adapter_config.json").is_file()
