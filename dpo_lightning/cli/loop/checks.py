@@ -13,6 +13,7 @@ from dpo_lightning.cli.loop.fits import check_fit
 from dpo_lightning.cli.loop.options import check_words
 from dpo_lightning.cli.loop.settings import LoopConfig
 from dpo_lightning.cli.loop.steps import Round
+from dpo_lightning.cli.main import cause_in_a_line
 from dpo_lightning.cli.parsers import parser_of
 from dpo_lightning.errors import InputError
 from dpo_lightning.rounds.saved_policy import check_source
@@ -48,5 +49,7 @@ def _check_fit(each: Round) -> None:
         file.write_text(yaml.safe_dump(dict(each.fit or {}), sort_keys=False, allow_unicode=True), encoding="utf-8")
         try:
             data_of_config(["--config", str(file)])
-        except InputError as error:
-            raise InputError(f"fit: {str(error).replace(str(file), 'fit')}") from error
+        except Exception as error:
+            if (said := cause_in_a_line(error)) is None:
+                raise
+            raise InputError(f"fit of {each.directory.name}: {said.replace(str(file), 'fit')}") from error

@@ -41,7 +41,10 @@ def check_fit(fit: Mapping[str, Any]) -> None:
         if name in (arguments_in(fit, section) if section else fit):
             raise InputError(f"fit.{key}: the loop fills it in: {remedy}")
     for key, name, value in _leaves(fit.get("trainer"), "fit.trainer"):
-        if name in _PLACES and isinstance(value, str) and DIRECTORY not in value and not _is_own(key):
+        owner = key.split(".")[-2]
+        if name in _OWN.get(owner, ()):
+            raise InputError(f"{key}: the loop fills it in: leave it out")
+        if name in _PLACES and isinstance(value, str) and DIRECTORY not in value:
             raise InputError(f"{key}: {value!r} would be one place for all rounds: begin it with {DIRECTORY}")
 
 
@@ -125,14 +128,6 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, str, Any]]:
             yield from _leaves(inner, key)
     else:
         yield key, key.rpartition(".")[2], value
-
-
-def _is_own(key: str) -> bool:
-    """Refuse a place of what the loop writes itself, and say that it is none."""
-    *_, owner, name = key.split(".")
-    if name in _OWN.get(owner, ()):
-        raise InputError(f"{key}: the loop fills it in: leave it out")
-    return False
 
 
 def _replaced(value: Any, directory: str) -> Any:

@@ -130,10 +130,12 @@ def _made(
     config: LoopConfig, directory: Path, name: str, words: list[str], prompts: list[str], fit: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what decides on a step, without the place of the rounds, which may be moved."""
-    out = directory.parent.as_posix()
-    made: dict[str, Any] = {"command": [word.replace(out, "OUT", 1) for word in words]}
+    out = f"{directory.parent.as_posix()}/"
+    inside = [word.startswith(out) for word in words]
+    moved = [word.replace(out, "", 1) if within else word for word, within in zip(words, inside, strict=True)]
+    made: dict[str, Any] = {"command": moved}
     if name == "generate":
         made["prompts"] = blake2b("\n".join(prompts).encode(), digest_size=16).hexdigest()
     if name == "fit":
-        made["config"] = json.loads(json.dumps(fit).replace(json.dumps(out)[1:-1], "OUT"))
+        made["config"] = json.loads(json.dumps(fit).replace(json.dumps(out)[:-1], '"'))
     return made
