@@ -27,6 +27,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "score": "give completions scores: a function, a reward model, a run, a judge",
         "pair": "make preference pairs of completions with scores",
         "rounds": "run rounds of generate, score, pair and fit",
+        "pivots": "find the tokens that decide on an answer, as pairs of single tokens",
     },
     "this machine": {
         "doctor": "say what is installed, what the device can do, what is missing",

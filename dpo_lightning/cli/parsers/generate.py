@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser; null stands for an option that only one kind of model reads, and that was not given."""
     parser = CommandParser(
         prog="dpo-lightning generate",
-        description="Print what a policy says to prompts, with --reference its reference too; with --out write it.",
+        description="Print what a policy says to prompts, or write it with --out.",
         examples=_EXAMPLES,
     )
     parser.add_argument("source", nargs="?", metavar="CHECKPOINT_OR_MODEL", help="a checkpoint, a model or an adapter")

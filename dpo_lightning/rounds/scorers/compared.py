@@ -81,7 +81,7 @@ class Compared:
     @property
     def limit(self) -> int | None:
         """Most tokens of a text, as the model's config says it."""
-        config = getattr(self.policy, "config", None)
+        config: Any = getattr(self.policy, "config", None)
         text = config.get_text_config() if hasattr(config, "get_text_config") else config
         return cast("int | None", getattr(text, "max_position_embeddings", None))
 
