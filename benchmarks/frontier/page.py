@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from dpo_lightning.lab.reward import BEST_REWARD
 from dpo_lightning.utils.files import replaced
 
 _SETTINGS = ("objective", "settings", "why these")
+
+_BEGINS, _ENDS = "<!-- section {} -->", "<!-- end of section {} -->"
 
 _TEXT = """\
 # The frontier: true reward against KL
@@ -52,7 +55,7 @@ not in that file.
 
 
 def write_page(frontier: Frontier, protocol: Protocol, path: Path) -> None:
-    """Write the page, and beside it the picture, which is named after it.
+    """Write the page, and beside it the picture, which is named after it; a section of `write_section` stays.
 
     Args:
         frontier: What is shown.
@@ -63,12 +66,40 @@ def write_page(frontier: Frontier, protocol: Protocol, path: Path) -> None:
     draw(frontier, picture)
     parts = [
         _about(frontier, protocol, path, picture),
-        f"## Results\n\n{_table(HEADER, frontier.rows())}",
-        *([f"## Sweeps\n\n{_table(SWEEP_HEADER, frontier.sweep_rows())}"] if frontier.sweeps else []),
-        f"## Settings\n\n{_table(_SETTINGS, [_settings(point.entry) for point in frontier.entries])}",
+        f"## Results\n\n{as_table(HEADER, frontier.rows())}",
+        *([f"## Sweeps\n\n{as_table(SWEEP_HEADER, frontier.sweep_rows())}"] if frontier.sweeps else []),
+        f"## Settings\n\n{as_table(_SETTINGS, [_settings(point.entry) for point in frontier.entries])}",
+        *_sections(path),
     ]
     with replaced(path) as temporary:
         temporary.write_text("\n".join(parts), encoding="utf-8")
+
+
+def write_section(name: str, text: str, path: Path) -> None:
+    """Write a section of another experiment at the end of the page, in place of the one that has its name.
+
+    Args:
+        name: What its marks are called.
+        text: Markdown, with its heading.
+        path: The page.
+    """
+    page = path.read_text(encoding="utf-8")
+    others = [each for each in _sections(path) if not each.startswith(_BEGINS.format(name))]
+    section = f"{_BEGINS.format(name)}\n\n{text.strip()}\n\n{_ENDS.format(name)}\n"
+    with replaced(path) as temporary:
+        temporary.write_text("\n".join([page[: _end_of_own(page)].rstrip() + "\n", *others, section]), encoding="utf-8")
+
+
+def _sections(path: Path) -> list[str]:
+    """Return what others have written at the end of the page, with their marks."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    marked = _BEGINS.format(r"(\S+)") + "\n.*?" + _ENDS.format(r"\1") + "\n"
+    return [found[0] for found in re.finditer(marked, text, re.DOTALL)]
+
+
+def _end_of_own(page: str) -> int:
+    found = re.search(_BEGINS.format(r"\S+"), page)
+    return len(page) if found is None else found.start()
 
 
 def _about(frontier: Frontier, protocol: Protocol, path: Path, picture: Path) -> str:
@@ -95,6 +126,7 @@ def _settings(entry: Entry) -> tuple[str, ...]:
     return entry.name, f"`{entry.objective!r}`{rate}", entry.why
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def as_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -85,10 +86,24 @@ def key_of_mean(entry: Entry, seeds: Sequence[int], protocol: Protocol) -> str:
     return json.dumps({**Task(entry, 0, protocol).settings(), "seed": [*seeds]}, sort_keys=True)
 
 
+class Described(typing.Protocol):
+    """What was run, and all that its result depends on."""
+
+    @property
+    def name(self) -> str:
+        """Name in messages."""
+
+    def key(self) -> str:
+        """Return `settings` as text."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that the result depends on, in the types of JSON."""
+
+
 class Run(NamedTuple):
     """Result of a task, and how many seconds it took."""
 
-    task: Task
+    task: Described
     measurement: Measurement
     seconds: float
 
@@ -104,12 +119,12 @@ def prepare_world(root: Path, protocol: Protocol, lists: Iterable[int] = ()) -> 
     Raises:
         InputError: when `root` is there and holds no lab, or the lab has too few prompts.
     """
-    data = _data(root, protocol, RowFormat(), seed=0)
+    data = lab_data(root, protocol, RowFormat(), seed=0)
     data.prepare_data()
-    _prompts(data, protocol)
+    held_out_prompts(data, protocol)
     for completions in sorted(set(lists)):
         rows = ScoredListFormat(score="true_rewards")
-        _data(root, protocol, rows, seed=0, completions=completions).prepare_data()
+        lab_data(root, protocol, rows, seed=0, completions=completions).prepare_data()
 
 
 def run_task(task: Task, root: Path) -> Run:
@@ -128,18 +143,18 @@ def run_task(task: Task, root: Path) -> Run:
 
 def _measured(task: Task, root: Path) -> Measurement:
     entry, protocol = task.entry, task.protocol
-    data = _data(root, protocol, entry.format, task.seed, entry.completions)
+    data = lab_data(root, protocol, entry.format, task.seed, entry.completions)
     module = _module(root, entry, protocol)
     if entry.objective is None:
         data.prepare_data()
         module.configure_model()
     else:
-        _trainer(entry, protocol).fit(module, datamodule=data)
+        trainer_of(entry.callbacks(), protocol).fit(module, datamodule=data)
     return measure(
         module.policy,
         module.policy_again(),
         data.tokenizer,
-        _prompts(_held_out(root, protocol, data), protocol),
+        held_out_prompts(_held_out(root, protocol, data), protocol),
         samples_per_prompt=protocol.samples_per_prompt,
         max_new_tokens=protocol.max_new_tokens,
         seed=task.seed,
@@ -150,22 +165,28 @@ def _held_out(root: Path, protocol: Protocol, data: LabDataModule) -> LabDataMod
     """Return the data of the pairs, whose held-out prompts all runs are measured on."""
     if data.root == root:
         return data
-    pairs = _data(root, protocol, RowFormat(), seed=0)
+    pairs = lab_data(root, protocol, RowFormat(), seed=0)
     pairs.prepare_data()
     pairs.setup("validate")
     return pairs
 
 
-def _prompts(data: LabDataModule, protocol: Protocol) -> list[tuple[int, ...]]:
+def held_out_prompts(data: LabDataModule, protocol: Protocol) -> list[tuple[int, ...]]:
+    """Return the token ids of the different prompts that all runs are measured on.
+
+    Raises:
+        InputError: where the lab has too few of them.
+    """
     different = list(dict.fromkeys(tuple(ids) for ids in data.prompts("val")))
     if len(different) < protocol.prompts:
         raise InputError(f"frontier: the lab has {len(different)} held-out prompts, not {protocol.prompts}")
     return different[: protocol.prompts]
 
 
-def _data(
+def lab_data(
     root: Path, protocol: Protocol, row_format: Format, seed: int, completions: int | None = None
 ) -> LabDataModule:
+    """Return the lab's data as an entry reads it; lists are as many fewer as they are longer than a pair."""
     rows_of_a_pair = 2 if row_format.gives is Compares.LABELLED else 1
     shorter = (completions or 2) // 2
     return LabDataModule(
@@ -190,14 +211,15 @@ def _module(root: Path, entry: Entry, protocol: Protocol) -> PreferenceModule:
     )
 
 
-def _trainer(entry: Entry, protocol: Protocol) -> pl.Trainer:
+def trainer_of(callbacks: list[pl.Callback], protocol: Protocol) -> pl.Trainer:
+    """Return a Trainer of one pass on one CPU, which writes and shows nothing."""
     return pl.Trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=1,
         gradient_clip_val=protocol.clip,
         limit_val_batches=0,
-        callbacks=entry.callbacks(),
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -9,7 +9,7 @@ import itertools
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,6 +73,12 @@ def call(words: list[str]) -> str:
     if kept:
         Path(kept).write_text(printed.getvalue())
     return printed.getvalue()
+
+
+def ended_with(words: Sequence[str]) -> int:
+    """Run a step of `rounds` in this process too, and return its exit code."""
+    call([*words])
+    return 0
 
 
 def _there(word: str) -> str:

@@ -44,6 +44,7 @@ def here(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["dpo-lightning"])
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("dpo_lightning.cli.commands.rounds.call_in_process", commands.ended_with)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # the pages are for one CPU here
@@ -136,6 +137,9 @@ def parse_config(block: Block) -> None:
     """Parse a part of a config, or a whole one, as the command would."""
     given = yaml.safe_load(block.text)
     assert isinstance(given, dict), "a config is a mapping"
+    if "rounds" in given:
+        commands.call(["rounds", "--config", block.title, "--print"])
+        return
     for section, needed in NEEDED.items():
         if "class_path" not in (given.get(section) or {}) and "sources" not in (given.get(section) or {}):
             given[section] = {**needed, **(given.get(section) or {})}

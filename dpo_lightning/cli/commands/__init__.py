@@ -18,6 +18,7 @@ _NAMES = (
     "pivots",
     "plan",
     "report",
+    "rounds",
     "score",
 )
 

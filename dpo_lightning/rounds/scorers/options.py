@@ -62,6 +62,18 @@ def scorer_of(options: Namespace, command: str) -> Scorer:
     Raises:
         InputError: unless exactly one is named, for an option of another one, and for what cannot be loaded.
     """
+    name = check_scorer(options, command)
+    module = import_module(f"{__package__}.{_MODULES[name]}")
+    scorer: Scorer = module.scorer(options, command)
+    return scorer
+
+
+def check_scorer(options: Namespace, command: str) -> str:
+    """Return the name of the scorer that the options name.
+
+    Raises:
+        InputError: unless exactly one is named, and for an option of another one.
+    """
     named = [name for name in _OWN if getattr(options, name) is not None]
     if len(named) != 1:
         said = " and ".join(f"--{name}" for name in named) or "none"
@@ -71,9 +83,7 @@ def scorer_of(options: Namespace, command: str) -> Scorer:
         if getattr(options, other) is not None:
             owners = " or ".join(f"--{each}" for each, own in _OWN.items() if other in own)
             raise InputError(f"{command} --{other}: nothing reads it with --{name}: it is for {owners}")
-    module = import_module(f"{__package__}.{_MODULES[name]}")
-    scorer: Scorer = module.scorer(options, command)
-    return scorer
+    return name
 
 
 def shown_scorer(options: Namespace) -> str:
