@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _OWN: Mapping[str, tuple[str, ...]] = {
     "function": (),
     "reward_model": ("label", "max_length", "plain", "device", "dtype"),
-    "run": ("reference", "config", "beta", "plain", "device", "dtype"),
+    "run": ("reference", "config", "beta", "device", "dtype"),
     "judge": ("endpoint", "rubric", "compare", "ask_again"),
 }
 """Options that each scorer reads beside the one that names it, which is also the name of its module."""
@@ -37,7 +37,9 @@ def add_scorer_arguments(parser: ArgumentParser) -> None:
     more.add_argument("--reference", metavar="MODEL", help="run: the model that it is compared with")
     more.add_argument("--config", type=Path, metavar="RUN.yaml", help="run: its config, which has its objective")
     more.add_argument("--beta", type=float, metavar="X", help="run: the factor, where no objective says it")
-    more.add_argument("--plain", action="store_true", default=None, help="model: texts as they are, without template")
+    more.add_argument(
+        "--plain", action="store_true", default=None, help="reward model: prompt and answer as texts, without template"
+    )
     more.add_argument("--device", metavar="NAME", help="model: cpu or cuda; the GPU where there is one")
     more.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="model: of its weights; its own")
     more.add_argument("--endpoint", metavar="URL", help="judge: an OpenAI-compatible server, such as vLLM's")

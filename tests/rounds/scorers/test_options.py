@@ -34,7 +34,7 @@ def test_one_scorer_is_loaded() -> None:
             ("--function", "operator.gt", "--rubric", "r.txt"),
             "score --rubric: nothing reads it with --function: it is for --judge",
         ),
-        (("--judge", "j", "--plain"), "--plain: nothing reads it with --judge: it is for --reward_model or --run"),
+        (("--judge", "j", "--plain"), "--plain: nothing reads it with --judge: it is for --reward_model"),
     ],
 )
 def test_another_number_of_scorers_and_options_of_others_are_refused(words: tuple[str, ...], said: str) -> None:
