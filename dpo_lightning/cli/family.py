@@ -27,6 +27,9 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "score": "give completions scores: a function, a reward model, a run, a judge",
         "pair": "make preference pairs of completions with scores",
     },
+    "as a reward model": {
+        "rank": "order completions of a prompt by their scores, or take the best of n",
+    },
     "this machine": {
         "doctor": "say what is installed, what the device can do, what is missing",
         "completion": "print a script that completes commands and keys in a shell",

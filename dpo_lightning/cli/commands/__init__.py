@@ -16,6 +16,7 @@ _NAMES = (
     "inspect",
     "pair",
     "plan",
+    "rank",
     "report",
     "score",
 )
