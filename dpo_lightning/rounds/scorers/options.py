@@ -18,7 +18,7 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     "function": (),
     "reward_model": ("label", "max_length", "plain", "device", "dtype"),
     "run": ("reference", "config", "beta", "device", "dtype"),
-    "judge": ("endpoint", "rubric", "compare", "ask_again"),
+    "judge": ("endpoint", "key_variable", "rubric", "compare", "ask_again", "judge_tokens"),
 }
 """Options that each scorer reads beside the one that names it, which is also the name of its module."""
 _MODULES = {"function": "function", "reward_model": "reward_model", "run": "implicit", "judge": "judge"}
@@ -43,9 +43,17 @@ def add_scorer_arguments(parser: ArgumentParser) -> None:
     more.add_argument("--device", metavar="NAME", help="model: cpu or cuda; the GPU where there is one")
     more.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="model: of its weights; its own")
     more.add_argument("--endpoint", metavar="URL", help="judge: an OpenAI-compatible server, such as vLLM's")
+    more.add_argument("--key_variable", metavar="NAME", help="judge: environment variable with the server's key")
     more.add_argument("--rubric", type=Path, metavar="FILE", help="judge: what makes an answer good, as text")
-    more.add_argument("--compare", choices=("all", "best"), help="judge: all pairs, or each with the best so far")
-    more.add_argument("--ask_again", type=int, metavar="N", help="judge: times an answer without a verdict is asked")
+    more.add_argument(
+        "--compare", choices=("all", "best"), help="judge: all pairs, or each with the best so far (default: all)"
+    )
+    more.add_argument(
+        "--ask_again", type=int, metavar="N", help="judge: times that it is asked again for a verdict (default: 2)"
+    )
+    more.add_argument(
+        "--judge_tokens", type=int, metavar="N", help="judge: most tokens of what it says (default: 1024)"
+    )
 
 
 def scorer_of(options: Namespace, command: str) -> Scorer:
