@@ -29,6 +29,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
     },
     "as a reward model": {
         "rank": "order completions of a prompt by their scores, or take the best of n",
+        "evaluate": "measure a scorer on a preference benchmark, by subset",
     },
     "this machine": {
         "doctor": "say what is installed, what the device can do, what is missing",

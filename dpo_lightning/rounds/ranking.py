@@ -77,9 +77,12 @@ def _order(scores: Sequence[float]) -> list[int]:
 
 
 def _taken(row: Candidates, order: Sequence[int]) -> dict[str, Any]:
-    scores, ended = ([each[place] for place in order] if each else None for each in (row.scores, row.ended))
-    completions = [row.completions[place] for place in order]
-    return {**row._replace(completions=completions, scores=scores, ended=ended).row(), PLACES: [*order]}
+    taken = row._replace(
+        completions=[row.completions[place] for place in order],
+        scores=[row.scores[place] for place in order] if row.scores else None,
+        ended=[row.ended[place] for place in order] if row.ended else None,
+    )
+    return {**taken.row(), PLACES: [*order]}
 
 
 def _unranked(row: Candidates, place: str) -> Candidates:

@@ -10,6 +10,7 @@ _NAMES = (
     "completion",
     "data",
     "doctor",
+    "evaluate",
     "export",
     "generate",
     "init",

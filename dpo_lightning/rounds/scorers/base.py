@@ -42,6 +42,11 @@ class Scorer(ABC):
     def made(self) -> Mapping[str, Any]:
         """What decides on the scores, as JSON: a command goes on with its file only where it is the same."""
 
+    @property
+    def continues_texts(self) -> bool:
+        """Whether a prompt that is a text is continued as it is, although the model has a chat template."""
+        return False
+
     @abstractmethod
     def score(self, rows: Sequence[Candidates]) -> list[list[float]]:
         """Return the scores of rows, one for each completion.
