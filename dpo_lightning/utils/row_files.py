@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.files import replaced
+from dpo_lightning.utils.files import remove_leftovers, replaced
 
 _GROUP = 1 << 18
 """Values in a row group: some megabytes, which are all that is held in memory."""
@@ -116,6 +116,8 @@ class ParquetRows(RowFile):
 def new_rows(place: str, path: Path, types: Mapping[str, Any]) -> Iterator[RowFile]:
     """Yield a file to which rows are added; it takes its name when the block ends without an error.
 
+    What an earlier process that was killed has left of it goes.
+
     Args:
         place: Text that names the argument, in an error.
         path: The file, whose suffix says its kind.
@@ -125,6 +127,7 @@ def new_rows(place: str, path: Path, types: Mapping[str, Any]) -> Iterator[RowFi
         InputError: for another suffix, and a path that is no file's.
     """
     kind = row_file(place, path)
+    remove_leftovers(path.parent, path.name)
     with replaced(path) as temporary:
         file = kind(temporary, types)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +19,11 @@ from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.losses import AlphaPO, ChiPO
 from tests.data.formats.test_unpaired import data as labelled_data
 from tests.helpers.ranked import RankedRows
+from tests.helpers.resumable import in_processes
 from tests.helpers.runs import data, module, trainer
 from tests.helpers.tiny import PAIRS, labelled_of, tiny_llama, tiny_tokenizer
 
+SETS = {"first": "train[:3]", "second": "train[3:8]"}
 COLLATE = {"tree": collate_tree, "padded": collate_padded}
 
 
@@ -111,7 +113,7 @@ def test_masked_tokens_have_no_credit(tmp_path):
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_several_sets_of_a_datamodule_with_texts(suffix, tmp_path):
     path = tmp_path / f"rewards.{suffix}"
-    source = data(tmp_path, val_split={"first": "train[:3]", "second": "train[3:8]"})
+    source = data(tmp_path, val_split=SETS)
     trainer(callbacks=[WriteRewards(str(path), tokens=True, texts=True)]).predict(model(DPO()), source)
     if suffix == "jsonl":
         rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -193,6 +195,31 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     assert not [each for each in tmp_path.iterdir() if each.name.endswith(".tmp")]
 
 
+def on_two_ranks(rank: int, directory: Path) -> None:
+    """Predict the sets with half of them on each rank."""
+    writer = WriteRewards(str(directory / "rewards.parquet"), tokens=True)
+    source = data(directory / str(rank), val_split=SETS)
+    trainer(callbacks=[writer], devices=2, strategy="ddp").predict(model(DPO()), source)
+
+
+def test_ranks_write_the_rows_of_one_process(tmp_path):
+    for name in ("0", "1", "alone"):
+        (tmp_path / name).mkdir()
+    assert in_processes(2, on_two_ranks, tmp_path, output=tmp_path) == [0, 0]
+    ranks = [parquet.read_table(tmp_path / f"rewards.{rank}.parquet").to_pylist() for rank in range(2)]
+    alone = written(tmp_path, model(DPO()), data(tmp_path / "alone", val_split=SETS))
+
+    def by_place(rows: list[dict[str, Any]]) -> dict[Any, Any]:
+        return {(row["set"], row["pair_id"], row["completion"]): row for row in rows}
+
+    together, whole = by_place([*ranks[0], *ranks[1]]), by_place(alone)
+    assert together.keys() == whole.keys()
+    assert all(len(rows) < len(alone) for rows in ranks)
+    for place, row in whole.items():
+        assert together[place]["tokens"] == row["tokens"]
+        assert together[place]["credit"] == pytest.approx(row["credit"], abs=1e-5)
+
+
 class Bytes:
     """A tokenizer of the bytes of UTF-8."""
 
@@ -209,4 +236,4 @@ def test_texts_of_tokens_join_to_the_text():
     assert "".join(broken) == "\ufffd" * 5 + "a"
     ids = tiny_tokenizer()(" please 4")["input_ids"]
     assert all(len(text) >= 1 for text in token_texts(tiny_tokenizer(), ids))
-    assert [*pairwise(token_texts(tiny_tokenizer(), []))] == []
+    assert token_texts(tiny_tokenizer(), []) == []

@@ -74,3 +74,15 @@ def test_without_rows_there_is_a_file(tmp_path):
 def test_another_suffix_is_refused(name):
     with pytest.raises(InputError, match=rf"^path: give a name that ends in \.jsonl or \.parquet, got '{name}'$"):
         row_file("path", Path(name))
+
+
+def test_what_a_killed_process_left_of_the_same_file_goes(tmp_path):
+    for name in (".rows.jsonl.999999999.tmp", ".others.jsonl.999999999.tmp", ".rows.jsonl.1.tmp"):
+        (tmp_path / name).write_text("half")
+    with new_rows("path", tmp_path / "rows.jsonl", {}) as file:
+        file.add([{"place": 1}])
+    assert {each.name for each in tmp_path.iterdir()} == {
+        "rows.jsonl",
+        ".others.jsonl.999999999.tmp",
+        ".rows.jsonl.1.tmp",
+    }
