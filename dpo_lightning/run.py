@@ -46,6 +46,7 @@ class PreferenceRun(ABC):
         resume: `exact` refuses settings that differ from those of a checkpoint, `changed` applies them.
         held: Arguments of the constructor, as a checkpoint has them.
         found_batch: The batch of which `preference_batch` was asked last, with the answer; None between two batches.
+        predicted_scores: The batch that was predicted last, with its scores; None between two batches.
     """
 
     objective: AnyObjective
@@ -56,6 +57,7 @@ class PreferenceRun(ABC):
     resume: str
     held: HeldArguments = HeldArguments({}, {}, {})
     found_batch: tuple[Any, PreferenceBatch | None] | None = None
+    predicted_scores: tuple[PreferenceBatch, Scores] | None = None
 
     @property
     def not_held(self) -> Mapping[str, str]:
@@ -188,9 +190,15 @@ def preference_batch_of(pl_module: pl.LightningModule, batch: Any) -> Preference
 
 
 def forget_batch(pl_module: pl.LightningModule) -> None:
-    """Let go of the batch that `preference_batch_of` remembers, at its end."""
+    """Let go of the batch that `preference_batch_of` and `scores_of` remember, at its end."""
     if isinstance(pl_module, PreferenceRun):
-        pl_module.found_batch = None
+        pl_module.found_batch = pl_module.predicted_scores = None
+
+
+def scores_of(run: PreferenceRun, batch: PreferenceBatch) -> Scores:
+    """Return the scores of a batch that was predicted; a `predict_step` of one's own may not have kept them."""
+    known = run.predicted_scores
+    return known[1] if known is not None and known[0] is batch else run.score(batch)
 
 
 def reference_in_the_step(run: PreferenceRun) -> bool:

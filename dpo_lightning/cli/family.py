@@ -29,6 +29,10 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "rounds": "run rounds of generate, score, pair and fit",
         "pivots": "find the tokens that decide on an answer, as pairs of single tokens",
     },
+    "as a reward model": {
+        "rank": "order completions of a prompt by their scores, or take the best of n",
+        "evaluate": "measure a scorer on a preference benchmark, by subset",
+    },
     "this machine": {
         "doctor": "say what is installed, what the device can do, what is missing",
         "completion": "print a script that completes commands and keys in a shell",

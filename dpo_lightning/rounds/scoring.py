@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.rounds.candidates import Candidates, candidates_of, json_rows
-from dpo_lightning.rounds.kept_rows import content_of, kept_rows
+from dpo_lightning.rounds.kept_rows import KeptRows, content_of, kept_rows
 from dpo_lightning.rounds.scorers.base import Scorer, scored
 
 
@@ -35,10 +35,29 @@ def score_file(file: Path, out: Path, scorer: Scorer, command: str = "score") ->
     read = [(line, candidates_of(row, line)) for line, row in json_rows(file, command)]
     made = {"command": "score", "file": content_of(file, place), "scorer": dict(scorer.made)}
     with kept_rows(out, made, f"{command} --out") as kept:
-        for start, group in () if kept.whole else _groups(read, scorer.at_once, kept.done):
-            rows = _scored_rows(scorer, group)
-            kept.add(rows[kept.done - start :])
+        add_scored(kept, read, scorer)
     return [dict(row) for _, row in json_rows(out, command)]
+
+
+def add_scored(
+    kept: KeptRows,
+    read: Sequence[tuple[str, Candidates]],
+    scorer: Scorer,
+    written: Callable[[Candidates], Mapping[str, Any]] = Candidates.row,
+) -> None:
+    """Add the rows that a file lacks, each with its scores.
+
+    Args:
+        kept: The file; one that is whole stays as it is.
+        read: All rows, each behind a text that names it.
+        scorer: Gives the scores.
+        written: Makes the row to write of one with scores, to which the scorer's own columns are added.
+
+    Raises:
+        InputError: for a row that cannot be scored, naming it.
+    """
+    for start, group in () if kept.whole else _groups(read, scorer.at_once, kept.done):
+        kept.add(_scored_rows(scorer, group, written)[kept.done - start :])
 
 
 def _groups(
@@ -54,12 +73,14 @@ def _groups(
             bar.update(start + len(group) - max(done, start))
 
 
-def _scored_rows(scorer: Scorer, group: Sequence[tuple[str, Candidates]]) -> list[dict[str, Any]]:
+def _scored_rows(
+    scorer: Scorer, group: Sequence[tuple[str, Candidates]], written: Callable[[Candidates], Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     places, rows = zip(*group, strict=True)
     found = scored(scorer, rows, places)
     beside = scorer.columns() or [{}] * len(rows)
     return [
-        {**row._replace(scores=values).row(), **columns}
+        {**written(row._replace(scores=values)), **columns}
         for row, values, columns in zip(rows, found, beside, strict=True)
     ]
 

@@ -27,11 +27,13 @@ class EvaluationHooks(pl.LightningModule):
         comparison: How examples are scored, watched and predicted.
         eval_metrics: Means of the stage, over all examples and over those of each set.
         found_batch: See `PreferenceRun`.
+        predicted_scores: See `PreferenceRun`.
     """
 
     comparison: Comparison[Any]
     eval_metrics: SetMeans
     found_batch: tuple[Any, PreferenceBatch | None] | None = None
+    predicted_scores: tuple[PreferenceBatch, Any] | None = None
 
     @abstractmethod
     def score(self, batch: PreferenceBatch) -> Any:
@@ -111,7 +113,9 @@ class EvaluationHooks(pl.LightningModule):
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Return ids, rewards and margin of pairs, each `[P]`; of labelled completions ids, rewards and labels."""
         own = self.own_batch(batch, "predict_step")
-        return self.comparison.predicted(own, self.score(own))
+        scores = self.score(own)
+        self.predicted_scores = own, scores
+        return self.comparison.predicted(own, scores)
 
     def on_validation_epoch_start(self) -> None:
         """Leave out what a stage that was interrupted has added, and name the sets of this one."""

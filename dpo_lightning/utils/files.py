@@ -77,14 +77,20 @@ def remove_directory(path: str | Path) -> None:
     shutil.rmtree(doomed)
 
 
-def remove_leftovers(directory: str | Path) -> None:
+def remove_leftovers(directory: str | Path, name: str | None = None) -> None:
     """Clear up what processes that died have left of `replaced` and `remove_directory`: one complete version stays.
 
     Nobody else may be writing in the directory but live processes of this machine, whose files are left alone.
+
+    Args:
+        directory: The directory.
+        name: Name of the one file or directory whose leftovers these are; null clears up those of all.
     """
     directory = Path(directory)
     found = [(path, match) for path in directory.glob(".*") if (match := _TEMPORARY.fullmatch(path.name))]
     for path, match in found:
+        if name not in (None, match["name"]):
+            continue
         if int(match["pid"]) != os.getpid() and is_alive(int(match["pid"])):
             continue
         target = directory / match["name"]

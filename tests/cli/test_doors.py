@@ -107,9 +107,9 @@ def test_a_fit_that_is_refused_leaves_the_config_of_the_run(here: Path, capsys: 
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        ("directory", "WriteRewards.path: 'directory' cannot be written: it is a directory"),
+        ("directory", "trainer.callbacks[0]: WriteRewards.path: give a name that ends in .jsonl or .parquet, got"),
         ("run.yaml/rewards.jsonl", "WriteRewards.path: "),
-        ("", "WriteRewards.path: '' cannot be written: it is a directory"),
+        ("", "trainer.callbacks[0]: WriteRewards.path: give a name that ends in .jsonl or .parquet, got ''"),
     ],
 )
 def test_rewards_that_cannot_be_written_are_refused_before_the_prediction(

@@ -55,6 +55,18 @@ def ranked(number: int) -> Row:
     return {"prompt": prompt, "completions": [chosen, " well", rejected, " go"], "scores": [3.0, 2.0, 1.0, 0.0]}
 
 
+def bench(number: int) -> Row:
+    """A pair of a benchmark, with its subset."""
+    prompt, chosen, rejected = _pair(number)
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "subset": ("kind", "short")[number % 2]}
+
+
+def candidates(number: int) -> Row:
+    """Completions without scores."""
+    row = ranked(number)
+    return {name: row[name] for name in ("prompt", "completions")}
+
+
 def question(number: int) -> Row:
     """A pair whose prompt has another name."""
     prompt, chosen, rejected = _pair(number)
@@ -80,6 +92,8 @@ FILES: dict[str, Callable[[int], Row]] = {
     "chats.jsonl": chat,
     "feedback.jsonl": rated,
     "ranked.jsonl": ranked,
+    "bench.jsonl": bench,
+    "candidates.jsonl": candidates,
     "harmless.jsonl": question,
     "tickets.jsonl": ticket,
     "prompts.jsonl": only_prompt,

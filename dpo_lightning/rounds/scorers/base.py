@@ -42,6 +42,11 @@ class Scorer(ABC):
     def made(self) -> Mapping[str, Any]:
         """The settings that decide on the scores, as JSON: a command goes on with its file where they are the same."""
 
+    @property
+    def continues_texts(self) -> bool:
+        """Whether a prompt that is a text is continued as it is, although the model has a chat template."""
+        return False
+
     @abstractmethod
     def score(self, rows: Sequence[Candidates]) -> list[list[float]]:
         """Return the scores of rows, one for each completion.

@@ -91,6 +91,11 @@ class ImplicitReward(Scorer):
             found["config"] = content_of(self._config, f"{self._command} --config")
         return found
 
+    @property
+    def continues_texts(self) -> bool:
+        """Whether the tokenizer has a chat template: texts are read as training reads them, as they are."""
+        return bool(self._tokenizer.chat_template)
+
     def score(self, rows: Sequence[Candidates]) -> list[list[float]]:
         """Return the implicit reward of each completion.
 

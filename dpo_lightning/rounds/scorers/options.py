@@ -86,6 +86,11 @@ def check_scorer(options: Namespace, command: str) -> str:
     return name
 
 
+def names_scorer(options: Namespace) -> bool:
+    """Return whether an option names a scorer, or is one of a scorer's."""
+    return any(getattr(options, name) is not None for name in {*_OWN, *(each for own in _OWN.values() for each in own)})
+
+
 def shown_scorer(options: Namespace) -> str:
     """Return the scorer as the options name it, for a line or a column."""
     return next(shown(f"{name} {getattr(options, name)}") for name in _OWN if getattr(options, name) is not None)
