@@ -111,6 +111,8 @@ def _made_by(kind: type[Scorer], place: str) -> Scorer:
 def _found(path: str, place: str) -> tuple[Any, str | None]:
     """Return what a path names, and the file that it is in."""
     head, colon, name = path.rpartition(":") if ".py:" in path else path.rpartition(".")
+    if path.endswith(".py"):
+        raise InputError(f"{place}: a file alone: name the function in it, as {path}:NAME")
     if not (head and name.isidentifier()):
         raise InputError(f"{place}: no path: write package.module.name, or FILE.py:NAME")
     module = _of_file(Path(head), place) if colon == ":" else _imported(head, place)

@@ -197,6 +197,7 @@ class RewardModel(Scorer):
             )
         device = self._settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
+            torch.ones(1, device=device).item()
             return cast(nn.Module, model).to(device).eval()
         except RuntimeError as error:
             raise InputError(f"{self._place} --device {device}: {one_line(error, 120)}") from None
