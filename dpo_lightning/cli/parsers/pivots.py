@@ -12,12 +12,7 @@ _EXAMPLES = """\
 examples:
   dpo-lightning pivots samples.jsonl --out pairs.jsonl --policy runs/run/model \\
       --function checks.py:right --threshold 1
-  dpo-lightning pivots samples.jsonl --out pairs.jsonl --policy Qwen/Qwen3-0.6B \\
-      --server http://localhost:8000/v1 --server_model Qwen/Qwen3-0.6B \\
-      --reward_model Skywork/Skywork-Reward-V2-Qwen3-0.6B --threshold 5
-
-A call that was killed goes on where it was. Train on the pairs with
---data.eos never."""
+A killed call goes on where it was. Next: dpo-lightning fit --data.eos never."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, metavar="FILE", help="rows with `prompt` and `completions`, of `generate`")
     parser.add_argument("--out", type=Path, required=True, metavar="PAIRS", help="file to write, of JSON lines")
     parser.add_argument("--threshold", type=float, required=True, metavar="X", help="score from which it is a success")
-    parser.add_argument("--gap", type=float, default=0.2, help="change of the chance that makes a token pivotal")
+    parser.add_argument(
+        "--gap", type=float, default=0.2, metavar="P", help="change of the chance that makes a token pivotal"
+    )
     parser.add_argument(
         "--between", type=float, nargs=2, default=[0.2, 0.8], metavar=("P", "Q"), help="chances of prompts to search"
     )
@@ -44,12 +41,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:
     policy = parser.add_argument_group("what goes on with the answers")
-    policy.add_argument("--policy", required=True, metavar="CHECKPOINT_OR_MODEL", help="the policy, or its tokenizer")
-    policy.add_argument("--policy_config", type=Path, metavar="RUN.yaml", help="the run's config")
-    policy.add_argument("--server", metavar="URL", help="a server with the policy, which takes prompts as tokens")
-    policy.add_argument("--server_model", metavar="NAME", help="the policy, as the server calls it")
-    policy.add_argument("--server_key_variable", metavar="NAME", help="variable with its key, OPENAI_API_KEY")
-    policy.add_argument("--samples", type=int, default=32, help="continuations by which a chance is estimated")
-    policy.add_argument("--max_new_tokens", type=int, default=256, help="most tokens of a continuation")
-    policy.add_argument("--temperature", type=float, default=1.0, help="softmax temperature, above 0")
-    policy.add_argument("--seed", type=int, default=0, help="seed of the samples")
+    policy.add_argument("--policy", required=True, metavar="MODEL", help="a checkpoint, a model or an adapter")
+    policy.add_argument("--policy_config", type=Path, metavar="FILE", help="its run's config")
+    policy.add_argument("--server", metavar="URL", help="a server that samples from it, given tokens")
+    policy.add_argument("--server_model", metavar="NAME", help="its name there")
+    policy.add_argument("--server_key_variable", metavar="NAME", help="variable with the key, OPENAI_API_KEY")
+    policy.add_argument("--samples", type=int, default=32, metavar="N", help="continuations that estimate a chance")
+    policy.add_argument("--max_new_tokens", type=int, default=256, metavar="N", help="most tokens of a continuation")
+    policy.add_argument("--temperature", type=float, default=1.0, metavar="X", help="softmax temperature, above 0")
+    policy.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the samples")

@@ -219,7 +219,7 @@ def _model(name: str, asked: Asked, kwargs: dict[str, Any] | None) -> nn.Module:
 def _device(asked: Asked) -> torch.device:
     try:
         found = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=found)
+        torch.ones(1, device=found).item()
     except (RuntimeError, AssertionError) as error:
         said = str(error).splitlines()[0][:120]
         raise InputError(f"--device {asked.device}: {said}") from None

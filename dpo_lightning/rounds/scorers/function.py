@@ -82,7 +82,7 @@ def scorer(options: Namespace, command: str) -> Scorer:
         return _made_by(found, place)
     if inspect.isclass(found) or not callable(found):
         raise InputError(f"{place}: a {type(found).__name__}: name a function of a prompt and a completion")
-    beside = {_ROW: {}} if _ROW in _parameters(found) else {}
+    beside: dict[str, Any] = {_ROW: {}} if _ROW in _parameters(found) else {}
     try:
         inspect.signature(found).bind("prompt", "completion", **beside)
     except TypeError as error:
@@ -111,6 +111,8 @@ def _made_by(kind: type[Scorer], place: str) -> Scorer:
 def _found(path: str, place: str) -> tuple[Any, str | None]:
     """Return what a path names, and the file that it is in."""
     head, colon, name = path.rpartition(":") if ".py:" in path else path.rpartition(".")
+    if path.endswith(".py"):
+        raise InputError(f"{place}: a file alone: name the function in it, as {path}:NAME")
     if not (head and name.isidentifier()):
         raise InputError(f"{place}: no path: write package.module.name, or FILE.py:NAME")
     module = _of_file(Path(head), place) if colon == ":" else _imported(head, place)

@@ -120,6 +120,7 @@ def test_what_it_returns_is_checked(place: Path, name: str, said: str) -> None:
         ("own_scores.py:Needs", "it is made without arguments: TypeError"),
         ("missing.py:f", "there is no file .*missing.py"),
         ("broken_scores.py:f", r"NameError.*undefined.*broken_scores\.py, line 2"),
+        ("own_scores.py", r"a file alone: name the function in it, as .*own_scores\.py:NAME"),
         ("own_scores.py:", "no path: write package.module.name"),
     ],
 )
