@@ -101,7 +101,7 @@ class Endpoint:
 
     def complete(
         self,
-        prompt: str,
+        prompt: str | Sequence[int],
         *,
         n: int = 1,
         temperature: float = 1.0,
@@ -109,8 +109,13 @@ class Endpoint:
         seed: int | None = None,
         **more: Any,
     ) -> list[Reply]:
-        """Return texts that continue a text; arguments and errors are those of `chat`."""
-        asked = {"prompt": prompt, "temperature": temperature, "max_tokens": max_tokens, **more}
+        """Return texts that continue a text, or its tokens; further arguments and errors are those of `chat`."""
+        asked = {
+            "prompt": prompt if isinstance(prompt, str) else list(prompt),
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            **more,
+        }
         return self._replies(self._client.completions.create, _continued, asked, n, seed)
 
     def in_order(self, ask: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

@@ -15,6 +15,7 @@ _NAMES = (
     "init",
     "inspect",
     "pair",
+    "pivots",
     "plan",
     "report",
     "score",
