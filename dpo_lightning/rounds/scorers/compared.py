@@ -14,16 +14,15 @@ from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from dpo_lightning import Constant, TokenScorer
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
 from dpo_lightning.checkpoints import MANIFEST
 from dpo_lightning.errors import InputError
-from dpo_lightning.logprobs import TokenScorer
 from dpo_lightning.losses import DPO, AnyObjective
 from dpo_lightning.policy.loading import load_config, load_model
 from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.reference import Precomputed
 from dpo_lightning.rounds.saved_policy import check_source, loaded_module, single_file
-from dpo_lightning.training import Constant
 from dpo_lightning.utils.tensors import device_of
 
 _MOST_TOKENS = 16384  # of a batch

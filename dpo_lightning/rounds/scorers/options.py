@@ -21,39 +21,32 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     "judge": ("endpoint", "key_variable", "rubric", "compare", "ask_again", "judge_tokens"),
 }
 """Options that each scorer reads beside the one that names it, which is also the name of its module."""
+_DTYPES = ("float32", "bfloat16", "float16")
 _MODULES = {"function": "function", "reward_model": "reward_model", "run": "implicit", "judge": "judge"}
 
 
 def add_scorer_arguments(parser: ArgumentParser) -> None:
     """Add the options of all scorers; null stands for one that was not given."""
     one = parser.add_argument_group("what the scores come from, one of")
-    one.add_argument("--function", metavar="PATH", help="package.module.name or FILE.py:NAME of f(prompt, completion)")
+    one.add_argument("--function", metavar="PATH", help="FILE.py:NAME or package.name of f(prompt, completion)")
     one.add_argument("--reward_model", metavar="MODEL", help="a Hugging Face reward model")
-    one.add_argument("--run", metavar="CHECKPOINT_OR_MODEL", help="a run's policy: beta times the log-ratio")
-    one.add_argument("--judge", metavar="MODEL", help="a language model behind --endpoint, which compares in pairs")
+    one.add_argument("--run", metavar="CHECKPOINT", help="a run, or its model: beta times the log-ratio")
+    one.add_argument("--judge", metavar="MODEL", help="a language model behind --endpoint: it compares pairs")
     more = parser.add_argument_group("options of scorers")
-    more.add_argument("--label", metavar="N", help="reward model: which of several logits is the score, or its name")
-    more.add_argument("--max_length", type=int, metavar="N", help="reward model: cut longer texts at N tokens, counted")
+    more.add_argument("--label", metavar="N", help="reward model: the logit that is the score")
+    more.add_argument("--max_length", type=int, metavar="N", help="reward model: cut texts at N tokens, counted")
+    more.add_argument("--plain", action="store_true", default=None, help="reward model: texts without a template")
     more.add_argument("--reference", metavar="MODEL", help="run: the model that it is compared with")
-    more.add_argument("--config", type=Path, metavar="RUN.yaml", help="run: its config, which has its objective")
-    more.add_argument("--beta", type=float, metavar="X", help="run: the factor, where no objective says it")
-    more.add_argument(
-        "--plain", action="store_true", default=None, help="reward model: prompt and answer as texts, without template"
-    )
+    more.add_argument("--config", type=Path, metavar="RUN.yaml", help="run: its config")
+    more.add_argument("--beta", type=float, metavar="X", help="run: the factor, where no checkpoint says it")
     more.add_argument("--device", metavar="NAME", help="model: cpu or cuda; the GPU where there is one")
-    more.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="model: of its weights; its own")
+    more.add_argument("--dtype", choices=_DTYPES, metavar="NAME", help="model: float32, bfloat16 or float16; its own")
     more.add_argument("--endpoint", metavar="URL", help="judge: an OpenAI-compatible server, such as vLLM's")
-    more.add_argument("--key_variable", metavar="NAME", help="judge: environment variable with the server's key")
+    more.add_argument("--key_variable", metavar="NAME", help="judge: environment variable with its key")
     more.add_argument("--rubric", type=Path, metavar="FILE", help="judge: what makes an answer good, as text")
-    more.add_argument(
-        "--compare", choices=("all", "best"), help="judge: all pairs, or each with the best so far (default: all)"
-    )
-    more.add_argument(
-        "--ask_again", type=int, metavar="N", help="judge: times that it is asked again for a verdict (default: 2)"
-    )
-    more.add_argument(
-        "--judge_tokens", type=int, metavar="N", help="judge: most tokens of what it says (default: 1024)"
-    )
+    more.add_argument("--compare", choices=("all", "best"), help="judge: all pairs, or each with the best so far")
+    more.add_argument("--ask_again", type=int, metavar="N", help="judge: times it is asked again for a verdict, 2")
+    more.add_argument("--judge_tokens", type=int, metavar="N", help="judge: most tokens of what it says, 1024")
 
 
 def scorer_of(options: Namespace, command: str) -> Scorer:
