@@ -24,7 +24,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "cache": "list, check and remove kept log-probs of references",
     },
     "rounds": {
-        "score": "give completions scores: a function, a reward model, a run, a judge",
+        "score": "score completions: a function, a reward model, a run or a judge",
         "pair": "make preference pairs of completions with scores",
         "rounds": "run rounds of generate, score, pair and fit",
         "pivots": "find the tokens that decide on an answer, as pairs of single tokens",

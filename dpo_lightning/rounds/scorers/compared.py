@@ -75,7 +75,7 @@ class Compared:
 
     @property
     def has_reference(self) -> bool:
-        """Whether the objective compares with a reference."""
+        """True where the objective compares with a reference."""
         return self._of_reference is not None
 
     @property
@@ -125,7 +125,7 @@ def _batches(examples: Sequence[TokenizedExample]) -> Iterator[list[TokenizedExa
 
 
 class Asked(NamedTuple):
-    """What a user asks to be compared.
+    """The models that a user asks to compare.
 
     Attributes:
         run: A checkpoint, a model or an adapter.

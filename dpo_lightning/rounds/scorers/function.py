@@ -39,7 +39,7 @@ class FunctionScorer(Scorer):
 
     @property
     def made(self) -> Mapping[str, Any]:
-        """Its path, and the content of its file."""
+        """The path of the function, and the content of its file."""
         return self._made
 
     def score(self, rows: Sequence[Candidates]) -> list[list[float]]:
@@ -82,7 +82,7 @@ def scorer(options: Namespace, command: str) -> Scorer:
         return _made_by(found, place)
     if inspect.isclass(found) or not callable(found):
         raise InputError(f"{place}: a {type(found).__name__}: name a function of a prompt and a completion")
-    beside = {_ROW: {}} if _ROW in _parameters(found) else {}
+    beside: dict[str, Any] = {_ROW: {}} if _ROW in _parameters(found) else {}
     try:
         inspect.signature(found).bind("prompt", "completion", **beside)
     except TypeError as error:
