@@ -64,7 +64,13 @@ def kept_rows(path: Path, made: Mapping[str, Any], place: str) -> Iterator[KeptR
         with replaced(note) as temporary:
             temporary.write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
         part.touch()
-        yield KeptRows(part, _whole_rows(part), whole=False)
+        try:
+            yield KeptRows(part, _whole_rows(part), whole=False)
+        except BaseException:
+            if not part.stat().st_size:  # nothing is lost, and a corrected call has other settings
+                part.unlink()
+                note.unlink()
+            raise
         part.replace(path)
 
 
@@ -106,7 +112,7 @@ def alone(file: Path, place: str) -> Iterator[None]:
 
 def _check_same(note: Path, made: Mapping[str, Any], path: Path, part: Path, place: str) -> None:
     """Refuse to go on with rows that were made of something else."""
-    there = next((each for each in (path, part) if each.exists()), None)
+    there = path if path.exists() else part if part.exists() and part.stat().st_size else None
     if there is None:
         return
     remedy = f"give another path, or delete {there}"

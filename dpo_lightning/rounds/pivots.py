@@ -80,17 +80,24 @@ class RowSearch:
             InputError: for a prompt that cannot be written or continued, and an answer that cannot be judged.
         """
         answers = [self._tokens(number) for number in range(len(self._row.completions))]
-        self._before = answers[0][0]
+        self._begin(answers[0][0])
         chance = self._prefix([]).chance
         found: dict[str, Any] = {"prompt": self._row.prompt, "p": chance, "answers": [], "pairs": [], "without_pair": 0}
         if not self._settings.least <= chance <= self._settings.most:
             return found
-        for _, ids in answers:
+        for before, ids in answers:
+            self._begin(before)
             segments = self._segments(ids)
             found["answers"].append([self._said(ids, each) for each in segments])
             for segment in segments:
                 self._add(ids, segment, found)
         return found
+
+    def _begin(self, before: list[int]) -> None:
+        """Go on behind these tokens of the prompt: a template may begin some answers otherwise."""
+        if before != self._before:
+            self._known.clear()
+        self._before = before
 
     def _tokens(self, number: int) -> tuple[list[int], list[int]]:
         row = self._row

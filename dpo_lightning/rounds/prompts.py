@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from dpo_lightning.data.formats import Example, RowFormat
+from dpo_lightning.data.formats.messages import text_or_messages
 from dpo_lightning.data.formats.template_inputs import ARGUMENTS, TOOLS, template_inputs
 from dpo_lightning.data.reading.packed import opened_text, suffix_of
 from dpo_lightning.data.tokenize.encoding import TextEncoder
@@ -56,6 +57,8 @@ def asked_of(texts: Sequence[str], file: Path | None, *, answers: bool = True) -
     Raises:
         InputError: where there is none, and for a file that cannot be read, naming the line.
     """
+    if not all(texts):
+        raise InputError("generate --prompt: an empty text: write one")
     asked = [*map(Asked, texts), *([] if file is None else _rows(file, answers))]
     if not asked:
         raise InputError("generate: say what to continue: --prompt TEXT, or --prompts FILE")
@@ -142,7 +145,8 @@ def _checked(prompt: Any, place: str) -> Prompt:
     is_chat = isinstance(prompt, list) and prompt and all(isinstance(each, dict) and "role" in each for each in prompt)
     if not (is_chat or (isinstance(prompt, str) and prompt)):
         raise InputError(f"{place}: no prompt: {_REMEDY}")
-    return cast(Prompt, prompt)
+    with prefixed(f"{place}: "):
+        return cast(Prompt, text_or_messages({"prompt": prompt}, "prompt"))
 
 
 def writes_as_messages(prompts: Sequence[Prompt], tokenizer: Any) -> bool:

@@ -17,9 +17,12 @@ import pytest
 from dpo_lightning.cli.door import main
 from tests.docs import stand_ins
 from tests.docs.blocks import ROOT
+from tests.helpers.endpoint import stand_in
 
 FINDINGS = {"inspect": {0, 3}}  # the doctor's exit code says that there are warnings
 JOINS = {"|", ">", "2>&1", "&", "&&", ";"}
+SERVER = "http://localhost:8000/v1"
+"""Address of a server on the pages, in whose place a small one answers whatever the model."""
 TRAINER = {"fit", "validate", "test", "predict"}
 
 
@@ -27,6 +30,14 @@ def run(line: str, earlier: Callable[[], Path], *, parsed_only: bool = False) ->
     """Run a line of shell, or look up what it names; `earlier` is where an earlier run left what it names."""
     if inner := re.fullmatch(r'eval "\$\((.+)\)"', line):
         line = inner[1]
+    if SERVER in line and not parsed_only:
+        with stand_in(models=None) as server:
+            _run(line.replace(SERVER, server.url), earlier, parsed_only)
+        return
+    _run(line, earlier, parsed_only)
+
+
+def _run(line: str, earlier: Callable[[], Path], parsed_only: bool) -> None:
     words = shlex.split(line)
     while words and re.fullmatch(r"\w+=\S*", words[0]):  # a variable for this command alone
         words = words[1:]

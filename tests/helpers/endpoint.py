@@ -27,7 +27,7 @@ class StandIn:
 
     Attributes:
         answer: Writes the texts.
-        models: Names of its models; another one is 404.
+        models: Names of its models; another one is 404. None takes any.
         key: The key that it asks for; None takes any.
         failures: Answers in place of the first requests: a status, or "hang up". Each is used once.
         ignores_n: Give one choice, however many are asked for.
@@ -41,7 +41,7 @@ class StandIn:
     """
 
     answer: Answer = echo
-    models: tuple[str, ...] = ("tiny",)
+    models: tuple[str, ...] | None = ("tiny",)
     key: str | None = None
     failures: list[int | str] = field(default_factory=list)
     ignores_n: bool = False
@@ -71,7 +71,7 @@ class StandIn:
             return failure, _error(f"failed with {failure}")
         if self.key is not None and key != f"Bearer {self.key}":
             return 401, _error("wrong key")
-        if body.get("model") not in self.models:
+        if self.models is not None and body.get("model") not in self.models:
             return 404, _error(f"The model {body.get('model')} does not exist")
         for name, said in self.refuses.items():
             if name in body:
@@ -114,7 +114,9 @@ def stand_in(answer: Answer = echo, **settings: Any) -> Iterator[StandIn]:
             if self.path != "/v1/models":
                 self._send(404, _error("no such path"))
                 return
-            self._send(200, {"object": "list", "data": [{"id": each, "object": "model"} for each in state.models]})
+            self._send(
+                200, {"object": "list", "data": [{"id": each, "object": "model"} for each in state.models or ()]}
+            )
 
         def do_POST(self) -> None:
             """Answer a request."""

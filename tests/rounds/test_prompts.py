@@ -30,6 +30,8 @@ def test_texts_stand_before_the_rows_of_a_file(tmp_path: Path) -> None:
     file = written(tmp_path / "asked.jsonl", {"prompt": "b"}, {"messages": CHAT}, {"prompt": CHAT}, CHAT, "c")
     assert prompts_of(["a"], file) == ["a", "b", CHAT, CHAT, CHAT, "c"]
     assert prompts_of(["a"], None) == ["a"]
+    with pytest.raises(InputError, match="generate --prompt: an empty text"):
+        prompts_of(["a", ""], None)
 
 
 @pytest.mark.parametrize("name", ["asked.json", "asked.jsonl", "asked.jsonl.gz", "asked"])
@@ -66,6 +68,8 @@ def test_other_columns_stay_and_answers_do_not(tmp_path: Path) -> None:
         ({"messages": [*CHAT, {"role": "assistant", "content": "ho"}]}, "messages: they end with an answer: leave it"),
         ({"prompt": "a", "system": "be kind"}, "system: nothing reads it: write it as the first of the messages"),
         ({"prompt": "a\ud800"}, "half of a character"),
+        ({"messages": [{"role": "user"}]}, "field `prompt`, message 0"),
+        ({"messages": [{"role": "user", "content": 3}]}, "field `prompt`, message 0"),
         ({"prompt": "a", "tools": 3}, "field `tools`: "),
         ({"chosen": "a", "rejected": "b"}, "no column `prompt`"),
         ({"chosen": "a"}, "no prompt: write"),

@@ -40,7 +40,8 @@ def pivots(arguments: Sequence[str]) -> None:
     options = parser().parse_args(arguments)
     _check(options)
     leave_out_noise()
-    settings = PivotSettings(options.threshold, options.gap, *options.between, options.alternatives)
+    least, most = options.between
+    settings = PivotSettings(options.threshold, options.gap, least, most, options.alternatives)
     with scorer_of(options, "pivots") as scorer, _continuer(options) as continuer:
         found = search_file(options.file, options.out, continuer, scorer, settings)
     _print(found, options)
@@ -94,7 +95,7 @@ def _print(found: Pivots, options: argparse.Namespace) -> None:
     print(shown(f"{found.pairs} pairs of {found.rows} rows in {options.out}, to train on with --data.eos never"))
     low, high = options.between
     print(f"{found.outside} rows were not searched: their chance is below {low:g} or above {high:g}")
-    print(f"{found.without_pair} pivotal tokens gave no pair: nothing else there had another end")
+    print(f"{found.without_pair} pivotal tokens gave no pair: no other end there, or no single tokens")
     print(shown(f"chances along each answer in {searched_path(options.out)}"))
 
 
