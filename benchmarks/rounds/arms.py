@@ -55,8 +55,8 @@ ROUNDS = Arm("three rounds", rounds=3)
 
 ARMS: tuple[tuple[Arm, ...], ...] = (
     OFFLINE.over((0.1, 0.2, 0.3, 0.5, 1.0)),
-    SAMPLED.over((0.1, 0.2, 0.5)),
-    ROUNDS.over((0.5, 1.0)),
+    SAMPLED.over((0.2, 0.5)),
+    ROUNDS.over((0.5, 1.0, 2.0)),
 )
 """The curves of the picture."""
 

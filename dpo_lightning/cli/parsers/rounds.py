@@ -12,14 +12,14 @@ examples:
   dpo-lightning rounds --config configs/iterative.yaml
   dpo-lightning rounds --config configs/iterative.yaml --out runs/other --print
 
-A call that was killed goes on where it was. docs/tutorials/on-policy.md shows the steps."""
+A call that was killed goes on where it was: docs/tutorials/on-policy.md."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = CommandParser(
         prog="dpo-lightning rounds",
-        description="Run rounds of generate, score, pair and fit, each with the policy of the one before.",
+        description="Run rounds of generate, score, pair and fit, one policy after the other.",
         examples=_EXAMPLES,
     )
     parser.add_argument("--config", type=Path, required=True, metavar="LOOP.yaml", help="the config of the loop")

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dpo_lightning.cli.commands import rounds as command
 from dpo_lightning.cli.main import main
-from tests.cli.loop.a_loop import written
+from tests.cli.loop.a_loop import in_this_process, written
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -80,3 +83,22 @@ def test_a_wrong_config_is_one_line(here, changes, line):
     assert str(end.value.code).startswith(line)
     assert len(str(end.value.code).splitlines()) == 1
     assert not (here / "out").exists()
+
+
+def test_the_shipped_config_trains_a_tiny_model(here, monkeypatch, capsys):
+    """Its own values, but for the model, the device, the scorer and the sizes; each command in this process."""
+    file = written(here, model=True)
+    small = yaml.safe_load(file.read_text())
+    shipped = yaml.safe_load((CONFIGS / "iterative.yaml").read_text())
+    shipped["rounds"] |= {**small["rounds"], "number": 1, "prompts_per_round": 4}
+    shipped["generate"] |= {"max_new_tokens": 8}
+    shipped["score"], shipped["pair"]["keep_cut"] = small["score"], True
+    shipped["fit"]["data"] |= {"val_split": 0.25, "max_length": 64}
+    shipped["fit"]["trainer"] |= {"accelerator": "cpu", "precision": "32-true", "enable_progress_bar": False}
+    shipped["fit"]["trainer"]["callbacks"][1]["init_args"]["max_new_tokens"] = 4
+    file.write_text(yaml.safe_dump(shipped))
+    monkeypatch.setattr(command, "call_in_process", in_this_process)
+    main(["rounds", "--config", str(file)])
+    assert "policy in out/round-1/model" in capsys.readouterr().out
+    assert (here / "out/round-1/model/model.safetensors").is_file()
+    assert (here / "out/round-1/samples.md").is_file()

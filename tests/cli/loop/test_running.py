@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,24 +15,13 @@ from dpo_lightning.cli.loop.outcome import outcomes, table
 from dpo_lightning.cli.loop.running import call_in_process, run_rounds
 from dpo_lightning.cli.loop.settings import read_config
 from dpo_lightning.cli.loop.steps import plan
-from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
 from dpo_lightning.module import PreferenceModule
 from dpo_lightning.rounds.kept_rows import KeptRows
-from tests.cli.loop.a_loop import written
+from tests.cli.loop.a_loop import in_this_process, written
 from tests.helpers.resumable import in_processes
 
 DIES = {"rows": (KeptRows, "add"), "step": (PreferenceModule, "training_step")}
-
-
-def in_this_process(words: Sequence[str]) -> int:
-    """A command as the loop calls it, without the seconds that a process takes to import everything."""
-    try:
-        main(list(words))
-    except SystemExit as end:
-        print(end.code)
-        return 1
-    return 0
 
 
 def die_in(what: str, calls: int) -> None:
