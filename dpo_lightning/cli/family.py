@@ -18,13 +18,13 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "predict": "write the rewards of each completion",
     },
     "after a run": {
-        "generate": "print what a policy, and its reference, says to prompts",
+        "generate": "print or write what a policy, or a server's model, says to prompts",
         "report": "write the page of a run, or one that compares several",
         "export": "turn a checkpoint into a Hugging Face model",
         "cache": "list, check and remove kept log-probs of references",
     },
     "rounds": {
-        "score": "give completions scores: a function, a reward model, a run, a judge",
+        "score": "score completions: a function, a reward model, a run or a judge",
         "pair": "make preference pairs of completions with scores",
     },
     "as a reward model": {

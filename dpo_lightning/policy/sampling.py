@@ -28,6 +28,7 @@ class Sampling(NamedTuple):
         temperature: Softmax temperature; 1 samples from the model itself, 0 takes the likeliest token.
         seed: Seed of the samples, which also depend on `prompts_at_once`.
         prompts_at_once: Most prompts of a batch.
+        top_p: Share of the probability that is sampled from: the likeliest tokens that reach it; 1 takes all.
     """
 
     samples_per_prompt: int
@@ -35,6 +36,7 @@ class Sampling(NamedTuple):
     temperature: float
     seed: int
     prompts_at_once: int = 1
+    top_p: float = 1.0
 
 
 class PromptBatch(NamedTuple):
@@ -201,7 +203,7 @@ def _continued(
     start, most = min(map(len, rows)), sampling.max_new_tokens
     steps = max(map(len, rows)) - start + most
     watch = _Rows(rows, ends, most, device, advance)
-    warm = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+    warm = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": sampling.top_p}
     torch.manual_seed(int(np.random.SeedSequence((sampling.seed, number)).generate_state(1, np.uint64)[0]))
     input_ids = torch.tensor([row[:start] for row in rows], device=device)
     output = generate(

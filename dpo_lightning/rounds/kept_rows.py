@@ -42,7 +42,7 @@ def kept_rows(path: Path, made: Mapping[str, Any], place: str) -> Iterator[KeptR
     """Yield the rows of a file that a command makes; the file takes its name when the block ends without an error.
 
     Until then the rows are in `.NAME.part` beside it. What they were made of is in `.NAME.made`, which stays: a later
-    call with the same goes on, or finds that all is done.
+    call with the same goes on, or finds that all is done. Where the block fails before the first row, nothing stays.
 
     Args:
         path: The file.
@@ -64,7 +64,13 @@ def kept_rows(path: Path, made: Mapping[str, Any], place: str) -> Iterator[KeptR
         with replaced(note) as temporary:
             temporary.write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
         part.touch()
-        yield KeptRows(part, _whole_rows(part), whole=False)
+        try:
+            yield KeptRows(part, _whole_rows(part), whole=False)
+        except BaseException:
+            if not part.stat().st_size:
+                part.unlink()
+                note.unlink()
+            raise
         part.replace(path)
 
 
@@ -101,7 +107,7 @@ def _alone(file: Path, place: str) -> Iterator[None]:
 
 def _check_same(note: Path, made: Mapping[str, Any], path: Path, part: Path, place: str) -> None:
     """Refuse to go on with rows that were made of something else."""
-    there = next((each for each in (path, part) if each.exists()), None)
+    there = path if path.exists() else part if part.exists() and part.stat().st_size else None
     if there is None:
         return
     remedy = f"give another path, or delete {there}"

@@ -141,7 +141,7 @@ def _gap(better: _One, worse: _One) -> float:
 
 
 def _is_taken(better: _One, worse: _One, rules: Rules, left: Counter[str]) -> bool:
-    if np.float32(better.score) == np.float32(worse.score):  # type: ignore[arg-type]  # as a loss gets them
+    if np.float32(better.score) == np.float32(worse.score):  # as a loss gets them
         left[TIES] += 1
         return False
     if _gap(better, worse) < rules.min_gap:
@@ -177,8 +177,8 @@ def pair_lines(pairs: Sequence[dict[str, Any]], rows: int, left: Counter[str]) -
     return [
         f"{len(pairs)} pairs of {rows} rows",
         f"left out: {said_of(left) or 'nothing'}",
-        f"{of_margins}; chosen is longer in {longer:.0%} ({fmean(lengths[0]):.0f} to {fmean(lengths[1]):.0f} "
-        "characters)",
+        f"{of_margins}; chosen is the longer one in {longer:.0%} (mean {fmean(lengths[0]):.0f} characters, rejected "
+        f"{fmean(lengths[1]):.0f})",
     ]
 
 

@@ -31,9 +31,8 @@ def score_file(file: Path, out: Path, scorer: Scorer, command: str = "score") ->
     """
     if out.resolve() == file.resolve():
         raise InputError(f"{command} --out: {out} is the file that is read: give another path")
-    place = f"{command} {file}"
+    made = {"command": "score", "file": content_of(file, command), "scorer": dict(scorer.made)}
     read = [(line, candidates_of(row, line)) for line, row in json_rows(file, command)]
-    made = {"command": "score", "file": content_of(file, place), "scorer": dict(scorer.made)}
     with kept_rows(out, made, f"{command} --out") as kept:
         add_scored(kept, read, scorer)
     return [dict(row) for _, row in json_rows(out, command)]

@@ -177,3 +177,18 @@ def test_scores_that_are_no_distribution_are_refused(value: float) -> None:
     model.lm_head.weight.data[3] = value
     with pytest.raises(RuntimeError, match="NaN or infinite scores"):
         sample_tokens(model, [[1, 5]], 2, samples_per_prompt=1, max_new_tokens=2, temperature=0.0, seed=0)
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.7])
+def test_a_share_of_the_probability_is_sampled_from_its_likeliest_tokens(top_p):
+    model = tiny_llama()
+    sampling = Sampling(200, 1, 1.0, 0, prompts_at_once=4, top_p=top_p)
+    found = sample_batches(model, PROMPTS, prompt_batches(PROMPTS, sampling), EOS, sampling)
+    for place, prompt in enumerate(PROMPTS):
+        with torch.no_grad():
+            shares = model(torch.tensor([prompt])).logits[0, -1].softmax(-1)
+        order = shares.argsort(descending=True).tolist()
+        nucleus = {order[count] for count in range(len(order)) if sum(shares[order[:count]]) < top_p}
+        drawn = {token for (token,) in found[place]}
+        assert drawn <= nucleus
+        assert len(drawn) > len(nucleus) / 2

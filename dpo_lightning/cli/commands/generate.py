@@ -5,121 +5,142 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
 from torch import nn
-from torch.optim import AdamW
 
-from dpo_lightning import DPO, SFT, Constant, PreferenceModule
-from dpo_lightning.checkpoints import MANIFEST
 from dpo_lightning.cli.parsers.generate import parser
 from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import load_config, load_model
-from dpo_lightning.policy.lora import is_adapted
 from dpo_lightning.policy.sampling import Sampling, prompt_batches, sample_batches, steps_of
-from dpo_lightning.reference import NoReference, Precomputed
-from dpo_lightning.rounds.prompts import Prompt, prompt_ids, prompts_of, writes_as_messages
-from dpo_lightning.rounds.saved_policy import check_source, loaded_module, run_settings, run_tokenizer, single_file
-from dpo_lightning.utils.settings import NOT_NEGATIVE, SEED, at_least, check_rules
+from dpo_lightning.rounds.endpoint import Endpoint
+from dpo_lightning.rounds.generation import EndpointSampler, PolicySampler, Sampler, sample_file
+from dpo_lightning.rounds.policy_models import models_of, on_its_device, tokenizer_of
+from dpo_lightning.rounds.prompts import Asked, Prompt, asked_of, prompt_ids, writes_as_messages
+from dpo_lightning.rounds.saved_policy import check_source, run_settings
+from dpo_lightning.utils.files import check_writable
+from dpo_lightning.utils.settings import NOT_NEGATIVE, POSITIVE, SEED, Rule, at_least, check_rules
 from dpo_lightning.utils.text import shown
 
-_RULES = {**dict.fromkeys(("max_new_tokens", "samples"), at_least(1)), "temperature": NOT_NEGATIVE, "seed": SEED}
+_COUNTS = ("max_new_tokens", "samples", "samples_at_once", "requests_at_once")
+_RULES = {
+    **dict.fromkeys(_COUNTS, at_least(1)),
+    "temperature": NOT_NEGATIVE,
+    "top_p": Rule("in (0, 1]", lambda value: 0 < value <= 1),
+    "seed": SEED,
+    "timeout": POSITIVE,
+}
 _SAMPLES_AT_ONCE = 32
-
-
-class _Models(NamedTuple):
-    """A policy, what is its reference inside a block, and the name that a tokenizer is looked for by."""
-
-    policy: nn.Module
-    reference: Any
-    name: str | None
+_OF_A_SERVER = ("model", "key_variable", "requests_at_once", "timeout")
+_OF_A_MODEL = ("config", "reference", "samples_at_once")
 
 
 def generate(arguments: Sequence[str]) -> None:
-    """Print completions of prompts.
+    """Print completions of prompts, or write them into a file.
 
     Raises:
         InputError: for what cannot be loaded, or read, and for a reference that is not there.
     """
     options = parser().parse_args(arguments)
+    _check(options)
+    leave_out_noise()
+    if options.source is not None:
+        check_source(options.source, "generate")
+    asked = asked_of(options.prompt, options.prompts, answers=options.out is None)
+    if options.out is not None:
+        _say_left_out(asked)
+        check_writable("generate --out", options.out, directory=False)
+    if options.endpoint is None:
+        _from_model(options, asked)
+    else:
+        _from_server(options, asked)
+
+
+def _check(options: argparse.Namespace) -> None:
     check_rules("generate --", options, **_RULES)
     if not options.temperature and options.samples > 1:
         raise InputError(f"generate --samples: {options.samples} completions at temperature 0 are all the same: take 1")
-    leave_out_noise()
-    check_source(options.source, "generate")
-    prompts = prompts_of(options.prompt, options.prompts)
+    if not options.temperature and options.top_p < 1:
+        raise InputError("generate --top_p: at temperature 0 nothing is sampled: leave it out")
+    if (options.endpoint is None) == (options.source is None):
+        had = "neither" if options.source is None else "both"
+        raise InputError(f"generate: give a checkpoint or a model, or --endpoint and --model: got {had}")
+    foreign = _OF_A_SERVER if options.endpoint is None else _OF_A_MODEL
+    for name in foreign:
+        if getattr(options, name):
+            remedy = "it is for --endpoint" if options.endpoint is None else "it is for a model that is loaded here"
+            raise InputError(f"generate --{name}: nothing reads it: {remedy}: leave it out")
+    if options.endpoint is not None and not options.model:
+        raise InputError("generate --endpoint: say which of its models: --model NAME")
+    if options.out is not None:
+        _check_file(options)
+
+
+def _check_file(options: argparse.Namespace) -> None:
+    for name in ("json", "reference"):
+        if getattr(options, name):
+            raise InputError(f"generate --{name}: it prints, and --out writes the policy's rows: leave one out")
+    if options.prompts is not None and options.prompts.resolve() == options.out.resolve():
+        raise InputError(f"generate --out: {options.out} is the file of the prompts: give another path")
+
+
+def _say_left_out(asked: Sequence[Asked]) -> None:
+    names = sorted({name for each in asked for name in each.left_out})
+    if names:
+        print(shown(f"left out of the rows, as they are others' answers: {', '.join(names)}"), file=sys.stderr)
+
+
+def _sampling(options: argparse.Namespace) -> Sampling:
+    at_once = max(1, (options.samples_at_once or _SAMPLES_AT_ONCE) // options.samples)
+    settings = options.max_new_tokens, options.temperature, options.seed, at_once, options.top_p
+    return Sampling(options.samples, *settings)
+
+
+def _from_server(options: argparse.Namespace, asked: Sequence[Asked]) -> None:
+    given = {"timeout": options.timeout, "at_once": options.requests_at_once}
+    more = {name: value for name, value in given.items() if value is not None}
+    endpoint = Endpoint(options.endpoint, options.model, options.key_variable or "OPENAI_API_KEY", **more)
+    sampler = EndpointSampler(endpoint, _sampling(options), plain=options.plain)
+    if options.out is not None:
+        _write(sampler, asked, options)
+        return
+    for rows in sampler.candidates(asked):
+        for row in rows:
+            _print(row.prompt, {"policy": row.completions}, as_json=options.json)
+
+
+def _from_model(options: argparse.Namespace, asked: Sequence[Asked]) -> None:
     run = run_settings(options.config, "generate")
-    with _models(options, run) as models:
-        tokenizer = run_tokenizer(run["data"], models.name)
-        if tokenizer is None:
-            raise InputError("generate: no tokenizer beside the model: give the run's config as --config")
-        if not options.plain and writes_as_messages(prompts, tokenizer):
+    with models_of(options.source, run, with_reference=options.reference) as models:
+        tokenizer = tokenizer_of(models, run, "generate")
+        if not options.plain and writes_as_messages([each.prompt for each in asked], tokenizer):
             print("prompts are written by the chat template; --plain continues texts as they are", file=sys.stderr)
-        ids = [prompt_ids(each, tokenizer, plain=options.plain) for each in prompts]
-        models.policy.to("cuda" if torch.cuda.is_available() else "cpu")
-        found = {"policy": _sampled(models.policy, ids, tokenizer, options)}
+        policy = on_its_device(models.policy)
+        if options.out is not None:
+            sampler = PolicySampler(policy, tokenizer, options.source, _sampling(options), plain=options.plain)
+            _write(sampler, asked, options)
+            return
+        ids = [prompt_ids(each, tokenizer, plain=options.plain) for each in asked]
+        found = {"policy": _sampled(policy, ids, tokenizer, options)}
         if models.reference is not None:
             with models.reference as reference:
                 found["reference"] = _sampled(reference, ids, tokenizer, options)
-    for number, prompt in enumerate(prompts):
-        _print(prompt, {name: texts[number] for name, texts in found.items()}, as_json=options.json)
+    for number, each in enumerate(asked):
+        _print(each.prompt, {name: texts[number] for name, texts in found.items()}, as_json=options.json)
 
 
-@contextmanager
-def _models(options: argparse.Namespace, run: Mapping[str, Any]) -> Iterator[_Models]:
-    source = Path(options.source)
-    if source.is_file() or (source / MANIFEST).is_file() or (source / ".metadata").is_file():
-        with single_file(source) as file:
-            module = _of_checkpoint(file, run, with_reference=options.reference)
-            yield _Models(module.policy, _reference_of(module) if options.reference else None, module.policy_name)
-        return
-    kwargs = run["model"].get("model_kwargs")
-    dtype = getattr(load_config(options.source, kwargs), "dtype", None) or torch.float32
-    policy = load_model(options.source, dtype, model_kwargs=kwargs)
-    if options.reference and not is_adapted(policy):
-        raise InputError(
-            f"generate --reference: {options.source} is a whole model, and no reference is beside it: give the run's "
-            "checkpoint, or generate from the other model too"
-        )
-    yield _Models(policy, _without_adapter(policy) if options.reference else None, options.source)
-
-
-def _of_checkpoint(file: Path, run: Mapping[str, Any], *, with_reference: bool) -> PreferenceModule:
-    unread: dict[str, Any] = {"optimizer": AdamW, "schedule": Constant()}
-    if not with_reference:
-        return loaded_module(file, run, **unread, objective=SFT(), reference=NoReference())
-    module = loaded_module(file, run, **unread, objective=DPO())
-    if isinstance(settings := module.reference_settings, Precomputed):  # the values of its pairs are no model
-        return loaded_module(file, run, **unread, objective=DPO(), reference=settings.source)
-    return module
-
-
-@contextmanager
-def _reference_of(module: PreferenceModule) -> Iterator[nn.Module]:
-    with module.reference.generating() as model:
-        if model is None:
-            raise InputError(
-                "generate --reference: the run has none that generates, or its model is gone: leave it out"
-            )
-        yield model
-
-
-@contextmanager
-def _without_adapter(policy: nn.Module) -> Iterator[nn.Module]:
-    with cast(Any, policy).disable_adapter():
-        yield policy
+def _write(sampler: Sampler, asked: Sequence[Asked], options: argparse.Namespace) -> None:
+    found = sample_file(sampler, asked, options.out)
+    share = f"{found.ended / found.completions:.0%} ended by themselves"
+    before = f", {found.before} of them from before" if found.before else ""
+    print(shown(f"{found.completions} completions of {found.prompts} prompts{before} in {options.out}: {share}"))
 
 
 def _sampled(model: nn.Module, ids: list[list[int]], tokenizer: Any, options: argparse.Namespace) -> list[list[str]]:
     from tqdm import tqdm
 
-    at_once = max(1, _SAMPLES_AT_ONCE // options.samples)
-    sampling = Sampling(options.samples, options.max_new_tokens, options.temperature, options.seed, at_once)
+    sampling = _sampling(options)
     batches = prompt_batches(ids, sampling)
     shows = sys.stderr.isatty()
     with tqdm(total=steps_of(batches, sampling), desc="generating", disable=not shows, leave=False) as bar:

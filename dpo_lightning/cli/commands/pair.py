@@ -34,13 +34,13 @@ def pair(arguments: Sequence[str]) -> None:
     left: Counter[str] = Counter()
     unmatched: list[str] = []
     rules = Rules(options.how, options.min_gap or 0.0, options.keep_cut)
-    rows = [_read(each) for each in files]
-    found = delta_pairs(*rows, rules, left, unmatched) if options.other else ranked_pairs(*rows, rules, left)
+    rows, *others = [_read(each) for each in files]
+    found = delta_pairs(rows, others[0], rules, left, unmatched) if others else ranked_pairs(rows, rules, left)
     pairs = list(found)
     if not pairs:
-        raise InputError(f"pair {files[0]}: no pair comes of {len(rows[0])} rows: {said_of(left)}")
+        raise InputError(f"pair {files[0]}: no pair comes of {len(rows)} rows: {said_of(left)}")
     _write(pairs, options.out, {"command": "pair", **rules._asdict(), "files": contents})
-    lines = pair_lines(pairs, len(rows[0]), left)
+    lines = pair_lines(pairs, len(rows), left)
     lines += [f"the first prompt without a row in the other file: {unmatched[0]}"] if unmatched else []
     for line in [*lines, f"pairs in {options.out}"]:
         print(shown(line))

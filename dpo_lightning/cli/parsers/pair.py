@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = CommandParser(
         prog="dpo-lightning pair",
-        description="Write preference pairs of completions with scores, or of two models' completions.",
+        description="Write preference pairs of completions with scores, or of two models.",
         examples=_EXAMPLES,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="rows of JSON with `completions` and `scores`")

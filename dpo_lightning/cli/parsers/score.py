@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = CommandParser(
         prog="dpo-lightning score",
-        description="Write completions with a score each: by a function, a reward model, a run or a judge.",
+        description="Score completions by a function, a reward model, a run or a judge.",
         examples=_EXAMPLES,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="rows of JSON with `prompt` and `completions`")

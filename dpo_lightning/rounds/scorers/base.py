@@ -40,7 +40,7 @@ class Scorer(ABC):
     @property
     @abstractmethod
     def made(self) -> Mapping[str, Any]:
-        """What decides on the scores, as JSON: a command goes on with its file only where it is the same."""
+        """The settings that decide on the scores, as JSON: a command goes on with its file where they are the same."""
 
     @property
     def continues_texts(self) -> bool:

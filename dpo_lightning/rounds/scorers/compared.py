@@ -75,13 +75,13 @@ class Compared:
 
     @property
     def has_reference(self) -> bool:
-        """Whether the objective compares with a reference."""
+        """True where the objective compares with a reference."""
         return self._of_reference is not None
 
     @property
     def limit(self) -> int | None:
         """Most tokens of a text, as the model's config says it."""
-        config = getattr(self.policy, "config", None)
+        config: Any = getattr(self.policy, "config", None)
         text = config.get_text_config() if hasattr(config, "get_text_config") else config
         return cast("int | None", getattr(text, "max_position_embeddings", None))
 
@@ -125,7 +125,7 @@ def _batches(examples: Sequence[TokenizedExample]) -> Iterator[list[TokenizedExa
 
 
 class Asked(NamedTuple):
-    """What a user asks to be compared.
+    """The models that a user asks to compare.
 
     Attributes:
         run: A checkpoint, a model or an adapter.
@@ -219,7 +219,7 @@ def _model(name: str, asked: Asked, kwargs: dict[str, Any] | None) -> nn.Module:
 def _device(asked: Asked) -> torch.device:
     try:
         found = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=found)
+        torch.ones(1, device=found).item()
     except (RuntimeError, AssertionError) as error:
         said = str(error).splitlines()[0][:120]
         raise InputError(f"--device {asked.device}: {said}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -15,13 +15,16 @@ from typing import Any, ClassVar
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.rounds.candidates import Candidates
-from dpo_lightning.rounds.prompts import Prompt
 from dpo_lightning.rounds.scorers.base import NoScoreError, Scorer
 from dpo_lightning.utils.text import nearest, one_line
+
+_ROW = "row"
 
 
 class FunctionScorer(Scorer):
     """Scores by `f(prompt, completion) -> float`; the prompt is as in the row, a text or messages.
+
+    One with an argument `row` is given the other columns of the row by that name, such as the right answer.
 
     Args:
         function: The function.
@@ -30,12 +33,13 @@ class FunctionScorer(Scorer):
 
     at_once: ClassVar[int] = 1
 
-    def __init__(self, function: Callable[[Prompt, str], float], made: Mapping[str, Any]) -> None:
+    def __init__(self, function: Callable[..., float], made: Mapping[str, Any]) -> None:
         self._function, self._made = function, made
+        self._reads_row = _ROW in _parameters(function)
 
     @property
     def made(self) -> Mapping[str, Any]:
-        """Its path, and the content of its file."""
+        """The path of the function, and the content of its file."""
         return self._made
 
     def score(self, rows: Sequence[Candidates]) -> list[list[float]]:
@@ -45,13 +49,14 @@ class FunctionScorer(Scorer):
             NoScoreError: for an error inside it, naming its line, and for what is no number.
         """
         return [
-            [self._value(row.prompt, text, number, place) for place, text in enumerate(row.completions)]
+            [self._value(row, text, number, place) for place, text in enumerate(row.completions)]
             for number, row in enumerate(rows)
         ]
 
-    def _value(self, prompt: Prompt, text: str, row: int, completion: int) -> float:
+    def _value(self, given: Candidates, text: str, row: int, completion: int) -> float:
+        beside = {_ROW: dict(given.beside)} if self._reads_row else {}
         try:
-            value = self._function(prompt, text)
+            value = self._function(given.prompt, text, **beside)
         except Exception as error:  # anything: it is the user's
             said = f"the function failed: {type(error).__name__}: {one_line(error, 160)}{_line_of(error)}"
             raise NoScoreError(said, row, completion) from error
@@ -77,13 +82,21 @@ def scorer(options: Namespace, command: str) -> Scorer:
         return _made_by(found, place)
     if inspect.isclass(found) or not callable(found):
         raise InputError(f"{place}: a {type(found).__name__}: name a function of a prompt and a completion")
+    beside: dict[str, Any] = {_ROW: {}} if _ROW in _parameters(found) else {}
     try:
-        inspect.signature(found).bind("prompt", "completion")
+        inspect.signature(found).bind("prompt", "completion", **beside)
     except TypeError as error:
         raise InputError(f"{place}: it is called with a prompt and a completion: {one_line(error, 160)}") from None
     except ValueError:  # built in, without a signature
         pass
     return FunctionScorer(found, made)
+
+
+def _parameters(function: Callable[..., Any]) -> Collection[str]:
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:  # built in, without a signature
+        return ()
 
 
 def _made_by(kind: type[Scorer], place: str) -> Scorer:
@@ -98,6 +111,8 @@ def _made_by(kind: type[Scorer], place: str) -> Scorer:
 def _found(path: str, place: str) -> tuple[Any, str | None]:
     """Return what a path names, and the file that it is in."""
     head, colon, name = path.rpartition(":") if ".py:" in path else path.rpartition(".")
+    if path.endswith(".py"):
+        raise InputError(f"{place}: a file alone: name the function in it, as {path}:NAME")
     if not (head and name.isidentifier()):
         raise InputError(f"{place}: no path: write package.module.name, or FILE.py:NAME")
     module = _of_file(Path(head), place) if colon == ":" else _imported(head, place)

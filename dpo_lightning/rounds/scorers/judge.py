@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from dpo_lightning.errors import InputError
 from dpo_lightning.rounds.candidates import Candidates
 from dpo_lightning.rounds.endpoint import Endpoint
-from dpo_lightning.rounds.prompts import Prompt
 from dpo_lightning.rounds.scorers.base import Scorer
 from dpo_lightning.rounds.scorers.rubric import AGAIN, FORM, Verdict, question, rubric_of, verdict_in
 from dpo_lightning.utils.settings import NOT_NEGATIVE, at_least, check_rules
@@ -53,7 +52,7 @@ class _Compared(NamedTuple):
 
     @property
     def changed(self) -> bool:
-        """Whether the answer changed with the order: of two answers that are swapped, A becomes B."""
+        """True where the answer changed with the order: of two answers that are swapped, A becomes B."""
         return self.has_verdict and (*self.said,) not in (("A", "B"), ("B", "A"), ("C", "C"))
 
     @property
@@ -146,13 +145,13 @@ class Judge(Scorer):
         one, two = (row.completions[place] for place in pair)
         if one == two:
             return _Compared(pair, ("C", "C"))
-        answers = [self._verdict(row.prompt, *texts) for texts in ((one, two), (two, one))]
+        answers = [self._verdict(row, *texts) for texts in ((one, two), (two, one))]
         unread = next((text for verdict, text in answers if verdict is None), None)
         return _Compared(pair, (answers[0][0], answers[1][0]), unread)
 
-    def _verdict(self, prompt: Prompt, first: str, second: str) -> tuple[Verdict | None, str]:
+    def _verdict(self, row: Candidates, first: str, second: str) -> tuple[Verdict | None, str]:
         """Ask for a verdict, and again where an answer is none; return the last answer too."""
-        messages = question(self._settings.rubric, prompt, first, second)
+        messages = question(self._settings.rubric, row, first, second)
         for _ in range(self._settings.ask_again + 1):
             reply = self._endpoint.chat(messages, temperature=0.0, max_tokens=self._settings.max_tokens)[0]
             verdict = verdict_in(reply.text) if reply.ended else None

@@ -80,7 +80,7 @@ class RewardModel(Scorer):
         """
         self._cut = [0] * len(rows)
         texts = [
-            self._tokens(row.prompt, completion, number, place)
+            self._tokens(row, completion, number, place)
             for number, row in enumerate(rows)
             for place, completion in enumerate(row.completions)
         ]
@@ -101,9 +101,11 @@ class RewardModel(Scorer):
             return []
         return [f"{sum(row[_CUT] for row in rows)} texts were cut at {self._settings.max_length} tokens"]
 
-    def _tokens(self, prompt: Prompt, completion: str, row: int, place: int) -> _Text:
+    def _tokens(self, given: Candidates, completion: str, row: int, place: int) -> _Text:
         try:
-            found = self._plain(prompt, completion) if self._settings.plain else self._templated(prompt, completion)
+            found = (
+                self._plain(given.prompt, completion) if self._settings.plain else self._templated(given, completion)
+            )
         except Exception as error:  # a template's own, and what a tokenizer says of messages
             raise NoScoreError(f"it cannot be written: {one_line(error, 200)}", row, place) from error
         ids = {name: list(found[name]) for name in found}
@@ -116,10 +118,12 @@ class RewardModel(Scorer):
             ids = {name: values[: self._limit] for name, values in ids.items()}
         return _Text(ids, row, place)
 
-    def _templated(self, prompt: Prompt, completion: str) -> Mapping[str, list[int]]:
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    def _templated(self, row: Candidates, completion: str) -> Mapping[str, list[int]]:
+        messages = [{"role": "user", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
         whole = [*messages, {"role": "assistant", "content": completion}]
-        return {"input_ids": cast(list[int], self._tokenizer.apply_chat_template(whole, return_dict=False))}
+        tools = row.beside.get("tools") or None
+        ids = self._tokenizer.apply_chat_template(whole, tools=tools, return_dict=False)
+        return {"input_ids": cast(list[int], ids)}
 
     def _plain(self, prompt: Prompt, completion: str) -> Mapping[str, list[int]]:
         if not isinstance(prompt, str):
@@ -166,7 +170,7 @@ class RewardModel(Scorer):
 
     @cached_property
     def _pads(self) -> bool:
-        """Whether padded rows have the logits that they have alone: a fixed probe, so that it is the same each time."""
+        """True where padded rows have the logits that they have alone, by a fixed probe: it is the same each time."""
         if self._pad is None:
             return False
         probe = [[each + (each == self._pad) for each in ids] for ids in _PROBE]
@@ -193,6 +197,7 @@ class RewardModel(Scorer):
             )
         device = self._settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
+            torch.ones(1, device=device).item()
             return cast(nn.Module, model).to(device).eval()
         except RuntimeError as error:
             raise InputError(f"{self._place} --device {device}: {one_line(error, 120)}") from None

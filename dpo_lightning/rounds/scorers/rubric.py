@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from dpo_lightning.errors import InputError
-from dpo_lightning.rounds.prompts import Prompt
+from dpo_lightning.rounds.candidates import Candidates
 from dpo_lightning.utils.text import one_line
 
 DEFAULT = """\
@@ -55,9 +56,11 @@ def rubric_of(file: Path | None, place: str) -> str:
     return text + "\n"
 
 
-def question(rubric: str, prompt: Prompt, first: str, second: str) -> list[dict[str, Any]]:
-    """Return the messages that ask for a verdict on two answers."""
-    request = prompt if isinstance(prompt, str) else "\n\n".join(map(_turn, prompt))
+def question(rubric: str, row: Candidates, first: str, second: str) -> list[dict[str, Any]]:
+    """Return the messages that ask for a verdict on two answers to the prompt of a row."""
+    request = row.prompt if isinstance(row.prompt, str) else "\n\n".join(map(_turn, row.prompt))
+    if tools := row.beside.get("tools"):
+        request += f"\n\n[Tools that an answer may call]\n{json.dumps(tools, ensure_ascii=False)}"
     asked = f"[Request]\n{request}\n\n[Answer A]\n{first}\n\n[Answer B]\n{second}\n\n[End of the answers]\n\n{FORM}"
     return [{"role": "system", "content": rubric}, {"role": "user", "content": asked}]
 

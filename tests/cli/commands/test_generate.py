@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dpo_lightning import FrozenAdapter, LoRA, Precomputed
 from dpo_lightning.callbacks import Export, ResumableCheckpoint
 from dpo_lightning.cli.main import main
+from tests.helpers.endpoint import stand_in
 from tests.helpers.runs import data, module, saved_model, trainer
 from tests.helpers.shards import write_shards
 
@@ -106,9 +107,50 @@ def test_lines_for_people_and_samples_that_the_seed_decides_on(tmp_path, capsys)
     assert seen[0].count("\npolicy: ") == 3
 
 
+def test_a_file_holds_what_plain_transformers_says(tmp_path, capsys):
+    model = saved_model(tmp_path / "model")
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"prompt": text, "chosen": "a"}) + "\n" for text in TEXTS))
+    words = ["generate", model, "--prompts", str(tmp_path / "asked.jsonl"), "--temperature", "0"]
+    words += ["--max_new_tokens", "12", "--out", str(tmp_path / "out.jsonl")]
+    main(words)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["completions"] for row in rows] == greedy(AutoModelForCausalLM.from_pretrained(model), TEXTS, model)
+    assert [set(row) for row in rows] == [{"prompt", "completions", "ended", "model"}] * 2
+    said = capsys.readouterr()
+    assert said.out.startswith(f"2 completions of 2 prompts in {tmp_path / 'out.jsonl'}: ")
+    assert "left out of the rows, as they are others' answers: chosen" in said.err
+    main(words)
+    assert ", 2 of them from before in " in capsys.readouterr().out
+
+
+def test_a_server_in_place_of_a_model(tmp_path, capsys):
+    with stand_in() as server:
+        words = ["generate", "--endpoint", server.url, "--model", "tiny", "--prompt", "hi", "--samples", "2"]
+        main([*words, "--json"])
+        row = json.loads(capsys.readouterr().out)
+        assert (row["prompt"], len(row["policy"])) == ([{"role": "user", "content": "hi"}], 2)
+        main([*words, "--out", str(tmp_path / "out.jsonl"), "--requests_at_once", "1", "--timeout", "9"])
+        assert json.loads((tmp_path / "out.jsonl").read_text())["completions"] == row["policy"]
+        assert capsys.readouterr().out.endswith(": 100% ended by themselves\n")
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["--prompt", "a"], "give a checkpoint or a model, or --endpoint and --model: got neither"),
+        (["model", "--endpoint", "http://a", "--prompt", "a"], "--endpoint and --model: got both"),
+        (["--endpoint", "http://a", "--prompt", "a"], "say which of its models: --model NAME"),
+        (["--endpoint", "a", "--model", "b", "--prompt", "a"], "give an address that begins with http"),
+        (["--endpoint", "http://a", "--model", "b", "--prompt", "a", "--reference"], "--reference: nothing reads it"),
+        (["--endpoint", "http://a", "--model", "b", "--prompt", "a", "--samples_at_once", "2"], "--samples_at_once: "),
+        (["model", "--prompt", "a", "--timeout", "3"], "--timeout: nothing reads it: it is for --endpoint"),
+        (["model", "--prompt", "a", "--model", "b"], "--model: nothing reads it"),
+        (["model", "--prompt", "a", "--top_p", "0"], "--top_p must be in (0, 1], got 0.0"),
+        (["model", "--prompt", "a", "--top_p", "0.5", "--temperature", "0"], "--top_p: at temperature 0 nothing is"),
+        (["model", "--prompt", "a", "--json", "--out", "o.jsonl"], "--json: it prints, and --out writes"),
+        (["model", "--prompts", "wrong.jsonl", "--out", "./wrong.jsonl"], "is the file of the prompts"),
+        (["model", "--prompt", "a", "--out", "model"], "generate --out"),
+        (["model", "--prompts", "a.parquet"], "rows of JSON are read"),
         (["model"], "say what to continue: --prompt TEXT, or --prompts FILE"),
         (["model", "--prompts", "none.jsonl"], "generate --prompts none.jsonl: "),
         (["model", "--prompts", "wrong.jsonl"], 'generate --prompts wrong.jsonl, line 2: no prompt: write {"prompt"'),
@@ -133,3 +175,4 @@ def test_what_cannot_be_done_is_refused_in_a_line(tmp_path, monkeypatch, words, 
     assert said.startswith("error: ")
     assert line in said
     assert len(said.splitlines()) == 1
+    assert not list(tmp_path.glob("*o.jsonl*"))

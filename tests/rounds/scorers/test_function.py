@@ -21,6 +21,12 @@ def length(prompt, completion):
     """How long it is."""
     return len(prompt) * 10 + len(completion) + beside.ZERO
 
+def right(prompt, completion, row):
+    return completion == row["answer"]
+
+def one_if_right(prompt, completion, *, row):
+    return 1.0 if completion == row.get("answer") else 0.0
+
 def fails(prompt, completion):
     return 1 / (len(completion) - 2)
 
@@ -76,6 +82,13 @@ def test_a_function_of_a_file_and_of_a_module_score_alike(place: Path, monkeypat
     assert loaded(f"{place}/own_scores.py:length").made["source"] != by_file.made["source"]
 
 
+def test_a_function_that_asks_for_the_row_gets_its_other_columns(place: Path) -> None:
+    rows = [Candidates("p", ["4", "5"], beside={"answer": "5"}), Candidates("q", ["4"])]
+    assert scored(loaded(f"{place}/own_scores.py:one_if_right"), rows, PLACES) == [[0.0, 1.0], [0.0]]
+    with pytest.raises(InputError, match="line 1, completion 0: the function returned False, and no number"):
+        scored(loaded(f"{place}/own_scores.py:right"), rows, PLACES)
+
+
 def test_a_class_of_scorer_is_made(place: Path) -> None:
     found = loaded(f"{place}/own_scores.py:Own")
     assert found.score(ROWS) == [[0.5, 0.5], [0.5]]
@@ -85,7 +98,7 @@ def test_a_class_of_scorer_is_made(place: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("fails", r"line 1, completion 1: the function failed: ZeroDivisionError.*own_scores\.py, line 10"),
+        ("fails", r"line 1, completion 1: the function failed: ZeroDivisionError.*own_scores\.py, line 16"),
         ("nan", "line 1, completion 0: its score is nan"),
         ("text", "completion 0: the function returned '5', and no number"),
         ("truth", "completion 0: the function returned True, and no number"),
@@ -107,6 +120,7 @@ def test_what_it_returns_is_checked(place: Path, name: str, said: str) -> None:
         ("own_scores.py:Needs", "it is made without arguments: TypeError"),
         ("missing.py:f", "there is no file .*missing.py"),
         ("broken_scores.py:f", r"NameError.*undefined.*broken_scores\.py, line 2"),
+        ("own_scores.py", r"a file alone: name the function in it, as .*own_scores\.py:NAME"),
         ("own_scores.py:", "no path: write package.module.name"),
     ],
 )

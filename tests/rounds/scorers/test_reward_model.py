@@ -80,7 +80,7 @@ def test_without_a_pad_token_texts_go_one_by_one(tmp_path: Path) -> None:
 
 def test_a_label_of_several_by_number_and_by_name(tmp_path: Path) -> None:
     model = reward_model(tmp_path / "model", num_labels=3, id2label={0: "bad", 1: "good", 2: "odd"})
-    with pytest.raises(InputError, match=r"it gives 3 logits: say which scores as --label \(0 bad, 1 good"):
+    with pytest.raises(InputError, match=r"it gives 3 logits: say which is the score as --label \(0 bad, 1 good"):
         loaded(model)
     with pytest.raises(InputError, match="--label fine: it is none of 0 bad"):
         loaded(model, "--label", "fine")
@@ -133,3 +133,10 @@ def test_the_weights_decide_and_the_device_does_not(tmp_path: Path) -> None:
     assert loaded(str(tmp_path / "model"), "--device", "cpu").made == one
     assert loaded(str(tmp_path / "model"), "--dtype", "bfloat16").made != one
     assert loaded(reward_model(tmp_path / "model", seed=1)).made != one
+
+
+def test_tools_of_a_row_reach_the_template(tmp_path: Path) -> None:
+    model = reward_model(tmp_path / "model", template="{% for t in tools or [] %}{{ t['name'] }}{% endfor %}" + CHAT)
+    rows = [Candidates("a", ["b"], beside={"tools": [{"name": name}]} if name else {}) for name in ("x", "yy", "")]
+    scores = [values[0] for values in loaded(model).score(rows)]
+    assert len({*scores}) == 3

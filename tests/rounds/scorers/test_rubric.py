@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.rounds.candidates import Candidates
 from dpo_lightning.rounds.scorers.rubric import DEFAULT, FORM, question, rubric_of, verdict_in
 
 
@@ -33,12 +34,14 @@ def test_a_verdict_is_the_last_line_and_nothing_else(answer: str, verdict: str |
 
 def test_a_question_has_both_answers_the_rubric_and_the_whole_conversation() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"name": "look"}]}
-    messages = question("Be kind.\n", [{"role": "user", "content": "hi"}, call], "one", "two")
+    messages = question("Be kind.\n", Candidates([{"role": "user", "content": "hi"}, call], []), "one", "two")
     assert messages[0] == {"role": "system", "content": "Be kind.\n"}
     asked = messages[1]["content"]
     assert asked.startswith("[Request]\nuser: hi\n\nassistant: {'tool_calls': [{'name': 'look'}]}\n\n[Answer A]\none\n")
     assert asked.endswith(f"[Answer B]\ntwo\n\n[End of the answers]\n\n{FORM}")
-    assert question(DEFAULT, "text", "one", "two")[1]["content"].startswith("[Request]\ntext\n")
+    with_tools = Candidates("text", [], beside={"tools": [{"name": "look"}]})
+    asked = question(DEFAULT, with_tools, "one", "two")[1]["content"]
+    assert asked.startswith('[Request]\ntext\n\n[Tools that an answer may call]\n[{"name": "look"}]\n\n[Answer A]\n')
 
 
 def test_a_rubric_of_a_file(tmp_path: Path) -> None:
