@@ -21,7 +21,7 @@ class ScoresOfFile(Scorer):
 
     @property
     def made(self) -> Mapping[str, Any]:
-        """Nothing beside the file."""
+        """The file alone decides on them."""
         return {"scores": "of the file"}
 
     def score(self, rows: Sequence[Candidates]) -> list[list[float]]:

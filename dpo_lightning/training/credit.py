@@ -66,7 +66,7 @@ def token_credit(
 
 
 class _Asked(NamedTuple):
-    """What is asked of an objective: the rewards that it makes of log-probs of a batch."""
+    """An objective that is asked for the rewards which it makes of log-probs of a batch."""
 
     comparison: Comparison[Any]
     batch: PreferenceBatch

@@ -128,7 +128,8 @@ def _pair_reader(row_format: Format) -> Callable[[Mapping[str, Any], str], Candi
             raise InputError(f"{place}: {error}") from error.__cause__
         if len(examples) != 1:
             raise InputError(f"{place}: {len(examples)} pairs in a row: write a row for each")
-        return Candidates(examples[0].prompt, [*_completions(examples[0], place)], beside={RIGHT: 1})
+        tools = {"tools": [*examples[0].tools]} if examples[0].tools else {}
+        return Candidates(examples[0].prompt, [*_completions(examples[0], place)], beside={RIGHT: 1, **tools})
 
     return read
 

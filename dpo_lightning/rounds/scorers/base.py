@@ -44,7 +44,7 @@ class Scorer(ABC):
 
     @property
     def continues_texts(self) -> bool:
-        """Whether a prompt that is a text is continued as it is, although the model has a chat template."""
+        """True where a prompt that is a text is continued as it is, although the model has a chat template."""
         return False
 
     @abstractmethod

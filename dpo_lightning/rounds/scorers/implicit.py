@@ -93,7 +93,7 @@ class ImplicitReward(Scorer):
 
     @property
     def continues_texts(self) -> bool:
-        """Whether the tokenizer has a chat template: texts are read as training reads them, as they are."""
+        """True where the tokenizer has a chat template: texts are read as training reads them, as they are."""
         return bool(self._tokenizer.chat_template)
 
     def score(self, rows: Sequence[Candidates]) -> list[list[float]]:

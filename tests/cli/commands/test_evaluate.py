@@ -11,8 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_lightning.cli.main import main
+from tests.helpers.endpoint import stand_in
 from tests.helpers.runs import rows, saved_model
 from tests.rounds.benchmark.test_rows import LISTS, PAIR, written
+from tests.rounds.scorers.test_judge import longer
 from tests.rounds.scorers.test_reward_model import reward_model
 
 FUNCTION = "def f(prompt, completion):\n    return len(completion)\n\n\ndef same(prompt, completion):\n    return 1\n"
@@ -62,6 +64,22 @@ def test_a_reward_model_on_lists(tmp_path: Path, capsys: Any) -> None:
     right = [float(min(row["scores"][: row["right"]]) > max(row["scores"][row["right"] :])) for row in kept]
     assert json.loads((tmp_path / "r.json").read_text())["accuracy"] == sum(right) / 2
     assert "read as RewardBench 2" in printed.err
+
+
+def test_a_judge_whose_ties_count_half_and_who_ranks(bench: str, tmp_path: Path, capsys: Any) -> None:
+    with stand_in(lambda request, number: "[[C]]") as server:
+        judge = ["--judge", "tiny", "--endpoint", server.url]
+        printed = said(capsys, bench, *judge, "--out", tmp_path / "tied.json").out
+        assert "all rows                            6  50.0 % (18.8–81.2)       6" in printed
+        assert "ties: two equal scores of a pair count half (--ties)" in printed
+        assert "6 comparisons in both orders: 6 ties (100%)" in printed
+        assert json.loads((tmp_path / "tied.json").read_text())["scorer"]["model"] == "tiny"
+    with stand_in(longer) as server:
+        file = tmp_path / "in.jsonl"
+        file.write_text(json.dumps({"prompt": "p", "completions": ["a", "aaaa", "aaaaaaa"]}) + "\n")
+        main(["rank", str(file), "--out", str(tmp_path / "out.jsonl"), "--judge", "tiny", "--endpoint", server.url])
+    row = json.loads((tmp_path / "out.jsonl").read_text())
+    assert (row["places"], row["scores"], row["judged"]["comparisons"]) == ([2, 1, 0], [1.0, 0.5, 0.0], 3)
 
 
 def test_a_run_reads_texts_by_its_chat_template(bench: str, tmp_path: Path, capsys: Any) -> None:

@@ -53,6 +53,9 @@ def test_messages_with_the_prompt_inside_and_rows_without_a_preference(tmp_path)
     assert (found.rows[0][1].prompt, found.rows[0][1].completions) == ([USER], ["yes", "no"])
     assert found.rows[0][1].beside["subset"] == "all"
     assert not found.has_subsets
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
+    called = read_benchmark(written(tmp_path, {**talk, "tools": tools}), "train", str)
+    assert called.rows[0][1].beside["tools"] == tools  # a scorer's chat template reads them
     compared = {"prompt": "p", "response_a": "x", "response_b": "y"}
     rows = ({**compared, "winner": winner} for winner in ("model_b", "tie"))
     left = read_benchmark(written(tmp_path, *rows), "train", str)
