@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-_NAMES = ("cache", "completion", "data", "doctor", "export", "generate", "init", "inspect", "plan", "report")
+_NAMES = ("cache", "completion", "data", "doctor", "export", "generate", "init", "inspect", "plan", "report", "sweep")
 
 
 def _loaded_when_called(name: str) -> Callable[[Sequence[str]], None]:
