@@ -12,7 +12,8 @@ from dpo_lightning.cli.sweeps.axes import Axis, axes_of
 from dpo_lightning.cli.sweeps.end import end_of_sweep
 from dpo_lightning.cli.sweeps.kept import FINISHED, Kept, alone
 from dpo_lightning.cli.sweeps.plan import Planned, planned, shared_settings
-from dpo_lightning.cli.sweeps.processes import Stopped
+from dpo_lightning.cli.sweeps.processes import StopError
+from dpo_lightning.cli.sweeps.results import USUAL_METRIC
 from dpo_lightning.cli.sweeps.running import Runner, command_of
 from dpo_lightning.cli.sweeps.shares import shares_of
 from dpo_lightning.utils.text import shown
@@ -38,7 +39,7 @@ def sweep(arguments: Sequence[str]) -> None:
 def _checked(kept: Kept, axes: Sequence[Axis], words: Sequence[str], options: argparse.Namespace) -> list[Planned]:
     kept.check_axes(axes)
     runs = planned(axes, words, options.out, kept.begun(), share=options.share_reference)
-    kept.take(runs, axes, shared_settings(runs, axes))
+    kept.take(runs, axes, {**shared_settings(runs, axes), "--share_reference": options.share_reference})
     return runs
 
 
@@ -51,11 +52,11 @@ def _sweep(kept: Kept, axes: Sequence[Axis], words: Sequence[str], options: argp
         print(f"{done} of {len(runs)} runs are finished already")
     if sum(run.checked.scores_each_step for run in runs) > 1:
         print("each step of each run computes the reference: --share_reference scores it once for all")
-    runner = Runner(kept, left, metric=options.best)
+    runner = Runner(kept, left, metric=options.best or USUAL_METRIC)
     stopped: int | None = None
     try:
         runner.run(shares)
-    except Stopped as signalled:
+    except StopError as signalled:
         stopped = signalled.number
     failed = end_of_sweep(kept, axes, options.best, options.mode)
     if stopped is not None:
@@ -63,5 +64,3 @@ def _sweep(kept: Kept, axes: Sequence[Axis], words: Sequence[str], options: argp
         sys.exit(128 + stopped)
     if failed:
         sys.exit(1)
-
-

@@ -37,7 +37,7 @@ def parser() -> CommandParser:
     add("--grid", type=Path, metavar="FILE", help="the same as a YAML file of `key: [value, value]`")
     add("--out", type=Path, default=Path("sweep"), metavar="DIR", help="where the runs go; default: %(default)s")
     add("--jobs", type=_jobs, default=1, metavar="N", help="runs beside each other; each gets a share of the GPUs")
-    add("--best", default="val/rewards/accuracies", metavar="METRIC", help="metric to sort by; default: %(default)s")
+    add("--best", metavar="METRIC", help="metric to sort by; default: val/rewards/accuracies, or the loss")
     add("--mode", choices=("max", "min"), help="whether more of it is better; default: max, and min of losses and KL")
     add(
         "--share_reference",

@@ -17,7 +17,7 @@ from dpo_lightning import PreferenceModule
 from dpo_lightning.callbacks.moving_reference import MovingReference
 from dpo_lightning.cli.data_of_config import DataCLI
 from dpo_lightning.cli.last_checkpoint import finds_last
-from dpo_lightning.cli.sweeps.outputs import OUTPUTS, own_outputs
+from dpo_lightning.cli.sweeps.outputs import own_outputs
 from dpo_lightning.cli.trainer import PreferenceCLI, refuse_masked, run_trainer
 from dpo_lightning.compat.lightning_cli import NotRunning, parser_of_command
 from dpo_lightning.errors import InputError
@@ -37,6 +37,7 @@ class Checked(NamedTuple):
         outputs: The config that puts what it writes into its own directory.
         goes_on: Whether `--ckpt_path last` finds what it saves.
         scores_each_step: Whether each of its steps computes a reference that could be scored once.
+        shares: Whether its reference was put behind the cache.
     """
 
     words: tuple[str, ...]
@@ -44,6 +45,7 @@ class Checked(NamedTuple):
     outputs: Mapping[str, Any]
     goes_on: bool = False
     scores_each_step: bool = False
+    shares: bool = False
 
 
 def parsed(words: Sequence[str], directory: Path) -> Checked:
@@ -75,7 +77,7 @@ def built(run: Checked) -> Checked:
         InputError: for whatever a fit would refuse before it loads weights and rows.
     """
     with tempfile.TemporaryDirectory() as temporary, _silently():
-        outputs = Path(temporary, OUTPUTS)
+        outputs = Path(temporary, "outputs.yaml")
         outputs.write_text(yaml.safe_dump(run.outputs), encoding="utf-8")
         cli = run_trainer(["fit", *run.words, f"--config={outputs}"], CheckingCLI)
     return run._replace(goes_on=finds_last(cli.trainer), scores_each_step=_scores_each_step(cli))
@@ -87,11 +89,18 @@ def sharing_reference(run: Checked, directory: Path) -> Checked:
     Raises:
         InputError: for a reference that cannot be scored once.
     """
-    if not run.scores_each_step:
-        return run
+    return built(cached(run, directory)) if run.scores_each_step else run
+
+
+def cached(run: Checked, directory: Path) -> Checked:
+    """Parse a run once more, with its reference behind the cache."""
     source = run.settings["model"]["init_args"].get("reference")
-    cached = {"class_path": "Precomputed", **({} if source is None else {"init_args": {"source": source}})}
-    return built(parsed([*run.words, f"--model.reference={json.dumps(cached)}"], directory))
+    given = "Precomputed" if source is None else json.dumps(_around(source))
+    return parsed([*run.words, f"--model.reference={given}"], directory)._replace(shares=True)
+
+
+def _around(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {"class_path": "Precomputed", "init_args": {"source": source}}
 
 
 def _scores_each_step(cli: PreferenceCLI) -> bool:

@@ -6,19 +6,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dpo_lightning.cli.sweeps.axes import Axis
-from dpo_lightning.cli.sweeps.kept import FAILED, FINISHED, Kept
+from dpo_lightning.cli.sweeps.kept import FAILED, FINISHED, Kept, beside
 from dpo_lightning.cli.sweeps.names import short_keys, shown_value
-from dpo_lightning.cli.sweeps.processes import OUTPUT
 from dpo_lightning.cli.sweeps.results import (
-    SEED,
+    SAME_SEEDS,
+    SEEDS,
     Group,
     Row,
     as_json,
     check_metric,
     groups_of,
     is_lower_better,
+    metric_of,
     ordered,
     rows_of,
+    same_seeds,
     write_csv,
 )
 from dpo_lightning.cli.sweeps.table import show
@@ -31,13 +33,13 @@ from dpo_lightning.utils.text import one_line, shown
 CSV, PICTURE = "sweep.csv", "sweep.png"
 
 
-def end_of_sweep(kept: Kept, axes: Sequence[Axis], metric: str, mode: str | None) -> bool:
+def end_of_sweep(kept: Kept, axes: Sequence[Axis], asked: str | None, mode: str | None) -> bool:
     """Print the table, write the files of a sweep, and say where they are and what has failed.
 
     Args:
         kept: The sweep.
         axes: Its axes.
-        metric: The metric to sort by.
+        asked: The metric to sort by; None takes the first of a few that there is.
         mode: `max` or `min`; None is as the metric's name has it.
 
     Returns:
@@ -47,17 +49,20 @@ def end_of_sweep(kept: Kept, axes: Sequence[Axis], metric: str, mode: str | None
         InputError: for a metric that no run has logged; all else is written before.
     """
     rows = rows_of(kept.runs.values(), kept.directory)
+    metric = metric_of(rows, asked)
     lower = is_lower_better(metric, mode)
     groups = ordered(groups_of(rows, metric), lower=lower)
     kept.write(best=as_json(groups, metric))
     failed = [run for run in kept.runs.values() if run["status"] == FAILED]
     for run in failed:
-        print(shown(f"failed: {run['name']}: {run['said']} ({from_here(kept.directory / run['name'] / OUTPUT)})"))
+        print(shown(f"failed: {run['name']}: {run['said']} ({from_here(beside(kept.directory, run['name'], 'txt'))})"))
     if any(row.status == FINISHED for row in rows):
         write_csv(kept.directory / CSV, rows, [axis.key for axis in axes])
         check_metric(rows, metric)
         show(groups, rows, axes, metric)
         print(f"sorted by {metric}, the {'lowest' if lower else 'highest'} first")
+        if same_seeds(rows, axes):
+            print(SAME_SEEDS)
         places = [kept.directory / CSV, kept.file, *_written(kept.directory, rows, groups, axes, metric)]
         print(shown(f"in {', '.join(map(from_here, places))}"))
     return bool(failed)
@@ -81,7 +86,7 @@ def _written(
 
 
 def _draw(path: Path, rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[Axis], metric: str) -> None:
-    others = [axis for axis in axes if axis.name != SEED]
+    others = [axis for axis in axes if axis.name not in SEEDS]
     names = dict(zip((axis.key for axis in axes), short_keys(axes), strict=True))
     if others:
         points = [

@@ -26,6 +26,11 @@ WAITING, RUNNING, FINISHED, FAILED, STOPPED = "waiting", "running", "finished", 
 """States of a run."""
 
 
+def beside(directory: Path, name: str, kind: str) -> Path:
+    """Return the file of a run that is the sweep's: `yaml` says where it writes, `txt` is what it has printed."""
+    return directory / "outputs" / f"{name}.{kind}"
+
+
 class Kept:
     """The sweep of a directory.
 
@@ -90,6 +95,7 @@ class Kept:
                     "values": dict(run.values),
                     "made": run.made,
                     "goes_on": run.checked.goes_on,
+                    "shares": run.checked.shares,
                     "status": WAITING,
                 }
         self.axes, self._settings = [axis.key for axis in axes], dict(settings)

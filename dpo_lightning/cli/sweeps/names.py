@@ -17,7 +17,10 @@ _NOISE = re.compile(r"\b(class_path|init_args)\b")
 def short_keys(axes: Sequence[Axis]) -> list[str]:
     """Return for each axis the shortest end of its key that no other one has, such as `beta` and `seed`."""
     parts = [_SHORT.get(axis.name, axis.name).split(".") for axis in axes]
-    return [next(end for end in _ends(own) if _is_own(end, place, parts)) for place, own in enumerate(parts)]
+    return [
+        next((end for end in _ends(own) if _is_own(end, place, parts)), axes[place].name)
+        for place, own in enumerate(parts)
+    ]
 
 
 def _ends(parts: Sequence[str]) -> list[str]:
@@ -54,5 +57,3 @@ def shown_value(value: str) -> str:
 
 def _hash(text: str) -> str:
     return blake2b(text.encode(), digest_size=3).hexdigest()
-
-

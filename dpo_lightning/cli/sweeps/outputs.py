@@ -11,9 +11,6 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.report.defaults import short_name
 from dpo_lightning.utils.files import is_local
 
-OUTPUTS = "outputs.yaml"
-"""Name of the config with a run's places, in its directory."""
-
 _DIRECTORIES = ("save_dir", "log_dir", "output_dir", "root_dir")
 _ENTRIES = ("dirpath", "path", "merged_path")
 _NUMBERED = ("CSVLogger", "TensorBoardLogger")
@@ -47,6 +44,11 @@ def own_outputs(trainer: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     objects = {name: _list_of(trainer.get(name)) for name in ("logger", "callbacks", "profiler")}
     for place, each in _placed(objects):
         _refuse_shared(place, each)
+    given = trainer.get("default_root_dir")
+    if given is not None and not is_local(given):
+        raise InputError(
+            f"sweep: trainer.default_root_dir: all runs would write to {given}: give a local path, or --out"
+        )
     root = _common([path for _, each in _placed(objects) for path in _roots(each)])
     moved = {name: [_moved(each, root, directory) for each in found] for name, found in objects.items()}
     first = _first_logger(objects["logger"], directory)
@@ -86,7 +88,7 @@ def _refuse_shared(place: str, each: Mapping[str, Any]) -> None:
     for name, path in _places(each):
         if not is_local(path):
             raise InputError(
-                f"sweep: {place}.{name}: all runs would write to {path}, which is not on this machine: give a local path"
+                f"sweep: {place}.{name}: all runs would write to {path}, not on this machine: give a local path"
             )
     for name in _ONE_RUN.get(short_name(each["class_path"]), ()):
         if _arguments(each).get(name) is not None:

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dpo_lightning.cli.sweeps.axes import Axis, plain_key
-from dpo_lightning.cli.sweeps.checked import Checked, built, parsed, sharing_reference
+from dpo_lightning.cli.sweeps.checked import Checked, built, cached, parsed, sharing_reference
 from dpo_lightning.cli.sweeps.names import run_name, short_keys
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.defaults import flat
@@ -76,8 +76,8 @@ def planned(
 
 def _checked(words: Sequence[str], directory: Path, begun: Mapping[str, Any] | None, *, share: bool) -> Checked:
     run = parsed(words, directory)
-    if begun is not None and not share:
-        return run._replace(goes_on=begun["goes_on"])
+    if begun is not None:
+        return (cached(run, directory) if begun["shares"] else run)._replace(goes_on=begun["goes_on"])
     run = built(run)
     return sharing_reference(run, directory) if share else run
 

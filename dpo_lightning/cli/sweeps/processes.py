@@ -14,10 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
 
-from dpo_lightning.utils.processes import end_with_parent
-
-OUTPUT = "output.txt"
-"""Name of the file with what a run has printed, in its directory."""
+from dpo_lightning.utils.processes import STARTER
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 
@@ -38,15 +35,17 @@ class Job(NamedTuple):
     Attributes:
         name: Its name.
         words: Words of the command.
-        directory: Its directory, in which its output is added to `output.txt`.
+        directory: Its directory.
+        output: File to which what it prints is added.
     """
 
     name: str
     words: Sequence[str]
     directory: Path
+    output: Path
 
 
-class Stopped(Exception):
+class StopError(Exception):
     """A signal has stopped the sweep.
 
     Args:
@@ -60,16 +59,14 @@ class Stopped(Exception):
 
 def start(job: Job, environment: Mapping[str, str]) -> Process:
     """Start a run in a process that ends with this one, and hears Ctrl-C from it alone."""
-    job.directory.mkdir(parents=True, exist_ok=True)
-    with (job.directory / OUTPUT).open("ab") as output:
+    with job.output.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "dpo_lightning", *job.words],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, STARTER: str(os.getpid())},
             start_new_session=True,
-            preexec_fn=end_with_parent,
         )
 
 
@@ -91,7 +88,7 @@ def run_all(
         looked: Called at every look, with those that run.
 
     Raises:
-        Stopped: on SIGINT or SIGTERM, after all processes have ended: they are told to, and have saved what they save.
+        StopError: on SIGINT or SIGTERM, after all processes have ended: they are told to, and have saved what they save.
     """
     waiting, free = [*jobs], [*range(len(shares))]
     running: dict[int, tuple[Job, Process]] = {}
@@ -109,7 +106,7 @@ def run_all(
                     free.append(place)
                     ended(job, code)
                 if told:
-                    raise Stopped(told[0])
+                    raise StopError(told[0])
         finally:
             _stop([process for _, process in running.values()], told)
             for _, job, code in _ended(running):

@@ -9,13 +9,21 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from dpo_lightning.cli.sweeps.axes import plain_key
+from dpo_lightning.cli.sweeps.axes import Axis, plain_key
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.runs import Run, runs_at
 from dpo_lightning.utils.files import replaced
 from dpo_lightning.utils.text import nearest
 
-SEED = "seed_everything"
+SEEDS = ("seed_everything", "data.seed")
+"""Axes over whose values a mean is taken."""
+
+SAME_SEEDS = (
+    "runs that differ in seed_everything alone have the very same values: nothing in them is drawn by it; the order of "
+    "the rows is that of data.seed"
+)
+USUAL_METRIC = "val/rewards/accuracies"
+_USUAL = (USUAL_METRIC, "val/loss", "train/rewards/accuracies", "train/loss")
 _LOWER = ("loss", "kl", "perplexity")
 _CLOCK = ("train/seconds", "train/pairs_per_second", "train/tokens_per_second", "train/memory_gib", "epoch")
 
@@ -46,14 +54,14 @@ class Group(NamedTuple):
         names: Names of its runs.
         mean: Mean of the metric over the runs that have it; None where none has.
         error: Standard error of the mean; None of fewer than two.
-        count: How many have it.
+        known: How many have it.
     """
 
     values: Mapping[str, str]
     names: tuple[str, ...]
     mean: float | None
     error: float | None
-    count: int
+    known: int
 
 
 def rows_of(runs: Iterable[Mapping[str, Any]], out: Path) -> list[Row]:
@@ -77,7 +85,7 @@ def groups_of(rows: Sequence[Row], metric: str) -> list[Group]:
     """Return the groups in the order of the runs."""
     found: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in rows:
-        values = tuple((key, value) for key, value in row.values.items() if plain_key(key) != SEED)
+        values = tuple((key, value) for key, value in row.values.items() if plain_key(key) not in SEEDS)
         found.setdefault(values, []).append(row)
     return [_group(dict(values), own, metric) for values, own in found.items()]
 
@@ -89,6 +97,26 @@ def _group(values: Mapping[str, str], rows: Sequence[Row], metric: str) -> Group
     return Group(values, names, mean(known) if known else None, error, len(known))
 
 
+def metric_of(rows: Sequence[Row], asked: str | None) -> str:
+    """Return the metric that was asked for, else the first of the usual ones that a run has logged."""
+    return asked or next((name for name in _USUAL if any(name in row.metrics for row in rows)), _USUAL[0])
+
+
+def same_seeds(rows: Sequence[Row], axes: Sequence[Axis]) -> bool:
+    """Return whether seeds of the process were an axis, and made no difference to any run."""
+    if not any(axis.name == SEEDS[0] for axis in axes):
+        return False
+    found: dict[tuple[tuple[str, str], ...], list[dict[str, float]]] = {}
+    for row in rows:
+        others = tuple((key, value) for key, value in row.values.items() if plain_key(key) != SEEDS[0])
+        if row.metrics:
+            found.setdefault(others, []).append(
+                {name: value for name, value in row.metrics.items() if name not in _CLOCK}
+            )
+    several = [metrics for metrics in found.values() if len(metrics) > 1]
+    return bool(several) and all(each == metrics[0] for metrics in several for each in metrics)
+
+
 def is_lower_better(metric: str, mode: str | None) -> bool:
     """Return whether less of a metric is better: as said, or as its name has it."""
     return mode == "min" if mode is not None else metric.rpartition("/")[2].endswith(_LOWER)
@@ -96,9 +124,8 @@ def is_lower_better(metric: str, mode: str | None) -> bool:
 
 def ordered(groups: Sequence[Group], *, lower: bool) -> list[Group]:
     """Return groups from the best to the worst; those without a value come last."""
-    known = [each for each in groups if each.mean is not None]
-    known.sort(key=lambda each: each.mean if lower else -each.mean)  # type: ignore[operator, arg-type]
-    return [*known, *(each for each in groups if each.mean is None)]
+    worst = math.inf if lower else -math.inf
+    return sorted(groups, key=lambda each: worst if each.mean is None else each.mean, reverse=not lower)
 
 
 def check_metric(rows: Sequence[Row], metric: str) -> None:
@@ -110,8 +137,10 @@ def check_metric(rows: Sequence[Row], metric: str) -> None:
     names = sorted({name for row in rows for name in row.metrics} - {*_CLOCK})
     if names and metric not in names:
         close = nearest(metric, names)
-        remedy = f"did you mean {close}?" if close else f"there are {', '.join(names)}"
-        raise InputError(f"sweep --best: no run has logged {metric}: {remedy}")
+        remedy = f"did you mean {close}?" if close else f"there are {', '.join(names)}."
+        raise InputError(
+            f"sweep --best: no run has logged {metric}: {remedy} The same command shows it, and runs nothing"
+        )
 
 
 def write_csv(path: Path, rows: Sequence[Row], axes: Sequence[str]) -> None:

@@ -12,15 +12,15 @@ from pathlib import Path
 import yaml  # type: ignore[import-untyped]
 from tqdm import tqdm
 
-from dpo_lightning.cli.sweeps.kept import FAILED, FINISHED, RUNNING, STOPPED, WAITING, Kept
-from dpo_lightning.cli.sweeps.outputs import OUTPUTS
+from dpo_lightning.cli.sweeps.kept import FAILED, FINISHED, RUNNING, STOPPED, WAITING, Kept, beside
 from dpo_lightning.cli.sweeps.plan import Planned
-from dpo_lightning.cli.sweeps.processes import OUTPUT, Job, Stopped, run_all
+from dpo_lightning.cli.sweeps.processes import Job, StopError, run_all
 from dpo_lightning.cli.sweeps.results import rows_of
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.progress_line import clock, short
 from dpo_lightning.report.record import RunRecord, read_rows
 from dpo_lightning.utils.files import from_here, replaced
+from dpo_lightning.utils.secrets import masked_command
 from dpo_lightning.utils.text import one_line, shown
 
 _SECONDS_BETWEEN_STEPS = 1.0
@@ -29,7 +29,7 @@ _FALLBACK = (80, 24)
 
 def command_of(run: Planned, out: Path) -> list[str]:
     """Return the words of the command of a run: those that were given, its values, and where it writes."""
-    return ["fit", *run.checked.words, f"--config={out / run.name / OUTPUTS}"]
+    return ["fit", *run.checked.words, f"--config={beside(out, run.name, 'yaml')}"]
 
 
 class Runner:
@@ -51,14 +51,14 @@ class Runner:
         """Run them, and note those that a signal stops.
 
         Raises:
-            Stopped: by a signal.
+            StopError: by a signal.
         """
         jobs = [self._job(run) for run in self._runs.values()]
         with tqdm(total=len(jobs), desc="runs", unit="run", leave=False, disable=not sys.stderr.isatty()) as bar:
             self._bar = bar
             try:
                 run_all(jobs, shares, began=self._began, ended=self._ended, looked=self._look)
-            except Stopped:
+            except StopError:
                 for name, known in self._kept.runs.items():
                     if known["status"] == RUNNING:
                         self._kept.note(name, status=STOPPED)
@@ -69,7 +69,9 @@ class Runner:
         before = self._kept.runs[run.name]
         resumes = before["status"] != WAITING and before["goes_on"]
         words = command_of(run, self._kept.directory)
-        return Job(run.name, [*words, *(["--ckpt_path=last"] if resumes else [])], self._kept.directory / run.name)
+        words += ["--ckpt_path=last"] if resumes else []
+        out = self._kept.directory
+        return Job(run.name, words, out / run.name, beside(out, run.name, "txt"))
 
     def _began(self, job: Job) -> None:
         run, before = self._runs[job.name], self._kept.runs[job.name]
@@ -82,25 +84,25 @@ class Runner:
             )
         elif before["status"] != WAITING:
             self._say(f"{job.name}: goes on from its last checkpoint")
-        with replaced(job.directory / OUTPUTS) as temporary:
+        with replaced(beside(self._kept.directory, job.name, "yaml")) as temporary:
             temporary.write_text(yaml.safe_dump(dict(run.checked.outputs)), encoding="utf-8")
         self._since[job.name] = time.monotonic()
-        command = ["dpo-lightning", *command_of(run, self._kept.directory)]
+        command = masked_command(["dpo-lightning", *command_of(run, self._kept.directory)])
         self._kept.note(job.name, status=RUNNING, command=command, goes_on=run.checked.goes_on)
 
     def _ended(self, job: Job, code: int) -> None:
         self._bar.update()
         took = clock(time.monotonic() - self._since[job.name])
         if code:
-            said = last_line(job.directory / OUTPUT) or f"exit code {code}"
+            said = last_line(job.output) or f"exit code {code}"
             self._kept.note(job.name, status=FAILED, exit_code=code, said=said)
             self._say(f"{job.name}: failed after {took}: {said}")
             return
         known = self._kept.runs[job.name]
         for name in ("exit_code", "said"):
             known.pop(name, None)
-        self._kept.note(job.name, status=FINISHED)
-        (row,) = rows_of([known], self._kept.directory)
+        (row,) = rows_of([{**known, "status": FINISHED}], self._kept.directory)
+        self._kept.note(job.name, status=FINISHED, metrics=dict(row.metrics))
         value = f", {self._metric} {short(row.metrics[self._metric])}" if self._metric in row.metrics else ""
         self._say(f"{job.name}: finished after {took}{value}")
 

@@ -47,6 +47,8 @@ def _check(run: Planned, size: int, jobs: int) -> None:
     devices = run.checked.settings["trainer"].get("devices")
     count = int(devices) if isinstance(devices, int | str) and str(devices).lstrip("-").isdecimal() else None
     if isinstance(devices, list) or (isinstance(devices, str) and count is None and devices != "auto"):
-        raise InputError(f"sweep --jobs {jobs}: trainer.devices: {devices} names GPUs, and runs get a share: give a number")
+        raise InputError(
+            f"sweep --jobs {jobs}: trainer.devices: {devices} names GPUs, and runs get a share: give a number"
+        )
     if count is not None and count > size:
         raise InputError(f"sweep --jobs {jobs}: trainer.devices: {count} GPUs for each run, and each gets {size}")
