@@ -21,6 +21,7 @@ from dpo_lightning.utils.text import one_line
 FILE = "sweep.json"
 _EARLIER = "earlier"
 _MOST_NAMED = 3
+_NEEDED = {"name", "values", "made", "goes_on", "shares", "status"}
 
 WAITING, RUNNING, FINISHED, FAILED, STOPPED = "waiting", "running", "finished", "failed", "stopped"
 """States of a run."""
@@ -49,8 +50,10 @@ class Kept:
             self.runs: dict[str, dict[str, Any]] = {each["name"]: each for each in (found or {}).get("runs", ())}
             self.axes: list[str] | None = None if found is None else [*found["axes"]]
             self._settings: dict[str, Any] = {} if found is None else dict(found["settings"])
-        except (KeyError, TypeError):
-            raise InputError(f"{self.file}: not the file of a sweep: give another --out") from None
+            if any(not each.keys() >= _NEEDED for each in self.runs.values()):
+                raise KeyError
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(f"{self.file}: not the file of a sweep of this version: give another --out") from None
 
     @property
     def file(self) -> Path:

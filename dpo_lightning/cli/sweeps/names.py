@@ -34,9 +34,11 @@ def _is_own(end: str, place: int, all_parts: Sequence[Sequence[str]]) -> bool:
 
 def short_value(value: str) -> str:
     """Return a value as a name has it: what is lost of it is told apart by a few letters of its hash."""
+    if value and not _UNSAFE.search(value) and len(value) <= _LONGEST_VALUE:
+        return value
     name = _UNSAFE.sub("-", _NOISE.sub("", value).replace("dpo_lightning.", "")).strip("-.")
     name = name[:_LONGEST_VALUE].rstrip("-.")
-    return name if name == value else f"{name}-{_hash(value)}".lstrip("-")
+    return f"{name}-{_hash(value)}".lstrip("-")
 
 
 def run_name(keys: Sequence[str], values: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ def own_outputs(trainer: Mapping[str, Any], directory: Path) -> dict[str, Any]:
         InputError: for a place that all runs would write to and that cannot be moved, and a Trainer that keeps no
             metrics.
     """
-    if trainer.get("logger") is False or trainer.get("barebones"):
+    if trainer.get("logger") in (False, []) or trainer.get("barebones"):
         raise InputError("sweep: trainer.logger is false: a sweep compares what its runs log: leave it out")
     if trainer.get("fast_dev_run"):
         raise InputError("sweep: trainer.fast_dev_run leaves no metrics to compare: take trainer.max_steps")

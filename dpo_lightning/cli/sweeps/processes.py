@@ -88,7 +88,7 @@ def run_all(
         looked: Called at every look, with those that run.
 
     Raises:
-        StopError: on SIGINT or SIGTERM, after all processes have ended: they are told to, and have saved what they save.
+        StopError: on SIGINT or SIGTERM, after all have been told to end, and have.
     """
     waiting, free = [*jobs], [*range(len(shares))]
     running: dict[int, tuple[Job, Process]] = {}

@@ -24,6 +24,7 @@ SAME_SEEDS = (
 )
 USUAL_METRIC = "val/rewards/accuracies"
 _USUAL = (USUAL_METRIC, "val/loss", "train/rewards/accuracies", "train/loss")
+_MOST_NAMED = 5
 _LOWER = ("loss", "kl", "perplexity")
 _CLOCK = ("train/seconds", "train/pairs_per_second", "train/tokens_per_second", "train/memory_gib", "epoch")
 
@@ -137,10 +138,9 @@ def check_metric(rows: Sequence[Row], metric: str) -> None:
     names = sorted({name for row in rows for name in row.metrics} - {*_CLOCK})
     if names and metric not in names:
         close = nearest(metric, names)
-        remedy = f"did you mean {close}?" if close else f"there are {', '.join(names)}."
-        raise InputError(
-            f"sweep --best: no run has logged {metric}: {remedy} The same command shows it, and runs nothing"
-        )
+        held_out = [name for name in names if name.startswith("val/")]
+        remedy = f"did you mean {close}?" if close else f"there are {', '.join((held_out or names)[:_MOST_NAMED])}, ..."
+        raise InputError(f"sweep --best: no run has logged {metric}: {remedy} The same command runs none of them again")
 
 
 def write_csv(path: Path, rows: Sequence[Row], axes: Sequence[str]) -> None:
