@@ -67,8 +67,8 @@ def test_runs_equal_plain_fits_and_score_their_reference_once(tmp_path: Path, ca
 
     written = (tmp_path / "out" / "sweep.json").stat().st_mtime
     ends_with(
-        "error: sweep --out out: its runs were made with other settings (trainer.max_steps 4, not 8; data.batch_pairs 4, "
-        "not 2): give another --out",
+        "error: sweep --out out: its runs were made with other settings (trainer.max_steps 4, not 8; "
+        "data.batch_pairs 4, not 2): give another --out",
         [*QUICK, "--share_reference", "--data.batch_pairs=2", "--trainer.max_steps=8"],
     )
     assert (tmp_path / "out" / "sweep.json").stat().st_mtime == written

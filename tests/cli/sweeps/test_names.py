@@ -24,7 +24,18 @@ def test_a_key_is_the_shortest_end_that_no_other_has() -> None:
 def test_plain_values_stay_and_others_are_safe_and_told_apart() -> None:
     plain = ["0.1", "1e-5", "DPO", "null", "-1", "pairs.jsonl"]
     assert [short_value(value) for value in plain] == plain
-    odd = ["../x", "a/b", "a b", "{class_path: DPO, init_args: {beta: 0.1}}", "[1, 2]", "a,b", "a=b", "", "é", "x" * 500]
+    odd = [
+        "../x",
+        "a/b",
+        "a b",
+        "{class_path: DPO, init_args: {beta: 0.1}}",
+        "[1, 2]",
+        "a,b",
+        "a=b",
+        "",
+        "é",
+        "x" * 500,
+    ]
     odd += ["{class_path: DPO, init_args: {beta: 0.2}}", "a\nb", "-1", "..", "y" + "x" * 499]
     names = [short_value(value) for value in odd]
     assert all(re.fullmatch(r"[A-Za-z0-9.+_-]{1,60}", name) for name in names), names

@@ -41,13 +41,19 @@ def test_every_place_of_a_shipped_config_moves(config: Path) -> None:
 
 def test_what_lies_below_one_directory_lies_so_in_the_runs() -> None:
     trainer = {
-        "logger": [made("CSVLogger", save_dir="runs/x", name="logs", version=3), made("TensorBoardLogger", save_dir="runs/x/tb")],
+        "logger": [
+            made("CSVLogger", save_dir="runs/x", name="logs", version=3),
+            made("TensorBoardLogger", save_dir="runs/x/tb"),
+        ],
         "callbacks": [
             made("ModelCheckpoint", dirpath="runs/x/saved/best", monitor="val/loss"),
             {"class_path": "mine.Writes", "init_args": {"path": str(Path("runs/x/mine.txt").absolute())}},
             made("EarlyStopping", monitor="val/loss"),
         ],
-        "profiler": {"class_path": "lightning.pytorch.profilers.SimpleProfiler", "init_args": {"dirpath": "runs/x/profile"}},
+        "profiler": {
+            "class_path": "lightning.pytorch.profilers.SimpleProfiler",
+            "init_args": {"dirpath": "runs/x/profile"},
+        },
     }
     found = own_outputs(trainer, OWN)
     own = str(OWN)
@@ -81,7 +87,10 @@ def test_without_a_logger_there_is_one_of_metrics(logger: Any) -> None:
         ({"barebones": True}, "trainer.logger is false"),
         ({"fast_dev_run": 3}, "trainer.fast_dev_run leaves no metrics"),
         ({"default_root_dir": "s3://bucket/x"}, "trainer.default_root_dir: all runs would write to s3://bucket/x"),
-        ({"callbacks": [made("ModelCheckpoint", dirpath="s3://b/x")]}, "trainer.callbacks: ModelCheckpoint.dirpath: all"),
+        (
+            {"callbacks": [made("ModelCheckpoint", dirpath="s3://b/x")]},
+            "trainer.callbacks: ModelCheckpoint.dirpath: all",
+        ),
         ({"logger": made("WandbLogger", id="one")}, "trainer.logger: WandbLogger.id names one run"),
         (
             {"callbacks": [{"class_path": "mine.Writes", "init_args": {"target": "out/x.txt"}}]},
