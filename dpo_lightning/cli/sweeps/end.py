@@ -1,4 +1,4 @@
-"""What a sweep ends with: a table, files, a picture and a page."""
+"""The end of a sweep: a table, files, a picture and a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep keeps of itself: `sweep.json` in its directory, by which the same command goes on."""
+"""State of a sweep: `sweep.json` in its directory, by which the same command goes on."""
 
 from __future__ import annotations
 

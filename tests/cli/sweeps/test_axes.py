@@ -53,7 +53,8 @@ def test_what_does_not_close_is_refused(text: str, said: str) -> None:
 def test_a_grid_file_has_the_same_as_objects(tmp_path: Path) -> None:
     grid = tmp_path / "grid.yaml"
     grid.write_text(
-        "model:\n  objective.init_args:\n    beta: [0.1, 1e-5]\nmodel.lora: [null, {r: 4}]\ntrainer.inference_mode: [true]\n"
+        "model:\n  objective.init_args:\n    beta: [0.1, 1e-5]\n"
+        "model.lora: [null, {r: 4}]\ntrainer.inference_mode: [true]\n"
     )
     assert axes_of(["seed_everything=0,1"], grid) == [
         Axis("seed_everything", ("0", "1")),

@@ -71,9 +71,9 @@ def test_where_there_is_nothing_to_share_the_run_stays_as_it_is(words: list[str]
 
 
 def test_what_a_fit_would_refuse_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ckpt_path: runs begin from model.policy"):
+    with pytest.raises(InputError, match=r"ckpt_path: runs begin from model.policy"):
         parsed([*RUN, "--ckpt_path=last"], OWN)
-    with pytest.raises(InputError, match="model.objective: DPO.beta must be a finite number greater than 0"):
+    with pytest.raises(InputError, match=r"model.objective: DPO.beta must be a finite number greater than 0"):
         built(parsed([*RUN, f"--{BETA}=0"], OWN))
     (tmp_path / "sweep").touch()
     with pytest.raises(InputError, match="sweep is a file"):

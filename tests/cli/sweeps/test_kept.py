@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dpo_lightning.cli.sweeps.axes import Axis
@@ -41,8 +43,8 @@ def test_other_settings_and_other_axes_are_refused_by_name(tmp_path: Path) -> No
     with pytest.raises(InputError) as refused:
         sweep(tmp_path, "b", lr=3, depth=4)
     assert str(refused.value) == (
-        f"sweep --out {tmp_path}: its runs were made with other settings (lr 1, not 3; size 2, not left out; depth left "
-        "out, not 4): give another --out"
+        f"sweep --out {tmp_path}: its runs were made with other settings (lr 1, not 3; size 2, not left out; "
+        "depth left out, not 4): give another --out"
     )
     with pytest.raises(InputError, match="there is a sweep over beta, not over lr, beta"):
         Kept(tmp_path).check_axes([Axis("lr", ("1",)), *AXES])

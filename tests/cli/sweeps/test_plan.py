@@ -61,7 +61,7 @@ def test_two_runs_that_would_be_the_same_are_refused() -> None:
     (run,) = runs_of(f"{BETA}=0.1", begun=Begun())
     with pytest.raises(InputError, match=r"sweep: beta=0.1 and beta=0.10 are the same run"):
         runs_of(f"{BETA}=0.10", begun={"beta=0.1": {"made": run.made}})
-    with pytest.raises(InputError, match="--model.objective.beta is an axis and a flag"):
+    with pytest.raises(InputError, match=r"--model.objective.beta is an axis and a flag"):
         runs_of(f"{BETA}=0.1", words=[*RUN, "--model.objective.beta=3"])
     with pytest.raises(InputError, match="two runs would have the directory policy=Model"):
         runs_of("model.policy=model,Model", begun=Begun())

@@ -67,7 +67,7 @@ def test_less_is_better_of_losses_and_where_it_is_said(metric: str, mode: str | 
 def test_a_metric_that_nobody_logged_is_refused() -> None:
     check_metric(ROWS, "val/loss")
     check_metric(ROWS[-1:], "val/los")  # nothing is known yet
-    with pytest.raises(InputError, match="no run has logged val/los: did you mean val/loss?"):
+    with pytest.raises(InputError, match=r"no run has logged val/los: did you mean val/loss\?"):
         check_metric(ROWS, "val/los")
     with pytest.raises(InputError, match=r"there are val/loss, \.\.\. The same command"):
         check_metric(ROWS, "reward")

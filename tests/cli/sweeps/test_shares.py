@@ -13,9 +13,7 @@ from dpo_lightning.cli.sweeps.shares import shares_of
 from dpo_lightning.errors import InputError
 
 
-def shares(
-    jobs: int, gpus: int, monkeypatch: pytest.MonkeyPatch, visible: str = "", runs: int = 9, **trainer: Any
-) -> list:
+def shares(jobs: int, gpus: int, monkeypatch: Any, visible: str = "", runs: int = 9, **trainer: Any) -> list:
     """The GPUs that each of so many runs sees; None where it sees all."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
