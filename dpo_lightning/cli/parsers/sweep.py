@@ -11,7 +11,7 @@ _EXAMPLES = """\
 examples:
   dpo-lightning sweep --config run.yaml --over model.objective.beta=0.05,0.1,0.3
   dpo-lightning sweep --config run.yaml --over model.objective=DPO,IPO,SimPO \\
-    --over seed_everything=0,1,2 --out runs/losses --jobs 2
+    --over data.seed=0,1,2 --out runs/losses --jobs 2
   dpo-lightning sweep --config run.yaml --grid grid.yaml --dry_run
 
 Settings of fit may follow (dpo-lightning fit --help). The same command again
@@ -22,7 +22,7 @@ def parser() -> CommandParser:
     """Return the parser."""
     found = CommandParser(
         prog="dpo-lightning sweep",
-        usage="dpo-lightning sweep --config RUN.yaml --over KEY=VALUE,VALUE [options] [--KEY=VALUE]",
+        usage="dpo-lightning sweep --config RUN.yaml --over KEY=VALUE,VALUE [options]",
         description="Run a fit for every combination of values, each in a directory of its own, and\ncompare them.",
         examples=_EXAMPLES,
     )
