@@ -13,6 +13,7 @@ from dpo_lightning.cli.family import FAMILY, KEYS_OF, NAMES
 from dpo_lightning.cli.help import asks_for_help, family_help, help_of, naming_the_class, section_asked
 from dpo_lightning.cli.parsers import parser_of
 from dpo_lightning.errors import DPOLightningError
+from dpo_lightning.utils.processes import end_with_starter
 from dpo_lightning.utils.text import nearest, shown
 from dpo_lightning.utils.version import __version__
 
@@ -24,6 +25,7 @@ _LIGHT = ("completion", "report")  # commands that load neither torch nor Lightn
 def main(args: list[str] | None = None) -> None:
     """Run the command; exit 0 on success, 1 on wrong input or a stopped run, 2 on a wrong key or without a command."""
     words = sys.argv[1:] if args is None else args
+    end_with_starter()
     try:
         _run(words)
         sys.stdout.flush()

@@ -13,6 +13,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
     },
     "a run": {
         "fit": "train a policy, or go on with --ckpt_path last",
+        "sweep": "fit for every combination of values, and compare the runs",
         "validate": "measure a policy on held-out pairs",
         "test": "measure it on the test split",
         "predict": "write the rewards of each completion",
@@ -44,6 +45,7 @@ KEYS_OF: Mapping[str, tuple[str, ...]] = {
     "inspect": ("data",),
     "plan": ("", "model", "data", "trainer"),
     "data": ("data",),
+    "sweep": ("", "model", "data", "trainer"),
 }
 """Sections of the keys that commands beside the Trainer's take; empty is what concerns the process."""
 

@@ -113,21 +113,25 @@ def _after_command(words: list[str], settings: Mapping[str, Any]) -> Iterator[li
         yield [*words[:place], f"--config={file}", *words[place:]]
 
 
-class ParsingOnly(LightningCLI):
-    """A LightningCLI that parses, and neither seeds, nor builds, nor runs.
+class NotRunning(LightningCLI):
+    """A LightningCLI that parses and builds, and neither seeds nor runs.
 
     Touches `LightningCLI._set_seed` and `_run_subcommand`: with its public `run=False` there are no subcommands, and
-    the configs of `fit` do not parse. Where these change, `plan` would start a run.
+    the configs of `fit` do not parse. Where these change, `plan` and `sweep` would start a run.
     """
-
-    def instantiate_classes(self) -> None:
-        """Build nothing."""
 
     def _set_seed(self) -> None:
         """Leave the random numbers alone."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run nothing."""
+
+
+class ParsingOnly(NotRunning):
+    """A LightningCLI that parses, and neither seeds, nor builds, nor runs."""
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
 
 
 def parser_of_command(cli: LightningCLI, command: str) -> LightningArgumentParser:

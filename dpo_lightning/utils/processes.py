@@ -9,6 +9,9 @@ import sys
 import traceback
 from types import TracebackType
 
+STARTER = "DPO_LIGHTNING_STARTER"
+"""Variable with the number of the process with which a command is to end, as each run of a sweep does."""
+
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
@@ -24,6 +27,16 @@ def end_with_parent() -> None:
     if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def end_with_starter() -> None:
+    """End with the process that the environment names as the one that started this; nothing changes without a name."""
+    starter = os.environ.pop(STARTER, None)  # processes that this one starts have another
+    if starter is None:
+        return
+    end_with_parent()
+    if str(os.getppid()) != starter and sys.platform == "linux":  # it was gone before
+        sys.exit(f"the process {starter}, which started this one, has ended")
 
 
 def end_quietly(worker: int = 0) -> None:

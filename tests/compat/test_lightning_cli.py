@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI, ParsingOnly
+from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI, NotRunning, ParsingOnly
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +37,13 @@ class Stub(pl.Trainer):
     def fit(self, model: Any = None, ckpt_path: Optional[str] = None) -> None: ...  # type: ignore[override]
 
 
+class Light(Stub):
+    """Can be built, and can do nothing."""
+
+    def __init__(self, max_steps: int = 1, callbacks: None = None) -> None:
+        pass
+
+
 class Asked(CheckedCheckpointCLI, ParsingOnly):
     """Answers as it is told, and keeps what it was asked."""
 
@@ -48,8 +55,8 @@ class Asked(CheckedCheckpointCLI, ParsingOnly):
         return self.answer
 
 
-def parsed(kind: type[LightningCLI], *words: str) -> Any:
-    return kind(Model, trainer_class=Stub, args=["fit", *words])
+def parsed(kind: type[LightningCLI], *words: str, trainer: type[pl.Trainer] = Stub) -> Any:
+    return kind(Model, trainer_class=trainer, args=["fit", *words])
 
 
 def test_words_of_the_command_line_are_kept() -> None:
@@ -98,3 +105,12 @@ def test_what_only_parses_builds_nothing_and_leaves_the_random_numbers_alone() -
     assert (cli.config.fit.model.width, cli.config.fit.trainer.max_steps) == (3, 9)
     assert not {"model", "trainer"} & vars(cli).keys()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_does_not_run_is_built_and_sets_no_seed() -> None:
+    before = torch.initial_seed()
+
+    cli = parsed(NotRunning, "--seed_everything=5", trainer=Light)
+
+    assert (type(cli.model), type(cli.trainer)) == (Model, Light)
+    assert torch.initial_seed() == before != 5

@@ -11,8 +11,11 @@ import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from dpo_lightning.cli.door import main
 from tests.docs import stand_ins
@@ -131,6 +134,28 @@ def _started(words: list[str]) -> None:
         parse(words[at + 1 :])
 
 
+def _wandb(words: list[str]) -> None:
+    """Do with a sweep's file what its agent does for a trial, but for the server, with the first and last values."""
+    if words[0] != "sweep":
+        return
+    sweep = yaml.safe_load(Path(words[1]).read_text())
+    for chosen in (0, -1):
+        values = {key: {"value": _values(given)[chosen]} for key, given in sweep["parameters"].items()}
+        made = create_sweep_command_args({"args": values})
+        command = [word for part in sweep["command"] for word in (made["args"] if part == "${args}" else [part])]
+        assert command[0] == "dpo-lightning"
+        config = yaml.safe_load(parse(command[1:]))
+        for key, value in values.items():
+            found = config
+            for part in (part for part in key.split(".") if part != "init_args"):
+                found = {**found, **(found.get("init_args") or {})}[part]
+            assert found == value["value"], key
+
+
+def _values(given: dict[str, Any]) -> list[Any]:
+    return given.get("values") or [given["min"], given["max"]]
+
+
 def _nothing(_: list[str]) -> None:
     """Change nothing here: what it would do to the machine is none of a test's affairs."""
 
@@ -145,6 +170,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "pip": _pip,
     "python": _python,
     "torchrun": _started,
+    "wandb": _wandb,
     "srun": _started,
     "sbatch": _nothing,
     "cat": _nothing,

@@ -25,6 +25,7 @@ import yaml
 
 from tests.docs import commands, stand_ins
 from tests.docs.blocks import PAGES, REASONS, Block, blocks_of, commands_in
+from tests.helpers.sweeps import forked
 
 SHELLS = {"bash", "sh", "zsh", "fish"}
 SHOWN_ONLY = {"text", "mermaid", "console"}
@@ -46,6 +47,7 @@ def here(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("dpo_lightning.cli.commands.rounds.call_in_process", commands.ended_with)
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("dpo_lightning.cli.sweeps.processes.start", forked)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # the pages are for one CPU here
     known, filters = set(sys.modules), {name: [*logging.getLogger(name).filters] for name in ("lightning.pytorch",)}

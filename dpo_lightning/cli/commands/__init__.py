@@ -22,6 +22,7 @@ _NAMES = (
     "report",
     "rounds",
     "score",
+    "sweep",
 )
 
 

@@ -1,0 +1,1 @@
+"""Plain runs beside each other, which differ in a few settings."""
