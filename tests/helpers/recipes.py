@@ -17,6 +17,13 @@ CONFIGS = ROOT / "configs"
 RECIPES = sorted(path.stem for path in (CONFIGS / "recipes").glob("*.yaml"))
 ROWS = {"jondurbin/truthy-dpo-v0.1": 135}
 """Rows of a data set of which a part is held out; of others 128, which are two steps of the largest batch."""
+TRAIN = (
+    "train",
+    "train_prefs",
+    "llama_3.1_tulu_3_8b_preference_mixture_no_think",
+    "tulu_3_8b_pref_mix_Qwen3_32B_Qwen3_0.6B_think",
+)
+"""Splits that recipes train on."""
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% if enable_thinking %}<think>{% endif %}{% endif %}"
@@ -144,7 +151,6 @@ def local_config(path: Path, model: str, here: Path, steps: int) -> Path:
     trainer.update(accelerator="cpu", devices=1, enable_progress_bar=False, enable_model_summary=False)
     trainer.pop("strategy", None)
     trainer["fast_dev_run"] = steps * trainer["accumulate_grad_batches"]
-    trainer["limit_val_batches"] = 0
     for callback in trainer["callbacks"]:
         if callback["class_path"] == "SampleTable":
             callback["init_args"]["max_new_tokens"] = 4
@@ -159,7 +165,11 @@ def local_config(path: Path, model: str, here: Path, steps: int) -> Path:
 def _local_rows(name: str, here: Path) -> dict[str, str]:
     """Write the rows of a data set, and name the file for each of the splits that configs ask for."""
     made = DATA.get(name, messages)
-    path = here / f"{name.replace('/', '+')[-60:]}.jsonl"
-    path.write_text("".join(json.dumps(made(number)) + "\n" for number in range(ROWS.get(name, 128))))
-    smol = ("llama_3.1_tulu_3_8b_preference_mixture_no_think", "tulu_3_8b_pref_mix_Qwen3_32B_Qwen3_0.6B_think")
-    return dict.fromkeys(("train", "test", "train_prefs", "test_prefs", *smol), str(path))
+
+    def written(split: str, count: int) -> str:
+        path = here / f"{name.replace('/', '+')[-60:]}-{split}.jsonl"
+        path.write_text("".join(json.dumps(made(number)) + "\n" for number in range(count)))
+        return str(path)
+
+    train, held_out = written("train", ROWS.get(name, 128)), written("held_out", 8)
+    return {**dict.fromkeys(TRAIN, train), **dict.fromkeys(("test", "test_prefs"), held_out)}
