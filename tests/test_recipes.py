@@ -56,9 +56,7 @@ EXPECTED = {
     "full_8b_fsdp2": Run(DPO(beta=0.01), 128, (2.5e-7, 5e-7)),
     "llama3_8b": Run(RPO(beta=0.1, alpha=0.2), 128, (5e-6, 1e-5), None),
     "lora_1b_24gb": Run(DPO(beta=0.01), 64, (5e-6, 1e-5), rank=16),
-    "nemotron_rpo_8b": Run(
-        Weighted([RewardAwareKL(beta=0.01, eta=1.0), SFT()], [1.0, 1e-5]), 256, (3e-7, 3e-7), None
-    ),
+    "nemotron_rpo_8b": Run(Weighted([RewardAwareKL(beta=0.01, eta=1.0), SFT()], [1.0, 1e-5]), 256, (3e-7, 3e-7), None),
     "olmo2_7b": Run(NORMALIZED, 128, (5e-7, 1e-6)),
     "olmo3_7b_instruct": Run(NORMALIZED, 128, (5e-7, 1e-6)),
     "olmo3_7b_think": Run(NORMALIZED, 128, (4e-8, 8e-8)),
@@ -70,7 +68,7 @@ EXPECTED = {
     "zephyr_7b": Run(DPO(beta=0.01), 128, (2.5e-7, 5e-7)),
     "zephyr_7b_qlora": Run(DPO(beta=0.01), 16, (2.5e-6, 5e-6), rank=128),
 }
-# Factors of the learning rate in a run of 20 steps: at the peak behind two of warm-up, half-way of the other 18, at the end.
+# Factors of the learning rate in a run of 20 steps: behind two of warm-up, half-way of the other 18, at the end.
 SCHEDULES = {
     "tulu3_8b": (1.0, 0.5, 0.0),
     "zephyr_7b": (1.0, 0.5, 0.0),
