@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from dpo_lightning.cli.commands.plan import read_run
 from dpo_lightning.cli.data_of_config import DataCLI
@@ -221,7 +221,7 @@ def header(name: str) -> Header:
         for start in ("Needs ", "Sources:", "What the source does,")
     )
     named = (item[1:].split("] ", 1) for item in _items(lines[sources + 1 : differs], "["))
-    return Header(" ".join(lines[:needs]), dict(named), _items(lines[differs + 1 :], "- "))  # type: ignore[arg-type]
+    return Header(" ".join(lines[:needs]), dict(named), _items(lines[differs + 1 :], "- "))
 
 
 def _items(lines: list[str], mark: str) -> list[str]:
