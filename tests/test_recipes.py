@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from dpo_lightning import (
     AnyObjective,
     APOZero,
     LengthNormalizedDPO,
+    PreferenceDataModule,
     RewardAwareKL,
     SimPO,
     Weighted,
@@ -97,13 +99,16 @@ def test_two_steps_of_a_recipe(name, model, tmp_path, monkeypatch):
     shipped = CONFIGS / f"recipes/{name}.yaml"
     main(["fit", "--config", str(local_config(shipped, model, tmp_path, steps=2))])
     run, expected = Watch.runs.pop(), EXPECTED[name]
-    devices = yaml.safe_load(shipped.read_text())["trainer"]["devices"]
+    written = yaml.safe_load(shipped.read_text())
+    devices, sources = written["trainer"]["devices"], written["data"].get("sources", [])
     assert run.module.objective == expected.objective
     assert [pairs * devices for pairs in run.pairs] == [expected.pairs, expected.pairs, 0]
     assert run.rates == pytest.approx(expected.rates, rel=1e-9)
     if expected.start is not None:
         assert run.losses[0] == pytest.approx(expected.start, abs=1e-6)
     assert all(map(math.isfinite, run.losses))
+    assert run.sources <= {source["name"] for source in sources}
+    assert bool(run.sources) == bool(sources)
     trained = {key: weight for key, weight in run.module.policy.named_parameters() if weight.requires_grad}
     # Of q, o, gate, up and down 64 + 64 sides a rank, of k and v 64 + 32.
     adapters = expected.rank * (5 * 128 + 2 * 96)
@@ -145,6 +150,16 @@ def test_every_value_names_its_source(name):
         source = re.search(r"[^ ] \[(\w+)(: [^\]]+)?\]$", comment)
         assert source, f"no source: {line}"
         assert source[1] in declared, f"an unknown source: {line}"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_mix_of_smollm3_is_a_half_and_a_quarter(model, tmp_path):
+    written = yaml.safe_load(local_config(CONFIGS / "recipes/smollm3_3b.yaml", model, tmp_path, steps=1).read_text())
+    written["data"].pop("val_split")
+    data = PreferenceDataModule(tokenizer=model, **written["data"])
+    data.setup()
+    counted = Counter(name for batch in data.train_dataloader() for name in batch.texts["data_source"])
+    assert counted == {"no_think": 64, "think": 32}, "of 128 rows each"
 
 
 def test_the_mix_of_olmo_3_has_the_rows_of_the_script():
