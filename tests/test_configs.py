@@ -1,55 +1,35 @@
-"""Every shipped config parses, and its objects are built around a tiny local model and dataset."""
+"""Every line of a shipped config is explained, and each merges with each kind of hardware."""
 
 from __future__ import annotations
 
 import functools
-import json
 import sys
-from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import yaml
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
-from dpo_lightning import PreferenceModule
 from dpo_lightning.cli.main import main
-from tests.helpers.runs import saved_model
+from tests.helpers.recipes import CONFIGS, RECIPES
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 ROUNDS = "iterative"  # of another command, whose fit is a section of it
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != ROUNDS)
+OWN = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != ROUNDS)
+NAMES = [*OWN, *(f"recipes/{name}" for name in RECIPES)]
 HARDWARE = {  # processes, and how many of them read different pairs
     "one_gpu": (SingleDeviceStrategy, 1, 1),
     "ddp": (DDPStrategy, 8, 8),
     "fsdp2": (ModelParallelStrategy, 8, 8),
     "fsdp2_tp": (ModelParallelStrategy, 16, 2),
 }
-CHATML = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
 
-
-def local_rows(name: str, path: Path) -> str:
-    """Rows in the form of the config's dataset."""
-    prompt = "\n\nHuman: hello\n\nAssistant:"
-    rows = {
-        "hh_full": {"chosen": prompt + " good day", "rejected": prompt + " go away"},
-        "truthy_phi2": {"prompt": "hello", "chosen": "good day", "rejected": "go away"},
-    }
-    chat = [{"role": "user", "content": "hello"}]
-    messages = {
-        "prompt": "hello",
-        "chosen": [*chat, {"role": "assistant", "content": "good day"}],
-        "rejected": [*chat, {"role": "assistant", "content": "go away"}],
-    }
-    path.write_text(f"{json.dumps(rows.get(name, messages))}\n" * 40)
-    return str(path)
+MERGED = ("quickstart", "recipes/dpo_paper_hh", "recipes/full_8b_fsdp2")
+"""Merged with each kind of hardware: without anything, with a usual run, and with one that has a strategy; the other
+recipes are merged with the hardware of their header alone."""
 
 
 def test_the_configs_of_the_readme_are_there():
-    assert {"quickstart", "hh_full", "ultrafeedback_lora", "ultrafeedback_qlora", "truthy_phi2"} <= set(NAMES)
+    assert {"quickstart", "recipes/dpo_paper_hh", "recipes/lora_1b_24gb"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", [*NAMES, ROUNDS, *(f"hardware/{name}" for name in HARDWARE)])
@@ -61,44 +41,8 @@ def test_every_line_is_documented(name):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "quickstart"])
-def test_a_config_builds_and_trains_a_step_on_a_tiny_local_model(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["dpo-lightning"])
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    (tmp_path / "chat.jinja").write_text(CHATML)
-    built = []
-    build = PreferenceModule.configure_model
-    monkeypatch.setattr(PreferenceModule, "configure_model", lambda self: (build(self), built.append(self))[0])
-    # 64 columns: 4-bit weights come in blocks of 64
-    model = saved_model(tmp_path / "model", hidden_size=64, intermediate_size=64)
-    dataset = local_rows(name, tmp_path / "rows.jsonl")
-    settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    local = {
-        "model.policy": model,
-        "data.dataset": dataset,
-        "data.train_split": "train",
-        "data.val_split": settings["data"]["val_split"] if name == "truthy_phi2" else "train[:8]",
-        "data.test_split": "null",
-        "data.chat_template": "chat.jinja",
-        "data.num_workers": "0",
-        "trainer.accelerator": "cpu",
-        "trainer.fast_dev_run": "1",
-        "trainer.enable_progress_bar": "false",
-    }
-    main(["fit", "--config", str(CONFIGS / f"{name}.yaml"), *(f"--{key}={value}" for key, value in local.items())])
-    module = built[0]
-    settings = settings["model"]
-    assert type(module.objective).__name__ == settings["objective"]["class_path"]
-    assert module.objective.beta == settings["objective"]["init_args"]["beta"]
-    assert bool(settings.get("lora")) == hasattr(module.policy, "peft_config")
-    assert bool(settings.get("quantization_config")) == bool(getattr(module.policy, "is_loaded_in_4bit", False))
-    assert module.policy.is_activation_checkpointing
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("hardware", HARDWARE)
-def test_hardware_merges_with_every_run(hardware, monkeypatch, tmp_path):
+def test_hardware_merges_with_runs(hardware, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["dpo-lightning"])
     monkeypatch.setenv("WANDB_MODE", "disabled")
@@ -107,7 +51,11 @@ def test_hardware_merges_with_every_run(hardware, monkeypatch, tmp_path):
     monkeypatch.setattr(pl.Trainer, "fit", fit)
     strategy, processes, data_ranks = HARDWARE[hardware]
     assert {path.stem for path in (CONFIGS / "hardware").glob("*.yaml")} == set(HARDWARE)
-    for name in NAMES:
+    own = {1: "one_gpu", 8: "fsdp2"}  # of the header
+    for name in {*MERGED, *(f"recipes/{name}" for name in RECIPES)}:
+        given = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["trainer"]["devices"]
+        if name not in MERGED and own[given] != hardware:
+            continue
         configs = [CONFIGS / f"{name}.yaml", CONFIGS / f"hardware/{hardware}.yaml"]
         main(["fit", *(f"--config={path}" for path in configs), "--trainer.accelerator=cpu"])
         trainer, module = fits.pop()

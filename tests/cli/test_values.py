@@ -125,7 +125,7 @@ def test_what_an_object_says_of_itself_gets_its_key(said: str, line: str) -> Non
 
 
 def test_arguments_and_date_of_the_chat_template_by_flag(capsys):
-    config = str(Path(__file__).parents[2] / "configs/truthy_phi2.yaml")
+    config = str(Path(__file__).parents[2] / "configs/recipes/truthy_phi2.yaml")
     flags = ["--data.chat_template_kwargs.enable_thinking", "false", "--data.chat_template_date", "2026-11-30"]
     with pytest.raises(SystemExit) as left:
         main(["fit", "--config", config, *flags, "--data.eos", "never", "--print_config"])

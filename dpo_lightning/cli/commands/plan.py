@@ -7,6 +7,7 @@ import pkgutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,7 +83,7 @@ def read_run(config: Namespace) -> Run:
     )
     if not isinstance(model.policy, str):
         raise InputError(f"plan: model.policy must be a hub name or a directory, got {type(model.policy).__name__}")
-    shape = model_shape(model.policy, options)
+    shape = _shape_of(model.policy, options)
     _check_tokens(model.policy, config.data.init_args, shape)
     adapter = adapter_config(model.policy)
     reference = _reference(model, trained_adapter=adapter is not None)
@@ -107,6 +108,18 @@ def read_run(config: Namespace) -> Run:
         issubclass(reference, (FrozenCopy, AdapterOff, FrozenAdapter)),
         _other_shape(model.reference) if issubclass(reference, FrozenCopy) else None,
     )
+
+
+def _shape_of(policy: str, options: PolicyOptions) -> ModelShape:
+    """Return the sizes of the policy; of one that is not there, say what is enough."""
+    try:
+        return model_shape(policy, options)
+    except InputError as error:
+        if Path(policy).is_dir():
+            raise
+        raise InputError(
+            f"{error}; for a plan, a directory with its config.json will do: --model.policy=DIR"
+        ) from error
 
 
 def _other_shape(reference: Namespace | None) -> ModelShape | None:

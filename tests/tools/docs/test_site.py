@@ -127,7 +127,7 @@ def test_the_first_page_is_the_readme() -> None:
 
 def test_links_to_files_that_the_site_lacks_are_words() -> None:
     page = SimpleNamespace(file=SimpleNamespace(src_uri="faq.md"), meta={})
-    given = "[the licence](LICENSE), [a config](../configs/hh_full.yaml), [a page](data.md)"
+    given = "[the licence](LICENSE), [a config](../configs/recipes/dpo_paper_hh.yaml), [a page](data.md)"
     assert on_page_markdown(given, page=page) == "the licence, a config, [a page](data.md)"
     assert page.meta == {}
 
