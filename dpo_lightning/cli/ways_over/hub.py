@@ -1,0 +1,43 @@
+"""Pushing to the hub at the end of a run, where `Export` can."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import PurePath
+
+from dpo_lightning.cli.ways_over.draft import Draft
+from dpo_lightning.cli.ways_over.tree import From, Tree
+
+
+def pushed(draft: Draft, directory: str) -> dict[str, Tree]:
+    """Return the arguments of `Export` that push; refuse what asks for more than it has.
+
+    Args:
+        draft: The config.
+        directory: Of the run; its last part is the repository's name there where none is given.
+    """
+    from dpo_lightning import Export
+
+    given = draft.given
+    of_hub = ("hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push")
+    if given.asks("hub_token"):
+        draft.refuse("hub_token", "a config holds no secrets: set HF_TOKEN in the environment")
+    if not given["push_to_hub"]:
+        for name in of_hub:
+            if given.asks(name):
+                draft.nothing_there(name, "push_to_hub is not set: nothing is pushed")
+        return {}
+    known = inspect.signature(Export).parameters
+    if "push_to" not in known:
+        draft.refuse("push_to_hub", "push the directory of Export by `hf upload`")
+        return {}
+    if given.asks("hub_revision"):
+        draft.refuse("hub_revision", "pushed to the main branch: leave it out, or push by `hf upload --revision`")
+    for name in ("hub_strategy", "hub_always_push"):
+        if given.asks(name):
+            draft.differs(name, "pushed once, when the fit ends")
+    name = given["hub_model_id"] or PurePath(directory).name
+    found: dict[str, Tree] = {"push_to": From(name, given.because("push_to_hub", "hub_model_id"))}
+    if given["hub_private_repo"] is not None and "private" in known:
+        found["private"] = given.of("hub_private_repo")
+    return found
