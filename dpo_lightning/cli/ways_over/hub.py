@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import PurePath
 
-from dpo_lightning import Export
+import dpo_lightning
 from dpo_lightning.cli.ways_over.draft import Draft
 from dpo_lightning.cli.ways_over.tree import From, Tree
 
@@ -26,7 +26,7 @@ def pushed(draft: Draft, directory: str) -> dict[str, Tree]:
         for name in (name for name in _OF_HUB if given.asks(name)):
             draft.nothing_there(name, "push_to_hub is not set: nothing is pushed")
         return {}
-    known = inspect.signature(Export).parameters
+    known = inspect.signature(dpo_lightning.Export).parameters
     if "push_to" not in known:
         draft.refuse("push_to_hub", "push the directory of Export by `hf upload`")
         return {}
