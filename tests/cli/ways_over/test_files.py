@@ -23,7 +23,12 @@ def test_yaml_and_json_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("a: 1\na: 2\n", "line 2: the key `a` stands in line 1"), ("- a\n", "no mapping"), ("", "empty"), ("a: [", "no YAML")],
+    [
+        ("a: 1\na: 2\n", "line 2: the key `a` stands in line 1"),
+        ("- a\n", "no mapping"),
+        ("", "empty"),
+        ("a: [", "no YAML"),
+    ],
 )
 def test_what_is_no_config_is_refused(tmp_path: Path, text: str, line: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
@@ -39,7 +44,10 @@ def test_a_file_must_be_there(tmp_path: Path) -> None:
 
 def test_a_config_that_fit_takes_is_written(tmp_path: Path) -> None:
     write_config(tmp_path / "run.yaml", TREE, ["From c.yaml."])
-    assert yaml.safe_load((tmp_path / "run.yaml").read_text()) == {"model": {"policy": "m"}, "data": {"dataset": "d.jsonl"}}
+    assert yaml.safe_load((tmp_path / "run.yaml").read_text()) == {
+        "model": {"policy": "m"},
+        "data": {"dataset": "d.jsonl"},
+    }
 
 
 def test_one_that_an_object_refuses_is_not(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from tests.helpers.ways_over import at, of_trl, said
 @pytest.mark.parametrize("name", [each.value for each in OptimizerNames])
 def test_every_optimizer_is_ours_or_refused(name: str) -> None:
     if name not in OPTIMIZERS:
-        with pytest.raises(InputError, match=rf"optim {name} \(has no equal: leave optim out, and give model.optimizer"):
+        with pytest.raises(
+            InputError, match=rf"optim {name} \(has no equal: leave optim out, and give model.optimizer"
+        ):
             of_trl(optim=name)
         return
     written = at(of_trl(optim=name, learning_rate=1e-5, weight_decay=0.1), "model.optimizer")

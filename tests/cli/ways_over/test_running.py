@@ -16,7 +16,10 @@ from tests.helpers.ways_over import at, callback, of_trl, said
         ({}, {"trainer.max_epochs": 3, "trainer.max_steps": None}),
         ({"max_steps": 50, "num_train_epochs": 2}, {"trainer.max_steps": 50, "trainer.max_epochs": -1}),
         ({"seed": 7}, {"seed_everything": 7, "data.seed": 7}),
-        ({"data_seed": 3, "full_determinism": True}, {"seed_everything": 42, "data.seed": 3, "trainer.deterministic": True}),
+        (
+            {"data_seed": 3, "full_determinism": True},
+            {"seed_everything": 42, "data.seed": 3, "trainer.deterministic": True},
+        ),
         ({}, {"trainer.precision": "bf16-mixed"}),
         ({"bf16": False}, {"trainer.precision": "32-true"}),
         ({"fp16": True}, {"trainer.precision": "16-mixed"}),
@@ -72,10 +75,17 @@ def test_what_has_no_equal_is_refused(fields: dict[str, Any], line: str) -> None
 
 def test_checkpoints_and_the_model_have_their_places() -> None:
     draft = of_trl(output_dir="out", save_steps=50, save_total_limit=3)
-    assert callback(draft, "ResumableCheckpoint") == {"dirpath": "out/checkpoints", "every_n_train_steps": 50, "keep": 3}
+    assert callback(draft, "ResumableCheckpoint") == {
+        "dirpath": "out/checkpoints",
+        "every_n_train_steps": 50,
+        "keep": 3,
+    }
     assert callback(draft, "Export") == {"path": "out/model"}
     assert at(draft, "trainer.default_root_dir") == "out"
-    assert callback(of_trl(save_strategy="epoch"), "ResumableCheckpoint") == {"dirpath": "trainer_output/checkpoints", "keep": 2}
+    assert callback(of_trl(save_strategy="epoch"), "ResumableCheckpoint") == {
+        "dirpath": "trainer_output/checkpoints",
+        "keep": 2,
+    }
     assert at(of_trl(save_strategy="no"), "trainer.enable_checkpointing") is False
     assert "at the end of each epoch" in said(of_trl(save_steps=0.5), "save_steps")
     weights = callback(of_trl(save_only_model=True), "ModelCheckpoint")
