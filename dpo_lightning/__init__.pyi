@@ -139,7 +139,7 @@ from .reference import (
     Reference,
 )
 from .report import PlotLogger
-from .training import Constant, Cosine, Linear, Schedule, schedules
+from .training import Constant, Cosine, Linear, Schedule, TransformersSchedule, schedules
 
 __version__: str
 
@@ -266,6 +266,7 @@ __all__ = [
     "TokenScorer",
     "TokenScores",
     "TokenizedExample",
+    "TransformersSchedule",
     "TrustRegionReference",
     "UnpairedBCO",
     "UnpairedFormat",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 FAMILY: Mapping[str, Mapping[str, str]] = {
     "before a run": {
         "init": "write a starting config for a model, a file and a method",
+        "import": "write a config from one of another tool, and say what differs",
         "inspect": "read the data as a fit would, and say what is wrong with it",
         "plan": "tell the memory and the time of a run",
         "data": "write the data as a fit would read it, cleaned",

@@ -7,6 +7,7 @@ from dpo_lightning.training.metrics import ChosenMean, PairMean, UnpairedMean
 from dpo_lightning.training.parameters import decay_groups
 from dpo_lightning.training.rate import TunedRate
 from dpo_lightning.training.schedules import Constant, Cosine, Linear, Schedule
+from dpo_lightning.training.transformers_schedule import TransformersSchedule
 
 __all__ = [
     "ChosenMean",
@@ -17,6 +18,7 @@ __all__ = [
     "PairMean",
     "RunningMean",
     "Schedule",
+    "TransformersSchedule",
     "TunedRate",
     "UnpairedMean",
     "check_makers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from keyword import iskeyword
 
 _NAMES = (
     "cache",
@@ -13,6 +14,7 @@ _NAMES = (
     "evaluate",
     "export",
     "generate",
+    "import",
     "init",
     "inspect",
     "pair",
@@ -26,9 +28,14 @@ _NAMES = (
 )
 
 
+def module_of(name: str) -> str:
+    """Return the name of a command's module and function, its own unless Python keeps that for itself."""
+    return f"{name}_config" if iskeyword(name) else name
+
+
 def _loaded_when_called(name: str) -> Callable[[Sequence[str]], None]:
     def command(arguments: Sequence[str]) -> None:
-        getattr(import_module(f"{__name__}.{name}"), name)(arguments)
+        getattr(import_module(f"{__name__}.{module_of(name)}"), module_of(name))(arguments)
 
     return command
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-from dpo_lightning.cli.commands import COMMANDS
+from dpo_lightning.cli.commands import COMMANDS, module_of
 from dpo_lightning.cli.family import KEYS_OF
 from dpo_lightning.compat.argparse import actions_of
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
     """Return the parser of a command beside the Trainer's."""
-    parser: argparse.ArgumentParser = import_module(f"{__name__}.{command}").parser()
+    parser: argparse.ArgumentParser = import_module(f"{__name__}.{module_of(command)}").parser()
     return parser
 
 
