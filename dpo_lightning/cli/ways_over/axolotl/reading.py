@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_lightning.cli.ways_over.axolotl.fields import (
+    FIELDS,
     OF_DATASET_NAMES,
     OF_SPECIAL_TOKENS_NAMES,
     OF_TRL_NAMES,
@@ -26,11 +27,11 @@ def opened(values: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Return a config with its nested parts read: `datasets`, `test_datasets`, `trl`, `special_tokens`.
 
     Raises:
-        InputError: for a config that trains on no preferences, and for a nested part of another shape, an unknown key or
-            a value that is none of its key; naming the part.
+        InputError: for a config that trains on no preferences, and for a nested part of another shape, an unknown key
+            or a value that is none of its key; naming the part.
     """
     _check_method(values, place)
-    found = dict(values)
+    found = {name: value for name, value in values.items() if value is not None or not _empty(name)}
     if "dpo_beta" in found and "rl_beta" not in found:
         found["rl_beta"] = found.pop("dpo_beta")
     for name in ("datasets", "test_datasets"):
@@ -47,6 +48,11 @@ def opened(values: Mapping[str, Any], place: str) -> dict[str, Any]:
             f"{place}: rl_beta {found['rl_beta']} and trl.beta {of_block}: axolotl takes trl.beta: leave one"
         )
     return found if of_block is None else {**found, "rl_beta": of_block}
+
+
+def _empty(name: str) -> bool:
+    """Tell whether a null is what the field is without it; that of `bf16` is not."""
+    return name in FIELDS and FIELDS[name].default is not None and name != "bf16"
 
 
 def _check_method(values: Mapping[str, Any], place: str) -> None:

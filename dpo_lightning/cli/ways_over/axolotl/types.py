@@ -8,7 +8,10 @@ from typing import Any
 
 from dpo_lightning.cli.ways_over.chat_jinja import Family
 
-_WORST = "its strategy takes the last two answers by rank, the worst as chosen: use ScoredPairsFormat here, or leave the set out"
+_WORST = (
+    "its strategy takes the last two answers by rank, the worst as chosen: leave the set out, or read it by "
+    "ScoredPairsFormat here"
+)
 
 
 @dataclass(frozen=True)
