@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import dpo_lightning
 from dpo_lightning import AnyObjective
 from dpo_lightning.cli.class_names import fitting_names
-from dpo_lightning.cli.other_names import LOSSES, Loss
+from dpo_lightning.cli.ways_over.losses import LOSSES, Loss
 from dpo_lightning.data.compatibility import DataRead
 from dpo_lightning.errors import InputError
 from dpo_lightning.training.usual_rates import usual_rates

@@ -38,6 +38,10 @@ class Tool:
     earlier: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
+    def former(self) -> Iterator[tuple[str, Field]]:
+        """Yield former names of fields, each with the field of now."""
+        return ((was, self.fields[now]) for was, now in self.earlier.items())
+
 
 def convert(tool: Tool, values: Mapping[str, Any], place: str, leave_out: Collection[str] = ()) -> Draft:
     """Return what a config becomes.

@@ -67,7 +67,6 @@ SCHEDULE_NAMES = (*BY_STEP, "reduce_lr_on_plateau", "greedy")
 _PLAIN = {"linear": "Linear", "cosine": "Cosine", "constant": "Constant"}
 _BY_METRIC = "its rate follows a metric: take a schedule of the step, or a callback of your own"
 _OTHER = "has no equal: leave optim out, and give model.optimizer the class_path of a torch optimizer"
-_ADAM = ("adam_beta1", "adam_beta2", "adam_epsilon")
 _EMBEDDINGS = "there embeddings keep states of 32 bits beside it; here all weights are alike"
 
 
@@ -78,6 +77,16 @@ def optimizer(draft: Draft) -> None:
     if found is None:
         draft.refuse("optim", _OTHER)
         return
+    draft.put("model.optimizer", made(found.path, given.because("optim"), **_arguments(draft, found)))
+    read = {"adam_beta1": found.betas, "adam_beta2": found.betas, "adam_epsilon": found.eps, "optim_args": False}
+    for name in (name for name, reads in read.items() if given.asks(name) and not reads):
+        draft.nothing_there(name, f"the optimizer {given['optim']} does not read it")
+    if found.path.startswith(_BNB) and "8" in found.path:
+        draft.differs("optim", _EMBEDDINGS)
+
+
+def _arguments(draft: Draft, found: Optimizer) -> dict[str, Tree]:
+    given = draft.given
     arguments: dict[str, Tree] = {"lr": given.of("learning_rate"), "weight_decay": given.of("weight_decay")}
     if found.betas:
         betas = [given["adam_beta1"], given["adam_beta2"]]
@@ -87,15 +96,7 @@ def optimizer(draft: Draft) -> None:
     for name, value in found.settings:
         if name != "fused" or not given["fp16"]:  # Lightning clips no gradients of a fused one in float16
             arguments[name] = From(value, given.because("optim"))
-    draft.put("model.optimizer", made(found.path, given.because("optim"), **arguments))
-    read = {"adam_beta1": found.betas, "adam_beta2": found.betas, "adam_epsilon": found.eps}
-    for name in _ADAM:
-        if given.asks(name) and not read[name]:
-            draft.nothing_there(name, f"the optimizer {given['optim']} does not read it")
-    if given.asks("optim_args"):
-        draft.nothing_there("optim_args", f"the optimizer {given['optim']} does not read them")
-    if found.path.startswith(_BNB) and "8" in found.path:
-        draft.differs("optim", _EMBEDDINGS)
+    return arguments
 
 
 def schedule(draft: Draft, warmup: From | None = None) -> None:

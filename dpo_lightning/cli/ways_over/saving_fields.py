@@ -88,7 +88,13 @@ SAVING = (
     together("greater_is_better", Kind.TRUTH, None, "trainer.callbacks, as ModelCheckpoint with its mode"),
     idle("ignore_data_skip", Kind.TRUTH, False, "a run always goes on at its very batch"),
     idle("restore_callback_states_from_checkpoint", Kind.TRUTH, False, "callbacks always go on"),
-    refused("resume_from_checkpoint", Kind.ANY, None, "their checkpoints are not ours; `fit --ckpt_path last` goes on"),
+    refused(
+        "resume_from_checkpoint",
+        Kind.ANY,
+        None,
+        "their checkpoints are not ours; `fit --ckpt_path last` goes on from ours",
+        here="ckpt_path",
+    ),
 )
 """What is saved, and how a run goes on."""
 

@@ -11,6 +11,7 @@ from dpo_lightning.cli.ways_over.optimizer import SCHEDULE_NAMES
 
 _NEAR = "a warm-up begins with a rate of 0 there: TransformersSchedule has the same rates, Linear and Cosine do not"
 _ORDER = "the seed is the same, the order of rows is another"
+_SHARDED = "merge configs/hardware/fsdp2.yaml with the config"
 _OTHER_BATCHES = "batches are planned before the run"
 
 
@@ -100,9 +101,9 @@ DEVICES = (
     together("ddp_static_graph", Kind.TRUTH, None, "trainer.strategy, as DDPStrategy with its argument"),
     together("ddp_backend", Kind.WORD, None, "trainer.strategy, as DDPStrategy with its process_group_backend"),
     together("ddp_timeout", Kind.WHOLE, 1800, "trainer.strategy, as DDPStrategy with its timeout"),
-    refused("fsdp", Kind.ANY, None, "merge configs/hardware/fsdp2.yaml with the config", tells=False),
-    refused("fsdp_config", Kind.ANY, None, "merge configs/hardware/fsdp2.yaml with the config", tells=False),
-    refused("deepspeed", Kind.ANY, None, "merge configs/hardware/fsdp2.yaml with the config", tells=False),
+    refused("fsdp", Kind.ANY, None, _SHARDED, here="trainer.strategy", tells=False),
+    refused("fsdp_config", Kind.ANY, None, _SHARDED, here="trainer.strategy", tells=False),
+    refused("deepspeed", Kind.ANY, None, _SHARDED, here="trainer.strategy", tells=False),
     refused("parallelism_config", Kind.ANY, None, "merge a file of configs/hardware/ with the config", tells=False),
     idle("accelerator_config", Kind.ANY, None, "batches are split over devices as they are planned"),
     idle("local_rank", Kind.WHOLE, -1, "the launcher's, which Lightning reads"),

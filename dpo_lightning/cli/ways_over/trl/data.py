@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dpo_lightning.cli.ways_over.draft import Draft
+from dpo_lightning.cli.ways_over.fields import Field, Kind, by_name
 from dpo_lightning.cli.ways_over.running import validates
 from dpo_lightning.cli.ways_over.tree import From, Tree
+from dpo_lightning.cli.ways_over.trl.fields import OF_A_SET
+from dpo_lightning.errors import InputError
 
 _HANDBOOK = {"id": "path", "config": "name"}
-_OF_A_SET = ("path", "name", "data_dir", "data_files", "split", "columns", "fraction", "weight", "seed")
+_WEIGHT = Field("weight", Kind.NUMBER, said="the first rows, as many as this share of the set has")
+_FIELDS = by_name(OF_A_SET, [_WEIGHT])
 _OF_A_MIXTURE = ("datasets", "test_split_size", "seed")
 _PACKED = ("json", "csv", "parquet", "arrow")
 _SHARES = "first rows there; every row in turn here, in the same shares, and as many rows as all sets have"
@@ -74,7 +78,8 @@ def _of_script(draft: Draft) -> None:
 def _mixture(draft: Draft) -> tuple[list[Set], float | None]:
     """Return the sets, and how much is held out: a share below 1, or a number of rows."""
     given = draft.given
-    value, size = given["datasets"], given["test_split_size"]
+    value: Any = given["datasets"]
+    size: Any = given["test_split_size"]
     if given.name("datasets") == "dataset_mixer":
         return _mixer(draft, value), None
     if isinstance(value, Mapping):
@@ -100,24 +105,28 @@ def _mixer(draft: Draft, shares: Any) -> list[Set]:
 
 
 def _first_rows(split: str, share: float) -> str:
-    return split if share == 1 else f"{split}[:{round(100 * share)}%]"
+    """Return a split, or the share of its first rows in whole hundredths, which slices have."""
+    hundredths = round(100 * share, 6)
+    if not 0 < hundredths <= 100 or hundredths % 1:
+        raise InputError(f"datasets: a weight of {share:g}: write a share in whole hundredths, from 0.01 to 1")
+    return split if hundredths == 100 else f"{split}[:{hundredths:.0f}%]"
 
 
 def _set(draft: Draft, value: Mapping[str, Any]) -> Set | None:
-    read = {_HANDBOOK.get(name, name): each for name, each in value.items() if each is not None}
-    unknown = [name for name in read if name not in _OF_A_SET]
-    if unknown or "path" not in read:
+    named = {_HANDBOOK.get(name, name): each for name, each in value.items() if each is not None}
+    unknown = [name for name in named if name not in _FIELDS]
+    if unknown or "path" not in named:
         said = f"not known in a set: {', '.join(unknown)}" if unknown else "a set without a path"
         draft.refuse("datasets", said)
         return None
-    options = {name: read[name] for name in ("name", "data_dir") if name in read and read[name] != "default"}
-    dataset = read["path"]
-    if "data_files" in read and dataset in _PACKED and not isinstance(read["data_files"], Mapping):
-        dataset = read["data_files"]  # a file is named by itself here
-    elif "data_files" in read:
-        options["data_files"] = read["data_files"]
-    split = _first_rows(read.get("split", "train"), float(read.get("weight", 1)))
-    return Set(dataset, options, split, read.get("fraction"))
+    read = {name: _FIELDS[name].read(each, "datasets") for name, each in named.items()}
+    options = {name: read[name] for name in ("name", "data_dir") if read.get(name, "default") != "default"}
+    dataset, files = read["path"], read.get("data_files")
+    if files is not None and dataset in _PACKED and not isinstance(files, Mapping):
+        dataset = files  # a file is named by itself here
+    elif files is not None:
+        options["data_files"] = files
+    return Set(dataset, options, _first_rows(read.get("split", "train"), read.get("weight", 1)), read.get("fraction"))
 
 
 def _write(draft: Draft, found: Sequence[Set], size: float | None) -> None:

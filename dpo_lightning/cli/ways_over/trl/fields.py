@@ -37,7 +37,7 @@ OBJECTIVE = (
         "alpha is 1 minus it, the paper's",
     ),
     together("use_weighting", Kind.TRUTH, False, "model.objective, as WPO"),
-    together("discopop_tau", Kind.NUMBER, 0.05, "model.objective.tau, of DiscoPOP"),
+    together("discopop_tau", Kind.NUMBER, 0.05, "model.objective, as DiscoPOP with its tau"),
     together("sync_ref_model", Kind.TRUTH, False, "trainer.callbacks, as TrustRegionReference"),
     together("ref_model_mixup_alpha", Kind.NUMBER, 0.6, "trainer.callbacks, as TrustRegionReference with its alpha"),
     together("ref_model_sync_steps", Kind.WHOLE, 512, "trainer.callbacks, as TrustRegionReference with its every"),
@@ -61,7 +61,9 @@ OF_DPO = (
         null=True,
     ),
     idle("truncation_mode", Kind.WORD, "keep_start", "completions keep their start", tells=False),
-    idle_there("padding_free", Kind.TRUTH, False, "TRL has switched it off; data.layout: auto has no padding here"),
+    idle_there(
+        "padding_free", Kind.TRUTH, False, "TRL has switched it off; nothing is padded here", here="data.layout"
+    ),
     idle("pad_to_multiple_of", Kind.ANY, "auto", _TOKENS),
     together("activation_offloading", Kind.TRUTH, False, "model.gradient_checkpointing, as offload"),
     idle("pad_token", Kind.WORD, None, "no token is needed for padding"),
@@ -168,7 +170,13 @@ EARLIER = (
     together("chat_template", Kind.WORD, None, "data.chat_template"),
     idle("max_completion_length", Kind.WHOLE, None, "max_length cuts prompt and completion together"),
     idle("overwrite_output_dir", Kind.TRUTH, False, "a run never writes over another one"),
-    idle("generate_during_eval", Kind.TRUTH, False, "add SampleTable to trainer.callbacks for samples"),
+    idle(
+        "generate_during_eval",
+        Kind.TRUTH,
+        False,
+        "add SampleTable for samples",
+        here="trainer.callbacks, as SampleTable",
+    ),
     idle("save_safetensors", Kind.TRUTH, True, "models are always safetensors"),
     idle("logging_dir", Kind.WORD, None, "loggers write below output_dir"),
     idle(
@@ -179,7 +187,7 @@ EARLIER = (
     idle("use_logits_to_keep", Kind.TRUTH, False, "the head always runs on scored tokens alone"),
     idle("tools", Kind.ANY, None, "the rows say which tools there are"),
     refused("reference_free", Kind.TRUTH, False, "take an objective without a reference, such as SimPO or CPO"),
-    refused("ref_model_name_or_path", Kind.WORD, None, "set model.reference to FrozenCopy with its checkpoint"),
+    refused("ref_model_name_or_path", Kind.WORD, None, "give FrozenCopy its checkpoint", here="model.reference"),
     refused("force_use_ref_model", Kind.TRUTH, False, "set model.reference to FrozenCopy"),
     refused("model_adapter_name", Kind.WORD, None, "adapters of a policy are known by the policy's path"),
     refused("ref_adapter_name", Kind.WORD, None, "set model.reference to FrozenAdapter or FrozenCopy"),

@@ -12,8 +12,19 @@ _LORA = (
     *("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters", "lora_modules_to_save"),
     *("use_rslora", "use_dora"),
 )
+_MORE = {
+    "lora_target_parameters": "target_parameters",
+    "lora_modules_to_save": "modules_to_save",
+    "use_rslora": "use_rslora",
+    "use_dora": "use_dora",
+}
 _BITS = ("bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage")
 _USUAL = ["q_proj", "v_proj"]
+_PASSED = {
+    "model_revision": "revision",
+    "trust_remote_code": "trust_remote_code",
+    "attn_implementation": "attn_implementation",
+}
 _NOT_PASSED = ("dtype", "torch_dtype", "device_map", "use_cache", "quantization_config")
 
 
@@ -23,22 +34,15 @@ def policy(draft: Draft) -> None:
     if given["model_name_or_path"] is None:
         draft.refuse("model_name_or_path", "a run needs a model: name it")
     draft.take("model.policy", "model_name_or_path")
-    kwargs: dict[str, Tree] = {}
-    if given["model_revision"] != "main":
-        kwargs["revision"] = given.of("model_revision")
-    if given["trust_remote_code"]:
-        kwargs["trust_remote_code"] = given.of("trust_remote_code")
-    if given["attn_implementation"] is not None:
-        kwargs["attn_implementation"] = given.of("attn_implementation")
+    kwargs: dict[str, Tree] = {ours: given.of(name) for name, ours in _PASSED.items() if given.asks(name)}
     more = given["model_init_kwargs"] or {}
     kwargs |= {
         name: From(value, given.because("model_init_kwargs")) for name, value in more.items() if name not in _NOT_PASSED
     }
     if "quantization_config" in more:
         draft.refuse("model_init_kwargs", "set load_in_4bit instead of its quantization_config")
-    for name in ("dtype", "torch_dtype"):
-        if name in more and more[name] != given["dtype"]:
-            draft.refuse("model_init_kwargs", f"its {name} comes before dtype there: set dtype alone")
+    if {more.get(name, given["dtype"]) for name in ("dtype", "torch_dtype")} != {given["dtype"]}:
+        draft.refuse("model_init_kwargs", "its dtype comes before dtype there: set dtype alone")
     if kwargs:
         draft.put("model.model_kwargs", kwargs)
 
@@ -75,12 +79,7 @@ def adapters(draft: Draft) -> None:
         found["target_modules"] = From(_USUAL, "lora_target_modules by default there, for most models")
     else:
         found["target_modules"] = given.of("lora_target_modules", _one_or_all)
-    for name, ours in (("lora_target_parameters", "target_parameters"), ("lora_modules_to_save", "modules_to_save")):
-        if given[name] is not None:
-            found[ours] = given.of(name)
-    for name in ("use_rslora", "use_dora"):
-        if given[name]:
-            found[name] = given.of(name)
+    found |= {ours: given.of(name) for name, ours in _MORE.items() if given.asks(name)}
     draft.put("model.lora", found)
 
 

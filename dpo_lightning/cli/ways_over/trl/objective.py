@@ -91,21 +91,27 @@ def _tell(draft: Draft, names: Sequence[str]) -> None:
         if given.asks(name) and name not in read:
             more = f": {_SMOOTHING}" if name == "label_smoothing" and {*names} & {"sigmoid"} else ""
             draft.nothing_there(name, f"TRL's {', '.join(names)} does not read it in DPO{more}")
-    if given.asks("f_alpha_divergence_coef") and given["f_divergence_type"] != "alpha_divergence":
-        draft.nothing_there("f_alpha_divergence_coef", "only alpha_divergence reads it")
-    for name in names:
-        if name in _TOLD:
-            draft.differs("loss_type", _TOLD[name])
-    if given.asks("f_divergence_type") and {*names} == {"sft"}:
-        draft.nothing_there("f_divergence_type", "sft has no reference")
-    elif given.asks("f_divergence_type"):
-        draft.differs("f_divergence_type", "rewards are logged of the divergence, and as log-ratios there")
-    if given["f_divergence_type"] == "alpha_divergence" and given.says("f_alpha_divergence_coef"):
-        draft.differs("f_alpha_divergence_coef", "alpha is 1 minus it, as in the paper")
+    for name in (name for name in names if name in _TOLD):
+        draft.differs("loss_type", _TOLD[name])
     if given.asks("rpo_alpha"):
         draft.differs("rpo_alpha", _TOLD["sft"])
-    if {*names} == {"sft"} and given["ld_alpha"] is not None:
-        draft.nothing_there("ld_alpha", "sft does not read it")
+    _tell_of_divergence(draft, alone={*names} == {"sft"})
+
+
+def _tell_of_divergence(draft: Draft, *, alone: bool) -> None:
+    """Tell what a divergence changes, and what the likelihood alone does not read."""
+    given = draft.given
+    by_alpha = given["f_divergence_type"] == "alpha_divergence"
+    if given.asks("f_alpha_divergence_coef") and not by_alpha:
+        draft.nothing_there("f_alpha_divergence_coef", "only alpha_divergence reads it")
+    elif given.asks("f_alpha_divergence_coef"):
+        draft.differs("f_alpha_divergence_coef", "alpha is 1 minus it, as in the paper")
+    if given.asks("f_divergence_type") and not alone:
+        draft.differs("f_divergence_type", "rewards are logged of the divergence, and as log-ratios there")
+    if alone:
+        for name in ("f_divergence_type", "ld_alpha"):
+            if given.asks(name):
+                draft.nothing_there(name, "sft has no reference, and no shared length")
 
 
 def reference(draft: Draft) -> None:
