@@ -61,7 +61,7 @@ def tokenizer(tokens: list[str], **settings: Any) -> PreTrainedTokenizerFast:
 
 def model(directory: Path, tokens: list[str], **settings: Any) -> str:
     """A tiny Llama in float64, with that tokenizer."""
-    tiny_llama(vocab_size=72, initializer_range=0.1).double().save_pretrained(directory)
+    tiny_llama(vocab_size=72, initializer_range=0.1, num_hidden_layers=1).double().save_pretrained(directory)
     tokenizer(tokens, **settings).save_pretrained(directory)
     return str(directory)
 

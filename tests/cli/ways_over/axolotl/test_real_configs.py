@@ -48,7 +48,10 @@ def write(rows: list[dict[str, Any]]) -> None:
 
 def conversations() -> None:
     """Rows as fozziethebeat/alpaca_messages_2k_dpo_test has them."""
-    rows = [[{"role": r, "content": c} for r, c in zip(("user", "assistant", "assistant"), pair(n), strict=True)] for n in range(ROWS)]
+    rows = [
+        [{"role": r, "content": c} for r, c in zip(("user", "assistant", "assistant"), pair(n), strict=True)]
+        for n in range(ROWS)
+    ]
     write([{"conversation": [asked], "chosen": good, "rejected": bad} for asked, good, bad in rows])
 
 
@@ -117,7 +120,11 @@ def theirs(config: dict[str, Any], peft_config: LoraConfig | None) -> list[float
 def test_full_fine_tuning_is_trl_for_twenty_steps(changes: dict[str, Any]) -> None:
     conversations()
     directory = Path(model(Path("model"), CHATML))
-    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% if not loop.last or add_generation_prompt %}\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' ~ m.role ~ '\\n' ~ m.content ~ '<|im_end|>' }}"
+        "{{ '' if loop.last and not add_generation_prompt else '\\n' }}{% endfor %}"
+        "{{ '<|im_start|>assistant\\n' if add_generation_prompt else '' }}"
+    )
     tokens = AutoTokenizer.from_pretrained(directory)
     tokens.chat_template = template
     tokens.save_pretrained(directory)
@@ -157,9 +164,15 @@ def test_kto_runs_and_begins_where_theirs_does() -> None:
 
 
 def test_orpo_runs_and_begins_with_the_likelihood_of_the_chosen() -> None:
-    rows = [[{"role": "user", "content": a}, {"role": "assistant", "content": b}] for n in range(ROWS) for a, b, _ in [pair(n)]]
+    rows = [
+        [{"role": "user", "content": a}, {"role": "assistant", "content": b}]
+        for n in range(ROWS)
+        for a, b, _ in [pair(n)]
+    ]
     bad = [[row[0], {"role": "assistant", "content": pair(n)[2]}] for n, row in enumerate(rows)]
-    write([{"prompt": row[0]["content"], "chosen": row, "rejected": worse} for row, worse in zip(rows, bad, strict=True)])
+    write(
+        [{"prompt": row[0]["content"], "chosen": row, "rejected": worse} for row, worse in zip(rows, bad, strict=True)]
+    )
     model(Path("model"), CHATML)
     config = converted("mistral_orpo_qlora", base_model="model")
     run(Path("ours.yaml"), steps=2)
