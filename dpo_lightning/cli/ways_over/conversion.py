@@ -116,7 +116,7 @@ def _refusal(tool: Tool, place: str, unknown: Sequence[str], refused: Sequence[T
 
 
 def _with_remedy(told: Told) -> str:
-    value = "" if told.value is None else f" {one_line(told.value, 60)}"
+    value = "" if isinstance(told.value, dict | list | None) else f" {one_line(told.value, 60)}"
     return f"{told.name}{value} ({told.said})"
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from dpo_lightning.cli.ways_over.fields import Fate
 from dpo_lightning.cli.ways_over.given import Given
 from dpo_lightning.cli.ways_over.tree import BESIDE, From, Tree
+from dpo_lightning.utils.secrets import masked
 
 
 class Told(NamedTuple):
@@ -99,12 +100,17 @@ class Draft:
         """Refuse a field whose value has no equal here, with the remedy."""
         own = self.given.name(name)
         if own not in self.names_of(self.refused):
-            self.refused.append(Told(Fate.REFUSED, own, self.given[name], remedy))
+            self.refused.append(Told(Fate.REFUSED, own, self._shown(name), remedy))
 
     def tell(self, fate: Fate, name: str, said: str) -> None:
         """Tell what becomes of a field."""
         own = self.given.name(name)
-        self.told.append(Told(fate, own, self.given[name] if self.given.says(name) else None, said))
+        self.told.append(Told(fate, own, self._shown(name) if self.given.says(name) else None, said))
+
+    def _shown(self, name: str) -> Any:
+        """Return a value as it may be printed: a secret is masked."""
+        own = self.given.name(name)
+        return masked({own: self.given[name]})[own]
 
     @staticmethod
     def names_of(told: list[Told]) -> Iterator[str]:

@@ -157,7 +157,8 @@ def key(name: str, kind: Kind, default: Any, here: str, said: str = "", **more: 
 
 def together(name: str, kind: Kind, default: Any, here: str, said: str = "", **more: Any) -> Field:
     """Return a field that a function reads, with others, as the key or class `here`; `said` is for the page."""
-    return Field(name, kind, default, Fate.DIFFERS if said else Fate.SAME, here, said, tells=False, **more)
+    more.setdefault("tells", False)
+    return Field(name, kind, default, Fate.DIFFERS if said else Fate.SAME, here, said, **more)
 
 
 def idle_there(name: str, kind: Kind, default: Any, said: str, **more: Any) -> Field:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from pathlib import PurePath
 
 import dpo_lightning
@@ -32,15 +33,18 @@ def pushed(draft: Draft, directory: str) -> dict[str, Tree]:
         return {}
     for name in (name for name in ("hub_strategy", "hub_always_push") if given.asks(name)):
         draft.differs(name, "pushed once, when the fit ends")
-    return _arguments(draft, directory, private="private" in known)
+    return _arguments(draft, directory, known)
 
 
-def _arguments(draft: Draft, directory: str, *, private: bool) -> dict[str, Tree]:
+def _arguments(draft: Draft, directory: str, known: Collection[str]) -> dict[str, Tree]:
     given = draft.given
-    if given.asks("hub_revision"):
-        draft.refuse("hub_revision", "pushed to the main branch: leave it out, or push by `hf upload --revision`")
     name = given["hub_model_id"] or PurePath(directory).name
+    if "/" not in name:
+        draft.refuse("hub_model_id" if given["hub_model_id"] else "push_to_hub", f"give hub_model_id, as user/{name}")
     found: dict[str, Tree] = {"push_to": From(name, given.because("push_to_hub", "hub_model_id"))}
-    if given["hub_private_repo"] is not None and private:
-        found["private"] = given.of("hub_private_repo")
+    for field, ours in (("hub_private_repo", "private"), ("hub_revision", "revision")):
+        if given[field] is not None and ours in known:
+            found[ours] = given.of(field)
+        elif given[field] is not None:
+            draft.refuse(field, "push the directory of Export by `hf upload`")
     return found

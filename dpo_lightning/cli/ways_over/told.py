@@ -33,7 +33,7 @@ def table(tool: Tool, draft: Draft, left_out: Collection[str]) -> Iterator[str]:
 
 
 def _entry(told: Told) -> Iterator[str]:
-    value = "" if told.value is None else f" {one_line(_plain(told.value), 40)}"
+    value = "" if told.value is None or _is_nested(told.value) else f" {one_line(_plain(told.value), 40)}"
     yield from textwrap.wrap(
         f"{told.name}{value}: {told.said}",
         _WIDTH,
@@ -46,3 +46,7 @@ def _entry(told: Told) -> Iterator[str]:
 
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value))

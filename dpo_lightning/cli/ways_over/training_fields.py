@@ -11,6 +11,7 @@ from dpo_lightning.cli.ways_over.optimizer import SCHEDULE_NAMES
 
 _NEAR = "a warm-up begins with a rate of 0 there: TransformersSchedule has the same rates, Linear and Cosine do not"
 _ORDER = "the seed is the same, the order of rows is another"
+_BF16 = "null is true where fp16 is not set"
 _SHARDED = "merge configs/hardware/fsdp2.yaml with the config"
 _OTHER_BATCHES = "batches are planned before the run"
 
@@ -39,7 +40,7 @@ STEP = (
     idle("average_tokens_across_devices", Kind.TRUTH, True, "every step is the mean over all its pairs, on any device"),
     key("max_grad_norm", Kind.NUMBER, 1.0, "trainer.gradient_clip_val", convert=lambda norm: norm or None),
     idle_there("label_smoothing_factor", Kind.NUMBER, 0.0, "it is of a classifier's loss; label_smoothing is DPO's"),
-    together("bf16", Kind.TRUTH, None, "trainer.precision, as bf16-mixed"),
+    together("bf16", Kind.TRUTH, None, "trainer.precision, as bf16-mixed", _BF16),
     together("fp16", Kind.TRUTH, False, "trainer.precision, as 16-mixed"),
     idle("bf16_full_eval", Kind.TRUTH, False, "validation has the precision of training"),
     idle("fp16_full_eval", Kind.TRUTH, False, "validation has the precision of training"),
@@ -65,8 +66,8 @@ STEP = (
     refused("neftune_noise_alpha", Kind.NUMBER, None, "no noise is added to embeddings", harmless=(0, 0.0)),
     idle("torch_empty_cache_steps", Kind.WHOLE, None, "memory of batches is planned"),
     refused("auto_find_batch_size", Kind.TRUTH, False, "set data.batch_pairs or batch_tokens by `dpo-lightning plan`"),
-    together("seed", Kind.WHOLE, 42, "seed_everything, data.seed", _ORDER),
-    together("data_seed", Kind.WHOLE, None, "data.seed", _ORDER),
+    together("seed", Kind.WHOLE, 42, "seed_everything, data.seed", _ORDER, tells=True),
+    together("data_seed", Kind.WHOLE, None, "data.seed", _ORDER, tells=True),
     together("full_determinism", Kind.TRUTH, False, "trainer.deterministic"),
     together("use_cpu", Kind.TRUTH, False, "trainer.accelerator, as cpu"),
 )

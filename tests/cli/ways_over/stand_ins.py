@@ -16,7 +16,7 @@ from dpo_lightning.cli.main import main
 from tests.helpers.tiny import tiny_llama, tiny_tokenizer
 
 STEPS = 20
-ROWS = 160
+ROWS = 40
 CHATML = ["<|im_start|>", "<|im_end|>"]
 LLAMA3 = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 

@@ -25,7 +25,12 @@ _PASSED = {
     "trust_remote_code": "trust_remote_code",
     "attn_implementation": "attn_implementation",
 }
-_NOT_PASSED = ("dtype", "torch_dtype", "device_map", "use_cache", "quantization_config")
+_NOT_PASSED = ("dtype", "torch_dtype", "device_map", "use_cache", "quantization_config", "token")
+
+_INSTEAD = {
+    "quantization_config": "set load_in_4bit instead of its quantization_config",
+    "token": "a config holds no secrets: set HF_TOKEN in the environment",
+}
 
 
 def policy(draft: Draft) -> None:
@@ -39,8 +44,8 @@ def policy(draft: Draft) -> None:
     kwargs |= {
         name: From(value, given.because("model_init_kwargs")) for name, value in more.items() if name not in _NOT_PASSED
     }
-    if "quantization_config" in more:
-        draft.refuse("model_init_kwargs", "set load_in_4bit instead of its quantization_config")
+    for name in (name for name in _INSTEAD if name in more):
+        draft.refuse("model_init_kwargs", _INSTEAD[name])
     if {more.get(name, given["dtype"]) for name in ("dtype", "torch_dtype")} != {given["dtype"]}:
         draft.refuse("model_init_kwargs", "its dtype comes before dtype there: set dtype alone")
     if kwargs:
