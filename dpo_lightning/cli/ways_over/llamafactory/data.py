@@ -100,7 +100,9 @@ def _format(draft: Draft, name: str, entry: Mapping[str, Any]) -> Tree:
         draft.refuse("dataset", f"{name} has a column history of pairs of texts: write messages into its rows instead")
     found = _labelled(draft, name, entry) if draft.given["stage"] == "kto" else _ranked(draft, name, entry)
     settings: dict[str, Tree] = {
-        key: From(value, "") for key, value in found[1].items() if value not in (None, _DEFAULTS.get(key))
+        key: From(value, "")
+        for key, value in found[1].items()
+        if value not in (None, _DEFAULTS.get(key)) or (key == "input" and found[0] == "AlpacaFormat")
     }
     if columns.get("system"):
         settings["system"] = From(columns["system"], "")
@@ -131,7 +133,7 @@ def _alpaca(entry: Mapping[str, Any]) -> dict[str, Any]:
     if not columns:
         return {}
     found = {"prompt": columns.get("prompt")}
-    return found if columns.get("query") == "input" else {**found, "input": columns.get("query") or ""}
+    return found if columns.get("query") == "input" else {**found, "input": columns.get("query")}
 
 
 def _labelled(draft: Draft, name: str, entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

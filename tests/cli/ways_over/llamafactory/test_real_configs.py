@@ -38,7 +38,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def converted(name: str, **changes: Any) -> dict[str, Any]:
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    config |= {"model_name_or_path": "model", "bf16": False, "learning_rate": 5e-3, "gradient_accumulation_steps": 2, **changes}
+    config |= {
+        "model_name_or_path": "model",
+        "bf16": False,
+        "learning_rate": 5e-3,
+        "gradient_accumulation_steps": 2,
+        **changes,
+    }
     Path("theirs.yaml").write_text(yaml.safe_dump(config))
     main(["import", "llamafactory", "theirs.yaml", "--out", "ours.yaml"])
     return config
