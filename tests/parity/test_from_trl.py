@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(world: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with the model; adapters begin alike on both sides, whatever has drawn numbers before."""
     monkeypatch.chdir(world)
     monkeypatch.setattr("sys.argv", ["dpo-lightning"])
@@ -70,7 +69,7 @@ def here(world: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         return weight.data.copy_(values)
 
     monkeypatch.setattr("torch.nn.init.kaiming_uniform_", filled)
-    yield world
+    return world
 
 
 def of_theirs(name: str, **more: Any) -> dict[str, Any]:

@@ -61,6 +61,7 @@ The config names the fields of theirs beside each line. Defaults of TRL's that a
 ```yaml title="ipo.yaml"
 {config}```
 
+<!-- not run: a flag of a run -->
 ```bash
 dpo-lightning fit --config ipo.yaml
 ```

@@ -1,4 +1,4 @@
-"""From a config of another tool to one of ours: every field is read, told or refused."""
+"""Converts a config of another tool to one of ours: every field is read, told or refused."""
 
 from __future__ import annotations
 

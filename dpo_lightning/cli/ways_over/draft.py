@@ -1,4 +1,4 @@
-"""What a conversion has come to: our config, what is told of it, and what is refused."""
+"""A conversion under way: our config, what is told of it, and what is refused."""
 
 from __future__ import annotations
 

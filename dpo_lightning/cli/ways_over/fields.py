@@ -1,4 +1,4 @@
-"""What a field of another tool's config is: its kind, its default there, and what becomes of it here."""
+"""Fields of another tool's config: their kinds, their defaults there, and what becomes of them here."""
 
 from __future__ import annotations
 

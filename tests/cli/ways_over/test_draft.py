@@ -26,7 +26,7 @@ def test_a_key_is_written_once(draft: Draft) -> None:
         "trainer": {"callbacks": [{"class_path": "Export"}]},
     }
     assert [draft.has(path) for path in ("data.rows", "data.rows.more", "data.other")] == [True, False, False]
-    with pytest.raises(ValueError, match="data.rows is written twice"):
+    with pytest.raises(ValueError, match=r"data\.rows is written twice"):
         draft.put("data.rows", From(2))
 
 

@@ -62,5 +62,5 @@ def test_without_a_push_the_rest_has_no_effect() -> None:
 
 def test_an_export_that_does_not_push_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpo_lightning, "Export", Keeps, raising=False)
-    with pytest.raises(InputError, match="push_to_hub True .push the directory of Export by `hf upload`"):
+    with pytest.raises(InputError, match=r"push_to_hub True .push the directory of Export by `hf upload`"):
         of_trl(push_to_hub=True)

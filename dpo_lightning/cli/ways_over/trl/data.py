@@ -18,7 +18,7 @@ _FIELDS = by_name(OF_A_SET, [_WEIGHT])
 _OF_A_MIXTURE = ("datasets", "test_split_size", "seed")
 _PACKED = ("json", "csv", "parquet", "arrow")
 _SHARES = "first rows there; every row in turn here, in the same shares, and as many rows as all sets have"
-_FIRST = "a number of rows, drawn at random there, is the first ones of the first split here"
+_FIRST = "a number of rows, drawn at random there, is the first ones of a split here"
 
 
 class Set(NamedTuple):
@@ -90,6 +90,8 @@ def _mixture(draft: Draft) -> tuple[list[Set], float | None]:
     if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
         draft.refuse("datasets", "a list of sets, each a mapping with its path")
         return [], None
+    if any(each.get("columns") for each in value):
+        draft.nothing_here("datasets", "columns: formats know their columns")
     return [found for each in value if (found := _set(draft, each)) is not None], size
 
 
@@ -130,18 +132,12 @@ def _set(draft: Draft, value: Mapping[str, Any]) -> Set | None:
 
 
 def _write(draft: Draft, found: Sequence[Set], size: float | None) -> None:
+    """Write the sets: splits of the same data as one, others as sources."""
     given = draft.given
     splits = [each.split for each in found]
     one = len({each.place for each in found}) == 1 and not (len(found) > 1 and found[0].fraction)
-    if size is not None and size >= 1 and not one:
-        draft.refuse("test_split_size" if given.says("test_split_size") else "datasets", _NO_NUMBER)
-    elif size is not None and size >= 1:
-        draft.differs("test_split_size" if given.says("test_split_size") else "datasets", _FIRST)
-        rows = int(size)
-        splits[0], held = f"{splits[0]}[{rows}:]", f"{splits[0]}[:{rows}]"
-        _hold_out(draft, held)
-    elif size is not None:
-        _hold_out(draft, float(size))
+    if size is not None:
+        _hold_out(draft, size, splits if one else [])
     elif validates(draft):
         _hold_out_split(draft)
     why = given.because("datasets")
@@ -156,15 +152,31 @@ def _write(draft: Draft, found: Sequence[Set], size: float | None) -> None:
             draft.differs("datasets", f"fraction: {_SHARES}")
 
 
-_NO_NUMBER = "test_split_size is a number of rows of several sets: write a share below 1, as 0.03"
+_NO_NUMBER = "test_split_size is a number of rows of several sets, or of a share: write a share below 1, as 0.03"
 
 
-def _hold_out(draft: Draft, what: float | str) -> None:
-    """Hold rows out; where nothing validates, they are held out all the same, as there."""
-    name = "test_split_size" if draft.given.says("test_split_size") else "datasets"
-    draft.put("data.val_split", From(what, draft.given.because(name)))
+def _hold_out(draft: Draft, size: float, splits: list[str]) -> None:
+    """Hold rows out; where nothing validates, they are held out all the same, as there.
+
+    Args:
+        draft: The config.
+        size: A share below 1, or a number of rows: the first of a split, which `splits` then begins behind.
+        splits: Splits of the data, where it is one.
+    """
+    given = draft.given
+    name = "test_split_size" if given.says("test_split_size") else "datasets"
+    held: float | str = float(size)
+    if size >= 1:
+        place = next((place for place, split in enumerate(splits) if "[" not in split), None)
+        if place is None:
+            draft.refuse(name, _NO_NUMBER)
+            return
+        draft.differs(name, _FIRST)
+        held = f"{splits[place]}[:{int(size)}]"
+        splits[place] = f"{splits[place]}[{int(size)}:]"
+    draft.put("data.val_split", From(held, given.because(name)))
     if not validates(draft):
-        draft.put("trainer.limit_val_batches", From(0, draft.given.because("eval_strategy")))
+        draft.put("trainer.limit_val_batches", From(0, given.because("eval_strategy")))
 
 
 def _hold_out_split(draft: Draft) -> None:

@@ -9,7 +9,11 @@ from dpo_lightning.cli.ways_over.losses import PAIRED
 from dpo_lightning.cli.ways_over.tree import From, Tree, made
 from dpo_lightning.utils.text import nearest
 
-_DIVERGENCES = {"forward_kl": "ForwardKL", "js_divergence": "JensenShannon", "alpha_divergence": "AlphaDivergence"}
+_DIVERGENCES = {  # by their paths, since the parser knows the names of objectives alone
+    "forward_kl": "dpo_lightning.ForwardKL",
+    "js_divergence": "dpo_lightning.JensenShannon",
+    "alpha_divergence": "dpo_lightning.AlphaDivergence",
+}
 _OF_A_MARGIN = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop")
 _TOLD = {
     "sft": "the likelihood is a mean over pairs here, over the tokens of a micro-batch there",
@@ -61,9 +65,11 @@ def _part(draft: Draft, name: str) -> Tree:
     given, loss = draft.given, PAIRED[name]
     arguments: dict[str, Tree] = {ours: given.of(theirs) for theirs, ours in loss.reads}
     arguments |= {argument: From(value, f"loss_type {name}") for argument, value in loss.settings}
-    found: Tree = made(loss.name, f"loss_type {name}", **arguments)
     divergence = given["f_divergence_type"]
+    found: Tree = made(loss.name, f"loss_type {name}", **arguments)
     if divergence != "reverse_kl" and name in _OF_A_MARGIN:
+        # The parser knows the objectives of a margin by their paths alone.
+        found = made(f"dpo_lightning.{loss.name}", f"loss_type {name}", **arguments)
         found = made("FDivergence", "f_divergence_type", objective=found, divergence=_divergence(draft, divergence))
     elif divergence != "reverse_kl" and name != "sft":
         draft.refuse("f_divergence_type", f"{name} is no function of a margin, and TRL refuses it as well")

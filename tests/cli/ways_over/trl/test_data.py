@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpo_lightning import PreferenceDataModule
 from dpo_lightning.errors import InputError
+from tests.helpers.runs import write_rows
+from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.ways_over import PLACE, at, of_trl, said
 
 SETS = [{"path": "a", "split": "train", "fraction": 0.5}, {"path": "b", "name": "x", "fraction": 0.25}]
@@ -56,9 +60,21 @@ def test_files_are_named_by_themselves() -> None:
 def test_the_mixture_of_the_handbook() -> None:
     draft = of_trl(dataset_name=None, dataset_mixture=HANDBOOK, eval_strategy="steps")
     assert at(draft, "data.dataset") == "a"
-    assert at(draft, "data.train_split") == "train_prefs[:50%][2000:]+test_prefs"
-    assert at(draft, "data.val_split") == "train_prefs[:50%][:2000]"
+    assert at(draft, "data.train_split") == "train_prefs[:50%]+test_prefs[2000:]"
+    assert at(draft, "data.val_split") == "test_prefs[:2000]"
     assert "the first ones" in said(draft, "dataset_mixture")
+
+
+def test_the_splits_are_read_as_they_are_written(tmp_path: Path) -> None:
+    for name, count in (("train_prefs", 20), ("test_prefs", 8)):
+        write_rows(tmp_path / f"{name}.jsonl", count)
+    files = {name: str(tmp_path / f"{name}.jsonl") for name in ("train_prefs", "test_prefs")}
+    found = mixture(dataset_mixture={**HANDBOOK, "test_split_size": 3}, eval_strategy="steps")
+    data = PreferenceDataModule(
+        files, tiny_tokenizer(), train_split=found["train_split"], val_split=found["val_split"], batch_pairs=1
+    )
+    data.setup("fit")
+    assert (len(data.train_dataloader()), len(data.val_dataloader())) == (10 + 5, 3)
 
 
 def test_the_mixer_of_the_handbook() -> None:
@@ -82,6 +98,7 @@ def test_the_mixer_of_the_handbook() -> None:
         ({"datasets": SETS, "eval_strategy": "steps"}, "nothing is held out to validate on"),
         ({"datasets": SETS, "test_split_size": 500}, "a number of rows of several sets"),
         ({"dataset_mixture": {"datasets": [{"id": "a", "weight": 0.123}]}}, "whole hundredths"),
+        ({"dataset_mixture": {"datasets": [{"id": "a", "weight": 0.5}], "test_split_size": 9}}, "or of a share"),
         ({"dataset_mixture": {"datasets": [], "shuffle": True}}, "not known in it: shuffle"),
         ({"dataset_mixer": ["a"]}, "names with shares"),
         ({"max_length": None}, "max_length (no limit"),

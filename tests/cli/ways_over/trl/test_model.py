@@ -66,7 +66,9 @@ def test_adapters_are_those_of_there() -> None:
 
 def test_the_choice_of_peft_is_what_is_written() -> None:
     adapted = get_peft_model(tiny_llama(), LoraConfig(task_type="CAUSAL_LM"))
-    assert at(of_trl(use_peft=True), "model.lora.target_modules") == sorted(adapted.peft_config["default"].target_modules)
+    assert at(of_trl(use_peft=True), "model.lora.target_modules") == sorted(
+        adapted.peft_config["default"].target_modules
+    )
 
 
 def test_dropout_is_off_there_in_adapters_too() -> None:

@@ -32,7 +32,7 @@ def test_a_real_config_is_taken_by_fit(name: str, tmp_path: Path) -> None:
 
 
 def test_a_config_of_accelerate_is_known() -> None:
-    with pytest.raises(InputError, match="this is a config of accelerate.*configs/hardware"):
+    with pytest.raises(InputError, match=r"this is a config of accelerate.*configs/hardware"):
         convert(TOOL, {"compute_environment": "LOCAL_MACHINE", "num_processes": 8}, "zero3.yaml")
 
 
