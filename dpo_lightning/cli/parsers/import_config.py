@@ -10,7 +10,8 @@ _EXAMPLES = """\
 examples:
   dpo-lightning import trl dpo.yaml
   dpo-lightning import trl recipes/zephyr-7b-beta/dpo/config_full.yaml --out zephyr.yaml
-  dpo-lightning import trl dpo.yaml --leave_out hub_token
+  dpo-lightning import axolotl examples/qwen2/dpo.yaml --out qwen2.yaml
+  dpo-lightning import llamafactory examples/train_lora/qwen3_lora_dpo.yaml --leave_out report_to
 
 Each line of the config names the fields that it comes of. What means something
 else here, and what is left out, is printed. A field that has no equal here is
@@ -25,7 +26,7 @@ def parser() -> CommandParser:
         description="Write a run's config from one of another tool, and say what means something else here.",
         examples=_EXAMPLES,
     )
-    found.add_argument("tool", metavar="TOOL", help="trl")
+    found.add_argument("tool", metavar="TOOL", help="trl, axolotl or llamafactory")
     found.add_argument("config", type=Path, metavar="CONFIG", help="the other tool's config, YAML or JSON")
     found.add_argument("--out", type=Path, default=Path("run.yaml"), metavar="FILE", help="default: %(default)s")
     found.add_argument(

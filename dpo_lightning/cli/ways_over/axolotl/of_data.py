@@ -18,11 +18,11 @@ _ONLINE = "read with rl: grpo alone"
 
 _OBJECTIVE = (
     Field("rl", Kind.WORD, here="model.objective"),
-    Field("rl_beta", Kind.NUMBER, 0.1, here="model.objective.beta; of ipo tau, of orpo odds_weight"),
+    Field("rl_beta", Kind.NUMBER, 0.1, here="model.objective.beta, of ipo tau, of orpo odds_weight"),
     Field("dpo_beta", Kind.NUMBER, here="model.objective.beta"),
     Field("dpo_loss_type", Kind.WORDS, ["sigmoid"], here="model.objective"),
-    Field("dpo_loss_weights", Kind.NUMBERS, here="model.objective: Weighted"),
-    Field("dpo_use_weighting", Kind.TRUTH, here="model.objective: WPO", harmless=(False,)),
+    Field("dpo_loss_weights", Kind.NUMBERS, here="model.objective, as Weighted"),
+    Field("dpo_use_weighting", Kind.TRUTH, here="model.objective, as WPO", harmless=(False,)),
     Field(
         "dpo_label_smoothing",
         Kind.NUMBER,
@@ -33,11 +33,11 @@ _OBJECTIVE = (
         tells=False,
     ),
     Field("orpo_alpha", Kind.NUMBER, here="model.objective.odds_weight"),
-    Field("simpo_gamma", Kind.NUMBER, here="model.objective.gamma_beta_ratio: divided by beta"),
-    Field("cpo_alpha", Kind.NUMBER, here="model.objective: CPOSimPO's nll_weight; 1 by default there"),
+    Field("simpo_gamma", Kind.NUMBER, here="model.objective.gamma_beta_ratio, over beta"),
+    Field("cpo_alpha", Kind.NUMBER, here="model.objective, as CPOSimPO's nll_weight; 1 by default there"),
     Field("kto_desirable_weight", Kind.NUMBER, here="model.objective.desirable_weight"),
     Field("kto_undesirable_weight", Kind.NUMBER, here="model.objective.undesirable_weight"),
-    Field("precompute_ref_log_probs", Kind.TRUTH, here="model.reference: Precomputed", harmless=(False,)),
+    Field("precompute_ref_log_probs", Kind.TRUTH, here="model.reference, as Precomputed", harmless=(False,)),
     Field("trl", Kind.MAPPING, here="model.objective.beta", said="of its fields, rl: grpo reads all and others beta"),
     *unneeded(
         "batches are packed here, and the head runs on completions alone", "dpo_padding_free dpo_use_liger_kernel"
@@ -119,9 +119,9 @@ OF_DATASET: tuple[Field, ...] = (
     Field("field_rejected", Kind.WORD, "rejected", here="data.format.rejected"),
     Field("chat_template", Kind.WORD, None, here="data.chat_template"),
     Field("chat_template_jinja", Kind.WORD, here="data.chat_template, as a file"),
-    Field("message_property_mappings", Kind.MAPPING, here="found by itself: from, value, role, content"),
-    Field("message_field_role", Kind.WORD, here="found by itself: from, role"),
-    Field("message_field_content", Kind.WORD, here="found by itself: value, content"),
+    Field("message_property_mappings", Kind.MAPPING, here="found by itself, as from, value, role, content"),
+    Field("message_field_role", Kind.WORD, here="found by itself, as from, role"),
+    Field("message_field_content", Kind.WORD, here="found by itself, as value, content"),
     Field("roles", Kind.MAPPING, here="data.format.roles"),
     *unneeded("data sets with code are not loaded", "trust_remote_code"),
     *unequal("give a slice, such as train[:50%], in `split`", "shards shards_idx preprocess_shards"),

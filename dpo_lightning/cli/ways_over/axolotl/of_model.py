@@ -45,7 +45,7 @@ _TOKENIZER = (
 )
 
 _ADAPTER = (
-    Field("adapter", Kind.WORD, here="model.lora; with qlora also model.quantization_config"),
+    Field("adapter", Kind.WORD, here="model.lora, with qlora also model.quantization_config"),
     Field("lora_model_dir", Kind.WORD, here="model.policy, the adapter's directory"),
     Field("lora_r", Kind.WHOLE, here="model.lora.r"),
     Field("lora_alpha", Kind.NUMBER, here="model.lora.alpha"),
@@ -58,7 +58,7 @@ _ADAPTER = (
         "TRL's trainers switch every dropout off once adapters are there (`disable_dropout`)",
     ),
     Field("lora_target_modules", Kind.WORDS, here="model.lora.target_modules"),
-    Field("lora_target_linear", Kind.TRUTH, here="model.lora.target_modules: all-linear", harmless=(False,)),
+    Field("lora_target_linear", Kind.TRUTH, here="model.lora.target_modules, as all-linear", harmless=(False,)),
     Field("lora_target_parameters", Kind.WORDS, here="model.lora.target_parameters"),
     Field("lora_modules_to_save", Kind.WORDS, here="model.lora.modules_to_save"),
     Field("peft_use_dora", Kind.TRUTH, here="model.lora.use_dora", harmless=(False,)),

@@ -12,7 +12,7 @@ _SILENT = {
 }
 """Losses that its trainer does not hand on to TRL 0.20 to 0.24, with what is computed, and what was meant."""
 _NAMELESS = (
-    "had no effect there: its trainer calls TRL's loss without this name (TRL 0.20 to 0.24), which is then sigmoid{}. "
+    "its trainer calls TRL's loss without this name (TRL 0.20 to 0.24), which is then sigmoid{}. "
     "This is converted; for {}"
 )
 _PER_TOKEN = " of log-ratios per token"

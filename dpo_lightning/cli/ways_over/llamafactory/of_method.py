@@ -31,29 +31,29 @@ _PREFERENCE = (
         tells=False,
         choices=LOSSES,
     ),
-    Field("pref_beta", Kind.NUMBER, 0.1, here="model.objective.beta; of orpo odds_weight"),
-    Field("pref_ftx", Kind.NUMBER, 0.0, here="model.objective: RPO's alpha, or Weighted with SFT"),
+    Field("pref_beta", Kind.NUMBER, 0.1, here="model.objective.beta, of orpo odds_weight"),
+    Field("pref_ftx", Kind.NUMBER, 0.0, here="model.objective, as RPO's alpha, or Weighted with SFT"),
     Field(
         "pref_bco_weight",
         Kind.NUMBER,
         0.0,
         Fate.DIFFERS,
-        "model.objective: Weighted with PairedBCO",
+        "model.objective, as Weighted with PairedBCO",
         ("the shift of the rewards is the mean over the whole run there, and a running mean here"),
     ),
-    Field("simpo_gamma", Kind.NUMBER, 0.5, here="model.objective.gamma_beta_ratio: divided by pref_beta"),
+    Field("simpo_gamma", Kind.NUMBER, 0.5, here="model.objective.gamma_beta_ratio, over pref_beta"),
     Field("dpo_label_smoothing", Kind.NUMBER, 0.0, here="model.objective.label_smoothing"),
     Field(
         "ld_alpha",
         Kind.NUMBER,
         None,
         Fate.DIFFERS,
-        "model.objective: LDDPO",
+        "model.objective, as LDDPO",
         ("tokens beyond the shorter completion weigh alpha in the policy alone there, in the reference too here"),
     ),
     Field("kto_chosen_weight", Kind.NUMBER, 1.0, here="model.objective.desirable_weight"),
     Field("kto_rejected_weight", Kind.NUMBER, 1.0, here="model.objective.undesirable_weight"),
-    Field("ref_model", Kind.WORD, here="model.reference: FrozenCopy"),
+    Field("ref_model", Kind.WORD, here="model.reference, as FrozenCopy"),
     *unequal("merge the adapter, and give the merged model as ref_model", "ref_model_adapters"),
     *unequal(
         "give the reference's quantisation in model.reference.init_args.model_kwargs", "ref_model_quantization_bit"
@@ -66,10 +66,10 @@ _PREFERENCE = (
 
 _TRAINED = (
     Field(
-        "finetuning_type", Kind.WORD, "lora", here="model.lora; full is none", choices=("lora", "full", "freeze", "oft")
+        "finetuning_type", Kind.WORD, "lora", here="model.lora, full is none", choices=("lora", "full", "freeze", "oft")
     ),
     Field("lora_rank", Kind.WHOLE, 8, here="model.lora.r"),
-    Field("lora_alpha", Kind.NUMBER, here="model.lora.alpha; twice lora_rank by default there"),
+    Field("lora_alpha", Kind.NUMBER, here="model.lora.alpha, twice lora_rank by default there"),
     Field(
         "lora_dropout",
         Kind.NUMBER,
@@ -101,7 +101,7 @@ _OPTIMIZING = (
     *unneeded("read with use_apollo alone", "apollo_proj_type apollo_scale_type apollo_layerwise apollo_scale_front"),
     *unneeded("read with use_badam alone", "badam_mode badam_start_block badam_switch_mode badam_switch_interval"),
     *unneeded("read with use_badam alone", "badam_update_ratio badam_mask_mode badam_verbose"),
-    Field("pure_bf16", Kind.TRUTH, False, here="trainer.precision: bf16-true"),
+    Field("pure_bf16", Kind.TRUTH, False, here="trainer.precision, as bf16-true"),
     Field(
         "disable_shuffling",
         Kind.TRUTH,
@@ -110,8 +110,8 @@ _OPTIMIZING = (
         "data.order",
         "rows are shuffled here; give data.order a curriculum, or leave it out",
     ),
-    Field("early_stopping_steps", Kind.WHOLE, here="callback EarlyStopping, patience"),
-    Field("plot_loss", Kind.TRUTH, False, here="trainer.logger: PlotLogger", harmless=(False,)),
+    Field("early_stopping_steps", Kind.WHOLE, here="trainer.callbacks, as EarlyStopping, patience"),
+    Field("plot_loss", Kind.TRUTH, False, here="trainer.logger, as PlotLogger", harmless=(False,)),
 )
 
 _ELSEWHERE = (

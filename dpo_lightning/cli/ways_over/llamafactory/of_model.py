@@ -23,7 +23,7 @@ _MODEL = (
     Field("cache_dir", Kind.WORD, here="model.model_kwargs.cache_dir"),
     Field("moe_aux_loss_coef", Kind.NUMBER, here="model.router_aux_loss_coef"),
     Field(
-        "disable_gradient_checkpointing", Kind.TRUTH, False, here="model.gradient_checkpointing; on by default there"
+        "disable_gradient_checkpointing", Kind.TRUTH, False, here="model.gradient_checkpointing, on by default there"
     ),
     Field("quantization_bit", Kind.WHOLE, here="model.quantization_config"),
     Field("quantization_method", Kind.WORD, "bnb", here="model.quantization_config"),
