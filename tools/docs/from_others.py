@@ -130,12 +130,15 @@ PAGES = (
         (
             "**Losses.** axolotl trains with TRL's trainers: what TRL does not read has no effect there either "
             "([from TRL](from-trl.md)).",
-            "**Templates.** `chatml.*` and `llama3.*` are strings of axolotl; a chat template that writes the same is put "
-            "beside the config. So is `chat_template: chatml` and `llama3`. Another name is a file of axolotl's, which is "
+            "**Templates.** `chatml.*` and `llama3.*` are strings of axolotl; a chat template that "
+            "writes the same is put "
+            "beside the config. So is `chat_template: chatml` and `llama3`. Another name is a file of "
+            "axolotl's, which is "
             "told; without it, the tokenizer's own template writes the messages.",
             "**EOS.** TRL puts one behind every text, so `data.eos: always`.",
             "**Long rows** are left out there, and lose the end of their completions here.",
-            "**Keys** that axolotl does not know it drops without a word. Here they are refused, with the nearest name.",
+            "**Keys** that axolotl does not know it drops without a word. Here they are refused, with "
+            "the nearest name.",
         ),
         {
             "Objective, data and templates": of_data.OF_DATA,
@@ -156,10 +159,13 @@ PAGES = (
         _LLAMA_FACTORY,
         _INFO,
         (
-            "**Losses.** Its DPO trainer calls `dpo_loss` of TRL with log-probs alone. From TRL 0.20 on that function has "
-            "the loss as an argument, whose default is sigmoid: `pref_loss: hinge`, `ipo` and `kto_pair` train by sigmoid "
+            "**Losses.** Its DPO trainer calls `dpo_loss` of TRL with log-probs alone. From TRL 0.20 "
+            "on that function has "
+            "the loss as an argument, whose default is sigmoid: `pref_loss: hinge`, `ipo` and "
+            "`kto_pair` train by sigmoid "
             "there. `orpo` and `simpo` are its own code. What is computed is converted, and what was meant is told.",
-            "**Likelihood.** `pref_ftx` is the mean over pairs of the chosen completion's nats per token: `SFT` beside the "
+            "**Likelihood.** `pref_ftx` is the mean over pairs of the chosen completion's nats per "
+            "token: `SFT` beside the "
             "loss, in `Weighted`.",
             "**Templates** are strings of its own. `chatml`, `qwen3_nothink` and `llama3` are put beside the config as "
             "Jinja; of another one it is told that the tokenizer's template takes its place.",
@@ -199,7 +205,8 @@ def _head(page: Page) -> Iterator[str]:
     yield from table(tool, draft, ())
     yield "```"
     yield ""
-    yield "What is left in `ours.yaml` names the fields of theirs beside each line. A field that is not known, or has no equal"
+    yield "What is left in `ours.yaml` names the fields of theirs beside each"
+    yield "line. A field that is not known, or has no equal"
     yield "here, is refused, all of them in one line; `--leave_out FIELD` drops one."
     yield ""
     for point in page.points:

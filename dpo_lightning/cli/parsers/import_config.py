@@ -11,11 +11,12 @@ examples:
   dpo-lightning import trl dpo.yaml
   dpo-lightning import trl recipes/zephyr-7b-beta/dpo/config_full.yaml --out zephyr.yaml
   dpo-lightning import axolotl examples/qwen2/dpo.yaml --out qwen2.yaml
-  dpo-lightning import llamafactory examples/train_lora/qwen3_lora_dpo.yaml --leave_out report_to
+  dpo-lightning import llamafactory qwen3_lora_dpo.yaml --leave_out fp8
 
 Each line of the config names the fields that it comes of. What means something
 else here, and what is left out, is printed. A field that has no equal here is
-refused; --leave_out drops it. docs/from-trl.md has the fields of TRL."""
+refused; --leave_out drops it. docs/from-trl.md, from-axolotl.md and
+from-llamafactory.md have all fields."""
 
 
 def parser() -> CommandParser:
