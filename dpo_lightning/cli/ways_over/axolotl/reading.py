@@ -14,6 +14,7 @@ from dpo_lightning.cli.ways_over.axolotl.fields import (
 )
 from dpo_lightning.cli.ways_over.axolotl.of_data import RL
 from dpo_lightning.cli.ways_over.fields import Field
+from dpo_lightning.cli.ways_over.interpolation import refuse_interpolated
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import nearest, one_line
 
@@ -31,6 +32,7 @@ def opened(values: Mapping[str, Any], place: str) -> dict[str, Any]:
             or a value that is none of its key; naming the part.
     """
     _check_method(values, place)
+    refuse_interpolated(values, place, ["chat_template_jinja"])
     found = {name: value for name, value in values.items() if value is not None or not _empty(name)}
     if "dpo_beta" in found and "rl_beta" not in found:
         found["rl_beta"] = found.pop("dpo_beta")

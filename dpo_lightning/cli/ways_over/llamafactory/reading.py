@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dpo_lightning.cli.ways_over.interpolation import refuse_interpolated
 from dpo_lightning.cli.ways_over.llamafactory.of_method import STAGES
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.text import nearest, one_line
@@ -37,6 +38,7 @@ def opened(values: Mapping[str, Any], place: str) -> dict[str, Any]:
     if stage not in STAGES:
         said = f", which is {_OTHER[stage]}" if stage in _OTHER else ""
         raise InputError(f"{place}: stage: {one_line(stage, 40)}{said}: preferences are stage: {' or '.join(STAGES)}")
+    refuse_interpolated(values, place)
     if values.get("do_train") is not True:
         raise InputError(f"{place}: do_train is not true: LLaMA-Factory trains nothing by this config")
     if not values.get("model_name_or_path"):

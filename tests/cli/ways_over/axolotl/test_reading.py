@@ -35,7 +35,7 @@ SET = {"path": "rows.jsonl", "type": "chatml.intel"}
         ({"trl": {"beta": 0.1}, "rl_beta": 0.2}, "axolotl takes trl.beta"),
         ({"rl": "kto", "dpo_loss_type": ["ipo"]}, "axolotl refuses them with kto"),
         ({"micro_batch_size": [2]}, "micro_batch_size must be a whole number"),
-        ({"learning_rate": "${LR}"}, "learning_rate must be a number"),
+        ({"learning_rate": "${LR}"}, "learning_rate: "),
         ({"sequence_len": "4k"}, "sequence_len must be a whole number"),
         ({"lora_rr": 8}, r"not known of axolotl: lora_rr \(did you mean lora_r"),
         ({"bf16": None}, "bf16 is null"),

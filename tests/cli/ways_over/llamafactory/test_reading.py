@@ -33,7 +33,7 @@ ENTRY = LLAMA_FACTORY["dataset_dir"]["pairs"]  # type: ignore[index]
         ({"dataset_dir": {"pairs": {**ENTRY, "rankin": True}}}, "no field rankin: did you mean ranking"),
         ({"pref_loss": "dpo"}, "pref_loss: dpo is none of sigmoid"),
         ({"pref_beta": "a lot"}, "pref_beta must be a number"),
-        ({"pref_beta": "${oc.env:BETA}"}, "pref_beta must be a number"),
+        ({"pref_beta": "${oc.env:BETA}"}, "pref_beta: "),
         ({"lora_rank": [8, 16]}, "lora_rank must be a whole number"),
         ({"finetuning_type": "qlora"}, "finetuning_type: qlora is none of lora, full"),
         ({"learning_rte": 1}, r"not known of LLaMA-Factory: learning_rte \(did you mean learning_rate"),
