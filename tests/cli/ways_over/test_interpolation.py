@@ -10,7 +10,7 @@ from tests.cli.ways_over.made import axolotl, llama_factory
 
 
 def test_a_nested_text_is_refused_with_its_place() -> None:
-    with pytest.raises(InputError, match=r"config a.yaml: datasets\[0\].path: \$\{DATA\}/rows.jsonl is to be filled in"):
+    with pytest.raises(InputError, match=r"a.yaml: datasets\[0\].path: \$\{DATA\}/rows.jsonl is to be"):
         axolotl(datasets=[{"path": "${DATA}/rows.jsonl"}])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 from dpo_lightning.cli.ways_over.axolotl.fields import OF_DATASET_NAMES
@@ -34,7 +34,7 @@ def data(draft: Draft) -> None:
             draft.put(f"data.{'train_split' if name == 'split' else name}", value)
     elif entries:
         sources = zip(entries, strategies, strict=True)
-        paths = [PurePath(str(entry["path"])).stem for entry in entries]
+        paths = [Path(str(entry["path"])).stem for entry in entries]
         draft.put(
             "data.sources",
             [
@@ -122,8 +122,8 @@ def _dataset(draft: Draft, entry: Mapping[str, Any], name: str) -> Any:
             draft.refuse(f"{name}.path", f"{entry['path']} names a kind of files: give data_files")
         return entry.get("data_files")
     endings = _ENDINGS.get(entry.get("ds_type") or "", ())
-    ending = PurePath(entry["path"]).suffix
-    if endings and ending and PurePath(entry["path"]).is_file() and ending not in endings:
+    ending = Path(entry["path"]).suffix
+    if endings and ending and Path(entry["path"]).is_file() and ending not in endings:
         draft.refuse(f"{name}.ds_type", f"{entry['path']} ends otherwise: rename the file to end in {endings[0]}")
     return entry["path"]
 
@@ -154,7 +154,7 @@ def _test_sets(draft: Draft, tests: list[Mapping[str, Any]]) -> None:
         split, file = entry.get("split") or "train", entry.get("data_files") or entry["path"]
         if entry["path"] == trained[0].get("path") and not entry.get("data_files"):
             found[f"set{number}"] = From(split, name)
-        elif isinstance(file, str) and PurePath(file).suffix:
+        elif isinstance(file, str) and Path(file).suffix:
             found[f"set{number}"] = From(file, name)
         else:
             draft.refuse(name, "validation is on a split of the same set, or on one file: write its rows to a file")

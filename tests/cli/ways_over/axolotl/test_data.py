@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,13 @@ def test_files_of_a_kind() -> None:
     ]
     with pytest.raises(InputError, match="give data_files"):
         axolotl(datasets=[{**CHAT, "path": "json"}])
+
+
+def test_a_file_that_is_read_as_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("")
+    with pytest.raises(InputError, match="rename the file to end in .json"):
+        axolotl(datasets=[{**CHAT, "path": str(tmp_path / "rows.txt"), "ds_type": "json"}])
+    assert data(datasets=[{**CHAT, "ds_type": "json"}])["dataset"] == "rows.jsonl"
 
 
 def test_several_sets_are_sources() -> None:
