@@ -124,7 +124,7 @@ def _classes() -> Iterator[str]:
         yield ""
         yield f"{len(fields)} fields, {_MEANING[name]}."
         yield ""
-        yield from _table(fields)
+        yield from fields_table(fields)
     yield ""
 
 
@@ -135,10 +135,11 @@ def _earlier() -> Iterator[str]:
     yield "Recipes still have them. Some have another name now:"
     yield from textwrap.wrap(f"{names}.", 120, break_on_hyphens=False)
     yield ""
-    yield from _table(EARLIER)
+    yield from fields_table(EARLIER)
 
 
-def _table(fields: Sequence[Field]) -> Iterator[str]:
+def fields_table(fields: Sequence[Field]) -> Iterator[str]:
+    """Yield the lines of a table of fields."""
     yield "| there | default there | here | what differs |"
     yield "|---|---|---|---|"
     for each in fields:

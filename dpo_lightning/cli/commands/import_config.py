@@ -43,8 +43,9 @@ def import_config(arguments: Sequence[str]) -> None:
         f"From {options.config.name}, a config of {tool.title}: each line names the fields of theirs that it comes of.",
         "docs/cli.md has all keys, dpo-lightning fit --help the most used.",
     ]
-    write_config(out, draft.tree, heading)
-    print(shown("\n".join([f"{out}:", *table(tool, draft, options.leave_out)])), file=sys.stderr)
+    beside = write_config(out, draft.tree, heading, draft.beside)
+    said = f"{', '.join(map(str, [out, *beside]))}:"
+    print(shown("\n".join([said, *table(tool, draft, options.leave_out)])), file=sys.stderr)
     config = shlex.quote(str(out))
     print(f"next: dpo-lightning inspect --config {config}     what is in the data")
     print(f"      dpo-lightning fit --config {config}")

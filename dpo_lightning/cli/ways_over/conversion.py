@@ -26,6 +26,7 @@ class Tool:
         earlier: Former names of fields -> the names of now.
         no_config: Keys by which a file is known to be another of the tool's files, with what it is.
         called: Names of fields in functions that several tools share -> the names here.
+        fixed: What the tool always takes of fields in such functions that it has not.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Tool:
     no_config: Mapping[str, str] = field(default_factory=dict)
     called: Mapping[str, str] = field(default_factory=dict)
     earlier: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def former(self) -> Iterator[tuple[str, Field]]:
         """Yield former names of fields, each with the field of now."""
@@ -65,7 +67,7 @@ def convert(tool: Tool, values: Mapping[str, Any], place: str, leave_out: Collec
     fields, called = _with_earlier(tool, opened, place)
     unknown = [name for name in opened if name not in fields]
     known = {name: fields[name].read(value, place) for name, value in opened.items() if name in fields}
-    draft = Draft(Given(fields, known, called))
+    draft = Draft(Given(fields, known, called, tool.fixed))
     _fates(draft)
     for step in tool.steps:
         step(draft)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from dpo_lightning.cli.ways_over.fields import Fate
 from dpo_lightning.cli.ways_over.given import Given
-from dpo_lightning.cli.ways_over.tree import From, Tree
+from dpo_lightning.cli.ways_over.tree import BESIDE, From, Tree
 from dpo_lightning.utils.secrets import masked
 
 
@@ -39,6 +39,7 @@ class Draft:
         self.tree: dict[str, Any] = {}
         self.told: list[Told] = []
         self.refused: list[Told] = []
+        self.beside: dict[str, str] = {}
 
     def put(self, path: str, value: Tree) -> None:
         """Write a value, or an object, at a key such as `model.optimizer`, once.
@@ -57,6 +58,18 @@ class Draft:
     def take(self, path: str, name: str) -> None:
         """Write the value of a field, or its default there, at a key as it is."""
         self.put(path, self.given.of(name))
+
+    def write_beside(self, path: str, name: str, text: str, why: str) -> None:
+        """Keep a text for a file beside the config, whose name begins with the config's, and write its path at a key.
+
+        Args:
+            path: The key.
+            name: What stands behind the config's name, such as `chatml.jinja`.
+            text: What is in the file.
+            why: The comment of the key.
+        """
+        self.beside[name] = text
+        self.put(path, From(f"{BESIDE}{name}", why))
 
     def has(self, path: str) -> bool:
         """Tell whether a key is written."""

@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 
 from dpo_lightning.cli.config_files import check_config
 from dpo_lightning.cli.data_of_config import data_of_config
-from dpo_lightning.cli.ways_over.tree import written
+from dpo_lightning.cli.ways_over.tree import BESIDE, written
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import replaced
 from dpo_lightning.utils.text import one_line
@@ -35,12 +35,31 @@ def read_config(path: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(text))
 
 
-def write_config(out: Path, tree: Mapping[str, Any], heading: Sequence[str]) -> None:
+def write_config(
+    out: Path, tree: Mapping[str, Any], heading: Sequence[str], beside: Mapping[str, str] | None = None
+) -> list[Path]:
     """Write a config that the parser of `fit` takes and whose module and data can be built; or nothing.
+
+    Args:
+        out: The config.
+        tree: What is in it.
+        heading: Lines above it.
+        beside: Texts of files beside it, by what stands behind its name in theirs.
+
+    Returns:
+        The files beside it.
 
     Raises:
         InputError: for a value that an object of ours refuses.
     """
+    place = f"{out.with_suffix('')}."
+    files = {Path(f"{place}{name}"): text for name, text in (beside or {}).items()}
+    for file in files:
+        if file.exists():
+            raise InputError(f"import --out: {file} is there already: give another path, or remove it")
     with replaced(out) as temporary:
-        temporary.write_text(written(tree, heading), encoding="utf-8")
+        temporary.write_text(written(tree, heading).replace(BESIDE, place), encoding="utf-8")
         data_of_config(["--config", str(temporary)])
+        for file, text in files.items():
+            file.write_text(text, encoding="utf-8")
+    return list(files)

@@ -19,18 +19,20 @@ class Given:
         values: What the config says, each value as its field reads it.
         called: For a tool whose names differ from those of a function that several tools share: the function's name for
             a field -> the tool's. A shared name that the tool has no field for is looked up as it is.
+        fixed: What the tool always takes of shared fields that it has not.
     """
 
     fields: Mapping[str, Field]
     values: Mapping[str, Any]
     called: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
-        """Return the value of a field, or its default there; None for a field that the tool has not."""
+        """Return the value of a field, or its default there; None for a field that the tool has not, nor fixes."""
         own = self.name(name)
         if own in self.values:
             return self.values[own]
-        return self.fields[own].default if own in self.fields else None
+        return self.fields[own].default if own in self.fields else self.fixed.get(own)
 
     def name(self, name: str) -> str:
         """Return what the tool calls a field."""

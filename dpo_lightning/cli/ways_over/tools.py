@@ -6,7 +6,7 @@ from importlib import import_module
 
 from dpo_lightning.cli.ways_over.conversion import Tool
 
-NAMES = ("trl",)
+NAMES = ("trl", "axolotl", "llamafactory")
 """Names of the tools in the command; the tool of each is `TOOL` in the package of its name."""
 
 

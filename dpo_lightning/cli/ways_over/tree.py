@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Union
 
 import yaml  # type: ignore[import-untyped]
 
+BESIDE = "<config>."
+"""Stands for the config's path without its ending, in paths of files that are written beside it."""
 _COLUMN = 44  # where comments begin
 _SECTIONS = ("seed_everything", "torch_threads", "ckpt_path", "weights_only", "model", "data", "trainer")
 
