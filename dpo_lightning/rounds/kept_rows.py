@@ -42,7 +42,7 @@ def kept_rows(path: Path, made: Mapping[str, Any], place: str) -> Iterator[KeptR
     """Yield the rows of a file that a command makes; the file takes its name when the block ends without an error.
 
     Until then the rows are in `.NAME.part` beside it. What they were made of is in `.NAME.made`, which stays: a later
-    call with the same goes on, or finds that all is done.
+    call with the same goes on, or finds that all is done. Where the block fails before the first row, nothing stays.
 
     Args:
         path: The file.
@@ -56,7 +56,7 @@ def kept_rows(path: Path, made: Mapping[str, Any], place: str) -> Iterator[KeptR
     check_writable(place, path, directory=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     part, note = (path.with_name(f".{path.name}.{kind}") for kind in ("part", "made"))
-    with _alone(path.with_name(f".{path.name}.lock"), f"{place} {path}"):
+    with alone(path.with_name(f".{path.name}.lock"), f"{place} {path}"):
         _check_same(note, json.loads(json.dumps(made)), path, part, place)
         if path.exists():
             yield KeptRows(part, _whole_rows(path), whole=True)
@@ -87,7 +87,12 @@ def content_of(file: Path, place: str) -> str:
 
 
 @contextmanager
-def _alone(file: Path, place: str) -> Iterator[None]:
+def alone(file: Path, place: str) -> Iterator[None]:
+    """Hold a lock, which goes when the process ends; a file system without locks holds none.
+
+    Raises:
+        InputError: where another process holds it; `place` names the argument.
+    """
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
