@@ -1,4 +1,4 @@
-"""Where along a completion the chance of success changes: bisection, after the pivotal token search of Phi-4."""
+"""Bisection of a completion where its chance of success changes, after the pivotal token search of Phi-4."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Segment(NamedTuple):
 
     @property
     def change(self) -> float:
-        """What its tokens add to the chance of success; negative where they lower it."""
+        """Difference that its tokens make to the chance of success; negative where they lower it."""
         return self.after - self.before
 
 

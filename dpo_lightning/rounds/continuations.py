@@ -112,7 +112,7 @@ class Continuer(ABC):
     @property
     @abstractmethod
     def made(self) -> Mapping[str, Any]:
-        """What decides on the continuations, as JSON."""
+        """All that decides on the continuations, as JSON."""
 
     @property
     @abstractmethod

@@ -42,7 +42,7 @@ def kept_rows(path: Path, made: Mapping[str, Any], place: str) -> Iterator[KeptR
     """Yield the rows of a file that a command makes; the file takes its name when the block ends without an error.
 
     Until then the rows are in `.NAME.part` beside it. What they were made of is in `.NAME.made`, which stays: a later
-    call with the same goes on, or finds that all is done.
+    call with the same goes on, or finds that all is done. Where the block fails before the first row, nothing stays.
 
     Args:
         path: The file.
@@ -67,7 +67,7 @@ def kept_rows(path: Path, made: Mapping[str, Any], place: str) -> Iterator[KeptR
         try:
             yield KeptRows(part, _whole_rows(part), whole=False)
         except BaseException:
-            if not part.stat().st_size:  # nothing is lost, and a corrected call has other settings
+            if not part.stat().st_size:
                 part.unlink()
                 note.unlink()
             raise

@@ -23,7 +23,7 @@ _SEARCHING, _CONFIRMING = 0, 1
 
 
 class PivotSettings(NamedTuple):
-    """What counts as pivotal.
+    """Settings of a search.
 
     Attributes:
         threshold: Score from which an answer is a success.

@@ -12,12 +12,7 @@ _EXAMPLES = """\
 examples:
   dpo-lightning pivots samples.jsonl --out pairs.jsonl --policy runs/run/model \\
       --function checks.py:right --threshold 1
-  dpo-lightning pivots samples.jsonl --out pairs.jsonl --policy Qwen/Qwen3-0.6B \\
-      --server http://localhost:8000/v1 --server_model Qwen/Qwen3-0.6B \\
-      --reward_model Skywork/Skywork-Reward-V2-Qwen3-0.6B --threshold 5
-
-A call that was killed goes on where it was. Train on the pairs with
---data.eos never."""
+A killed call goes on where it was. Next: dpo-lightning fit --data.eos never."""
 
 
 def parser() -> argparse.ArgumentParser:
