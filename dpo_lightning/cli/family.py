@@ -26,7 +26,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
     "rounds": {
         "score": "score completions: a function, a reward model, a run or a judge",
         "pair": "make preference pairs of completions with scores",
-        "pivots": "find the tokens that decide on an answer, as pairs of single tokens",
+        "pivots": "find the tokens that decide on an answer, as pairs of tokens",
     },
     "this machine": {
         "doctor": "say what is installed, what the device can do, what is missing",
