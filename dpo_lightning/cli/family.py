@@ -30,6 +30,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "pair": "make preference pairs of completions with scores",
         "rounds": "run rounds of generate, score, pair and fit",
         "pivots": "find the tokens that decide on an answer, as pairs of single tokens",
+        "pivots": "find the tokens that decide on an answer, as pairs of tokens",
     },
     "as a reward model": {
         "rank": "order completions of a prompt by their scores, or take the best of n",

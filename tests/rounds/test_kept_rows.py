@@ -65,12 +65,12 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
     assert path.read_text() == "{}\n"
 
 
-def test_an_error_before_the_first_row_leaves_nothing_to_correct(tmp_path: Path) -> None:
+def test_a_block_that_fails_before_the_first_row_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    with pytest.raises(TypeError), kept_rows(path, MADE, "--out") as rows:
-        rows.add([{"row": object()}])
-    assert not list(tmp_path.iterdir())
-    (tmp_path / ".rows.jsonl.part").touch()  # of a process that was killed before the first row
+    with pytest.raises(ValueError, match="no model"), kept_rows(path, MADE, "--out"):
+        raise ValueError("no model")
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / ".rows.jsonl.part").touch()  # of one that was killed there
     with kept_rows(path, {**MADE, "seed": 1}, "--out") as rows:
         rows.add([{}])
     assert path.read_text() == "{}\n"

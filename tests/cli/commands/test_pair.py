@@ -18,7 +18,7 @@ from dpo_lightning.cli.commands import pair as command
 from dpo_lightning.cli.main import main
 from dpo_lightning.policy.sampling import sample_tokens
 from dpo_lightning.rounds.kept_rows import KeptRows
-from dpo_lightning.rounds.prompts import prompt_ids
+from dpo_lightning.rounds.prompts import Asked, prompt_ids
 from tests.helpers.runs import saved_model
 from tests.helpers.saved import forked, reports
 
@@ -83,7 +83,7 @@ def test_training_reads_the_very_tokens_that_were_sampled(tmp_path: Path) -> Non
     tokenizer.chat_template = CHAT
     tokenizer.save_pretrained(directory)
     messages = [{"role": "user", "content": "hi there"}]
-    prompt = prompt_ids(messages, tokenizer, plain=False)
+    prompt = prompt_ids(Asked(messages), tokenizer, plain=False)
     model = AutoModelForCausalLM.from_pretrained(directory)
     how = {"samples_per_prompt": 40, "max_new_tokens": 12, "temperature": 1.0, "seed": 3}
     sampled = sample_tokens(model, [prompt], tokenizer.eos_token_id, **how)[0]
