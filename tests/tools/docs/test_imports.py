@@ -14,7 +14,7 @@ import pytest
 from tools.docs import imports
 from tools.docs.import_graph import arrows_up, circles, files_of, floors_of, rooms_of
 
-MOST_ROOMS, MOST_ARROWS = 22, 112
+MOST_ROOMS, MOST_ARROWS = 22, 113
 
 
 @pytest.fixture(scope="module")
