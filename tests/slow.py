@@ -31,6 +31,7 @@ SLOW = {
     "tests/checkpoints/test_standalone_loading": "whole fits",
     "tests/checkpoints/test_trust": "whole commands",
     "tests/cli/commands/test_export": "writes and reads models",
+    "tests/cli/commands/test_import_config": "whole commands",
     "tests/cli/commands/test_inspect": "whole commands, some with a model",
     "tests/cli/commands/test_plan": "builds the models of many configs",
     "tests/cli/test_doors": "whole commands",

@@ -5,8 +5,10 @@ They are those of the tables by which `dpo-lightning import` converts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 
+from dpo_lightning.cli.keys import Key, all_keys
 from dpo_lightning.cli.ways_over.losses import LOSSES
 from dpo_lightning.cli.ways_over.optimizer import OPTIMIZERS
 from dpo_lightning.cli.ways_over.running import LOGGERS
@@ -29,17 +31,37 @@ _OF_SCRIPTS = {
 }
 """Arguments of trainers in Python, and names that no table has yet."""
 
-_OURS = ("seed",)  # of `data`, beside another key of this meaning
+_PLACE = re.compile(
+    r"(?P<key>(?:model|data|trainer)\.\w+|ckpt_path|seed_everything)(?:\.(?P<setting>\w+))?(?P<rest>.*)"
+)
+_CALLBACK = "callback "
 
-KEYS = {
-    **_OF_SCRIPTS,
-    **{
-        name: field.here
-        for tool in NAMES
-        for name, field in (*tool_named(tool).fields.items(), *tool_named(tool).former())
-        if field.here and name not in _OURS and field.here.split(".")[1:] != [name]
-    },
-}
+
+def _answers() -> Iterator[tuple[str, str]]:
+    """Yield names of fields with the key that each is here, but for those that are keys here as well."""
+    known = {key.name: key for key in all_keys()}
+    ours = {name.rpartition(".")[2] for name in known}
+    for tool in map(tool_named, NAMES):
+        for name, field in (*tool.fields.items(), *tool.former()):
+            answer = _answer(field.here, known)
+            if answer is not None and name not in ours:
+                yield name, answer
+
+
+def _answer(place: str, known: Mapping[str, Key]) -> str | None:
+    """Return where a table says that a field goes, as `key` or `key, as more`; None where it names no key."""
+    if place.startswith(_CALLBACK):
+        return f"trainer.callbacks, as {place.removeprefix(_CALLBACK)}"
+    found = _PLACE.fullmatch(place)
+    if found is None or found["key"] not in known:
+        return None
+    key, setting, rest = found["key"], found["setting"], found["rest"]
+    if setting is not None:
+        key += f".{setting}" if setting in known[key].settings else f", as {setting}"
+    return key + (f", as {rest[2:]}" if rest.startswith(": ") else rest if rest.startswith(",") else "")
+
+
+KEYS = {**_OF_SCRIPTS, **dict(_answers())}
 """Keys of configs of other trainers, with where their value goes."""
 
 OBJECTS = {

@@ -7,7 +7,8 @@ import warnings
 import pytest
 
 import dpo_lightning
-from dpo_lightning.cli.other_names import KEYS, LOSSES
+from dpo_lightning.cli.keys import all_keys
+from dpo_lightning.cli.other_names import KEYS, LOSSES, _answer
 from dpo_lightning.cli.parser_errors import explain
 from dpo_lightning.cli.trainer import PreferenceCLI, run_trainer
 from dpo_lightning.compat.lightning_cli import ParsingOnly
@@ -32,7 +33,8 @@ def keys() -> set[str]:
 @pytest.mark.parametrize("name", KEYS)
 def test_a_key_leads_to_one_that_is_here(name: str, keys: set[str]) -> None:
     key = KEYS[name].partition(",")[0]
-    assert key in keys
+    owner, _, setting = key.rpartition(".")
+    assert key in keys or setting in next(each.settings for each in all_keys() if each.name == owner)
     said = explain(f"Unrecognized arguments: --trainer.{name}=3", sorted(keys), [])
     assert said == f"unknown key `trainer.{name}`; what other trainers call `{name}` is {KEYS[name]} here"
     assert f"trainer.{name}" not in keys
@@ -57,3 +59,20 @@ def test_a_loss_is_said_as_a_person_writes_it() -> None:
 def test_a_loss_of_trl_is_what_computes_the_same(name: str) -> None:
     kind = getattr(dpo_lightning, LOSSES[name].name)
     assert isinstance(SAME_AS_TRL[name], kind)
+
+
+@pytest.mark.parametrize(
+    ("place", "answer"),
+    [
+        ("model.objective.beta", "model.objective.beta"),
+        ("model.model_kwargs.revision", "model.model_kwargs, as revision"),
+        ("trainer.logger: WandbLogger", "trainer.logger, as WandbLogger"),
+        ("trainer.precision, as bf16-mixed", "trainer.precision, as bf16-mixed"),
+        ("model.lora; with qlora also another", "model.lora"),
+        ("callback EarlyStopping", "trainer.callbacks, as EarlyStopping"),
+        ("see elsewhere", None),
+        ("model.nowhere", None),
+    ],
+)
+def test_places_of_tables_are_answers(place: str, answer: str | None) -> None:
+    assert _answer(place, {key.name: key for key in all_keys()}) == answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dpo_lightning.cli.commands.arguments import CommandParser
+from dpo_lightning.cli.ways_over.tools import NAMES
 
 _EXAMPLES = """\
 examples:
@@ -27,7 +28,7 @@ def parser() -> CommandParser:
         description="Write a run's config from one of another tool, and say what means something else here.",
         examples=_EXAMPLES,
     )
-    found.add_argument("tool", metavar="TOOL", help="trl, axolotl or llamafactory")
+    found.add_argument("tool", metavar="TOOL", help=", ".join(NAMES))
     found.add_argument("config", type=Path, metavar="CONFIG", help="the other tool's config, YAML or JSON")
     found.add_argument("--out", type=Path, default=Path("run.yaml"), metavar="FILE", help="default: %(default)s")
     found.add_argument(
