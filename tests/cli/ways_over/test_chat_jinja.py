@@ -13,7 +13,6 @@ CHATML = "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n hi <|im_end|>\n<|i
 LLAMA3 = (
     "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|>"
     "<|start_header_id|>user<|end_header_id|>\n\n hi <|eot_id|>"
-    "<|start_header_id|>user<|end_header_id|>\n\n hi <|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\n"
 )
 
