@@ -29,7 +29,6 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "score": "score completions: a function, a reward model, a run or a judge",
         "pair": "make preference pairs of completions with scores",
         "rounds": "run rounds of generate, score, pair and fit",
-        "pivots": "find the tokens that decide on an answer, as pairs of single tokens",
         "pivots": "find the tokens that decide on an answer, as pairs of tokens",
     },
     "as a reward model": {
