@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -79,19 +78,7 @@ def _point(entry: Entry, runs: Sequence[Measurement]) -> Point:
     return Point(entry, len(runs), reward, kl, tokens)
 
 
-class Placed(typing.Protocol):
-    """What lies at a true reward and a KL divergence: a point, or a single measurement."""
-
-    @property
-    def reward(self) -> Estimate:
-        """True reward."""
-
-    @property
-    def kl(self) -> Estimate:
-        """KL divergence from the reference, nats."""
-
-
-def over_curve(point: Placed, curve: Sequence[Placed]) -> float | None:
+def over_curve(point: Point, curve: Sequence[Point]) -> float | None:
     """Return true reward minus that of a curve at the same KL divergence; None where the curve does not reach."""
     if not curve:
         return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from benchmarks.frontier import Protocol, RunStore
 from benchmarks.frontier.measure import Estimate, Measurement, estimate
-from benchmarks.frontier.points import over_curve
 from benchmarks.rounds.arms import Arm, Stage
 
 
@@ -50,21 +51,27 @@ def point_of(arm: Arm, done: int, seeds: Sequence[int], protocol: Protocol, stor
 
 
 def over(point: Point, curve: Curve) -> Estimate | None:
-    """Return the true reward over that of a curve at the same KL divergence, seed by seed.
+    """Return the true reward over the best of a curve at no more KL divergence, seed by seed.
 
-    A seed's run is compared with the line through the curve's runs of the same seed, so that the error holds those of
-    both, in reward and in KL divergence.
+    A seed's run is compared with the runs of the same seed, so that the error holds those of both, in reward and in KL
+    divergence. The best is the line through the rewards in the order of KL divergence, none below one before it: more
+    divergence than is needed is no merit. Behind its end it goes on level.
 
     Args:
         point: The point.
         curve: Points with the same seeds.
 
     Returns:
-        The mean over the seeds with its standard error; None where the curve does not reach.
+        The mean over the seeds with its standard error; None where all of the curve has more KL divergence.
     """
-    each = [over_curve(run, [other.runs[number] for other in curve]) for number, run in enumerate(point.runs)]
-    values = [value for value in each if value is not None]
-    return estimate(values) if values and len(values) == len(each) else None
+    values = []
+    for number, run in enumerate(point.runs):
+        along = sorted((other.runs[number].kl.mean, other.runs[number].reward.mean) for other in curve)
+        kls, rewards = zip(*along, strict=True)
+        if run.kl.mean < kls[0]:
+            return None
+        values.append(run.reward.mean - float(np.interp(run.kl.mean, kls, np.maximum.accumulate(rewards))))
+    return estimate(values)
 
 
 def is_clear(difference: Estimate | None) -> bool:

@@ -27,7 +27,8 @@ there yet.
   and the same AdamW; the learning rate rises and falls once in each round.
 * The KL is that from the first policy, in every arm. Each curve is DPO with several β, a point the mean over
   {seeds} seeds with its standard error; the measurement is the frontier's, on prompts that no pair is about.
-* **over** a curve: true reward above its line at the same KL, seed by seed; empty where the curve does not reach.
+* **over** an arm: true reward above the best that it reaches at no more KL, seed by seed: above the line through its
+  points, none of them counted below one with less KL, and level behind its end.
 
 {summary}
 

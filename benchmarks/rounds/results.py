@@ -69,7 +69,7 @@ class Results(NamedTuple):
         clear = [(point, difference) for point, difference in met if is_clear(difference)]
         said = ", ".join(f"{_shown(difference, sign='+')} at {point.kl.mean:.2f} nats" for point, difference in met)
         return (
-            f"Three rounds against {curve[0].arm.name}, at the same KL: {said or 'nowhere do they meet'}; "
+            f"Three rounds over the best of {curve[0].arm.name} at no more KL: {said or 'nothing to compare'}; "
             f"{len(clear)} of {len(met)} are above by more than two standard errors."
         )
 

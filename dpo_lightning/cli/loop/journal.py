@@ -1,4 +1,4 @@
-"""What is done of a round: a note of each step, written when its command has ended well."""
+"""Notes of the steps of a round, each written when its command has ended well."""
 
 from __future__ import annotations
 

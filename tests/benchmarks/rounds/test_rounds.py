@@ -57,7 +57,9 @@ def test_a_difference_is_taken_seed_by_seed():
     assert found.error == pytest.approx(0.1)
     assert is_clear(found)
     assert not is_clear(Estimate(0.6, 0.31))
-    assert over(point((2.5, 2.0), (3.7, 4.0)), curve) is None  # the second seed's line does not reach
+    level = over(point((4.0, 9.0), (5.0, 9.0)), [*curve, point((0.0, 5.0), (0.0, 5.0))])
+    assert level == (1.0, 0.0)  # over 3 and 4, the best before the curve goes down
+    assert over(point((2.5, 2.0), (3.7, 0.5)), curve) is None  # the second seed's runs all have more
     assert not is_clear(None)
 
 
