@@ -35,6 +35,8 @@ SLOW = {
     "tests/cli/commands/test_inspect": "whole commands, some with a model",
     "tests/cli/commands/test_plan": "builds the models of many configs",
     "tests/cli/test_doors": "whole commands",
+    "tests/cli/ways_over/axolotl/test_real_configs": "whole runs, of TRL too",
+    "tests/cli/ways_over/llamafactory/test_real_configs": "whole runs",
     "tests/cli/test_every_wrong_value": "parses thousands of configs",
     "tests/cli/test_main": "whole commands",
     "tests/compat/test_lightning_loops": "whole fits",
