@@ -38,6 +38,8 @@ SLOW = {
     "tests/cli/sweeps/test_checked": "parses and builds many configs",
     "tests/cli/sweeps/test_plan": "parses and builds many configs",
     "tests/cli/test_doors": "whole commands",
+    "tests/cli/ways_over/axolotl/test_real_configs": "whole runs, of TRL too",
+    "tests/cli/ways_over/llamafactory/test_real_configs": "whole runs",
     "tests/cli/test_every_wrong_value": "parses thousands of configs",
     "tests/cli/test_main": "whole commands",
     "tests/compat/test_lightning_loops": "whole fits",
