@@ -76,7 +76,7 @@ def test_credit_is_beta_times_the_log_ratio_of_each_token(objective, layout, tmp
         (IPO(tau=0.2), lambda policy, reference, _: 0.2 * (policy - reference)),
         (IPO(tau=0.2, per_token=True), lambda policy, reference, length: 0.2 * (policy - reference) / length),
     ],
-    ids=str,
+    ids=["simpo", "ipo", "ipo_per_token"],
 )
 def test_credit_follows_the_objectives_own_reward(objective, share, tmp_path):
     reads = not isinstance(objective, SimPO)
