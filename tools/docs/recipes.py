@@ -129,7 +129,11 @@ def run_of(recipe: dict[str, Any]) -> Run:
     """Return the sizes of a recipe's run, as `plan` reads them: in one file, since each flag is parsed over all."""
     with shape_directory(recipe["model"]["policy"]) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        changes = {"model": {"policy": folder}, "data": {"tokenizer": None}, "trainer": {"accelerator": "cpu"}}
+        changes: dict[str, dict[str, Any]] = {
+            "model": {"policy": folder},
+            "data": {"tokenizer": None},
+            "trainer": {"accelerator": "cpu"},
+        }
         here = {room: {**recipe[room], **values} for room, values in changes.items()}
         file = Path(folder) / "run.yaml"
         file.write_text(yaml.safe_dump({**recipe, **here}), encoding="utf-8")
