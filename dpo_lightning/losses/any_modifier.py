@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -19,7 +19,8 @@ class AnyModifier(AnyObjective):
     Everything that it does not change is the wrapped objective's.
     """
 
-    objective: AnyObjective
+    if TYPE_CHECKING:  # the parser reads a base's annotations by the names of the subclass's module
+        objective: AnyObjective
 
     @property
     def unmodified(self) -> AnyObjective:

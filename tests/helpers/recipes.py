@@ -142,10 +142,10 @@ def local_config(path: Path, model: str, here: Path, steps: int) -> Path:
     data, trainer = config["data"], config["trainer"]
     data.pop("tokenizer", None)
     for place in data.get("sources", [data]):
-        place["dataset"] = _local_rows(place["dataset"], here)
-        place.pop("load_options", None)
         if "rows" in place:
             place["rows"] = -(-place["rows"] // 1250)
+        place["dataset"] = _local_rows(place["dataset"], here, place.get("rows"))
+        place.pop("load_options", None)
     (here / "chat.jinja").write_text(TEMPLATE)
     data["chat_template"] = str(here / "chat.jinja")
     trainer.update(accelerator="cpu", devices=1, enable_progress_bar=False, enable_model_summary=False)
@@ -162,8 +162,8 @@ def local_config(path: Path, model: str, here: Path, steps: int) -> Path:
     return written
 
 
-def _local_rows(name: str, here: Path) -> dict[str, str]:
-    """Write the rows of a data set, and name the file for each of the splits that configs ask for."""
+def _local_rows(name: str, here: Path, rows: int | None) -> dict[str, str]:
+    """Write the rows of a data set, as many as are read of it, and name the file for each of the splits."""
     made = DATA.get(name, messages)
 
     def written(split: str, count: int) -> str:
@@ -171,5 +171,5 @@ def _local_rows(name: str, here: Path) -> dict[str, str]:
         path.write_text("".join(json.dumps(made(number)) + "\n" for number in range(count)))
         return str(path)
 
-    train, held_out = written("train", ROWS.get(name, 128)), written("held_out", 8)
+    train, held_out = written("train", rows or ROWS.get(name, 128)), written("held_out", 8)
     return {**dict.fromkeys(TRAIN, train), **dict.fromkeys(("test", "test_prefs"), held_out)}

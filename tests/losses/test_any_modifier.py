@@ -47,3 +47,17 @@ def test_a_config_takes_one_of_any_kind_inside_of_pairs(outer: str, inner: str) 
     given = {"class_path": f"dpo_lightning.{outer}", "init_args": {"objective": inside}}
     found = parser.instantiate_classes(parser.parse_object({"objective": given})).objective
     assert found == getattr(losses, outer)(getattr(losses, inner)(DPO()))
+
+
+def test_a_config_takes_short_names_of_what_a_subclass_declares() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--objective", type=AnyObjective)
+    given = {
+        "class_path": "FDivergence",
+        "init_args": {
+            "objective": {"class_path": "DPO", "init_args": {"beta": 0.2}},
+            "divergence": {"class_path": "AlphaDivergence", "init_args": {"alpha": 0.3}},
+        },
+    }
+    found = parser.instantiate_classes(parser.parse_object({"objective": given})).objective
+    assert found == losses.FDivergence(DPO(beta=0.2), losses.AlphaDivergence(alpha=0.3))

@@ -125,19 +125,28 @@ def recipes() -> dict[str, dict[str, Any]]:
     return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(RECIPES.glob("*.yaml"))}
 
 
-def run_of(name: str, policy: str) -> Run:
-    """Return the sizes of a recipe's run, as `plan` reads them."""
-    with shape_directory(policy) as folder, warnings.catch_warnings():
+def run_of(recipe: dict[str, Any]) -> Run:
+    """Return the sizes of a recipe's run, as `plan` reads them: in one file, since each flag is parsed over all."""
+    with shape_directory(recipe["model"]["policy"]) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        flags = ["fit", "--config", str(RECIPES / f"{name}.yaml"), f"--model.policy={folder}"]
-        config = run_trainer([*flags, "--trainer.accelerator=cpu", "--data.tokenizer=null"], DataCLI).config["fit"]
+        changes: dict[str, dict[str, Any]] = {
+            "model": {"policy": folder},
+            "data": {"tokenizer": None},
+            "trainer": {"accelerator": "cpu"},
+        }
+        here = {room: {**recipe[room], **values} for room, values in changes.items()}
+        file = Path(folder) / "run.yaml"
+        file.write_text(yaml.safe_dump({**recipe, **here}), encoding="utf-8")
+        config = run_trainer(["fit", "--config", str(file)], DataCLI).config["fit"]
         config.prompt_tokens = config.completion_tokens = None
         return read_run(config)
 
 
-def planned(name: str, recipe: dict[str, Any]) -> Planned:
+@cache
+def planned(name: str) -> Planned:
     """Compute memory and time of an optimizer step on the header's hardware."""
-    run, devices = run_of(name, recipe["model"]["policy"]), recipe["trainer"]["devices"]
+    recipe = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
+    run, devices = run_of(recipe), recipe["trainer"]["devices"]
     found = re.search(r"of (\d+) GB", (RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
     if found is None:
         raise ValueError(f"{name}: the header names no GPU")
@@ -186,7 +195,7 @@ def row(name: str, recipe: dict[str, Any]) -> str:
     pairs = data["batch_pairs"] * trainer["accumulate_grad_batches"] * trainer["devices"]
     adapters = "QLoRA" if "quantization_config" in model else "LoRA"
     trained = f"{adapters} {model['lora']['r']}" if "lora" in model else "all"
-    plan = planned(name, recipe)
+    plan = planned(name)
     cells = (
         f"[`{name}`](#{name.replace('_', '-')})",
         f"`{model['policy'].split('/')[1]}`",

@@ -1,16 +1,14 @@
-"""Pushing to the hub at the end of a run, where `Export` can."""
+"""Pushing to the hub at the end of a run, as `Export` does."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Collection
 from pathlib import PurePath
 
-import dpo_lightning
 from dpo_lightning.cli.ways_over.draft import Draft
 from dpo_lightning.cli.ways_over.tree import From, Tree
 
 _OF_HUB = ("hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push")
+ONCE = "pushed once, when the fit ends"
 
 
 def pushed(draft: Draft, directory: str) -> dict[str, Tree]:
@@ -27,24 +25,29 @@ def pushed(draft: Draft, directory: str) -> dict[str, Tree]:
         for name in (name for name in _OF_HUB if given.asks(name)):
             draft.nothing_there(name, "push_to_hub is not set: nothing is pushed")
         return {}
-    known = inspect.signature(dpo_lightning.Export).parameters
-    if "push_to" not in known:
-        draft.refuse("push_to_hub", "push the directory of Export by `hf upload`")
-        return {}
-    for name in (name for name in ("hub_strategy", "hub_always_push") if given.asks(name)):
-        draft.differs(name, "pushed once, when the fit ends")
-    return _arguments(draft, directory, known)
+    if given.asks("hub_always_push"):
+        draft.differs("hub_always_push", ONCE)
+    found = repository(draft, "push_to_hub", PurePath(directory).name)
+    if given["hub_private_repo"] is not None:
+        found["private"] = given.of("hub_private_repo")
+    return found
 
 
-def _arguments(draft: Draft, directory: str, known: Collection[str]) -> dict[str, Tree]:
+def repository(draft: Draft, asks: str, name: str) -> dict[str, Tree]:
+    """Return the repository and its branch as arguments of `Export`; refuse one without its account.
+
+    Args:
+        draft: The config.
+        asks: The field that asks for a push.
+        name: The repository where `hub_model_id` names none.
+    """
     given = draft.given
-    name = given["hub_model_id"] or PurePath(directory).name
+    name = given["hub_model_id"] or name
     if "/" not in name:
-        draft.refuse("hub_model_id" if given["hub_model_id"] else "push_to_hub", f"give hub_model_id, as user/{name}")
-    found: dict[str, Tree] = {"push_to": From(name, given.because("push_to_hub", "hub_model_id"))}
-    for field, ours in (("hub_private_repo", "private"), ("hub_revision", "revision")):
-        if given[field] is not None and ours in known:
-            found[ours] = given.of(field)
-        elif given[field] is not None:
-            draft.refuse(field, "push the directory of Export by `hf upload`")
+        draft.refuse("hub_model_id" if given["hub_model_id"] else asks, f"give hub_model_id, as user/{name}")
+    if given["hub_strategy"] != "end":
+        draft.differs("hub_strategy" if given.says("hub_strategy") else asks, f"{ONCE}, and there at every save")
+    found: dict[str, Tree] = {"push_to": From(name, given.because(*dict.fromkeys((asks, "hub_model_id"))))}
+    if given["hub_revision"] is not None:
+        found["revision"] = given.of("hub_revision")
     return found

@@ -1,4 +1,4 @@
-"""Pushing to the hub, where `Export` can and where it cannot."""
+"""Pushing to the hub, as `Export` does."""
 
 from __future__ import annotations
 
@@ -6,39 +6,24 @@ from typing import Any
 
 import pytest
 
-import dpo_lightning
 from dpo_lightning.errors import InputError
+from tests.cli.ways_over.made import axolotl, config, told
 from tests.helpers.ways_over import callback, of_trl, said
 
 
-class Pushes:
-    """An `Export` that pushes."""
-
-    def __init__(self, path: str, push_to: str = "", private: bool | None = None, revision: str | None = None) -> None:
-        """Keep nothing."""
-
-
-class Keeps:
-    """An `Export` that does not."""
-
-    def __init__(self, path: str) -> None:
-        """Keep nothing."""
-
-
-@pytest.fixture
-def _pushes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dpo_lightning, "Export", Pushes, raising=False)
-
-
-@pytest.mark.usefixtures("_pushes")
 def test_a_repository_with_its_account_is_pushed_to() -> None:
     draft = of_trl(push_to_hub=True, hub_model_id="me/dpo", hub_private_repo=True, hub_model_revision="v1")
     pushed = {"push_to": "me/dpo", "private": True, "revision": "v1"}
     assert callback(draft, "Export") == {"path": "trainer_output/model", **pushed}
-    assert "once" in said(of_trl(push_to_hub=True, hub_model_id="me/dpo", hub_strategy="end"), "hub_strategy")
+    assert "hub_strategy" not in told(of_trl(push_to_hub=True, hub_model_id="me/dpo", hub_strategy="end"))
 
 
-@pytest.mark.usefixtures("_pushes")
+@pytest.mark.parametrize(("fields", "name"), [({}, "push_to_hub"), ({"hub_strategy": "checkpoint"}, "hub_strategy")])
+def test_one_push_in_the_place_of_many_is_told(fields: dict[str, Any], name: str) -> None:
+    draft = of_trl(push_to_hub=True, hub_model_id="me/dpo", **fields)
+    assert said(draft, name) == "differs: pushed once, when the fit ends, and there at every save"
+
+
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
@@ -60,7 +45,11 @@ def test_without_a_push_the_rest_has_no_effect() -> None:
     assert callback(draft, "Export") == {"path": "trainer_output/model"}
 
 
-def test_an_export_that_does_not_push_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dpo_lightning, "Export", Keeps, raising=False)
-    with pytest.raises(InputError, match=r"push_to_hub True .push the directory of Export by `hf upload`"):
-        of_trl(push_to_hub=True)
+def test_of_axolotl_the_name_of_a_repository_asks_for_a_private_one() -> None:
+    draft = axolotl(hub_model_id="me/dpo", hub_revision="v1", output_dir="out")
+    made = next(each for each in config(draft)["trainer"]["callbacks"] if each["class_path"] == "Export")
+    assert made["init_args"] == {"path": "out/model", "push_to": "me/dpo", "private": True, "revision": "v1"}
+    assert "every save" in told(draft)["hub_model_id"]
+    with pytest.raises(InputError, match=r"hub_model_id dpo .give hub_model_id, as user/dpo"):
+        axolotl(hub_model_id="dpo")
+    assert told(axolotl(hub_strategy="end"))["hub_strategy"].startswith("hub_model_id is not set")

@@ -58,7 +58,7 @@ def test_plan_prints_memory_and_time_of_a_recipe(capsys, monkeypatch):
     cells = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in table.splitlines() if line[:1] == "│"}
     assert "reference Precomputed" in table
     assert cells["pairs/step"][1].strip() == "128"
-    plan = recipes.planned(name, recipe)
+    plan = recipes.planned(name)
     assert float(cells["peak, of 80"][1]) == pytest.approx(plan.gigabytes, abs=0.05)
     seconds = float(cells["s computing"][1].replace(",", "")) + float(cells["s sending"][1])
     assert seconds == pytest.approx(plan.seconds, abs=0.02)

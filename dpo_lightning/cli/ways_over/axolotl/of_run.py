@@ -7,6 +7,7 @@ Source: `src/axolotl/utils/schemas/{training,config,integrations,fsdp,vllm}.py` 
 from __future__ import annotations
 
 from dpo_lightning.cli.ways_over.fields import Fate, Field, Kind, key
+from dpo_lightning.cli.ways_over.hub import ONCE
 from dpo_lightning.cli.ways_over.several import unequal, unneeded, unread
 
 _OPTIMIZER = "AdamW and any other torch optimizer are here: give one of those, or leave it out"
@@ -103,7 +104,9 @@ _RUNNING = (
     *unneeded(
         "models are read by name and file, not by the hub's client", "hf_use_auth_token strict axolotl_config_path"
     ),
-    *unneeded("pushing to the hub is a step of its own here", "hub_model_id hub_strategy hub_revision"),
+    Field("hub_model_id", Kind.WORD, here="trainer.callbacks, as Export with its push_to"),
+    Field("hub_strategy", Kind.WORD, "every_save", Fate.DIFFERS, said=ONCE, tells=False),
+    Field("hub_revision", Kind.WORD, here="trainer.callbacks, as Export with its revision"),
 )
 
 _ATTENTION = (
@@ -126,9 +129,10 @@ _DEVICES = (
     *unequal(_SHARDING, "dp_shard_size dp_replicate_size tensor_parallel_size", (1,)),
     *unequal("sequences are not split over devices here", "context_parallel_size sequence_parallel_degree", (1,)),
     *unneeded("read with context_parallel_size alone", "heads_k_stride ring_attn_func"),
-    Field("ddp_timeout", Kind.WHOLE, None, Fate.NO_EFFECT_HERE, "trainer.strategy", "DDPStrategy has a timeout"),
-    *unneeded("DDPStrategy has it", "ddp_bucket_cap_mb ddp_broadcast_buffers", "trainer.strategy"),
-    *unneeded("DDPStrategy has it", "ddp_find_unused_parameters", "trainer.strategy"),
+    Field("ddp_timeout", Kind.WHOLE, here="trainer.strategy, as DDPStrategy with its timeout"),
+    Field("ddp_bucket_cap_mb", Kind.WHOLE, here="trainer.strategy, as DDPStrategy with its argument"),
+    Field("ddp_broadcast_buffers", Kind.TRUTH, here="trainer.strategy, as DDPStrategy with its argument"),
+    Field("ddp_find_unused_parameters", Kind.TRUTH, here="trainer.strategy, as DDPStrategy with its argument"),
     *unneeded("runs beside each other are `dpo-lightning sweep`", "use_ray ray_run_name ray_num_workers", "", (1,)),
     *unneeded("runs beside each other are `dpo-lightning sweep`", "resources_per_worker"),
 )

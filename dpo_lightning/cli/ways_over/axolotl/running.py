@@ -5,6 +5,7 @@ from __future__ import annotations
 from dpo_lightning.cli.ways_over import optimizer
 from dpo_lightning.cli.ways_over.axolotl.of_run import PLUGINS
 from dpo_lightning.cli.ways_over.draft import Draft
+from dpo_lightning.cli.ways_over.hub import repository
 from dpo_lightning.cli.ways_over.running import directory
 from dpo_lightning.cli.ways_over.tree import From, Tree, made
 
@@ -108,7 +109,7 @@ def saving(draft: Draft) -> None:
     else:
         _checkpoints(draft)
     where = From(f"{directory(draft)}/model", given.because("output_dir"))
-    draft.callback(made("Export", "the model at the end", path=where))
+    draft.callback(made("Export", "the model at the end", path=where, **_pushed(draft)))
     if given["early_stopping_patience"]:
         monitor = str(given["metric_for_best_model"] or "loss").removeprefix("eval_")
         greater = given["greater_is_better"]
@@ -121,6 +122,16 @@ def saving(draft: Draft) -> None:
             patience=given.of("early_stopping_patience"),
         )
         draft.callback(stop)
+
+
+def _pushed(draft: Draft) -> dict[str, Tree]:
+    """Return the arguments of `Export` that push, which the name of a repository alone asks for."""
+    if draft.given["hub_model_id"]:
+        private = From(True, "a repository that axolotl makes is private")
+        return {**repository(draft, "hub_model_id", ""), "private": private}
+    for name in (name for name in ("hub_strategy", "hub_revision") if draft.given.asks(name)):
+        draft.nothing_there(name, "hub_model_id is not set: nothing is pushed")
+    return {}
 
 
 def _checkpoints(draft: Draft) -> None:

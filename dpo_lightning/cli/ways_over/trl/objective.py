@@ -9,10 +9,10 @@ from dpo_lightning.cli.ways_over.losses import PAIRED
 from dpo_lightning.cli.ways_over.tree import From, Tree, made
 from dpo_lightning.utils.text import nearest
 
-_DIVERGENCES = {  # by their paths, since the parser knows the names of objectives alone
-    "forward_kl": "dpo_lightning.ForwardKL",
-    "js_divergence": "dpo_lightning.JensenShannon",
-    "alpha_divergence": "dpo_lightning.AlphaDivergence",
+_DIVERGENCES = {
+    "forward_kl": "ForwardKL",
+    "js_divergence": "JensenShannon",
+    "alpha_divergence": "AlphaDivergence",
 }
 _OF_A_MARGIN = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop")
 _TOLD = {
@@ -68,8 +68,6 @@ def _part(draft: Draft, name: str) -> Tree:
     divergence = given["f_divergence_type"]
     found: Tree = made(loss.name, f"loss_type {name}", **arguments)
     if divergence != "reverse_kl" and name in _OF_A_MARGIN:
-        # The parser knows the objectives of a margin by their paths alone.
-        found = made(f"dpo_lightning.{loss.name}", f"loss_type {name}", **arguments)
         found = made("FDivergence", "f_divergence_type", objective=found, divergence=_divergence(draft, divergence))
     elif divergence != "reverse_kl" and name != "sft":
         draft.refuse("f_divergence_type", f"{name} is no function of a margin, and TRL refuses it as well")
