@@ -93,6 +93,13 @@ def _refuse_shared(place: str, each: Mapping[str, Any]) -> None:
     for name in _ONE_RUN.get(short_name(each["class_path"]), ()):
         if _arguments(each).get(name) is not None:
             raise InputError(f"sweep: {place}.{name} names one run, and there are several: leave it out")
+    if (repository := _arguments(each).get("push_to")) is not None:
+        raise InputError(
+            f"sweep: {place}.push_to: all runs would push to {repository}: leave it out, and push the best one with "
+            "`dpo-lightning export RUN --push_to`"
+        )
+    if os.path.isabs(file := str(_arguments(each).get("filename") or "")):
+        raise InputError(f"sweep: {place}.filename: all runs would write to {file}: give dirpath, and a name in it")
     if each["class_path"].startswith(_KNOWN):
         return
     for name, value in _arguments(each).items():
