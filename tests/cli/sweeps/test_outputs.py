@@ -13,7 +13,7 @@ from dpo_lightning.errors import InputError
 
 OWN = Path("sweep/beta=0.1")
 CONFIGS = [
-    path for path in sorted((Path(__file__).parents[3] / "configs").rglob("*.yaml")) if "\ntrainer:" in path.read_text()
+    path for path in sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")) if "\ntrainer:" in path.read_text()
 ]
 
 
