@@ -1,4 +1,4 @@
-"""What a run's record says of one of its checkpoints: values of held-out examples, and samples."""
+"""Values of held-out examples and samples that a run's record has of one of its checkpoints."""
 
 from __future__ import annotations
 
