@@ -37,8 +37,8 @@ def monitoring_checkpoint(trainer: pl.Trainer) -> ModelCheckpoint:
     return found[0]
 
 
-def best_weights(trainer: pl.Trainer) -> dict[str, Tensor]:
-    """Return the trained weights of the best checkpoint, by the policy's names.
+def best_weights(trainer: pl.Trainer) -> tuple[dict[str, Tensor], int]:
+    """Return the trained weights of the best checkpoint, by the policy's names, and its optimizer steps.
 
     Raises:
         InputError: where none was saved, or it cannot be read.
@@ -46,7 +46,8 @@ def best_weights(trainer: pl.Trainer) -> dict[str, Tensor]:
     path = monitoring_checkpoint(trainer).best_model_path
     if not path:
         raise InputError("Export.best: no checkpoint was saved with the metric that is monitored: there is no best one")
-    return _of_policy(_read(path)[STATE_DICT])
+    saved = _read(path)
+    return _of_policy(saved[STATE_DICT]), int(saved.get("global_step") or 0)
 
 
 def averaged_weights(trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Tensor]:

@@ -26,10 +26,11 @@ from dpo_lightning.policy.export import (
 )
 from dpo_lightning.report.model_card import Card
 from dpo_lightning.report.record import RunRecord
-from dpo_lightning.report.recorded_samples import shown_samples
+from dpo_lightning.report.recorded_samples import card_at, shown_samples
 from dpo_lightning.run import PreferenceRun, run_of, source_of
 from dpo_lightning.utils.hub_upload import HubTarget
 from dpo_lightning.utils.kinds import check_arguments
+from dpo_lightning.utils.ranks import from_rank_zero
 from dpo_lightning.utils.settings import at_least, check_rules
 from dpo_lightning.utils.tensors import device_of
 
@@ -49,7 +50,8 @@ class Export(pl.Callback):
         best: Take the weights of the best checkpoint, by the `ModelCheckpoint` that monitors a metric.
         push_to: Repository of the Hugging Face hub, `user/model`, that gets the export too, once it is on disk: of
             `path`, or without one of `merged_path`. The hub is asked before training whether it may.
-        private: Whether a repository that is made for it is private; null for what the account has set.
+        private: Whether the repository is private: one that is there must be as it says; null for what the account has
+            set.
         revision: Branch of the repository; null for the main one.
         samples: Prompts of a `SampleTable` that the model card shows, with what the policy says to them.
 
@@ -121,8 +123,8 @@ class Export(pl.Callback):
                 raise InputError(f"Export.{name}: {problem}")
         if self.best:
             monitoring_checkpoint(trainer)
-        if self._hub is not None and trainer.is_global_zero:
-            self._hub.check()
+        if problem := from_rank_zero(self._hub_problem() if trainer.is_global_zero else None):
+            raise InputError(problem)  # on all ranks: the others would wait for rank 0
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that there is something to export; other callbacks, and the module, may still change the weights."""
@@ -139,8 +141,10 @@ class Export(pl.Callback):
         with _rank_zero_policy(trainer, run, moved=True) as policy:
             if policy is None:
                 return
-            state = best_weights(trainer) if self.best else {}
-            card = self._card._replace(samples=shown_samples(self._record, self.samples))
+            state, step = best_weights(trainer) if self.best else ({}, None)
+            card = self._card._replace(samples=shown_samples(self._record, self.samples, step))
+            if step is not None:
+                card = card_at(card, self._record, step)
             with weights_replaced(policy, state):
                 for name, form in self._wanted().items():
                     write_model(policy, run.original_config(), _tokenizer(trainer), getattr(self, name), form, card)
@@ -171,6 +175,14 @@ class Export(pl.Callback):
         """Return the form of each export, by the argument that says where it goes."""
         forms = {"path": self._form, "merged_path": self._merged_form}
         return {name: form for name, form in forms.items() if getattr(self, name) is not None}
+
+    def _hub_problem(self) -> str | None:
+        try:
+            if self._hub is not None:
+                self._hub.check()
+        except InputError as error:
+            return str(error)
+        return None
 
     def _check_paths(self, run: PreferenceRun) -> None:
         read = run.names_read()

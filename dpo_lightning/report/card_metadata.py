@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 _HUB = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_PLACE = re.compile(
+    r"(?<![^\s=(,'\"])(?:\w+://|[A-Za-z]:\\|(?:~\w*|\.{1,2})?/(?=\S)|[^\s=,()'\"/]+/[^=,()'\"/]+/)[^,()'\"]*"
+)
+"""An absolute path, one from here with three parts or more, or an address, inside settings as one writes them."""
 
 
 def metadata(facts: Mapping[str, Any], metrics: Mapping[str, float], name: str, *, adapter: bool) -> str:
@@ -43,6 +47,19 @@ def base_name(facts: Mapping[str, Any]) -> str:
     return name if _has_hub_base(facts) else Path(name).name or str(model.get("class") or "")
 
 
+def data_name(facts: Mapping[str, Any]) -> str:
+    """Return the names of the data: of what is not the hub's the last parts."""
+    data = facts.get("data") or {}
+    hub = [name for name in data.get("hub") or () if is_of_the_hub(name)]
+    names = str(data.get("source") or "").split(", ")
+    return ", ".join(name if name in hub else Path(name.partition("?")[0]).name for name in names if name)
+
+
+def without_places(text: str) -> str:
+    """Return settings in words with the last part in place of each path: where a thing lies concerns nobody else."""
+    return _PLACE.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/\\ "))[-1], text)
+
+
 def is_of_the_hub(name: Any) -> bool:
     """Return whether a name may be one of the hub."""
     return isinstance(name, str) and _HUB.fullmatch(name) is not None
@@ -58,8 +75,7 @@ def _results(facts: Mapping[str, Any], datasets: list[str], metrics: Mapping[str
     """Return the values as the hub has results: without those that are no finite number."""
     from huggingface_hub import EvalResult
 
-    source = Path(str((facts.get("data") or {}).get("source") or "")).name
-    data = datasets[0] if len(datasets) == 1 else source or "held-out preferences"
+    data = datasets[0] if len(datasets) == 1 else data_name(facts) or "held-out preferences"
     return [
         EvalResult(
             task_type="text-generation",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dpo_lightning.report.card_metadata import base_name, is_of_the_hub, metadata
+from dpo_lightning.report.card_metadata import base_name, data_name, metadata, without_places
 from dpo_lightning.report.progress_line import short
 from dpo_lightning.report.samples import shortened
 from dpo_lightning.report.words import called, loading_code
@@ -104,8 +104,8 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     model, data, machine = (facts.get(name) or {} for name in ("model", "data", "machine"))
     yield "base model", base_name(facts)
     yield "adapters", str(model.get("lora") or "")
-    yield "objective", called(facts.get("objective"))
-    yield "reference", str(facts.get("reference") or "")
+    yield "objective", without_places(called(facts.get("objective")))
+    yield "reference", without_places(str(facts.get("reference") or ""))
     yield "data", _data(data)
     yield "optimizer", _optimizer(facts)
     yield "device", ", ".join(str(machine[name]) for name in ("device", "precision") if machine.get(name))
@@ -126,16 +126,11 @@ def _of_kinds(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, 
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    parts = [_source(data)] if data.get("source") else []
+    parts = [data_name({"data": data})] if data.get("source") else []
     parts += [f"{data['train']:,} to train on"] if data.get("train") is not None else []
     parts += [f"{data['held_out']:,} held out"] if data.get("held_out") else []
     parts += [f"fingerprint {data['fingerprint']}"] if data.get("fingerprint") else []
     return ", ".join(parts)
-
-
-def _source(data: Mapping[str, Any]) -> str:
-    """Return the data's name: of a file the last part, since where it lies concerns nobody else."""
-    return ", ".join(filter(is_of_the_hub, data.get("hub") or ())) or Path(str(data["source"])).name
 
 
 def _optimizer(facts: Mapping[str, Any]) -> str:

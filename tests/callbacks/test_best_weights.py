@@ -45,10 +45,12 @@ def test_a_file_and_shards_hold_the_same(tmp_path) -> None:
     run = trainer(callbacks=[keep], enable_checkpointing=True, max_steps=2)
     run.fit(model, data(tmp_path))
 
-    found = best_weights(run)
+    found, step = best_weights(run)
     keep.best_model_path = str(write_shards(torch.load(keep.best_model_path, weights_only=True), tmp_path / "shards"))
-    again = best_weights(run)
+    again, same_step = best_weights(run)
 
+    saved = torch.load(tmp_path / "kept" / f"epoch=0-step={step}.ckpt", weights_only=True)
+    assert saved["global_step"] == step == same_step
     assert found.keys() == dict(model.policy.named_parameters()).keys()
     assert all(torch.equal(again[name], value) for name, value in found.items())
 

@@ -30,6 +30,7 @@ class LocalHub(ThreadingHTTPServer):
         private: Whether each repository is private, as it was asked for.
         role: Of the token: `write`, `read` or `fineGrained`.
         broken: Whether commits fail.
+        commits: How many there were.
     """
 
     daemon_threads = True
@@ -41,6 +42,7 @@ class LocalHub(ThreadingHTTPServer):
         self.large: dict[str, bytes] = {}
         self.role = "write"
         self.broken = False
+        self.commits = 0
 
     @property
     def url(self) -> str:
@@ -84,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/api/whoami"):
             self._whoami()
         elif parts[:2] == ["api", "models"]:
-            self._info("/".join(parts[2:4]))
+            self._info("/".join(parts[2:4]), parts[5] if parts[4:5] == ["revision"] else "main")
         elif len(parts) > 4 and parts[2] == "resolve":
             self._file("/".join(parts[:2]), parts[3], "/".join(parts[4:]), body=True)
         else:
@@ -107,7 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts[-1] == "validate-yaml":
             self._answer(200, {"errors": [], "warnings": []})
         elif "branch" in parts:
-            self.server.files.setdefault(("/".join(parts[2:4]), parts[-1]), {})
+            name = "/".join(parts[2:4])
+            self.server.files.setdefault((name, parts[-1]), dict(self.server.files[name, "main"]))
             self._answer(200, {})
         elif "preupload" in parts:
             files = [each["path"] for each in json.loads(body)["files"]]
@@ -158,16 +161,21 @@ class _Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.server.large[value["oid"]]
+            elif line["key"] == "deletedFile":
+                del files[value["path"]]
+        self.server.commits += 1
         url = f"{self.server.url}/{name}"
         self._answer(200, {"commitUrl": f"{url}/commit/1", "commitOid": "1" * 40, "success": True})
 
-    def _info(self, name: str) -> None:
-        files = self.server.files.get((name, "main"))
+    def _info(self, name: str, branch: str) -> None:
+        files = self.server.files.get((name, branch))
         if files is None:
             self._answer(404, {"error": "not found"}, {"X-Error-Code": "RepoNotFound"})
             return
         siblings = [{"rfilename": path} for path in files]
-        self._answer(200, {"id": name, "modelId": name, "sha": "1" * 40, "siblings": siblings, "tags": []})
+        private = self.server.private.get(name) in (True, "private")
+        known = {"id": name, "modelId": name, "sha": "1" * 40, "private": private, "tags": []}
+        self._answer(200, {**known, "siblings": siblings})
 
     def _file(self, name: str, branch: str, path: str, *, body: bool) -> None:
         content = self.server.files.get((name, "main" if branch == "1" * 40 else branch), {}).get(path)

@@ -14,7 +14,7 @@ FACTS: dict[str, Any] = {
     "step": 40,
     "model": {"name": "Qwen/Qwen2.5-0.5B", "local": False, "class": "Qwen2ForCausalLM", "lora": "LORA rank 8"},
     "objective": {"name": "IPO", "settings": {"beta": 0.2, "reference_free": None}},
-    "reference": "AdapterOff()",
+    "reference": "FrozenCopy(checkpoint=/home/me/base)",
     "data": {"source": "/home/me/pairs.jsonl", "train": 1200, "held_out": 60, "fingerprint": "ab12"},
     "optimizer": {"name": "AdamW", "lr": 2e-5},
     "versions": {"torch": "2.9"},
@@ -45,6 +45,7 @@ def test_what_is_known_is_there_and_no_place_to_fill_in() -> None:
     }
     for said in (
         "IPO(beta=0.2)",
+        "FrozenCopy(checkpoint=base)",
         "1,200 to train on, 60 held out, fingerprint ab12",
         "AdamW, learning rate 2e-05, 40 steps",
         "| val/loss | 0.25 |",

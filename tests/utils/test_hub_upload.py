@@ -83,3 +83,39 @@ def test_a_push_that_fails_says_where_the_model_is(hub: LocalHub, tmp_path: Path
         HubTarget("me/model", revision="x").push(tmp_path / "a model")
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_what_another_model_has_left_goes_in_the_same_commit(hub: LocalHub, tmp_path: Path) -> None:
+    whole, adapter = tmp_path / "whole", tmp_path / "adapter"
+    own = {"config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json"}
+    kept = {"LICENSE", "picture.png", "old/config.json"}
+    for name in own | kept:
+        (whole / name).parent.mkdir(parents=True, exist_ok=True)
+        (whole / name).write_text("1")
+    HubTarget("me/model").push(whole)
+    adapter.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json"):
+        (adapter / name).write_text("2")
+    hub.broken = True
+    with pytest.raises(RunError, match=r"--delete config\.json --delete model-00001"):
+        HubTarget("me/model").push(adapter)
+    hub.broken = False
+    assert {*hub.files["me/model", "main"]} == own | kept
+    HubTarget("me/model", revision="tuned").push(adapter)
+    assert {*hub.files["me/model", "tuned"]} == kept | {path.name for path in adapter.iterdir()}
+    assert {*hub.files["me/model", "main"]} == own | kept
+    assert hub.commits == 2
+
+
+def test_a_private_model_goes_to_no_public_repository(hub: LocalHub, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    HubTarget("me/model", private=False).push(tmp_path)
+    with pytest.raises(InputError, match="the repository is there and is public, not private: change that"):
+        HubTarget("me/model", private=True).check()
+    with pytest.raises(RunError, match="is public, not private"):
+        HubTarget("me/model", private=True).push(tmp_path)
+    assert hub.commits == 1
+    HubTarget("me/new", private=True).check()
+    hub.broken = True
+    with pytest.raises(RunError, match=r"push it with `hf upload me/new .* --private`"):
+        HubTarget("me/new", private=True).push(tmp_path)

@@ -10,13 +10,14 @@ from typing import Any
 from torch.optim import AdamW
 
 from dpo_lightning import SFT, Constant
+from dpo_lightning.checkpoints.outlines import outline
 from dpo_lightning.cli.parsers.export import parser
 from dpo_lightning.errors import InputError
 from dpo_lightning.policy.export import ExportForm, check_target, export_problem, write_model
 from dpo_lightning.reference import NoReference
 from dpo_lightning.report.model_card import Card
-from dpo_lightning.report.record import RunRecord, read_document, read_rows
-from dpo_lightning.report.recorded_samples import shown_samples
+from dpo_lightning.report.record import RunRecord, read_document
+from dpo_lightning.report.recorded_samples import card_at, shown_samples
 from dpo_lightning.rounds.saved_policy import loaded_module, run_settings, run_tokenizer, single_file
 from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.hub_upload import HubTarget
@@ -47,7 +48,7 @@ def export(arguments: Sequence[str]) -> None:
         hub.check()
     with single_file(source, options.checkpoint) as file:
         if options.out is not None:
-            _write(file, run, options.out, form, _card(directory, options.samples))
+            _write(file, run, options.out, form, _card(directory, options.samples, file))
     if hub is not None:
         print(shown(f"pushed to {hub.push(options.out)}"))
 
@@ -81,17 +82,19 @@ def _of_run(source: Path, which: str | None, config: Path | None) -> tuple[Path,
     return Path(found), config or (beside if beside.is_file() else None), source
 
 
-def _card(directory: Path | None, samples: int) -> Card | None:
-    """Return what the record in a run's directory says of it; None where there is none that can be read."""
+def _card(directory: Path | None, samples: int, file: Path) -> Card | None:
+    """Return what the record in a run's directory says of a checkpoint; None where there is none that can be read."""
     if directory is None:
         return None
     record = RunRecord(directory)
     try:
-        facts, points = read_document(record.facts), read_rows(record.points)
+        facts = read_document(record.facts)
     except (InputError, RecursionError):  # a record is of help, and no part of the model
         return None
-    metrics = {name: value for point in points for name, value in point.items() if isinstance(value, float)}
-    return None if facts is None else Card(facts, metrics, shown_samples(record, samples))
+    if facts is None:
+        return None
+    step = int(outline(file).rest.get("global_step") or 0)
+    return card_at(Card(facts, samples=shown_samples(record, samples, step)), record, step)
 
 
 def _write(file: Path, run: Mapping[str, Any], out: str, form: ExportForm, card: Card | None) -> None:

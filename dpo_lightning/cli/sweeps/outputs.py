@@ -93,6 +93,7 @@ def _refuse_shared(place: str, each: Mapping[str, Any]) -> None:
     for name in _ONE_RUN.get(short_name(each["class_path"]), ()):
         if _arguments(each).get(name) is not None:
             raise InputError(f"sweep: {place}.{name} names one run, and there are several: leave it out")
+    _refuse_one_target(place, each)
     if each["class_path"].startswith(_KNOWN):
         return
     for name, value in _arguments(each).items():
@@ -102,6 +103,17 @@ def _refuse_shared(place: str, each: Mapping[str, Any]) -> None:
                 f"sweep: {place}.{name}: all runs might write to {value}: call the argument path, dirpath or save_dir, "
                 "which a sweep moves into each run's directory"
             )
+
+
+def _refuse_one_target(place: str, each: Mapping[str, Any]) -> None:
+    """Refuse a repository, and a file that no directory moves."""
+    if (repository := _arguments(each).get("push_to")) is not None:
+        raise InputError(
+            f"sweep: {place}.push_to: all runs would push to {repository}: leave it out, and push the best one with "
+            "`dpo-lightning export RUN --push_to`"
+        )
+    if os.path.isabs(file := str(_arguments(each).get("filename") or "")):
+        raise InputError(f"sweep: {place}.filename: all runs would write to {file}: give dirpath, and a name in it")
 
 
 def _roots(each: Mapping[str, Any]) -> Iterator[Path]:

@@ -76,7 +76,8 @@ def _row(run: Mapping[str, Any], directory: Path) -> Row:
         try:
             place = runs_at(directory)[0]
             read = Run.read(place)
-            found = {name: value for name in read.metrics if (value := read.last(name)) is not None}
+            last = {name: points[-1][1] for name, points in read.metrics.items()}
+            found = {name: value for name, value in last.items() if value is not None}  # an older one is not its end
         except InputError:  # a logger of a service keeps no files, and a file may be damaged: the run is there
             place = None
     return Row(run["name"], run["values"], run["status"], found, place)

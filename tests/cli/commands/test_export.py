@@ -186,13 +186,17 @@ def test_an_adapter_is_not_exported_from_another_base(tmp_path):
 def test_the_best_or_the_last_checkpoint_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is monitored is least after step 2, so that this is the best, and step 3 the last."""
     losses = iter([0.5, 0.1, 0.9])
-    monkeypatch.setattr(
-        PreferenceModule, "on_validation_epoch_end", lambda self: self.log("picked", torch.tensor(next(losses)))
-    )
+
+    def measured(module: PreferenceModule) -> None:
+        value = torch.tensor(next(losses))
+        module.log_dict({"picked": value, "val/loss": value})
+
+    monkeypatch.setattr(PreferenceModule, "on_validation_epoch_end", measured)
     monitored = ModelCheckpoint(tmp_path / "best", monitor="picked", save_on_train_epoch_end=False)
     last = ResumableCheckpoint(str(tmp_path / "last"), every_n_train_steps=1)
+    exports = [Export(str(tmp_path / "at_the_end")), Export(str(tmp_path / "best_at_the_end"), best=True)]
     fitting = trainer(
-        callbacks=[monitored, last, Export(str(tmp_path / "at_the_end")), KeepRecord()],
+        callbacks=[monitored, last, *exports, KeepRecord()],
         enable_checkpointing=True,
         logger=CSVLogger(tmp_path, "", "run"),
         val_check_interval=1,
@@ -213,7 +217,16 @@ def test_the_best_or_the_last_checkpoint_of_a_run(tmp_path: Path, monkeypatch: p
     assert not torch.equal(found["best/model"][key], found["at_the_end"][key])
     saved = torch.load(monitored.best_model_path, weights_only=True)
     assert saved["global_step"] == 2
-    assert "| objective | DPO(" in (tmp_path / "best/model/README.md").read_text(encoding="utf-8")
+    for name, steps, value in (
+        ("best/model", 2, 0.1),
+        ("best_at_the_end", 2, 0.1),
+        ("last/model", 3, 0.9),
+        ("at_the_end", 3, 0.9),
+    ):
+        card = (tmp_path / name / "README.md").read_text(encoding="utf-8")
+        assert "| objective | DPO(" in card
+        assert f", {steps} steps" in card, name
+        assert f"| val/loss | {value} |" in card, name
     assert torch.equal(found["best/model"][key], saved["state_dict"][f"policy.{key}"])
     with pytest.raises(SystemExit, match=r"error: export --which: .* is no directory of a run"):
         main(["export", monitored.best_model_path, "--which", "best", "--out", str(tmp_path / "out")])

@@ -12,7 +12,9 @@ from dpo_lightning.cli.sweeps.outputs import own_outputs
 from dpo_lightning.errors import InputError
 
 OWN = Path("sweep/beta=0.1")
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = [
+    path for path in sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")) if "\ntrainer:" in path.read_text()
+]
 
 
 def made(kind: str, **arguments: Any) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def places(found: Any) -> list[str]:
     return [found] if isinstance(found, str) and "/" in found else []
 
 
-@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_place_of_a_shipped_config_moves(config: Path) -> None:
     trainer = yaml.safe_load(config.read_text())["trainer"]
     found = own_outputs(trainer, OWN)
@@ -95,6 +97,14 @@ def test_without_a_logger_there_is_one_of_metrics(logger: Any) -> None:
         (
             {"callbacks": [{"class_path": "mine.Writes", "init_args": {"target": "out/x.txt"}}]},
             "trainer.callbacks: Writes.target: all runs might write to out/x.txt",
+        ),
+        (
+            {"callbacks": [{"class_path": "dpo_lightning.callbacks.Export", "init_args": {"push_to": "me/model"}}]},
+            "trainer.callbacks: Export.push_to: all runs would push to me/model",
+        ),
+        (
+            {"callbacks": [made("ModelCheckpoint", dirpath="saved", filename="/saved/best")]},
+            "trainer.callbacks: ModelCheckpoint.filename: all runs would write to /saved/best",
         ),
     ],
 )

@@ -23,6 +23,7 @@ from dpo_lightning.cli.sweeps.results import (
     write_csv,
 )
 from dpo_lightning.errors import InputError
+from dpo_lightning.report.record import RunRecord, add_row, write_document
 from tests.helpers.recorded import write_run
 
 
@@ -106,3 +107,11 @@ def test_rows_are_read_from_the_records_of_finished_runs(tmp_path: Path) -> None
     assert (first["run"], first["beta"], first["status"]) == ("a", "1", "finished")
     assert float(first["val/loss"]) == found[0].metrics["val/loss"]
     assert second["val/loss"] == ""
+
+
+def test_a_run_that_ends_with_no_number_is_not_taken_for_what_it_was_before(tmp_path: Path) -> None:
+    for step, value in ((4, 0.1), (8, math.nan)):
+        add_row(RunRecord(tmp_path / "a").points, {"step": step, "seconds": 1.0, "val/loss": value, "val/kl": 0.5})
+    write_document(RunRecord(tmp_path / "a").facts, {})
+    (found,) = rows_of([{"name": "a", "values": {}, "status": "finished"}], tmp_path)
+    assert found.metrics == {"val/kl": 0.5}
