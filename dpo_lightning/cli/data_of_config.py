@@ -22,11 +22,6 @@ NO_POLICY = "none"
 class DataCLI(ParsingOnly, PreferenceCLI):
     """Parses what `fit` parses, and builds nothing of it."""
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Return the one command whose words are parsed: the parser of another is a tenth of a second."""
-        return {"fit": PreferenceCLI.subcommands()["fit"]}
-
 
 class DataOfConfig(NamedTuple):
     """The data of a run, and the policy that it is for.

@@ -37,7 +37,7 @@ from dpo_lightning.cli.same_weights import same_weights
 from dpo_lightning.cli.trainer_settings import LOG_EVERY_N_STEPS, limit_epochs, with_progress, with_record
 from dpo_lightning.cli.values import check_values, refusals_of_others
 from dpo_lightning.compat.jsonargparse import booleans_as_written, defaults_of_their_own, option_names
-from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI
+from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI, with_one_command
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import is_local
 from dpo_lightning.utils.processes import end_with_parent
@@ -278,7 +278,7 @@ def refuse_masked(config: dict[str, Any]) -> None:
 
 def run_trainer(args: Sequence[str] | None, cli: type[PreferenceCLI] = PreferenceCLI) -> PreferenceCLI:
     """Run `fit`, `validate`, `test` or `predict`, from the command line with `None`; exits 2 on a wrong key."""
-    return cli(
+    return with_one_command(cli, args)(
         PreferenceModule,
         PreferenceDataModule,
         parser_class=OneLineParser,

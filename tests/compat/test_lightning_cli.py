@@ -114,3 +114,14 @@ def test_what_does_not_run_is_built_and_sets_no_seed() -> None:
 
     assert (type(cli.model), type(cli.trainer)) == (Model, Light)
     assert torch.initial_seed() == before != 5
+
+
+def test_a_cli_has_the_command_alone_that_its_words_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert with_one_command(LightningCLI, ["fit", "--config", "a.yaml"]).subcommands() == {
+        "fit": LightningCLI.subcommands()["fit"]
+    }
+    for words in ([], ["--config", "fit"], ["fitt"]):
+        assert with_one_command(LightningCLI, words) is LightningCLI
+    monkeypatch.setattr(sys, "argv", ["dpo-lightning", "validate"])
+    found = with_one_command(LightningCLI, None)
+    assert (set(found.subcommands()), found.__name__) == ({"validate"}, "LightningCLI")
