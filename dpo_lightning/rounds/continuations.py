@@ -13,6 +13,7 @@ from dpo_lightning.data.formats.messages import quoted
 from dpo_lightning.data.formats.template_inputs import template_inputs
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.decoding import completion_texts
 from dpo_lightning.policy.sampling import Sampling, ending_tokens, prompt_batches, sample_batches
 from dpo_lightning.reference.cache.weights import weights_hash
 from dpo_lightning.rounds.candidates import Candidates
@@ -131,8 +132,7 @@ class Continuer(ABC):
 
     def answer(self, ids: Sequence[int]) -> str:
         """Return the text of an answer, as `generate` writes it."""
-        text: str = self.tokens.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
+        return completion_texts(self.tokens.tokenizer, [ids])[0]
 
 
 class PolicyContinuer(Continuer):

@@ -14,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.decoding import completion_texts
 from dpo_lightning.policy.sampling import Sampling, ending_tokens, prompt_batches, sample_batches
 from dpo_lightning.reference.cache.weights import weights_hash
 from dpo_lightning.rounds.candidates import Candidates
@@ -80,7 +81,7 @@ class PolicySampler(Sampler):
         return [self._row(each, tokens[place]) for place, each in enumerate(asked)]
 
     def _row(self, asked: Asked, tokens: list[list[int]]) -> Candidates:
-        texts = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = completion_texts(self._tokenizer, tokens)
         ended = [bool(each) and each[-1] in self._ends for each in tokens]
         prompt = as_messages(asked.prompt) if self._templated else asked.prompt
         return Candidates(prompt, texts, None, ended, self._name, asked.beside)

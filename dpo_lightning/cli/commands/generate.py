@@ -13,6 +13,7 @@ from torch import nn
 from dpo_lightning.cli.parsers.generate import parser
 from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.decoding import completion_texts
 from dpo_lightning.policy.sampling import Sampling, prompt_batches, sample_batches, steps_of
 from dpo_lightning.rounds.endpoint import Endpoint
 from dpo_lightning.rounds.generation import EndpointSampler, PolicySampler, Sampler, sample_file
@@ -145,7 +146,7 @@ def _sampled(model: nn.Module, ids: list[list[int]], tokenizer: Any, options: ar
     shows = sys.stderr.isatty()
     with tqdm(total=steps_of(batches, sampling), desc="generating", disable=not shows, leave=False) as bar:
         tokens = sample_batches(model, ids, batches, tokenizer.eos_token_id, sampling, bar.update)
-    return [tokenizer.batch_decode(tokens[place], skip_special_tokens=True) for place in range(len(ids))]
+    return [completion_texts(tokenizer, tokens[place]) for place in range(len(ids))]
 
 
 def _print(prompt: Prompt, found: Mapping[str, list[str]], *, as_json: bool) -> None:
