@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -54,10 +55,21 @@ class PolicySampler(Sampler):
         name: Its name, in the rows.
         sampling: How to sample; a chunk is four times `prompts_at_once`.
         plain: Continue texts as they are, though there is a chat template.
+        date: What the chat template gets when it asks for the time; None for the clock.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, name: str, sampling: Sampling, *, plain: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        name: str,
+        sampling: Sampling,
+        *,
+        plain: bool = False,
+        date: datetime.date | None = None,
+    ) -> None:
         self._model, self._tokenizer, self._name, self._sampling = model, tokenizer, name, sampling
+        self._date = date
         self._templated = bool(tokenizer.chat_template) and not plain
         self._ends = set(ending_tokens(model, tokenizer.eos_token_id))
 
@@ -87,7 +99,7 @@ class PolicySampler(Sampler):
         return Candidates(prompt, texts, None, ended, self._name, asked.beside)
 
     def _ids(self, asked: Asked) -> list[int]:
-        return prompt_ids(asked, self._tokenizer, plain=not self._templated, prefill=True)
+        return prompt_ids(asked, self._tokenizer, plain=not self._templated, prefill=True, date=self._date)
 
 
 class EndpointSampler(Sampler):

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from dpo_lightning import PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.data.tokenize.loading import load_tokenizer
+from dpo_lightning.data.tokenize.template_dates import date_of
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.record import RunRecord, read_document
 from dpo_lightning.utils.secrets import without_masks
 from dpo_lightning.utils.text import one_line, shown
 
 _OF_A_MODEL = ("config.json", "adapter_config.json", MANIFEST, ".metadata")  # the last two of a sharded checkpoint
+
+_OF_DATA = ("tokenizer", "chat_template", "chat_template_kwargs", "chat_template_date")
 
 
 def check_source(source: str, command: str) -> None:
@@ -131,10 +135,20 @@ def run_settings(config: Path | None, command: str) -> dict[str, dict[str, Any]]
     kept = {name: model[name] for name in ("policy", "model_kwargs") if name in model}
     if isinstance(kept.get("model_kwargs"), Mapping):
         kept["model_kwargs"] = without_masks(kept["model_kwargs"])
-    return {
-        "model": kept,
-        "data": {name: data.get(name) for name in ("tokenizer", "chat_template", "chat_template_kwargs")},
-    }
+    return {"model": kept, "data": {name: data.get(name) for name in _OF_DATA}}
+
+
+def template_date_of(data: Mapping[str, Any]) -> date | None:
+    """Return the date that a run's chat template writes; None where its config says none.
+
+    Args:
+        data: Settings of the data, from `run_settings`.
+
+    Raises:
+        InputError: for what is no date.
+    """
+    given = data.get("chat_template_date")
+    return None if given is None else date_of(str(given))
 
 
 def _arguments(section: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from dpo_lightning.rounds.continuations import Continuer, EndpointContinuer, Pol
 from dpo_lightning.rounds.endpoint import Endpoint
 from dpo_lightning.rounds.pivots import Pivots, PivotSettings, search_file, searched_path
 from dpo_lightning.rounds.policy_models import models_of, on_its_device, tokenizer_of
-from dpo_lightning.rounds.saved_policy import check_source, run_settings
+from dpo_lightning.rounds.saved_policy import check_source, run_settings, template_date_of
 from dpo_lightning.rounds.scorers.options import OF_JUDGE, scorer_of
 from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.settings import POSITIVE, SEED, Rule, at_least, check_rules
@@ -71,6 +71,7 @@ def _check(options: argparse.Namespace) -> None:
 @contextmanager
 def _continuer(options: argparse.Namespace) -> Iterator[Continuer]:
     run = run_settings(options.policy_config, "pivots")
+    date = template_date_of(run["data"])
     sampling = Sampling(options.samples, options.max_new_tokens, options.temperature, options.seed)
     if options.server is not None:
         endpoint = Endpoint(options.server, options.server_model, options.server_key_variable or "OPENAI_API_KEY")
@@ -81,10 +82,10 @@ def _continuer(options: argparse.Namespace) -> Iterator[Continuer]:
             data.get("chat_template_kwargs"),
             key="pivots --policy",
         )
-        yield EndpointContinuer(endpoint, TrainingTokens(tokenizer), sampling)
+        yield EndpointContinuer(endpoint, TrainingTokens(tokenizer, date), sampling)
         return
     with models_of(options.policy, run) as models:
-        tokens = TrainingTokens(tokenizer_of(models, run, "pivots"))
+        tokens = TrainingTokens(tokenizer_of(models, run, "pivots"), date)
         yield PolicyContinuer(on_its_device(models.policy), options.policy, tokens, sampling)
 
 
