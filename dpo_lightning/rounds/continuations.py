@@ -51,7 +51,7 @@ class TrainingTokens:
 
     @property
     def made(self) -> Mapping[str, str]:
-        """What decides on the tokens, as JSON."""
+        """All that decides on the tokens, as JSON."""
         return {"tokens": blake2b(repr(self._tokenize.identity).encode(), digest_size=16).hexdigest()}
 
     def of(self, prompt: Prompt, answer: str, beside: Mapping[str, Any]) -> tuple[list[int], list[int]]:

@@ -1,4 +1,4 @@
-"""What can be found wrong before the first step: words that a parser refuses, and a fit that cannot be built."""
+"""Checks before the first step: words that a parser refuses, and a fit that cannot be built."""
 
 from __future__ import annotations
 

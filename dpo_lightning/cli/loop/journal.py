@@ -1,4 +1,4 @@
-"""What is done of a round: a note of each step, written when its command has ended well."""
+"""Notes of what is done of a round: one of each step, written when its command has ended well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of each round, from its files."""
+"""Numbers of each round, from its files."""
 
 from __future__ import annotations
 
