@@ -32,7 +32,7 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Loop:
-    """What all rounds share: the section `rounds`.
+    """Settings that all rounds share: the section `rounds`.
 
     Attributes:
         policy: Hub name or directory of the first policy.
