@@ -15,6 +15,7 @@ from dpo_lightning.checkpoints.random_state import random_state, set_random_stat
 from dpo_lightning.data import PreferenceSource
 from dpo_lightning.data.last_turn import LastTurn
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.decoding import completion_texts
 from dpo_lightning.policy.sampling import Sampling
 from dpo_lightning.policy.sharding import is_sharded
 from dpo_lightning.reference import ReferenceMover
@@ -208,7 +209,7 @@ class SampleTable(pl.Callback):
     def _of(self, trainer: pl.Trainer, model: Any, what: str = "sampling") -> Texts:
         tokenizer = self._tokenizer(trainer)
         tokens = sample_over_ranks(trainer, model, self._asked, tokenizer.eos_token_id, self._sampling, what)
-        return [tokenizer.batch_decode(each, skip_special_tokens=True) for each in tokens]
+        return [completion_texts(tokenizer, each) for each in tokens]
 
     def _report(self, trainer: pl.Trainer, policy: Texts, reference: Texts | None, shown: int) -> None:
         tokenizer, step = self._tokenizer(trainer), trainer.global_step

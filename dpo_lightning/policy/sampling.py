@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.decoding import completion_texts
 from dpo_lightning.policy.sharding import is_sharded
 from dpo_lightning.utils.tensors import device_of
 from dpo_lightning.utils.torch_modes import evaluating, left_as_it_was
@@ -86,7 +87,7 @@ def sample_completions(
         temperature=temperature,
         seed=seed,
     )
-    return [tokenizer.batch_decode(completions, skip_special_tokens=True) for completions in sampled]
+    return [completion_texts(tokenizer, completions) for completions in sampled]
 
 
 def sample_tokens(

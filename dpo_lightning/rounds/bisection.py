@@ -30,8 +30,9 @@ class Segment(NamedTuple):
 def bisected(length: int, chance: Callable[[int], float], gap: float) -> list[Segment]:
     """Return a completion in segments: single tokens, and longer ones at whose ends the chance is nearly the same.
 
-    A segment is halved as long as its ends differ by the gap (arXiv:2412.08905, section 4.3). Chances inside a segment
-    whose ends are alike are never asked for: a token that raises them and one that takes it back there stay unseen.
+    A segment is halved as long as its ends differ by the gap (arXiv:2412.08905, section 4.3): in the middle of its
+    tokens, where the paper takes the middle of their cumulative log-probability. Chances inside a segment whose ends
+    are alike are never asked for: a token that raises them and one that takes it back there stay unseen.
 
     Args:
         length: Tokens of the completion.

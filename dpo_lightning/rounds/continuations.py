@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -13,6 +15,7 @@ from dpo_lightning.data.formats.messages import quoted
 from dpo_lightning.data.formats.template_inputs import template_inputs
 from dpo_lightning.data.tokenize import ExampleTokenizer
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.decoding import completion_texts
 from dpo_lightning.policy.sampling import Sampling, ending_tokens, prompt_batches, sample_batches
 from dpo_lightning.reference.cache.weights import weights_hash
 from dpo_lightning.rounds.candidates import Candidates
@@ -39,11 +42,17 @@ class TrainingTokens:
 
     Args:
         tokenizer: A Hugging Face tokenizer.
+        date: What its chat template gets when it asks for the time; None for the clock.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, date: datetime.date | None = None) -> None:
         self.tokenizer = tokenizer
-        self._tokenize = ExampleTokenizer(tokenizer, _ANY_LENGTH, eos="never")
+        self._tokenize = ExampleTokenizer(tokenizer, _ANY_LENGTH, template_date=date, eos="never")
+
+    @property
+    def made(self) -> Mapping[str, str]:
+        """All that decides on the tokens, as JSON."""
+        return {"tokens": blake2b(repr(self._tokenize.identity).encode(), digest_size=16).hexdigest()}
 
     def of(self, prompt: Prompt, answer: str, beside: Mapping[str, Any]) -> tuple[list[int], list[int]]:
         """Return the tokens of a prompt and of an answer.
@@ -131,8 +140,7 @@ class Continuer(ABC):
 
     def answer(self, ids: Sequence[int]) -> str:
         """Return the text of an answer, as `generate` writes it."""
-        text: str = self.tokens.tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
+        return completion_texts(self.tokens.tokenizer, [ids])[0]
 
 
 class PolicyContinuer(Continuer):
@@ -149,7 +157,7 @@ class PolicyContinuer(Continuer):
         super().__init__(tokens, sampling)
         self._model = model
         self._ends = ending_tokens(model, tokens.tokenizer.eos_token_id)
-        self._made = {"model": name, "weights": weights_hash(model), **_settings(sampling)}
+        self._made = {"model": name, "weights": weights_hash(model), **tokens.made, **_settings(sampling)}
 
     @property
     def made(self) -> Mapping[str, Any]:
@@ -186,7 +194,7 @@ class EndpointContinuer(Continuer):
     @property
     def made(self) -> Mapping[str, Any]:
         """The model's name, and the settings of the sampling."""
-        return {"model": self._endpoint.model, **_settings(self.sampling)}
+        return {"model": self._endpoint.model, **self.tokens.made, **_settings(self.sampling)}
 
     @property
     def end(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -13,13 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
+from dpo_lightning.data.formats import Example
+from dpo_lightning.data.tokenize.chat_template import ChatTemplate
+from dpo_lightning.data.tokenize.message_forms import says
+from dpo_lightning.data.tokenize.prefill import joined
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.decoding import completion_texts
 from dpo_lightning.policy.sampling import Sampling, ending_tokens, prompt_batches, sample_batches
 from dpo_lightning.reference.cache.weights import weights_hash
 from dpo_lightning.rounds.candidates import Candidates
 from dpo_lightning.rounds.endpoint import Endpoint, Reply
 from dpo_lightning.rounds.kept_rows import kept_rows
 from dpo_lightning.rounds.prompts import Asked, as_messages, continues, prompt_ids
+from dpo_lightning.utils.text import one_line
 
 _BATCHES_OF_A_CHUNK = 4
 
@@ -53,10 +60,21 @@ class PolicySampler(Sampler):
         name: Its name, in the rows.
         sampling: How to sample; a chunk is four times `prompts_at_once`.
         plain: Continue texts as they are, though there is a chat template.
+        date: What the chat template gets when it asks for the time; None for the clock.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, name: str, sampling: Sampling, *, plain: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        name: str,
+        sampling: Sampling,
+        *,
+        plain: bool = False,
+        date: datetime.date | None = None,
+    ) -> None:
         self._model, self._tokenizer, self._name, self._sampling = model, tokenizer, name, sampling
+        self._date = date
         self._templated = bool(tokenizer.chat_template) and not plain
         self._ends = set(ending_tokens(model, tokenizer.eos_token_id))
 
@@ -77,16 +95,41 @@ class PolicySampler(Sampler):
         sampling = self._sampling._replace(seed=own_seed(self._sampling.seed, number))
         batches = prompt_batches(ids, sampling)
         tokens = sample_batches(self._model, ids, batches, self._tokenizer.eos_token_id, sampling)
-        return [self._row(each, tokens[place]) for place, each in enumerate(asked)]
+        rows = [self._row(each, tokens[place]) for place, each in enumerate(asked)]
+        if self._templated:
+            self._check_written(asked, rows)
+        return rows
 
     def _row(self, asked: Asked, tokens: list[list[int]]) -> Candidates:
-        texts = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = completion_texts(self._tokenizer, tokens)
         ended = [bool(each) and each[-1] in self._ends for each in tokens]
         prompt = as_messages(asked.prompt) if self._templated else asked.prompt
         return Candidates(prompt, texts, None, ended, self._name, asked.beside)
 
+    def _check_written(self, asked: Sequence[Asked], rows: Sequence[Candidates]) -> None:
+        """Refuse a chat template that leaves words of most answers out, such as their thoughts: training reads others.
+
+        Raises:
+            InputError: with one of the answers.
+        """
+        pairs = [(each, row, text) for each, row in zip(asked, rows, strict=True) for text in _ended(row)]
+        lost = [text for each, row, text in pairs if not self._writes(each, row.prompt, text)]
+        if 2 * len(lost) > len(pairs):
+            raise InputError(
+                f"generate: the chat template leaves words out of {len(lost)} of {len(pairs)} answers, such as "
+                f"thoughts: training would read less than was sampled: {one_line(repr(lost[0]), 120)}: give another "
+                "template as data.chat_template of --config"
+            )
+
+    def _writes(self, asked: Asked, prompt: Any, text: str) -> bool:
+        template = ChatTemplate(self._tokenizer, asked.template_arguments, self._date)
+        if template.writes_tokens:
+            return True
+        answered = joined(prompt, [{"role": "assistant", "content": text}])
+        return says(template.text(Example(prompt, [], tools=asked.tools), answered), text)
+
     def _ids(self, asked: Asked) -> list[int]:
-        return prompt_ids(asked, self._tokenizer, plain=not self._templated, prefill=True)
+        return prompt_ids(asked, self._tokenizer, plain=not self._templated, prefill=True, date=self._date)
 
 
 class EndpointSampler(Sampler):
@@ -181,6 +224,10 @@ def sample_file(sampler: Sampler, asked: Sequence[Asked], out: Path, place: str 
 def own_seed(seed: int, number: int) -> int:
     """Return the seed of one of many parts, from 0 to 2³² - 1."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+def _ended(row: Candidates) -> list[str]:
+    return [text for text, ended in zip(row.completions, row.ended or (), strict=True) if ended]
 
 
 def _check_sent(asked: Asked, number: int) -> None:

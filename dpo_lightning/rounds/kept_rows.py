@@ -59,7 +59,7 @@ def kept_rows(path: Path, made: Mapping[str, Any], place: str) -> Iterator[KeptR
     with alone(path.with_name(f".{path.name}.lock"), f"{place} {path}"):
         _check_same(note, json.loads(json.dumps(made)), path, part, place)
         if path.exists():
-            yield KeptRows(part, _whole_rows(path), whole=True)
+            yield KeptRows(part, len(path.read_bytes().splitlines()), whole=True)
             return
         with replaced(note) as temporary:
             temporary.write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")

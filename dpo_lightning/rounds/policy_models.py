@@ -12,12 +12,17 @@ from torch import nn
 from torch.optim import AdamW
 
 from dpo_lightning import DPO, SFT, Constant, PreferenceModule
-from dpo_lightning.checkpoints import MANIFEST
 from dpo_lightning.errors import InputError
-from dpo_lightning.policy.loading import load_config, load_model
 from dpo_lightning.policy.lora import is_adapted
-from dpo_lightning.reference import NoReference, Precomputed
-from dpo_lightning.rounds.saved_policy import loaded_module, run_tokenizer, single_file
+from dpo_lightning.reference import NoReference
+from dpo_lightning.rounds.saved_policy import (
+    is_checkpoint,
+    loaded_model,
+    loaded_module,
+    module_with_reference,
+    run_tokenizer,
+    single_file,
+)
 
 
 class Models(NamedTuple):
@@ -41,14 +46,12 @@ def models_of(source: str, run: Mapping[str, Any], *, with_reference: bool = Fal
         InputError: for what cannot be loaded, and for a reference that is not there.
     """
     path = Path(source)
-    if path.is_file() or (path / MANIFEST).is_file() or (path / ".metadata").is_file():
+    if is_checkpoint(path):
         with single_file(path) as file:
             module = _of_checkpoint(file, run, with_reference=with_reference)
             yield Models(module.policy, _reference_of(module) if with_reference else None, module.policy_name)
         return
-    kwargs = run["model"].get("model_kwargs")
-    dtype = getattr(load_config(source, kwargs), "dtype", None) or torch.float32
-    policy = load_model(source, dtype, model_kwargs=kwargs)
+    policy = loaded_model(source, run)
     if with_reference and not is_adapted(policy):
         raise InputError(
             f"generate --reference: {source} is a whole model, and no reference is beside it: give the run's "
@@ -78,10 +81,7 @@ def _of_checkpoint(file: Path, run: Mapping[str, Any], *, with_reference: bool) 
     unread: dict[str, Any] = {"optimizer": AdamW, "schedule": Constant()}
     if not with_reference:
         return loaded_module(file, run, **unread, objective=SFT(), reference=NoReference())
-    module = loaded_module(file, run, **unread, objective=DPO())
-    if isinstance(settings := module.reference_settings, Precomputed):  # the values of its pairs are no model
-        return loaded_module(file, run, **unread, objective=DPO(), reference=settings.source)
-    return module
+    return module_with_reference(file, run, **unread, objective=DPO())
 
 
 @contextmanager

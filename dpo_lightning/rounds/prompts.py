@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from dpo_lightning.data.formats import Example, RowFormat
 from dpo_lightning.data.formats.messages import text_or_messages
 from dpo_lightning.data.formats.template_inputs import ARGUMENTS, TOOLS, template_inputs
 from dpo_lightning.data.reading.packed import opened_text, suffix_of
+from dpo_lightning.data.tokenize.chat_template import ChatTemplate
 from dpo_lightning.data.tokenize.encoding import TextEncoder
 from dpo_lightning.data.tokenize.rendering import RenderedExample
 from dpo_lightning.errors import InputError, prefixed
@@ -164,7 +166,9 @@ def continues(prompt: Prompt) -> bool:
     return not isinstance(prompt, str) and prompt[-1]["role"] == "assistant"
 
 
-def prompt_ids(asked: Asked, tokenizer: Any, *, plain: bool, prefill: bool = False) -> list[int]:
+def prompt_ids(
+    asked: Asked, tokenizer: Any, *, plain: bool, prefill: bool = False, date: datetime.date | None = None
+) -> list[int]:
     """Return a prompt's tokens: a message of a user as the chat template writes it, or text.
 
     Args:
@@ -172,6 +176,7 @@ def prompt_ids(asked: Asked, tokenizer: Any, *, plain: bool, prefill: bool = Fal
         tokenizer: That of the model.
         plain: Continue a text as it is, though there is a chat template.
         prefill: Continue a last message of the assistant, and do not begin another one behind it.
+        date: What the chat template gets when it asks for the time; None for the clock.
 
     Raises:
         InputError: for messages that the chat template cannot write, and columns for a template where there is none.
@@ -184,9 +189,10 @@ def prompt_ids(asked: Asked, tokenizer: Any, *, plain: bool, prefill: bool = Fal
         return TextEncoder(tokenizer).encode([rendered])[0].prompt
     end = {"continue_final_message" if prefill and continues(prompt) else "add_generation_prompt": True}
     try:
-        written = tokenizer.apply_chat_template(
-            as_messages(prompt), tools=asked.tools, return_dict=False, **end, **asked.template_arguments
-        )
+        with ChatTemplate(tokenizer, date=date).at_date():
+            written = tokenizer.apply_chat_template(
+                as_messages(prompt), tools=asked.tools, return_dict=False, **end, **asked.template_arguments
+            )
     except Exception as error:  # a template's own, and that there is none
         raise InputError(f"generate: the chat template cannot write a prompt: {one_line(error, 200)}") from error
     return cast(list[int], written)

@@ -6,22 +6,30 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml  # type: ignore[import-untyped]
+from torch import nn
 
 from dpo_lightning import PreferenceModule
 from dpo_lightning.checkpoints import MANIFEST, DurableCheckpointIO, damage
 from dpo_lightning.checkpoints.sharded import consolidated
 from dpo_lightning.data.tokenize.loading import load_tokenizer
+from dpo_lightning.data.tokenize.template_dates import date_of
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.loading import load_config, load_model
+from dpo_lightning.reference import Precomputed
 from dpo_lightning.report.record import RunRecord, read_document
 from dpo_lightning.utils.secrets import without_masks
 from dpo_lightning.utils.text import one_line, shown
 
-_OF_A_MODEL = ("config.json", "adapter_config.json", MANIFEST, ".metadata")  # the last two of a sharded checkpoint
+_OF_SHARDS = (MANIFEST, ".metadata")
+_OF_A_MODEL = ("config.json", "adapter_config.json", *_OF_SHARDS)
+
+_OF_DATA = ("tokenizer", "chat_template", "chat_template_kwargs", "chat_template_date")
 
 
 def check_source(source: str, command: str) -> None:
@@ -59,6 +67,11 @@ def _say_places(record: RunRecord) -> str:
     said = places if isinstance(places, Mapping) else {}
     there = [f"its {name} is {said[name]}" for name in ("checkpoint", "export") if Path(said.get(name) or "?").exists()]
     return ", ".join(there) or _say_checkpoints(record.run) or "name a checkpoint, or a model"
+
+
+def is_checkpoint(source: Path) -> bool:
+    """Return whether a path is a checkpoint, a file or a directory of shards, and no directory of a model."""
+    return source.is_file() or any((source / name).is_file() for name in _OF_SHARDS)
 
 
 @contextmanager
@@ -131,10 +144,20 @@ def run_settings(config: Path | None, command: str) -> dict[str, dict[str, Any]]
     kept = {name: model[name] for name in ("policy", "model_kwargs") if name in model}
     if isinstance(kept.get("model_kwargs"), Mapping):
         kept["model_kwargs"] = without_masks(kept["model_kwargs"])
-    return {
-        "model": kept,
-        "data": {name: data.get(name) for name in ("tokenizer", "chat_template", "chat_template_kwargs")},
-    }
+    return {"model": kept, "data": {name: data.get(name) for name in _OF_DATA}}
+
+
+def template_date_of(data: Mapping[str, Any]) -> date | None:
+    """Return the date that a run's chat template writes; None where its config says none.
+
+    Args:
+        data: Settings of the data, from `run_settings`.
+
+    Raises:
+        InputError: for what is no date.
+    """
+    given = data.get("chat_template_date")
+    return None if given is None else date_of(str(given))
 
 
 def _arguments(section: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -152,3 +175,30 @@ def loaded_module(file: Path, run: Mapping[str, Any], **unread: Any) -> Preferen
     module = PreferenceModule.load_from_checkpoint(file, map_location="cpu", **unread, **run["model"])
     module.to(saved_dtype(file))
     return module
+
+
+def module_with_reference(file: Path, run: Mapping[str, Any], **unread: Any) -> PreferenceModule:
+    """Load the module of a checkpoint, by the arguments of `loaded_module`, with a reference that is a model.
+
+    One whose values were computed before training is its source again: the values of its pairs are no model.
+    """
+    module = loaded_module(file, run, **unread)
+    if isinstance(kept := module.reference_settings, Precomputed):
+        return loaded_module(file, run, **unread, reference=kept.source)
+    return module
+
+
+def loaded_model(name: str, run: Mapping[str, Any], dtype: torch.dtype | None = None) -> nn.Module:
+    """Load a model or an adapter.
+
+    Args:
+        name: Hub name or directory.
+        run: Settings from `run_settings`.
+        dtype: That of the weights; None keeps the model's own.
+
+    Raises:
+        InputError: for what cannot be loaded.
+    """
+    kwargs = run["model"].get("model_kwargs")
+    own = getattr(load_config(name, kwargs), "dtype", None) or torch.float32
+    return load_model(name, dtype or own, model_kwargs=kwargs)

@@ -46,9 +46,10 @@ def test_a_server_is_given_tokens() -> None:
     (sent,) = server.requests
     assert (sent["prompt"], sent["seed"], sent["n"], sent["max_tokens"]) == (ids("sun:ab"), 3, 4, 6)
     assert continuer.made == {
-        "model": "tiny", "samples_per_prompt": 4, "max_new_tokens": 6, "temperature": 1.0, "seed": 5
+        "model": "tiny", **tokens().made, "samples_per_prompt": 4, "max_new_tokens": 6, "temperature": 1.0, "seed": 5
     }  # fmt: skip
     assert continuer.end == 2
+    assert tokens().made == tokens().made != tokens(CHAT).made
 
 
 @pytest.mark.parametrize("prompt", ["sun:", [{"role": "user", "content": "sun"}]], ids=["text", "messages"])

@@ -94,6 +94,17 @@ def killed(write: Any, part: Path, rows: int) -> None:
     reports(child, descriptor)
 
 
+def test_a_template_that_leaves_words_of_answers_out_is_refused(tmp_path: Path) -> None:
+    whole = "{% for m in messages %}{{ m['content'] + '\n' }}{% endfor %}"
+    thoughtless = whole.replace("m['content']", "m['content'][: 2 if m['role'] == 'assistant' else 9]")
+    sampling = SAMPLING._replace(max_new_tokens=60)
+    assert list(policy(sampling, whole).candidates(ASKED))
+    with pytest.raises(InputError, match=r"leaves words out of \d+ of \d+ answers.*data.chat_template"):
+        sample_file(policy(sampling, thoughtless), ASKED, tmp_path / "out.jsonl")
+    assert not list(tmp_path.iterdir())
+    assert list(policy(sampling, thoughtless, plain=True).candidates(ASKED))
+
+
 def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     asked = ASKED * 3

@@ -53,6 +53,16 @@ def test_an_error_keeps_what_is_there_and_half_a_row_is_cut(tmp_path: Path) -> N
     assert path.read_text() == '{"row": 0}\n{"row": 1}\n'
 
 
+def test_a_whole_file_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with kept_rows(path, MADE, "--out") as rows:
+        rows.add([{"row": 0}, {"row": 1}])
+    path.write_text(path.read_text().rstrip("\n"))  # as some editors do
+    with kept_rows(path, MADE, "--out") as rows:
+        assert (rows.whole, rows.done) == (True, 2)
+    assert path.read_text() == '{"row": 0}\n{"row": 1}'
+
+
 def test_other_settings_are_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with kept_rows(path, MADE, "--out") as rows:

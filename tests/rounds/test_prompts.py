@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 import re
@@ -122,6 +123,13 @@ def test_tools_and_arguments_reach_the_template() -> None:
     assert prompt_ids(asked, tokenizer, plain=False) == tokenizer("lookkind sun")["input_ids"]
     with pytest.raises(InputError, match="`tools` and `chat_template_kwargs` are for a chat template"):
         prompt_ids(asked, tokenizer, plain=True)
+
+
+def test_a_template_that_writes_the_date_gets_that_of_the_config() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ strftime_now('%B') }} {{ messages[0]['content'] }}"
+    ids = prompt_ids(Asked("sun"), tokenizer, plain=False, date=datetime.date(2001, 5, 3))
+    assert ids == tokenizer("May sun")["input_ids"]
 
 
 def test_a_begun_answer_is_continued_where_that_is_asked_for() -> None:

@@ -44,7 +44,7 @@ def test_the_config_says_the_tokenizer_and_the_policy_stands_in(
     )
     assert run_settings(tmp_path / "run.yaml", "generate") == {
         "model": {"policy": "there"},
-        "data": {"tokenizer": "mine", "chat_template": None, "chat_template_kwargs": None},
+        "data": {"tokenizer": "mine", "chat_template": None, "chat_template_kwargs": None, "chat_template_date": None},
     }
     directory = saved_model(tmp_path / "model")
     assert run_tokenizer({}, directory).eos_token == "</s>"

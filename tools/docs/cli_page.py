@@ -86,7 +86,7 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
     rows = [
         f"| `{_written(each)}` | {_cell((each.help or '') % {'default': each.default})} |"
         for each in actions_of(parser)
-        if each.dest not in ("help", argparse.SUPPRESS)
+        if each.dest not in ("help", argparse.SUPPRESS) and each.help != argparse.SUPPRESS
     ]
     if rows:
         yield "\n".join(["| option | |", "|---|---|", *dict.fromkeys(rows)]) + "\n"

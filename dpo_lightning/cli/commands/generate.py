@@ -13,12 +13,13 @@ from torch import nn
 from dpo_lightning.cli.parsers.generate import parser
 from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.errors import InputError
+from dpo_lightning.policy.decoding import completion_texts
 from dpo_lightning.policy.sampling import Sampling, prompt_batches, sample_batches, steps_of
 from dpo_lightning.rounds.endpoint import Endpoint
 from dpo_lightning.rounds.generation import EndpointSampler, PolicySampler, Sampler, sample_file
 from dpo_lightning.rounds.policy_models import models_of, on_its_device, tokenizer_of
 from dpo_lightning.rounds.prompts import Asked, Prompt, asked_of, prompt_ids, writes_as_messages
-from dpo_lightning.rounds.saved_policy import check_source, run_settings
+from dpo_lightning.rounds.saved_policy import check_source, run_settings, template_date_of
 from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.settings import NOT_NEGATIVE, POSITIVE, SEED, Rule, at_least, check_rules
 from dpo_lightning.utils.text import shown
@@ -112,16 +113,18 @@ def _from_server(options: argparse.Namespace, asked: Sequence[Asked]) -> None:
 
 def _from_model(options: argparse.Namespace, asked: Sequence[Asked]) -> None:
     run = run_settings(options.config, "generate")
+    date = template_date_of(run["data"])
     with models_of(options.source, run, with_reference=options.reference) as models:
         tokenizer = tokenizer_of(models, run, "generate")
         if not options.plain and writes_as_messages([each.prompt for each in asked], tokenizer):
             print("prompts are written by the chat template; --plain continues texts as they are", file=sys.stderr)
         policy = on_its_device(models.policy)
         if options.out is not None:
-            sampler = PolicySampler(policy, tokenizer, options.source, _sampling(options), plain=options.plain)
+            how: dict[str, Any] = {"plain": options.plain, "date": date}
+            sampler = PolicySampler(policy, tokenizer, options.source, _sampling(options), **how)
             _write(sampler, asked, options)
             return
-        ids = [prompt_ids(each, tokenizer, plain=options.plain) for each in asked]
+        ids = [prompt_ids(each, tokenizer, plain=options.plain, date=date) for each in asked]
         found = {"policy": _sampled(policy, ids, tokenizer, options)}
         if models.reference is not None:
             with models.reference as reference:
@@ -145,7 +148,7 @@ def _sampled(model: nn.Module, ids: list[list[int]], tokenizer: Any, options: ar
     shows = sys.stderr.isatty()
     with tqdm(total=steps_of(batches, sampling), desc="generating", disable=not shows, leave=False) as bar:
         tokens = sample_batches(model, ids, batches, tokenizer.eos_token_id, sampling, bar.update)
-    return [tokenizer.batch_decode(tokens[place], skip_special_tokens=True) for place in range(len(ids))]
+    return [completion_texts(tokenizer, tokens[place]) for place in range(len(ids))]
 
 
 def _print(prompt: Prompt, found: Mapping[str, list[str]], *, as_json: bool) -> None:

@@ -15,8 +15,8 @@ from dpo_lightning.rounds.continuations import Continuer, EndpointContinuer, Pol
 from dpo_lightning.rounds.endpoint import Endpoint
 from dpo_lightning.rounds.pivots import Pivots, PivotSettings, search_file, searched_path
 from dpo_lightning.rounds.policy_models import models_of, on_its_device, tokenizer_of
-from dpo_lightning.rounds.saved_policy import check_source, run_settings
-from dpo_lightning.rounds.scorers.options import scorer_of
+from dpo_lightning.rounds.saved_policy import check_source, run_settings, template_date_of
+from dpo_lightning.rounds.scorers.options import OF_JUDGE, scorer_of
 from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.settings import POSITIVE, SEED, Rule, at_least, check_rules
 from dpo_lightning.utils.text import shown
@@ -52,11 +52,12 @@ def _check(options: argparse.Namespace) -> None:
     least, most = options.between
     if not 0 <= least <= most <= 1:
         raise InputError(f"pivots --between: give two chances from 0 to 1, the smaller first, got {least:g} {most:g}")
-    if options.judge is not None:
-        raise InputError(
-            "pivots --judge: it compares answers, and success is of one answer alone: take --function, --reward_model "
-            "or --run"
-        )
+    for name in OF_JUDGE:
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"pivots --{name}: a judge compares answers, and success is of one answer alone: take --function, "
+                "--reward_model or --run"
+            )
     if (options.server is None) != (options.server_model is None):
         raise InputError("pivots --server: give its address and the name that it has for the policy, --server_model")
     if options.server is None and options.server_key_variable is not None:
@@ -70,6 +71,7 @@ def _check(options: argparse.Namespace) -> None:
 @contextmanager
 def _continuer(options: argparse.Namespace) -> Iterator[Continuer]:
     run = run_settings(options.policy_config, "pivots")
+    date = template_date_of(run["data"])
     sampling = Sampling(options.samples, options.max_new_tokens, options.temperature, options.seed)
     if options.server is not None:
         endpoint = Endpoint(options.server, options.server_model, options.server_key_variable or "OPENAI_API_KEY")
@@ -80,10 +82,10 @@ def _continuer(options: argparse.Namespace) -> Iterator[Continuer]:
             data.get("chat_template_kwargs"),
             key="pivots --policy",
         )
-        yield EndpointContinuer(endpoint, TrainingTokens(tokenizer), sampling)
+        yield EndpointContinuer(endpoint, TrainingTokens(tokenizer, date), sampling)
         return
     with models_of(options.policy, run) as models:
-        tokens = TrainingTokens(tokenizer_of(models, run, "pivots"))
+        tokens = TrainingTokens(tokenizer_of(models, run, "pivots"), date)
         yield PolicyContinuer(on_its_device(models.policy), options.policy, tokens, sampling)
 
 

@@ -1,4 +1,4 @@
-"""Finds what is wrong before the first step: words that a parser refuses, and a fit that cannot be built."""
+"""Checks before the first step: words that a parser refuses, and a fit that cannot be built."""
 
 from __future__ import annotations
 
@@ -32,14 +32,10 @@ def check_rounds(config: LoopConfig, rounds: Sequence[Round]) -> None:
     check_source(config.loop.policy, "rounds.policy")
     for step in (step for each in rounds for step in each.steps if step.name != "fit"):
         check_words(step.words[0], step.words[1:])
-    _check_scorer(rounds)
+    for step in (step for each in rounds for step in each.steps if step.name in ("score", "kl")):
+        check_scorer(parser_of("score").parse_args(step.words[1:]), step.name)
     for each in rounds[:2]:
         _check_fit(each)
-
-
-def _check_scorer(rounds: Sequence[Round]) -> None:
-    scoring = next(step for step in rounds[0].steps if step.name == "score")
-    check_scorer(parser_of("score").parse_args(scoring.words[1:]), "score")
 
 
 def _check_fit(each: Round) -> None:

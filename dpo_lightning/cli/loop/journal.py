@@ -1,8 +1,9 @@
-"""Notes of the steps of a round, each written when its command has ended well."""
+"""Notes of what is done of a round: one of each step, written when its command has ended well."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from dpo_lightning.cli.loop.steps import Step
@@ -38,6 +39,26 @@ def note(step: Step) -> None:
     path = step.directory / _NOTES
     notes = read_document(path) or {}
     write_document(path, {**notes, step.name: {"made": step.made, "content": _content(step)}})
+
+
+def check_scorer_kept(step: Step) -> None:
+    """Refuse scores that come from another scorer than those of the rounds before, such as a function that was edited.
+
+    Raises:
+        InputError: naming both files and what differs.
+    """
+    own = _scorer(step.makes)
+    for other in sorted(step.directory.parent.glob(f"*/{step.makes.name}")):
+        if None not in (own, before := _scorer(other)) and (differing := _difference(before, own)):
+            raise InputError(
+                f"rounds: {step.place}: the scorer is not that of {other} ({differing}): bring it back and delete "
+                f"{step.makes}, or give another --out"
+            )
+
+
+def _scorer(scored: Path) -> Any:
+    """Return what a file of scores was made by; None where nothing says it."""
+    return (read_document(scored.with_name(f".{scored.name}.made")) or {}).get("scorer")
 
 
 def _content(step: Step) -> str | None:

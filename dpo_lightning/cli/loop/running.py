@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from dpo_lightning.cli.loop.journal import is_done, note
+from dpo_lightning.cli.loop.journal import check_scorer_kept, is_done, note
 from dpo_lightning.cli.loop.steps import Round, Step
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import replaced
@@ -88,6 +88,8 @@ def _run(step: Step, call: Call) -> None:
         raise InputError(f"rounds: {step.place}: {said}: what is done stays; the same command goes on from there")
     if not step.makes.exists():
         raise InputError(f"rounds: {step.place}: its command ended, and {step.makes} is not there")
+    if step.name == "score":
+        check_scorer_kept(step)
     note(step)
 
 

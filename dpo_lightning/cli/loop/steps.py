@@ -107,9 +107,8 @@ def _commands(config: LoopConfig, directory: Path, policy: str) -> Iterator[tupl
     yield "score", scoring, "scored.jsonl"
     if loop.kl and policy != loop.policy:
         # Beta 1 makes the implicit reward the log-ratio, whose mean over a policy's own samples is the divergence.
-        ratio = ["--run", policy, "--reference", loop.policy, "--beta", "1"]
-        plain = ["--plain"] if options["generate"].get("plain") else []
-        yield "kl", ["score", f"{at}/samples.jsonl", "--out", f"{at}/kl.jsonl", *ratio, *plain], "kl.jsonl"
+        ratio = ["--run", policy, "--reference", loop.policy, "--beta", "1", "--config", f"{at}/fit.yaml"]
+        yield "kl", ["score", f"{at}/samples.jsonl", "--out", f"{at}/kl.jsonl", *ratio], "kl.jsonl"
     pairing = ["pair", f"{at}/scored.jsonl", "--out", f"{at}/pairs.jsonl", *words_of("pair", options["pair"])]
     yield "pair", pairing, "pairs.jsonl"
     yield "fit", ["fit", "--config", f"{at}/fit.yaml", "--ckpt_path", "last"], "model"

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--alternatives", type=int, default=3, metavar="N", help="tokens tried in a pivotal one's place"
     )
     _add_policy(parser)
-    add_scorer_arguments(parser)
+    add_scorer_arguments(parser, shows_judge=False)
     return parser
 
 

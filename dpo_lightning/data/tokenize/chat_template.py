@@ -111,7 +111,7 @@ class ChatTemplate:
         arguments = {**self.tokenizer.special_tokens_map, **self.arguments, **example.template_arguments}
         text = self.text(example, messages)
         for form in forms(without_weights(messages)):
-            with self._at_date():
+            with self.at_date():
                 written, spans = generated_spans(template, form, tools, arguments)
             if written == text:
                 return spans
@@ -137,10 +137,11 @@ class ChatTemplate:
 
     def _apply(self, example: Example, messages: Conversation, **how: bool) -> Any:
         arguments = {**self.arguments, **example.template_arguments}
-        with self._at_date():
+        with self.at_date():
             return self.tokenizer.apply_chat_template(messages, tools=example.tools, **how, **arguments)
 
-    def _at_date(self) -> AbstractContextManager[None]:
+    def at_date(self) -> AbstractContextManager[None]:
+        """Let the template get the date inside the block when it asks for the time."""
         return nullcontext() if self.date is None else dated(self._clocks, self.date)
 
     @cached_property

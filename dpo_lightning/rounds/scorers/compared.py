@@ -16,13 +16,16 @@ from torch.optim import AdamW
 
 from dpo_lightning import Constant, TokenScorer
 from dpo_lightning.batch import Collate, PreferenceBatch, TokenizedExample, collate_padded, collate_tree
-from dpo_lightning.checkpoints import MANIFEST
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import DPO, AnyObjective
-from dpo_lightning.policy.loading import load_config, load_model
 from dpo_lightning.policy.lora import is_adapted
-from dpo_lightning.reference import Precomputed
-from dpo_lightning.rounds.saved_policy import check_source, loaded_module, single_file
+from dpo_lightning.rounds.saved_policy import (
+    check_source,
+    is_checkpoint,
+    loaded_model,
+    module_with_reference,
+    single_file,
+)
 from dpo_lightning.utils.tensors import device_of
 
 _MOST_TOKENS = 16384  # of a batch
@@ -156,21 +159,19 @@ def compared(asked: Asked, settings: dict[str, dict[str, Any]], command: str) ->
     """
     source = Path(asked.run)
     check_source(asked.run, command)
-    if source.is_file() or any((source / name).is_file() for name in (MANIFEST, ".metadata")):
+    if is_checkpoint(source):
         for name in ("reference", "beta"):
             if getattr(asked, name) is not None:
                 raise InputError(f"{command} --{name}: the checkpoint says what its run had: leave it out")
         with single_file(source) as file:
             yield _of_checkpoint(file, settings, asked)
         return
-    yield _of_models(asked, settings["model"].get("model_kwargs"), command)
+    yield _of_models(asked, settings, command)
 
 
 def _of_checkpoint(file: Path, settings: dict[str, dict[str, Any]], asked: Asked) -> Compared:
     unread: dict[str, Any] = {"optimizer": AdamW, "schedule": Constant()}
-    module = loaded_module(file, settings, **unread)
-    if isinstance(kept := module.reference_settings, Precomputed):  # the values of its pairs are no model
-        module = loaded_module(file, settings, **unread, reference=kept.source)
+    module = module_with_reference(file, settings, **unread)
     place = {"device": _device(asked)} | ({"dtype": getattr(torch, asked.dtype)} if asked.dtype else {})
     module.to(**place).eval()
     for model in module.reference.own_models():
@@ -181,18 +182,18 @@ def _of_checkpoint(file: Path, settings: dict[str, dict[str, Any]], asked: Asked
     )
 
 
-def _of_models(asked: Asked, kwargs: dict[str, Any] | None, command: str) -> Compared:
+def _of_models(asked: Asked, settings: dict[str, dict[str, Any]], command: str) -> Compared:
     place = f"{command} --run {asked.run}"
     if asked.beta is None:
         raise InputError(f"{place}: a model does not say its objective: give --beta, or the run's checkpoint")
-    policy = _model(asked.run, asked, kwargs)
+    policy = _model(asked.run, asked, settings)
     if asked.reference is None:
         if not is_adapted(policy):
             raise InputError(f"{place}: a whole model, and no reference is beside it: give --reference MODEL")
         other, switched = policy, cast(Any, policy).disable_adapter
     else:
         check_source(asked.reference, command)
-        other, switched = _model(asked.reference, asked, kwargs), nullcontext
+        other, switched = _model(asked.reference, asked, settings), nullcontext
         _check_same_words(policy, other, f"{command} --reference {asked.reference}")
     return Compared(
         policy, _plain_scores(policy, nullcontext), _plain_scores(other, switched), DPO(beta=asked.beta), asked.run
@@ -209,10 +210,9 @@ def _plain_scores(model: nn.Module, switched: Callable[[], AbstractContextManage
     return token_logps
 
 
-def _model(name: str, asked: Asked, kwargs: dict[str, Any] | None) -> nn.Module:
-    own = getattr(load_config(name, kwargs), "dtype", None) or torch.float32
-    dtype = getattr(torch, asked.dtype) if asked.dtype else own
-    return load_model(name, dtype, model_kwargs=kwargs).to(_device(asked)).eval()
+def _model(name: str, asked: Asked, settings: dict[str, dict[str, Any]]) -> nn.Module:
+    dtype = getattr(torch, asked.dtype) if asked.dtype else None
+    return loaded_model(name, settings, dtype).to(_device(asked)).eval()
 
 
 def _device(asked: Asked) -> torch.device:

@@ -19,21 +19,20 @@ from dpo_lightning.batch import TokenizedExample
 from dpo_lightning.data.formats import Example
 from dpo_lightning.data.formats.pairs import PairFormat, Side
 from dpo_lightning.data.tokenize import ExampleTokenizer
-from dpo_lightning.data.tokenize.template_dates import date_of
 from dpo_lightning.errors import InputError
 from dpo_lightning.losses import AnyObjective, Compares
 from dpo_lightning.losses.scores import ListScores, PairScores, TokenScores, UnpairedScores
 from dpo_lightning.losses.undeclared import with_inputs
 from dpo_lightning.rounds.candidates import Candidates
 from dpo_lightning.rounds.kept_rows import content_of
-from dpo_lightning.rounds.saved_policy import run_settings, run_tokenizer
+from dpo_lightning.rounds.saved_policy import run_settings, run_tokenizer, template_date_of
 from dpo_lightning.rounds.scorers.base import NoScoreError, Scorer
 from dpo_lightning.rounds.scorers.compared import Asked, Compared, TokenRatios, compared
 from dpo_lightning.rounds.scorers.content import made_of_model
 from dpo_lightning.utils.settings import POSITIVE, check_rules
 
 _NO_LIMIT = 2**31
-_OF_TOKENS = ("scored", "eos", "chat_template_date")
+_OF_TOKENS = ("scored", "eos")
 
 
 @dataclass(frozen=True)
@@ -223,9 +222,7 @@ def _token_settings(config: Path | None) -> dict[str, Any]:
     data = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("data") or {}
     data = data.get("init_args") or {} if "class_path" in data else data
     found = {name: data[name] for name in _OF_TOKENS if data.get(name) is not None}
-    if (date := found.pop("chat_template_date", None)) is not None:
-        found["template_date"] = date_of(str(date))
-    return found
+    return {**found, "template_date": template_date_of(data)}
 
 
 def scorer(options: Namespace, command: str) -> Scorer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -25,13 +25,22 @@ _DTYPES = ("float32", "bfloat16", "float16")
 _MODULES = {"function": "function", "reward_model": "reward_model", "run": "implicit", "judge": "judge"}
 
 
-def add_scorer_arguments(parser: ArgumentParser) -> None:
-    """Add the options of all scorers; null stands for one that was not given."""
+def add_scorer_arguments(parser: ArgumentParser, *, shows_judge: bool = True) -> None:
+    """Add the options of all scorers; null stands for one that was not given.
+
+    Args:
+        parser: Gets the options.
+        shows_judge: Whether the help names the judge; a command that scores single answers refuses its options.
+    """
+
+    def of_judge(text: str) -> str:
+        return text if shows_judge else SUPPRESS
+
     one = parser.add_argument_group("what the scores come from, one of")
     one.add_argument("--function", metavar="PATH", help="FILE.py:NAME or package.name of f(prompt, completion)")
     one.add_argument("--reward_model", metavar="MODEL", help="a Hugging Face reward model")
     one.add_argument("--run", metavar="CHECKPOINT", help="a run, or its model: beta times the log-ratio")
-    one.add_argument("--judge", metavar="MODEL", help="a language model behind --endpoint: it compares pairs")
+    one.add_argument("--judge", metavar="MODEL", help=of_judge("a language model behind --endpoint: it compares pairs"))
     more = parser.add_argument_group("options of scorers")
     more.add_argument("--label", metavar="N", help="reward model: the logit that is the score")
     more.add_argument("--max_length", type=int, metavar="N", help="reward model: cut texts at N tokens, counted")
@@ -41,12 +50,22 @@ def add_scorer_arguments(parser: ArgumentParser) -> None:
     more.add_argument("--beta", type=float, metavar="X", help="run: the factor, where no checkpoint says it")
     more.add_argument("--device", metavar="NAME", help="model: cpu or cuda; the GPU where there is one")
     more.add_argument("--dtype", choices=_DTYPES, metavar="NAME", help="model: float32, bfloat16 or float16; its own")
-    more.add_argument("--endpoint", metavar="URL", help="judge: an OpenAI-compatible server, such as vLLM's")
-    more.add_argument("--key_variable", metavar="NAME", help="judge: environment variable with its key")
-    more.add_argument("--rubric", type=Path, metavar="FILE", help="judge: what makes an answer good, as text")
-    more.add_argument("--compare", choices=("all", "best"), help="judge: all pairs, or each with the best so far")
-    more.add_argument("--ask_again", type=int, metavar="N", help="judge: times it is asked again for a verdict, 2")
-    more.add_argument("--judge_tokens", type=int, metavar="N", help="judge: most tokens of what it says, 1024")
+    more.add_argument("--endpoint", metavar="URL", help=of_judge("judge: an OpenAI-compatible server, such as vLLM's"))
+    more.add_argument("--key_variable", metavar="NAME", help=of_judge("judge: environment variable with its key"))
+    more.add_argument("--rubric", type=Path, metavar="FILE", help=of_judge("judge: what makes an answer good, as text"))
+    more.add_argument(
+        "--compare", choices=("all", "best"), help=of_judge("judge: all pairs, or each with the best so far")
+    )
+    more.add_argument(
+        "--ask_again", type=int, metavar="N", help=of_judge("judge: times it is asked again for a verdict, 2")
+    )
+    more.add_argument(
+        "--judge_tokens", type=int, metavar="N", help=of_judge("judge: most tokens of what it says, 1024")
+    )
+
+
+OF_JUDGE = ("judge", *_OWN["judge"])
+"""Options of the judge, the one that names it first."""
 
 
 def scorer_of(options: Namespace, command: str) -> Scorer:

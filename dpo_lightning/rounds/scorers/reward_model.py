@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from dpo_lightning.data.tokenize.loading import load_tokenizer
+from dpo_lightning.data.tokenize.prefill import joined
 from dpo_lightning.errors import InputError
 from dpo_lightning.rounds.candidates import Candidates
 from dpo_lightning.rounds.prompts import Prompt
@@ -120,7 +121,7 @@ class RewardModel(Scorer):
 
     def _templated(self, row: Candidates, completion: str) -> Mapping[str, list[int]]:
         messages = [{"role": "user", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
-        whole = [*messages, {"role": "assistant", "content": completion}]
+        whole = joined(messages, [{"role": "assistant", "content": completion}])
         tools = row.beside.get("tools") or None
         ids = self._tokenizer.apply_chat_template(whole, tools=tools, return_dict=False)
         return {"input_ids": cast(list[int], ids)}

@@ -15,6 +15,7 @@ from tests.cli.loop.a_loop import written
     ("changes", "line"),
     [
         ({}, None),
+        ({"generate__plain": True}, None),
         ({"rounds__policy": "runs/x.ckpt"}, "rounds.policy: there is no checkpoint runs/x.ckpt"),
         ({"generate__samples": "many"}, "generate: argument --samples: invalid int value: 'many'"),
         ({"score": {}}, "score: name one scorer, got none"),

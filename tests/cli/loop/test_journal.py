@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from dpo_lightning.cli.loop.journal import is_done, note
+from dpo_lightning.cli.loop.journal import check_scorer_kept, is_done, note
 from dpo_lightning.cli.loop.steps import Step
 from dpo_lightning.errors import InputError
 
@@ -60,3 +62,18 @@ def test_what_a_step_made_must_be_there_as_it_was(tmp_path):
     asked.makes.unlink()
     with pytest.raises(InputError, match=r"samples.jsonl is gone: give another --out, or delete"):
         is_done(asked)
+
+
+def test_scores_of_another_scorer_than_the_round_before_are_refused(tmp_path):
+    """The words of the command are the same where the file of the function was edited between two rounds."""
+    steps = []
+    for number, source in enumerate(("a", "a", "b"), start=1):
+        directory = tmp_path / f"round-{number}"
+        directory.mkdir()
+        (directory / ".scored.jsonl.made").write_text(json.dumps({"file": number, "scorer": {"source": source}}))
+        (directory / "scored.jsonl").write_text("rows\n")
+        steps.append(Step(directory, "score", ["score"], directory / "scored.jsonl", {}))
+        if source == "a":
+            check_scorer_kept(steps[-1])
+    with pytest.raises(InputError, match=r'round 3, score: the scorer is not that of .*\(source "a" then, "b" now\)'):
+        check_scorer_kept(steps[-1])

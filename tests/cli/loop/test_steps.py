@@ -31,7 +31,9 @@ def test_each_round_goes_on_with_the_model_of_the_one_before(planned):
     assert [step.name for step in second.steps] == ["generate", "score", "kl", "pair", "fit"]
     assert second.steps[0].words[1] == "out/round-1/model"
     assert second.steps[0].words[-2:] == ["--seed", "1"]
-    ratio = "--out out/round-2/kl.jsonl --run out/round-1/model --reference model --beta 1"
+    ratio = (
+        "--out out/round-2/kl.jsonl --run out/round-1/model --reference model --beta 1 --config out/round-2/fit.yaml"
+    )
     assert " ".join(second.steps[2].words).endswith(ratio)
     assert [step.name for step in last.steps] == ["generate", "score", "kl"]
     assert last.steps[0].words[1] == "out/round-2/model"

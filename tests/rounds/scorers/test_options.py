@@ -45,3 +45,12 @@ def test_another_number_of_scorers_and_options_of_others_are_refused(words: tupl
 def test_the_options_are_there_without_torch() -> None:
     program = "import sys; import dpo_lightning.rounds.scorers.options; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_command_that_takes_no_judge_does_not_name_it() -> None:
+    named = []
+    for shows in (True, False):
+        parser = ArgumentParser()
+        add_scorer_arguments(parser, shows_judge=shows)
+        named.append("judge" in parser.format_help())
+    assert named == [True, False]

@@ -140,3 +140,11 @@ def test_tools_of_a_row_reach_the_template(tmp_path: Path) -> None:
     rows = [Candidates("a", ["b"], beside={"tools": [{"name": name}]} if name else {}) for name in ("x", "yy", "")]
     scores = [values[0] for values in loaded(model).score(rows)]
     assert len({*scores}) == 3
+
+
+def test_the_beginning_of_an_answer_is_one_message_with_what_continues_it(tmp_path: Path) -> None:
+    model = reward_model(tmp_path / "model")
+    begun = Candidates([*TALK[:1], {"role": "assistant", "content": "so w"}], ["hat a day"])
+    whole = Candidates(TALK[:1], ["so what a day"])
+    found, expected = loaded(model).score([begun, whole])
+    assert_near([found], [expected])
