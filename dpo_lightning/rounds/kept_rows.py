@@ -10,11 +10,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import check_writable, replaced
-from dpo_lightning.utils.locks import no_locks
+from dpo_lightning.utils.locks import alone
 
 
 class KeptRows:
@@ -84,30 +82,6 @@ def content_of(file: Path, place: str) -> str:
         return blake2b(file.read_bytes(), digest_size=16).hexdigest()
     except OSError as error:
         raise InputError(f"{place} {file}: {error.strerror or error}") from None
-
-
-@contextmanager
-def alone(file: Path, place: str) -> Iterator[None]:
-    """Hold a lock, which goes when the process ends; a file system without locks holds none.
-
-    Raises:
-        InputError: where another process holds it; `place` names the argument.
-    """
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{place}: another process is writing it: wait for it, or give another path") from None
-    except (OSError, NotImplementedError) as error:
-        if no_locks(error) is None:
-            raise
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
-        file.unlink(missing_ok=True)
 
 
 def _check_same(note: Path, made: Mapping[str, Any], path: Path, part: Path, place: str) -> None:

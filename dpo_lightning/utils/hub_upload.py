@@ -13,7 +13,7 @@ from typing import Any, Optional
 from dpo_lightning.errors import InputError, RunError
 from dpo_lightning.utils.text import one_line
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_REPOSITORY = re.compile(r"([\w.-]+/)?[\w.-]+", re.ASCII)
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN, with a token that may write"
 _OF_A_MODEL = (
     *("*.safetensors", "*.safetensors.index.json", "pytorch_model*", "adapter_*", "config.json"),
@@ -28,7 +28,8 @@ class HubTarget:
     """A repository of models on the hub.
 
     Args:
-        repository: Its name, `user/model` or `organization/model`; one that is not there is made.
+        repository: Its name, `user/model` or `organization/model`, or `model` alone, which is the token's account's; one
+            that is not there is made.
         private: Whether it is private, a new one or one that is there; null for what the account has set.
         revision: Branch to write to, made where it is not there; null for the main one.
         place: Text for the argument that names it, in an error.
@@ -55,13 +56,13 @@ class HubTarget:
 
         try:
             account = HfApi().whoami()
-            problem = self._other_visibility(HfApi())
+            problem = self._other_visibility(HfApi(), self._whole_name(account))
         except Exception as error:  # of the client, which has none for a missing token, and of the network
             raise InputError(f"{self.place} {self.repository}: {one_line(error, 200)}: {_LOG_IN}") from None
         token: Mapping[str, Any] = (account.get("auth") or {}).get("accessToken") or {}
         if token.get("role") == "read":
             raise InputError(f"{self.place} {self.repository}: the token may only read: {_LOG_IN}")
-        owner, names = self.repository.split("/")[0], _may_write(account)
+        owner, names = self._whole_name(account).split("/")[0], _may_write(account)
         if token.get("role") != "fineGrained" and owner not in names:
             raise InputError(f"{self.place} {self.repository}: the token is that of {', '.join(names)}: {_LOG_IN}")
         if problem:
@@ -94,15 +95,16 @@ class HubTarget:
 
         api = HfApi()
         repository = api.create_repo(self.repository, private=self.private, exist_ok=True)
-        if problem := self._other_visibility(api):
+        name = repository.repo_id
+        if problem := self._other_visibility(api, name):
             raise InputError(problem)
         if self.revision is not None:
-            api.create_branch(self.repository, branch=self.revision, exist_ok=True)
+            api.create_branch(name, branch=self.revision, exist_ok=True)
         files = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
-        there = api.model_info(self.repository, revision=self.revision).siblings or ()
+        there = api.model_info(name, revision=self.revision).siblings or ()
         stale += [each.rfilename for each in there if each.rfilename not in files and _is_of_a_model(each.rfilename)]
         api.create_commit(
-            repo_id=self.repository,
+            repo_id=name,
             operations=[
                 *(CommitOperationDelete(name) for name in stale),
                 *(CommitOperationAdd(name, files[name]) for name in sorted(files)),
@@ -112,14 +114,18 @@ class HubTarget:
         )
         return str(repository.url)
 
-    def _other_visibility(self, api: Any) -> str | None:
+    def _whole_name(self, account: Mapping[str, Any]) -> str:
+        """Return the repository's name with its owner: the account itself where none is named."""
+        return self.repository if "/" in self.repository else f"{account.get('name')}/{self.repository}"
+
+    def _other_visibility(self, api: Any, name: str) -> str | None:
         """Return why a repository that is there is not as it is asked for; None where it is, or none is there."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         if self.private is None:
             return None
         try:
-            is_private = api.model_info(self.repository).private
+            is_private = api.model_info(name).private
         except RepositoryNotFoundError:
             return None
         if is_private is None or is_private == self.private:

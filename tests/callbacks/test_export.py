@@ -208,7 +208,7 @@ def test_a_push_that_fails_leaves_the_model(tmp_path: Path, monkeypatch: pytest.
     [
         ({"private": True}, r"Export\.private is that of the repository in push_to"),
         ({"revision": "x"}, r"Export\.revision is that of the repository in push_to"),
-        ({"push_to": "model"}, r"Export\.push_to: 'model' is no name of a repository"),
+        ({"push_to": "my model"}, r"Export\.push_to: 'my model' is no name of a repository"),
         ({"samples": -1}, r"Export\.samples"),
     ],
 )

@@ -56,7 +56,19 @@ def test_a_branch_is_made_and_main_stays(hub: LocalHub, tmp_path: Path) -> None:
     assert hub.files["lab/model", "beta-0.1"]["config.json"] == b'{"a": 1}'
 
 
-@pytest.mark.parametrize("name", ["model", "a/b/c", "", "me/mo del", "https://hub/me/model"])
+def test_a_name_alone_is_the_accounts_own(hub: LocalHub, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/config.json").write_text("{}")
+    target = HubTarget("model", private=True)
+    target.check()
+    assert target.push(tmp_path / "m") == f"{hub.url}/me/model"
+    assert hub.files["me/model", "main"] == {"config.json": b"{}"}
+    hub.private["me/model"] = False
+    with pytest.raises(InputError, match="the repository is there and is public, not private"):
+        target.check()
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "", "me/mo del", "https://hub/me/model"])
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="no name of a repository: give user/model"):
         HubTarget(name)

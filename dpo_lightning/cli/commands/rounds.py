@@ -13,8 +13,8 @@ from dpo_lightning.cli.loop.running import call_in_process, command_line, run_ro
 from dpo_lightning.cli.loop.settings import read_config
 from dpo_lightning.cli.loop.steps import plan
 from dpo_lightning.cli.parsers.rounds import parser
-from dpo_lightning.rounds.kept_rows import alone
 from dpo_lightning.utils.files import check_writable
+from dpo_lightning.utils.locks import alone
 from dpo_lightning.utils.text import shown
 
 _INTERRUPTED = 130  # as shells report SIGINT

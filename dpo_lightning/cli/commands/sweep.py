@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dpo_lightning.cli.parsers.sweep import parser
 from dpo_lightning.cli.sweeps.axes import Axis, axes_of
 from dpo_lightning.cli.sweeps.end import end_of_sweep
-from dpo_lightning.cli.sweeps.kept import FINISHED, Kept, alone
+from dpo_lightning.cli.sweeps.kept import FINISHED, Kept, alone_in
 from dpo_lightning.cli.sweeps.plan import Planned, planned, shared_settings
 from dpo_lightning.cli.sweeps.processes import StopError
 from dpo_lightning.cli.sweeps.results import USUAL_METRIC
@@ -32,7 +32,7 @@ def sweep(arguments: Sequence[str]) -> None:
         for run in _checked(Kept(options.out), axes, words, options):
             print(shown(f"{run.name}: dpo-lightning {shlex.join(command_of(run, options.out))}"))
         return
-    with alone(options.out):
+    with alone_in(options.out):
         _sweep(Kept(options.out), axes, words, options)
 
 

@@ -8,14 +8,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from dpo_lightning.cli.sweeps.axes import Axis
 from dpo_lightning.cli.sweeps.plan import Planned
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.record import read_document, write_document
 from dpo_lightning.utils.files import check_writable
-from dpo_lightning.utils.locks import no_locks
+from dpo_lightning.utils.locks import alone
 from dpo_lightning.utils.text import one_line
 
 FILE = "sweep.json"
@@ -138,7 +136,7 @@ def _said(settings: Mapping[str, Any], name: str) -> str:
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def alone_in(directory: Path) -> Iterator[None]:
     """Keep other sweeps out of a directory, which is made.
 
     Raises:
@@ -147,19 +145,10 @@ def alone(directory: Path) -> Iterator[None]:
     check_writable("sweep --out", directory, directory=True)
     made = [each for each in (directory, *directory.parents) if not each.exists()]
     directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / ".sweep.lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"sweep --out {directory}: another sweep is running there: wait, or give another") from None
-    except (OSError, NotImplementedError) as error:
-        if no_locks(error) is None:
-            raise
-    try:
-        yield
+        with alone(directory / ".sweep.lock", f"sweep --out {directory}"):
+            yield
     finally:
-        lock.release()
-        (directory / ".sweep.lock").unlink(missing_ok=True)
         for each in made:  # as it was, where nothing has begun
             if not any(each.iterdir()):
                 each.rmdir()

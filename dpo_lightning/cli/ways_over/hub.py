@@ -34,7 +34,7 @@ def pushed(draft: Draft, directory: str) -> dict[str, Tree]:
 
 
 def repository(draft: Draft, asks: str, name: str) -> dict[str, Tree]:
-    """Return the repository and its branch as arguments of `Export`; refuse one without its account.
+    """Return the repository and its branch as arguments of `Export`; one without an account is the token's there, too.
 
     Args:
         draft: The config.
@@ -43,8 +43,6 @@ def repository(draft: Draft, asks: str, name: str) -> dict[str, Tree]:
     """
     given = draft.given
     name = given["hub_model_id"] or name
-    if "/" not in name:
-        draft.refuse("hub_model_id" if given["hub_model_id"] else asks, f"give hub_model_id, as user/{name}")
     if given["hub_strategy"] != "end":
         draft.differs("hub_strategy" if given.says("hub_strategy") else asks, f"{ONCE}, and there at every save")
     found: dict[str, Tree] = {"push_to": From(name, given.because(*dict.fromkeys((asks, "hub_model_id"))))}

@@ -102,9 +102,7 @@ HUB = (
     together("push_to_hub", Kind.TRUTH, False, "trainer.callbacks, as Export with its push_to"),
     refused("hub_token", Kind.WORD, None, "a config holds no secrets: set HF_TOKEN in the environment", tells=False),
     together("hub_private_repo", Kind.TRUTH, None, "trainer.callbacks, as Export with private"),
-    together(
-        "hub_model_id", Kind.WORD, None, "trainer.callbacks, as Export with its push_to", "with the account: user/model"
-    ),
+    together("hub_model_id", Kind.WORD, None, "trainer.callbacks, as Export with its push_to"),
     together("hub_strategy", Kind.WORD, "every_save", "", "pushed once, when the fit ends"),
     together("hub_always_push", Kind.TRUTH, False, "", "pushed once, when the fit ends"),
     together("hub_revision", Kind.WORD, None, "trainer.callbacks, as Export with its revision"),

@@ -8,7 +8,7 @@ import pytest
 
 from dpo_lightning.cli.sweeps.axes import Axis
 from dpo_lightning.cli.sweeps.checked import Checked
-from dpo_lightning.cli.sweeps.kept import FINISHED, RUNNING, Kept, alone, beside
+from dpo_lightning.cli.sweeps.kept import FINISHED, RUNNING, Kept, alone_in, beside
 from dpo_lightning.cli.sweeps.plan import Planned
 from dpo_lightning.errors import InputError
 
@@ -79,11 +79,11 @@ def test_what_begins_anew_is_set_aside(tmp_path: Path) -> None:
 
 def test_two_sweeps_do_not_share_a_directory(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    with alone(out), pytest.raises(InputError, match="another sweep is running there"), alone(out):
+    with alone_in(out), pytest.raises(InputError, match="another process is writing it"), alone_in(out):
         pass
     assert not out.parent.exists()  # nothing had begun
-    with alone(out):
+    with alone_in(out):
         (out / "kept").touch()
     assert [path.name for path in out.iterdir()] == ["kept"]
-    with pytest.raises(InputError, match="kept is a file"), alone(out / "kept"):
+    with pytest.raises(InputError, match="kept is a file"), alone_in(out / "kept"):
         pass
