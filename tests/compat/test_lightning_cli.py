@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI, NotRunning, ParsingOnly
+from dpo_lightning.compat.lightning_cli import CheckedCheckpointCLI, NotRunning, ParsingOnly, with_one_command
 
 
 @pytest.fixture(autouse=True)
