@@ -28,8 +28,8 @@ class HubTarget:
     """A repository of models on the hub.
 
     Args:
-        repository: Its name, `user/model` or `organization/model`; `model` alone is that of the token's account. One that
-            is not there is made.
+        repository: Its name, `user/model` or `organization/model`; `model` alone is that of the token's account. It is
+            made where it is not there.
         private: Whether it is private, a new one or one that is there; null for what the account has set.
         revision: Branch to write to, made where it is not there; null for the main one.
         place: Text for the argument that names it, in an error.

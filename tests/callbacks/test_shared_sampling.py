@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 from dpo_lightning.callbacks import ProgressLine
 from dpo_lightning.callbacks.shared_sampling import printer_of, sample_over_ranks
-from dpo_lightning.policy.sampling import Sampling, sample_tokens
+from dpo_lightning.policy.sampling import Sampling, prompt_batches, sample_batches
 from tests.helpers.resumable import in_processes
 from tests.helpers.tiny import tiny_llama
 
@@ -46,7 +46,8 @@ def test_ranks_share_the_prompts_and_what_fails_on_one_is_told_on_all(tmp_path: 
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     model, sampled = tiny_llama(), []
     model.register_forward_pre_hook(lambda *_: sampled.append(1))
-    alone = sample_tokens(model, PROMPTS, 2, **SAMPLING._asdict())
+    by_place = sample_batches(model, PROMPTS, prompt_batches(PROMPTS, SAMPLING), 2, SAMPLING)
+    alone = [by_place[place] for place in range(len(PROMPTS))]
     assert found[0]["whole"] == found[1]["whole"] == alone
     assert sum(each["forwards"] for each in found) == len(sampled)
     assert min(each["forwards"] for each in found) > 0
