@@ -32,7 +32,7 @@ FAMILY: Mapping[str, Mapping[str, str]] = {
         "pivots": "find the tokens that decide on an answer, as pairs of tokens",
     },
     "as a reward model": {
-        "rank": "order completions of a prompt by their scores, or take the best of n",
+        "rank": "order completions of a prompt by scores, or take the best of n",
         "evaluate": "measure a scorer on a preference benchmark, by subset",
     },
     "this machine": {

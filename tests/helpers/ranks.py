@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,22 @@ def run_command(words: list[str], directory: Path, ranks: int = 1, timeout: floa
 
     What rank 0 prints is in `output-0.txt` there.
     """
-    return in_processes(ranks, as_command, words, directory, output=directory, timeout=timeout)
+    return in_processes(ranks, as_command, words, directory, cache(), output=directory, timeout=timeout)
 
 
 def start_command(words: list[str], directory: Path) -> Any:
     """Start `python -m dpo_lightning` in a directory, in one process, and return it."""
-    return launch(1, directory, lambda rank: (as_command, (rank, words, directory), {}))[0]
+    return launch(1, directory, lambda rank: (as_command, (rank, words, directory, cache()), {}))[0]
 
 
-def as_command(_: int, words: list[str], directory: Path) -> None:
+def cache() -> dict[str, str]:
+    """The place of caches as this test has it: the process that is forked began before the test."""
+    return {name: os.environ[name] for name in ("XDG_CACHE_HOME",) if name in os.environ}
+
+
+def as_command(_: int, words: list[str], directory: Path, variables: Mapping[str, str]) -> None:
     """Be `python -m dpo_lightning` in a directory."""
+    os.environ.update(variables)
     os.chdir(directory)
     sys.path.insert(0, str(directory))  # as -m does
     sys.argv = ["dpo-lightning", *words]

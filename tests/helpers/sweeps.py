@@ -12,7 +12,7 @@ import yaml
 
 from dpo_lightning.cli.sweeps.processes import Job
 from dpo_lightning.report.record import RunRecord, read_rows
-from tests.helpers.ranks import as_command
+from tests.helpers.ranks import as_command, cache
 from tests.helpers.resumable import launch
 from tests.helpers.runs import MEASURED, saved_model, write_rows
 
@@ -67,17 +67,16 @@ def forked(job: Job, environment: Mapping[str, str]) -> Forked:
     """Start a run in a forked process, in the place of `processes.start`."""
     logs = job.output.parent / f".{job.name}"
     logs.mkdir(exist_ok=True)
-    call = (_as_run, (0, [*job.words], Path.cwd(), job.output, dict(environment)), {})
+    call = (_as_run, (0, [*job.words], Path.cwd(), job.output, {**cache(), **environment}), {})
     return Forked(launch(1, logs, lambda rank: call)[0])
 
 
 def _as_run(_: int, words: list[str], here: Path, output: Path, environment: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.update(environment)
     with output.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    as_command(0, words, here)
+    as_command(0, words, here, environment)
 
 
 def metrics(directory: Path) -> list[dict[str, Any]]:

@@ -136,7 +136,7 @@ def _in_terminal(name: str, variables: dict[str, str], words: list[str], directo
     with ExitStack() as streams:
         for number, redirect in ((1, redirect_stdout), (2, redirect_stderr)):
             streams.enter_context(redirect(streams.enter_context(open(number, "w", buffering=1, closefd=False))))
-        as_command(0, words, directory)
+        as_command(0, words, directory, {})
 
 
 def _pieces(handle: int) -> Iterator[bytes]:

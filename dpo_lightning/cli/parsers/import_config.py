@@ -10,7 +10,7 @@ from dpo_lightning.cli.ways_over.tools import NAMES
 _EXAMPLES = """\
 examples:
   dpo-lightning import trl dpo.yaml
-  dpo-lightning import trl recipes/zephyr-7b-beta/dpo/config_full.yaml --out zephyr.yaml
+  dpo-lightning import trl zephyr/config_full.yaml --out zephyr.yaml
   dpo-lightning import trl dpo.yaml --leave_out hub_token
 
 Each line of the config names the fields that it comes of. What means something
@@ -23,7 +23,7 @@ def parser() -> CommandParser:
     found = CommandParser(
         prog="dpo-lightning import",
         usage="dpo-lightning import TOOL CONFIG [--out run.yaml] [--leave_out FIELD]",
-        description="Write a run's config from one of another tool, and say what means something else here.",
+        description="Write a config from one of another tool, and say what differs here.",
         examples=_EXAMPLES,
     )
     found.add_argument("tool", metavar="TOOL", help=", ".join(NAMES))

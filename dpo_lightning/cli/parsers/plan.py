@@ -9,7 +9,7 @@ _EXAMPLES = """\
 examples:
   dpo-lightning plan --config run.yaml
   dpo-lightning plan --config run.yaml --gpu A100 --devices 8
-  dpo-lightning plan --config run.yaml --model.policy=DIR   # its config.json alone
+  dpo-lightning plan --config run.yaml --model.policy=DIR   # a config.json
 
 Settings of fit may follow (dpo-lightning fit --help). docs/scaling.md has the
 formulas, and how they compare with measurements."""

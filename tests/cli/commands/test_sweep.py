@@ -81,6 +81,7 @@ def test_a_killed_sweep_kills_its_runs_and_goes_on_to_the_very_metrics(tmp_path:
     record = RunRecord(tmp_path / "out" / "beta=0.5")
     until(lambda: sum("train/loss" in row for row in read_rows(record.points)) > 3)
     sweep.kill()
+    sweep.join()
     until(lambda: not running("beta=0.5"))
     assert json.loads((tmp_path / "out" / "sweep.json").read_text())["runs"][0]["status"] == "running"
 
