@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dpo_lightning.cli.ways_over.files import read_config, write_config
-from dpo_lightning.cli.ways_over.tree import From
+from dpo_lightning.cli.ways_over.tree import BESIDE, From
 from dpo_lightning.errors import InputError
 
 TREE = {"model": {"policy": From("m", "model")}, "data": {"dataset": From("d.jsonl", "data")}}
@@ -55,3 +55,17 @@ def test_one_that_an_object_refuses_is_not(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch_pairs must be at least 1, got -3"):
         write_config(tmp_path / "run.yaml", bad, [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_beside_a_config_have_its_name(tmp_path: Path) -> None:
+    tree = {
+        "model": {"policy": From("model")},
+        "data": {"dataset": From("rows.jsonl"), "chat_template": From(f"{BESIDE}chatml.jinja")},
+    }
+    out = tmp_path / "run.yaml"
+    assert write_config(out, tree, (), {"chatml.jinja": "{{ messages }}"}) == [tmp_path / "run.chatml.jinja"]
+    assert (tmp_path / "run.chatml.jinja").read_text() == "{{ messages }}"
+    assert f"chat_template: {tmp_path}/run.chatml.jinja" in out.read_text()
+    with pytest.raises(InputError, match=r"run.chatml.jinja is there already"):
+        write_config(tmp_path / "run.yml", tree, (), {"chatml.jinja": "{{ messages }}"})
+    assert not (tmp_path / "run.yml").exists()
