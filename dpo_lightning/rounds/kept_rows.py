@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils import files
 from dpo_lightning.utils.files import check_writable, replaced
 from dpo_lightning.utils.locks import alone
 
@@ -79,7 +79,7 @@ def content_of(file: Path, place: str) -> str:
         InputError: for a file that cannot be read; `place` names the argument.
     """
     try:
-        return blake2b(file.read_bytes(), digest_size=16).hexdigest()
+        return files.content_of(file)
     except OSError as error:
         raise InputError(f"{place} {file}: {error.strerror or error}") from None
 

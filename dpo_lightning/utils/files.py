@@ -9,12 +9,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 
 from fsspec.utils import get_protocol
 
 from dpo_lightning.errors import InputError
 
+_PIECE = 1 << 20  # bytes
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.(?P<kind>tmp|old)")
 
 
@@ -203,6 +205,15 @@ def _is_circle(link: Path) -> bool:
     except OSError as error:
         return error.errno == errno.ELOOP
     return False
+
+
+def content_of(path: str | Path) -> str:
+    """Return the BLAKE2b-128 of a file's bytes, in hexadecimal; the file is read in pieces."""
+    digest = blake2b(digest_size=16)
+    with Path(path).open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def from_here(path: str | Path) -> str:

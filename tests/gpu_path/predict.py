@@ -7,7 +7,7 @@ ones. Nothing here was measured on a GPU.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def total(counts: dict[str, Count]) -> Count:
 def main() -> None:
     """Write the file."""
     result = {
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
         "torch": torch.__version__,
         "rates": {
             "products_tflop_per_s": PRODUCTS_A_SECOND / 1e12,

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
 
 import pytest
 
 from dpo_lightning.errors import InputError
 from dpo_lightning.utils.files import (
     check_writable,
+    content_of,
     from_here,
     remove_directory,
     remove_leftovers,
@@ -137,3 +140,10 @@ def test_a_path_is_told_as_it_may_be_typed(tmp_path, monkeypatch):
     assert from_here(tmp_path / "a" / "b") == os.path.join("a", "b")
     assert from_here("a") == "a"
     assert from_here(tmp_path.parent / "other") == str(tmp_path.parent / "other")
+
+
+def test_content_is_that_of_the_bytes_however_many(tmp_path: Path) -> None:
+    whole = bytes(range(256)) * 5000  # more than one piece
+    (tmp_path / "file").write_bytes(whole)
+    assert content_of(tmp_path / "file") == blake2b(whole, digest_size=16).hexdigest()
+    assert content_of(tmp_path / "file") != content_of(__file__)

@@ -18,6 +18,7 @@ from dpo_lightning.cli.sweeps.checked import Checked, built, cached, parsed, sha
 from dpo_lightning.cli.sweeps.names import run_name, short_keys
 from dpo_lightning.errors import InputError
 from dpo_lightning.report.defaults import flat
+from dpo_lightning.utils.files import content_of
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,9 @@ def shared_settings(runs: Sequence[Planned], axes: Sequence[Axis]) -> dict[str, 
         for key, value in flat(runs[0].checked.settings).items()
         if not any(f"{key}.".startswith(f"{name}.") for name in names)
     }
-    files = {f"content of {path}": _content(Path(path)) for key, path in found.items() if _is_data(key, path)}
+    files = {f"content of {path}": content_of(path) for key, path in found.items() if _is_data(key, path)}
     return {**found, **files}
 
 
 def _is_data(key: str, value: Any) -> bool:
     return key.startswith("data.") and isinstance(value, str) and Path(value).is_file()
-
-
-def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        found = blake2b(digest_size=16)
-        while part := file.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from pathlib import Path
+
+from dpo_lightning.utils.files import content_of
 
 
 def content_of_model(name: str) -> str | None:
@@ -19,8 +21,7 @@ def content_of_model(name: str) -> str | None:
         return None
     whole = blake2b(digest_size=16)
     for file in [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file()):
-        with file.open("rb") as opened:
-            whole.update(f"{file.relative_to(path)}\0{file_digest(opened, blake2b).hexdigest()}\0".encode())
+        whole.update(f"{file.relative_to(path)}\0{content_of(file)}\0".encode())
     return whole.hexdigest()
 
 

@@ -6,7 +6,6 @@ import inspect
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping, Sequence
-from hashlib import blake2b
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 from dpo_lightning.errors import InputError
 from dpo_lightning.rounds.candidates import Candidates
 from dpo_lightning.rounds.scorers.base import NoScoreError, Scorer
+from dpo_lightning.utils.files import content_of
 from dpo_lightning.utils.text import nearest, one_line
 
 _ROW = "row"
@@ -77,7 +77,7 @@ def scorer(options: Namespace, command: str) -> Scorer:
     """
     place = f"{command} --function {options.function}"
     found, source = _found(options.function, place)
-    made = {"function": options.function, "source": _content(source)}
+    made = {"function": options.function, "source": None if source is None else content_of(source)}
     if inspect.isclass(found) and issubclass(found, Scorer):
         return _made_by(found, place)
     if inspect.isclass(found) or not callable(found):
@@ -159,7 +159,3 @@ def _line_of(error: BaseException) -> str:
         trace = trace.tb_next
     ours = [each for each in places if each[0] != __file__ and not each[0].startswith("<")]
     return f" ({Path(ours[-1][0]).name}, line {ours[-1][1]})" if ours else ""
-
-
-def _content(file: str | None) -> str | None:
-    return None if file is None else blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
