@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml  # type: ignore[import-untyped]
 
 from dpo_lightning.errors import InputError
+from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.text import one_line
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -112,3 +113,16 @@ def _is_read_otherwise(number: str) -> bool:
 
 def _shown(node: yaml.Node) -> str:
     return f"`{one_line(node.value, 40)}`" if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+
+
+def check_new_config(out: Path, place: str) -> None:
+    """Refuse a path that no new config can be written to, before anything is read for it.
+
+    Raises:
+        InputError: for a file that is there already, one that is no YAML by its name, and one that cannot be written.
+    """
+    if out.exists():
+        raise InputError(f"{place}: {out} is there already: give another path, or remove it")
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{place}: {out}: a config is YAML: give a path that ends in .yaml")
+    check_writable(place, out, directory=False)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+from dpo_lightning.utils.hub_upload import is_hub_name
+
 _PLACE = re.compile(
     r"(?<![^\s=(,'\"])(?:\w+://|[A-Za-z]:\\|(?:~\w*|\.{1,2})?/(?=\S)|[^\s=,()'\"/]+/[^=,()'\"/]+/)[^,()'\"]*"
 )
@@ -26,7 +27,7 @@ def metadata(facts: Mapping[str, Any], metrics: Mapping[str, float], name: str, 
     """
     from huggingface_hub import ModelCardData
 
-    datasets = [each for each in (facts.get("data") or {}).get("hub") or () if is_of_the_hub(each)]
+    datasets = [each for each in (facts.get("data") or {}).get("hub") or () if is_hub_name(each)]
     results = _results(facts, datasets, metrics)
     found: str = ModelCardData(
         base_model=base_name(facts) if _has_hub_base(facts) else None,
@@ -50,7 +51,7 @@ def base_name(facts: Mapping[str, Any]) -> str:
 def data_name(facts: Mapping[str, Any]) -> str:
     """Return the names of the data: of what is not the hub's the last parts."""
     data = facts.get("data") or {}
-    hub = [name for name in data.get("hub") or () if is_of_the_hub(name)]
+    hub = [name for name in data.get("hub") or () if is_hub_name(name)]
     names = str(data.get("source") or "").split(", ")
     return ", ".join(name if name in hub else Path(name.partition("?")[0]).name for name in names if name)
 
@@ -60,15 +61,10 @@ def without_places(text: str) -> str:
     return _PLACE.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/\\ "))[-1], text)
 
 
-def is_of_the_hub(name: Any) -> bool:
-    """Return whether a name may be one of the hub."""
-    return isinstance(name, str) and _HUB.fullmatch(name) is not None
-
-
 def _has_hub_base(facts: Mapping[str, Any]) -> bool:
     """Return whether the base model's name is that of a hub: the run knows that it was no directory."""
     model = facts.get("model") or {}
-    return model.get("local") is False and is_of_the_hub(model.get("name", ""))
+    return model.get("local") is False and is_hub_name(model.get("name", ""))
 
 
 def _results(facts: Mapping[str, Any], datasets: list[str], metrics: Mapping[str, float]) -> list[Any]:

@@ -41,7 +41,7 @@ class HubTarget:
     place: str = "push_to"
 
     def __post_init__(self) -> None:
-        if not _REPOSITORY.fullmatch(self.repository):
+        if not is_hub_name(self.repository):
             given = one_line(self.repository, 80)
             raise InputError(f"{self.place}: {given!r} is no name of a repository: give user/model")
 
@@ -132,6 +132,11 @@ class HubTarget:
             return None
         kind, asked = ("private", "public") if is_private else ("public", "private")
         return f"the repository is there and is {kind}, not {asked}: change that on the hub, or leave private out"
+
+
+def is_hub_name(name: Any) -> bool:
+    """Return whether a value may be a name on the hub: `user/model`, or `model` alone."""
+    return isinstance(name, str) and _REPOSITORY.fullmatch(name) is not None
 
 
 def _is_of_a_model(name: str) -> bool:

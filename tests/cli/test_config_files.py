@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lightning.cli.config_files import check_config
+from dpo_lightning.cli.config_files import check_config, check_new_config
 from dpo_lightning.cli.main import main
 from dpo_lightning.errors import InputError
 
@@ -60,3 +60,19 @@ def test_another_encoding_is_one_line(tmp_path: Path, command: str, encoding: st
     (tmp_path / "run.yaml").write_text("model: {policy: é}\n", encoding=encoding)
     with pytest.raises(SystemExit, match=r"error: config .*run\.yaml: not UTF-8 \(.*\): save it as UTF-8"):
         main([command, "--config", str(tmp_path / "run.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("there.yaml", "is there already: give another path, or remove it"),
+        ("new.json", "a config is YAML: give a path that ends in .yaml"),
+        ("there.yaml/new.yaml", "cannot be written"),
+    ],
+)
+def test_a_new_config_takes_no_other_place(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "there.yaml").write_text("{}")
+    with pytest.raises(InputError, match=f"init --out: .*{said}"):
+        check_new_config(tmp_path / name, "init --out")
+    check_new_config(tmp_path / "made" / "new.yml", "init --out")
+    assert [path.name for path in tmp_path.iterdir()] == ["there.yaml"]

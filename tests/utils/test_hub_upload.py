@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from transformers import AutoModelForCausalLM
 
 from dpo_lightning.errors import InputError, RunError
-from dpo_lightning.utils.hub_upload import HubTarget
+from dpo_lightning.utils.hub_upload import HubTarget, is_hub_name
 from tests.helpers.hub import LocalHub, reached_hub
 from tests.helpers.runs import saved_model
 
@@ -131,3 +131,7 @@ def test_a_private_model_goes_to_no_public_repository(hub: LocalHub, tmp_path: P
     hub.broken = True
     with pytest.raises(RunError, match=r"push it with `hf upload me/new .* --private`"):
         HubTarget("me/new", private=True).push(tmp_path)
+
+
+def test_names_of_the_hub() -> None:
+    assert [is_hub_name(name) for name in ("a/b", "b", "a/b/c", "a b", 3)] == [True, True, False, False, False]

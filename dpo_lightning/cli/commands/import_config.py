@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpo_lightning.cli.config_files import check_new_config
 from dpo_lightning.cli.parsers.import_config import parser
 from dpo_lightning.cli.quiet import leave_out_noise
 from dpo_lightning.cli.ways_over.conversion import convert
@@ -14,7 +15,6 @@ from dpo_lightning.cli.ways_over.files import read_config, write_config
 from dpo_lightning.cli.ways_over.told import table
 from dpo_lightning.cli.ways_over.tools import NAMES, tool_named
 from dpo_lightning.errors import InputError
-from dpo_lightning.utils.files import check_writable
 from dpo_lightning.utils.text import nearest, shown
 
 
@@ -31,11 +31,7 @@ def import_config(arguments: Sequence[str]) -> None:
         close = nearest(options.tool, NAMES)
         remedy = f"did you mean {close}?" if close else f"there are {', '.join(NAMES)}"
         raise InputError(f"import: no tool {options.tool}; {remedy}")
-    if out.exists():
-        raise InputError(f"import --out: {out} is there already: give another path, or remove it")
-    if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"import --out: {out}: a config is YAML: give a path that ends in .yaml")
-    check_writable("import --out", out, directory=False)
+    check_new_config(out, "import --out")
     leave_out_noise()
     tool = tool_named(options.tool)
     draft = convert(tool, read_config(options.config), f"config {options.config}", options.leave_out)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from dpo_lightning import PreferenceDataModule
+from dpo_lightning.cli.config_files import check_new_config
 from dpo_lightning.cli.methods import Method, method_named
 from dpo_lightning.cli.parsers.init import parser
 from dpo_lightning.cli.quiet import leave_out_noise
@@ -19,7 +20,7 @@ from dpo_lightning.errors import InputError
 from dpo_lightning.estimate import model_shape
 from dpo_lightning.policy.loading import load_config
 from dpo_lightning.policy.prepare import PolicyOptions
-from dpo_lightning.utils.files import check_writable, replaced
+from dpo_lightning.utils.files import replaced
 from dpo_lightning.utils.text import shown
 
 _ROWS = 2000  # that are looked at
@@ -36,11 +37,7 @@ def init(arguments: Sequence[str]) -> None:
     """
     options = parser().parse_args(arguments)
     out: Path = options.out
-    if out.exists():
-        raise InputError(f"init --out: {out} is there already: give another path, or remove it")
-    if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"init --out: {out}: a config is YAML: give a path that ends in .yaml")
-    check_writable("init --out", out, directory=False)
+    check_new_config(out, "init --out")
     leave_out_noise()
     asked = None if options.method is None else method_named(options.method)
     shape = model_shape(options.model, PolicyOptions())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo_lightning.cli.loop.outcome import Outcome
+from dpo_lightning.report.curves import figure_class
 from dpo_lightning.utils.files import replaced
 
 _PANELS = {
@@ -17,11 +18,13 @@ _PANELS = {
 
 
 def draw(found: Sequence[Outcome], path: Path) -> None:
-    """Draw a panel for each number that is known, over the rounds, as a PNG file."""
-    from matplotlib.figure import Figure
+    """Draw a panel for each number that is known, over the rounds, as a PNG file.
 
+    Raises:
+        InputError: without matplotlib.
+    """
     known = {name: title for name, title in _PANELS.items() if any(getattr(each, name) is not None for each in found)}
-    figure = Figure(figsize=(3.1 * len(known), 2.9), layout="constrained")
+    figure = figure_class()(figsize=(3.1 * len(known), 2.9), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(known), squeeze=False)[0], known.items(), strict=True):
         points = [(number, getattr(each, name)) for number, each in enumerate(found)]
         numbers, values = zip(*((number, value) for number, value in points if value is not None), strict=True)

@@ -25,7 +25,7 @@ LOGGING = (
     refused("trackio_bucket_id", Kind.WORD, None, "there is no logger for trackio: take another report_to"),
     idle("trackio_static_space_id", Kind.ANY, None, "there is no logger for trackio"),
 )
-"""What is logged."""
+"""Fields of logging."""
 
 EVALUATING = (
     together("eval_strategy", Kind.WORD, "no", "trainer.val_check_interval", choices=_WORDS),
@@ -49,7 +49,7 @@ EVALUATING = (
     idle_there("do_eval", Kind.TRUTH, False, "eval_strategy decides", harmless=(True,)),
     idle_there("do_predict", Kind.TRUTH, False, "the script predicts nothing: dpo-lightning predict does"),
 )
-"""What is validated, and when."""
+"""Fields of validation and its times."""
 
 SAVING = (
     together(
@@ -96,7 +96,7 @@ SAVING = (
         here="ckpt_path",
     ),
 )
-"""What is saved, and how a run goes on."""
+"""Fields of checkpoints, and of runs that go on."""
 
 HUB = (
     together("push_to_hub", Kind.TRUTH, False, "trainer.callbacks, as Export with its push_to"),

@@ -71,7 +71,7 @@ STEP = (
     together("full_determinism", Kind.TRUTH, False, "trainer.deterministic"),
     together("use_cpu", Kind.TRUTH, False, "trainer.accelerator, as cpu"),
 )
-"""What an optimizer step is."""
+"""Fields of an optimizer step."""
 
 LOADING = (
     idle("dataloader_drop_last", Kind.TRUTH, False, f"the last rows are trained on too: {_OTHER_BATCHES}"),

@@ -44,4 +44,4 @@ CLASSES = {
 """Fields by where they come from."""
 
 FIELDS = by_name(*CLASSES.values())
-"""What a config may have, by name."""
+"""Fields that a config may have, by name."""

@@ -44,7 +44,7 @@ OBJECTIVE = (
     together("precompute_ref_log_probs", Kind.TRUTH, False, "model.reference, as Precomputed"),
     idle("precompute_ref_batch_size", Kind.WHOLE, None, "Precomputed takes as many pairs as its batch_tokens hold"),
 )
-"""What is minimised, and against what."""
+"""Fields of the objective and its reference."""
 
 OF_DPO = (
     together("model_init_kwargs", Kind.MAPPING, None, "model.model_kwargs"),
